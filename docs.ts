@@ -69,11 +69,9 @@ export const tables = {
   ],
   alerts: () => [['alert', 'it fires', 'do this'], ...alertRows()],
   files: () => [['file, where the guide has it', 'named by', 'loaded by'], ...fileRows()],
-  types: () => [['type', 'printed', 'fields'], ...Object.values(definitions).flatMap(typeRow)],
-  reasons: () => [['kind', 'fields'], ...kinds('reason')],
-  changes: () => [['kind', 'fields'], ...kinds('change')],
+  types: () => [['type', 'printed'], ...Object.values(definitions).flatMap(typeRow)],
 }
-const definitions = outputJson.$defs as Readonly<Record<string, Schema & { readonly oneOf?: readonly Schema[] }>>
+const definitions = outputJson.$defs as Readonly<Record<string, Schema>>
 
 if (import.meta.main) for (const [path, text] of generate()) writeFileSync(path, text)
 
@@ -178,11 +176,6 @@ function fileRows(): string[][] {
   })
 }
 
-function typeRow({ description = '', properties: { type, format: _, ...fields } = {} }: Schema): string[][] {
-  return type ? [[code(type.const), description, codes(Object.keys(fields))]] : []
-}
-
-function kinds(definition: string): string[][] {
-  const { oneOf = [] } = definitions[definition] ?? {}
-  return oneOf.map(({ properties: { kind, ...fields } = {} }) => [code(kind?.const), codes(Object.keys(fields))])
+function typeRow({ description = '', properties: { type } = {} }: Schema): string[][] {
+  return type ? [[code(type.const), description]] : []
 }

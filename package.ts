@@ -78,8 +78,8 @@ function page(path: string): string {
     .replace(/^### From a clone\n[\s\S]*?(?=^#)/m, '')
     .replace(/^<img .*\n\n?/gm, '')
     .replace(/\[([^\]]+)\]\(([^)\s]+)\)/g, (whole, text, link) => (isThere(link) ? whole : text))
-    .replace(/npm run (?:-s )?(?:task|(bootstrap))(?: --(?= ))?/g, (_, task) =>
-      ['npx harderway', task].filter(Boolean).join(' '),
+    .replace(/^```\w*\n[\s\S]*?^```$|`[^`\n]+`/gm, (code) =>
+      code.replace(/(?<!npx |[\w./-])harderway (?=[a-z-])/g, 'npx $&'),
     )
 }
 

@@ -53,11 +53,11 @@ type Cidr = { readonly network: Buffer; readonly prefix: number }
 export function parseCidr(text: string): Cidr | string {
   const [, address = '', digits = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? []
   const network = addressBytes(address)
-  if (!network) return 'is not an address block: write it as 10.32.0.0/16'
+  if (!network) return 'is not an address block; write it as 10.32.0.0/16'
   const prefix = Number(digits)
   if (prefix > network.length * 8) return `has a prefix of more than ${network.length * 8} bits`
   const masked = maskHostBits(network, prefix)
-  if (!masked.equals(network)) return `is an address inside a block: write it as ${formatAddress(masked)}/${prefix}`
+  if (!masked.equals(network)) return `is an address inside a block; write it as ${formatAddress(masked)}/${prefix}`
   return { network, prefix }
 }
 

@@ -60,7 +60,7 @@ export class Failure extends Error {
 /** For remedies. */
 export const runAgain = 'run the same command again'
 /** Instead, where that would do again what is done: the run ends with the command for the rest. */
-const runRest = 'run the rest, as named at the end'
+const runRest = 'run the command printed at the end'
 
 export function toRunRest(failure: Failure): Failure {
   const rest = (text: string) => text.replaceAll(runAgain, runRest)
@@ -136,13 +136,13 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
 function seeOwner(path: string): string | undefined {
   const seen = [dirname(path), path].filter((each) => existsSync(each)).map(quote)
   if (seen.length === 0) return undefined
-  return `see whose it is: ls -ld ${seen.join(' ')}; if a run by sudo made it, give it back to its user with chown`
+  return `check the owner: ls -ld ${seen.join(' ')}; if a run with sudo created it, chown it to its user`
 }
 
 /** A full or read-only disk affects every file: reported once for the folder. */
 function sharedByFolder(folder: string, what: string): Failure['shared'] {
   const isReadOnly = what === getSystemErrorMessage(-constants.errno.EROFS)
-  const way = isReadOnly ? 'it is mounted read-only: mount it read-write' : `see the disk: df -h ${quote(folder)}`
+  const way = isReadOnly ? 'mount the disk read-write' : `check the disk: df -h ${quote(folder)}`
   return { what, who: folder, place: folder, remedyFor: () => `${way}; then ${runAgain}` }
 }
 
@@ -151,9 +151,9 @@ export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error
   if (isErrno(error)) return new Failure(error.message, { code: String(error.code).toLowerCase(), cause: error })
   const detail = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  return new Failure(`a mistake in harderway itself: ${detail}`, {
+  return new Failure(`internal error: ${detail}`, {
     code: 'bug',
-    remedy: 'please report it, with the command you ran and what it prints with --verbose',
+    remedy: 'report it, with the command and its output with --verbose',
     cause: error,
   })
 }

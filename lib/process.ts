@@ -86,7 +86,7 @@ export function spawn(how: Spawning) {
     if (failure) throw failure
     if (flooded.signal.aborted)
       throw new Failure(`${program} sent more than ${mostOutput / 1e6} MB where a few kB were expected`, {
-        remedy: 'check what the login shell there prints on startup (.bashrc)',
+        remedy: 'check what the login shell on the node prints at startup (.bashrc)',
       })
     return result
   }
@@ -102,11 +102,11 @@ function startFailure(
   const isMissing =
     (exitCode === 127 || exitCode === 126) && which.sync(program, { path: env.PATH ?? '', nothrow: true }) === null
   if (!isErrno(cause) && !isMissing) return undefined
-  const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not on the PATH'
+  const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not in PATH'
   const what = `can't start ${program}: ${why}`
   const remedyFor = () =>
     `check that the OpenSSH client is installed: command -v ${program}
-where this machine has reached a limit (ulimit -n, ulimit -u, that of a container), do fewer nodes at once: --concurrency 2`
+if this machine is at a limit (ulimit -n, ulimit -u, of a container), work on fewer nodes at once: --concurrency 2`
   return new Failure(what, {
     code: 'ssh-not-started',
     shared: { what, who: 'this machine', place: undefined, remedyFor },

@@ -124,7 +124,7 @@ export interface Difference {
     | 'wrong owner'
     | 'wrong mode'
     | 'unreadable for its unit'
-    | 'open to others'
+    | 'permissions too open'
     | 'dated in the future'
 }
 
@@ -167,10 +167,10 @@ export function asFindings(texts: readonly (string | false | undefined)[], more:
 /** The key that cluster.yaml wants on no node is its user's to remove: no run does it without --prune. */
 export function findingOf({ command }: { command(task: string): string }, node: string, left: Left): Finding {
   const { file, path, isKeptOff, why } = left
-  if (!isKeptOff) return { owner: 'run', text: `${path} does not belong there`, left, isSilent: true }
-  const text = `remove ${why === undefined ? file : path}, as cluster.yaml has it on no node`
-  const remedy = why === undefined ? command('bootstrap --prune') : formatKept(why)
-  return { owner: 'user', text, remedy, nodes: [node], left }
+  if (!isKeptOff) return { owner: 'run', text: `${path} does not belong on the node`, left, isSilent: true }
+  const text = `remove ${why === undefined ? file : path}, which cluster.yaml has on no node`
+  if (why !== undefined) return { owner: 'user', text: joinClauses(text, formatKept(why)), nodes: [node], left }
+  return { owner: 'user', text, remedy: command('bootstrap --prune'), nodes: [node], left }
 }
 
 export function hasOwner(findings: readonly Finding[] = [], owner: Finding['owner']): boolean {
@@ -190,7 +190,10 @@ export function silenced(finding: Finding): Finding {
 }
 
 export function formatFinding({ nodes = [], text, remedy }: Finding): string {
-  return [...(nodes.length > 0 ? [formatNames(nodes)] : []), text, ...(remedy ? [remedy] : [])].join(': ')
+  const where = nodes.length > 0 ? `on ${formatNames(nodes)}, ` : ''
+  // A command follows a colon; a sentence that has a colon of its own does not.
+  const next = remedy === undefined ? '' : (remedy.includes(': ') ? '; ' : ': ') + remedy
+  return where + text + next
 }
 
 export function formatKept(why: string): string {
@@ -266,28 +269,28 @@ export function ownReasons(reasons: readonly Reason[]): Reason[] {
 
 type Words = { readonly [K in Reason['kind']]: (reason: ReasonOf<K>) => string }
 
-/** One clause each, without a full stop: "SAN added: 192.168.1.22". */
+/** One clause each, without a full stop: "adds SAN 192.168.1.22". */
 const words: Words = {
   missing: ({ path }) => `${path} is missing`,
   unreadable: ({ path, what }) => `${path} is not ${what}`,
-  'not-a-file': ({ path }) => `${path} is not a plain file`,
+  'not-a-file': ({ path }) => `${path} is not a regular file`,
   'wrong-mode': ({ path, was, wanted }) => `${path} has mode ${octal(was)}, not ${octal(wanted)}`,
-  'key-mismatch': ({ path }) => `${path} is not the certificate's key`,
+  'key-mismatch': ({ path }) => `${path} is not the key of its certificate`,
   'subject-changed': ({ added, removed }) =>
-    joinClauses(list('subject added: ', added), list('subject removed: ', removed)),
-  'san-changed': ({ added, removed }) => joinClauses(list('SAN added: ', added), list('SAN removed: ', removed)),
-  'usages-changed': () => 'usages are not the wanted ones',
+    joinClauses(list('adds ', added, ' to the subject'), list('drops ', removed, ' from the subject')),
+  'san-changed': ({ added, removed }) => joinClauses(list('adds SAN ', added), list('drops SAN ', removed)),
+  'usages-changed': () => 'key usages differ',
   'key-kind-changed': ({ was, wanted }) => `key is ${was}, not ${wanted}`,
-  'chain-changed': () => 'chain is not the wanted one',
+  'chain-changed': () => 'certificate chain differs',
   rotation: ({ what }) => what,
   'other-issuer': () => 'not issued by the current CA',
   revoked: () => 'its key is revoked',
-  'not-accepted': ({ what }) => `Kubernetes would refuse it: ${what}`,
+  'not-accepted': ({ what }) => `Kubernetes would reject it (${what})`,
   expires: ({ notAfter, expired, isNear }) =>
     `${expired ? 'expired' : 'expires'} ${formatDate(notAfter, isNear && notAfter)}`,
   'not-yet-valid': ({ notBefore }) => `not valid before ${notBefore.toISOString().slice(0, 16)}Z`,
   'content-changed': ({ what }) => `${what.join(', ')} changed`,
-  'resources-added': ({ added }) => list('resource added: ', added),
+  'resources-added': ({ added }) => list('encrypts ', added, ' too'),
   'revoked-changed': ({ added, removed }) =>
     joinClauses(list('revoked: ', added), list('no longer revoked: ', removed)),
   'on-node': ({ missing, differ, wrongMode, wrongOwner, pruned, leftovers }) =>
@@ -297,14 +300,14 @@ const words: Words = {
       list('', wrongMode, ' with a wrong mode'),
       list('', wrongOwner, ' with a wrong owner'),
       list('', pruned, ' removed'),
-      list('', leftovers, ' left by a killed run'),
+      list('', leftovers, ' left by an interrupted run'),
     ),
   unit: formatUnit,
   'left-drained': ({ nodes }) => `${formatNames(nodes)} may be left drained by an interrupted run`,
-  'need-rebuilt': ({ ids }) => `${formatNames(ids)} will be made`,
+  'need-rebuilt': ({ ids }) => `depends on ${formatNames(ids)}`,
   locked: ({ path, isStale }) => (isStale ? `stale lock ${path}` : `${path} exists`),
   forced: ({ replaces, renews }) =>
-    replaces ? 'replaced with a new one; the old is kept in backup/' : renews ? 'renewed over the same key' : 'forced',
+    replaces ? 'replaced; the old one is kept in auth/backup' : renews ? 'renewed with the same key' : 'forced',
 }
 
 function list(before: string, names: readonly string[], after = ''): string {
@@ -321,7 +324,7 @@ export function formatReasons(reasons: readonly Reason[]): string {
   return joinClauses(list('', missing, ' missing'), ...others)
 }
 
-/** "etcd: ca.pem differs in /etc/etcd: restart" */
+/** "restart etcd: ca.pem differs in /etc/etcd" */
 function formatUnit(reason: ReasonOf<'unit'>): string {
   const { unit, places, notLoaded, notServed, notStartedWith = [], selfMadeEnds, state } = reason
   const { restarts, restartsBefore, isDrained } = reason
@@ -330,17 +333,15 @@ function formatUnit(reason: ReasonOf<'unit'>): string {
     const [{ path, what }] = group
     return `${names(group.map((each) => each.path))} ${what === 'differs' && group.length > 1 ? 'differ' : what} in ${dirname(path)}`
   })
-  const unloaded = notLoaded.length > 0 && `${names(notLoaded)} written but not loaded`
-  const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`
+  const unloaded = notLoaded.length > 0 && `${names(notLoaded)} installed but not loaded`
+  const ports = notServed.length > 0 && `serves another certificate on ${notServed.join(', ')}`
   const flags = list('started without ', notStartedWith)
-  const ends = selfMadeEnds && `the certificate that it made itself expires ${formatDate(selfMadeEnds)}`
+  const ends = selfMadeEnds && `loopback certificate expires ${formatDate(selfMadeEnds)}`
   const found = [...alike, unloaded, ports, flags, ends, state].filter(Boolean).join(', ')
   const isReloaded = places.length + notServed.length + notLoaded.length > 0
-  const reload = restartsBefore
-    ? `reloaded, or restarted before Kubernetes ${restartsBefore}`
-    : 'reloaded without a restart'
-  const way = isReloaded ? reload : 'looked at again'
-  return `${unit}: ${found}: ${restarts ? `restart${isDrained ? ', drained' : ''}` : way}`
+  const reload = `reload ${unit}${restartsBefore ? ` (restart it before Kubernetes ${restartsBefore})` : ''}`
+  const restart = `${isDrained ? 'drain and ' : ''}restart ${unit}`
+  return `${restarts ? restart : isReloaded ? reload : `check ${unit} again`}: ${found}`
 }
 
 /** What a build is doing now. */

@@ -70,9 +70,9 @@ export interface Mistake extends Explained {
   readonly column: number
 }
 
-/** "is an unknown key in cluster.yaml: did you mean nodes?" */
+/** "is an unknown key in cluster.yaml; did you mean nodes?" */
 export function formatExplained({ message, remedy }: Explained): string {
-  return remedy ? `${message}: ${remedy}` : message
+  return joinClauses(message, remedy)
 }
 
 /** Formats a mode: "0600". */
@@ -203,11 +203,11 @@ export function parseDuration(text: string): number {
 /** Loaded only when a word is unknown. */
 const require = createRequire(import.meta.url)
 
-/** ": did you mean X?" where one of the known words is close to the unknown one, else the list of them. */
+/** "did you mean X?" where one of the known words is close to the unknown one, else the list of them. */
 export function suggest(unknown: string, known: readonly string[]): string {
   const { closestMatch } = require('leven') as typeof import('leven')
   const maxDistance = Math.max(1, Math.floor(unknown.length / 2))
   const match = closestMatch(unknown.toLowerCase(), known, { maxDistance: Math.min(3, maxDistance) })
   if (match !== undefined) return `did you mean ${match}?`
-  return known.length > 20 ? '' : `known are ${known.join(', ')}`
+  return known.length > 20 ? '' : `expected one of ${known.join(', ')}`
 }

@@ -62,7 +62,7 @@ async function answer({ command, options }: ReturnType<typeof parseCommandLine>)
   if (options.names.length > 0) return undefined
   throw usageFailure(
     'no phase or target given',
-    `${formatCommand('--list')} shows them; ${formatCommand('bootstrap')} is all of them`,
+    `list them: ${formatCommand('--list')}; run all: ${formatCommand('bootstrap')}`,
   )
 }
 

@@ -154,7 +154,7 @@ function syntaxErrors(document: Document.Parsed, text: string): TextProblem[] {
       if (!anchors.has(source))
         found.push({
           offset: range?.[0] ?? 0,
-          message: 'this is an alias (*), and its anchor (&) is not above it',
+          message: 'this is an alias (*) without an anchor (&) above it',
           remedy: remedies.get('BAD_ALIAS'),
         })
     },

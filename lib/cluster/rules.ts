@@ -66,14 +66,14 @@ function keyProblems(raw: Raw, { name, without }: LayoutRules): Problem[] {
   const absent = [...without].flatMap(([key, why]): Problem[] => {
     const [section = '', inner = ''] = key.split('.')
     if (map(raw[section])[inner] === undefined) return []
-    return [atKey([section, inner], `is no key of layout ${name}`, why)]
+    return [atKey([section, inner], `is not a key of layout ${name}`, why)]
   })
   return [...(isMissing ? [{ path: virtualIP, message: 'is missing' }] : []), ...absent]
 }
 
 function domainProblems({ name, domain }: Raw): Problem[] {
   if (domain !== undefined || typeof name !== 'string' || isDomain(name)) return []
-  const message = `${quoted(name)} is also the domain, but is not a DNS name with a letter`
+  const message = `${quoted(name)} is also the domain, but not a DNS name with a letter`
   return [{ path: ['name'], message, remedy: 'set domain' }]
 }
 
@@ -105,7 +105,7 @@ function nameProblems(
   return [
     ...names
       .filter(({ value }) => isReserved(value))
-      .map(({ value, path }) => ({ path, message: `${quoted(value)} is the name of one of the cluster's own files` })),
+      .map(({ value, path }) => ({ path, message: `${quoted(value)} is reserved for a file of the cluster` })),
     ...duplicates(names, 'is the name of another node or user'),
   ]
 }
@@ -124,10 +124,10 @@ function addressProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
       const use = specialUse(value)
       // A cluster on one machine may use loopback addresses.
       if (use !== undefined && use !== 'loopback')
-        return [{ path, message: `${quoted(value)} is ${use}`, remedy: 'give an address that other machines reach' }]
+        return [{ path, message: `${quoted(value)} is ${use}`, remedy: 'use an address that other machines reach' }]
       // kube-proxy treats these addresses as Services, so no machine can be reached by them.
       return blocks.some((block) => isInside(value, block))
-        ? [{ path, message: `${quoted(value)} lies in network.serviceCIDR`, remedy: 'give one outside of it' }]
+        ? [{ path, message: `${quoted(value)} is in network.serviceCIDR`, remedy: 'use an address outside it' }]
         : []
     }),
     ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
@@ -153,7 +153,7 @@ function virtualIPProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
   )
   if (!worker) return []
   const message = `"${virtualIP}" is the address of ${quoted(worker.name)}, a worker`
-  return [{ path: ['api', 'virtualIP'], message, remedy: "give the load balancer's, or that of a control node" }]
+  return [{ path: ['api', 'virtualIP'], message, remedy: 'use the address of the load balancer, or of a control node' }]
 }
 
 /**
@@ -172,8 +172,8 @@ function hostProblems({ ssh, install }: Raw, nodes: readonly Raw[], kubeletsOn: 
     const value = [canonicalAddress(host.toLowerCase()), node.port ?? 22, ...folder].join(' ')
     return [{ value, path: ['nodes', i, node.host === undefined ? 'name' : 'host'] }]
   })
-  const message = 'leads to the same machine as another node with a kubelet'
-  return duplicates(placed, '').map(({ path }) => ({ path, message, remedy: 'give the host and port of this node' }))
+  const message = 'is the same machine as another node with a kubelet'
+  return duplicates(placed, '').map(({ path }) => ({ path, message, remedy: 'set the host and port of this node' }))
 }
 
 function controlProblems(nodes: readonly Raw[]): Problem[] {
@@ -192,7 +192,7 @@ function durationProblems(certificates: Raw, users: readonly Raw[]): Problem[] {
     .filter(([, value]) => parseDuration(textOf(value)) <= parseDuration(textOf(renewBefore)))
     .map(([path, value]) => ({
       path,
-      message: `${quoted(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
+      message: `${quoted(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate is out of date at once`,
     }))
 }
 
@@ -207,15 +207,15 @@ function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
         message: `"${value}" bypasses RBAC, and nothing can revoke it before it expires`,
         remedy: 'bind a group of your own to the ClusterRole cluster-admin',
       })),
-    ...duplicates(placed, 'is given as a group already'),
+    ...duplicates(placed, 'is listed twice'),
   ]
 }
 
 function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
   const names = users.map(({ name }) => textOf(name))
   if (as === undefined || names.includes(textOf(as))) return []
-  const remedy = names.length > 0 ? suggest(textOf(as), names) : 'add that person to users'
-  return [{ path: ['localKubeconfig', 'as'], message: `${quoted(as)} is not one of users`, remedy }]
+  const remedy = names.length > 0 ? suggest(textOf(as), names) : 'add it to users'
+  return [{ path: ['localKubeconfig', 'as'], message: `${quoted(as)} is not in users`, remedy }]
 }
 
 /** Who is cut off by its API servers, and only with `install` is known to be. */
@@ -226,10 +226,10 @@ function revokedProblems(raw: Raw): Problem[] {
   const isLeftOut = map(map(install).units)[apiServerUnit] === false
   return [
     ...(install === false
-      ? [atKey(['revoked'], 'needs install: a list is in force once API servers have loaded it', 'set install: true')]
+      ? [atKey(['revoked'], 'needs install, which loads the list into API servers', 'set install: true')]
       : []),
     ...(isLeftOut ? [atKey(['revoked'], `needs ${apiServerUnit}, which install.units leaves out`)] : []),
-    ...duplicates(entries, 'is revoked already'),
+    ...duplicates(entries, 'is listed twice'),
   ]
 }
 
@@ -251,7 +251,7 @@ function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Prob
     const { config, files: named } = map(override)
     return [
       ...(config !== undefined && !hasConfig
-        ? [atKey([...at, 'config'], `is not for ${unit}: it reads no YAML file`)]
+        ? [atKey([...at, 'config'], `does not apply to ${unit}, which reads no YAML file`)]
         : []),
       ...Object.entries(map(named)).flatMap(([file, place]): Problem[] => {
         const settings = inVariants.get(file)
@@ -261,7 +261,7 @@ function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Prob
         return unknown.map((setting) =>
           atKey(
             [...at, 'files', file, setting],
-            `is no setting by which ${unit} names ${file}`,
+            `is not a flag or field of ${unit} for ${file}`,
             suggest(setting, settings),
           ),
         )
@@ -272,8 +272,8 @@ function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Prob
 
 /** Until 0.3.0 these were keys: what takes their place. */
 const removedKeys: Readonly<Record<string, string>> = {
-  'ssh.options': 'put them into the file of ssh.configFile',
-  'install.layout': 'take it out, and write install: true where it is all of install',
+  'ssh.options': 'move them to the file of ssh.configFile',
+  'install.layout': 'remove it; if install has nothing else, write install: true',
 }
 
 /** A problem of the key itself, not of its value. */
@@ -305,7 +305,7 @@ function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[]
     const known = Object.hasOwn(entries, key) ? entries[key] : undefined
     if (known) return unknownKeys(known, inner, [...path, key])
     if (key === '<<')
-      return atKey([...path, key], 'is a merge key, which cluster.yaml does not have', 'write the keys out')
+      return atKey([...path, key], 'is a merge key, which cluster.yaml does not support', 'write the keys out')
     const words = path.filter((part) => typeof part === 'string').join('.')
     const instead = removedKeys[`${words}.${key}`]
     if (instead) return [atKey([...path, key], 'was removed in harderway 0.4.0', instead)]

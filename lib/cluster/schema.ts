@@ -10,14 +10,14 @@ import { isBareFingerprint, isDnsName, isDomain, quoted, readEntry, textOf } fro
 
 /** Digits and dots alone would be a mistyped address. */
 const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
-const text = (what: string) => v.string(({ input }) => `${quoted(input)} is not text: ${what}`)
+const text = (what: string) => v.string(({ input }) => `${quoted(input)} is not text; expected ${what}`)
 const checked = (what: string, right: (text: string) => boolean) =>
   v.pipe(
     text(what),
     v.check(right, ({ input }) => `${quoted(input)} is not ${what}`),
   )
 const oneOf = <const T extends readonly string[]>(what: string, options: T) =>
-  v.picklist(options, ({ input }) => `${quoted(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
+  v.picklist(options, ({ input }) => `${quoted(input)} is not a ${what}; ${suggest(textOf(input), options)}`)
 const integer = (low: number, high: number) => {
   const message = ({ input }: { input: unknown }) => `${quoted(input)} is not a whole number from ${low} to ${high}`
   return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))
@@ -26,7 +26,7 @@ const isNot = (input: unknown, what: string) =>
   typeof input === 'object' ? `is ${quoted(input)}, not ${what}` : `${quoted(input)} is not ${what}`
 const listOf = <T extends v.GenericSchema>(item: T, least = 0) => {
   const message = ({ input }: { input: unknown }) =>
-    Array.isArray(input) ? 'is empty: at least one is needed' : isNot(input, 'a list')
+    Array.isArray(input) ? 'is empty; at least one entry is needed' : isNot(input, 'a list')
   return v.pipe(v.array(item, message), v.minLength(least, message))
 }
 const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
@@ -113,11 +113,12 @@ const placePath = checked('an absolute path of plain characters, without .. in i
 const unitFiles = record(
   v.union(
     [placePath, record(placePath)],
-    ({ input }) => `${quoted(input)} is neither a path nor a map from settings, such as --client-ca-file, to paths`,
+    ({ input }) =>
+      `${quoted(input)} is neither a path nor a map from flags or fields, such as --client-ca-file, to paths`,
   ),
 )
 const nodeDirectory = checked(
-  'a folder on the node: ~, ~/folder or /folder, without .. in it',
+  'a directory on the node, such as ~, ~/dir or /dir, without .. in it',
   (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)/.test(s) && isOneLine(s),
 )
 const cidr = v.pipe(
@@ -131,7 +132,7 @@ function wrongBlock(text: string): string | undefined {
   const parsed = parseCidr(text)
   if (typeof parsed === 'string') return parsed
   const isTooSmall = parsed.network.length * 8 - parsed.prefix < 3
-  return isTooSmall ? 'is too small: kube-apiserver needs at least 8 addresses (a /29)' : undefined
+  return isTooSmall ? 'is too small; kube-apiserver needs at least 8 addresses (a /29)' : undefined
 }
 /** A CN, system:node:<name>, has at most 64 characters: RFC 5280, A.1. */
 const nodeName = checked(
@@ -182,8 +183,8 @@ const revokedEntry = v.pipe(
     (s) => /^sha256:[0-9a-f]{64}$/.test(s) || (isUserName(s) && !isBareFingerprint(s)),
     ({ input }) =>
       isBareFingerprint(String(input))
-        ? `${String(input).slice(0, 12)}… is a fingerprint alone: write sha256: before it`
-        : `${quoted(input)} is neither a name of lower-case letters, digits and . _ - @ nor a fingerprint: sha256: and 64 hexadecimal digits`,
+        ? `${String(input).slice(0, 12)}… is a fingerprint alone; write sha256: before it`
+        : `${quoted(input)} is neither a name of lower-case letters, digits and . _ - @ nor a fingerprint (sha256: and 64 hexadecimal digits)`,
   ),
 )
 const user = object({
@@ -225,7 +226,7 @@ const install = v.union(
   ],
   ({ input }) =>
     input === 'guide'
-      ? 'guide was removed in harderway 0.4.0: write install: true'
+      ? 'guide was removed in harderway 0.4.0; write install: true'
       : `${quoted(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
 )
 
@@ -318,7 +319,11 @@ export const clusterSchema = object({
   etcd: usually(
     'The CA of etcd.',
     object({
-      ca: usually('`own`: etcd and its clients have their own CA.', oneOf('CA of etcd', ['shared', 'own']), 'shared'),
+      ca: usually(
+        '`own`: etcd and its clients have their own CA.',
+        oneOf('value of etcd.ca', ['shared', 'own']),
+        'shared',
+      ),
     }),
     {},
   ),
@@ -327,7 +332,7 @@ export const clusterSchema = object({
     'How nodes are reached.',
     object({
       user: usually('The user that ssh logs in as.', login, 'ubuntu'),
-      directory: usually('Where files go on a node: `~`, `~/folder` or `/folder`.', nodeDirectory, '~'),
+      directory: usually('Where files go on a node: `~`, `~/dir` or `/dir`.', nodeDirectory, '~'),
       concurrency: usually('How many nodes are worked on at once, 1 to 1000.', integer(1, 1000), 16),
       configFile: optional('As for `ssh -F`; a path relative to `cluster.yaml`.', path),
     }),

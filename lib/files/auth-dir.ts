@@ -159,7 +159,7 @@ class DiskStore implements Store {
 
   makeFolder(name: string): void {
     const path = join(this.#path, name)
-    doing('make the folder', path, () => {
+    doing('create the directory', path, () => {
       try {
         fs.mkdirSync(path, { mode: folderMode })
         fs.chmodSync(path, folderMode)
@@ -296,7 +296,7 @@ export class AuthDir {
   /** Makes the folder with its final mode; one that is there already stays as it is. */
   make(): void {
     const path = this.#folder()
-    doing('make the folder', path, () => {
+    doing('create the directory', path, () => {
       if (makeFolders(path, folderMode)) fs.chmodSync(path, folderMode)
     })
   }
@@ -369,7 +369,7 @@ export class AuthDir {
 }
 
 function notPlain(path: string): Failure {
-  return new Failure(`${path} is not a plain file`, { remedy: `move it away, then ${runAgain}` })
+  return new Failure(`${path} is not a regular file`, { remedy: `move it aside, then ${runAgain}` })
 }
 
 /**

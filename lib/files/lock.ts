@@ -107,7 +107,7 @@ export async function waitUntilFree(
         remedy: `wait for it to finish; ${formatAdvice(path, owner)}`,
       })
     if (!isReported)
-      onWait(printable(`waiting for ${formatOwner(owner)}, which holds ${path}; ${formatAdvice(path, owner)}`))
+      onWait(printable(`waiting for ${formatOwner(owner)} to release ${path} (${formatAdvice(path, owner)})`))
     await delay(pollEvery, undefined, { signal })
   }
 }
@@ -115,7 +115,7 @@ export async function waitUntilFree(
 /** Creates the lock, complete with its owner; false if another was first. */
 function claim(path: string, mine: LockOwner): boolean {
   const beside = `${path}.${mine.token}`
-  return doing('make the lock', path, () => {
+  return doing('create the lock', path, () => {
     try {
       writeFileSync(beside, JSON.stringify(mine), { flag: 'wx', mode: 0o600 })
       // Over NFS link(2) may succeed although its answer was lost: open(2), O_EXCL.
@@ -192,8 +192,8 @@ function formatOwner(owner: LockOwner): string {
 
 function formatAdvice(path: string, owner: LockOwner): string {
   return livenessOf(owner) === 'alive'
-    ? `to see what it does: ps -fp ${owner.pid}; to stop it: kill ${owner.pid}`
-    : `if you are sure that it no longer runs: rm ${quote(path)}`
+    ? `inspect: ps -fp ${owner.pid}; stop: kill ${owner.pid}`
+    : `if you are sure that it has ended: rm ${quote(path)}`
 }
 
 /**

@@ -33,7 +33,7 @@ export function readPlainFile(path: string): PlainFile | undefined {
     return whileOpen(opened, (fd) => {
       const stat = fs.fstatSync(fd)
       if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
-      if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
+      if (stat.size > largest) throw new Failure(`${path} is too large to read (${stat.size} bytes)`)
       return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
     })
   })

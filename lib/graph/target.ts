@@ -345,7 +345,7 @@ function asReplaced(change: Change | undefined, { force }: Pick<Work, 'force'>):
 function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Run): void {
   const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
   if (folder !== undefined)
-    throw new Failure(`a folder is in the place of ${auth.path}/${folder}`, {
-      remedy: `move it away, then ${runAgain}`,
+    throw new Failure(`${auth.path}/${folder} is a directory, not a file`, {
+      remedy: `move it aside, then ${runAgain}`,
     })
 }

@@ -112,8 +112,8 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   const listed = [isNamed, isOther].filter(Boolean).join(' || ') || 'false'
   if (listed.length > longest)
     throw new Failure(
-      `revoked is too long: an API server takes ${longest} characters, and its list has ${listed.length}`,
-      { remedy: `take out whose certificates have expired; then ${runAgain}` },
+      `revoked is too long; its list has ${listed.length} characters, and API servers accept ${longest}`,
+      { remedy: `remove entries whose certificates have expired; then ${runAgain}` },
     )
   const comments = [...list.entries.map((entry) => `revoked: ${entry}`), ...list.certificates.map(formatShown)]
   const refused = "request.extra['this certificate is revoked'][0] == 'revoked'"

@@ -148,7 +148,7 @@ export class Client {
       response.on('error', (error) => reject(notAnswered(error)))
       response.on('data', (chunk: Buffer) => {
         size += chunk.length
-        if (size > longestBody) outgoing.destroy(new Error('it sends more than an answer can be'))
+        if (size > longestBody) outgoing.destroy(new Error('its answer is too long'))
         else chunks.push(chunk)
       })
       response.on('end', () =>
@@ -193,7 +193,7 @@ export class Client {
     const { date } = await this.ask('GET', '/version')
     const time = new Date(date ?? '')
     if (!Number.isNaN(time.getTime())) return time
-    throw new Failure('its answers have no Date', { code: 'not-answered' })
+    throw new Failure('its answers have no Date header', { code: 'not-answered' })
   }
 
   close(): void {

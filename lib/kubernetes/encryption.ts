@@ -218,7 +218,7 @@ function editProviders(text: string, change: (all: readonly ProviderKeys[]) => r
 /** Written in the form of a new file: whoever made it, it means the same, and its comments go. */
 function editFirst(text: string, change: (first: ConfigEntry) => ConfigEntry): string {
   const content = parse(text)
-  if (!content) throw new Error('this is no EncryptionConfiguration')
+  if (!content) throw new Error('not an EncryptionConfiguration')
   const [first, ...others] = content.resources
   return format({ ...content, resources: [change(first), ...others] })
 }

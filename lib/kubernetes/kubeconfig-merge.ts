@@ -34,7 +34,7 @@ export function readKubeconfigs(paths: readonly string[]) {
     const content = text === undefined ? undefined : readKubeconfig(text)
     if (file.kind === 'file' && text !== undefined && content) return { path, real, mode: file.mode, text, content }
     throw refusal(`${path} is not a valid kubeconfig, and was left unchanged`, [
-      'fix it, or set localKubeconfig.path in cluster.yaml, or leave yours alone: localKubeconfig: false',
+      '- fix it\n- or set localKubeconfig.path in cluster.yaml to another file\n- or write no entry: localKubeconfig: false',
     ])
   })
 }
@@ -111,7 +111,7 @@ export async function whileLocked<T>(
     const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
     // Always in the same order, as kubectl does, so that two runs can't deadlock.
     for (const path of [...names].toSorted()) {
-      doing('make the folder', dirname(path), () => makeFolders(dirname(path), 0o700))
+      doing('create the directory', dirname(path), () => makeFolders(dirname(path), 0o700))
       locks.push(await takeLock(`${path}.lock`, { ...options, wait: 60_000 }))
     }
     return work()

@@ -260,5 +260,5 @@ export function formatDropped(removed: readonly string[], file: string): string 
 
 /** Where a file can't be read. */
 export function formatUnread(file: string): string {
-  return `${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`
+  return `${file} is not a list that harderway wrote, and may have more than revoked in cluster.yaml`
 }

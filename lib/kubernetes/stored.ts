@@ -41,7 +41,7 @@ export async function countEncrypted(etcd: Etcd): Promise<Map<string, number>> {
   const counts = new Map<string, number>()
   for await (const { encryptedBy } of list(etcd, registry)) counts.set(encryptedBy, (counts.get(encryptedBy) ?? 0) + 1)
   if (counts.size > 0) return counts
-  throw new Failure(`etcd has nothing under ${registry}`, { remedy: "see kube-apiserver's --etcd-prefix" })
+  throw new Failure(`etcd has nothing under ${registry}`, { remedy: 'check --etcd-prefix of kube-apiserver' })
 }
 
 async function* list(
@@ -55,7 +55,7 @@ async function* list(
     yield* stored
     const last = stored.at(-1)
     if (!more) return
-    if (!last || last.key < from) throw new Failure(`etcd lists ${prefix} in no order`)
+    if (!last || last.key < from) throw new Failure(`etcd returned the keys of ${prefix} out of order`)
     from = `${last.key}\0`
   }
 }
@@ -65,7 +65,7 @@ export async function readEncryptedBy(etcd: Etcd, key: string): Promise<string> 
   const {
     kvs: [found],
   } = await range(etcd, { key })
-  if (!found) throw new Failure(`${key} is not in etcd`, { remedy: "see kube-apiserver's --etcd-prefix" })
+  if (!found) throw new Failure(`${key} is not in etcd`, { remedy: 'check --etcd-prefix of kube-apiserver' })
   return prefixOf(found.value)
 }
 

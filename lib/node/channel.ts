@@ -52,11 +52,11 @@ export function notWhole(): Failure {
   return new Failure('its answer is incomplete', {
     code: 'no-answer',
     remedy:
-      'check what a command prints there (ssh to it, echo ok): its login shell must run it and let its output through',
+      'check that echo ok, run through ssh, prints ok; the login shell must run commands and pass on their output',
   })
 }
 
 /** Of a shell that node.sh starts: root's, or for a command. */
 export function shellEnded(said: string): Failure {
-  return new Failure(`a shell there ended early: ${said}`, { code: 'other' })
+  return new Failure(`a shell on the node ended early (${said})`, { code: 'other' })
 }

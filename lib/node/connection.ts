@@ -129,7 +129,7 @@ export class Connection {
     if (this.#isOpen && (await ask()).output.exitCode === 0) return
     await this.run(':')
     const { exitCode, stderr } = (await ask()).output
-    if (exitCode !== 0) throw new Failure(`ssh forwards no port: ${printable(stderr.trim())}`, { node: node.name })
+    if (exitCode !== 0) throw new Failure(`ssh can't forward a port (${printable(stderr.trim())})`, { node: node.name })
   }
 
   /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
@@ -278,9 +278,9 @@ const causes: readonly {
     pattern: /host key for \S+ has changed/i,
     remedy: (results) =>
       [
-        'if the machine was reinstalled, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:',
+        'if the machine was reinstalled, compare its fingerprint (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there), then:',
         ...unique(results.map(forgetKey)),
-        'if it was not, another machine may be impersonating it',
+        'if not, another machine may be impersonating it',
       ].join('\n'),
   },
   {
@@ -289,9 +289,9 @@ const causes: readonly {
     pattern: /host key is known for|Host key verification failed/,
     remedy: (results) =>
       [
-        "compare the fingerprint that ssh shows with the machine's own (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):",
+        'compare the fingerprint that ssh shows with that of the machine (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there):',
         asking(results.map(({ host }) => host)),
-        'or trust the key of each node on first use: StrictHostKeyChecking accept-new in the file of ssh.configFile',
+        'or trust the key of each node on first use (StrictHostKeyChecking accept-new in the file of ssh.configFile)',
       ].join('\n'),
   },
   {
@@ -299,7 +299,7 @@ const causes: readonly {
     by: 'ssh',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
     remedy: ([result]) =>
-      `check that this works without a prompt (a key with a passphrase belongs in ssh-agent: ssh-add):\n${result?.host.ssh(['-o', 'BatchMode=yes'])}`,
+      `check that this works without a prompt (load a key with a passphrase into ssh-agent with ssh-add):\n${result?.host.ssh(['-o', 'BatchMode=yes'])}`,
   },
   {
     name: 'name unknown',
@@ -311,7 +311,7 @@ const causes: readonly {
     name: 'connection refused',
     by: 'ssh',
     pattern: /Connection refused/,
-    remedy: () => `check that sshd runs there, and on which port; ${again}`,
+    remedy: () => `check that sshd runs on the node, and its port; ${again}`,
   },
   {
     name: 'timed out',
@@ -324,14 +324,14 @@ const causes: readonly {
     by: 'node',
     // On a shared connection ssh reports a closed sftp subsystem as a closed connection.
     pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(\S*scp: )?Connection closed/im,
-    remedy: () => 'scp needs the line "Subsystem sftp internal-sftp" in /etc/ssh/sshd_config there',
+    remedy: () => 'add the line "Subsystem sftp internal-sftp" to /etc/ssh/sshd_config on the node; scp needs it',
   },
   {
     name: 'not written',
     by: 'node',
     // SSH_FX_FAILURE of SFTP stands for a full disk, a read-only one, and whatever else has no code of its own.
     pattern: /^scp: .*: Failure$/m,
-    remedy: () => `SFTP says no more; there the disk may be full, or mounted read-only (df -h, mount); ${again}`,
+    remedy: () => `check the disk of the node, which may be full or read-only (df -h, mount); ${again}`,
   },
   {
     name: 'connection lost',
@@ -339,7 +339,7 @@ const causes: readonly {
     // It says nothing when a connection is closed before authentication, nor what a jump host's ssh says (ControlPersist).
     pattern:
       /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
-    remedy: ([result]) => `${runAgain}; if it goes on, see why: ${result?.host.ssh(['-v'])}`,
+    remedy: ([result]) => `${runAgain}; if it fails again, find out why: ${result?.host.ssh(['-v'])}`,
   },
 ]
 
@@ -351,7 +351,9 @@ export function sshFailure(result: SshResult): Failure {
   if (!cause) {
     const what = excerpt(lastLine(stderr)) || `ssh ended with ${ended}`
     const remedyFor = ([one = host]: readonly SshHost[]) =>
-      by === 'ssh' ? `see why: ${one.ssh(['-v'])}` : `see why there (df, ls -l, lsattr, dmesg); ${again}`
+      by === 'ssh'
+        ? `find out why: ${one.ssh(['-v'])}`
+        : `find the cause on the node (df, ls -l, lsattr, dmesg); ${again}`
     return new Failure(what, { node, code: 'other', shared: { what, who: node, place: host, remedyFor } })
   }
   const said = timedOut ? '' : excerpt(lineOf(stderr, cause.pattern))

@@ -230,7 +230,7 @@ export class Node {
   /** Makes the folder. Throws a Failure if it is not there then. */
   makeFolder({ directory, names }: Pick<Query, 'directory' | 'names'>): Promise<NodeState> {
     return this.#ask('look', ['make', ...folderLines(directory, names)], readState, {
-      trouble: 'could not make its folder',
+      trouble: 'could not create its directory',
     })
   }
 
@@ -343,42 +343,42 @@ export class Node {
 /** A command that failed, or an incomplete answer: the state of the node is unknown. */
 export function asUnknown<E>(node: string, error: E, trouble = 'could not be inspected'): E | Failure {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
-  const remedy = error.remedy ?? `fix that there, then ${runAgain}`
-  return new Failure(`${trouble}: ${error.what}`, { node, code: 'not-looked-at', remedy })
+  const remedy = error.remedy ?? `fix that on the node, then ${runAgain}`
+  return new Failure(`${trouble}; ${error.what}`, { node, code: 'not-looked-at', remedy })
 }
 
 /** Why files were not replaced. Nothing was changed, unless it says otherwise. */
 const stops: ReadonlyMap<string, { what: string; code: string; remedy: string }> = new Map(
   Object.entries({
     changed: {
-      what: 'its files were changed by another run, or by somebody else, meanwhile; this one changed nothing',
+      what: 'its files changed during this run, which replaced nothing',
       code: 'changed-meanwhile',
       remedy: runAgain,
     },
     source: {
-      what: 'a file there is not what was deployed; nothing was installed',
+      what: 'a deployed file has changed on the node; nothing was installed',
       code: 'changed-meanwhile',
       remedy: runAgain,
     },
     busy: {
-      what: 'another run is deploying there, and does not finish',
+      what: 'another run is still deploying to this node',
       code: 'busy',
-      remedy: `${runAgain}; if it goes on, see there which process locks the folder: lslocks`,
+      remedy: `${runAgain}; if it fails again, find the process on the node that locks the directory: lslocks`,
     },
     'no-flock': {
-      what: 'has no flock, which is needed to lock out other runs',
+      what: 'has no flock, which locks out other runs',
       code: 'no-flock',
-      remedy: `install util-linux there; then ${runAgain}`,
+      remedy: `install util-linux on the node; then ${runAgain}`,
     },
     undone: {
-      what: 'a file could not be replaced, so every file is as it was',
+      what: "couldn't replace a file; every file is as before",
       code: 'not-replaced',
-      remedy: `see why (df, lsattr, mount, ls -l); then ${runAgain}`,
+      remedy: `find the cause on the node (df, lsattr, mount, ls -l); then ${runAgain}`,
     },
     half: {
-      what: 'a file could not be replaced, and another could not be put back',
+      what: "couldn't replace a file, nor restore another",
       code: 'not-replaced',
-      remedy: `see why (df, lsattr, mount, ls -l), then ${runAgain}; until then old and new files are mixed there`,
+      remedy: `find the cause (df, lsattr, mount, ls -l), then ${runAgain}; until then the node has a mix of old and new files`,
     },
   }),
 )

@@ -82,7 +82,7 @@ function accessDifferences({ readers, isSecret }: WantedFile, there: FileState):
     return there.mode === modeOf(isSecret) ? wrong : [...wrong, 'wrong mode']
   }
   if (readers.some((account) => !mayRead(account, there))) return ['unreadable for its unit']
-  return isOpen(readers, isSecret, there) ? ['open to others'] : []
+  return isOpen(readers, isSecret, there) ? ['permissions too open'] : []
 }
 
 const modeOf = (isSecret: boolean) => (isSecret ? secretMode : publicMode)

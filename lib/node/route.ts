@@ -75,9 +75,9 @@ function spansOf(list: string): string[] {
 }
 
 function unkept(node: string, knownAs: string, file: string | undefined): Failure {
-  const what = `host keys are not kept in ${file}`
-  const remedyFor = () => `UserKnownHostsFile must be a file that ssh can write to (see ls -l, df); then ${runAgain}`
-  return new Failure(`${node}: ${what}: that of ${knownAs} was trusted as unknown, and would be again`, {
+  const what = `${file} keeps no host keys`
+  const remedyFor = () => `set UserKnownHostsFile to a file that ssh can write (check ls -l, df); then ${runAgain}`
+  return new Failure(`${node}: ${what}, so ssh trusts an unknown key of ${knownAs} each time`, {
     code: 'host-key-not-kept',
     shared: { what, who: node, place: undefined, remedyFor },
   })
@@ -91,7 +91,7 @@ function unusable(node: string, stderr: string): Failure {
   const isTooOld = /Bad configuration option: (knownhostscommand|stdinnull)/i.test(said)
   const what = isTooOld ? `this machine's ssh is older than OpenSSH 8.7 (${said})` : `ssh can't be used (${shown})`
   const remedy = isTooOld
-    ? 'install a newer OpenSSH on this machine, and put it first on the PATH'
+    ? 'install a newer OpenSSH on this machine, and put it first in PATH'
     : `correct the ssh configuration; then ${runAgain}`
   return new Failure(`${node}: ${what}`, {
     code: isTooOld ? 'ssh-too-old' : 'ssh-unusable',
@@ -114,9 +114,9 @@ export async function printConfig(
   const printed = await spawn({ cwd: use.folder, env, signal })`ssh -G ${given}`
   aborted.throwIfAborted()
   if (limit.aborted)
-    throw new Failure(`ssh does not say how it would connect: it is still at it after ${answerTime / 1000} s`, {
+    throw new Failure(`ssh -G did not finish within ${answerTime / 1000} s`, {
       code: 'timed-out',
-      remedy: `see what your ssh configuration runs (Match exec): ssh -G ${given.map(quote).join(' ')}`,
+      remedy: `check what your ssh configuration runs (Match exec): ssh -G ${given.map(quote).join(' ')}`,
     })
   return printed
 }

@@ -111,7 +111,7 @@ const longest = 55
 /** A new folder only for this run. Throws a Failure about this machine. */
 export function makeSocketFolder(temporary: string): string {
   const folder = join(socketBase(resolve(temporary)), `harderway-${process.pid}-`)
-  return doing('make the folder', `${folder}XXXXXX`, () => mkdtempSync(folder))
+  return doing('create the directory', `${folder}XXXXXX`, () => mkdtempSync(folder))
 }
 
 /** /tmp where TMPDIR is too long for a socket, or has what ssh interprets itself: a blank, %, ${ (ssh_config(5)). */

@@ -109,7 +109,7 @@ function readLeftovers({ all }: Records): readonly Leftover[] {
 /** Throws a Failure if the part about the folder is incomplete, or has an unknown record. */
 export function readState(output: string, nonce: string): NodeState {
   const { records, stopped } = readAnswer(output, nonce, 'folder')
-  if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
+  if (stopped) throw new Failure(`can't enter ${stopped.said}`, { code: 'no-answer' })
   const state = readFolder(records)
   return output.includes(`${nonce}-places `) ? { ...state, places: tryPlaces(output, nonce) } : state
 }

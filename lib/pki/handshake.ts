@@ -140,7 +140,7 @@ export function isServerForGo(socket: TLSSocket, host: string): boolean {
 }
 
 export function formatNotFor(dialled: string): string {
-  return `${dialled} is not in the server certificate's SANs`
+  return `the server certificate has no SAN ${dialled}`
 }
 
 function formatRefusal(code: string, dialled: string): string {

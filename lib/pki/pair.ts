@@ -234,8 +234,7 @@ export function isOfOwnCa(auth: AuthDir, certificate: Certificate): boolean {
 export function readIssuer(auth: AuthDir, name: string = caName): SigningIssuer {
   const certificate = readHeld(auth.bytes(auth.files.certificate(name)))?.certificate
   const privateKey = keyIn(auth.bytes(auth.files.key(name)))
-  if (!certificate || !privateKey)
-    throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
+  if (!certificate || !privateKey) throw new Failure(`can't read the CA in ${auth.path} any more`, { remedy: runAgain })
   const { subject, subjectKeyId: keyId, notAfter } = certificate
   return { subject, keyId, notAfter, privateKey }
 }

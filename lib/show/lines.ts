@@ -89,7 +89,7 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
 
 function formatEnd(row: Row): string {
   const { id, failure } = row
-  const how = failure ? `${failure.kind === 'refused' ? 'refused' : 'failed'}: ` : ''
+  const how = failure ? `${failure.kind === 'refused' ? 'refused' : 'failed'}; ` : ''
   return `${id}: ${how}${beside(id, textOf(row))}`
 }
 
@@ -169,8 +169,8 @@ function plainFailure(failure: Failure): object {
   return { message, remedy, cause, stack: stackOf(failure) }
 }
 
-/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other row as it is. */
+/** Why it was changed, or would be: "changed; adds SAN 192.168.1.22"; any other row as it is. */
 function formatCause(row: Row): string {
   if (row.kind !== 'built') return textOf(row)
-  return `${isRepair(row.reasons) ? 'repaired' : 'made'}: ${formatReasons(row.reasons)}`
+  return joinClauses(isRepair(row.reasons) ? 'repaired' : 'changed', formatReasons(row.reasons))
 }

@@ -76,7 +76,7 @@ function shownOf(row: Row): Partial<Planned> {
     return {
       facts: facts?.join(', ') ?? '',
       ...(isNew && { mark: '+', why: '' }),
-      ...(isRestored && { why: 'restored byte for byte, from the kubeconfigs' }),
+      ...(isRestored && { why: 'restored byte for byte from the kubeconfigs' }),
     }
   }
   const { copy: copied, install: installed, remove: removed, restart: restarts } = worksOf(row)
@@ -99,7 +99,7 @@ function formatWhy({ reasons }: Row, rows: Rows): string {
   if (own.length > 0) return formatReasons(own)
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
   const makers = needs.map((id) => [rows.get(id) ?? []].flat().flatMap(filesOf)[0] ?? id)
-  return `follows ${makers.join(', ')}`
+  return `depends on ${makers.join(', ')}`
 }
 
 function foldRows(all: readonly Planned[]): Planned[] {
@@ -155,7 +155,7 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
     end: async (summary) => {
       const { rows, planHash } = summary
       const toDo = formatToDo(summary, columns)
-      const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do.' : 'Nothing to do.']
+      const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do' : 'Nothing to do']
       if (!quiet) for (const line of formatPlan(phases, rows, { isVerbose: verbose, columns, nothing })) write(line)
       for (const each of summary.access ?? []) if (!quiet) write(fit(formatAccess(each), columns))
       for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
@@ -216,12 +216,12 @@ function formatPlanned(planned: Planned, list: (names: readonly string[]) => str
     installed.length > 0 && `install ${list(installed)}`,
     removed.length > 0 && `- remove ${list(removed)}`,
     restarts.length > 0 && `↻ restart ${restarts.join(', ')}`,
-    yours.length > 0 && `↻ yours to restart: ${yours.join(', ')}`,
+    yours.length > 0 && `↻ restart yourself: ${yours.join(', ')}`,
   ].flatMap((text) => (text ? [paint(text)] : []))
   return [`  ${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), ...more.map((text) => `      ${text}`)]
 }
 
-/** "Access + control3: ca-key.pem (becomes anyone: signs certificates for any user and any server)" */
+/** "Access + control3: ca-key.pem (becomes anyone; signs certificates for any user and any server)" */
 function formatAccess(access: Access): string {
   const who = formatNames(access.holders)
   if (access.mark === '?') return printable(`Access ? ${who}: what they have is unknown`)

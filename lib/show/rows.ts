@@ -30,7 +30,7 @@ import {
 } from '../wording.ts'
 import type { Summary } from './reporter.ts'
 
-/** Only for files that were replaced, and that no later target (install) takes further: "copy it to where the units read it". */
+/** Only for files that were replaced, and that no later target (install) takes further: "copy the new ca.pem to where the units read it". */
 export function adviseAfter(rows: Rows): Finding[] {
   const targets = [...rows.values()].map(({ target }) => target)
   const replaced = [...rows.values()].flatMap(({ kind, node, target, reasons }) => {
@@ -45,7 +45,7 @@ export function adviseAfter(rows: Rows): Finding[] {
     const copies = files.length === 1 ? 'it' : 'them'
     const inTurn = nodes.length > 1 ? ', one node at a time' : ''
     const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
-    const text = `${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
+    const text = `copy the new ${formatNames(files)} to where the units read ${copies}${then}`
     return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files, restart } })
   })
 }
@@ -69,15 +69,16 @@ export function formatEvent(event: Event): string {
   if (event.type === 'step') return formatStep(event.step)
   return event.type === 'ended'
     ? textOf(event.row)
-    : { started: 'checking', queued: 'waiting', building: 'making' }[event.type]
+    : { started: 'checking', queued: 'waiting', building: 'changing' }[event.type]
 }
 
 function formatStep(step: Step): string {
   if ('files' in step) return `${step.doing} ${count(step.files, 'file')}`
-  if (step.doing === 'watching') return `watching that it stays healthy: ${step.seconds} s`
+  if (step.doing === 'watching') return `checking that it stays healthy for ${step.seconds} s`
   if ('seconds' in step)
-    return `${step.unit} reads its files again within ${Math.floor(step.seconds / 60)} min ${step.seconds % 60} s`
+    return `waiting up to ${Math.floor(step.seconds / 60)} min ${step.seconds % 60} s for ${step.unit} to reload`
   if ('path' in step) return `waiting for ${step.path} of ${step.unit}`
+  if (step.doing === 'swapping') return 'replacing files'
   if ('of' in step) return `${step.doing} ${step.done} of ${step.of}`
   const { doing, ...what } = step
   return [doing, ...Object.values(what)].join(' ')
@@ -94,19 +95,19 @@ function wordsOf(row: Row): readonly [label: string, text: string] {
     case 'fresh': {
       const { note, until, renewsFrom } = row
       const withCa = until && `expires ${formatDate(until)} (with the CA)`
-      return ['fresh', note ?? (renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa) ?? 'fresh']
+      return ['up to date', note ?? (renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa) ?? 'up to date']
     }
     case 'built':
       return wordsOfBuilt(row)
-    case 'stale':
-      return ['to make', `to make: ${formatReasons(row.reasons)}`]
+    case 'stale': {
+      const label = row.target.build ? 'to change' : 'not checked'
+      return [label, joinClauses(label, formatReasons(row.reasons))]
+    }
     case 'failed':
       return [row.failure.kind === 'refused' ? 'refused' : 'failed', row.failure.message]
     case 'cancelled': {
-      const why = row.because.length > 0 ? `: it comes after ${formatNames(row.because)}` : ''
-      return row.isBegun
-        ? ['interrupted', 'interrupted: the next run checks how far it came']
-        : ['skipped', `skipped${why}`]
+      const why = row.because.length > 0 ? `; ${formatNames(row.because)} must succeed first` : ''
+      return row.isBegun ? ['interrupted', 'interrupted; the next run checks it again'] : ['skipped', `skipped${why}`]
     }
     default:
       return row satisfies never
@@ -116,15 +117,14 @@ function wordsOf(row: Row): readonly [label: string, text: string] {
 function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): readonly [label: string, text: string] {
   const own = ownReasons(reasons)
   const why = formatReasons(own)
-  const as = (label: string, text = [label, why].filter(Boolean).join(': ')) => [label, text] as const
+  const as = (label: string, text = joinClauses(label, why)) => [label, text] as const
   switch (change?.kind) {
     case 'made': {
       const { isReplaced, isRestored, isNew, is, was } = change
       const now = is ? `, ${formatExpiry(is, was)}` : ''
       // Only its time was up, or it was requested by name.
       const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
-      if (!isReplaced && !isNew && !isRestored && !isRenewal)
-        return as('changed', [`changed${now}`, why].filter(Boolean).join(': '))
+      if (!isReplaced && !isNew && !isRestored && !isRenewal) return as('changed', joinClauses(`changed${now}`, why))
       const label = isReplaced ? 'replaced' : isNew ? 'new' : isRestored ? 'restored' : 'renewed'
       return as(label, label + now)
     }
@@ -140,7 +140,9 @@ function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): rea
       return as(restart.length > 0 ? 'restarted' : label, text)
     }
     case 'proven':
-      return change.units.length > 0 ? as('proven', `proven by ${formatNames(change.units)}`) : as('nothing to query')
+      return change.units.length > 0
+        ? as('verified', `verified by ${formatNames(change.units)}`)
+        : as('nothing to check')
     case 'rewritten':
       return as('rewritten', `${change.objects} rewritten`)
     case undefined:
@@ -194,7 +196,7 @@ export function joinFailures(failures: readonly [string, Failure][]): [string | 
     const who = [...places.keys()]
     const remedy = failure.shared?.remedyFor([...places.values()]) ?? failure.remedy
     const what = failure.shared?.what ?? failure.what
-    const counted = `${who.length === 1 ? '' : `${who.length} nodes, `}${what}: ${who.join(', ')}`
+    const counted = `${what}${who.length === 1 ? '' : ` on ${who.length} nodes`}: ${who.join(', ')}`
     return [undefined, failure.with({ what: counted, node: undefined, remedy })]
   })
 }
@@ -216,13 +218,13 @@ export function warningsOf(rows: Rows): string[] {
   return [...rows].flatMap(([id, row]) => (warningOf(row) ? `${id}: ${warningOf(row)}` : []))
 }
 
-/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
+/** "36 targets: 30 changed, 6 up to date, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
 export function formatSummary({ rows, seconds }: Summary, areChecks = false): string {
   const { targets, made, fresh, stale, failed, cancelled } = countRows(rows)
-  const toMake = stale > 0 ? [`${stale} to make`] : []
+  const toChange = stale > 0 ? [`${stale} ${areChecks ? 'not checked' : 'to change'}`] : []
   const refused = [...rows.values()].filter(({ failure }) => failure?.kind === 'refused').length
   const counts = [
-    ...(areChecks ? [`${fresh} passed`, ...toMake] : [toMake[0] ?? `${made} made`, `${fresh} fresh`]),
+    ...(areChecks ? [`${fresh} passed`, ...toChange] : [toChange[0] ?? `${made} changed`, `${fresh} up to date`]),
     `${failed - refused} failed`,
     ...(refused > 0 ? [`${refused} refused`] : []),
     ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
@@ -238,18 +240,16 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
   // A command that only checks has nothing that expires next.
   const isIdle = nextToExpire && all.every(({ kind }) => kind === 'fresh')
   const isKeptOff = all.some(({ findings }) => findings.some(({ left }) => left?.isKeptOff))
-  const renewed = nextToExpire?.renewsFrom
-    ? `; a run from ${formatDate(nextToExpire.renewsFrom, now)} on renews it`
-    : ''
+  const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom, now)}` : ''
   const last = [
     nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
     goOn &&
       all.some(({ kind }) => kind === 'cancelled') &&
-      `Stopped    early: no file is left half written; continue with: ${goOn}`,
+      `Stopped    early; every file is whole; continue with: ${goOn}`,
   ]
   return [
     ...formatChanged(rows),
-    ...(isIdle ? [`Changed    nothing${isKeptOff ? '' : ': everything matches cluster.yaml'}`] : []),
+    ...(isIdle ? [`Changed    nothing${isKeptOff ? '' : '; everything is up to date'}`] : []),
     ...formatToDo(summary, columns),
     ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),
   ]

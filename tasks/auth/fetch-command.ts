@@ -30,8 +30,8 @@ export function waysOutOfLost(run: Run, from?: ClusterNode, isOfAnother = false)
   const typed = (recover: string) => (isOfAnother ? replaceCommand(run, recover) : recover)
   const ways = new Set([recoverCommand(run, from), command('recover --from DIR')])
   return [
-    `take it over: ${[...ways].map(typed).join(', or from a backup: ')}`,
-    `or give it up, with all that depends on it: ${command('bootstrap --replace-identity')}`,
+    ...[...ways].map((each, i) => `${i === 0 ? 'recover the cluster' : 'or recover it from a backup'}: ${typed(each)}`),
+    `or abandon it and everything that depends on it: ${command('bootstrap --replace-identity')}`,
   ]
 }
 

@@ -98,14 +98,16 @@ export function caState(auth: AuthFiles, now: Date, name: string = caName): CaSt
   if (!nextKey && isThere(files.nextKey)) return unclear(files.nextKey, 'is not an unencrypted private key')
   if (!next && isThere(files.next)) return unclear(files.next, 'is not a valid certificate')
   if (!cross && !nextKey && isThere(files.cross)) return unclear(files.cross, 'is not a valid certificate')
-  if (next && nextKey && !isKeyOf(next, nextKey)) return unclear(files.next, `is not of the key in ${files.nextKey}`)
+  if (next && nextKey && !isKeyOf(next, nextKey)) return unclear(files.next, `does not match ${files.nextKey}`)
   const nextPublic = nextKey ? createPublicKey(nextKey) : next?.publicKey
   if (present && nextPublic?.equals(present.publicKey))
     return { stage: 'finishing', ...settledBy(name), chain: chainOf(present) }
-  if (next && !nextKey) return unclear(files.nextKey, `is missing, and ${files.next} is there`)
-  if (next && present?.subject.equals(next.subject)) return unclear(files.next, `has the subject of ${files.present}`)
+  if (next && !nextKey) return unclear(files.nextKey, `is missing, but ${files.next} exists`)
+  if (next && present?.subject.equals(next.subject))
+    return unclear(files.next, `has the same subject as ${files.present}`)
   if (nextKey) return { stage: 'both', issuer: nextName(name), trusted: [nextName(name), name], chain: chainOf(next) }
-  if (cross && present && !isSame(cross, present)) return unclear(files.cross, `is not of the key of ${files.present}`)
+  if (cross && present && !isSame(cross, present))
+    return unclear(files.cross, `does not have the key of ${files.present}`)
   return { stage: 'settled', ...settledBy(name), chain: chainOf(present) }
 }
 
@@ -113,9 +115,9 @@ export function caState(auth: AuthFiles, now: Date, name: string = caName): CaSt
 export function readCaState({ auth, now, command }: Run, name: string = caName): CaState {
   const state = caState(auth, now, name)
   if (state.stage !== 'unclear') return state
-  throw refusal(`${auth.path}: ${state.why}`, [
-    `restore ${state.file} from a backup of this folder: ${command('recover --from DIR')}`,
-    `or go back to before the rotation: ${command(`rotate ${name} --undo`)}`,
+  throw refusal(`${auth.path}/${state.why}`, [
+    `restore ${state.file} from a backup of auth/: ${command('recover --from DIR')}`,
+    `or undo the rotation: ${command(`rotate ${name} --undo`)}`,
   ])
 }
 
@@ -135,10 +137,10 @@ export function isCopyOfCa(auth: AuthDir): boolean {
 export function refuseWithCopy({ auth, cluster, command }: Run): void {
   if (!isCopyOfCa(auth)) return
   const pair = auth.files.pair(etcdCaName)
-  throw refusal(`etcd has the CA that would be replaced (${pair[0]} in ${auth.path})`, [
+  throw refusal(`etcd uses the CA that would be replaced (${pair[0]} in ${auth.path})`, [
     cluster.etcd.ca === 'own'
-      ? `give it its own first: ${command(`rotate ${etcdCaName}`)}, then with --finish`
-      : `as cluster.yaml lets it share the cluster's, move ${pair.join(' and ')} away`,
+      ? `give etcd its own CA first (then again with --finish): ${command(`rotate ${etcdCaName}`)}`
+      : `cluster.yaml has etcd.ca: shared, so move ${pair.join(' and ')} aside`,
   ])
 }
 
@@ -212,8 +214,8 @@ export function tokenState(auth: AuthFiles): TokenState | Unclear {
 export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState {
   const state = tokenState(auth)
   if (state.stage !== 'unclear') return state
-  throw refusal(`${auth.path}: ${state.why}`, [
-    `restore it from a backup, or remove it if it was never deployed: rm ${quote(`${auth.path}/${state.file}`)}`,
+  throw refusal(`${auth.path}/${state.why}`, [
+    `restore it from a backup; or, if it was never deployed, remove it: rm ${quote(`${auth.path}/${state.file}`)}`,
   ])
 }
 
@@ -225,7 +227,7 @@ export function readTokenPair(auth: AuthDir): Pair {
   const own =
     key && isElsewhere ? chainOf(pair).find(({ publicKey }) => publicKey.equals(createPublicKey(key))) : undefined
   if (!own || !certificate) return pair
-  const what = 'the certificate of the key that signs does not come first'
+  const what = 'the certificate of the signing key does not come first'
   return {
     key,
     certificate: own,

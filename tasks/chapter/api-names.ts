@@ -26,15 +26,15 @@ export async function findLostNames(run: Run, graph: Graph): Promise<[string, Fa
   const lost = new Set(lostOn.flat())
   if (lost.size > 0) {
     const nodes = controls.filter((_, i) => lostOn[i]?.length)
-    const found = `${file} on ${formatNames(nodes.map(({ name }) => name))} has ${formatNames([...lost])}, which may be dialled, and the new one would not`
+    const found = `a new ${file} would lose ${formatNames([...lost])}, which clients may use (from ${formatNames(nodes.map(({ name }) => name))})`
     return [[row.id, lostNames(run, row.id, found)]]
   }
   const unseen = controls.filter((_, i) => looks[i] instanceof Failure)
   const why = looks.find((look) => look instanceof Failure)
   const isSeen = looks.some((look) => !(look instanceof Failure) && look.length > 0)
   if (!why || isSeen) return []
-  const follows = `${auth.path} has no ${file}, and a new one might lose names that are dialled`
-  const ways = [`or issue it for the names of cluster.yaml: ${command(row.id)}, then ${runAgain}`]
+  const follows = `${auth.path} has no ${file}, and a new one might lose names that clients use`
+  const ways = [`or issue it with the names in cluster.yaml: ${command(row.id)}, then ${runAgain}`]
   return [[row.id, notLookedAt(unseen, why, { follows, ways })]]
 }
 

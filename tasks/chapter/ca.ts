@@ -97,7 +97,7 @@ function workOf(run: Run, row: CertRow, force: Force | undefined): StageWork {
 
 function refuseReplacing(run: Run, row: CertRow): void {
   const { stage } = readCaState(run, row.name)
-  const what = `a rotation of the ${labelOf(row)} is under way`
+  const what = `a rotation of the ${labelOf(row)} is in progress`
   if (stage !== 'settled') throw refusalDuring(row.name, what, run, { isLast: stage === 'finishing' })
   if (row.name === caName) refuseWithCopy(run)
 }
@@ -136,8 +136,8 @@ function workOnCa(run: Run, row: CertRow, force?: Force): StageWork {
       auth.write(certificate, embedded ?? selfSign({ ...its, ...period }, privateKey), publicMode, { durable: true })
       if (!old) return undefined
       return force === 'renew'
-        ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which lists what to restart'}`
-        : `the old ${labelOf(row)} is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
+        ? `moved the old ${certificate} to ${old}; run ${command('bootstrap')}${cluster.install ? '' : ' (it lists what to restart)'}`
+        : `moved the old ${labelOf(row)} to ${old}; run ${command('bootstrap --replace-identity')}, then restart every component on every node`
     },
   }
 }
@@ -166,7 +166,7 @@ function workOnNext(run: Run, row: CertRow): StageWork {
     change: { kind: 'made', files: next ? [files.cross] : [files.next, files.cross], isNew: !next, is },
     async make() {
       const { issueCertificate, selfSign } = await import('../../lib/pki/x509.ts')
-      if (!key || !present) throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
+      if (!key || !present) throw new Failure(`can't read the CA in ${auth.path} any more`, { remedy: runAgain })
       const CN = nextCaCommonName(commonNameOf(present) ?? '', profile.subject.CN)
       const wanted = { ...profile, subject: { ...profile.subject, CN } }
       if (!next)
@@ -202,7 +202,7 @@ function checkCa(run: Run, row: CertRow, pair: Pair, force?: Force): CheckResult
   const { certificate, reasons } = pair
   refuseWrongCa(pair, run, row, force)
   if (isAbsent(pair) && force === 'renew')
-    throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `${run.command('ca')} makes one` })
+    throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `create one: ${run.command('ca')}` })
   if (!certificate || force) return { reasons }
   const until = certificate.notAfter
   return { reasons, until, note: `expires ${formatDate(until)}` }
@@ -211,7 +211,7 @@ function checkCa(run: Run, row: CertRow, pair: Pair, force?: Force): CheckResult
 /** `rotate etcd-ca` waits before its first stage; from that on it is reported like any rotation. */
 function warnOfCopy({ auth, command, stagedBy }: Run, name: string): string | undefined {
   return name === etcdCaName && stagedBy !== name && isCopyOfCa(auth)
-    ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}`
+    ? `etcd still has the cluster CA; continue: ${command(`rotate ${name}`)}`
     : undefined
 }
 
@@ -238,8 +238,8 @@ const sourceOf = ({ cluster: { certificates } }: Run) => (certificates.caKeyOnNo
 const restore = (run: Run, name: string, inTheWay: readonly string[] = []) =>
   `restore ${pairOf(run, name)} from a backup${sourceOf(run)}: ${fetchCommand(run, inTheWay, recoverCommand(run))}`
 const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
-  `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`
-const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
+  `or abandon ${irreplaceable?.loss}: ${command(`${id} --force`)}`
+const renew = ({ command }: Run) => `reissue the CA certificate with the same key: ${command('ca --renew')}`
 
 /** There is no way back: the members would no longer accept each other. */
 export function refuseSharedEtcd(run: Run): void {
@@ -248,10 +248,10 @@ export function refuseSharedEtcd(run: Run): void {
   const isRotating = signingCa(auth, now, etcdCaName).stage !== 'settled'
   if (cluster.etcd.ca === 'own' || !tryCertificate(auth, caName) || !(isOwn || isRotating)) return
   throw refusal(
-    `etcd has a CA of its own (${auth.files.certificate(etcdCaName)} in ${auth.path}), and cluster.yaml lets it share the cluster's`,
+    `etcd has its own CA (${auth.files.certificate(etcdCaName)} in ${auth.path}), but cluster.yaml has etcd.ca: shared`,
     [
       'set etcd: { ca: own } in cluster.yaml',
-      ...(isRotating ? [] : [`or, if etcd was never given it, move ${pairOf(run, etcdCaName)} away`]),
+      ...(isRotating ? [] : [`or, if etcd never had that CA, move ${pairOf(run, etcdCaName)} aside`]),
     ],
   )
 }
@@ -296,25 +296,25 @@ function refuseWrongCa(pair: Pair, run: Run, row: CertRow, force?: Force): void 
   const none = `${auth.path} has no ${missing}, but ${formatNames(issued)}, issued by a previous CA`
   const isOfEtcd = isNew && name === etcdCaName
   const isShared = isOfEtcd && auth.names().some((each) => auth.files.parse(each)?.kind === 'certificate')
-  const isNotYet = `${what} is not valid before ${ca?.notBefore.toISOString()}, and here it is ${now.toISOString()}`
+  const isNotYet = `${what} is not valid before ${ca?.notBefore.toISOString()}, and this machine has ${now.toISOString()}`
   const [again, over, keep] = [renew(run), startOver(run, row), 'change cluster.yaml to match the CA']
   type Ground = readonly [when: boolean, found: string, ...ways: string[]]
   const ofFiles: Ground[] = [
-    [broken.length > 0, `${what}: ${formatReasons(broken)}`, restore(run, name, inTheWay), over],
-    [!isRenewable, `${what} differs from cluster.yaml: ${formatReasons(differences)}`, keep, over],
-    [differences.length > 0 && force !== 'renew', `${what}: ${formatReasons(differences)}`, again],
+    [broken.length > 0, `${what} can't be used; ${formatReasons(broken)}`, restore(run, name, inTheWay), over],
+    [!isRenewable, `${what} differs from cluster.yaml; ${formatReasons(differences)}`, keep, over],
+    [differences.length > 0 && force !== 'renew', `${what} can't be used; ${formatReasons(differences)}`, again],
     [issued.length > 0, none, restore(run, name), over],
     [
       isShared,
-      `etcd shares the CA in ${auth.path}, and cluster.yaml gives it one of its own`,
-      `lead it there while it runs: ${command(`rotate ${name}`)}`,
-      `if it does not run yet, make that CA: ${command(`${row.id} --force`)}`,
+      `etcd shares the CA in ${auth.path}, but cluster.yaml has etcd.ca: own`,
+      `migrate the running cluster: ${command(`rotate ${name}`)}`,
+      `if it does not run yet, create that CA: ${command(`${row.id} --force`)}`,
       'or set etcd: { ca: shared } in cluster.yaml',
     ],
   ]
   const ofUse = ({ refusals, extensions, notBefore, notAfter }: Certificate): Ground[] => [
     // Components would not trust what it signs, or not all of it.
-    [refusals.length > 0, `${what}: ${formatReasons(refusals)}`, again],
+    [refusals.length > 0, `${what} can't be used; ${formatReasons(refusals)}`, again],
     // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
     [
       extensions.some(({ id }) => id === oids.nameConstraints),
@@ -322,7 +322,7 @@ function refuseWrongCa(pair: Pair, run: Run, row: CertRow, force?: Force): void 
       again,
     ],
     [notAfter <= now, `${what} expired on ${formatDate(notAfter)}`, again],
-    [notBefore > now, isNotYet, "correct this machine's clock", `or, if the clock is right, ${again}`],
+    [notBefore > now, isNotYet, 'correct the clock of this machine', `or, if the clock is right, ${again}`],
   ]
   for (const [when, found, ...ways] of [...ofFiles, ...(ca && force !== 'renew' ? ofUse(ca) : [])])
     if (when) throw refusal(found, ways)

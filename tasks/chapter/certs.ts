@@ -73,10 +73,13 @@ function refusePinned(run: Run, { name, profile }: CertRow): void {
 /** Without `revoked` no run updates the list, which API servers still enforce. */
 export function unlisted({ auth, command }: Run, what: string): Failure {
   const entries = listIn(auth)?.entries ?? []
-  return refusal(`${what}: ${auth.path} has a list of revoked, which lets in its users with known certificates alone`, [
-    `put it back in cluster.yaml: ${formatEntries({}, entries)}`,
-    `or end it for all: write revoked: [], then run ${command('revoked install')}`,
-  ])
+  return refusal(
+    `${what}; with the list of revoked in ${auth.path}, API servers accept only known certificates of its users`,
+    [
+      `write the list in cluster.yaml again: ${formatEntries({}, entries)}`,
+      `or end it for all with revoked: [], then run ${command('revoked install')}`,
+    ],
+  )
 }
 
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
@@ -118,18 +121,18 @@ function refuseLostNames(run: Run, { id, name }: CertRow, reasons: readonly Reas
   const hosts = auth.names().map((file) => readHost(auth, file))
   const lost = instead.length > 0 ? removed : removed.filter((each) => hosts.includes(each))
   if (lost.length === 0) return
-  const now = instead.length > 0 ? `, and is then for ${formatNames(instead)} instead` : ''
+  const now = instead.length > 0 ? `, and have ${formatNames(instead)} instead` : ''
   throw lostNames(
     run,
     id,
-    `${auth.files.certificate(name)} would lose ${formatNames(lost)}, which may be dialled${now}`,
+    `${auth.files.certificate(name)} would lose ${formatNames(lost)}, which clients may use${now}`,
   )
 }
 
 export function lostNames({ command }: Run, id: string, found: string): Failure {
   return refusal(found, [
-    'if cluster.yaml is wrong: correct domain (or name), api.host, api.virtualIP or network',
-    'to serve both: add the old names to api.extraSANs',
+    'if cluster.yaml is wrong, correct domain (or name), api.host, api.virtualIP or network',
+    'to serve both, add the old names to api.extraSANs',
     `or drop them: ${command(id)}`,
   ])
 }
@@ -185,7 +188,7 @@ function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'ch
     check: (run) => checkTokens(run, row, irreplaceable),
     refuseReplacing: (run) => {
       if (readTokenState(run).stage !== 'settled')
-        throw refusalDuring('service-account', `a rotation of the ${irreplaceable.label} is under way`, run)
+        throw refusalDuring('service-account', `a rotation of the ${irreplaceable.label} is in progress`, run)
     },
     build: (run, work) => buildTokens(run, row, work),
   }
@@ -201,9 +204,9 @@ function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Chec
   const verdict = pair.certificate ? checkCertificate(pair.certificate, demands) : { reasons: [] }
   const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
   if (!others.every((key) => certificateOf(key, pair)))
-    reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} is to hold ${others.length + 1} keys` })
+    reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} must hold ${others.length + 1} keys` })
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
-    reasons.push({ kind: 'rotation', what: 'the next key signs already' })
+    reasons.push({ kind: 'rotation', what: 'the next key already signs' })
   // It follows the CA in its place alone, which a rotation replaces by its last stage.
   const staysFresh = signingCa(auth, now).stage !== 'settled' || isSignedByLostCa(auth, pair)
   return { ...verdict, reasons, staysFresh }
@@ -230,11 +233,11 @@ function refuseOtherKey(
   if (isNew || lost.length + other.length === 0) return
   const isMissing = lost.every(({ kind }) => kind === 'missing')
   const files = [auth.files.key(name), ...(isMissing ? [] : [auth.files.certificate(name)])]
-  throw refusal(`the ${label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
+  throw refusal(`the ${label} in ${auth.path} can't be used; ${formatReasons([...lost, ...other])}`, [
     other.length > 0
       ? 'change certificates.key in cluster.yaml to match the key'
       : `restore ${files.join(' and ')} from a backup or from a control node: ${fetchCommand(run, files)}`,
-    `or give up ${loss}: ${command(`${id} --force`)}`,
+    `or abandon ${loss}: ${command(`${id} --force`)}`,
   ])
 }
 
@@ -253,7 +256,7 @@ async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { change, findings: asFindings([row.warning]) }
-  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${readersOf(cluster, auth.files.pair(name)).join(', ')} everywhere`
+  const warning = `moved the old key to ${old}; run ${command('bootstrap --replace-identity')}, then restart ${readersOf(cluster, auth.files.pair(name)).join(', ')} everywhere`
   return { change, findings: asFindings([warning]) }
 }
 

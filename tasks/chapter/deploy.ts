@@ -113,9 +113,12 @@ function refuseEarlyClock({ auth, cluster, now }: Run, node: ClusterNode, theirs
     return notBefore && notBefore <= now && notBefore.getTime() > theirs * 1000
   })
   if (early.length === 0) return
-  throw new Failure(`by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
-    node: node.name,
-    code: 'clock',
-    remedy: `compare date -u there and here, and set the clock that is wrong; then ${runAgain}`,
-  })
+  throw new Failure(
+    `by its clock, these certificates are not valid yet: ${formatNames(early.map(auth.files.certificate))}`,
+    {
+      node: node.name,
+      code: 'clock',
+      remedy: `compare date -u on both machines, and set the wrong clock; then ${runAgain}`,
+    },
+  )
 }

@@ -64,7 +64,7 @@ function check(run: Run): CheckResult<readonly string[]> {
 
 function refuseReplacing(run: Run): void {
   if ((readEncryptionState(run)?.stage ?? 'settled') === 'settled') return
-  const what = `${run.auth.path}/${file} has several keys: a rotation of the encryption key is under way`
+  const what = `${run.auth.path}/${file} has several keys; a rotation of the encryption key is in progress`
   throw refusalDuring(name, what, run)
 }
 
@@ -82,13 +82,13 @@ async function build(run: Run, { found: added = [], force }: Work<readonly strin
 function warningAfter({ cluster, command }: Run, added: readonly string[], old?: string): string | undefined {
   const readers = readersOf(cluster, [file]).join(', ')
   if (old)
-    return `the old key is in ${old}: Secrets encrypted with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
+    return `moved the old key to ${old}; Secrets encrypted with it can't be read until ${file} lists it as a further key; run ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
   return added.length > 0
     ? `requests for ${added.join(', ')} may fail until every ${readers} has loaded ${file}`
     : undefined
 }
 
-const giveUp = ({ command }: Run) => `or give up every Secret that is stored: ${command('encryption-key --force')}`
+const giveUp = ({ command }: Run) => `or abandon every stored Secret: ${command('encryption-key --force')}`
 /** It may hold the key that stored Secrets are encrypted with. */
 function refuseUnreadable(run: Run): never {
   throw refusal(
@@ -105,12 +105,12 @@ function refuseOtherEncryption(config: EncryptionConfig, run: Run): string | und
   if (isOther && stagedBy !== name) throw otherProvider(config, run)
   const removed = config.resources.filter((resource) => !resources.includes(resource))
   if (removed.length > 0)
-    throw refusal(`${auth.path}/${file} encrypts ${formatNames(removed)}, which cluster.yaml no longer asks for`, [
-      `keep it: add ${removed.join(', ')} to encryption.resources`,
-      `or decrypt what is stored first: make identity the first provider for ${removed.join(', ')} in that file, deploy, restart every kube-apiserver, rewrite those objects with kubectl replace, then take them out of that file too`,
+    throw refusal(`${auth.path}/${file} encrypts ${formatNames(removed)}, which encryption.resources no longer has`, [
+      `to keep that, add ${removed.join(', ')} to encryption.resources`,
+      `or decrypt the stored objects first: make identity the first provider for ${removed.join(', ')} in that file, deploy, restart every kube-apiserver, and rewrite the objects with kubectl replace; then remove ${removed.join(', ')} from that file too`,
     ])
   return isOther
-    ? `${file} encrypts with ${config.provider}, cluster.yaml has ${provider}: other runs are refused until both are the same`
+    ? `${file} encrypts with ${config.provider}, but cluster.yaml has ${provider}; other runs are refused until both agree`
     : undefined
 }
 
@@ -123,18 +123,18 @@ function providersOf({ provider }: EncryptionConfig, run: Run): string[] {
 function otherProvider(config: EncryptionConfig, run: Run): Failure {
   const { auth, cluster, command } = run
   const { provider } = cluster.encryption
-  const what = `${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml has ${provider}`
+  const what = `${auth.path}/${file} encrypts with ${config.provider}, but cluster.yaml has ${provider}`
   // The first provider is identity or kms.
   if (!readEncryptionState(run))
     return refusal(what, [
-      `add a key of ${provider} to that file by hand, or put the file back that had one: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/`,
+      `add a key of ${provider} to that file by hand, or restore the file that had one (https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/)`,
       giveUp(run),
     ])
   // A rotation needs it; its own message would name a run, which is refused here.
-  const before = cluster.install ? '' : 'set install: true in cluster.yaml, then: '
+  const before = cluster.install ? '' : 'set install: true in cluster.yaml, then run '
   return refusal(what, [
-    `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
-    `or change it without losing a Secret: ${before}${command('rotate encryption-key')}`,
+    `to keep it, set encryption.provider: ${config.provider} in cluster.yaml`,
+    `or change it without losing a Secret${before ? `; ${before}` : ': '}${command('rotate encryption-key')}`,
     giveUp(run),
   ])
 }

@@ -63,8 +63,8 @@ function formatCurrent(
   const use = (name: string) =>
     ['kubectl config use-context', quote(name), ...file.map((path) => `--kubeconfig ${quote(path)}`)].join(' ')
   return isReached
-    ? `kubectl's current context is ${context} now; back to ${current}: ${use(current)}`
-    : `kubectl's current context is still ${current}; switch to ${context}: ${use(context)}`
+    ? `the current context of kubectl is now ${context}; switch back to ${current}: ${use(current)}`
+    : `the current context of kubectl is still ${current}; switch to ${context}: ${use(context)}`
 }
 
 /** A clause if the entry is to get another person's certificate. */
@@ -79,9 +79,9 @@ function switchOf(
   if (!held || was === undefined || was === subject.CN) return []
   const admin = certTable(cluster).find(({ name }) => name === auth.files.names.admin)?.profile.subject.CN
   const [had, has] = [was === admin, subject.CN === admin]
-  const lost = `, and loses all rights but those that RBAC gives ${subject.CN}`
+  const lost = ` and keeps only the rights that RBAC gives ${subject.CN}`
   const rights = had === has ? '' : has ? ', with all rights' : lost
-  return [`kubectl, ${was} in your kubeconfig, becomes ${subject.CN}${rights}`]
+  return [`kubectl changes from ${was} to ${subject.CN}${rights}`]
 }
 
 const namesIn = ({ attributes }: Certificate) =>
@@ -97,7 +97,7 @@ function formatRights({ auth, cluster }: Run, name: string): string {
   const { api } = cluster
   const isHere = certTable(cluster).some((row) => row.name === admin && row.dials === api.host)
   const to = isHere ? '' : ` --server ${serverUrl(api.host, api.port)}`
-  return `kubectl acts as ${name} now, with the rights that RBAC gives. For all rights, once the API server runs:
+  return `kubectl now acts as ${name}, with only the rights that RBAC gives. For all rights, run this once the API server is up:
 kubectl --kubeconfig ${quote(join(auth.path, kubeconfigFile(admin)))}${to} apply -f - <<'EOF'
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -184,7 +184,7 @@ function warningOf(files: readonly KubeconfigFile[], { user }: Names): string[] 
   const tree = holder && workTreeOf(dirname(holder.real))
   if (!holder || tree === undefined || isIgnored(tree, holder.real)) return []
   return [
-    `${holder.real} is in the git work tree ${tree}, and git is not known to ignore it: git add would stage the key of ${user}; add it to .gitignore`,
+    `add ${holder.real} to .gitignore of ${tree}; git may not ignore it, and git add would stage the key of ${user}`,
   ]
 }
 
@@ -266,8 +266,8 @@ async function build(run: Run, access: KubeconfigAccess, isReached: boolean, sig
 function changedText({ path, text }: KubeconfigFile, changes: readonly EntryChange[]): string {
   const changed = applyChanges(text, changes)
   if (changed !== undefined) return changed
-  throw refusal(`${path} can't be changed without touching entries that are not ours`, [
-    'take its YAML anchors out: kubectl config view --raw writes it plainly',
+  throw refusal(`${path} can't be changed without touching the entries of others`, [
+    'remove its YAML anchors (kubectl config view --raw prints it without)',
     'or set localKubeconfig.path in cluster.yaml',
   ])
 }
@@ -358,13 +358,13 @@ export function notesOnAdminKeys(run: Run): Finding[] {
   return asFindings([
     ...others.map(
       ({ path, user }) =>
-        `user ${user} in ${path} has the admin's key, with all rights; remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
+        `user ${user} in ${path} has the admin key, with all rights; remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
     ),
     ...unread.map(formatUnread),
   ])
 }
 
-const formatUnread = (path: string) => `${path} can't be read: it may hold a key of this cluster`
+const formatUnread = (path: string) => `can't read ${path}, which may hold a key of this cluster`
 
 /** Earlier versions copied a file with our key in it, too. */
 function copiesOfKeys(run: Run, files: readonly KubeconfigFile[]): string[] {
@@ -383,9 +383,9 @@ function copiesOfKeys(run: Run, files: readonly KubeconfigFile[]): string[] {
 function refuseOwnFiles({ auth, kubeconfigs }: Run): void {
   const own = kubeconfigs().find((path) => isInside(followLinks(path), auth.path))
   if (own === undefined) return
-  throw refusal(`${own} is in ${auth.path}, and nothing is entered there`, [
-    'name another file: localKubeconfig.path in cluster.yaml, or $KUBECONFIG',
-    'or have none written: localKubeconfig: false',
+  throw refusal(`${own} is in ${auth.path}, where no entry is written`, [
+    'set localKubeconfig.path in cluster.yaml, or $KUBECONFIG, to another file',
+    'or set localKubeconfig: false',
   ])
 }
 
@@ -398,8 +398,8 @@ function isInside(path: string, folder: string): boolean {
 function refuseOtherContext(files: readonly KubeconfigFile[], { cluster, context }: Names): void {
   const own = findEntry(files, 'contexts', context)
   if (own && own.cluster !== cluster)
-    throw refusal(`your kubeconfig has a context ${context}, for the cluster ${String(own.cluster)}`, [
-      'give ours another name: localKubeconfig.context in cluster.yaml',
+    throw refusal(`your kubeconfig has a context ${context} for the cluster ${String(own.cluster)}`, [
+      'set localKubeconfig.context in cluster.yaml to another name',
     ])
 }
 
@@ -409,8 +409,8 @@ function refuseConflicts(files: readonly KubeconfigFile[], run: Run, names: Name
   const refuseUsed = (entry: string, key: string, isConflict: (of: Fields) => boolean) => {
     const [by] = others.find(([, of]) => isConflict(of)) ?? []
     if (by !== undefined)
-      throw refusal(`your kubeconfig has a ${entry} already, which context ${by} uses`, [
-        `give ours another name: ${key} in cluster.yaml`,
+      throw refusal(`your kubeconfig already has a ${entry}, used by context ${by}`, [
+        `set ${key} in cluster.yaml to another name`,
       ])
   }
   const [own, context] = [findEntry(files, 'clusters', names.cluster), findEntry(files, 'contexts', names.context)]
@@ -454,13 +454,10 @@ function trustsOurs(files: readonly KubeconfigFile[], { auth, cluster }: Run): b
 function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
   const { auth, cluster, options } = run
   if (options.replaceIdentity || trustsOurs(files, run) !== false) return
-  const found = `the cluster ${cluster.name} of your kubeconfig trusts`
-  const elsewhere = 'or write ours to another file: set localKubeconfig.path in cluster.yaml'
+  const found = `the cluster ${cluster.name} in your kubeconfig trusts`
+  const elsewhere = 'or set localKubeconfig.path in cluster.yaml to another file'
   if (ownCaKeys(auth).length === 0)
-    throw refusal(`${found} a CA, and there is none in ${auth.path}`, [
-      `recover the cluster ${recoverFrom(run)}`,
-      elsewhere,
-    ])
+    throw refusal(`${found} a CA, but ${auth.path} has none`, [`recover the cluster ${recoverFrom(run)}`, elsewhere])
   throw sharedRefusal<CaOnNodes | undefined>(`${found} another CA than the one in ${auth.path}`, {
     ...{ what: found, who: cluster.name, place: undefined },
     waysOut: ([there]) => [...waysOutOfOtherCa(run, there), elsewhere],

@@ -51,7 +51,7 @@ export const questions: readonly OptionName[] = ['list', 'version', 'help']
 export const run: Command = {
   name: '',
   operands: 'NAME...',
-  does: 'a phase, a target such as node-certs/worker0, or all certs, with whatever it needs',
+  does: 'runs phases or targets (node-certs/worker0) and what they depend on',
   examples: ['bootstrap --dry-run', 'node-certs/worker0 --force'],
   options: [
     ...(['dry-run', 'offline', 'format', 'expect-plan', 'node', 'force', 'renew'] as const),
@@ -59,18 +59,18 @@ export const run: Command = {
     ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
   ],
   means: {
-    force:
-      'rebuild the selection even if up to date; the CA, the service-account key and the encryption key only if named themselves',
+    force: 'rebuild the selection even if up to date; the CA, service-account key and encryption key only if named',
     format: 'with --dry-run: markdown, for a comment on a pull request',
-    renew: 'with ca only: a new CA certificate over the same key',
-    'replace-identity': 'overwrite a node or kubeconfig with another CA, service-account key or encryption key',
+    renew: 'with ca only: renew the CA certificate; its key stays',
+    'replace-identity':
+      'overwrite a node or kubeconfig that has another cluster identity (CA, service-account key, encryption key)',
     prune: 'remove harderway files that no longer belong on a node',
   },
   values: { format: ['markdown'] },
   exits: {
     refused: 'refused to replace something irreplaceable, or to deviate from --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
-    stale: '--dry-run: found something to make; or the CA expires within renewBefore, or its key is left on a node',
+    stale: 'something is left to do: in a plan, changes; after a run, what only you can do',
   },
   load: async () => (await import('./run.ts')).run,
   loadPlan: async () => (await import('./plan.ts')).plan,
@@ -78,21 +78,21 @@ export const run: Command = {
 
 /** What --list names beside the commands: of what is typed for a run, the words for several phases. */
 export const runsOfSeveral = [
-  { name: 'bootstrap', does: 'every phase, in order' },
-  { name: 'certs', does: 'the phases that make certificates' },
+  { name: 'bootstrap', does: 'runs every phase, in order' },
+  { name: 'certs', does: 'runs the phases that issue certificates' },
 ] as const
 
 export const commands: readonly Command[] = [
   run,
   {
     name: 'verify',
-    does: 'tries every TLS connection of the cluster in memory; or checks a backup (--from)',
+    does: 'tries all TLS connections in memory, or checks a backup (--from)',
     examples: ['verify', 'verify --from /mnt/backup/auth'],
     options: ['node', 'planned', 'from', 'no-lock-wait'],
     means: { from: 'check that this backup can restore the cluster; contacts control nodes' },
     exits: {
       refused:
-        '--from: a control node holds another identity, or a newer harderway is needed; --planned: a run is refused',
+        '--from: a control node has another cluster identity, or the backup needs a newer harderway; --planned: the next run would be refused',
       failed: 'a handshake did not have the expected result; --from: something is missing or wrong in the backup',
       stale: 'a file is missing',
     },
@@ -104,15 +104,15 @@ export const commands: readonly Command[] = [
     examples: ['status --on-nodes', 'status --node worker0 --verbose'],
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     exits: {
-      refused: 'a run would refuse to replace something that is there',
-      failed: 'something could not be read',
-      stale: 'something is missing, stale, or about to expire',
+      refused: 'a run would refuse to overwrite something',
+      failed: "something couldn't be read",
+      stale: 'something is missing, out of date or about to expire',
     },
     load: async () => (await import('./status.ts')).status,
   },
   {
     name: 'graph',
-    does: 'draws the dependency graph, as Mermaid or for dot',
+    does: 'draws the dependency graph (Mermaid or dot)',
     examples: ['graph', 'graph --format dot'],
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
@@ -127,7 +127,7 @@ export const commands: readonly Command[] = [
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'write a copy there, with mode 0644' },
     values: { format: ['html', 'prometheus'] },
-    exits: { failed: 'it could not be written' },
+    exits: { failed: "the report couldn't be written" },
     load: async () => (await import('./report/report.ts')).report,
   },
   {
@@ -136,10 +136,10 @@ export const commands: readonly Command[] = [
     examples: ['schedule', 'schedule --write /etc/systemd/system'],
     options: ['write', 'output'],
     means: {
-      write: 'write them there instead',
-      output: 'where node_exporter reads metrics',
+      write: 'write the files to this directory',
+      output: 'write metrics there, for node_exporter',
     },
-    exits: { failed: 'a file could not be written' },
+    exits: { failed: "a file couldn't be written" },
     load: async () => (await import('./schedule.ts')).schedule,
   },
   {
@@ -151,14 +151,14 @@ export const commands: readonly Command[] = [
     options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
       finish: 'complete the rotation; stop trusting the old CA or key',
-      undo: 'return to the state before, until --finish',
-      force: 'go on although something still uses the old CA or key, or a connection would be refused',
+      undo: 'undo the rotation; possible until --finish',
+      force: 'continue although something still uses the old CA or key, or a connection would be refused',
     },
     exits: {
       refused:
-        'another rotation is under way, with --finish none, something still uses the old one, or there is no way back',
-      failed: 'a node does not match cluster.yaml, or did not prove it: the same command continues from there',
-      stale: 'with --dry-run: there are stages to do; else: it waits for a change on nodes that it names',
+        'another rotation is in progress (with --finish: none is), something still uses the old CA or key, or undo is not possible',
+      failed: 'a node is out of date or failed a check; the same command continues from there',
+      stale: '--dry-run: stages are left; otherwise: it waits until you change the named nodes',
     },
     load: async () => (await import('./rotate.ts')).rotate,
     loadPlan: async () => (await import('./rotate.ts')).plan,
@@ -170,8 +170,8 @@ export const commands: readonly Command[] = [
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
     exits: {
-      refused: 'auth/ holds something else, or what was found does not fit together: not everything was taken',
-      failed: 'the node or the folder could not be read',
+      refused: 'auth/ has other keys, or the files found do not fit together; not everything was restored',
+      failed: "the node or directory couldn't be read",
     },
     load: async () => (await import('./recover.ts')).recover,
   },
@@ -192,14 +192,14 @@ export const commands: readonly Command[] = [
       name: 'the name of the cluster (default: of the directory)',
       user: 'the user that ssh logs in as',
       'ssh-config': 'as for ssh -F',
-      layout: 'the guide that the cluster follows: harder-way or hard-way (default: as files in auth/ show)',
-      from: 'read the rest from this auth/',
+      layout: 'the guide that the cluster follows: harder-way or hard-way (default: detected from auth/)',
+      from: 'read all other values from this auth/',
     },
     values: { layout: ['harder-way', 'hard-way'] satisfies LayoutName[] },
     isWithoutCluster: true,
     exits: {
-      failed: 'the folder could not be written',
-      stale: 'cluster.yaml is written, and what is missing in it is listed',
+      failed: "the directory couldn't be written",
+      stale: 'wrote cluster.yaml, in which the listed values are missing',
     },
     load: async () => (await import('./init.ts')).init,
   },
@@ -207,7 +207,7 @@ export const commands: readonly Command[] = [
     name: 'completion',
     operands: 'bash | zsh',
     words: ['bash', 'zsh'],
-    does: 'prints a script for your shell, for tab completion of harderway',
+    does: 'prints a shell script for tab completion',
     examples: ['completion bash', 'completion zsh'],
     options: [],
     isWithoutCluster: true,

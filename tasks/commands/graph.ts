@@ -22,7 +22,7 @@ export async function graph(run: CommandRun): Promise<readonly ExitCause[]> {
   const boxes = drawBoxes(wanted, phaseTitles, !options.verbose)
   const { format = 'mermaid' } = options
   const draw = formats.get(format)
-  if (!draw) throw usage(`--format ${format}: graph has ${[...formats.keys()].join(', ')}`, 'graph')
+  if (!draw) throw usage(`--format ${format}: expected ${[...formats.keys()].join(' or ')}`, 'graph')
   print(draw(boxes))
   return []
 }

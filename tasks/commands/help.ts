@@ -20,9 +20,9 @@ export function help(command: Command, names: readonly string[]): string {
 
 function helpText(): string {
   return [
-    'harderway: the security set-up of a Kubernetes cluster, from cluster.yaml',
+    'harderway manages the PKI of a Kubernetes cluster from cluster.yaml',
     ...['', ...commands.flatMap(formatUsage)],
-    ...formatRow(formatCommand('COMMAND --help'), 'what that command does, its options and exit statuses', 33),
+    ...formatRow(formatCommand('COMMAND --help'), 'shows its options, examples and exit statuses', 33),
     ...['', ...formatPhases(), ''],
     'Options of every command',
     ...formatOptions([...commonOptions, ...questions], run),
@@ -34,14 +34,15 @@ function helpOf(command: Command): string {
   const common = commonOptions.filter((name) => name !== 'config' || !isWithoutCluster).map((name) => `--${name}`)
   const all = { ...exits, usage: 'bad usage or cluster.yaml' }
   const known = (Object.keys(all) as ExitCause[]).toSorted((a, b) => statuses[a] - statuses[b])
-  const meanings = known.map((cause) => `${statuses[cause]} ${all[cause]}`)
   return [
     ...formatUsage(command),
     ...(command === run ? ['', ...formatPhases()] : []),
     ...(options.length > 0 ? ['', 'Options', ...formatOptions(options, command)] : []),
     ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}`)],
     ...['', `Also ${common.slice(0, -1).join(', ')} and ${common.at(-1)}: see ${formatCommand('--help')}`, ''],
-    ...breakLines(`Exit status: 0 success; ${meanings.join('; ')}; 128 + signal when ended by one.`, width),
+    ...['Exit status', '  0    success'],
+    ...known.flatMap((cause) => formatRow(String(statuses[cause]), all[cause] ?? '', 7)),
+    ...formatRow('128+', 'ended by a signal: 128 + its number', 7),
   ].join('\n')
 }
 

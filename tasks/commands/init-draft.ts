@@ -115,7 +115,7 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
     if (isMap(value)) return [`${key}:${note}`]
     if (value !== undefined) return [`${indent}${key}: ${text(value)}${note}`]
     if (indent === '' || !top[section] || without.has(`${section}.${key}`)) return []
-    return [key === 'virtualIP' ? `  ${key}: # MISSING: where the load balancer is` : `  # ${key}:${note}`]
+    return [key === 'virtualIP' ? `  ${key}: # MISSING: the address of the load balancer` : `  # ${key}:${note}`]
   }
   const [sample = ''] = readFileSync(packageFile('cluster.yaml'), 'utf8').split(/^nodes:/m)
   return [
@@ -125,9 +125,9 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
       : [
           '# users: # besides admin',
           '#   - { name: joe, groups: [devs], validity: 90d }',
-          '#   - { name: jane, validity: 90d } # an admin with localKubeconfig: { as: jane }: status --on-nodes prints the ClusterRoleBinding',
+          '#   - { name: jane, validity: 90d } # for localKubeconfig: { as: jane }; status --on-nodes prints her ClusterRoleBinding',
         ]),
-    ...(revoked ? [`revoked: ${text(revoked)} # cut off: docs/cluster-yaml.md`] : []),
+    ...(revoked ? [`revoked: ${text(revoked)} # API servers deny these: docs/everyday.md`] : []),
     'nodes:',
     ...nodes.map((node) => {
       const isKnown = node.ips.length > 0

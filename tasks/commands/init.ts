@@ -60,8 +60,8 @@ type Requested = ReturnType<typeof parseRequested>
 function parseRequested({ host, options }: WithoutCluster) {
   const { names, config, from, sshConfig } = options
   const [, typed, ...more] = names
-  if (!typed || more.length > 0) throw wrong('init needs one folder, for the new cluster.yaml')
-  if (config !== undefined) throw wrong('--config names a cluster.yaml that is there: init writes one into its folder')
+  if (!typed || more.length > 0) throw wrong('init needs one directory for the new cluster.yaml')
+  if (config !== undefined) throw wrong("--config can't be used with init, which creates DIR/cluster.yaml")
   const folder = pathOf(host, typed)
   const roles = ['control', 'worker', 'gateway'] as const
   return {
@@ -78,7 +78,7 @@ function parseRequested({ host, options }: WithoutCluster) {
 function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
   return list.split(',').map((word) => {
     const [, name = '', host] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? []
-    if (name === '' || host === '') throw wrong(`--${role} ${list}: a name is empty between the commas`)
+    if (name === '' || host === '') throw wrong(`--${role} ${list}: a name is empty`)
     return { name, role, host: host === name ? undefined : host, ips: [], sans: [] }
   })
 }
@@ -89,14 +89,14 @@ function refuseAuth({ typed, folder }: Requested): void {
   const file = join(above, 'cluster.yaml')
   const isNamedAuth = basename(folder) === 'auth'
   if (isNamedAuth && lstatSync(file, { throwIfNoEntry: false }))
-    throw usageFailure(`${folder} is the auth/ of ${file}`, 'give a new cluster a folder of its own')
+    throw usageFailure(`${folder} is the auth/ of ${file}`, 'give the new cluster its own directory')
   const [layout] = layoutsIn(folder)
   if (!layout) return
-  const found = `${folder} has ${layout.files.certificate(caName)}, as an auth/ has: its cluster.yaml belongs in`
+  const found = `${folder} has ${layout.files.certificate(caName)}, so it is an auth/; its cluster.yaml belongs in`
   const adopting = isNamedAuth ? `init ${quote(join(typed, '..'))}` : `init DIR --from ${quote(typed)}`
   throw usageFailure(
-    `${found} ${isNamedAuth ? `the folder above, ${above}` : 'another folder'}`,
-    `for that cluster: ${formatCommand(adopting)}`,
+    `${found} ${isNamedAuth ? `the directory above, ${above}` : 'another directory'}`,
+    `to use this auth/: ${formatCommand(adopting)}`,
   )
 }
 
@@ -106,13 +106,13 @@ function beginDraft(requested: Requested, options: Options): ClusterDraft {
   const layout = chooseLayout(requested.auth, options)
   const adopted = adopt(requested.auth, layout)
   if (!adopted && from !== undefined)
-    throw usageFailure(`--from ${from}: it has no ${layout.files.certificate(caName)} that can be read`)
+    throw usageFailure(`--from ${from} has no readable ${layout.files.certificate(caName)}`)
   const own = basename(requested.folder)
   const name = given ?? adopted?.name ?? (isDnsName(own) ? own : undefined)
-  if (name === undefined) throw wrong(`the folder's name, ${own}, is not a DNS name: give --name`)
+  if (name === undefined) throw wrong(`directory name ${own} is not a DNS name; add --name NAME`)
   const draft = adopted ?? newDraft(name, layout)
   const nodes = mergeNodes(draft.nodes, requested.nodes)
-  if (nodes.length === 0) throw wrong('no node is named: give --control a,b,c --worker d,e')
+  if (nodes.length === 0) throw wrong('no nodes given; add --control a,b,c --worker d,e')
   return {
     ...draft,
     name,
@@ -129,7 +129,9 @@ function chooseLayout(auth: string, { layout: given }: Options): Layout {
   if (given !== undefined) throw wrong(`--layout ${given}: ${suggest(given, layoutNames)}`)
   const [found, ...more] = layoutsIn(auth)
   if (found && more.length > 0)
-    throw wrong(`${auth} has a CA of ${formatNames([found, ...more].map(({ name }) => name))}: give --layout`)
+    throw wrong(
+      `${auth} has CAs of the layouts ${formatNames([found, ...more].map(({ name }) => name))}; add --layout NAME`,
+    )
   return found ?? layouts[usualLayout]
 }
 
@@ -150,7 +152,7 @@ function mergeNodes(known: readonly DraftNode[], requested: readonly DraftNode[]
 function configFile({ folder, sshConfig }: Requested): string | undefined {
   if (sshConfig === undefined) return undefined
   if (!doing('read', sshConfig, () => statSync(sshConfig), 'usage').isFile())
-    throw usageFailure(`--ssh-config ${sshConfig} is not a plain file`)
+    throw usageFailure(`--ssh-config ${sshConfig} is not a regular file`)
   const path = relative(folder, sshConfig)
   return path.startsWith('..') || isAbsolute(path) ? sshConfig : `./${path}`
 }
@@ -161,9 +163,7 @@ function checkDraft(draft: ClusterDraft): void {
   const problems = found.problems.filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map((problem) => `${formatPath(problem.path)}: ${formatExplained(problem)}`)
-  throw wrong(
-    ['cluster.yaml would not be valid with these options and the files that were found:', ...lines].join('\n'),
-  )
+  throw wrong(['cluster.yaml would be invalid with these options and files:', ...lines].join('\n'))
 }
 
 function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: ClusterDraft): boolean {
@@ -190,16 +190,16 @@ function report(
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const missing = text.split('\n').flatMap((line, i) => {
     const [, what] = / # MISSING: (.*)$/.exec(line) ?? []
-    return what === undefined ? [] : [`${file}:${i + 1}: missing: ${what}`]
+    return what === undefined ? [] : [`${file}:${i + 1}: fill in ${what}`]
   })
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
     if (options.json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
-    else say(`${file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${draft.ssh.user}`)
+    else say(`wrote ${file} for ${layouts[draft.layout].guide} (ssh user: ${draft.ssh.user})`)
   }
   for (const line of missing) say(line)
-  if (!options.quiet) say(`${missing.length > 0 ? 'fill that in, then' : 'now'}: ${nextCommand(file, options, host)}`)
+  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'} run ${nextCommand(file, options, host)}`)
   return missing.length > 0 ? ['stale'] : []
 }
 
@@ -227,8 +227,8 @@ function addFile(file: string, text: string): boolean {
 
 function exists(file: string) {
   return usageFailure(
-    `${file} exists already: nothing was written`,
-    `to start over, move it away: mv ${quote(file)} ${quote(`${file}.old`)}`,
+    `nothing was written: ${file} already exists`,
+    `to start over, move it aside: mv ${quote(file)} ${quote(`${file}.old`)}`,
   )
 }
 
@@ -277,7 +277,9 @@ function mostCommon(names: readonly string[]): string | undefined {
 async function findHost(host: string, use: ConfigUse, at: Parameters<typeof printConfig>[2]) {
   const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], at)
   if (exitCode !== 0)
-    throw usageFailure(`${host}: ssh can't be used (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`)
+    throw usageFailure(
+      `ssh can't read its configuration for ${host} (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`,
+    )
   const config = parseSshConfig(stdout)
   const hostname = first(config, 'hostname') ?? host
   const user = first(config, 'user')

@@ -36,7 +36,7 @@ import { refusalsBefore } from '../request/walk.ts'
 export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const { format, expectPlan, offline } = given.options
   if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
-  if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: a plan has markdown`)
+  if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: expected markdown`)
   const all = await clusterGraph(phases, given.cluster)
   const selection = select(given, all)
   const whole = closure(all, selection.ids)
@@ -97,7 +97,7 @@ function notLookedAt(whole: Graph, graph: Graph): string[] {
     ...(nodes.length > 0 ? [formatNames(nodes)] : []),
     ...(left.some(({ where }) => where === 'kubeconfig') ? ['your kubeconfig'] : []),
   ]
-  return parts.length > 0 ? [`not looked at (--offline): ${parts.join('; ')}`] : []
+  return parts.length > 0 ? [`--offline skips ${parts.join(' and ')}`] : []
 }
 
 /** Whatever is replaced could be rotated instead. */
@@ -105,7 +105,7 @@ function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (whole.get(id) ?? []) : []))
   return replaced.map((target) => {
     const name = nameInPhase(target)
-    return `what was made with the present ${name} stops working then; without an outage: ${command(`rotate ${rotationOf(target)}`)}`
+    return `replacing ${name} breaks everything that uses the current one; to avoid that, rotate it: ${command(`rotate ${rotationOf(target)}`)}`
   })
 }
 
@@ -117,21 +117,17 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
     [...all.values()].some(({ id, isOfWhole, needs }) => !isOfWhole && !whole.has(id) && needs.some(is))
   const isReplaced = [...forced.values()].includes('replace')
   const next = command(isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
-  if (isLeft(isMade)) return [`kubeconfigs and nodes keep the old files until you run: ${next}`]
-  return isLeft(isCopied) ? [`units have no new files until you run: ${next}`] : []
+  if (isLeft(isMade)) return [`afterwards run ${next}; until then kubeconfigs and nodes have the old files`]
+  return isLeft(isCopied) ? [`afterwards run ${next}; until then units do not have the new files`] : []
 }
 
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, rows } = await observe(given, graph, { forced, foresees: true })
   const plan = planOf(rows, given, stagesIn(run))
-  if (!plan)
-    throw otherPlan(
-      ['not everything could be looked at, so nothing was done:', ...formatFailures(rows)].join('\n'),
-      run,
-    )
+  if (!plan) throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run)
   if (plan.hash !== given.options.expectPlan)
-    throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, run)
+    throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run)
   return keepTo(plan, graph)
 }
 
@@ -188,7 +184,7 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
       const change = isRepair(reasons) ? undefined : await target.foresee?.(run, work)
       const row = rowOf(target, { kind: 'stale', reasons, ...(change && { change }) })
       if (actionsOf(row).some((action) => !actions.has(action)))
-        throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, run)
+        throw otherPlan(`not in the plan: ${formatReasons(reasons)}`, run)
       try {
         return await build(run, work)
       } catch (error) {
@@ -200,7 +196,7 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
 
 /** Something else would be done than what was planned. */
 function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
-  const remedy = `see what would be done now: ${command('bootstrap --dry-run')}`
+  const remedy = `make a new plan: ${command('bootstrap --dry-run')}`
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }
 

@@ -64,8 +64,8 @@ export async function recover(given: CommandRun): Promise<readonly ExitCause[]> 
       const { files, wrong, next } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
       if (files.size > 0) take(run, files)
-      refuseWrongSources(run, sources.main, wrong, { taken: files.size > 0 ? 'not everything' : 'nothing' })
-      run.note(`now: ${next}`)
+      refuseWrongSources(run, sources.main, wrong, { taken: files.size > 0 ? 'only part of' : 'nothing from' })
+      run.note(next)
       return { causes: [] }
     },
   })
@@ -75,15 +75,15 @@ export async function recover(given: CommandRun): Promise<readonly ExitCause[]> 
 function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | ClusterNode {
   const [name, ...more] = nodes
   if (more.length > 0 || (name === undefined) === (from === undefined))
-    throw usage('recover needs one place to recover from: --node NAME or --from DIR', 'recover')
+    throw usage('recover needs one source: --node NAME or --from DIR', 'recover')
   if (from !== undefined) return from
   checkNodes(cluster, nodes)
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
   const node = controls.find((each) => each.name === name)
   if (node) return node
   throw usageFailure(
-    `--node ${name}: no control node: only they hold the CA's key`,
-    `one of: ${controls.map(({ name }) => name).join(', ')}`,
+    `--node ${name} is not a control node; only control nodes have the CA key`,
+    `use one of ${controls.map(({ name }) => name).join(', ')}`,
   )
 }
 
@@ -108,7 +108,7 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
   for (const [name, bytes] of missing) auth.write(name, bytes, auth.files.mode(name), { durable: true })
   const restored =
     missing.length > 0 ? `restored ${formatNames(missing.map(([name]) => name).toReversed())}` : 'nothing to restore'
-  note(`${auth.path}: ${restored}`)
+  note(`${restored} in ${auth.path}`)
 }
 
 /**
@@ -168,8 +168,8 @@ export function complete(run: Run, main: Holding) {
 
 function formatNowhere({ auth, command }: Run, key: string): string {
   return key === auth.files.key(frontProxyCaName)
-    ? `${key} is on no node: it comes from a backup, or ${command('bootstrap --replace-identity')} makes another`
-    : `${key} is on no node (certificates.caKeyOnNodes in cluster.yaml): it comes only from a backup`
+    ? `${key} is on no node; restore it from a backup, or create another: ${command('bootstrap --replace-identity')}`
+    : `${key} is on no node (certificates.caKeyOnNodes: false); restore it from a backup`
 }
 
 /** As it was typed. */
@@ -226,7 +226,7 @@ export async function findWrong({ found, main, cas, at }: Candidate, target: Tar
   }
   const unread = target.makes.flatMap((name) => {
     const why = found.auth.read(name) ? undefined : main.files.get(name)?.unread
-    return why === undefined ? [] : [`${at(name)} could not be read (${why})`]
+    return why === undefined ? [] : [`couldn't read ${at(name)} (${why})`]
   })
   if (unread.length > 0) return unread
   try {
@@ -248,11 +248,11 @@ export async function findFresh(found: Run, targets: readonly Target[]): Promise
 function nextOf(run: CommandRun, found: Run, ca: Certificate | undefined): string {
   const { command, now, options } = run
   const isExpired = ca && ca.notAfter <= now
-  const renew = isExpired ? `${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
+  const renew = isExpired ? `run ${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
   const older = options.from === undefined ? '' : `; if the backup is older than the nodes: ${waysOutOfOlder(run)}`
   const dropped = removedFrom(listIn(found.auth) ?? nobody, wantedList(found), now)
   const line = dropped.length > 0 ? `write ${formatEntries(found.cluster, dropped)} in cluster.yaml, then ` : ''
-  return `${line}${renew}${command('bootstrap')}, which issues what is missing${older}`
+  return `${line}${renew}run ${command('bootstrap')}; it issues what is missing${older}`
 }
 
 /** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
@@ -267,8 +267,7 @@ export async function findForeign(
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
   const foreign = open.flatMap(({ port, served }) => (served === 'nothing' || isOurs(served) ? [] : String(port)))
   if (foreign.length === 0) return []
-  const on = `what runs there on port ${formatNames(foreign)}`
-  return [`${node.name}: ${on} serves a certificate that the CA of ${path} did not sign`]
+  return [`${node.name} serves a certificate not signed by the CA of ${path} (port ${formatNames(foreign)})`]
 }
 
 export interface Holding {
@@ -378,7 +377,7 @@ export async function readWholeNode(run: Run, node: ClusterNode): Promise<NodeLo
     return look
   } catch (error) {
     if (run.cluster.install || !(error instanceof Failure) || error.code !== 'no-root') throw error
-    const remedy = `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), then ${runAgain}`
+    const remedy = `let ${node.user} run sh as root on ${node.name} without a password (sudoers: NOPASSWD), then ${runAgain}`
     throw error.with({ remedy })
   }
 }
@@ -386,12 +385,12 @@ export async function readWholeNode(run: Run, node: ClusterNode): Promise<NodeLo
 export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
   const { path, files } = folder
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    throw new Failure(`there is no folder ${path}`, {
-      remedy: `name the folder that ${files.certificate(caName)} is in`,
+    throw new Failure(`directory ${path} does not exist`, {
+      remedy: `give the directory that contains ${files.certificate(caName)}`,
     })
   const read = (name: string): Held => {
     const file = folder.read(name)
-    const found = file?.kind === 'file' ? { bytes: file.bytes } : { unread: file && 'not a plain file' }
+    const found = file?.kind === 'file' ? { bytes: file.bytes } : { unread: file && 'not a regular file' }
     return { path: join(path, name), ...found }
   }
   return { where: path, files: new Map(names.map((name) => [name, read(name)])) }
@@ -401,9 +400,9 @@ const again = `then ${runAgain}`
 
 export function refuseNothing(run: Run, main: Holding): void {
   if ([...main.files.values()].some(({ bytes, unread }) => bytes ?? unread)) return
-  throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
+  throw new Failure(`${main.where} has no file of auth/`, {
     remedy: [
-      ...(run.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
+      ...(run.cluster.install ? [] : [`if the cluster runs, set install: true in cluster.yaml, ${again}`]),
       ...elsewhere(run, main),
     ].join('\n'),
   })
@@ -416,13 +415,13 @@ function refuseWrongSources(
   wrong: readonly string[],
   said: { taken?: string; ways?: string[] } = {},
 ): void {
-  const { taken = 'nothing', ways } = said
+  const { taken = 'nothing from', ways } = said
   const usual = [
-    `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
+    `if cluster.yaml is wrong, correct it, ${again}`,
     ...elsewhere(run, main),
-    `or correct what is wrong there, ${again}`,
+    `or correct the files of ${main.where}, ${again}`,
   ]
-  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways ?? usual)
+  if (wrong.length > 0) throw refusal(`restored ${taken} ${main.where}: ${wrong.join('; ')}`, ways ?? usual)
 }
 
 /** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
@@ -430,11 +429,11 @@ function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[
   const disagreeing = others
     .map((other) => ({ where: other.where, labels: otherLabels(found, other) }))
     .filter(({ labels }) => labels.length > 0)
-  const wrong = disagreeing.map(({ where, labels }) => `${where} holds another ${labels.join(', ')}`)
+  const wrong = disagreeing.map(({ where, labels }) => `${where} has another ${labels.join(', ')}`)
   const names = disagreeing.map(({ where }) => where)
   const ways = [
-    ...names.map((name) => `if that of ${name} is right: ${found.command(`recover --node ${name}`)}`),
-    `if that of ${main.where} is right: take ${names.join(', ')} out of cluster.yaml until this command has run`,
+    ...names.map((name) => `if ${name} is right: ${found.command(`recover --node ${name}`)}`),
+    `if ${main.where} is right, remove ${names.join(', ')} from cluster.yaml until this command has run`,
   ]
   refuseWrongSources(found, main, wrong, { ways })
 }
@@ -463,8 +462,8 @@ function refusePresent(run: Run, main: Holding, names: readonly string[], typed:
   if (others.length === 0) return
   const { parse } = auth.files
   const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
-  const ways = [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`]
-  const wrong = `${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`
+  const ways = [`if it is not needed, move it aside: ${fetchCommand(run, pairs, typed)}`]
+  const wrong = `${auth.path} has another ${formatNames(others)}, which recover never overwrites`
   refuseWrongSources(run, main, [wrong], { ways })
 }
 
@@ -472,7 +471,7 @@ function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[
   const other = cluster.nodes.find(({ name, role }) => role === 'control' && name !== where)
   const hasAll = other && cluster.certificates.caKeyOnNodes
   return [
-    ...(hasAll ? [`take it from a control node: ${command(`recover --node ${other.name}`)}`] : []),
-    `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
+    ...(hasAll ? [`recover from a control node: ${command(`recover --node ${other.name}`)}`] : []),
+    `recover from a backup (the directory with ${auth.files.certificate(caName)}): ${command('recover --from DIR')}`,
   ]
 }

@@ -117,11 +117,11 @@ async function checked(given: CommandRun) {
   rotation.refuse?.(given)
   if (!cluster.install)
     throw usageFailure(
-      'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
-      `set install: true, then: ${command('bootstrap')}`,
+      'a rotation needs install in cluster.yaml; components must load each stage before the next begins',
+      `set install: true, then run ${command('bootstrap')}`,
     )
   if (!auth.read(auth.files.certificate(caName)))
-    throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
+    throw usageFailure(`nothing to rotate: ${auth.path} has no CA yet`, command('bootstrap'))
   if (cluster.revoked === undefined && pinnedUsers(auth).length > 0) throw unlisted(given, 'no rotation begins')
   return { rotation, graph: await graphFor(cluster) }
 }
@@ -143,7 +143,7 @@ function refuseOther(drive: Begun): void {
   const others = rotations.filter((each) => each !== rotation)
   const [other] = underWay(rotating.run, others)
   if (!other) return
-  throw refusalDuring(other.name, `a rotation of ${other.what} is under way: ${other.title}`, rotating.run)
+  throw refusalDuring(other.name, `a rotation of ${other.what} is in progress (${other.title})`, rotating.run)
 }
 
 /** Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo repairs that. */
@@ -193,24 +193,24 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
 /** All stages that are left, before the first of them begins. Throws a refusal if a connection would be refused. */
 async function tryFirst({ options, rotation, rotating, say, confirm }: Drive, at: number): Promise<void> {
   const lines = (await tryStages(rotating, rotation, { at, graphOf: graphFor })).flatMap(({ stage, ...tried }) => {
-    const where = stage ? `stage ${rotation.stages.indexOf(stage) + 1}` : 'before'
+    const where = stage ? `stage ${rotation.stages.indexOf(stage) + 1}` : 'before the first stage'
     const [sum, ...refused] = formatTried(tried)
     say(`${where}: ${sum}`)
-    return refused.map((line) => `${where}: ${line}`)
+    return refused.map((line) => `${where}, ${line}`)
   })
   if (lines.length === 0) return
   const loss = `connections would be refused: ${lines.join('; ')}`
   if (options.force) return confirm(loss)
   const { command } = rotating.run
   throw refusal(loss, [
-    `see all stages: ${command(`rotate ${rotation.name} --dry-run`)}`,
-    `or cut them off: ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''} --force`)}`,
+    `show all stages: ${command(`rotate ${rotation.name} --dry-run`)}`,
+    `or rotate anyway: ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''} --force`)}`,
   ])
 }
 
 /** The heading of a stage, or of the state before all stages. */
 function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
-  if (!stage) return `${what}: before the rotation begins, everything must match cluster.yaml`
+  if (!stage) return `${what}: bringing everything up to date before the rotation`
   return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
 }
 
@@ -222,7 +222,9 @@ async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage
   for (const each of ofUsers) say(`${each}; the rotation does not wait for it`)
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
-    say(`the rotation waits for that; then: ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''}`)}`)
+    say(
+      `the rotation waits for these changes; make them, then run ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''}`)}`,
+    )
     return false
   }
   const hold = (found: readonly string[], what: string, remedy: string, force: string) => {
@@ -233,22 +235,22 @@ async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage
       throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(next.isNeverForced ? [] : [forced])])
     say(`forced, although ${reason}`)
   }
-  hold(ofRoot, 'the rotation does not reach', 'see to each', 'cut them off')
+  hold(ofRoot, "the rotation can't reach", 'handle each', 'end their access')
   // The first stage only adds, so it breaks nothing.
   const unproven = next === rotation.stages[0] ? [] : unknown
-  const what = 'whether each API server has loaded this stage is not known:'
-  hold(unproven, what, 'start or repair it', 'begin the next stage anyway')
+  const what = "can't verify that each API server has loaded this stage:"
+  hold(unproven, what, 'repair the API server', 'begin the next stage anyway')
   const held = (await next.heldBy?.(rotating)) ?? []
-  hold(held, 'the old one is still used by', 'have them use the new one', 'cut them off')
+  hold(held, 'the old CA or key is still used by', 'give them the new one', 'end their access')
   const used = (await next.usedBy?.(rotating, say)) ?? []
-  const way = 'have them use the new one (a thief can hold this, too)'
-  hold(used, 'not everybody is known to have left the old one:', way, 'cut them off')
+  const way = 'give each its new files (a thief with old ones can cause this too)'
+  hold(used, "can't rule out use of the old CA:", way, 'end their access')
   return true
 }
 
 function refuseUnreached(unreached: readonly string[]): void {
   if (unreached.length > 0)
-    throw refusal(`the rotation does not reach all that needs it: ${unreached.join('; ')}`, [runAgain])
+    throw refusal(`the rotation can't reach all that need the change: ${unreached.join('; ')}`, [runAgain])
 }
 
 /** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
@@ -258,24 +260,24 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
   const present = presentStage(drive)
   // The rest of a finished rotation is not rolled out by this.
   if (present === 0)
-    throw refusal(`no rotation of ${rotation.what} is under way: there is nothing to undo`, [
-      `to complete one that was finished or undone: ${command('bootstrap')}`,
+    throw refusal(`nothing to undo: no rotation of ${rotation.what} is in progress`, [
+      `to complete a finished or undone rotation: ${command('bootstrap')}`,
     ])
   for (const stage of rotation.stages.slice(0, present).toReversed()) {
     if (!stage.undo)
-      throw refusal(`there is no way back: ${stage.title}`, [
+      throw refusal(`undo is not possible: ${stage.title}`, [
         `finish it: ${command(`rotate ${rotation.name} --finish`)}`,
       ])
     const isFirstStep = stage === rotation.stages[present - 1]
     // Only a completed stage shows what depends on it.
     if (stage.undoHeldBy || !isFirstStep) {
-      say(`back: ${heading(rotation, stage)}`)
+      say(`undoing ${heading(rotation, stage)}`)
       const causes = await drive.walk()
       if (causes.length > 0 || rotating.signal.aborted) return causes
     }
     const held = (await stage.undoHeldBy?.(rotating)) ?? []
     if (held.length > 0) {
-      const remains = `both stay in use, because of ${formatNames(held)}`
+      const remains = `both keys stay in use because of ${formatNames(held)}`
       const on = `continue: ${command(`rotate ${rotation.name}`)}`
       if (isFirstStep) throw refusal(remains, [on])
       say(`${remains}; ${on}`)
@@ -285,7 +287,7 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
     await stage.undo(rotating)
   }
   const causes = await drive.walk()
-  if (causes.length === 0) say(`the rotation of ${rotation.what} is undone`)
+  if (causes.length === 0) say(`undid the rotation of ${rotation.what}`)
   return causes
 }
 
@@ -315,7 +317,7 @@ function watched(rotating: Rotating, stage: Stage | undefined, target: Target): 
   }
 }
 
-const proofPhase = { name: 'proof', title: 'Proof' }
+const proofPhase = { name: 'proof', title: 'Checks' }
 
 function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: readonly Target[]): Target[] {
   if (!prove) return []
@@ -406,7 +408,7 @@ async function planRotation(
       continue
     }
     if (i > 0) print('')
-    say(`Stage ${position.number} of ${position.of} (${state}): ${title}`)
+    say(`Stage ${position.number} of ${position.of} (${state === 'under way' ? 'in progress' : state}): ${title}`)
     const changing = nodes.filter(({ units }) => units.length > 0)
     const format = (unit: UnitPlan) => formatUnit(unit, options.verbose)
     const textOf = ({ units }: (typeof nodes)[number]) => units.map(format).join('\n')
@@ -418,8 +420,8 @@ async function planRotation(
     const outage = outageOf(cluster, restarted)
     if (outage) say(outage, 2)
     for (const line of linesOf(stage)) say(line, 2)
-    say(`proof: ${proof}`, 2)
-    print(`  way back: ${undo ? run.command(`rotate ${rotation.name} --undo`) : 'none'}`)
+    say(`check: ${proof}`, 2)
+    print(`  undo: ${undo ? run.command(`rotate ${rotation.name} --undo`) : 'not possible'}`)
   }
   const untried = [...notTried(cluster), ...rotation.unseen(cluster)].map((each) => `not tried: ${each}`)
   // Then the present stage is completed, and proven once more.
@@ -467,8 +469,9 @@ function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFou
 
 function formatUnit({ unit, files, restarts, isDrained, flag }: UnitPlan, isVerbose: boolean): string {
   const what = [...new Set(files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)))].join(', ')
-  const unless = flag ? `, unless it has ${flag} in its command line` : ''
-  return `${unit}: ${restarts ? 'by restart' : 'by itself'}${isDrained ? ', drained' : ''}${unless} (${what})`
+  const unless = flag ? `, unless started with ${flag}` : ''
+  const way = restarts ? (isDrained ? 'drain and restart' : 'restart') : 'reload'
+  return `${unit}: ${way}${unless} (${what})`
 }
 
 /**
@@ -481,13 +484,13 @@ function stageToFinish(rotation: Rotation, run: Run): { readonly at: number; rea
   if (at > 0) return { at }
   const folder = rotation.finishedIn(run)
   const time = folder === undefined ? undefined : timeOfBackup(folder)
-  const last = time && `the last one was finished on ${formatDate(time)}`
+  const last = time && `the last one finished on ${formatDate(time)}`
   if (time && run.now.getTime() - time.getTime() < provenAgain)
     return {
       at: stages.length,
-      note: `no rotation of ${what} is under way; ${last}, and its last stage is proven again`,
+      note: `no rotation of ${what} is in progress; ${last}, and its last stage is checked again`,
     }
-  throw refusal(joinClauses(`no rotation of ${what} is under way`, last), [
+  throw refusal(joinClauses(`no rotation of ${what} is in progress`, last), [
     `begin one: ${run.command(`rotate ${name}`)}`,
   ])
 }

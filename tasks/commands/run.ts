@@ -39,8 +39,8 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const wanted = closure(graph, ids)
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
   const loss = joinClauses(
-    replaced.length > 0 && `a new ${formatNames(replaced)}: what was made with the present one stops working`,
-    options.replaceIdentity && '--replace-identity: what is there of another identity is overwritten',
+    replaced.length > 0 && `replacing ${formatNames(replaced)} breaks everything that uses the current one`,
+    options.replaceIdentity && '--replace-identity overwrites any other cluster identity',
   )
   const restAfter = (rows: Rows) => formatRest(given, graph, { forced, rows })
   if (loss) await confirm(given, loss, restAfter(new Map()))
@@ -54,7 +54,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
       const walked = await walk(planned, { run, signal, forced, reporter })
-      if (walked.rows.size === 0) reporter.note('no file was made or changed')
+      if (walked.rows.size === 0) reporter.note('no file was created or changed')
       return walked
     },
     closing: async (rows) => ({
@@ -100,9 +100,7 @@ async function findAfter(given: CommandRun, scope: RunScope, restAfter: (rows: R
 function adviseUsers({ cluster }: Run, rows: Rows): string[] {
   const names = cluster.users.flatMap(({ name }) => (rows.get(`kubeconfigs/${name}`)?.kind === 'built' ? [name] : []))
   if (names.length === 0) return []
-  return [
-    `give ${formatNames(names.map(kubeconfigFile))}${names.length === 1 ? ` to ${names[0]}` : ', each to its user'}`,
-  ]
+  return [`give ${names.length === 1 ? names[0] : 'each user'} the new ${formatNames(names.map(kubeconfigFile))}`]
 }
 
 /** After a phase that was run alone: other targets still hold what it replaced, or take further what it copied. */
@@ -116,9 +114,9 @@ function adviseOthers({ command }: Run, { all, rows }: RunScope): string[] {
   // A replaced identity has a warning of its own, which says what comes next.
   const isRemade = ({ change }: Row) =>
     change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored
-  if (isUsed(isRemade)) return [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`]
+  if (isUsed(isRemade)) return [`run ${command('bootstrap')}; until then kubeconfigs or nodes have the old files`]
   const isCopied = ({ change }: Row) => change?.kind === 'deployed' && change.files.length > 0
-  return isUsed(isCopied) ? [`${command('bootstrap')}: units have no new files until then`] : []
+  return isUsed(isCopied) ? [`run ${command('bootstrap')}; until then units do not have the new files`] : []
 }
 
 /**
@@ -131,7 +129,9 @@ function adviseNewIdentity(run: Run, rows: Rows): string[] {
   const hasLooked = controls.every(({ name }) => isDone(rows.get(`deploy/${name}`)))
   if (hasLooked || !made.some(({ id }) => id === caName)) return []
   const names = formatNames(made.map(({ target }) => nameInPhase(target)))
-  return [`new identity: ${names}; if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`]
+  return [
+    `new cluster identity (${names}); if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`,
+  ]
 }
 
 /** The modes are repaired by now, but whoever has read a key still has it. */
@@ -143,7 +143,7 @@ function adviseExposed({ auth }: Run, rows: Rows): string[] {
   )
   if (files.length === 0) return []
   return [
-    `others on this machine could read ${formatNames(files)} in ${auth.path}; if anybody else logs in here, replace them: docs/rotation.md, "A key that may have leaked"`,
+    `other users of this machine could read ${formatNames(files)} in ${auth.path}; if any logs in here, replace these files (docs/bad-day.md, "A key that may have leaked")`,
   ]
 }
 
@@ -172,10 +172,10 @@ export async function confirm(run: CommandRun, loss: string, again: string): Pro
   const { cluster, command, file, host, options, signal } = run
   if (options.yes) return
   const [stdin, stderr] = [host.stdin?.(), host.stderr]
-  const found = `${cluster.name} (${file}): ${loss}`
-  const yes = `on a terminal it asks; without a question: ${command(`${again} --yes`)}`
-  if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`${found}: nothing was done`, [yes])
-  stderr.write(printable(`${found}\nTo do it, type the name of the cluster: `))
+  const at = `${cluster.name} (${file})`
+  const yes = `confirm on a terminal, or add --yes: ${command(`${again} --yes`)}`
+  if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`nothing was done to ${at}: ${loss}`, [yes])
+  stderr.write(printable(`${at}: ${loss}\nTo continue, type the cluster name: `))
   const lines = createInterface({ input: stdin, signal })
   let typed = ''
   for await (const line of lines) {
@@ -185,5 +185,5 @@ export async function confirm(run: CommandRun, loss: string, again: string): Pro
   // A terminal that is still read keeps the process.
   lines.close()
   signal.throwIfAborted()
-  if (typed !== cluster.name) throw refusal(`that is not ${cluster.name}: nothing was done`, [yes])
+  if (typed !== cluster.name) throw refusal(`nothing was done: the typed name is not ${cluster.name}`, [yes])
 }

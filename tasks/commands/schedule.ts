@@ -38,7 +38,7 @@ export async function schedule(given: CommandRun): Promise<readonly ExitCause[]>
   for (const line of nextSteps(folder, name, given.file)) print(printable(line))
   if (!cluster.install)
     print(
-      'cluster.yaml has no install: the service copies renewed files to the nodes; you copy them to where the units read them, and restart the units',
+      'without install in cluster.yaml, the service only copies renewed files to nodes; copy them to where units read them and restart the units yourself',
     )
   return []
 }
@@ -58,7 +58,7 @@ function formatFiles(given: CommandRun, name: string): Record<string, string> {
   const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && env.KUBECONFIG
   const kubeconfig = isRead ? kubeconfigs().join(delimiter) : undefined
   const description = `Description=harderway bootstrap of ${escapeSpecifiers(cluster.name)}`
-  // More than these directives could break what ssh needs on this machine: docs/monitoring.md has an example.
+  // More than these directives could break what ssh needs on this machine: docs/automation.md has an example.
   const service = `[Unit]
 ${description}
 Wants=network-online.target time-sync.target
@@ -70,7 +70,7 @@ Type=oneshot
 User=${userInfo().username}
 WorkingDirectory=${escapeSpecifiers(cwd())}
 ${kubeconfig === undefined ? '' : `Environment=${quoteInUnit(`KUBECONFIG=${kubeconfig}`)}\n`}ExecStart=${formatExec(run)}
-# The metrics of the nodes, and how the run ended. A failure of this one does not count.
+# Writes metrics of the nodes and of the run. Its failure is ignored.
 ExecStopPost=-${formatExec(report)}
 TimeoutStopSec=10min
 
@@ -84,7 +84,7 @@ ${description}, every day
 [Timer]
 OnCalendar=daily
 RandomizedDelaySec=2h
-# A day on which the machine was down is made up for when it is up again.
+# Runs at the next boot if the machine was down.
 Persistent=true
 
 [Install]
@@ -112,15 +112,15 @@ function refuseOther(path: string, file: string): void {
   const text = existsSync(path) ? doing('read', path, () => readFileSync(path, 'utf8')) : ''
   if (text === '' || text.includes(`${formatExec(['--config', file])}\n`)) return
   throw usageFailure(
-    `${path} is the unit of another cluster.yaml: ${/--config (".*?"|\S+)/.exec(text)?.[1] ?? 'see there'}`,
-    `give one of the clusters another name; if that one is no more: sudo rm ${quote(path)}`,
+    `${path} belongs to another cluster.yaml (${/--config (".*?"|\S+)/.exec(text)?.[1] ?? 'unknown'})`,
+    `rename one of the clusters; if the other is gone: sudo rm ${quote(path)}`,
   )
 }
 
 function nextSteps(folder: string, name: string, file: string): string[] {
   const [service, timer, crontab] = ['service', 'timer', 'crontab'].map((end) => quote(join(folder, `${name}.${end}`)))
   return [
-    'now, with systemd:',
+    'install with systemd:',
     `    sudo cp ${service} ${timer} ${unitFolder}/`,
     `    sudo systemctl enable --now ${name}.timer`,
     'or with cron:',
@@ -133,6 +133,6 @@ function refuseOddPaths(paths: readonly string[]): void {
   const odd = paths.find((path) => /\p{Cc}|\\$/u.test(path))
   if (odd !== undefined)
     throw usageFailure(
-      `${quote(odd)} can't stand in a unit or a crontab: it has a control character, or ends in a backslash`,
+      `${quote(odd)} can't be used in a unit or crontab: it has a control character or ends with a backslash`,
     )
 }

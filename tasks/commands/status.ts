@@ -7,6 +7,7 @@ import { formatJsonLine, plainWarning } from '../../lib/show/lines.ts'
 import { formatFailures, formatToDo, warningsOf } from '../../lib/show/rows.ts'
 import {
   capital,
+  count,
   fit,
   foldAlike,
   formatDate,
@@ -111,7 +112,7 @@ function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found:
     ofRotations.map(prose),
     formatStatus({ ...found, now: run.now, verbose, quiet }),
     found.items.length + found.nodes.length === 0
-      ? [`auth/ has nothing that belongs to ${nodes.join(', ')}: --on-nodes looks there`]
+      ? [`auth/ has nothing of ${nodes.join(', ')}; to inspect the node, add --on-nodes`]
       : [],
     [...[...warningsOf(rows), ...notes].map(prose), ...formatFailures(rows).map((text) => fit(text, columns))],
     formatToDo(found, columns),
@@ -124,7 +125,7 @@ function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found:
 function noteOnLoss(run: Run): string[] {
   const { auth } = run
   if (auth.files.pair(caName).some((file) => auth.read(file) !== undefined)) return []
-  return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(run)}`]
+  return [`${auth.path} has no CA; if this cluster already runs, restore it first: ${recoverCommand(run)}`]
 }
 
 function asJson({ run, rows, items, nodes, findings, rotations }: Status, exit: number): object[] {
@@ -219,7 +220,7 @@ function nodeRow({ node, state, why, until }: NodeItem, now: Date): TableRow {
     stale: { mark: '●', colour: 'yellow' },
     failed: { mark: '✖', colour: 'red' },
   } as const
-  const ends = until && `its API server's own certificate expires ${formatDate(until, now)}`
+  const ends = until && `loopback certificate expires ${formatDate(until, now)}`
   return { ...look[state], name: node, cells: [], why: joinClauses(printable(why), ends) }
 }
 
@@ -252,7 +253,7 @@ function formatRows(nameHeading: string, headings: readonly string[], rows: read
 }
 
 /**
- * "All 24 items match cluster.yaml; deployed on 7 of 7 nodes", "First to expire: ca, on 2036-11-22, in 3649d"; what has expired
+ * "All 24 items are up to date; deployed on 7 of 7 nodes", "Next expiry: 2036-11-22, in 3649d (ca)"; what has expired
  * comes before everything else.
  */
 function sumUp({ items, nodes, plan, repair, now }: StatusTable): string[] {
@@ -261,11 +262,12 @@ function sumUp({ items, nodes, plan, repair, now }: StatusTable): string[] {
   const names = formatNames([...new Set(expired.map(({ name }) => name))])
   const isToSee = wrong.length > 0 || nodes.some((node) => !isRight(node))
   const lines = [
-    expired.length > 0 && `EXPIRED: ${expired.length} of ${items.length} items (${names})`,
+    expired.length > 0 &&
+      `${expired.length} of ${count(items.length, 'item')} ${expired.length === 1 ? 'has' : 'have'} expired: ${names}`,
     formatTotals({ items, nodes }, now),
     next &&
-      `${expired.length > 0 ? 'Next' : 'First'} to expire: ${formatNames(next.names)}, on ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())}`,
-    isToSee && `See ${plan}, then ${repair}`,
+      `Next expiry: ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())} (${formatNames(next.names)})`,
+    isToSee && `Review with ${plan}, then run ${repair}`,
   ]
   return lines.flatMap((line) => (line ? [capital(line)] : []))
 }

@@ -33,7 +33,7 @@ import {
 
 const kinds = [
   { name: 'backup', title: 'In the backup' },
-  { name: 'nodes', title: 'Beside control nodes' },
+  { name: 'nodes', title: 'Compared with control nodes' },
 ]
 
 /** Throws a Failure where there is no backup, and a refusal for one of a newer harderway or another layout. */
@@ -66,7 +66,7 @@ function partTarget(target: Target, backup: Backup): Target {
     const wrong = await findWrong(backup, target)
     if (wrong.length > 0) throw new Failure(wrong.join('; '))
     const until = target.id === caName ? backup.ca?.notAfter : undefined
-    return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'whole' }
+    return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'complete' }
   })
 }
 
@@ -74,13 +74,13 @@ function restTargets({ found, ofRotations, made }: Backup): Target[] {
   const rotations = async () => {
     if (ofRotations.length > 0) throw new Failure(ofRotations.join('; '))
     const names = (await rotationsUnderWay(found)).map(({ what }) => what)
-    return { reasons: [], note: names.length > 0 ? `under way: ${formatNames(names)}` : 'none under way' }
+    return { reasons: [], note: names.length > 0 ? `in progress: ${formatNames(names)}` : 'none in progress' }
   }
   const others = async () => {
     const all = made.flatMap(({ irreplaceable, makes }) => (irreplaceable ? [] : makes)).length
     const fresh = (await findFresh(found, made)).length
-    const rest = fresh < all ? `; ${found.command('bootstrap')} issues the rest` : ''
-    return { reasons: [], note: `${fresh} of ${count(all, 'file')} right${rest}` }
+    const rest = fresh < all ? `; for the rest, run ${found.command('bootstrap')}` : ''
+    return { reasons: [], note: `${fresh} of ${count(all, 'file')} up to date${rest}` }
   }
   return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
 }
@@ -103,20 +103,20 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Targ
       [...identityFiles(found.cluster)].flatMap(([name, label]) => (files.get(name)?.bytes ? label : []))
     for (const [name, { path, unread }] of held.files)
       if (unread && identityFiles(found.cluster).has(name))
-        throw new Failure(`${node.name}: ${path} could not be read (${unread})`)
+        throw new Failure(`couldn't read ${path} on ${node.name} (${unread})`)
     const others = otherLabels(found, held)
     const wrong = [
-      ...(others.length > 0 ? [`${node.name} holds another ${others.join(', ')} than ${main.where}`] : []),
+      ...(others.length > 0 ? [`${node.name} has another ${others.join(', ')} than ${main.where}`] : []),
       // What was deployed, and what units read, may be left from another cluster.
       ...(cas.length > 0 ? await findForeign({ found: { ...found, connect: run.connect }, cas }, node) : []),
     ]
     if (wrong.length > 0)
       throw refusal(wrong.join('; '), [
-        'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
-        `if that is lost: ${recoverCommand(found, node)}`,
+        'if the backup is of another cluster, or older than a rotation, back up the auth/ that nodes were deployed from (docs/everyday.md)',
+        `if that auth/ is lost: ${recoverCommand(found, node)}`,
       ])
     const same = [...new Set(labelsOf(held))].filter((label) => labelsOf(main).includes(label))
-    const note = same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster'
+    const note = same.length > 0 ? `same ${formatNames(same)}` : 'no files of a cluster'
     // What recover does not take is issued anew.
     const taken = new Set([...identityNames(found), ...(await findFresh(found, made))])
     const newer = newerOn(found, node, look).filter(({ file }) => taken.has(file))

@@ -34,7 +34,7 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.rows.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-    const text = `${run.command('status')}: what is wrong with a file, and what repairs it`
+    const text = `run ${run.command('status')}; it shows what is wrong and how to repair it`
     return () => showObservation(run, seen, { findings: asFindings([!isAllRight && text], { owner: 'afterwards' }) })
   })
 }
@@ -48,7 +48,7 @@ async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
     const check = () => {
       const refused = tried.refused.find(({ connection }) => connection === id)
       if (refused) throw new Failure(formatRefused(refused))
-      return { reasons: [], note: 'as it must be, in every state' }
+      return { reasons: [], note: 'as expected in every state' }
     }
     return checkTarget(id, check, { node })
   })
@@ -72,7 +72,7 @@ const connectionKinds = [
   { name: 'clients', title: 'Clients to API server' },
   { name: 'front-proxy', title: 'Who may set X-Remote-User' },
   { name: 'keys', title: 'Tokens and Secrets' },
-  { name: 'strangers', title: 'Clients that must be refused' },
+  { name: 'strangers', title: 'Clients that must be rejected' },
 ]
 
 function connectionTargets(cluster: Cluster): Target[] {
@@ -94,20 +94,19 @@ async function checkConnection(run: Run, row: ConnectionRow): Promise<CheckResul
   const parties = await partiesOf(run, row)
   if (!parties || !hasItsPair(run, row, parties)) throw otherPair(run, row)
   const isRefusal = expected === 'refused'
-  const right = isRefusal ? ['refused'] : [expected, ...tolerated].map(formatSeen)
+  const right = isRefusal ? ['rejected'] : [expected, ...tolerated].map(formatSeen)
   let note = right[0]
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
     if (isRefusal && 'refused' in met) continue
-    const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen)
+    const found = 'refused' in met ? `rejected: ${met.refused}` : formatSeen(met.seen)
     if (!right.includes(found)) {
       const why = 'seen' in met && met.why ? ` (${met.why})` : ''
-      throw new Failure(`dialled as ${name}: ${found}${why}, where it had to be ${right[0]}`)
+      throw new Failure(`connecting to ${name}: ${found}${why}, expected ${right[0]}`)
     }
     note = found
   }
-  const isMeant = expected === undefined || isRefusal
-  return { reasons: [], note: joinClauses(`${note}${isMeant ? ', as it must be' : ''}`, notice) }
+  return { reasons: [], note: joinClauses(note, notice) }
 }
 
 /** A kubeconfig is made of the pair beside it. */
@@ -119,7 +118,7 @@ function hasItsPair({ auth }: Run, { client: held }: ConnectionRow, { client }: 
 
 function otherPair({ auth, command }: Run, { client }: ConnectionRow): Failure {
   const { name = '' } = typeof client === 'object' ? client : {}
-  return new Failure(`${kubeconfigFile(name)} does not hold the pair of ${auth.files.certificate(name)}`, {
+  return new Failure(`${kubeconfigFile(name)} does not hold ${auth.files.certificate(name)} and its key`, {
     remedy: command('kubeconfigs'),
   })
 }
@@ -130,7 +129,9 @@ function refuseBrokenPair(auth: AuthDir, name: string): void {
 }
 
 function formatSeen(seen: Identity | undefined): string {
-  return seen ? `seen as ${seen.user} of ${seen.groups.join(', ') || 'no group'}` : 'seen as nobody'
+  return seen
+    ? `authenticated as ${seen.user} (${seen.groups.length > 0 ? `groups ${seen.groups.join(', ')}` : 'no groups'})`
+    : 'anonymous'
 }
 
 /** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
@@ -145,8 +146,8 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise
   const met = await shakeHands({ server, client, dialled: cluster.api.host, strict: false })
   if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
-  const text = `your kubeconfig's user is not accepted (${why})`
-  return { reasons: [], note: 'not accepted', findings: [{ owner: 'run', text, remedy: command('local-kubeconfig') }] }
+  const text = `API servers would reject the user of your kubeconfig (${why})`
+  return { reasons: [], note: 'rejected', findings: [{ owner: 'run', text, remedy: command('local-kubeconfig') }] }
 }
 
 /** Of the certificate that a kubelet serves; an API server may refuse one that is of no such user: https://kep.k8s.io/4872 */
@@ -158,8 +159,9 @@ function checkKubeletNames({ auth, cluster }: Run): CheckResult {
   )
   if (missing.length > 0) return { reasons: missing }
   const others = names.filter((name) => !tryCertificate(auth, name)?.attributes.includes(`CN=${nodeUser(name)}`))
-  if (others.length > 0) throw new Failure(`the certificate of ${formatNames(others)} is not of CN system:node:<name>`)
-  return { reasons: [], note: 'each serves as system:node:<name>, which an API server may ask for (KEP-4872)' }
+  if (others.length > 0)
+    throw new Failure(`the CN in the certificate of ${formatNames(others)} is not system:node:<name>`)
+  return { reasons: [], note: 'each has the CN system:node:<name>, which API servers may require (KEP-4872)' }
 }
 
 /** kube-controller-manager signs tokens with the key, and kube-apiserver verifies them with the certificate. */
@@ -171,7 +173,7 @@ function checkTokens({ auth }: Run): CheckResult {
   refuseBrokenPair(auth, tokens)
   const refusals = tryCertificate(auth, tokens)?.refusals ?? []
   if (refusals.length > 0) throw new Failure(`${certificateName}: ${formatReasons(refusals)}`)
-  return { reasons: [], note: `a token that ${keyName} signs verifies with ${certificateName}` }
+  return { reasons: [], note: `${certificateName} verifies tokens signed by ${keyName}` }
 }
 
 function checkEncryption({ auth }: Run): CheckResult {

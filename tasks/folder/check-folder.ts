@@ -44,7 +44,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
-  const why = neighbours.length > 0 && `it may be the same machine as ${formatNames(neighbours)}`
+  const why = neighbours.length > 0 && `${node.name} may be the same machine as ${formatNames(neighbours)}`
   const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
     reader === undefined ? !prunes : isKeptOff(run.cluster, basename(name))
   const left = [...readers].filter(isLeft).map(([file, reader]) => ({
@@ -63,19 +63,18 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
   const warnings = asFindings([
     unproven,
-    others.length > 0 &&
-      `${node.name} has another ${formatOthers(others)}: a run overwrites it, and auth/backup keeps a copy`,
+    others.length > 0 && `another ${formatOthers(others)} on ${node.name} is backed up to auth/backup and overwritten`,
     unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
     formatFormer(run, node, look),
     ...[...readers].map(
       ([name, why]) =>
         why !== undefined &&
         !isKeptOff(run.cluster, basename(name)) &&
-        `${node.name} holds ${name}, which does not belong there: ${formatKept(why)}`,
+        `${node.name} has ${name}, which does not belong on it; ${formatKept(why)}`,
     ),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
-        `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
+        `${node.name} has ${name}, ${age} s old, from another run, active or interrupted; runs remove it once it is ${longestUse / 60} minutes old`,
     ),
   ])
   return {
@@ -95,10 +94,10 @@ function refusePlaces({ cluster }: Run, node: ClusterNode, { folder, places, uni
   )
   if (reader)
     throw refusal(
-      `${node.name}: ${folder} is where ${reader.unit} reads its files, and files are deployed to a folder of their own`,
+      `${node.name}: ${reader.unit} reads its files from ${folder}, so that can't be the deploy directory`,
       [
-        `name another in cluster.yaml (ssh.directory, or directory of ${node.name}), ${runAgain}`,
-        'or, to have no run install them: install: false',
+        `set another directory in cluster.yaml (ssh.directory, or directory of ${node.name}), then ${runAgain}`,
+        'or set install: false, so that no run installs them',
       ],
     )
 }
@@ -147,9 +146,9 @@ function readerOf({ auth, cluster }: Run, look: NodeLook, at: string): string | 
   const isOff = isSwitchedOff(cluster, name)
   if (!isOff && !identityFiles(cluster).has(name)) return undefined
   // The key of a CA that auth/ has lost may be the only one.
-  if (isOff && !hasDigest(auth, name, files.get(at)?.sha256)) return 'auth/ has no copy of it'
+  if (isOff && !hasDigest(auth, name, files.get(at)?.sha256)) return 'auth/ has no copy'
   if (!places) return undefined
-  if (places instanceof Failure) return 'what its components read could not be looked at'
+  if (places instanceof Failure) return 'the files that its components read could not be inspected'
   return whyRead(units, places, pathIn(look, at))
 }
 
@@ -194,10 +193,10 @@ function neighboursIn({ auth, cluster }: Run, seen: NodeState, { together }: Fol
 }
 
 function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
-  const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
+  const holds = `${node.name} has ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong on it`
   return neighbours.length === 0
-    ? `${holds}: --prune removes it from that folder`
-    : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; if it is not, remove it there`
+    ? `${holds}; remove with --prune`
+    : `${holds}; --prune keeps them because ${node.name} may be the same machine as ${formatNames(neighbours)}; if not, remove them yourself`
 }
 
 const pathIn = ({ folder }: NodeState, at: string) => (at.startsWith('/') ? at : `${folder}/${at}`)
@@ -220,7 +219,7 @@ function formatFormer(
   const [first] = left
   if (first === undefined) return undefined
   const names = formatNames(left.map((at) => basename(at)))
-  return `${node.name} has ${names} in ${folderOf(first)} (the default of ssh.directory); remove them there once nothing reads them: rm ${left.map(quote).join(' ')}`
+  return `${node.name} has ${names} in ${folderOf(first)} (the default of ssh.directory); once nothing reads them, remove them from ${node.name}: rm ${left.map(quote).join(' ')}`
 }
 
 export const nothingOnNode: ReasonOf<'on-node'> = {

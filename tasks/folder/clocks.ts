@@ -54,13 +54,12 @@ export function refuseWrongClock(run: Run, { name }: ClusterNode, theirs: number
   const now = run.clock()
   const ahead = aheadOf(theirs, asked, now)
   if (isClose(ahead, 0)) return
-  const here = `it is ${timeOf(now, 0)} here`
-  const remedy = `set the clock that is wrong (timedatectl; date -u shows the time), then ${runAgain}`
-  throw new Failure(`its clock is not this machine's: ${here}, and ${timeOf(now, ahead)} there`, {
+  const remedy = `set the wrong clock (timedatectl; date -u shows the time), then ${runAgain}`
+  throw new Failure(`clocks differ (${timeOf(now, 0)} here, ${timeOf(now, ahead)} on ${name})`, {
     node: name,
     code: 'clock',
     shared: {
-      what: "another time than this machine's",
+      what: 'clocks differ',
       who: name,
       place: undefined,
       remedyFor: () => remedy,
@@ -78,16 +77,16 @@ export function refuseApart(offsets: readonly Offset[], now: Date): void {
   const [first] = apart
   if (!first || (controls.length > 0 && controls.every(({ ahead }) => isClose(ahead, 0)))) return
   const names = formatNames(apart.map(({ node }) => node))
-  const [here, there] = [`it is ${timeOf(now, 0)} here`, `${timeOf(now, first.ahead)} on ${names}`]
+  const times = `${timeOf(now, 0)} here, ${timeOf(now, first.ahead)} on ${names}`
   const agree = offsets.length > 1 && offsets.every(({ ahead }) => isClose(ahead, first.ahead))
   const isTheirs = apart.length < offsets.length - apart.length
   const whose = agree
-    ? "this machine's clock is wrong"
+    ? 'the clock of this machine is wrong'
     : isTheirs
       ? `the clock of ${names} is wrong`
-      : 'a clock is wrong'
-  const what = `${whose}: ${here}, and ${there}`
-  const remedy = `nothing was issued: set the clock that is wrong (timedatectl; date -u shows the time), then ${runAgain}`
-  const who = agree ? 'the nodes agree with each other' : 'certificates are dated by this one'
+      : 'clocks differ'
+  const what = `${whose} (${times})`
+  const remedy = `nothing was issued; set the wrong clock (timedatectl; date -u shows the time), then ${runAgain}`
+  const who = agree ? 'the nodes agree with each other' : 'certificates get the time of this machine'
   throw new Failure(what, { code: 'clock', shared: { what, who, place: undefined, remedyFor: () => remedy } })
 }

@@ -54,22 +54,19 @@ export async function replaceInFolder(
 function refuseOpenFolder(node: ClusterNode, { open }: NodeState): void {
   if (open === undefined) return
   const { user } = node
-  throw new Failure(
-    `${open} there may be changed by others than ${user}: keys are not copied to where they could be taken`,
-    {
-      node: node.name,
-      code: 'open-folder',
-      remedy: `there, as root: chown ${user} ${quote(open)} && chmod go-w ${quote(open)}; or name another directory in cluster.yaml`,
-    },
-  )
+  throw new Failure(`${open} is writable by others than ${user}, so no keys are copied there`, {
+    node: node.name,
+    code: 'open-folder',
+    remedy: `run as root on ${node.name}: chown ${user} ${quote(open)} && chmod go-w ${quote(open)}; or set another directory in cluster.yaml`,
+  })
 }
 
 function refuseWrongFiles(run: Run, node: ClusterNode, seen: NodeState): void {
   const wrong = compareFolder(run, node, seen)
   if (isRight(wrong)) return
-  throw new Failure(`its files are not right after they were put in place: ${formatReason(wrong)}`, {
+  throw new Failure(`still out of date after copying; ${formatReason(wrong)}`, {
     node: node.name,
     code: 'not-replaced',
-    remedy: `see what mv, chmod and tar do there; then ${runAgain}`,
+    remedy: `check what mv, chmod and tar do on ${node.name}; then ${runAgain}`,
   })
 }

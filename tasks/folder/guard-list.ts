@@ -60,11 +60,11 @@ export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
   const isNamed = options.names.includes('revoked')
   for (const held of listsOn(node, seen)) {
     const listed = listOf(run, held)
-    const file = `${held.at} there`
+    const file = held.at
     if (!listed && !isNamed && (held.bytes ? mayDeny(held.bytes.toString()) : held.state.size > largestFile))
       throw refusal(formatUnread(file), [
-        'add whom it lists to revoked in cluster.yaml',
-        `then overwrite it, which restores access to everybody else: ${command('revoked install')}`,
+        'add its entries to revoked in cluster.yaml',
+        `then overwrite it; everybody else regains access: ${command('revoked install')}`,
       ]).with({ node: node.name })
     if (!listed) continue
     const wanted = wantedList(run)
@@ -74,7 +74,7 @@ export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
     const refused = lockedOutBy(wanted, listed, now)
     if (refused.length > 0)
       throw refusal(`${file} accepts a certificate of ${formatNames(refused)} that ${auth.path} lacks`, [
-        `read the list back: ${readBack(run, node)}; then ${runAgain}`,
+        `restore the list: ${readBack(run, node)}; then ${runAgain}`,
       ]).with({ node: node.name })
   }
 }
@@ -98,7 +98,7 @@ function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file
     ...{ what, who: node.name, place: node },
     waysOut: ([from = node]) => {
       const back = readBack(run, from)
-      const keep = lost.some(isKeyEntry) && `read the list back: ${back}; then ${runAgain}`
+      const keep = lost.some(isKeyEntry) && `restore the list: ${back}; then ${runAgain}`
       return [
         joinClauses(add, keep),
         ...(add
@@ -114,16 +114,16 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   const { auth, cluster } = run
   const lists = listsOn(node, look)
   const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
-  const add = `cluster.yaml has no revoked: add ${formatEntries({}, entries)}`
+  const add = `cluster.yaml has no revoked; add ${formatEntries({}, entries)}`
   const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
   const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
   if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
     return entries.length > 0 ? [`${lists[0]?.at} lists ${formatNames(entries)}, but ${add}`] : []
   const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [left.by] }
   const typed = formatDropIn(startingOf(cluster, left.unit, placesOf(look)), [mode])
-  const way = typed === undefined ? `set ${mode.flag}=${mode.value} in place of ${left.by}` : 'type this there'
+  const way = typed === undefined ? `set ${mode.flag}=${mode.value} instead of ${left.by}` : 'run this on the node'
   return [
-    `${apiServer} still denies ${formatNames(entries) || 'whom it lists'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node after the other${typed === undefined ? '' : `\n    ${typed}`}`,
+    `${apiServer} still denies ${formatNames(entries) || 'everyone in its list'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node at a time${typed === undefined ? '' : `\n    ${typed}`}`,
   ]
 }
 
@@ -138,7 +138,7 @@ export async function findLongerLists(
 ): Promise<[string, Failure][]> {
   if (!graph.has('revoked') || isListed(run)) return []
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  tell(`reading the list of who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
+  tell(`reading the list of revoked on ${formatNames(controls.map(({ name }) => name))}`)
   const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {
     try {
       guardList(run, node, await lookAtNode(run, node))

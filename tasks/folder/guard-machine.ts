@@ -66,19 +66,19 @@ function holderOf(run: Run, node: ClusterNode, { file, state, bytes }: HeldFile)
 }
 
 function otherAddress(node: ClusterNode, { name }: ClusterNode, theirs: readonly string[]): Failure {
-  const found = `the machine that ssh reaches as ${node.host} is ${name}: it has the address ${formatNames(theirs)}, and not ${formatNames(node.ips)}`
+  const found = `ssh ${node.host} reaches ${name} (${formatNames(theirs)}), not ${node.name} (${formatNames(node.ips)})`
   return refusal(found, [
     `correct host (or ip) of ${node.name} and ${name} in cluster.yaml`,
-    `or what your ssh configuration or DNS says of ${node.host}`,
+    `or correct ${node.host} in your ssh configuration or DNS`,
   ]).with({ node: node.name, code: 'other-node' })
 }
 
 function otherPair({ cluster, command }: Run, node: ClusterNode, other: string): Failure {
-  const found = `the machine that ssh reaches as ${node.host} holds the certificate of ${other}, and none of ${node.name}`
+  const found = `ssh ${node.host} reaches a machine with the certificate of ${other}, not ${node.name}`
   const overwrite = command(`${cluster.install ? 'install' : 'deploy'} --node ${node.name} --replace-identity`)
   return refusal(found, [
     `if it is ${other}, correct host of ${node.name} in cluster.yaml`,
-    `if it is ${node.name} now (names swapped, or a copy of ${other}'s disk): ${overwrite}`,
+    `if it is ${node.name} now (names swapped, or a copy of the disk of ${other}), overwrite it: ${overwrite}`,
   ]).with({ node: node.name, code: 'other-node' })
 }
 
@@ -87,6 +87,6 @@ function warningOf({ name, ips }: ClusterNode, { addresses, places }: NodeState)
   const hasUnits = places && !(places instanceof Failure) && [...places.units.values()].some(({ isLoaded }) => isLoaded)
   if (!hasUnits) return undefined
   return addresses.size === 0
-    ? `the addresses of ${name} could not be looked at: whether ssh reaches that machine is not proven`
-    : `${name} does not have the address ${formatNames(ips)}: unless that is translated to it (NAT), ssh or cluster.yaml names another machine`
+    ? `couldn't read the addresses of ${name}; ssh may have reached another machine`
+    : `${name} does not have the address ${formatNames(ips)}; unless NAT maps it, ssh or cluster.yaml names another machine`
 }

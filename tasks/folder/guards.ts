@@ -66,7 +66,7 @@ function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
 function withoutOurKey({ auth, cluster }: Run, held: HeldFile, theirs: Buffer): Other[] {
   const { file } = held
   if (auth.files.parse(file)?.kind !== 'encryption-config' || !lacksOurKey(auth.tryBytes(file), theirs)) return []
-  const why = ['the key that ours encrypts with is not in it']
+  const why = ['it lacks our encryption key']
   return [{ held, label: identityFiles(cluster).get(file), why, replaced: undefined }]
 }
 
@@ -130,10 +130,10 @@ function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
   const others = otherIdentities(run, heldOn(run, node, look))
   const folder = others.find(({ held }) => held.state.kind === 'folder')?.held.at
   if (folder !== undefined)
-    throw new Failure(`${folder} is a folder there, and no file can replace it`, {
+    throw new Failure(`${folder} is a directory, which no file can replace`, {
       node: node.name,
       code: 'not-a-file',
-      remedy: `move it away there, then ${runAgain}`,
+      remedy: `move it aside on ${node.name}, then ${runAgain}`,
     })
   if (others.length > 0 && !run.options.replaceIdentity) throw otherIdentityRefused(run, node, others)
   return others
@@ -143,22 +143,23 @@ function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
 export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readonly Other[]): void {
   const unread = others.filter(({ held: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
   if (unread.length > 0)
-    throw new Failure(
-      `${formatNames(unread.map(({ held }) => held.at))} could not be read, to be kept in auth/backup`,
-      { node: node.name, code: 'not-kept', remedy: `move it away there, then ${runAgain}` },
-    )
+    throw new Failure(`couldn't back up ${formatNames(unread.map(({ held }) => held.at))} to auth/backup`, {
+      node: node.name,
+      code: 'not-kept',
+      remedy: `move it aside on ${node.name}, then ${runAgain}`,
+    })
   const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] => (bytes ? [[at, bytes]] : []))
   keepFound(auth, node.name, new Map(files), now)
 }
 
-/** "CA (ca.pem, ca-key.pem), encryption key (/var/lib/kubernetes/encryption-config.yaml)" */
+/** "CA in ca.pem, ca-key.pem and encryption key in /var/lib/kubernetes/encryption-config.yaml (it lacks our encryption key)" */
 export function formatOthers(others: readonly Other[]): string {
   const named = [...Map.groupBy(others, ({ label }) => label)]
-  return named.map(([label, some]) => `${label} (${some.map(formatOther).join(', ')})`).join(', ')
+  return named.map(([label, some]) => `${label} in ${some.map(formatOther).join(', ')}`).join(' and ')
 }
 
 function formatOther({ held: { at }, why }: Other): string {
-  return why.length > 0 ? `${at}: ${formatNames(why)}` : at
+  return why.length > 0 ? `${at} (${formatNames(why)})` : at
 }
 
 interface OtherPlace {
@@ -171,7 +172,7 @@ function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Othe
   const labels = [...new Set(others.map(({ label }) => label))]
   const folders = others.map(({ replaced }) => replaced)
   if (folders.every((folder) => folder !== undefined)) return earlierIdentityRefused(run, { node, others }, folders)
-  return sharedRefusal<OtherPlace>(`${node.name} holds another ${formatOthers(others)} than ${auth.path}`, {
+  return sharedRefusal<OtherPlace>(`${node.name} has another ${formatOthers(others)}, not that of ${auth.path}`, {
     what: `another ${labels.join(', ')} than ${auth.path}`,
     who: node.name,
     place: { node, others },
@@ -185,18 +186,15 @@ function earlierIdentityRefused(run: Run, place: OtherPlace, folders: readonly s
   const [latest = ''] = folders.toSorted().reverse()
   const replaced = `replaced on ${latest.slice(0, 10)} (${join(auth.path, 'backup', latest)})`
   const labels = [...new Set(place.others.map(({ label }) => label))].join(', ')
-  return sharedRefusal<OtherPlace>(
-    `${place.node.name} holds an old ${formatOthers(place.others)} of ours, ${replaced}`,
-    {
-      what: `an old ${labels} of ours, ${replaced}`,
-      who: place.node.name,
-      place,
-      waysOut: (places) => [
-        `if the machine is back from an old snapshot, or missed the replacement, overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
-        'what that key has encrypted or signed there since then is lost with it: read those Secrets through that API server first, and create them again afterwards',
-      ],
-    },
-  )
+  return sharedRefusal<OtherPlace>(`${place.node.name} has an old ${formatOthers(place.others)}, ${replaced}`, {
+    what: `an old ${labels}, ${replaced}`,
+    who: place.node.name,
+    place,
+    waysOut: (places) => [
+      `if the machine is back from an old snapshot, or missed the replacement, overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
+      'overwriting loses what that key has encrypted or signed on the node since; read those Secrets through its API server first, and create them again afterwards',
+    ],
+  })
 }
 
 /** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */
@@ -212,14 +210,14 @@ function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
   const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
   const recover = recoverCommand(run, source?.node)
   // All that is in auth/ is of its CA.
-  const replace = names.includes(auth.files.certificate(caName))
-    ? replaceCommand(run, recover)
-    : fetchCommand(run, names, recover)
+  const isAll = names.includes(auth.files.certificate(caName))
+  const replace = isAll ? replaceCommand(run, recover) : fetchCommand(run, names, recover)
+  const moved = isAll ? 'auth/' : `the ${[...labels].join(', ')} in auth/`
   return [
     source
-      ? `if the node's is the right one, move ours away and take it over: ${replace}`
-      : "if the node's is the right one, this auth/ is of another cluster: use the one that it was deployed from",
-    `if ours is, overwrite the node's, which is kept in auth/backup: ${over}`,
+      ? `if ${source.node.name} is right, move ${moved} aside and recover: ${replace}`
+      : 'if the node is right, this auth/ belongs to another cluster; use the auth/ that the node was deployed from',
+    `if auth/ is right, overwrite the node (auth/backup keeps its files): ${over}`,
   ]
 }
 
@@ -271,38 +269,35 @@ function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failu
   const which = formatNames(newer.map(({ at }) => at))
   const verb = newer.length === 1 ? 'is' : 'are'
   const phases = cluster.install ? 'deploy install' : 'deploy'
-  const restarts = cluster.install ? ', which restarts the units that read them at their start' : ''
+  const restarts = cluster.install ? ' (restarts the units that read them at start)' : ''
   const force = (nodes: readonly ClusterNode[]) => command(`${phases} ${nodeOptions(nodes)} --force`)
-  return new Failure(
-    isFuture ? `${which} there ${verb} from the future` : `${which} there ${verb} newer than in ${auth.path}`,
-    {
-      node: node.name,
-      code: 'newer-on-node',
-      shared: {
-        what: isFuture
-          ? `certificates from the future: the clock of the machine that issued them was wrong`
-          : `newer certificates than in ${auth.path}`,
-        who: node.name,
-        place: { node, newer },
-        remedyFor: (places: readonly { readonly node: ClusterNode; readonly newer: readonly Newer[] }[]) => {
-          const nodes = places.map((place) => place.node)
-          return isFuture
-            ? [
-                `compare date -u there and here: if a clock is wrong now, set it, then ${runAgain}`,
-                `if the clocks are right, overwrite them: ${force(nodes)}${restarts}`,
-              ].join('\n')
-            : [
-                `${auth.path} is older than the nodes: use the one that they were deployed from`,
-                `if that is lost, issue newer certificates: ${waysOutOfOlder(
-                  run,
-                  places.flatMap((place) => place.newer),
-                )}`,
-                `or overwrite them with the older ones: ${force(nodes)}${restarts}`,
-              ].join('\n')
-        },
+  return new Failure(isFuture ? `${which} ${verb} from the future` : `${which} ${verb} newer than in ${auth.path}`, {
+    node: node.name,
+    code: 'newer-on-node',
+    shared: {
+      what: isFuture
+        ? 'certificates from the future (issued with a wrong clock)'
+        : `newer certificates than in ${auth.path}`,
+      who: node.name,
+      place: { node, newer },
+      remedyFor: (places: readonly { readonly node: ClusterNode; readonly newer: readonly Newer[] }[]) => {
+        const nodes = places.map((place) => place.node)
+        return isFuture
+          ? [
+              `compare date -u on both machines; if a clock is wrong, set it, then ${runAgain}`,
+              `if the clocks are right, overwrite them: ${force(nodes)}${restarts}`,
+            ].join('\n')
+          : [
+              `${auth.path} is older than the nodes; use the auth/ that they were deployed from`,
+              `if that auth/ is lost, issue newer certificates: ${waysOutOfOlder(
+                run,
+                places.flatMap((place) => place.newer),
+              )}`,
+              `or overwrite them with the older ones: ${force(nodes)}${restarts}`,
+            ].join('\n')
       },
     },
-  )
+  })
 }
 
 export function certificatesIn({ files }: AuthDir, name: string, bytes: Buffer | undefined): Certificate[] {

@@ -47,6 +47,6 @@ export function heldAt({ files, contents }: FilesSeen, at: string, file: string,
 
 /** Why the node did not send the file's content. */
 export function whyNotCompared({ kind, size, sha256 }: FileState): string {
-  if (kind !== 'file') return 'not a plain file'
-  return size > largestFile || sha256 ? 'too large to be compared' : 'not readable'
+  if (kind !== 'file') return 'not a regular file'
+  return size > largestFile || sha256 ? 'too large to compare' : 'not readable'
 }

@@ -50,16 +50,16 @@ export async function findOtherCluster(
   const [control] = controls
   const why = control && traces[cluster.nodes.indexOf(control)]
   if (why instanceof Failure) {
-    const follows = `${auth.path} has no ${first.label}, which a cluster there would have: nothing was made`
+    const follows = `a cluster there would have a ${first.label}, but ${auth.path} has none; nothing was created`
     const ways = [
-      `if a cluster is there, take it over: ${recoverCommand(run, control)}`,
-      `if the cluster is new, make what it lacks without its nodes: ${command('certs encryption-key')}, then ${runAgain}`,
+      `if a cluster exists, recover it: ${recoverCommand(run, control)}`,
+      `if the cluster is new, create its files without the nodes: ${command('certs encryption-key')}, then ${runAgain}`,
     ]
     return [[first.maker, notLookedAt(controls, why, { follows, ways })]]
   }
   if (unseen.length > 0)
     note(
-      `${formatNames(unseen.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it`,
+      `couldn't inspect ${formatNames(unseen.map(({ name }) => name))}; a node that already has a ${first.label} won't get the new one`,
     )
   return []
 }
@@ -104,8 +104,8 @@ export function notLookedAt(
   why: Failure,
   { follows, ways }: { readonly follows: string; readonly ways: readonly string[] },
 ): Failure {
-  return refusal(`${formatNames(nodes.map(({ name }) => name))} could not be looked at: ${why.what}; ${follows}`, [
-    ...(why.remedy?.split('\n') ?? [`make that possible, then ${runAgain}`]),
+  return refusal(`${formatNames(nodes.map(({ name }) => name))}: ${why.what}; ${follows}`, [
+    ...(why.remedy?.split('\n') ?? [`fix that, then ${runAgain}`]),
     ...ways,
   ])
 }
@@ -187,11 +187,11 @@ async function readAllServed(run: Run, node: ClusterNode) {
   }
 }
 
-/** "control0, control1 hold a cluster's identity; worker0 serves a certificate on 10250, and auth/ has none" */
+/** "control0, control1 hold a cluster identity; worker0 serves a certificate on 10250; but auth/ has none" */
 function otherCluster({ auth }: Run, traces: readonly Trace[], isWhole: boolean, ways: string[]): Failure {
   const textOf = (verb: (one: string, many: string) => string, { files, ports, silent }: Trace) =>
     [
-      files.length > 0 && `${verb('holds', 'hold')} ${isWhole ? "a cluster's identity" : formatNames(files)}`,
+      files.length > 0 && `${verb('holds', 'hold')} ${isWhole ? 'a cluster identity' : formatNames(files)}`,
       ports.length > 0 && `${verb('serves', 'serve')} a certificate on ${formatNames(ports.map(String))}`,
       silent.length > 0 && `${verb('listens', 'listen')} on ${formatNames(silent.map(String))}`,
     ]
@@ -201,5 +201,5 @@ function otherCluster({ auth }: Run, traces: readonly Trace[], isWhole: boolean,
     (group) =>
       `${formatNames(group.map(({ node }) => node.name))} ${textOf((one, many) => (group.length === 1 ? one : many), group[0])}`,
   )
-  return refusal(`${found.join('; ')}, and ${auth.path} has none: nothing was made`, ways)
+  return refusal(`${found.join('; ')}, but ${auth.path} has none; nothing was created`, ways)
 }

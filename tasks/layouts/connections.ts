@@ -76,7 +76,7 @@ export function connectionTable(cluster: Cluster): ConnectionRow[] {
   ]
   const clientOfEtcd = (name: string) => ({ client: { name, in: 'files' } as const, expected: identities.get(name) })
   const clients = certTable(cluster).filter(({ isClient }) => isClient)
-  const notice = 'etcd asks for any certificate of this CA: with it all of etcd is read and written'
+  const notice = 'etcd grants full access to any certificate of this CA'
   const others = [
     ...anyones(cluster),
     { kind: 'admin', name: admin },
@@ -90,7 +90,7 @@ export function connectionTable(cluster: Cluster): ConnectionRow[] {
       ...{ ...toApi, id: `front-proxy/${name}`, client: { name, in: 'files' }, dialled: [endpoint.host] },
       ...{ ca: frontProxy.ca, trusts: caName, strict: true },
       expected: i === 0 ? identities.get(name) : 'refused',
-      ...(i === 0 && { notice: 'it speaks for any user and group' }),
+      ...(i === 0 && { notice: 'may act as any user and group' }),
     }),
   )
   // They read the CA from a ConfigMap, some only once; what they serve is for their APIService to say, so it is the API server's.

@@ -146,13 +146,13 @@ function problems({ nodes }: Raw): Problem[] {
   return [
     ...roles.flatMap((role, i): Problem[] => {
       const path = ['nodes', i, 'role']
-      if (role === 'gateway') return [{ path, message: 'layout hard-way has no load balancer: leave this node out' }]
+      if (role === 'gateway') return [{ path, message: 'layout hard-way has no load balancer; leave this node out' }]
       return role === 'control' && i !== first
         ? [
             {
               path,
               message:
-                'layout hard-way has one control node: its etcd serves on the loopback address alone, and kubeconfigs name one API server',
+                'layout hard-way has one control node; its etcd listens only on loopback, and kubeconfigs name one API server',
             },
           ]
         : []
@@ -173,10 +173,10 @@ export const hardWay: Layout = {
     ssh: { user: 'root' },
   },
   without: new Map([
-    ['api.virtualIP', 'that guide has no load balancer'],
-    ['etcd.ca', 'its etcd has no TLS, and serves on the loopback address alone'],
-    ['subject.organization', 'each certificate has its own'],
-    ['subject.organizationalUnit', 'no certificate has one'],
+    ['api.virtualIP', 'the guide has no load balancer'],
+    ['etcd.ca', 'etcd has no TLS, and listens only on loopback'],
+    ['subject.organization', 'each certificate has its own O'],
+    ['subject.organizationalUnit', 'no certificate has an OU'],
   ]),
   problems,
   certs,

@@ -136,7 +136,11 @@ function atGuides(etcd: EtcdNames, rows: readonly Reads[]): Reads[] {
   return rows.map((row) => ({ ...row, usual: guides.get(row.file) ?? row.usual }))
 }
 
-/** What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5: docs/install.md has the sources. */
+/**
+ * What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5, and tried on these, 1.36 and 3.6: etcd's
+ * client/pkg/transport/listener.go and tlsutil.go (its CA: etcd#11555), dynamiccertificates/dynamic_serving_content.go and
+ * dynamic_cafile_content.go, kubeapiserver/options/authentication.go; the kubelet's serving pair: kubernetes#133001.
+ */
 const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
   // ldirectord checks the API servers against the certificates that its system trusts.
   {

@@ -1,4 +1,4 @@
-/** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/layouts.md describes it. */
+/** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/decisions/layouts-as-data.md says why. */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import { type CaName, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/auth-dir.ts'

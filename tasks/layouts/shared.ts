@@ -43,9 +43,9 @@ export const ca = {
   phase: 'ca',
   name: caName,
   purpose: 'signs the rest',
-  power: 'becomes anyone: signs certificates for any user and any server',
+  power: 'becomes anyone; signs certificates for any user and any server',
   isCritical: true,
-  irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate reissued' },
+  irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and reissue every certificate' },
 } satisfies Partial<CertKind>
 
 /**
@@ -56,7 +56,7 @@ export const api = {
   phase: 'cluster-cert',
   on: { control: pair },
   purpose: 'API',
-  power: 'commands every kubelet, stands in for the API',
+  power: 'commands every kubelet, impersonates the API',
   isCritical: true,
 } satisfies Partial<CertKind>
 
@@ -87,7 +87,7 @@ export const controllerManager = {
   usages: ['client'],
   on: { control: kubeconfig },
   purpose: 'controllers',
-  power: 'reads Secrets and makes tokens through the API',
+  power: 'reads Secrets and creates tokens through the API',
 } satisfies Partial<CertKind>
 
 export const proxy = {
@@ -108,7 +108,7 @@ export const tokens = {
   purpose: 'signs tokens',
   power: 'signs a token for any service account',
   isCritical: true,
-  irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token there is' },
+  irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token' },
 } satisfies Partial<CertKind>
 
 /** It serves the kubelet, and is its client of the API: both usages. */
@@ -131,7 +131,7 @@ export function user({ name, groups }: ClusterUser): Omit<CertKind, 'subject'> {
     power: `does what RBAC gives ${new Intl.ListFormat('en').format([name, ...groups])}`,
     warning:
       system.length > 0
-        ? `${name} may do all that Kubernetes lets its own ${formatNames(system)} do: such groups are for its components`
+        ? `${name} has every right of ${formatNames(system)}, ${system.length === 1 ? 'a group' : 'groups'} for Kubernetes components`
         : undefined,
   }
 }
@@ -148,12 +148,12 @@ export const ofOwnEtcd = {
     name: ownEtcd.ca,
     on: { control: pair },
     purpose: 'signs for etcd',
-    power: 'makes clients and members of etcd: reads and writes all of it, where 2379 can be reached',
+    power: 'signs clients and members of etcd; full access to etcd through port 2379',
     isCritical: true,
     irreplaceable: {
       part: 'whole',
-      label: 'CA of etcd',
-      loss: "etcd's members, and what reads it, until all have the next one",
+      label: 'etcd CA',
+      loss: 'etcd and its clients, until all have the next CA',
     },
   },
   server: {
@@ -162,7 +162,7 @@ export const ofOwnEtcd = {
     issuer: ownEtcd.ca,
     on: { control: pair },
     purpose: 'etcd',
-    power: 'stands in for etcd, and reads and writes all of it, where 2379 can be reached',
+    power: 'impersonates etcd; full access to etcd through port 2379',
     isCritical: true,
   },
   client: {
@@ -172,7 +172,7 @@ export const ofOwnEtcd = {
     usages: ['client'],
     on: { control: pair },
     purpose: 'API to etcd',
-    power: 'reads and writes all of etcd, where 2379 can be reached',
+    power: 'full access to etcd through port 2379',
     isCritical: true,
   },
 } satisfies Record<'ca' | 'server' | 'client', Partial<CertKind>>
@@ -187,9 +187,9 @@ const ofFrontProxy = {
     // Its key is needed where certificates are made, and nowhere else.
     on: { control: ['certificate'] },
     purpose: 'signs for aggregation',
-    power: 'becomes anyone: its clients name any user and group to the API servers',
+    power: 'becomes anyone; its clients act as any user and group',
     isCritical: true,
-    irreplaceable: { part: 'whole', label: 'front-proxy CA', loss: 'aggregated APIs, until all have the next one' },
+    irreplaceable: { part: 'whole', label: 'front-proxy CA', loss: 'aggregated APIs, until all have the next CA' },
   },
   client: {
     phase: 'component-certs',
@@ -198,7 +198,7 @@ const ofFrontProxy = {
     usages: ['client'],
     on: { control: pair },
     purpose: 'API to aggregated APIs',
-    power: 'becomes anyone: it names any user and group to API servers and aggregated APIs',
+    power: 'becomes anyone; acts as any user and group at API servers and aggregated APIs',
     isCritical: true,
   },
 } satisfies Record<'ca' | 'client', Partial<CertKind>>
@@ -241,11 +241,11 @@ export function aggregationOf(
 export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase' | 'purpose'>>(row: Row): Row {
   const opens = {
     opensEtcd: true,
-    power: `${row.power}; reads and writes all of etcd, where 2379 can be reached`,
+    power: `${row.power}; full access to etcd through port 2379`,
   } as const
   if (row.phase === 'cluster-cert') return { ...row, ...opens, purpose: `${row.purpose}, etcd` }
   if (row.phase !== 'user-certs') return { ...row, ...opens }
-  const etcd = "a user's certificate opens etcd too, past RBAC: let none reach 2379 but the API servers"
+  const etcd = 'user certificates open etcd too, bypassing RBAC; let only API servers reach port 2379'
   return { ...row, ...opens, warning: [row.warning, etcd].filter(Boolean).join('; ') }
 }
 

@@ -117,7 +117,7 @@ export function authorizationWebhookPath(cluster: Placing): string {
 /** The only identity that is no certificate's. */
 export const encryptionConfig = {
   ...{ file: encryptionConfigFile, on: 'control', label: 'encryption key' },
-  power: 'reads the Secrets in a copy of etcd',
+  power: 'decrypts Secrets in a copy of etcd',
 } as const
 
 function fileOf(files: FileNames, kind: OfCert, name: string): string {
@@ -344,7 +344,7 @@ export function unitsOf(cluster: Placing, role: ClusterNode['role']): string[] {
 export function outageOf({ nodes }: Cluster, restarts: readonly string[]): string | undefined {
   const [control, ...more] = nodes.filter(({ role }) => role === 'control')
   if (!control || more.length > 0 || !restarts.includes(apiServer)) return undefined
-  return `${control.name} has the only API server: while it is restarted, the API is away for about a minute, or for seconds where it has --shutdown-watch-termination-grace-period=2s`
+  return `${control.name} has the only API server; its restart takes the API down for about a minute, or seconds with --shutdown-watch-termination-grace-period=2s`
 }
 
 /** The units that read one of the files only at their start, wherever they run. */

@@ -51,8 +51,8 @@ export function readCommand(
   config = bytes && parseConfig(bytes)
   /** Why not all that it says is known. */
   const unread =
-    (flags.has('--config-dir') && 'files of its --config-dir may say otherwise') ||
-    (path !== undefined && !config && `its --config ${path} could not be read`) ||
+    (flags.has('--config-dir') && 'files in its --config-dir may override it') ||
+    (path !== undefined && !config && `couldn't read its --config ${path}`) ||
     undefined
   /** A yes; the last one counts. */
   const isSet = (...by: readonly string[]) => isTrue(named(by)[1].at(-1) ?? '')

@@ -51,7 +51,7 @@ export async function readHealth(asking: Asking, node: ClusterNode, health: Heal
     return { why: isHealthy ? undefined : `${health.path} answers ${status}`, served }
   } catch (error) {
     asking.signal?.throwIfAborted()
-    if (error instanceof Failure) return { why: `${health.path} does not answer: ${error.message}` }
+    if (error instanceof Failure) return { why: `${health.path} does not answer (${error.message})` }
     throw error
   }
 }
@@ -184,7 +184,7 @@ async function withClient<T>(
   const health = nodeUnits(asking.run.cluster, node).find(({ unit }) => unit === name)?.health
   const way = health && wayTo(asking, node, health)
   if (!way || (!way.as && !health.isPlain))
-    throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
+    throw new Failure('the unit is not installed, or auth/ has no credentials for it', { node: node.name })
   const trust = health.isPlain ? 'anyone' : trustOf(asking.run, health)
   try {
     return await withServer({ ...way, trust }, work)

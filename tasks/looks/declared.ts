@@ -22,7 +22,7 @@ export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: r
   const found = units.filter(({ contradicted }) => contradicted.length > 0)
   if (found.length === 0) return
   const what = found.map(
-    ({ unit, contradicted }) => `${unit}: ${contradicted.map(({ by, path }) => `${by} names ${path}`).join(', ')}`,
+    ({ unit, contradicted }) => `${unit} reads ${contradicted.map(({ by, path }) => `${path} (${by})`).join(', ')}`,
   )
   throw new Failure(`${what.join('; ')}; cluster.yaml has other paths, so nothing is installed`, {
     node: node.name,
@@ -32,7 +32,7 @@ export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: r
       who: node.name,
       place: { node, units: found },
       remedyFor: (places: readonly Contradicted[]) =>
-        `if they are right, write this in place of install in cluster.yaml, then ${runAgain}\n${formatInstall(cluster, places)}`,
+        `if they are right, replace install in cluster.yaml with this, then ${runAgain}\n${formatInstall(cluster, places)}`,
     },
   })
 }

@@ -48,12 +48,12 @@ export function formatUnset(starting: Starting, unset: readonly WantedFlag[]): s
   const { unit, service } = starting
   const typed = formatDropIn(starting, unset)
   const instead = (replaces: readonly string[] = []) =>
-    replaces.length > 0 ? ` (in place of ${formatNames(replaces)})` : ''
+    replaces.length > 0 ? ` (instead of ${formatNames(replaces)})` : ''
   const flags = unset.map(({ flag, value, replaces }) => `${flag}=${value}${instead(replaces)}`)
   if (typed === undefined)
-    return `${unit} has to be started with ${flags.join(', ')}: set that where its command line is made (systemctl cat ${quote(service)}), and restart it, one node after the other`
+    return `${unit} needs ${flags.join(', ')}; set that where its command line comes from (systemctl cat ${quote(service)}), and restart it, one node at a time`
   const names = unset.map(({ flag }) => flag).join(', ')
-  return `${unit} has to be started with ${names}: type this there; the next run restarts it\n    ${typed}`
+  return `${unit} needs ${names}; run this on the node (the next run restarts ${unit})\n    ${typed}`
 }
 
 /** The command that sets them; undefined where what systemd prints of the unit file is not all that starts the process. */
@@ -64,7 +64,7 @@ export function formatDropIn(
   const words = isRenamed ? undefined : wordsOf(start, command, wanted)
   if (!words) return undefined
   const lines = [
-    '# Written by a command of harderway. Change the command line here: that of the unit file does not count.',
+    '# Written by a command of harderway. Change the command line here; systemd ignores that of the unit file.',
     '[Service]',
     // Empty, it takes back what was set before: systemd.service(5).
     'ExecStart=',

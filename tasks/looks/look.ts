@@ -140,8 +140,8 @@ function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): 
   const { install } = cluster
   const { places } = look
   if (!places) {
-    const remedy = `check what sudo prints there; then ${runAgain}`
-    const failure = new Failure('the places of its units could not be looked at', {
+    const remedy = `check what sudo prints on ${node.name}; then ${runAgain}`
+    const failure = new Failure("couldn't inspect the paths that its units read", {
       node: node.name,
       code: 'not-looked-at',
       remedy,
@@ -163,10 +163,10 @@ function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): 
     return { ...look, places: { ...places, published, units: new Map([...places.units, ...named]) } }
   }
   if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node.name, places) }
-  const failure = new Failure(`can't become root (${install.sudo}): ${places.what}`, {
+  const failure = new Failure(`can't become root with ${install.sudo} (${places.what})`, {
     node: node.name,
     code: 'no-root',
-    remedy: `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false`,
+    remedy: `let ${node.user} run sh as root on ${node.name} without a password (NOPASSWD in sudoers), or set another install.sudo in cluster.yaml; or set install: false`,
   })
   return { ...look, places: failure }
 }

@@ -148,7 +148,7 @@ function unitAt(context: Context) {
     const isSaid = unread === undefined || unit.named.includes(file)
     const why = whyLost(places, path, isMeant && isSaid)
     const isNamed = said.some((each) => 'confirms' in each && each.confirms.path === path)
-    return why === undefined ? [] : [`${isNamed ? `${by} names` : 'it needs'} ${path}, ${why}, or name another`]
+    return why === undefined ? [] : [`${isNamed ? `${by} names` : 'it needs'} ${path}, but ${why}, or set another path`]
   })
   const stillNamed = commands.flatMap((command) => namesKeptOff({ ...unit, files }, command))
   const disagree =
@@ -245,18 +245,18 @@ function saysOf({ row, places, declared }: OfRow, command: CommandLine, process?
     if (replaces ?? row.isWanted) return [{ flag }]
     // A configuration that can't be read may have it.
     const isNeeded = !row.isOptional && process && command.unread === undefined
-    return isNeeded ? [{ wrong: `it has no ${row.by.join(' and no ')}: name ${usual} there` }] : []
+    return isNeeded ? [{ wrong: `it has no ${row.by.join(' or ')}; set it to ${usual}` }] : []
   }
   const isSame = (path: string) => realPath(places, path) === realPath(places, usual)
   // The keys of all its files count: others may be of its owner's. Of any other flag the last value counts.
   const paths = !row.isOfKeys ? values.slice(-1) : values.some(isSame) ? [usual] : values
   return paths.flatMap((path): Said[] => {
     if (!isPlainPath(path))
-      return [{ wrong: `${by} names ${JSON.stringify(path)}: write an absolute path of plain characters` }]
+      return [{ wrong: `${by} names ${JSON.stringify(path)}; use an absolute path of plain characters` }]
     const why = path.startsWith('/run/credentials/')
-      ? 'systemd copies it at its start'
-      : process && isApart(process, places, path) && 'its process has mounts, or a root, of its own'
-    if (why) return [{ unreached: `${by} (${path}) is no file of the node: ${why}` }]
+      ? 'systemd copies it at start'
+      : process && isApart(process, places, path) && 'its process has its own mounts or root'
+    if (why) return [{ unreached: `${by} (${path}) is not a file of the node; ${why}` }]
     const named = { by, setting: row.by.find((each) => each.startsWith('--')) ?? first, path, file }
     if (isSame(path)) return [{ confirms: named }]
     const other = declared.get(realPath(places, path))
@@ -314,7 +314,7 @@ function whyOwned({ reads }: Unit, { named, flags }: CommandLine, places: Places
   const [flag, [path]] = named(row.by)
   if (path !== undefined) {
     const text = places.contents.get(realPath(places, path))?.toString()
-    return text !== undefined && isOwnAuthorization(text) ? `its ${flag} ${path} is your own` : undefined
+    return text !== undefined && isOwnAuthorization(text) ? `its ${flag} ${path} is yours` : undefined
   }
   const mode = named(['--authorization-mode'])[1].at(-1)
   const webhook = flags.find(([name]) => name.startsWith('--authorization-webhook-'))?.[0]
@@ -328,10 +328,13 @@ const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.r
 function whyLost(places: PlacesState, path: string, isMeant: boolean): string | undefined {
   const unmounted = places.unmounted.find((folder) => isBelow(realPath(places, path), folder))
   if (unmounted !== undefined)
-    return `and ${unmounted} is not mounted: systemctl start "$(systemd-escape --path --suffix=mount ${unmounted})"`
+    return `${unmounted} is not mounted; run systemctl start "$(systemd-escape --path --suffix=mount ${unmounted})"`
   if (!isMeant || places.folders.has(folderOf(path))) return undefined
-  return `and there is no ${folderOf(path)}: make that folder`
+  return `${folderOf(path)} does not exist; create that directory`
 }
+
+/** A restart is all that it needs. */
+export const sinceStart = 'has changed since its start; restart it'
 
 /** What of the unit is not verified, or may be read otherwise at its next start. */
 function whyUnreached(
@@ -367,9 +370,9 @@ function whyUnreached(
   return [
     unread !== undefined &&
       files.length > 0 &&
-      `${unread}: say in cluster.yaml what it reads: install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`,
-    needsReload && 'its unit file was changed since systemd read it: systemctl daemon-reload',
-    ...changed.map(([what, path]) => `its ${what} ${path} was changed since its start: restart it`),
+      `${unread}; set its files in cluster.yaml: install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`,
+    needsReload && 'its unit file has changed since systemd read it; run systemctl daemon-reload',
+    ...changed.map(([what, path]) => `its ${what} ${path} ${sinceStart}`),
   ].filter((each) => typeof each === 'string')
 }
 
@@ -387,7 +390,7 @@ function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>
     const [flag, [path]] = named(by)
     if (path === undefined) return []
     return [
-      `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more; then remove that file${isFound(path) ? ', or have --prune do it' : ', which --prune does not find'}`,
+      `${flag} names ${path}, a key for no node (certificates.caKeyOnNodes: false); remove ${alongWith} and ${flag}, which ends CSR signing; then remove that file${isFound(path) ? ', or let --prune do it' : ', which --prune does not find'}`,
     ]
   })
 }
@@ -449,12 +452,12 @@ export function whyRead(units: readonly UnitSeen[], places: PlacesState, path: s
     readers.find(({ reading }) => reading === 'keptOffNodes'),
     readers.find(({ reading }) => reading === 'unknown'),
   ]
-  if (signs) return `${signs.unit} still has a key of a CA`
+  if (signs) return `${signs.unit} still has a CA key`
   const flags = readers.flatMap(({ keptOffNodes }) => keptOffNodes.flatMap(({ by }) => by))
   const flag = flags.find((each) => words.some((word) => word.replaceAll('_', '-') === each))
   if (flag !== undefined) return `a command line has ${flag}`
   const isCut = processes.some(({ command }) => command.length === 0)
-  return unclear || isCut ? `what ${unclear?.unit ?? 'a component'} reads is not known for sure` : undefined
+  return unclear || isCut ? `the files that ${unclear?.unit ?? 'a component'} reads can't be verified` : undefined
 }
 
 const baseOf = (path: string): string => path.replace(/.*\//, '')
@@ -496,7 +499,7 @@ export function keptOffAt(
       const there = fileAt(places, each)
       if (!there || (isSwitchedOff(cluster, file) && !hasDigest(auth, file, there.sha256))) return []
       const isPlain = there.kind === 'file' && realPath(places, each) === each
-      const why = reader ?? (isPlain ? undefined : 'it is no plain file')
+      const why = reader ?? (isPlain ? undefined : 'it is not a regular file')
       return [{ file, path: each, ...(why !== undefined && { why }), ...(isLeftover && { isLeftover }) }]
     }
     return [...at(path), ...besideOf(real).flatMap((each) => at(each, true))]
@@ -525,7 +528,7 @@ function narrowings({ named }: CommandLine): string[] {
     const [value] = named([flag])[1]
     return value === undefined || (flag === narrowing[0] && value === ownEtcd.server)
       ? []
-      : [`${flag} is ${value}, and its certificates are others with a CA of its own: take it out`]
+      : [`${flag} is ${value}, which certificates of the etcd CA don't match; remove it`]
   })
 }
 
@@ -541,11 +544,11 @@ function openProxies({ named }: CommandLine, places: PlacesState): string[] {
   const isShared = ofProxies?.some((ca) => ofClients?.some(({ publicKey }) => publicKey.equals(ca.publicKey)))
   if (isShared || realPath(places, proxyCa) === realPath(places, clientCa))
     return [
-      `${proxyCaFlag} has the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
+      `${proxyCaFlag} has the CA of ${clientFlag} (${proxyCa}), whose clients may claim any user (X-Remote-User); remove it, and set aggregation: true in cluster.yaml, which adds a separate CA`,
     ]
   if (named([namesFlag])[1].length > 0) return []
   return [
-    `without ${namesFlag} each client of ${proxyCaFlag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
+    `without ${namesFlag} each client of ${proxyCaFlag} may claim any user (X-Remote-User); set ${namesFlag}=${frontProxy.client}`,
   ]
 }
 
@@ -560,7 +563,7 @@ function disagreements({ network }: Cluster, { name, ips }: ClusterNode, { named
   const isSame = firsts === undefined || firsts.toSorted().join() === ours.toSorted().join()
   const isOwn = address === undefined || ips.includes(canonicalAddress(address))
   return [
-    !isSame && `--service-cluster-ip-range is ${range}, and that of cluster.yaml has ${ours.join(', ')}`,
-    !isOwn && `--advertise-address is ${address}, and cluster.yaml has ${ips.join(', ')} for ${name}`,
-  ].flatMap((each) => (each === false ? [] : `${each}: correct the one that is wrong`))
+    !isSame && `--service-cluster-ip-range is ${range}, but network.serviceCIDR has ${ours.join(', ')}`,
+    !isOwn && `--advertise-address is ${address}, but cluster.yaml has ${ips.join(', ')} for ${name}`,
+  ].flatMap((each) => (each === false ? [] : `${each}; correct one of them`))
 }

@@ -15,7 +15,7 @@ export const phases: readonly Phase[] = [
   { name: 'node-certs', title: 'Node certificates', targets: () => import('../chapter/certs.ts'),
     makes: "a certificate for each node's kubelet, as server and as client" },
   { name: 'user-certs', title: 'User certificates', targets: () => import('../chapter/certs.ts'),
-    makes: 'a certificate for each of users in cluster.yaml, with its groups' },
+    makes: 'a certificate for each user in cluster.yaml, with its groups' },
   { name: 'kubeconfigs', title: 'Kubeconfigs', targets: () => import('../chapter/kubeconfigs.ts'),
     makes: '<client>.kubeconfig: the admin, components, each node and user' },
   { name: 'encryption-key', title: 'Encryption key', targets: () => import('../chapter/encryption-key.ts'),
@@ -24,12 +24,12 @@ export const phases: readonly Phase[] = [
     makes: 'authorization-config.yaml: the revoked names and keys; if cluster.yaml has revoked' },
   { name: 'deploy', title: 'Deploy to nodes', targets: () => import('./deploy-targets.ts'),
     makes: "each role's files on each node, by ssh and scp" },
-  { name: 'install', title: 'Running components', targets: ({ install }) => install && import('./install-targets.ts'),
+  { name: 'install', title: 'Install on nodes', targets: ({ install }) => install && import('./install-targets.ts'),
     makes: 'the same files where units read them, loaded; if cluster.yaml has install' },
   { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./local-kubeconfig-targets.ts'),
     makes: "the admin's entry in your own kubeconfig" },
   { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./revoked-keys.ts'),
-    makes: 'the same list, with the revoked keys, once units have loaded new ones, and what is counted; with revoked' },
+    makes: 'revoked keys in authorization-config.yaml, once units have loaded new ones; if cluster.yaml has revoked' },
 ]
 
 /** Names for several phases at once. */

@@ -27,7 +27,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
 import { renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
-import { keptOffAt, prunedAt } from '../looks/reads.ts'
+import { keptOffAt, prunedAt, sinceStart } from '../looks/reads.ts'
 import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
 import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
 import { isListPlaced } from '../units/list-in-force.ts'
@@ -65,7 +65,11 @@ export async function updateUnits({ run, node }: OnNode, { found, signal, force,
   const { bringUp } = await import('../units/bring-up.ts')
   const { warning, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
   // What its owner has to change once the files are in place.
-  const { findings = [] } = checkInstalled(run, node, found, { arePlaced: true })
+  const { findings: left = [] } = checkInstalled(run, node, found, { arePlaced: true })
+  const restarts = built.change?.kind === 'installed' ? built.change.restarts : []
+  const isOver = ({ text }: Finding) =>
+    text.endsWith(sinceStart) && restarts.some((unit) => text.startsWith(`${unit}: `))
+  const findings = left.filter((each) => !isOver(each))
   return {
     ...built,
     findings: warning === undefined ? findings : [...asFindings([warning]), ...findings.map(silenced)],
@@ -149,16 +153,15 @@ function findingsOn(
     ),
     ...asFindings(run.cluster.revoked ? [] : stillListed(run, node, found), { owner: 'user', nodes }),
     ...asFindings([
-      marks.inUse.length > 0 &&
-        `${node.name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
+      marks.inUse.length > 0 && `${node.name} may be drained by another run, active or interrupted`,
       marks.left.length > 0 &&
         installOf(run).undrain === '' &&
-        `${node.name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${marksFolder} there`,
+        `${node.name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${marksFolder} there`,
     ]),
     ...installed
       .filter(({ keepsOwnClient }) => keepsOwnClient)
       .flatMap(({ unit: { unit }, trustEnds }) => [
-        ...asFindings([`${unit} rotates its client certificate itself: its kubeconfig is left alone`], { nodes }),
+        ...asFindings([`${unit} rotates its client certificate itself; its kubeconfig stays unchanged`], { nodes }),
         ...asFindings([trustEnds && formatTrust(run, unit, trustEnds)], {
           owner: trustEnds && endsSoon(run, trustEnds) ? 'user' : 'run',
           nodes,
@@ -170,7 +173,7 @@ function findingsOn(
 
 function formatTrust({ auth, now }: Run, unit: string, ends: Date): string {
   const ca = auth.files.certificate(caName)
-  return `the kubeconfig of ${unit} trusts a certificate of the CA that expires ${formatDate(ends, now)}: put ${ca} there (certificate-authority-data), and restart it`
+  return `before ${formatDate(ends, now)}, put ${ca} into the kubeconfig of ${unit} (certificate-authority-data) and restart ${unit}; its CA certificate expires then`
 }
 
 /**
@@ -207,7 +210,7 @@ function oldKeysOf(
   const owners = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
   const oldKeys = [
     ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
-    ...owners.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself: end that there first`),
+    ...owners.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself; turn that off first`),
     ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
     ...apartOn(run, node, found, isReplaced),
   ]
@@ -224,7 +227,7 @@ function apartOn(
   const readers = nodeUnits(cluster, node).filter(({ reads }) => reads.some(({ file }) => concerns(file)))
   return otherProcesses.flatMap(({ component, process: { id, group, apart } }) =>
     apart.size > 0 && readers.some(({ unit }) => unit === component)
-      ? [`${component}, process ${id} in ${printable(group)}, which sees other files than the node`]
+      ? [`${component}, process ${id} in ${printable(group)}, which sees other files than the node (as in a container)`]
       : [],
   )
 }

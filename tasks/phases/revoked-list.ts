@@ -63,7 +63,7 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
     staysFresh: true,
     found,
     revokedInForce: count,
-    note: revoked.length > 0 ? `${count} of ${revoked.length} revoked enforced` : 'nobody is revoked',
+    note: revoked.length > 0 ? `${count} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
     findings: [
       ...asFindings(open, { kind: 'unreached', owner: 'user', nodes: [node.name] }),
       ...asFindings((owned ?? []).map((why) => formatOwned(run, why))),
@@ -124,21 +124,21 @@ export function whyOpen({ cluster }: Pick<Run, 'cluster'>, found: UnitsFound): s
     (host) => !known.some((name) => name !== undefined && (host === name || host.startsWith(`${name}.`))),
   )
   return [
-    ...(unit ? notEnforcing(unit, found) : [`revoked is not enforced: ${apiServer} is not installed there as a unit`]),
+    ...(unit ? notEnforcing(unit, found) : [`revoked is not enforced, as ${apiServer} is not installed as a unit`]),
     ...others.map(
       ({ process: { id, group } }) =>
-        `revoked may not be enforced by ${apiServer}, process ${id} in ${printable(group)}, which no unit of cluster.yaml runs`,
+        `revoked may not be enforced by ${apiServer}, process ${id} in ${printable(group)}, which belongs to no unit in cluster.yaml`,
     ),
     ...strangers.map(
       (host) =>
-        `revoked may not be enforced by the API server on ${printable(host || 'a machine without a name')}: cluster.yaml has no such node; add it, or stop it there (its lease expires within an hour)`,
+        `revoked may not be enforced by the API server on ${printable(host || 'an unnamed machine')}, which is not in cluster.yaml; add the node, or stop the API server (its lease expires within 1 h)`,
     ),
   ]
 }
 
 function notEnforcing({ flags, owned, ...unit }: UnitSeen, { inForce }: UnitsFound): string[] {
   if (inForce?.isLoaded) return []
-  if (!inForce) return [`revoked may not be enforced: ${apiServer} did not answer`]
+  if (!inForce) return [`revoked may not be enforced, as ${apiServer} did not answer`]
   // A run loads it, or restarts it with the flag that its unit file has.
   const isChanged = reloads({ ...unit, flags, owned }) || flags.notStartedWith.some(isOfList)
   return isChanged && owned.length === 0 ? [] : [`revoked is not enforced by ${apiServer}`]
@@ -184,9 +184,9 @@ export async function bringList(
 }
 
 function notLoaded({ cluster }: Run, node: ClusterNode): Failure {
-  return new Failure(`${apiServer} has not loaded ${authorizationConfigFile}; the old file is back`, {
+  return new Failure(`${apiServer} has not loaded ${authorizationConfigFile}; restored the old file`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `see there why: journalctl -u ${serviceOf(cluster, apiServer)}`,
+    remedy: `check why: journalctl -u ${serviceOf(cluster, apiServer)}`,
   })
 }

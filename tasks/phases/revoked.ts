@@ -105,7 +105,7 @@ function check(run: Run): CheckResult {
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
   const isOther = added.length + (removed ?? []).length > 0
   const reasons = textsOf(run, list).flatMap(([file, text]): Reason[] => {
-    const found = auth.checkFile(file, secretMode, 'a list of harderway', (bytes) => bytes.toString()).reasons
+    const found = auth.checkFile(file, secretMode, 'a list written by harderway', (bytes) => bytes.toString()).reasons
     const there = auth.tryBytes(file)?.toString()
     // The entries say it better.
     const isChanged = !isOther && there !== undefined && (there !== text || isPending(run, file))
@@ -143,8 +143,8 @@ function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
   const file = `${auth.path}/${authorizationConfigFile}`
   if (!removed)
     throw refusal(formatUnread(file), [
-      `read it back from a control node: ${fetchCommand(run, [authorizationConfigFile])}`,
-      `or replace it, and restore access to whom cluster.yaml does not list: ${again}`,
+      `restore it from a control node: ${fetchCommand(run, [authorizationConfigFile])}`,
+      `or replace it, which restores access to all that cluster.yaml does not list: ${again}`,
     ])
   throw refusal(formatDropped(removed, file), [
     `add ${removed.join(', ')} to revoked in cluster.yaml`,

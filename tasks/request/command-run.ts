@@ -58,8 +58,9 @@ export function openRun(
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
   const { file, isAbove } = configOf(host, options.config)
-  if (isAbove) printError(`no cluster.yaml in this folder: that of a folder above is used, ${file}`)
-  else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet) printError(`for ${file}`)
+  if (isAbove) printError(`using ${file}; this directory has no cluster.yaml`)
+  else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet)
+    printError(`using ${file}`)
   const { cluster: read, warnings, mistake } = readCluster(file)
   if (!options.quiet) for (const each of warnings) printError(`warning: ${each}`)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
@@ -96,12 +97,12 @@ export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file
   const auth = new AuthDir(path, layoutOf(cluster).files)
   const target = followLinks(path)
   if (target !== path && !existsSync(target))
-    throw new Failure(`${path} is a link to ${target}, which is not there: its disk may not be mounted`)
+    throw new Failure(`${path} links to ${target}, which does not exist; is its disk mounted?`)
   refuseNewer(auth)
   const other = Object.values(layouts).find(({ files }) => files !== auth.files && auth.read(files.certificate(caName)))
   if (!other || auth.read(auth.files.certificate(caName))) return auth
   const its = other.files.certificate(caName)
-  throw refusal(`${auth.path} has ${its}, as layout ${other.name} names it, and cluster.yaml is of ${cluster.layout}`, [
+  throw refusal(`${auth.path} has ${its} (layout ${other.name}), but cluster.yaml has layout ${cluster.layout}`, [
     `correct layout in ${file}`,
   ])
 }
@@ -119,8 +120,8 @@ export function refuseNewer(auth: AuthDir): void {
     const [theirs = [], ours = []] = [needed, own].map((text) => text.split('.'))
     const differs = theirs.findIndex((part, i) => part !== ours[i])
     if (differs >= 0 && !(Number(ours[differs]) > Number(theirs[differs])))
-      throw refusal(`${auth.path} was written by a newer harderway, as ${file} in it says; this is ${own}`, [
-        `update to harderway ${needed} or later, which changes nothing on the nodes by itself`,
+      throw refusal(`${auth.path} needs a newer harderway (${file}); this is ${own}`, [
+        `update to harderway ${needed} or later; the update alone changes nothing on nodes`,
       ])
   }
 }
@@ -144,7 +145,7 @@ const homeKubeconfig = (host: Host): string[] => [join(home(host), '.kube', 'con
 function home({ env: { HOME: folder = homedir() } }: Host): string {
   if (isAbsolute(folder)) return folder
   throw usageFailure(
-    `HOME is ${JSON.stringify(folder)}, which is not an absolute path to find a kubeconfig in`,
+    `HOME is ${JSON.stringify(folder)}, which is not an absolute path`,
     'set HOME, or localKubeconfig.path in cluster.yaml',
   )
 }
@@ -160,7 +161,7 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun,
     throw error instanceof Failure ? wrong(`can't be used: ${error.message}`) : error
   }
   // ssh would take it for an empty file.
-  if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
+  if (statSync(path).isDirectory()) throw wrong(`is a directory: ${path}`)
 }
 
 /** Whose name or key an entry is shows only the certificate. Throws a usage Failure for one that no list may deny. */
@@ -174,7 +175,7 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
   const isBeyond = (each: KnownCertificate) => isBeyondRevoked(cluster, each) && isOfOwnCa(auth, each.certificate)
   for (const [i, entry] of revoked.entries()) {
     const wrong = (what: string, remedy: string) => mistake(['revoked', i], `"${entry}" ${what}`, remedy)
-    const leaked = 'see docs/rotation.md, "A key that may have leaked"'
+    const leaked = 'see docs/bad-day.md, "A key that may have leaked"'
     const covered = coveredBy(entry, known)
     const beyond = covered.find(isBeyond)
     if (beyond)
@@ -187,8 +188,8 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
     const others = revoked.filter((each) => each !== entry && !keys.includes(each))
     const line = keys.length > 0 && formatEntries({ revoked: others }, keys)
     if (inUse.has(entry)) {
-      const keep = line && `or, to keep it with a new key, write ${line}`
-      throw wrong('is a node or user of cluster.yaml', joinClauses('remove it there', keep))
+      const keep = line && `or keep it with a new key and write ${line}`
+      throw wrong('is still a node or user', joinClauses('remove that first', keep))
     }
     if (isReserved(entry)) throw wrong("can't be revoked by name", line ? `to revoke its key, write ${line}` : leaked)
   }
@@ -225,7 +226,7 @@ interface ClusterFile {
 }
 
 /** `sha256sum cluster.yaml`, of that in the clone and the package: nobody's, until it is edited. */
-const example = 'bb7e9e6ab849b7a6396c2f3bd77245fbacaa8ace26e66752f6905c7a9e3ac1a9'
+const example = '38d19e2e99ad15f39d3da2f73cce853af88e0c4829470f76e1652c0cce504add'
 
 /** Throws a usage Failure with every problem. */
 function readCluster(file: string): ClusterFile & { readonly warnings: readonly string[] } {
@@ -248,8 +249,8 @@ function readCluster(file: string): ClusterFile & { readonly warnings: readonly 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */
 function readWhole(file: string): Buffer {
   const stat = statSync(file, { throwIfNoEntry: false })
-  if (!stat) throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand('init DIR')}`)
-  if (!stat.isFile()) throw usageFailure(`${file} is not a plain file`, 'give the cluster.yaml itself: --config FILE')
+  if (!stat) throw usageFailure(`${file} does not exist`, `create one: ${formatCommand('init DIR')}`)
+  if (!stat.isFile()) throw usageFailure(`${file} is not a regular file`, 'give a cluster.yaml: --config FILE')
   return readFileSync(file)
 }
 
@@ -274,14 +275,14 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem): st
 function configOf(host: Host, typed?: string): { readonly file: string; readonly isAbove: boolean } {
   if (typed !== undefined) return { file: pathOf(host, typed), isAbove: false }
   const here = host.cwd()
-  const remedy = `name it: --config FILE; or make one, with its folder: ${formatCommand('init DIR')}`
+  const remedy = `give one with --config FILE, or create one: ${formatCommand('init DIR')}`
   for (let at = here; ; at = dirname(at)) {
     const file = join(at, 'cluster.yaml')
     const found = doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')
     const isAbove = at !== here
     if (found && isAbove && ![0, process.getuid?.()].includes(found.uid))
-      throw usageFailure(`${file}, above this folder, is another user's`, `to use it: --config ${quote(file)}`)
+      throw usageFailure(`${file}, in a directory above, belongs to another user`, `to use it: --config ${quote(file)}`)
     if (found) return { file, isAbove }
-    if (at === dirname(at)) throw usageFailure(`there is no cluster.yaml in ${here}, nor in a folder above`, remedy)
+    if (at === dirname(at)) throw usageFailure(`no cluster.yaml in ${here} or a directory above`, remedy)
   }
 }

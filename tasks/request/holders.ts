@@ -129,19 +129,21 @@ export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean)
   const { cluster } = run
   const { beyond, letIn } = findHolders(run, isReplaced)
   const notes = beyond.map(({ name, role }) => {
-    const what = role === 'control' ? formatNames(keptBy(run)) : 'every right'
+    const what = role === 'control' ? formatNames(keptBy(run)) : 'a certificate of system:masters'
     const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
-    return `${name} left with what only rotations end: ${what} (docs/rotation.md, "${heading}")`
+    return `${name} still has ${what}; only rotations revoke that (docs/bad-day.md, "${heading}")`
   })
   if (letIn.length === 0) return asFindings(notes)
   const list = letIn.map(
     ({ name, how, certificates }) => `${name} (${[how, untilOf(certificates)].filter(Boolean).join(', ')})`,
   )
   const entries = [...new Set(letIn.flatMap((each) => each.entries))]
-  const heading = entries.every(isKeyEntry) ? 'A key that is cut off' : 'A node or user that was removed'
+  const page = entries.every(isKeyEntry)
+    ? 'docs/bad-day.md, "Revoke a stolen key"'
+    : 'docs/everyday.md, "Remove a node or user"'
   return asFindings([
     ...notes,
-    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(cluster, entries)} in cluster.yaml (docs/cluster-yaml.md, "${heading}")`,
+    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(cluster, entries)} in cluster.yaml (${page})`,
   ])
 }
 
@@ -214,7 +216,7 @@ function formerFiles(run: Given): string[] {
 export function notesOnMove(run: Given): Finding[] {
   const files = formerFiles(run)
   return asFindings([
-    files.length > 0 && `a run moves ${formatNames(files)} to auth/backup, as cluster.yaml no longer has them`,
+    files.length > 0 && `a run moves ${formatNames(files)} to auth/backup; their nodes or users left cluster.yaml`,
   ])
 }
 
@@ -224,7 +226,7 @@ export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note'>): v
   const files = formerFiles(run)
   const folder = files.length > 0 ? backUp(auth, files, now) : undefined
   for (const file of files) auth.remove(file)
-  if (folder !== undefined) note(`moved ${formatNames(files)} to ${folder}, as cluster.yaml no longer has them`)
+  if (folder !== undefined) note(`moved ${formatNames(files)} to ${folder}; their nodes or users left cluster.yaml`)
 }
 
 /** What each entry that is added revokes, and what it does not. */
@@ -241,7 +243,7 @@ export function notesOnEntries(run: Given, rows: Rows): Finding[] {
   return asFindings([
     ...(names.length > 0
       ? [
-          `revoking ${names.join(', ')} denies every certificate of that name, but neither its tokens nor rights that it granted (docs/cluster-yaml.md, "A node or user that was removed")`,
+          `revoking ${names.join(', ')} denies every certificate of that name, but not its tokens or rights that it granted (docs/everyday.md, "Remove a node or user")`,
         ]
       : []),
     ...keys.map(([entry, found]) => {

@@ -82,7 +82,7 @@ export function watchEndings(host: Host) {
 function outputFailure(name: string, error: unknown): Failure {
   const why = isErrno(error) ? getSystemErrorMessage(-Math.abs(Number(error.errno))) : String(error)
   return new Failure(`can't write to ${name}: ${why}`, {
-    remedy: 'free some space there, or write elsewhere; the next run makes what is still missing',
+    remedy: 'free some space, or write elsewhere; the next run creates what is missing',
   })
 }
 

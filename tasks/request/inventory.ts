@@ -62,7 +62,7 @@ function firstToEnd(items: readonly Item[]): { readonly end: Date; readonly name
   return first && { end: first.end, names: [...new Set(names)] }
 }
 
-/** "1 of 24 items differs from cluster.yaml; deployed on 6 of 7 nodes" */
+/** "1 of 24 items is out of date; deployed on 6 of 7 nodes" */
 export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'>, now: Date): string {
   const { stale, failed, wrong } = fold(items, now)
   const all = count(items.length, 'item')
@@ -73,17 +73,15 @@ export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'
   )
   const differing = stale.filter(({ onlyEnds }) => !onlyEnds)
   return joinClauses(
-    wrong.length === 0 &&
-      items.length > 0 &&
-      `${items.length === 1 ? `${all} matches` : `All ${all} match`} cluster.yaml`,
-    part(differing.length, 'differs', 'differ', 'from cluster.yaml'),
+    wrong.length === 0 && items.length > 0 && `${items.length === 1 ? `${all} is` : `All ${all} are`} up to date`,
+    part(differing.length, 'is', 'are', 'out of date'),
     part(soon.length, 'expires', 'expire', 'within renewBefore'),
-    part(failed.length, 'was', 'were', 'not readable'),
+    part(failed.length, 'is', 'are', 'unreadable'),
     formatRollout(nodes),
   )
 }
 
-/** "deployed on 5 of 6 nodes, installed on 3 of 5, loaded on 3 of 5; 1 not looked at" */
+/** "deployed on 5 of 6 nodes, installed on 3 of 5, loaded on 3 of 5; 1 not inspected" */
 function formatRollout(nodes: readonly NodeItem[]): string {
   const counts = (['deployed', 'installed', 'loaded'] as const).flatMap((state) => {
     const known = nodes.filter((node) => node[state] !== undefined)
@@ -91,7 +89,7 @@ function formatRollout(nodes: readonly NodeItem[]): string {
     return known.length > 0 ? [`${state} on ${known.filter((node) => node[state]).length} of ${of}`] : []
   })
   const unknown = nodes.filter(({ deployed }) => deployed === undefined).length
-  return joinClauses(counts.join(', '), unknown > 0 && `${unknown} not looked at`)
+  return joinClauses(counts.join(', '), unknown > 0 && `${unknown} not inspected`)
 }
 
 /** The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires with it. */
@@ -297,7 +295,7 @@ function onNode(cluster: Cluster, node: ClusterNode, row: Row): { readonly state
   const left = row.findings.filter((each) => each.left?.isKeptOff).map(({ nodes, ...each }) => formatFinding(each))
   const why = joinClauses(formatReasons(ownReasons(row.reasons)), ...left, ...textsOf(row, 'unreached'))
   if (why !== '') return { state: 'stale', why }
-  return { state: 'fresh', why: row.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }
+  return { state: 'fresh', why: row.note ?? `${count(nodeFiles(cluster, node).length, 'file')} up to date` }
 }
 
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */

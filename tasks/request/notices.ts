@@ -67,9 +67,10 @@ function adviseOnCa(run: Run): Finding[] {
   const isRotating = signingCa(auth, now, name).stage !== 'settled'
   const commands = isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')]
   const left = expires.getTime() - now.getTime()
-  const when = `in ${formatLeftInWords(left)}, on ${formatDate(expires, now)}`
-  return asFindings([`The ${label} expires ${when}, and its certificates with it`], {
-    ...{ owner: 'user', remedy: commands.join(', then ') },
+  const when = `before ${formatDate(expires, now)} (in ${formatLeftInWords(left)})`
+  const text = `${when}, run ${commands.join(', then ')}; the ${label} expires then, and its certificates with it`
+  return asFindings([text], {
+    owner: 'user',
     advice: { expires, days: Math.floor(left / day), commands },
   })
 }
@@ -118,15 +119,17 @@ function noteOnValidity({ auth, cluster, command }: Run, rows: Rows): Finding[] 
   if (longer.length === 0) return []
   const ids = longer.length > 3 ? 'certs' : longer.map(({ id }) => id).join(' ')
   const validity = [...new Set(longer.map((row) => formatDuration(row.validity)))].join(', ')
-  const found = `${count(longer.length, 'certificate')} ${longer.length === 1 ? 'was' : 'were'} issued for longer than validity in cluster.yaml (${validity})`
-  return asFindings([`${found}; to reissue: ${command(`${ids} --force`)}, then ${command('bootstrap')}`])
+  const found = `${count(longer.length, 'certificate')} ${longer.length === 1 ? 'exceeds' : 'exceed'} validity in cluster.yaml (${validity})`
+  return asFindings([
+    `${found}; reissue ${longer.length === 1 ? 'it' : 'them'}: ${command(`${ids} --force`)}, then ${command('bootstrap')}`,
+  ])
 }
 
 /** What a run will repair. */
 export function notesOnFolder(auth: AuthDir): Finding[] {
   // An empty folder holds nothing that others could read.
   const isOpen = auth.hasFiles() && auth.isWide()
-  return asFindings([isOpen && `${auth.path} is accessible to others: a run sets its mode to 0700`])
+  return asFindings([isOpen && `permissions of ${auth.path} are too open; a run sets its mode to 0700`])
 }
 
 /** For a run that deploys: only a cluster on one machine can work with loopback addresses. */
@@ -136,7 +139,9 @@ function notesOnAddresses({ api, nodes }: Cluster): Finding[] {
     ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
     ...loopback(api.virtualIP === undefined ? [] : [api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
   ]
-  return asFindings([found.length > 0 && `warning: no other machine reaches a loopback address: ${formatNames(found)}`])
+  return asFindings([
+    found.length > 0 && `warning: other machines can't reach loopback addresses: ${formatNames(found)}`,
+  ])
 }
 
 /** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
@@ -163,7 +168,7 @@ export function adviseBackup(run: Run, rows: Rows): Finding[] {
   })
   if (found.length === 0) return []
   const when = found[0]?.kind === 'stale' ? 'after the run, ' : ''
-  const what = found.some((each) => each.isOnly) ? backUp(auth, 'it is the only copy') : backUpAgain(auth)
+  const what = found.some((each) => each.isOnly) ? backUp(auth, 'its keys have no other copy') : backUpAgain(auth)
   return asFindings([when + what], { owner: 'afterwards' })
 }
 
@@ -173,8 +178,8 @@ export function isNewIdentity({ change, target: { irreplaceable, makes } }: Row)
   return irreplaceable !== undefined && isOwn
 }
 
-const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
-export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
+const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/everyday.md); ${why}`
+export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups are out of date')
 
 /** Of `revoked`: what is not enforced, where, and who goes on with an old key; in a plan, who would. */
 function adviseRevoked(run: Run, rows: Rows): Finding[] {
@@ -201,7 +206,7 @@ function adviseUnlisted(run: Run, rows: Rows): string[] {
   if (!listed || !isOnNodes || rows.has('revoked')) return []
   const users = lockedOutBy(listed, wantedList(run, keysToList(run)), now)
   return users.length > 0
-    ? [`run ${command('bootstrap')}; until then API servers refuse the new certificate of ${formatNames(users)}`]
+    ? [`run ${command('bootstrap')}; until then API servers deny the new certificate of ${formatNames(users)}`]
     : []
 }
 
@@ -220,9 +225,7 @@ function adviseEnforced({ auth, cluster }: Run, rows: Rows): string[] {
   return [
     `revoked is enforced on ${done} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
     ...(users.length > 0
-      ? [
-          `until a run reaches ${formatNames(older)}, its API server may refuse new certificates of ${formatNames(users)}`,
-        ]
+      ? [`until a run reaches ${formatNames(older)}, its API server may deny new certificates of ${formatNames(users)}`]
       : []),
   ]
 }
@@ -237,7 +240,7 @@ function adviseOldKeys({ auth, cluster, command }: Run, listing: Row, rows: Rows
     // --offline
     if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
     const isDown = deploy.failure !== undefined && isUnreached(deploy.failure)
-    const who = isDown ? ['it could not be reached'] : !isDone(install) ? ['it failed'] : textsOf(install, 'old key')
+    const who = isDown ? ['not reached'] : !isDone(install) ? ['failed'] : textsOf(install, 'old key')
     if (who.length === 0) return []
     const again = command(`bootstrap --node ${name}`)
     return [`${name} may lose access with the old key (${who.join('; ')}) until it has the new one: ${again}`]
@@ -273,11 +276,11 @@ export async function adviseOnRotations(run: Run): Promise<Finding[]> {
 
 export function findingOfRotation({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): Finding {
   return {
-    ...{ owner: 'afterwards', text: `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}` },
-    remedy: `${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}; back: ${command(`rotate ${name} --undo`)}`,
+    ...{ owner: 'afterwards', text: `rotation of ${what} in progress, stage ${stage} of ${of} (${title})` },
+    remedy: `continue: ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}; undo: ${command(`rotate ${name} --undo`)}`,
   }
 }
 
 export function formatUses({ sentences, failure }: Uses): string[] {
-  return [...sentences, ...(failure ? [`who still uses the old one could not be looked at: ${failure.message}`] : [])]
+  return [...sentences, ...(failure ? [`couldn't find out what still uses the old CA or key: ${failure.message}`] : [])]
 }

@@ -36,7 +36,7 @@ const table = {
     as: 'nodes',
     multiple: true,
     value: 'NAME',
-    help: 'only what belongs to this node (repeatable)',
+    help: 'only targets of this node (repeatable)',
   },
   from: { type: 'string', value: 'DIR' },
   layout: { type: 'string', value: 'NAME' },
@@ -56,7 +56,7 @@ const table = {
   },
   planned: {
     type: 'boolean',
-    help: 'try the files that the next run would make beside the present ones',
+    help: 'try the files of the next run beside the current ones',
   },
   finish: { type: 'boolean' },
   undo: { type: 'boolean' },
@@ -73,7 +73,7 @@ const table = {
     parse: wholeNumber,
     help: 'nodes at once, 1 to 1000, instead of ssh.concurrency',
   },
-  'no-lock-wait': { type: 'boolean', help: 'fail at once, instead of waiting, if another run holds auth/' },
+  'no-lock-wait': { type: 'boolean', help: 'fail at once if another run holds auth/; do not wait' },
   'on-nodes': { type: 'boolean', help: 'inspect nodes too, and what their units have loaded' },
   format: { type: 'string', value: 'F' },
   output: { type: 'string', value: 'FILE' },
@@ -142,7 +142,7 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
     throw usage(
       [`unknown option ${rawName}`, suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')]
         .filter(Boolean)
-        .join(': '),
+        .join('; '),
     )
   // A value that looks like an option is a forgotten one.
   if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))
@@ -153,19 +153,19 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
 function duration(text: string): number {
   const milliseconds = parseDuration(text)
   if (milliseconds <= day) return milliseconds
-  throw usage(`--wait-nodes ${text}: give a time such as 2m or 90s, up to 24h`)
+  throw usage(`--wait-nodes ${text}: expected a time such as 2m or 90s, up to 24h`)
 }
 
 /** SHA-256, in hexadecimal. */
 function planHash(text: string): string {
   if (/^[0-9a-f]{64}$/.test(text)) return text
-  throw usage(`--expect-plan ${text}: give the hash in the last line of --dry-run, 64 digits`)
+  throw usage(`--expect-plan ${text}: expected the hash from the last line of --dry-run, 64 digits`)
 }
 
 function wholeNumber(text: string): number {
   const number = Number(text)
   if (/^\d+$/.test(text) && number >= 1 && number <= 1000) return number
-  throw usage(`--concurrency ${text}: give a whole number from 1 to 1000`)
+  throw usage(`--concurrency ${text}: expected a whole number from 1 to 1000`)
 }
 
 /** Names the help of the command, if that is known. */
@@ -189,7 +189,7 @@ export function refuseTakenByNpm(env: NodeJS.ProcessEnv): void {
   const lost = optionNames.filter((name) => taken.has(bare(name)) && !optionsOfNpm.includes(name))
   if (lost.length > 0)
     throw usageFailure(
-      `npm took --${lost.join(', --')}, or an .npmrc sets it: options of harderway come after a --, as in`,
+      `npm took --${lost.join(', --')}, or an .npmrc sets it; put harderway options after --`,
       formatCommand('bootstrap --dry-run --config FILE'),
     )
 }

@@ -63,7 +63,7 @@ function refuseNodeNames({ cluster, options, command }: Selecting): void {
     options.names.filter((word) => !isNode(word)).join(' ') || 'bootstrap',
     ...options.names.filter(isNode).map((name) => `--node ${name}`),
   ].join(' ')
-  throw usageFailure(`${found} is a node, which --node selects: ${command(task)}`)
+  throw usageFailure(`${found} is a node; select it with --node: ${command(task)}`)
 }
 
 export function isPhase(word: string): boolean {
@@ -81,8 +81,8 @@ function named(graph: Graph, name: string, { commandNames }: Selecting): Target[
 /** `more`: what may be meant besides phases. */
 export function unknownName(name: string, more: readonly string[]) {
   const known = [...Object.keys(groups), ...phases.map((phase) => phase.name), ...more]
-  const like = suggest(name, known) || `${formatCommand('--list')} shows them`
-  return usageFailure(`unknown ${name.includes('/') ? 'target' : 'command'} "${name}": ${like}`)
+  const like = suggest(name, known) || `list all: ${formatCommand('--list')}`
+  return usageFailure(`unknown ${name.includes('/') ? 'target' : 'command'} "${name}"; ${like}`)
 }
 
 /** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */
@@ -92,7 +92,9 @@ export function selectNodes({ cluster, options }: Selecting, targets: readonly T
   const chosen = onNodes(options, targets)
   if (chosen.length > 0) return chosen
   throw usageFailure(
-    `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is wanted by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
+    nodes.length === 0
+      ? `cluster.yaml has no ${names.join(', ')}`
+      : `${names.join(', ')} has no target on ${nodes.join(', ')}`,
   )
 }
 
@@ -105,7 +107,5 @@ export function checkNodes(cluster: Cluster, nodes: readonly string[]): void {
   const known = cluster.nodes.map(({ name }) => name)
   for (const node of nodes)
     if (!known.includes(node))
-      throw usageFailure(
-        `--node ${node}: cluster.yaml has no such node: ${suggest(node, known) || `it has ${known.length}`}`,
-      )
+      throw usageFailure(`cluster.yaml has no node ${node}; ${suggest(node, known) || `it has ${known.length} others`}`)
 }

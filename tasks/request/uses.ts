@@ -45,15 +45,15 @@ export function notesOnUses(run: Given, rows: Rows): Finding[] {
       const unused = all.filter(({ users }) => users.length === 1 && users[0] === name)
       const since = new Date(Math.max(...unused.map((use) => Number(use.since))))
       const isKnown = unused.length > 0 && silent.length === 0
-      return `${name} may still have the earlier ${file}, valid until ${formatDate(until)}${isKnown ? ` and not used since ${formatDate(since, since)}` : ''}: give the new one to ${name}`
+      return `if not done yet, give ${name} the new ${file}; the earlier one is valid until ${formatDate(until)}${isKnown ? `, and not used since ${formatDate(since, since)}` : ''}`
     }),
     silent.length > 0 &&
       listIn(auth)?.counted &&
-      `requests by earlier certificates are not counted on ${formatNames(silent.map(({ name }) => name))}`,
+      `requests with earlier certificates are not counted on ${formatNames(silent.map(({ name }) => name))}`,
     ...counted.flatMap(({ node, refused }) =>
       refused && refused.count > 0
         ? [
-            `${node} has refused ${count(refused.count, 'request')} of who is revoked since ${formatDate(refused.since, refused.since)}`,
+            `${node} denied ${count(refused.count, 'request')} of revoked users since ${formatDate(refused.since, refused.since)}`,
           ]
         : [],
     ),
@@ -71,9 +71,9 @@ function formatUse({ cluster }: Given, its: readonly (Use & { readonly node: str
   if (others.length > 0) return `${found}; the next run finds out whose`
   const isUser = cluster.users.some(({ name }) => name === user)
   const way = isUser
-    ? `give ${kubeconfigFile(user)} to ${user}`
-    : 'find what still has the old files, and give it the new'
-  return `${found}: ${way}; if it was stolen, revoke it (docs/cluster-yaml.md, "A key that is cut off")`
+    ? `give ${user} the new ${kubeconfigFile(user)}`
+    : 'find what still has the old files, and give it the new ones'
+  return `${found}; ${way}; if it was stolen, revoke it (docs/bad-day.md, "Revoke a stolen key")`
 }
 
 /** Without `install` no run knows whether its user has copied what was replaced. */
@@ -87,6 +87,6 @@ function toCopy(run: Given): string[] {
   const files = new Set(open.map(({ name }) => auth.files.certificate(name)))
   const first = new Date(Math.min(...open.map(({ end }) => Number(end))))
   return [
-    `copy what was replaced to where units read it, if not done yet: ${formatNames([...files])}; the first of the earlier ones expires ${formatDate(first)}`,
+    `if not done yet, copy ${formatNames([...files])} to where units read them; the first earlier certificate expires ${formatDate(first)}`,
   ]
 }

@@ -69,5 +69,5 @@ export function withClockCheck<Given extends Run>(given: Given, graph: Graph): G
 /** Before anything is written there. */
 export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
   auth.keepOutOfGit()
-  if (auth.tightenFolder() && auth.hasFiles()) note(`${auth.path} was accessible to others: its mode is now 0700`)
+  if (auth.tightenFolder() && auth.hasFiles()) note(`permissions of ${auth.path} were too open; its mode is now 0700`)
 }

@@ -68,8 +68,8 @@ const withApiServer = (run: Run, looks: readonly Looked[]) =>
 /** Throws a Failure if none runs: what is stored is then not known, which is not the same as nothing. */
 export async function someApiServer(asking: Asking): Promise<ClusterNode> {
   for (const node of asking.run.cluster.nodes) if ((await apiServersOn(asking, node)).length > 0) return node
-  throw new Failure('no API server runs on any control node: what is stored can be neither read nor written', {
-    remedy: `start them, then ${runAgain}; on each: systemctl start ${serviceOf(asking.run.cluster, apiServer)}`,
+  throw new Failure("no API server runs on any control node, so stored objects can't be read", {
+    remedy: `start it on each control node: systemctl start ${serviceOf(asking.run.cluster, apiServer)}; then ${runAgain}`,
   })
 }
 
@@ -123,7 +123,7 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   if (!controls.some((node) => nodeUnits(run.cluster, node).some(isApiServer)))
     return {
-      unreached: ['kube-apiserver on each control node: install.units in cluster.yaml leaves it out; list it there'],
+      unreached: ['kube-apiserver on each control node; add it to install.units in cluster.yaml'],
       unknown: [],
     }
   const running = (looks ?? (await apiServers(asking))).map(controlOf)
@@ -149,7 +149,7 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
     unreached: [...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(
       ({ node }) =>
-        `the API server of ${node.name} has renewed no lease in kube-system for a minute: that needs Kubernetes 1.26, its feature gate APIServerIdentity, and clocks that agree`,
+        `the API server of ${node.name} renewed no lease in kube-system for 60 s (this needs Kubernetes 1.26, feature gate APIServerIdentity and synchronised clocks)`,
     ),
   }
 }
@@ -172,7 +172,7 @@ export async function findStrangers(
     .filter((lease) => isLive(lease, now) || isRenewed(lease))
     .map(
       (lease) =>
-        `an API server on ${printable(hostnameOf(lease) || 'a machine without a name')} (lease ${printable(lease.metadata.name)}), which runs as no unit that cluster.yaml names: stop it there and wait 60 s, or add it to cluster.yaml`,
+        `an API server on ${printable(hostnameOf(lease) || 'an unnamed machine')} (lease ${printable(lease.metadata.name)}), which is no unit in cluster.yaml; stop it and wait 60 s, or add it to cluster.yaml`,
     )
 }
 
@@ -180,9 +180,9 @@ export async function findStrangers(
 function controlOf({ node, found: { places } }: Looked) {
   const { hostname } = places
   if (hostname !== undefined) return { node, hostname }
-  throw new Failure('its hostname could not be read', {
+  throw new Failure("couldn't read its hostname", {
     node: node.name,
     code: 'not-looked-at',
-    remedy: 'see there: hostname',
+    remedy: 'run hostname there',
   })
 }

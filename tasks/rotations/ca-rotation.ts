@@ -56,7 +56,7 @@ const day = 86_400_000
 
 const bothOf = (name: CaName): Stage => ({
   name: 'both',
-  title: 'the next CA signs, and the present one is trusted as well',
+  title: 'sign with the next CA; trust both',
   changes: (file, cluster) => {
     const { kind, name: its } = layoutOf(cluster).files.parse(file) ?? {}
     if (kind === 'kubeconfig') return name === caName
@@ -64,10 +64,9 @@ const bothOf = (name: CaName): Stage => ({
   },
   proof: {
     [caName]:
-      'once every client has read its files again (up to 5 min 30 s): one that trusts only the present CA, and one that trusts only the next CA, connect to each server',
-    [etcdCaName]:
-      'a client that trusts only the present CA, and one that trusts only the next CA, connect to each member',
-    [frontProxyCaName]: 'each API server believes a user that front-proxy-client names (X-Remote-User)',
+      'after every client has reloaded (up to 5 min 30 s), clients that trust only the current or only the next CA connect to each server',
+    [etcdCaName]: 'clients that trust only the current or only the next CA connect to each member',
+    [frontProxyCaName]: 'each API server accepts X-Remote-User from front-proxy-client',
   }[name],
   async begin({ run, isForced }) {
     const { auth, cluster, now, command } = run
@@ -75,14 +74,14 @@ const bothOf = (name: CaName): Stage => ({
     const { present, cross: crossFile, nextKey } = caFiles(auth.files, name)
     const { certificate } = readPair(auth, name)
     if (certificate && !maySignCas(certificate))
-      throw refusal(`${present} in ${auth.path} may not sign another CA (pathlen:0)`, [
+      throw refusal(`${present} in ${auth.path} can't sign another CA (pathlen:0)`, [
         `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
       ])
     const cross = tryCertificate(auth, crossName(name))
     if (name === caName && cross && cross.notAfter > now && !isForced)
       throw refusal(
-        `pods that have read the ca.crt of the previous CA keep working with ${crossFile}, until ${formatDate(cross.notAfter)}: a second rotation ends that`,
-        [`restart those pods, then: ${command('rotate ca --force')}`],
+        `pods that loaded the previous ca.crt need ${crossFile} until ${formatDate(cross.notAfter)}; a second rotation breaks them`,
+        [`restart those pods, then run ${command('rotate ca --force')}`],
       )
     backUp(auth, [crossFile], now)
     // The next run makes the rest from it.
@@ -101,7 +100,7 @@ const bothOf = (name: CaName): Stage => ({
           as,
         })
         if (answerTo(reply) !== 'accepted')
-          throw new Failure(`${unit.unit} answers ${reply.status} to our certificate`, { node: node.name })
+          throw new Failure(`${unit.unit} answered our certificate with status ${reply.status}`, { node: node.name })
       }
     return units.map(({ unit }) => unit)
   },
@@ -117,7 +116,7 @@ const bothOf = (name: CaName): Stage => ({
 
 const finishingOf = (name: CaName): Stage => ({
   name: 'finishing',
-  title: 'the next CA replaces the old one, which is no longer trusted',
+  title: 'trust only the next CA',
   changes: (file, cluster) => {
     const { parse, certificate, names } = layoutOf(cluster).files
     const { kind, name: its } = parse(file) ?? {}
@@ -126,10 +125,10 @@ const finishingOf = (name: CaName): Stage => ({
   },
   proof: {
     [caName]:
-      'once every client has read its files again (up to 5 min 30 s): each server that asks for a certificate refuses one of the old CA that is made for this test',
+      'after every client has reloaded (up to 5 min 30 s), each server that requests a certificate rejects a test certificate of the old CA',
     [etcdCaName]:
-      "each member refuses a worker's certificate, a user's, the admin's and the API server's, and one of the old CA that is made for this test",
-    [frontProxyCaName]: 'each API server refuses a front-proxy-client of the old CA that is made for this test',
+      'each member rejects the certificates of a worker, a user, the admin and the API server, and a test certificate of the old CA',
+    [frontProxyCaName]: 'each API server rejects a test certificate of front-proxy-client from the old CA',
   }[name],
   isLast: true,
   async heldBy(rotating) {
@@ -155,7 +154,7 @@ const finishingOf = (name: CaName): Stage => ({
         if (!(await untilRefused(rotating, node, unit, { as, ca: serves(name) ? name : caName })))
           throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
             node: node.name,
-            remedy: `see which CA it trusts: systemctl cat ${unit.service}`,
+            remedy: `check which CA it trusts: systemctl cat ${unit.service}`,
           })
     if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, { name, previous: previous.ca })
     return units.map(({ unit }) => unit)
@@ -202,9 +201,7 @@ async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: W
 async function ownClients({ run }: Rotating, node: ClusterNode): Promise<string[]> {
   const found = await lookAtUnits(run, node)
   return checkUnitsOf(run, found).flatMap(({ unit: { unit }, isUp, keepsOwnClient }) =>
-    isUp && keepsOwnClient
-      ? [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
-      : [],
+    isUp && keepsOwnClient ? [`${unit} on ${node.name}, which rotates its client certificate itself`] : [],
   )
 }
 
@@ -234,33 +231,30 @@ export const caRotation: Rotation = {
   },
   unseen: ({ users, install, revoked }) => [
     ...(revoked
-      ? ['who is in system:masters, clients of etcd and kubelets, and whoever makes no request for 11 minutes']
-      : ['who else uses a certificate of the old CA: write revoked: [] in cluster.yaml, and API servers count it']),
+      ? ['users in system:masters, clients of etcd and kubelets, and clients without a request for 11 min']
+      : ['other clients with certificates of the old CA; with revoked: [] in cluster.yaml, API servers count them']),
     ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
-      ([unit]) =>
-        `${unit}, which install.units leaves out: its certificates are of the old CA, and are refused from then on`,
+      ([unit]) => `${unit}, which install.units leaves out; its certificates of the old CA will be rejected`,
     ),
-    ...users.map(
-      ({ name }) => `whether ${name} has the new ${kubeconfigFile(name)}: the old one is refused from then on`,
-    ),
-    'kubeconfigs that were handed out: their certificates are of the old CA, and are refused from then on',
-    'pods that read their ca.crt only once: they keep working with the cross certificate until the old CA expires',
+    ...users.map(({ name }) => `whether ${name} has the new ${kubeconfigFile(name)}; the old one will be rejected`),
+    'other copies of kubeconfigs; those of the old CA will be rejected',
+    'pods that load ca.crt only once; the cross certificate keeps them working until the old CA expires',
     'certificates that kube-controller-manager signed for CertificateSigningRequests',
   ],
 }
 
 export const etcdCaRotation: Rotation = {
   ...rotationOfCa(etcdCaName),
-  what: 'the CA of etcd',
+  what: 'the etcd CA',
   reminder: snapshotReminder,
   refuse({ cluster, command }) {
     const { without } = layoutOf(cluster)
     const why = without.get('etcd.ca')
-    if (why !== undefined) throw usageFailure(`layout ${cluster.layout} has no CA of etcd: ${why}`)
+    if (why !== undefined) throw usageFailure(`layout ${cluster.layout} has no etcd CA: ${why}`)
     if (cluster.etcd.ca === 'shared')
       throw usageFailure(
-        'etcd shares the CA of the cluster, and cluster.yaml leaves it so',
-        `to give it one of its own, set etcd: { ca: own } there; then: ${command(`rotate ${etcdCaName}`)}`,
+        'etcd has no CA of its own to rotate (etcd.ca: shared in cluster.yaml)',
+        `to give etcd its own CA, set etcd: { ca: own } there, then run ${command(`rotate ${etcdCaName}`)}`,
       )
   },
   // etcd has the CA of the cluster until the last stage; under a name of its own nothing changes for it.
@@ -274,9 +268,7 @@ export const etcdCaRotation: Rotation = {
     auth.write(key, caKey, secretMode, { durable: true })
     auth.write(certificate, ca, publicMode, { durable: true })
   },
-  unseen: () => [
-    'what else reads etcd, such as a job that takes snapshots or a monitoring system: any other certificate is refused from then on',
-  ],
+  unseen: () => ['other clients of etcd, such as snapshot jobs or monitoring; their certificates will be rejected'],
 }
 
 export const frontProxyCaRotation: Rotation = {
@@ -284,9 +276,9 @@ export const frontProxyCaRotation: Rotation = {
   what: 'the front-proxy CA',
   refuse({ cluster }) {
     if (!cluster.aggregation)
-      throw usageFailure('there is no front-proxy CA without aggregation: true in cluster.yaml', 'set it there')
+      throw usageFailure('no front-proxy CA: cluster.yaml has no aggregation', 'set aggregation: true')
   },
-  unseen: () => ['servers of aggregated APIs that do not read the ConfigMap extension-apiserver-authentication again'],
+  unseen: () => ['servers of aggregated APIs that do not reload the ConfigMap extension-apiserver-authentication'],
 }
 
 /** False with a path length of 0, which leaves no room for another CA: RFC 5280, 4.2.1.9. */
@@ -304,7 +296,7 @@ async function signByPreviousCa({ run }: Rotating, name: CaName) {
   const cross = tryCertificate(auth, crossName(name))
   const ca = cross && replacedCas(auth, name).find((each) => isIssuedBy(cross, each))
   if (cross && cross.notAfter > now && !(privateKey && ca))
-    throw new Failure(`the previous CA is not in ${auth.path}/backup: that it is no longer trusted is not proven`, {
+    throw new Failure(`can't verify that the previous CA is untrusted: it is not in ${auth.path}/backup`, {
       remedy: `restore its ${formatNames(auth.files.pair(name))} there from a backup, then ${runAgain}`,
     })
   if (!privateKey || !ca) return undefined

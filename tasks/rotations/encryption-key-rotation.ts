@@ -35,16 +35,16 @@ const changes = (name: string) => name === file
 
 const added: Stage = {
   name: 'added',
-  title: 'each API server can decrypt with the next key, and encrypts with the present one',
+  title: 'encrypt with the current key; decrypt with both',
   changes,
-  proof: 'each API server was started after the file was installed, or has reloaded it since',
+  proof: 'each API server has started or reloaded since the file was installed',
   async begin({ run }) {
     const { resources = [] } = readEncryptionConfig(run.auth.bytes(file)) ?? {}
     const wide = resources.filter((resource) => resource.includes('*'))
     if (wide.length > 0)
       throw usageFailure(
-        `encryption.resources has ${wide.join(', ')}: what that covers can't be rewritten one by one`,
-        'name each resource in cluster.yaml',
+        `encryption.resources has ${wide.join(', ')}, whose objects can't be rewritten one by one`,
+        'list each resource in cluster.yaml',
       )
     const { provider } = run.cluster.encryption
     const kept = backups(run.auth, file)
@@ -66,7 +66,7 @@ const added: Stage = {
 
 const first: Stage = {
   name: 'first',
-  title: 'the next key encrypts, and every stored object is rewritten',
+  title: 'encrypt with the next key; rewrite every stored object',
   changes,
   proof: "a Secret written through each API server, and every stored object, has the next key's prefix in etcd",
   async begin({ run }) {
@@ -81,9 +81,9 @@ const first: Stage = {
 
 const finishing: Stage = {
   name: 'finishing',
-  title: 'the old key is only in auth/backup, for old snapshots of etcd',
+  title: 'remove the old key; auth/backup keeps it for old etcd snapshots',
   changes,
-  proof: "a Secret written through each API server has the key's prefix in etcd",
+  proof: "a Secret written through each API server has the new key's prefix in etcd",
   isLast: true,
   isNeverForced: true,
   async heldBy(rotating) {
@@ -111,7 +111,7 @@ export const encryptionKeyRotation: Rotation = {
     })
   },
   unreached: withoutEncryption,
-  unseen: () => ['old snapshots of etcd: they need the old key, which stays in auth/backup'],
+  unseen: () => ['old etcd snapshots; they need the old key, which auth/backup keeps'],
 }
 
 async function withoutEncryption(rotating: Rotating): Promise<string[]> {
@@ -120,7 +120,7 @@ async function withoutEncryption(rotating: Rotating): Promise<string[]> {
     const unit = (await runningOn(rotating, node)).find((each) => isApiServer(each.unit))?.unit
     return !unit || unit.files.some((place) => place.file === file)
       ? []
-      : [`the API server of ${node.name} has no --encryption-provider-config that could be read: give it one`]
+      : [`the API server of ${node.name} has no readable --encryption-provider-config; add it`]
   }
   return (await rotating.run.limits.node.map(controls, look)).flat()
 }
@@ -129,8 +129,8 @@ async function withoutEncryption(rotating: Rotating): Promise<string[]> {
 function edit({ auth, now }: Run, change: (text: string, keys: EncryptionKeys) => string): void {
   const keys = readEncryptionState({ auth })
   if (!keys)
-    throw new Failure(`${auth.path}/${file}: its first provider has no key in it`, {
-      remedy: 'only aescbc, aesgcm and secretbox have a key that can be rotated here',
+    throw new Failure(`the first provider in ${auth.path}/${file} has no key`, {
+      remedy: 'only keys of aescbc, aesgcm and secretbox can be rotated',
     })
   const changed = change(auth.bytes(file).toString(), keys)
   if (readEncryptionKeys(Buffer.from(changed)) === undefined) throw new Error('the changed text has no key')
@@ -173,9 +173,9 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
     }
   })
   if (prefix !== encryptedPrefix(first))
-    throw new Failure(`its API server encrypts with another key than ${first.name} (${first.provider})`, {
+    throw new Failure(`the API server encrypts with another key than ${first.name} (${first.provider})`, {
       node: node.name,
-      remedy: `see its --encryption-provider-config: systemctl cat ${serviceOf(rotating.run.cluster, apiServer)}`,
+      remedy: `check its --encryption-provider-config: systemctl cat ${serviceOf(rotating.run.cluster, apiServer)}`,
     })
   return units
 }
@@ -183,7 +183,7 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
 export const rewritePhase = {
   name: 'rewrite',
   title: 'Stored objects',
-  makes: 'each one encrypted with the present key',
+  makes: 'each one encrypted with the current key',
 }
 
 /** Objects between two reports of progress. */
@@ -207,19 +207,16 @@ function rewriteTargets(asking: Asking): Target[] {
       where: 'node',
       check: async () => {
         const left = await findLeft(asking, resource)
-        const what = `${left.length} stored ${resource} are not encrypted with the present key`
+        const what = `${left.length} stored ${resource} are not encrypted with the current key`
         return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
       },
       build: async (_, { found, tell }) => {
         await rewriteAll(asking, resource, found, (done) => tell({ doing: 'rewriting', done, of: found.length }))
         const left = await findLeft(asking, resource)
         if (left.length === 0) return { change: { kind: 'rewritten', objects: found.length } }
-        throw new Failure(
-          `${left.length} stored ${resource} are still encrypted with an old key, ${left[0]} among them`,
-          {
-            remedy: `see whether another program writes them to etcd directly, then ${runAgain}`,
-          },
-        )
+        throw new Failure(`${left.length} stored ${resource} are still encrypted with an old key, such as ${left[0]}`, {
+          remedy: `check whether another program writes them to etcd directly, then ${runAgain}`,
+        })
       },
     }),
   )
@@ -228,7 +225,7 @@ function rewriteTargets(asking: Asking): Target[] {
 /** The objects not encrypted with the present key, each as `<namespace>/<name>` or `<name>`. */
 async function findLeft(asking: Asking, resource: string): Promise<string[]> {
   const keys = readEncryptionKeys(asking.run.auth.bytes(file))
-  if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could encrypt`)
+  if (!keys) throw new Failure(`${encryptionConfig.file} has no encryption key`)
   const wanted = encryptedPrefix(keys.keys[0])
   return withEtcd(asking, await someApiServer(asking), async (etcd) => {
     const left: string[] = []
@@ -288,8 +285,8 @@ async function rewriteAll(
     await Promise.all(Array.from({ length: 4 }, work))
     const [first] = failures
     if (first)
-      throw new Failure(`${failures.length} of ${names.length} ${resource} could not be rewritten: ${first.message}`, {
-        remedy: `see what refuses it (an admission webhook, a policy): kubectl get it, and replace it; then ${runAgain}`,
+      throw new Failure(`couldn't rewrite ${failures.length} of ${names.length} ${resource}: ${first.message}`, {
+        remedy: `find what denies it (an admission webhook or policy) with kubectl get and kubectl replace, then ${runAgain}`,
       })
   })
 }

@@ -39,7 +39,7 @@ export async function untilCounted({ run, signal }: Rotating, say: (text: string
   const { open } = run.cluster.revoked ? readOld(run) : { open: [] }
   if (open.length === 0) return false
   const due = Math.max(...open.map(({ folder }) => timeOf(folder))) + run.waits.polled * 1000
-  await wait(due - run.clock().getTime(), 'until requests by certificates of the old CA may be counted', {
+  await wait(due - run.clock().getTime(), 'until requests with certificates of the old CA can be counted', {
     say,
     signal,
   })
@@ -55,7 +55,7 @@ export async function usersOfOldCa(rotating: Rotating, say: (text: string) => vo
   if (!run.cluster.revoked) return []
   const { groups, open } = readOld(run)
   if (open.length > 0)
-    return [`requests by earlier certificates of ${formatNames(namesOf(open))} are not counted yet (${runAgain})`]
+    return [`requests with earlier certificates of ${formatNames(namesOf(open))} are not counted yet (${runAgain})`]
   const nodes = run.cluster.nodes.filter(({ role }) => role === 'control')
   const read = () =>
     run.limits.node.map(nodes, async (node) =>
@@ -65,7 +65,7 @@ export async function usersOfOldCa(rotating: Rotating, say: (text: string) => vo
   const blind = nodes.filter((_, i) => !before[i])
   if (blind.length > 0) return [`no requests are counted on ${formatNames(blind.map(({ name }) => name))}`]
   const left = groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0)))
-  await wait(Math.max(0, ...left), 'for requests by certificates of the old CA', { say, signal })
+  await wait(Math.max(0, ...left), 'for requests with certificates of the old CA', { say, signal })
   const after = await read()
   return whoUsed(
     groups,
@@ -95,7 +95,7 @@ export function whoUsed(groups: readonly Counted[], seen: readonly SeenOn[]): st
       : []
   })
   const lost = seen.filter(({ before, after }) => !before || Number(before.loaded) !== Number(after?.loaded))
-  return [...used, ...lost.map(({ name }) => `the API server of ${name} has not counted all the time`)]
+  return [...used, ...lost.map(({ name }) => `the API server of ${name} did not count the whole time`)]
 }
 
 const namesOf = (certificates: readonly { readonly user: string }[]) => [
@@ -169,14 +169,14 @@ export async function watchClients(rotating: Rotating, node: ClusterNode): Promi
     const failed = (after?.unauthenticated ?? 0) - earlier
     if (failed > 0)
       run.note(
-        `${node.name}: ${count(failed, 'request')} refused for their credentials since it trusts the next CA alone; ${earlier} before, since its start`,
+        `${node.name} rejected ${count(failed, 'request')} as unauthenticated since it trusts only the next CA; ${earlier} before that, since its start`,
       )
     if (still !== undefined)
       throw new Failure(
-        `since it trusts the next CA alone, no lease was renewed for ${renewing / 1000} s by ${still}`,
+        `${still} renewed no lease for ${renewing / 1000} s since the API server trusts only the next CA`,
         {
           node: node.name,
-          remedy: `see there why; control nodes whose turn has not come trust both; to go on, ${runAgain}`,
+          remedy: `check the logs of ${still}; the next control nodes still trust both CAs; to continue, ${runAgain}`,
         },
       )
   }

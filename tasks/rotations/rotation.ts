@@ -79,7 +79,7 @@ export const changedBy =
     stages.some((stage) => stage.changes(file, cluster))
 
 export const snapshotReminder =
-  'a snapshot of etcd is the way back if its data are lost: etcdctl snapshot save FILE, with the --endpoints, --cacert, --cert and --key of a control node'
+  'take a snapshot of etcd first, to restore lost data from: etcdctl snapshot save FILE (with the --endpoints, --cacert, --cert and --key of a control node)'
 
 export interface Uses {
   /** A sentence for each user of what the last stage ends, and for what can't be seen. */

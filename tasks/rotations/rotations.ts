@@ -47,9 +47,9 @@ export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'nam
     const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
     return {
       sentences: [
-        ...[...unreached, ...unknown, ...toChange].map((each) => `holds the last stage: ${each}`),
-        ...held.map((each) => `the old one is still used by ${each}`),
-        ...rotation.unseen(run.cluster).map((each) => `not seen from here: ${each}`),
+        ...[...unreached, ...unknown, ...toChange].map((each) => `blocks --finish: ${each}`),
+        ...held.map((each) => `still uses the old CA or key: ${each}`),
+        ...rotation.unseen(run.cluster).map((each) => `can't be checked: ${each}`),
       ],
     }
   } catch (error) {

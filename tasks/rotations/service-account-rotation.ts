@@ -27,7 +27,7 @@ const filesOf = (cluster: Cluster) => tokenFiles(layoutOf(cluster).files)
 
 const published: Stage = {
   name: 'published',
-  title: 'the next key is accepted, and the present one signs',
+  title: 'sign with the current key; accept both',
   changes: (file, cluster) => file === filesOf(cluster).certificate,
   proof: 'each API server publishes both keys (/openid/v1/jwks)',
   async begin({ run: { auth, cluster } }) {
@@ -40,7 +40,7 @@ const published: Stage = {
     // The undo of the stage in which it signed has kept it.
     const next = publicKeyIn(auth.tryBytes(nextKey))
     const hasSigned = next && backups(auth, key).some((pem) => publicKeyIn(pem)?.equals(next))
-    return hasSigned && !isForced ? ['tokens that the next key has signed already (--force makes them invalid)'] : []
+    return hasSigned && !isForced ? ['tokens that the next key has already signed (--force makes them invalid)'] : []
   },
   async undo({ run: { auth, now } }) {
     const { certificate, nextKey } = tokenFiles(auth.files)
@@ -53,9 +53,9 @@ const published: Stage = {
 
 const signing: Stage = {
   name: 'signing',
-  title: 'the next key signs, and the old one is still accepted',
+  title: 'sign with the next key; accept both',
   changes: (file, cluster) => [filesOf(cluster).key, filesOf(cluster).certificate].includes(file),
-  proof: 'a token that is requested from each API server is signed by the next key',
+  proof: 'each API server signs a new token with the next key',
   async begin({ run: { auth, now } }) {
     const { key, nextKey } = tokenFiles(auth.files)
     backUp(auth, [key], now)
@@ -76,9 +76,9 @@ const signing: Stage = {
 
 const finishing: Stage = {
   name: 'finishing',
-  title: 'tokens of the old key are refused',
+  title: 'reject tokens of the old key',
   changes: (file, cluster) => file === filesOf(cluster).certificate,
-  proof: 'each API server publishes the one key, and it signs a token that is requested there',
+  proof: 'each API server publishes only the new key and signs a new token with it',
   isLast: true,
   heldBy: findOldTokens,
   async begin({ run: { auth, now } }) {
@@ -104,9 +104,9 @@ export const serviceAccountRotation: Rotation = {
     })
   },
   unseen: () => [
-    'processes that read their token only once: it is valid for a year, and theirs is of the old key',
-    'tokens that were requested with a longer lifetime (kubectl create token --duration, expirationSeconds of a projected volume)',
-    'who reads /openid/v1/jwks from outside the cluster, and may cache it for an hour',
+    'processes that load their token only once; tokens of the old key will be rejected',
+    'tokens requested with a longer lifetime (kubectl create token --duration, expirationSeconds of a projected volume)',
+    'readers of /openid/v1/jwks outside the cluster, which may cache it for 1 h',
   ],
 }
 
@@ -143,16 +143,16 @@ async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
   const { keys } = await api.readAs(jwks, 'GET', '/openid/v1/jwks')
   const kids = keys.map(({ kid }) => kid)
   if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
-    throw new Failure(`its API server accepts other keys than those in ${tokenFiles(run.auth.files).certificate}`, {
-      remedy: `see its --service-account-key-file: systemctl cat ${serviceOf(run.cluster, apiServer)}`,
+    throw new Failure(`the API server accepts other keys than those in ${tokenFiles(run.auth.files).certificate}`, {
+      remedy: `check its --service-account-key-file: systemctl cat ${serviceOf(run.cluster, apiServer)}`,
     })
 }
 
 async function refuseOtherSigner(api: Client, run: Run): Promise<void> {
   const wanted = signingKid(run)
   if (wanted === undefined || (await kidOfNewToken(api)) !== wanted)
-    throw new Failure(`its API server signs tokens with another key than ${tokenFiles(run.auth.files).key}`, {
-      remedy: `see its --service-account-signing-key-file: systemctl cat ${serviceOf(run.cluster, apiServer)}`,
+    throw new Failure(`the API server signs tokens with another key than ${tokenFiles(run.auth.files).key}`, {
+      remedy: `check its --service-account-signing-key-file: systemctl cat ${serviceOf(run.cluster, apiServer)}`,
     })
 }
 
@@ -197,11 +197,11 @@ export function oldTokenIn(
   kid: string | undefined,
 ): string | undefined {
   if (token === '' || kidIn(Buffer.from(token, 'base64').toString()) === kid) return undefined
-  return `the token in Secret ${namespace}/${name}: remove data.token from it, and it is made again`
+  return `the token in Secret ${namespace}/${name} (remove data.token; Kubernetes creates a new one)`
 }
 
 const counters = new Map([
-  ['serviceaccount_stale_tokens_total', 'with a token past its hour'],
+  ['serviceaccount_stale_tokens_total', 'with a token older than 1 h'],
   ['serviceaccount_legacy_tokens_total', 'with the token of a Secret'],
 ])
 
@@ -214,14 +214,14 @@ async function findOnApiServer(rotating: Rotating, { node, found }: Looked): Pro
   const young =
     age < refreshTime
       ? [
-          `pods, whose tokens kubelets renew within 50 minutes: ${node.name} has signed with the next key for ${Math.floor(age / 60)} minutes`,
+          `pods, whose tokens kubelets renew within 50 min (${node.name} has signed with the next key for ${Math.floor(age / 60)} min)`,
         ]
       : []
   const metrics = await readMetrics(rotating, node)
   const counted = [...counters].flatMap(([metric, words]) => {
     const [, count] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
-    if (count === undefined) return [`unknown clients: ${node.name} does not count requests ${words}`]
-    return Number(count) > 0 ? [`the clients that sent ${node.name} ${count} requests ${words} since its start`] : []
+    if (count === undefined) return [`unknown clients, as ${node.name} does not count requests ${words}`]
+    return Number(count) > 0 ? [`clients that sent ${node.name} ${count} requests ${words} since its start`] : []
   })
   return [...young, ...counted]
 }
@@ -246,7 +246,7 @@ function kidIn(token: string): string | undefined {
 function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
   const { certificate, key } = readTokenPair(auth)
   if (!certificate || !key)
-    throw new Failure(`${tokenFiles(auth.files).certificate} in ${auth.path} can't be read any more`, {
+    throw new Failure(`can't read ${tokenFiles(auth.files).certificate} in ${auth.path} any more`, {
       remedy: runAgain,
     })
   auth.write(tokenFiles(auth.files).certificate, certificatePem(certificate.der), publicMode, { durable: true })

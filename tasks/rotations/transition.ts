@@ -50,14 +50,14 @@ export interface Tried {
 export function formatTried({ connections, states, refused }: Tried): readonly [string, ...string[]] {
   const sum = refused.reduce((all, each) => all + each.states, 0)
   return [
-    `tried: ${count(connections, 'connection')}, ${count(states, 'distinct state')}, ${sum} refused`,
-    ...refused.map((each) => `${each.connection}: ${formatRefused(each)}`),
+    `tried ${count(connections, 'connection')} in ${count(states, 'distinct state')}, ${sum} refused`,
+    ...refused.map((each) => `${each.connection}, ${formatRefused(each)}`),
   ]
 }
 
 export function formatRefused({ client, server, state, why, until, states }: Refusal): string {
   const more = states > 1 ? `, and ${count(states - 1, 'more state')}` : ''
-  return `${client} to ${server} (${state}${more}): ${why}; ${until}`
+  return `${client} to ${server} would fail ${until} (${state}${more}): ${why}`
 }
 
 /** Of steps that follow each other: no handshake is tried twice. */
@@ -138,16 +138,16 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
     generations(first.server.ca, next.server.ca, 'CA', cas('server', ca)),
   )
   const what = typeof client === 'object' && client.in === 'kubeconfig' ? 'kubeconfig' : 'certificate'
-  const kept = pairs.map((pair) => ({ ...first.client, ...pair }))
+  const earlier = pairs.map((pair) => ({ ...first.client, ...pair }))
   const clients = mixtures(
-    generations<ClientParty>(first.client, next.client, what, kept),
+    generations<ClientParty>(first.client, next.client, what, earlier),
     generations(first.client.ca, next.client.ca, 'CA', cas('client', trusts)),
   )
   // Nobody connects by a new name to a server that has no certificate for it yet, but a kubeconfig that has it.
   const named = row.dialled.filter((each) => isServerFor(first.server, each))
   const dialledAt = (of: Party) => (of.certificate.equals(next.server.certificate) ? row.dialled : named)
   const problem = (by: ClientParty, of: Party) => problemOf(trial, { ...row, dialled: dialledAt(of) }, by, of)
-  const until = (await problem(next.client, next.server)) ? 'for good' : 'until both have loaded the new files'
+  const until = (await problem(next.client, next.server)) ? 'permanently' : 'until both have loaded the new files'
   const refused: Refused[] = []
   for (const server of servers)
     for (const client of clients) {
@@ -156,7 +156,13 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
       const why = await problem(client.value, server.value)
       // Whoever has kept what is refused already loses nothing.
       if (why === undefined || (isKept && (await problem(by, of)))) continue
-      refused.push({ client, server, why, until: isKept ? 'until it has the new files, or is restarted' : until })
+      const kept = client.isKept ? 'client' : 'server'
+      refused.push({
+        client,
+        server,
+        why,
+        until: isKept ? `until the ${kept} is restarted or has the new files` : until,
+      })
     }
   return refusalOf(to, refused)
 }
@@ -173,7 +179,7 @@ function refusalOf(to: Pick<Refusal, 'connection' | 'client' | 'server'>, refuse
   if (!one) return []
   const { client, server, why, until } = one
   const has = [client.has && `the client with ${client.has}`, server.has && `the server with ${server.has}`]
-  return [{ ...to, state: has.filter(Boolean).join(', ') || 'as it is now', why, until, states: refused.length }]
+  return [{ ...to, state: has.filter(Boolean).join(', ') || 'current files', why, until, states: refused.length }]
 }
 
 /** Why the connection is not as it has to be; undefined where it is. */
@@ -183,7 +189,7 @@ async function problemOf(trial: Trial, row: ConnectionRow, by: ClientParty, of: 
   if (dialled === undefined) return undefined
   const met = await meet(trial, { ...row, dialled: [dialled] }, by, of)
   if ('refused' in met) return met.refused
-  if ('certificate' in by && !met.seen) return `seen as nobody (${met.why})`
+  if ('certificate' in by && !met.seen) return `anonymous (${met.why})`
   const other = others.find((name) => !isServerFor(of, name))
   return other === undefined ? undefined : formatNotFor(other)
 }
@@ -217,7 +223,7 @@ async function tryRefusal(trial: Trial, row: ConnectionRow, { first, next }: Rec
   }
   const refused: Refused[] = []
   const refuse = (has: string) =>
-    refused.push({ client: { has }, server: { has: '' }, why: 'accepted, and has to be refused', until: 'for good' })
+    refused.push({ client: { has }, server: { has: '' }, why: 'accepted, but must be rejected', until: 'permanently' })
   const isDue = isLast || (await isRefused(first.client, first.server))
   if (isDue && !(await isRefused(next.client, next.server))) refuse('its new files')
   const { ca = caName } = row
@@ -258,7 +264,7 @@ function tryTokens(trial: Trial): Refusal[] {
     const privateKey = keyIn(by)
     const signature = privateKey && sign('sha256', signed, privateKey)
     const isVerified = signature && keysIn(of).some((each) => verify('sha256', signed, each, signature))
-    return isVerified ? undefined : `no certificate in its ${certificate} is of the key of that token`
+    return isVerified ? undefined : `no certificate in ${certificate} verifies that token`
   }
   const kept = isLast ? [] : backups(before, key).filter((each) => problem(each, oldVerifier) === undefined)
   const clients = generations(oldSigner, signer, 'signing key', kept)
@@ -283,7 +289,7 @@ function tryStored(trial: Trial): Refusal[] {
           .slice(0, 1)
           .some((key) => !keysFor(of, each).some((its) => isDeepStrictEqual(its, key))),
       )
-    return unread && `its ${file} lacks the key of ${unread}`
+    return unread && `${file} lacks the key of ${unread}`
   }
   const to = { connection: 'keys/encryption', client: 'kube-apiserver', server: 'another kube-apiserver' }
   return tryPairs(trial, to, all, all, problem)

@@ -23,10 +23,10 @@ export function triedNodes(cluster: Cluster): Cluster {
 export function notTried(cluster: Cluster): string[] {
   const left = cluster.nodes.length - triedNodes(cluster).nodes.length
   return [
-    ...(left > 0 ? [`${count(left, 'node')} beyond ${ofEach} of each role: they are alike`] : []),
-    'certificates and kubeconfigs that harderway has not made, and CA bundles of webhooks and APIServices',
-    'the moment between a new certificate and its new key, which are two files: handshakes in it fail',
-    'what RBAC, networks and clocks refuse, and whether what is written is loaded: each stage proves that',
+    ...(left > 0 ? [`${count(left, 'node')} beyond ${ofEach} of each role, which are alike`] : []),
+    'certificates and kubeconfigs not created by harderway, and CA bundles of webhooks and APIServices',
+    'the moment between writing a new certificate and its key, when handshakes fail',
+    'RBAC, networks, clocks, and whether files are loaded, which each stage checks',
   ]
 }
 

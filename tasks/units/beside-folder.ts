@@ -38,5 +38,5 @@ export async function checkLeftToOwner(
 /** Without `install` nothing here restarts it. */
 function warningOn(run: Run, { name }: ClusterNode, life: Life): string | undefined {
   if (renewsFrom(run, life) > run.now) return undefined
-  return `${name}: the certificate that kube-apiserver made itself at its start expires ${formatDate(life.notAfter, run.now)}; kube-apiserver fails when it does. Restart it there before then: sudo systemctl restart kube-apiserver`
+  return `on ${name}, restart kube-apiserver before ${formatDate(life.notAfter, run.now)}, when its loopback certificate expires and it fails: sudo systemctl restart kube-apiserver`
 }

@@ -203,10 +203,10 @@ async function loadUnproven(on: NodeRun, stale: readonly StaleUnit[], { restarte
 }
 
 function notServed({ node }: NodeRun, { unit, service }: Unit): Failure {
-  return new Failure(`${unit} serves another certificate than the one in its place`, {
+  return new Failure(`${unit} does not serve its installed certificate`, {
     node: node.name,
     code: 'not-served',
-    remedy: `see on ${node.name} which files its command line names: systemctl cat ${service}`,
+    remedy: `check on ${node.name} which files its command line names: systemctl cat ${service}`,
   })
 }
 
@@ -230,17 +230,17 @@ async function prove(on: NodeRun, work: UnitsWork, { replaced, restarted }: Jour
   const isUp = new Map(again.map((each) => [each.unit.unit, each.isUp]))
   const ended = restarted.find(({ unit }) => isUp.get(unit) !== true)?.unit
   if (ended !== undefined)
-    throw new Failure(`${ended} was healthy after its restart, and does not run any more`, {
+    throw new Failure(`${ended} stopped after a healthy restart`, {
       node: node.name,
       code: 'not-loaded',
-      remedy: `see there why it ended: journalctl -u ${serviceOf(run.cluster, ended)}`,
+      remedy: `find out why on ${node.name}: journalctl -u ${serviceOf(run.cluster, ended)}`,
     })
   const left = again.flatMap(({ reason }) => reason ?? [])
   if (left.length === 0) return
-  throw new Failure(`does not match auth/ after it was installed: ${formatReasons(left)}`, {
+  throw new Failure(`still out of date after installing; ${formatReasons(left)}`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `see there: ${left.map(({ unit }) => `systemctl status ${serviceOf(run.cluster, unit)}`).join('; ')}; then ${runAgain}`,
+    remedy: `check on ${node.name}: ${left.map(({ unit }) => `systemctl status ${serviceOf(run.cluster, unit)}`).join('; ')}; then ${runAgain}`,
   })
 }
 
@@ -268,11 +268,11 @@ async function undo(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journ
   const units = formatNames([...again].map(({ unit }) => unit))
   const outcome =
     unhealthy.length === 0
-      ? `${units} healthy again with them`
-      : `${units} restarted with them, but not healthy: ${formatNames(unhealthy.map(({ unit }) => unit))}`
+      ? `${units} healthy again`
+      : `restarted ${units}, but ${formatNames(unhealthy.map(({ unit }) => unit))} not healthy`
   const done = isBack
-    ? `the files are as they were${units === '' ? '' : `, and ${outcome}`}`
-    : `the old files could not be put back: they are beside the new ones (*${oldSuffix})`
+    ? `restored the old files${units === '' ? '' : `, ${outcome}`}`
+    : `couldn't restore the old files; they are beside the new ones (*${oldSuffix})`
   return failure.with({ what: `${failure.what}; ${done}` })
 }
 
@@ -309,6 +309,6 @@ async function settle(on: NodeRun, work: UnitsWork, { replaced, restarted }: Jou
   const restarts = restarted.map(({ unit }) => unit)
   const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed, restarts }
   if (quorumState !== 'without a quorum') return wanted.length + removed.length + restarts.length > 0 ? { change } : {}
-  const warning = `${on.node.name}: ${quorum} has no quorum yet; health was not checked: once all control nodes are done, ${on.run.command('bootstrap')}`
+  const warning = `${quorum} on ${on.node.name} has no quorum yet, so its health was not checked; once all control nodes are done, run ${on.run.command('bootstrap')}`
   return { change, warning }
 }

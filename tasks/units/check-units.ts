@@ -6,6 +6,7 @@ import { besideOf, diff } from '../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
+import { count } from '../../lib/wording.ts'
 import { apiServer, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { isApiServer, renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
@@ -187,9 +188,9 @@ function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | un
 function stateOf(unit: Unit, found: UnitsFound): string | undefined {
   const { places } = found
   if (unit.bundle === undefined && isUp(unit, places) && !places.units.get(unit.unit)?.isLoaded)
-    return 'it runs, and systemd can not use its unit file'
+    return "it runs, but systemd can't use its unit file"
   return (
-    whyUnsteady(unit, found) ?? (keptFor(unit, places).length > 0 ? 'a previous run did not see it healthy' : undefined)
+    whyUnsteady(unit, found) ?? (keptFor(unit, places).length > 0 ? 'it was not healthy in a previous run' : undefined)
   )
 }
 
@@ -207,12 +208,12 @@ export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFoun
   if (process === 'gone') return 'its main process has just ended'
   if (process?.isStopped) return 'its main process is stopped (SIGSTOP)'
   const left = process && processesOf(unit, places).find(({ age = 0 }) => age > process.age + sameClock)
-  if (left) return `process ${left.id} of an earlier start still runs beside it: stop it there (kill ${left.id})`
+  if (left) return `process ${left.id} of an earlier start still runs (on the node, kill ${left.id})`
   const age = process?.age ?? places.now - started
   if (restarts > 0 && age < (lostItsApiServer(unit, age, places) ? settlingTimeOfClients : settlingTime))
-    return `it ended, and systemd restarted it ${Math.max(0, Math.floor(age))} s ago (restarts: ${restarts})`
+    return `systemd restarted it ${Math.max(0, Math.floor(age))} s ago (${count(restarts, 'restart')})`
   const silent = unit.serves.filter(({ port }) => served.get(port) === 'nothing')
-  if (silent.length > 0) return `no certificate is served on ${silent.map(({ port }) => port).join(', ')}`
+  if (silent.length > 0) return `it serves no certificate on ${silent.map(({ port }) => port).join(', ')}`
   return unhealthy.get(unit.unit)
 }
 

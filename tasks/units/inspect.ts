@@ -82,10 +82,10 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
     return stopping
   })
   if (why === undefined) return look
-  throw new Failure(`${why} has been stopping for all of install.timeout`, {
+  throw new Failure(`${why} did not stop within install.timeout`, {
     node: node.name,
     code: 'not-looked-at',
-    remedy: `see there what it waits for: systemctl status ${serviceOf(run.cluster, why)}; then ${runAgain}`,
+    remedy: `find out why on ${node.name}: systemctl status ${serviceOf(run.cluster, why)}; then ${runAgain}`,
   })
 }
 
@@ -150,7 +150,7 @@ export function refuseWrongSettings(node: ClusterNode, units: readonly UnitSeen[
     throw new Failure([first, ...more].map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
       node: node.name,
       code: 'wrong-setting',
-      remedy: `change that there, and restart it: systemctl edit --full ${first.service}; then ${runAgain}`,
+      remedy: `change that on ${node.name}, and restart it: systemctl edit --full ${first.service}; then ${runAgain}`,
     })
   refuseOddPaths(node, units, places)
 }
@@ -172,16 +172,16 @@ export function refuseOtherUsers(
     const other = unit.files.flatMap((place) => otherUserAt(run, place, places))[0]
     if (other)
       throw refuse(
-        `${unit.unit}: ${other.path} is a kubeconfig of ${other.held}, and that of ${other.wanted} belongs there`,
-        `have ${unit.unit} read another file, or give the node or unit that name in cluster.yaml; or overwrite it: ${run.command(`install --node ${node.name} --replace-identity`)}`,
+        `${other.path} of ${unit.unit} is a kubeconfig of ${other.held}, not ${other.wanted}`,
+        `let ${unit.unit} read another file, or give the node or unit that name in cluster.yaml; or overwrite the file: ${run.command(`install --node ${node.name} --replace-identity`)}`,
       )
     const isOfNode = unit.files.some(({ file }) => file === kubeconfigFile(node.name))
     const name = (unit.nodeName ?? places.hostname)?.toLowerCase()
     if (!isOfNode || !isRunning(places, unit.unit) || name === undefined || name === node.name) continue
-    const source = unit.nodeName === undefined ? 'its host name' : '--hostname-override'
+    const source = unit.nodeName === undefined ? 'host name' : '--hostname-override'
     throw refuse(
-      `its kubelet is the node ${name} (${source}), and cluster.yaml calls it ${node.name}`,
-      `give it that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name} there, and restart it: systemctl edit --full ${unit.service}`,
+      `its kubelet calls the node ${name} (${source}), not ${node.name}`,
+      `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it: systemctl edit --full ${unit.service}`,
     )
   }
 }
@@ -204,27 +204,27 @@ function otherUserAt(
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */
 function refuseOddPaths(node: ClusterNode, units: readonly UnitSeen[], { links, odd, real }: PlacesState): void {
   const refuse = (what: string, remedy: string) =>
-    new Failure(`${what}: nothing is installed there`, { node: node.name, code: 'odd-path', remedy })
-  const remedy = 'name the real path in cluster.yaml (install.units)'
+    new Failure(`${what}; nothing was installed`, { node: node.name, code: 'odd-path', remedy })
+  const remedy = 'set the real path in cluster.yaml (install.units)'
   const rows = units.flatMap(({ unit, files }) => files.map((place) => ({ ...place, unit })))
   // Another process may name any path.
   const paths = [...rows.map(({ path }) => path), ...units.flatMap(({ config }) => config ?? [])]
   const link = paths.map((path) => links.get(path)).find((each) => each !== undefined)
   if (link !== undefined)
     throw refuse(
-      `${link}, on the way of a link to files of its units, belongs to another user than root`,
-      `give it to root there: chown -h root ${link}; or ${remedy}`,
+      `symlink ${link}, on the path to files of its units, is not owned by root`,
+      `make root its owner: chown -h root ${link}; or ${remedy}`,
     )
   const lost = rows.find(({ path }) => odd.includes(path))
-  if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with other than plain characters`, remedy)
+  if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with special characters`, remedy)
   for (const same of Map.groupBy(rows, ({ path }) => realPath({ real }, path)).values()) {
     const [first, other] = same.filter(
       (row, i) => same.findIndex(({ file, part }) => file === row.file && part === row.part) === i,
     )
     if (first && other)
       throw refuse(
-        `${first.by} of ${first.unit} and ${other.by} of ${other.unit} lead to the same file (${first.path}), and ${first.file} and ${other.file} belong there`,
-        `name another path for one of them in cluster.yaml (install.units); then ${runAgain}`,
+        `${first.by} of ${first.unit} and ${other.by} of ${other.unit} lead to the same file (${first.path}), which can't hold both ${first.file} and ${other.file}`,
+        `set another path for one of them in cluster.yaml (install.units); then ${runAgain}`,
       )
   }
 }
@@ -289,10 +289,10 @@ async function refuseUnreached(
   const asked = units.flatMap(({ serves }) => serves).find((each) => each.port === port)
   if (!asked || (await readServedCertificate({ run }, node, asked)) !== 'nothing') return
   const address = addressOf(node)
-  throw new Failure('could not be looked at: what listens there shows no certificate through ssh', {
+  throw new Failure('no port shows a certificate through ssh', {
     node: node.name,
     code: 'not-looked-at',
-    remedy: `let sshd there through to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, see what answers: openssl s_client -connect ${address}:${asked.port}
+    remedy: `let sshd on ${node.name} forward to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, check what answers: openssl s_client -connect ${address}:${asked.port}
 then ${runAgain}`,
   })
 }

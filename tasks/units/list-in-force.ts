@@ -51,11 +51,11 @@ export async function refuseOldApi(run: Run, node: ClusterNode, units: readonly 
   const answer = await tryToAwait(() => withApi({ run }, node, (api) => api.read('GET', '/version')))
   const minor = answer && minorOf(answer)
   if (minor === undefined || minor >= oldest) return
-  throw new Failure(`${apiServer} is of Kubernetes 1.${minor}, and revoked needs 1.${oldest}`, {
+  throw new Failure(`${apiServer} is Kubernetes 1.${minor}, but revoked needs 1.${oldest}`, {
     node: node.name,
     code: 'too-old',
     remedy:
-      'upgrade it, or take revoked out of cluster.yaml; until then: docs/rotation.md, "A key that may have leaked"',
+      'upgrade it, or remove revoked from cluster.yaml; until then, see docs/bad-day.md, "A key that may have leaked"',
   })
 }
 
@@ -75,5 +75,5 @@ export function isListPlaced(found: { readonly units: readonly UnitSeen[]; reado
 /** For an API server with a configuration of its owner's own. */
 export function formatOwned({ auth, cluster }: Run, why: string): string {
   const authorizers = formatAuthorizers(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
-  return `${apiServer}: ${why}, and is left alone: for revoked, put these authorizers before all others in the file of --authorization-config\n${authorizers}`
+  return `${apiServer} keeps its configuration because ${why}; for revoked, put these authorizers before all others in the file of --authorization-config\n${authorizers}`
 }

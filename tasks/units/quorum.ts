@@ -79,10 +79,10 @@ async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
     throw error instanceof Failure && error.code === 'http-404' ? withoutGateway(on.node, unit.unit) : error
   })
   if ('host' in taken)
-    return new Failure(`a run on ${printable(taken.host)} is restarting ${unit.unit}, one after the other`, {
+    return new Failure(`a run on ${printable(taken.host)} is restarting ${unit.unit}, one node at a time`, {
       node: on.node.name,
       code: 'busy',
-      remedy: `${runAgain} when that one has ended`,
+      remedy: `${runAgain} once that run has ended`,
     })
   try {
     const why = await whyNoTurn(on, unit)
@@ -99,19 +99,19 @@ async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
 async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
   const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
   if (stranger !== undefined)
-    throw new Failure(`${unit.unit} is not restarted while nothing is known of ${stranger}`, {
+    throw new Failure(`${unit.unit} not restarted; ${stranger}`, {
       node: on.node.name,
       code: 'no-quorum',
-      remedy: `${runAgain} after that`,
+      remedy: `then ${runAgain}`,
     })
   const broken = await findBroken(on, unit)
   if (broken.length === 0) return undefined
   const list = broken.map(([{ name }, reason]) => `${name} (${reason})`).join(', ')
-  const failure = new Failure(`${unit.unit} is not restarted while it is not healthy on ${list}`, {
+  const failure = new Failure(`${unit.unit} not restarted; unhealthy on ${list}`, {
     node: on.node.name,
     code: 'no-quorum',
     remedy: [
-      `repair it there, then ${runAgain}; where these files are what it lacks:`,
+      `repair it, then ${runAgain}; if it only lacks its new files:`,
       on.run.command(`install ${broken.map(([{ name }]) => `--node ${name}`).join(' ')}`),
     ].join('\n'),
   })
@@ -147,7 +147,7 @@ export function foreignMembers(
     .filter((member) => !isOurs(member))
     .map(
       ({ ID, name, peerURLs }) =>
-        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which has the address of no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add the node, or its address, to cluster.yaml`,
+        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}) matches no control node in cluster.yaml; add the node, or its address; or, if its API server is gone for good: etcdctl member remove ${BigInt(ID).toString(16)}`,
     )
 }
 
@@ -160,10 +160,10 @@ export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]
 }
 
 function withoutGateway(node: ClusterNode, unit: string): Failure {
-  return new Failure(`${unit} has no JSON gateway, by which one run at a time restarts a member`, {
+  return new Failure(`${unit} has no JSON gateway, which lets one run at a time restart a member`, {
     node: node.name,
     code: 'no-gateway',
-    remedy: 'take --enable-grpc-gateway=false and --listen-client-http-urls out of its command line, and restart it',
+    remedy: 'remove --enable-grpc-gateway=false and --listen-client-http-urls from its command line, and restart it',
   })
 }
 
@@ -194,10 +194,10 @@ export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumStat
   const expired = standings.filter((each) => each === 'expired').length
   if (ready + expired >= majority) return 'without a quorum'
   const lost = others.flatMap(({ name }, i) => (standings[i] === 'unknown' ? [name] : []))
-  throw new Failure(`${unit.unit} has no quorum: it is not healthy here, nor on ${formatNames(lost)}`, {
+  throw new Failure(`${unit.unit} has no quorum; unhealthy on ${formatNames([on.node.name, ...lost])}`, {
     node: on.node.name,
     code: 'no-quorum',
-    remedy: `start it there, then ${runAgain}: systemctl status ${unit.service}`,
+    remedy: `start it, then ${runAgain}; on each node: systemctl start ${unit.service}`,
   })
 }
 

@@ -25,7 +25,7 @@ export async function replaceAtPlaces(
 ): Promise<void> {
   if (wanted.length === 0) return
   if (folder === undefined)
-    throw new Failure(`${node.directory} does not exist there`, {
+    throw new Failure(`${node.directory} does not exist`, {
       node: node.name,
       code: 'changed-meanwhile',
       remedy: runAgain,

@@ -74,7 +74,7 @@ async function tryToDrain(on: NodeRun, isBackOut: boolean): Promise<boolean> {
 /** After a failure, which is not hidden by another. */
 async function tryToUndrain({ run, node }: NodeRun): Promise<void> {
   await undrain(run, node).catch((error) =>
-    run.note(`${node.name} may be left drained, which the next run ends: ${asFailure(error).message}`),
+    run.note(`${node.name} may still be drained; the next run undrains it (${asFailure(error).message})`),
   )
 }
 
@@ -142,7 +142,7 @@ export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void
   const { run, node, signal } = on
   const as = readEmbedded(run.auth.bytes(kubeconfig).toString())
   const refused = (whys: string) =>
-    new Failure(`no API server accepts the client certificate in ${kubeconfig}: ${whys}`, {
+    new Failure(`no API server accepts the client certificate in ${kubeconfig} (${whys})`, {
       node: node.name,
       code: 'not-accepted',
       remedy: runAgain,
@@ -162,7 +162,7 @@ export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void
       } catch (error) {
         signal.throwIfAborted()
         if (!(error instanceof Failure)) throw error
-        whys.push(`${each.name}: ${error.what}`)
+        whys.push(`${each.name} does not answer, ${error.what}`)
         isFinal = false
       }
     }
@@ -179,10 +179,10 @@ async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void
   const asked = { sudo: installOf(run).sudo, command, limit }
   const { status, said } = await (await run.connect(node)).run(asked).catch(async (error) => {
     if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
-    throw await notHealthy(on, unit, `${command} has not ended in ${limit / 1000} s`)
+    throw await notHealthy(on, unit, `${command} did not end within ${limit / 1000} s`)
   })
   on.signal.throwIfAborted()
-  if (status !== 0) throw await notHealthy(on, unit, `${command}: ${excerpt(said)}`)
+  if (status !== 0) throw await notHealthy(on, unit, `${command} failed (${excerpt(said)})`)
 }
 
 export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, why: string): Promise<Failure> {
@@ -193,12 +193,10 @@ export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, w
       ? await (await run.connect(node)).run({ sudo: installOf(run).sudo, command: journal }).catch(() => undefined)
       : undefined
   const lines = withoutKeys(printable(said?.said ?? ''))
-  return new Failure(`${unit} is not healthy: ${why}`, {
+  return new Failure(`${unit} is not healthy; ${why}`, {
     node: node.name,
     code: 'not-healthy',
-    remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${service}`].join(
-      '\n',
-    ),
+    remedy: [...lines.split('\n').filter(Boolean), `more on ${node.name}: journalctl -u ${service}`].join('\n'),
   })
 }
 
@@ -222,10 +220,10 @@ export async function markDrained(run: Run, node: ClusterNode, left: readonly st
 }
 
 export function drainedByAnother(node: ClusterNode, [mark = '']: readonly string[]): Failure {
-  return new Failure('another run is restarting its units, or was killed meanwhile', {
+  return new Failure('another run is restarting its units, or was interrupted', {
     node: node.name,
     code: 'busy',
-    remedy: `${runAgain} when that one has ended; if none is at work, undrain it, and remove there: ${marksFolder}/${mark}`,
+    remedy: `${runAgain} once that run has ended; if none is active, undrain ${node.name}, and remove ${marksFolder}/${mark} from it`,
   })
 }
 
@@ -263,12 +261,12 @@ async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: '
   })
   if (outcome?.status === 0) return
   const end = outcome
-    ? `ended with status ${outcome.status}: ${excerpt(outcome.said)}`
-    : `has not ended in ${limit / 1000} s`
+    ? `ended with status ${outcome.status} (${excerpt(outcome.said)})`
+    : `did not end within ${limit / 1000} s`
   throw new Failure(`install.${what} for ${node.name} ${end}`, {
     node: gateway.name,
     code: `not-${what}ed`,
-    remedy: `see that this works on ${gateway.name}: ${command}`,
+    remedy: `make this work on ${gateway.name}: ${command}`,
   })
 }
 
@@ -277,9 +275,9 @@ async function runAmongMarks(run: Run, node: ClusterNode, script: readonly strin
   const command = [`mkdir -p -m 700 -- ${marksFolder} && cd -- ${marksFolder} || exit`, ...script].join('\n')
   const { status, said } = await (await run.connect(node)).run({ sudo: installOf(run).sudo, command })
   if (status === 0) return said
-  throw new Failure(`its mark for a drain could not be changed: ${excerpt(said)}`, {
+  throw new Failure(`couldn't change its drain mark (${excerpt(said)})`, {
     node: node.name,
     code: 'not-marked',
-    remedy: `see what mkdir and rm say in ${marksFolder} there; then ${runAgain}`,
+    remedy: `check what mkdir and rm print in ${marksFolder} on ${node.name}; then ${runAgain}`,
   })
 }

@@ -54,7 +54,7 @@ export function checkSteady(
   const found = withoutRestarts(seen, explained)
   const why = (unit: Unit) =>
     whyUnsteady(unit, found) ??
-    (first && !isSame(unit, first.places, seen.places) ? 'it was healthy, and has been started again since' : undefined)
+    (first && !isSame(unit, first.places, seen.places) ? 'it was healthy, then restarted' : undefined)
   const unsteady = installed.flatMap((unit): [Unit, string][] => {
     const reason = why(unit)
     return reason === undefined ? [] : [[unit, reason]]

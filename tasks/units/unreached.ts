@@ -35,7 +35,7 @@ export function unreachedOn(
     withNamed(unlistedFlags, places).flatMap(({ by, path }) => {
       const all = reached.has(realPath(places, path)) ? [] : oursAt(run, node, places, path)
       const ours = all.find(({ file }) => concerns(file))
-      return ours ? [`${unit}: ${by} (${path}) ${ours.is} ${ours.file}: name the original there`] : []
+      return ours ? [`${unit}: ${by} (${path}) ${ours.is} ${ours.file}; name the original instead`] : []
     }),
   )
   /** What a process of others reads there: the file of a unit's place, or a copy. */
@@ -105,8 +105,8 @@ function certificatesIn(text: string) {
 function formatUnread({ process: { id, group } }: OtherProcess, more: number): string {
   const first = `process ${id} in ${group}`
   return more > 0
-    ? `${first} and ${more} more may be components, and their command lines are too long: stop them`
-    : `${first} may be a component, and its command line is too long: stop it`
+    ? `${first} and ${more} more may be components, with command lines too long to read; stop them`
+    : `${first} may be a component, with a command line too long to read; stop it`
 }
 
 function formatOther(
@@ -117,12 +117,12 @@ function formatOther(
 ): string {
   const isOfNode = component !== undefined && unitsOf(cluster, node.role).includes(component)
   const service = isOfNode ? /([^/]+)\.service$/.exec(group)?.[1] : undefined
-  const elsewise = isOfNode ? 'start it by a unit' : 'have it read files of its own'
+  const elsewise = isOfNode ? 'run it in a unit' : 'give it its own files'
   const way =
     service === undefined
       ? `stop it, or ${elsewise}`
-      : `name its unit in cluster.yaml, or stop it: install.units: { ${component}: { unit: ${service} } }`
+      : `stop it, or name its unit in cluster.yaml: install.units: { ${component}: { unit: ${service} } }`
   const program = printable(component ?? command[0]?.replace(/.*\//, '') ?? '')
   const owner = uid === 0 ? '' : ` of user ${uid}`
-  return `${program}, process ${id}${owner} in ${group}, reads ${path} (${by}), which is of this cluster: ${way}`
+  return `${program}, process ${id}${owner} in ${group}, reads ${path} (${by}), which belongs to this cluster; ${way}`
 }

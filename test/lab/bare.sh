@@ -15,7 +15,7 @@ trap 'exit 1' HUP INT TERM
 root=$bare/root
 acquire=$bare/acquire
 apt-config dump | grep '^Acquire::' >"$acquire"
-# age is for the test of docs/backup.md.
+# age is for the test of docs/everyday.md.
 # shellcheck disable=SC2016
 sh test/lab/sources.sh |
   mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include=git,nodejs,npm,ca-certificates,age \

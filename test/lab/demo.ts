@@ -56,7 +56,7 @@ async function show(lab: Lab): Promise<number> {
   say(`${lab.nodes.length} nodes are up, each an sshd of its own on this machine. npm run bootstrap:\n`)
   const first = await bootstrap()
   if (first !== 0) return first
-  say('\nThe same again: everything is fresh.\n')
+  say('\nThe same again: everything is up to date.\n')
   const second = await bootstrap()
   if (second !== 0) return second
   say('\nWhat landed where:')

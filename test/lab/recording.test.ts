@@ -28,7 +28,7 @@ test('docs/bootstrap.svg is small, shows every phase, and nothing of the machine
   for (const text of [...titles, '$ npm run bootstrap', 'Deployed', 'Installed', 'Plan:'])
     assert.ok(committed.includes(`>${text}`), `it does not show ${text}: npm run record`)
   assert.doesNotMatch(committed, />[^<]*restart(ing|ed) [^<]*</)
-  assert.match(committed, />\d+ targets: [1-9]\d* made, \d+ fresh, 0 failed in/)
+  assert.match(committed, />\d+ targets: [1-9]\d* changed, \d+ up to date, 0 failed in/)
   // The edge of the terminal may cut the path of a place.
   assert.doesNotMatch(committed, /\/(tmp|home|root|Users|work|var(?!\/lib\/kub(?:e|<)))\b|<script|<image|@import|url\(/)
 })

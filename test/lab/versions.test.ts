@@ -9,7 +9,7 @@ import { needs } from '../support/programs.ts'
 import versions from './versions.json' with { type: 'json' }
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
-const [, rows = ''] = read('docs/compatibility.md').split('\n## Kubernetes versions\n')
+const [, rows = ''] = read('docs/versions.md').split('\n## Kubernetes versions\n')
 /** The cells of each row of the table of versions. */
 const table = (rows.split(/^#+ /m)[0] ?? '')
   .split('\n')
@@ -17,7 +17,7 @@ const table = (rows.split(/^#+ /m)[0] ?? '')
   .map((line) => line.split(/ *\| */).slice(1, -1))
 const { jobs } = parse(read('.github/workflows/test.yaml'))
 
-test('docs/compatibility.md has a row for each Kubernetes of versions.json, and one for the stand-in', () => {
+test('docs/versions.md has a row for each Kubernetes of versions.json, and one for the stand-in', () => {
   for (const { kubernetes: version } of versions.machines)
     assert.ok(
       table.some(([names = '']) => names.split(', ').some((name) => `${name}.`.startsWith(`${version}.`))),
@@ -31,7 +31,7 @@ test('it names the versions that the workflow is set up for', () => {
   const pairs = [...Map.groupBy(versions.machines, ({ etcd }) => etcd)].map(
     ([etcd, of]) => `${of.map(({ kubernetes }) => kubernetes).join(' and ')} with etcd ${etcd}`,
   )
-  const page = read('docs/compatibility.md').replace(/\s+/g, ' ')
+  const page = read('docs/versions.md').replace(/\s+/g, ' ')
   assert.ok(page.includes(`Kubernetes ${pairs.join(', ')}`), `${pairs}`)
 })
 

@@ -90,7 +90,7 @@ test('a block with host bits names the block that it is in, and that one is righ
       if (masked !== value)
         assert.equal(
           parseCidr(`${formatAddress(address)}/${prefix}`),
-          `is an address inside a block: write it as ${block}`,
+          `is an address inside a block; write it as ${block}`,
         )
       if (hostBits > 0n)
         assert.equal(BigInt(`0x${addressBytes(firstAddress({ network, prefix }))?.toString('hex')}`), masked + 1n)
@@ -100,7 +100,7 @@ test('a block with host bits names the block that it is in, and that one is righ
 
 test('what is not a block is reported as such', () => {
   for (const text of ['', '/', '/16', '10.32.0.0', '10.32.0.0/', '10.32.0.0/a', '10.32.0.0/-1', '10.32.0/16', 'x/8'])
-    assert.equal(parseCidr(text), 'is not an address block: write it as 10.32.0.0/16', text)
+    assert.equal(parseCidr(text), 'is not an address block; write it as 10.32.0.0/16', text)
   assert.equal(parseCidr('10.0.0.0/33'), 'has a prefix of more than 32 bits')
   assert.equal(parseCidr('fd00::/129'), 'has a prefix of more than 128 bits')
 })

@@ -23,7 +23,7 @@ function breakDown(): never {
 }
 
 const broken = async () => await runFakes([fakeTarget('a', { build: async () => breakDown() })]).rows
-const oneLine = "a mistake in harderway itself: TypeError: can't read x of undefined"
+const oneLine = "internal error: TypeError: can't read x of undefined"
 const stack =
   /TypeError: can't read x of undefined\n +at breakDown \(.*failure\.test\.ts:\d+:\d+\)[\s\S]*\ncaused by RangeError: deep[\s\S]*\n +at readDeep \(.*failure\.test\.ts:\d+:\d+\)/
 
@@ -50,7 +50,7 @@ for (const detail of ['normal', 'quiet'] as const)
   test(`${detail}: a mistake is one line with what to do, without a stack`, async () => {
     for (const text of Object.values(await toldInLines(detail))) {
       assert.ok(text.includes(oneLine), text)
-      assert.match(text, /please report it, with .* --verbose/)
+      assert.match(text, /report it, with .* --verbose/)
       assert.doesNotMatch(text, /\n +at |caused by/)
     }
   })
@@ -98,8 +98,8 @@ test('what nobody has made a mistake in has no stack: a Failure, what the system
 const systemError = (code: string, errno: number) => Object.assign(new Error(code), { code, errno })
 
 for (const [code, errno, what, way] of [
-  ['ENOSPC', -28, 'no space left on device', 'see the disk: df -h /a/auth'],
-  ['EROFS', -30, 'read-only file system', 'it is mounted read-only: mount it read-write'],
+  ['ENOSPC', -28, 'no space left on device', 'check the disk: df -h /a/auth'],
+  ['EROFS', -30, 'read-only file system', 'mount the disk read-write'],
 ] as const)
   test(`${code} of many files in a folder is reported once, with what to do`, async () => {
     const remedy = `${way}; then run the same command again`
@@ -126,7 +126,7 @@ test('what its user may not write to is said, with the command that shows whose 
     return found.remedy
   }
   const shown = (...paths: readonly string[]) =>
-    `see whose it is: ls -ld ${paths.map(quote).join(' ')}; if a run by sudo made it, give it back to its user with chown`
+    `check the owner: ls -ld ${paths.map(quote).join(' ')}; if a run with sudo created it, chown it to its user`
   assert.equal(remedyOf('ca.pem'), shown(folder))
   writeFileSync(join(folder, 'ca.pem'), '')
   assert.equal(remedyOf('ca.pem'), shown(folder, join(folder, 'ca.pem')))

@@ -48,7 +48,7 @@ describe('an ssh that can not be started is reported as such, with what to do', 
 }, () => {
   test('where there is none', async (t) => {
     const { message, remedy } = await failureOf('/', { PATH: scratch(t) })
-    assert.equal(message, "can't start ssh: it is not on the PATH")
+    assert.equal(message, "can't start ssh: it is not in PATH")
     assert.match(String(remedy), /command -v ssh/)
   })
 
@@ -61,7 +61,7 @@ describe('an ssh that can not be started is reported as such, with what to do', 
     const env = { PATH: scratch(t) }
     const failures = [await failureOf('/', env), await failureOf('/', env)]
     const [told, ...more] = joinFailures(failures.map((failure, i) => [`deploy/worker${i}`, failure]))
-    assert.equal(told?.[1].message, "can't start ssh: it is not on the PATH: this machine")
+    assert.equal(told?.[1].message, "can't start ssh: it is not in PATH: this machine")
     assert.deepEqual(more, [])
   })
 })

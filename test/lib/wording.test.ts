@@ -95,10 +95,10 @@ test('prose is broken between words at the width of a terminal, and a command ha
     '           npm run x -- y',
   ])
   const way =
-    "- if the node's is the right one, take it over: mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover"
+    "- if the node's is the right one, recover the cluster: mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover"
   assert.deepEqual(fit(`it holds another\n  ${way}`, 60).split('\n'), [
     'it holds another',
-    "  - if the node's is the right one, take it over:",
+    "  - if the node's is the right one, recover the cluster:",
     "    mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover",
   ])
   assert.equal(fit(text, undefined), text)

@@ -73,7 +73,7 @@ describe('units as their owners write them', { skip }, () => {
 
   test('what contradicts cluster.yaml is one block, in plan, run and status; nothing is changed until it is pasted', async () => {
     const starts = await readStarts(lab)
-    const blockOf = (told: string) => /write this in place of install.*\n(?: .*\n)+/.exec(told)?.[0]
+    const blockOf = (told: string) => /replace install in cluster.*\n(?: .*\n)+/.exec(told)?.[0]
     const ran = await must(1, 'bootstrap')
     const block = blockOf(toldOf(ran)) ?? assert.fail(toldOf(ran))
     for (const args of [
@@ -85,7 +85,7 @@ describe('units as their owners write them', { skip }, () => {
     write(...pasted(lab, ran))
     // What a declared --config names is seen only now.
     const second = await must(1, 'bootstrap')
-    assert.match(toldOf(second), /install\/node-0: kubelet: tlsCertFile names/)
+    assert.match(toldOf(second), /install\/node-0: kubelet reads \S+ \(tlsCertFile\)/)
     write(...pasted(lab, second))
   })
 
@@ -95,9 +95,12 @@ describe('units as their owners write them', { skip }, () => {
     const { install } = parse(`{ ${line.replace(/^install\.units:/, 'install: { units:')} } }`)
     write([['install', 'units', 'kube-proxy'], install.units['kube-proxy']])
     await lab.machine('node-0').exec('echo "# changed" >>/etc/systemd/system/kube-proxy.service')
-    assert.match((await must(4, 'bootstrap')).stdout, /node-0: kube-proxy: its unit file .*: systemctl daemon-reload/)
+    assert.match(
+      (await must(4, 'bootstrap')).stdout,
+      /on node-0, kube-proxy: its unit file .*; run systemctl daemon-reload/,
+    )
     await lab.machine('node-0').exec('systemctl daemon-reload; systemctl restart kube-proxy')
-    assert.doesNotMatch((await must(0, 'bootstrap')).stdout, /node-0: kube-proxy/)
+    assert.doesNotMatch((await must(0, 'bootstrap')).stdout, /on node-0, kube-proxy/)
   })
 
   test('what is declared is where files go', async () => {

@@ -91,7 +91,7 @@ describe('more rotations on six machines', { skip }, () => {
     await getObject(lab, 'control0', '/api/v1/namespaces/default/secrets', `-X POST -d '${JSON.stringify(legacy)}'`)
     assert.doesNotMatch((await mustRun(lab, 0, 'status')).stdout, /still used by/)
     const told = (await mustRun(lab, 0, 'status', '--on-nodes')).stdout.replace(/\s+/g, ' ')
-    assert.match(told, /still used by the token in Secret default\/legacy.*not seen from here: processes that read/)
+    assert.match(told, /still used by the token in Secret default\/legacy.*can't be checked: processes that load/)
     const held = await mustRun(lab, 3, 'rotate', 'service-account', '--finish')
     assert.match(held.stderr, /Secret default\/legacy.*has signed with the next key for/s)
     await mustRun(lab, 0, 'rotate', 'service-account', '--finish', '--force')
@@ -144,7 +144,7 @@ describe('more rotations on six machines', { skip }, () => {
     await lab.exec('mv earlier auth')
     for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
       const { stdout, stderr } = await mustRun(lab, 3, ...args)
-      assert.match(stdout + stderr, /another encryption key than /)
+      assert.match(stdout + stderr, /another encryption key (than|in) /)
     }
     assert.equal(await config(), before)
     assert.deepEqual(await startedSince(lab, starts), [])

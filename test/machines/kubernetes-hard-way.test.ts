@@ -55,7 +55,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     const planned = await must(0, ...inAuth, '--dry-run', '--json')
     assert.equal(idsOf(planned, 'fresh').length, 16)
     const starts = await readStarts(lab)
-    assert.match((await must(4, 'bootstrap', '--dry-run')).stdout, /server has the only API server: .* the API is away/)
+    assert.match((await must(4, 'bootstrap', '--dry-run')).stdout, /server has the only API server; .* the API down/)
     await onlyWhileDown(lab, 'server', async () => {
       await must(0, 'bootstrap')
     })
@@ -89,7 +89,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
   test('has its encryption key rotated, half-way back, and to the end: every Secret is encrypted with the next key, and an auth/ from in between is refused', async () => {
     assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key1\n')
     const planned = (await must(4, 'rotate', 'encryption-key', '--dry-run')).stdout.replace(/\s+/g, ' ')
-    assert.match(planned, /server has the only API server: while it is restarted, the API is away/)
+    assert.match(planned, /server has the only API server; its restart takes the API down/)
     assert.doesNotMatch(planned, /drained/)
     await etcdctl('get --print-value-only /registry/secrets/default/one >sealed')
     const starts = await readStarts(lab)
@@ -97,7 +97,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
       await must(0, 'rotate', 'encryption-key')
       assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key2\n')
       const undone = (await must(0, 'rotate', 'encryption-key', '--undo')).stdout
-      assert.match(undone, /both stay in use.*encrypted with key2/)
+      assert.match(undone, /both keys stay in use.*encrypted with key2/)
       assert.match(readFileSync(join(lab.place, 'auth/encryption-config.yaml'), 'utf8'), /key1[\s\S]*key2/)
       await lab.exec('cp -a auth half')
       await must(0, 'rotate', 'encryption-key')
@@ -118,7 +118,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     const settled = await readStarts(lab)
     for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
       const { stdout, stderr } = await must(3, ...args)
-      assert.match(stdout + stderr, /another encryption key (\(.*\) )?than /)
+      assert.match(stdout + stderr, /another encryption key (than|in) /)
     }
     assert.deepEqual(await startedSince(lab, settled), [])
     await lab.exec('rm -r auth && mv current auth')
@@ -191,7 +191,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await Promise.all(lab.all.map((machine) => machine.exec(tidy)))
     writeCluster(lab.place, [[['install'], undefined]], text)
     const refused = await must(3, 'bootstrap')
-    assert.match(refused.stderr, /server holds a cluster's identity/)
+    assert.match(refused.stderr, /server holds a cluster identity/)
     await must(0, 'recover', '--node', 'server')
     writeCluster(lab.place, [], text)
     await must(0, 'bootstrap')
@@ -219,7 +219,7 @@ describe('Kubernetes The Hard Way with everything expired', { skip }, () => {
   test('works again after the three commands that are printed', async () => {
     const day = 86_400_000
     await using lab = await startFollowed({ days: 365, now: new Date(Date.now() - 400 * day) })
-    assert.match(await takeOver(lab), /now: .* ca --renew \(the CA expired on .*\), then .* bootstrap/)
+    assert.match(await takeOver(lab), /run .* ca --renew \(the CA expired on .*\), then run .* bootstrap/)
     await mustRun(lab, 0, 'ca', '--renew')
     await mustRun(lab, 0, 'bootstrap')
     await eventually(() => mustRun(lab, 0, 'status', '--on-nodes'))

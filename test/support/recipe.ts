@@ -1,19 +1,19 @@
-/** The commands of docs/rotation.md, "A key that may have leaked", as they are printed there, by what has leaked. */
+/** The commands of docs/bad-day.md, "A key that may have leaked", as they are printed there, by what has leaked. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-const page = readFileSync(join(import.meta.dirname, '../../docs/rotation.md'), 'utf8')
+const page = readFileSync(join(import.meta.dirname, '../../docs/bad-day.md'), 'utf8')
 
 /** With a list of the revoked: what is typed, a line each. */
 export const revocations: ReadonlyMap<string, readonly string[]> = new Map(
-  readRecipes(/^(?:openssl|npm run bootstrap).*$/gm).flatMap(([leak, lines]) =>
+  readRecipes(/^(?:openssl|harderway bootstrap).*$/gm).flatMap(([leak, lines]) =>
     lines.length > 0 ? [[leak, lines]] : [],
   ),
 )
 
-/** By rotations: the words of each command after `npm run task --`, in order. */
+/** By rotations: the words of each command after `harderway`, in order. */
 export const recipes: ReadonlyMap<string, readonly (readonly string[])[]> = new Map(
-  readRecipes(/(?<=^npm run task -- )[^#\n]*/gm).map(([leak, lines]) => [
+  readRecipes(/(?<=^harderway (?!bootstrap))[^#\n]*/gm).map(([leak, lines]) => [
     leak,
     lines.map((line) => line.trim().split(/ +/)),
   ]),

@@ -62,8 +62,7 @@ export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name
 export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
 /** What a run has printed for units that read other paths than cluster.yaml has: edits of it, without the rest of `install`. */
 export function pasted(lab: Machines, ran: Ran): Edit[] {
-  const [, block = ''] =
-    /write this in place of install in cluster\.yaml[^\n]*\n((?: +[^\n]*\n)+)/.exec(toldOf(ran)) ?? []
+  const [, block = ''] = /replace install in cluster\.yaml with this[^\n]*\n((?: +[^\n]*\n)+)/.exec(toldOf(ran)) ?? []
   const [, margin = ''] = /^( *)install:/.exec(block) ?? assert.fail(toldOf(ran))
   const [ofAll = '', ...ofNodes] = block.replaceAll(new RegExp(`^${margin}`, 'gm'), '').split(/^ *and in the node /m)
   const names = (readCluster(readFileSync(join(lab.place, 'cluster.yaml'))).nodes ?? []).map(({ name }) => name)
@@ -123,7 +122,7 @@ export async function startRunning(prepare = ''): Promise<Machines> {
 
 /** Without what is up to date. */
 export const toldOf = ({ stdout, stderr }: Ran): string =>
-  stdout.replaceAll(/^.*(as in auth|fresh|expires .*|renews from .*)$\n/gm, '') + stderr
+  stdout.replaceAll(/^.*(up to date|fresh|expires .*|renews from .*)$\n/gm, '') + stderr
 
 export async function mustRun(lab: Machines, status: number, ...args: string[]): Promise<Ran> {
   const ran = await lab.run(...args)
@@ -133,7 +132,9 @@ export async function mustRun(lab: Machines, status: number, ...args: string[]):
 
 /** What a run has printed to be typed on that node. */
 export function typeThere({ stdout, stderr }: Ran, name: string): string {
-  const told = RegExp(`${name}: [^\\n]*type this there; the next run restarts it\\n +(.*)`).exec(stdout + stderr)
+  const told = RegExp(`on ${name}, [^\\n]*run this on the node \\(the next run restarts \\S+\\)\\n +(.*)`).exec(
+    stdout + stderr,
+  )
   return told?.[1] ?? assert.fail(stdout + stderr)
 }
 
@@ -333,8 +334,7 @@ export async function namedBy(lab: Machines, name: string, pair: string): Promis
 export async function setFlags(lab: Machines, { stdout, stderr }: Ran, names: readonly string[]): Promise<void> {
   const told = stdout + stderr
   for (const name of names) {
-    const [, command = ''] =
-      new RegExp(`${name}: kube-apiserver has to be started with .*\n +(sudo -n mkdir .*)`).exec(told) ?? []
+    const [, command = ''] = new RegExp(`on ${name}, kube-apiserver needs .*\n +(sudo -n mkdir .*)`).exec(told) ?? []
     assert.notEqual(command, '', told)
     await lab.machine(name).exec(command)
   }

@@ -86,7 +86,7 @@ function lockKubeconfig(folder: string): string {
 test('bad usage exits with 2 and does nothing', async (t) => {
   const folder = place(t)
   for (const [line, message] of [
-    ['certz', /unknown command "certz": did you mean certs\?/],
+    ['certz', /unknown command "certz"; did you mean certs\?/],
     ['', /no phase or target given/],
   ] as const) {
     const { status, stdout, stderr } = await run(folder, line.split(' ').filter(Boolean))
@@ -100,7 +100,7 @@ test('bad usage exits with 2 and does nothing', async (t) => {
 test('without a cluster.yaml, the message names it and init', async (t) => {
   const folder = scratch(t)
   const { stderr } = await run(folder, ['certs', '--config', 'lab/cluster.yaml'])
-  assert.match(stderr, /^there is no \S+\/lab\/cluster\.yaml\n +make one, with its folder: npm run task -- init DIR$/m)
+  assert.match(stderr, /^\S+\/lab\/cluster\.yaml does not exist\n +create one: npm run task -- init DIR$/m)
 })
 
 test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and nothing is written', async (t) => {
@@ -128,7 +128,7 @@ test('what is no plain file, or no cluster.yaml, is not waited for, and nothing 
     const { status, stderr } = await run(folder, ['certs', '--config', file])
     assert.deepEqual(
       [status, stderr],
-      [2, `${resolve(folder, file)} is not a plain file\n    give the cluster.yaml itself: --config FILE\n`],
+      [2, `${resolve(folder, file)} is not a regular file\n    give a cluster.yaml: --config FILE\n`],
     )
   }
   const { privateKey } = generateKeyPairSync('ec', {
@@ -167,11 +167,13 @@ test('the plan of a replaced or renewed part names the run that makes what depen
     const { stdout } = await withStatus(4, run(folder, [...args, '--dry-run', '--json']))
     return parse(stdout).flatMap(({ type, message }) => (type === 'note' ? [message] : []))
   }
-  const rotation = 'what was made with the present ca stops working then; without an outage: npm run task -- rotate ca'
-  const next = 'kubeconfigs and nodes keep the old files until you run: npm run bootstrap'
-  assert.deepEqual(await notesOf('ca', '--force'), [rotation, `${next} -- --replace-identity`])
-  assert.deepEqual(await notesOf('ca', '--force', '--offline'), [rotation, `${next} -- --replace-identity`])
-  assert.deepEqual(await notesOf('ca', '--renew'), [next])
+  const rotation =
+    'replacing ca breaks everything that uses the current one; to avoid that, rotate it: npm run task -- rotate ca'
+  const next = (more = '') =>
+    `afterwards run npm run bootstrap${more}; until then kubeconfigs and nodes have the old files`
+  assert.deepEqual(await notesOf('ca', '--force'), [rotation, next(' -- --replace-identity')])
+  assert.deepEqual(await notesOf('ca', '--force', '--offline'), [rotation, next(' -- --replace-identity')])
+  assert.deepEqual(await notesOf('ca', '--renew'), [next()])
   assert.deepEqual((await notesOf('ca', 'bootstrap', '--force', '--offline')).slice(1), [rotation])
 })
 
@@ -219,7 +221,7 @@ test("another user's cluster.yaml in a folder above is not taken: it has command
   assert.equal(status, 2)
   assert.match(
     stderr,
-    /^\S+\/cluster\.yaml, above this folder, is another user's\n +to use it: --config \S+\/cluster\.yaml$/m,
+    /^\S+\/cluster\.yaml, in a directory above, belongs to another user\n +to use it: --config \S+\/cluster\.yaml$/m,
   )
   assert.equal((await harderway(folder, 'graph')).status, 0)
 })
@@ -229,7 +231,7 @@ test('a phase alone that makes something again reports that it is in use elsewhe
   const first = await run(folder, ['certs'])
   assert.doesNotMatch(first.stdout, /^To do.*old files/m)
   const { stdout } = await run(folder, ['certs', '--force'])
-  assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the old files until then$/m)
+  assert.match(stdout, /^To do +run npm run bootstrap; until then kubeconfigs or nodes have the old files$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
   assert.doesNotMatch(
     (await run(folder, ['ca', '--force', '--yes'])).stdout,
@@ -279,7 +281,7 @@ for (const args of [['certs'], ['--help']])
     async (t) => {
       const folder = place(t)
       const { stderr } = await withStatus(1, start(folder, args, {}, (run) => ['sh', '-c', `${run} > /dev/full`]).ended)
-      assert.match(stderr, /^can't write to stdout: no space left on device\n {4}free some space there, [^\n]*\n$/)
+      assert.match(stderr, /^can't write to stdout: no space left on device\n {4}free some space, [^\n]*\n$/)
     },
   )
 
@@ -344,7 +346,7 @@ for (const [workers, given] of [
         titles.map((title) => `✔ ${title}`),
       )
       assert.ok(lines.length <= size.rows, lines.join('\n'))
-      assert.match(lines.findLast(Boolean) ?? '', /^\d+ targets: \d+ made, 0 fresh, 0 failed in .* s$/)
+      assert.match(lines.findLast(Boolean) ?? '', /^\d+ targets: \d+ changed, 0 up to date, 0 failed in .* s$/)
       assert.deepEqual([isCursorShown, isStyled], [true, true])
     },
   )
@@ -361,7 +363,7 @@ test('on a terminal a failure, with what to do, and a warning are reported below
     '✖ Kubeconfigs  ',
     '  ✖ admin  ',
     'kubeconfigs/admin: ',
-    'component-certs/service-account: the old key is in',
+    'component-certs/service-account: moved the old key to',
   ])
     assert.ok(
       lines.some((line) => line.startsWith(begin)),
@@ -377,8 +379,8 @@ test('on a terminal prose is broken between words, and a command has a line of i
     const { stdout } = await startOnTerminal(folder, line.split(' ')).ended
     const lines = (await showOn(size, stdout)).lines.map((each) => each.trim())
     assert.ok(lines.includes('npm run task -- rotate service-account'), lines.join('\n'))
-    const begin = lines.findIndex((each) => each.includes('a rotation of the service-account key'))
-    assert.match(lines.slice(begin, begin + 3).join(' '), /under way, stage 1 of \d: .* npm run task/, line)
+    const begin = lines.findIndex((each) => each.includes('rotation of the service-account key in progress'))
+    assert.match(lines.slice(begin, begin + 3).join(' '), /in progress, stage 1 of \d \(.* npm run task/, line)
   }
 })
 
@@ -394,7 +396,7 @@ test(
     const { lines, isCursorShown } = await showOn(size, stdout)
     assert.match(
       lines.join(' '),
-      /^2 of 17 items differ from cluster\.yaml .*, in\s+\d+d\s+See .*\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
+      /^2 of 17 items are out of date .*, in\s+\d+d\s+\(.*Review .*\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
     )
     assert.equal(isCursorShown, true)
     const [, table = ''] = stdout.split('NAME')

@@ -112,7 +112,7 @@ function filesOf(folder: string): Record<string, string> {
 function assertOnlyRepairs({ events }: Ran): void {
   for (const { type, id, message } of events) {
     assert.ok(!['failed', 'cancelled', 'stale', 'refused'].includes(String(type)), `${type} ${id} ${message}`)
-    if (type === 'built') assert.match(String(message), /^repaired: |^made: [^;]* with a wrong mode$/, String(id))
+    if (type === 'built') assert.match(String(message), /^repaired; |^changed; [^;]* with a wrong mode$/, String(id))
   }
 }
 

@@ -22,7 +22,7 @@ function place(t: TestContext): string {
 
 /** The commands that show whose a path is; they are carried out. */
 function shownOwners(text: string): string[] {
-  const found = [...text.matchAll(/see whose it is: (ls -ld [^;]*)/g)].map(([, command = '']) => command)
+  const found = [...text.matchAll(/check the owner: (ls -ld [^;]*)/g)].map(([, command = '']) => command)
   return found.map((command) => execFileSync('sh', ['-c', command], { encoding: 'utf8' }))
 }
 
@@ -34,7 +34,7 @@ test('an auth/ of root is refused, with the command that shows it', { skip }, as
     assert.notEqual(refused.status, 0)
     const told = refused.stdout + refused.stderr
     assert.match(told, /permission denied/)
-    assert.match(told, /if a run by sudo made it, give it back to its user with chown/)
+    assert.match(told, /if a run with sudo created it, chown it to its user/)
     assert.match(shownOwners(told).join(''), /^d\S+ +\d+ root .*\/auth$/m)
   }
   execFileSync('chown', ['-R', `${another}:${another}`, join(folder, 'auth')])

@@ -1,33 +1,37 @@
-/** docs/backup.md: its two lines with age, as they stand there. */
+/** docs/everyday.md and docs/bad-day.md: their lines with age, as they stand there. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { chownSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { entry, exits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
 import { another, asAnother, needs } from '../support/programs.ts'
 
 const root = join(dirname(entry), '..')
-const page = readFileSync(join(root, 'docs/backup.md'), 'utf8')
+const pages = ['everyday', 'bad-day'].map((name) => readFileSync(join(root, `docs/${name}.md`), 'utf8')).join('')
 
 /** The command under that heading. */
 function commandUnder(heading: string): string {
-  const [, section = ''] = page.split(`\n## ${heading}\n`)
-  const [, command = ''] = /^```sh\n(.*)\n```$/m.exec(section) ?? []
+  const [, section = ''] = pages.split(`# ${heading}\n`)
+  const [, command = ''] = /^```sh\n(.*)\n/m.exec(section) ?? []
   assert.notEqual(command, '', heading)
   return command
 }
 
 const isRoot = process.getuid?.() === 0
 
-function run(command: string, home: string, by: readonly string[] = []): string {
-  const env = { PATH: process.env.PATH, HOME: home }
+/** Typed in the cluster's directory, with `harderway` on the PATH. */
+function type(command: string, home: string, by: readonly string[] = []) {
+  const env = { PATH: [root, process.env.PATH].join(delimiter), HOME: home }
   const [program = '', ...words] = [...by, '/bin/sh', '-c', command]
-  return execFileSync(program, words, { cwd: root, env, encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync(program, words, {
+    ...{ cwd: join(home, 'clusters/kubenet'), env, encoding: 'utf8' },
+  })
+  return { status, said: stdout + stderr }
 }
 
 test('the commands that encrypt and restore auth/ work, in another home and as another user', {
-  skip: needs('age', 'age-keygen', 'tar', 'npm'),
+  skip: needs('age', 'age-keygen', 'tar'),
 }, async (t) => {
   const place = makePlace()
   const [home, elsewhere] = [join(place, 'home'), makePlace()]
@@ -44,20 +48,19 @@ test('the commands that encrypt and restore auth/ work, in another home and as a
   execFileSync('age-keygen', ['-o', join(elsewhere, 'key.txt')], { stdio: 'ignore' })
   const recipient = execFileSync('age-keygen', ['-y', join(elsewhere, 'key.txt')], { encoding: 'utf8' })
   writeFileSync(join(ours, 'recipients.txt'), recipient)
-  run(commandUnder('Encrypt a backup'), home)
+  assert.equal(type(commandUnder('Back up auth/'), home).status, 0)
   cpSync(join(home, 'kubenet.tar.gz.age'), join(elsewhere, 'kubenet.tar.gz.age'))
 
   if (isRoot)
     for (const name of ['.', ...readdirSync(elsewhere, { recursive: true, encoding: 'utf8' })])
       chownSync(join(elsewhere, name), another, another)
-  const checked = spawnSync('/bin/sh', ['-c', page.match(/^```sh\n(.*)\n```$/m)?.[1] ?? ''], {
-    ...{ cwd: root, encoding: 'utf8', env: { PATH: process.env.PATH, HOME: elsewhere } },
-  })
+  const checked = type(commandUnder('Try a backup'), elsewhere)
   // There are no such nodes.
-  assert.equal(checked.status, 1, checked.stdout + checked.stderr)
-  assert.match(checked.stdout + checked.stderr, /backup\/ca: expires[\s\S]*nodes\/control0: /)
+  assert.equal(checked.status, 1, checked.said)
+  assert.match(checked.said, /backup\/ca: expires[\s\S]*nodes\/control0: /)
   rmSync(join(elsewhere, 'checked'), { recursive: true })
-  run(commandUnder('Restore a backup'), elsewhere, isRoot ? asAnother : [])
+  const restored = type(commandUnder('From a backup'), elsewhere, isRoot ? asAnother : [])
+  assert.equal(restored.status, 0, restored.said)
   const [before, after] = [join(ours, 'auth'), join(theirs, 'auth')]
   assert.deepEqual(readdirSync(after), readdirSync(before))
   for (const name of readdirSync(before)) {

@@ -36,7 +36,7 @@ describe('docs/ci-workflow.yaml', {
   const program = (name: string, script: string) =>
     writeFileSync(inPlace(name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
 
-  /** The repository as docs/ci.md has it, with nodes that are up. */
+  /** The repository as docs/automation.md has it, with nodes that are up. */
   before(async () => {
     place = makePlace()
     for (const name of ['bin', 'work', 'work/vendor', 'home/.ssh', 'package']) mkdirSync(inPlace(name))
@@ -164,7 +164,7 @@ describe('docs/ci-workflow.yaml', {
     const comment = readFileSync(inPlace('home/comment.md'), 'utf8')
     assert.match(comment, /^### Plan for `kubenet`, 3 nodes\n/)
     assert.match(comment, /SAN added: a\.example\.org/)
-    assert.match(comment, /not looked at \(--offline\): control0, worker0, gateway/)
+    assert.match(comment, /--offline skips control0, worker0, gateway/)
   })
 
   test('once merged, the plan of everything is in the summary, and what was approved is done and kept', async () => {
@@ -183,7 +183,7 @@ describe('docs/ci-workflow.yaml', {
     const before = readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))
     const ran = await approved(settled)
     assert.deepEqual(ran.failed, ['Run'])
-    assert.match(ran.said, /what would be done is another plan, [0-9a-f]{64}: nothing was done/)
+    assert.match(ran.said, /the plan has changed to [0-9a-f]{64}; nothing was done/)
     assert.ok(before.equals(readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))))
   })
 

@@ -63,7 +63,7 @@ describe('by a clock', { concurrency: 2 }, () => {
       const ca = stateOf(auth, isCa)
       const ran = await withStatus(0, runAt(place, then))
       assert.equal(idsOf(ran, 'built').filter((id) => id.includes('cert')).length, leaves.length)
-      assert.equal(messageOf(ran, 'cluster-cert'), 'made: expires 2028-02-28')
+      assert.equal(messageOf(ran, 'cluster-cert'), 'changed; expires 2028-02-28')
       assert.deepEqual(stateOf(auth, isCa), ca)
       for (const name of leaves)
         assert.ok(certificateIn(auth, name).notAfter.getTime() > then.getTime() + 364 * day, name)
@@ -87,14 +87,17 @@ describe('by a clock', { concurrency: 2 }, () => {
       const ran = await withStatus(3, runAt(place, before, ...args))
       const [refused] = ran.events.filter(({ type, refused }) => type === 'refused' || refused)
       assert.equal(refused?.id, 'ca')
-      assert.match(String(refused?.message), /is not valid before 2027-02-28T23:55\S*, and here it is 2027-02-28T00:00/)
-      assert.match(String(refused?.remedy), /correct this machine's clock[\s\S]*npm run task -- ca --renew/)
+      assert.match(
+        String(refused?.message),
+        /is not valid before 2027-02-28T23:55\S*, and this machine has 2027-02-28T00:00/,
+      )
+      assert.match(String(refused?.remedy), /correct the clock of this machine[\s\S]*npm run task -- ca --renew/)
     }
     assert.deepEqual(stateOf(auth), state)
     await withStatus(0, runAt(place, made))
     await exits(0, { place, now: before }, 'ca', '--renew', '--json')
     const ran = await withStatus(0, runAt(place, before))
-    assert.equal(messageOf(ran, 'cluster-cert'), 'made: not valid before 2027-02-28T23:55Z')
+    assert.equal(messageOf(ran, 'cluster-cert'), 'changed; not valid before 2027-02-28T23:55Z')
     assert.ok(certificateIn(auth, 'ca').notBefore < before)
   })
 
@@ -170,7 +173,7 @@ describe('by a clock', { concurrency: 2 }, () => {
   describe('with a shorter validity in cluster.yaml than certificates have', () => {
     const shorter: Edit = [['certificates', 'validity'], '90d']
     const note =
-      /^8 certificates were issued for longer than validity in cluster\.yaml \(90d\); to reissue: npm run task -- certs --force, then npm run bootstrap$/m
+      /^8 certificates exceed validity in cluster\.yaml \(90d\); reissue them: npm run task -- certs --force, then npm run bootstrap$/m
     const textOf = async (place: string, ...args: string[]) => {
       const ran = await exits(0, { place, now: new Date(made.getTime() + day) }, ...args)
       return ran.stdout.replace(/\n +/g, ' ')

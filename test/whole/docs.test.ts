@@ -1,6 +1,6 @@
 /** The documentation: every link leads somewhere, and the reference pages name all that there is, and nothing else. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
 import { generate, tables } from '../../docs.ts'
@@ -81,6 +81,20 @@ test('each promise has the tests that try to break it', () => {
     assert.ok(tests.length > 0, heading)
     for (const path of tests) assert.ok(existsSync(join(root, path)), path)
   }
+})
+
+test('each message that docs/bad-day.md has a remedy for is printed', () => {
+  const [, section = ''] = read('docs/bad-day.md').split('\n## Symptoms\n')
+  const rows = (section.split('\n## ')[0] ?? '').split('\n').filter((line) => line.startsWith('| `'))
+  const messages = rows.flatMap((row) =>
+    Array.from((row.split('|')[1] ?? '').matchAll(/`(.*?)`/g), ([, text]) => `${text}`),
+  )
+  assert.ok(messages.length > 25)
+  const code = globSync('{lib,tasks}/**/*.ts', { cwd: root })
+    .map((path) => read(path).replace(/^ *(\/\/|\/?\*).*$/gm, ''))
+    .join('')
+  for (const message of messages)
+    assert.match(code, new RegExp(message.split(' … ').map(RegExp.escape).join(' .*')), message)
 })
 
 test('the pages name the present version: its package, and that it gets security fixes', () => {

@@ -104,7 +104,7 @@ describe('--expect-plan', () => {
       assertStatus(refused, 3)
       assert.deepEqual(stateOf(auth), before)
       const { message, remedy, cause } = refused.events.find(({ type }) => type === 'refused') ?? {}
-      assert.match(String(message), /^what would be done is another plan, [0-9a-f]{64}: nothing was done$/)
+      assert.match(String(message), /^the plan has changed to [0-9a-f]{64}; nothing was done$/)
       assert.match(String(remedy), /: npm run bootstrap -- --dry-run$/)
       assert.equal(cause, 'other-plan')
     }
@@ -169,7 +169,7 @@ describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
     assert.deepEqual(idsOf(ended, 'built'), ['cluster-cert'])
     const [{ id, refused, message }] = ended.events.filter(({ type }) => type === 'failed') as [Record<string, unknown>]
     assert.deepEqual([id, refused], ['deploy/control0', true])
-    assert.match(String(message), /^this is not in the plan: admin\.kubeconfig missing; kubernetes\.pem differs$/)
+    assert.match(String(message), /^not in the plan: admin\.kubeconfig missing; kubernetes\.pem differs$/)
     assert.ok(!existsSync(onNode('control0', 'admin.kubeconfig')))
   })
 
@@ -193,7 +193,7 @@ describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
     assert.equal(await hashFor('~/one'), approved)
     writeFileSync(sshConfig, `${text}# ProxyCommand to another machine\n`)
     const refused = await exits(3, place, 'bootstrap', '--expect-plan', approved)
-    assert.match(refused.stderr, /what would be done is another plan/)
+    assert.match(refused.stderr, /the plan has changed/)
     writeFileSync(sshConfig, text)
     assert.equal(await planned(), approved)
   })
@@ -204,7 +204,7 @@ describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
     await suite.lab.node('worker0').stop()
     const before = stateOf(join(place, 'auth'))
     const refused = await exits(3, place, 'bootstrap', '--expect-plan', hash)
-    assert.match(refused.stderr, /not everything could be looked at, so nothing was done:/)
+    assert.match(refused.stderr, /the plan is incomplete, so nothing was done:/)
     assert.match(refused.stderr, /worker0: connection refused/)
     assert.deepEqual(stateOf(join(place, 'auth')), before)
   })

@@ -1,6 +1,6 @@
 /**
  * What `status` and `--dry-run` print for clusters of three, twenty and two hundred nodes in which one thing of each kind is
- * wrong, byte for byte; and what `--json` prints in the life of a small one. UPDATE_GOLDEN=1 writes the files anew: read the
+ * wrong, byte for byte; the graph; and what `--json` prints in the life of a small one. UPDATE_GOLDEN=1 writes the files anew: read the
  * difference as a user would.
  */
 import assert from 'node:assert/strict'
@@ -124,6 +124,14 @@ for (const { count, controls, isDeployed } of [
     assertGolden(`status-${count}.txt`, await run(looked, 4, 'status', ...(lab ? ['--on-nodes'] : [])))
     assertGolden(`plan-${count}.txt`, await run(looked, 4, ...all, '--dry-run'))
   })
+
+test("the graph of the guide's cluster is drawn as it should", async (t) => {
+  const place = scratch(t)
+  writeCluster(place, [[['install'], true]])
+  const { status, stdout, stderr } = await harderway(place, 'graph')
+  assert.deepEqual([status, stderr], [0, ''])
+  assertGolden('graph.txt', stdout)
+})
 
 /** Fields and lines in the order of their names; without how far it is. */
 function stableLines(events: Ran['events'], place: string): string[] {

@@ -63,11 +63,8 @@ describe("a follower's folder", { skip }, () => {
   after(() => rmSync(origin, { recursive: true, force: true }))
   test('is recognised, read into a cluster.yaml, and found fresh: nothing is to be made', () => {
     const { at, inited, ran } = taken
-    assert.match(
-      inited.printed.join('\n'),
-      /cluster\.yaml is written, for Kubernetes The Hard Way; ssh logs in as root/,
-    )
-    assert.equal(inited.printed.at(-1), 'now: npm run task -- recover --from follower --config new/cluster.yaml')
+    assert.match(inited.printed.join('\n'), /cluster\.yaml for Kubernetes The Hard Way \(ssh user: root\)/)
+    assert.equal(inited.printed.at(-1), 'now run npm run task -- recover --from follower --config new/cluster.yaml')
     assert.equal(ran.status, 0, ran.stdout)
     assert.deepEqual([idsOf(ran, 'fresh').length, idsOf(ran, 'stale')], [16, []])
     const found = readCluster(readFileSync(join(at, 'cluster.yaml')))
@@ -112,7 +109,7 @@ describe("a follower's folder", { skip }, () => {
     cpSync(join(place, 'follower/ca.crt'), join(place, 'follower/ca.pem'))
     const { status, stderr } = await callInit(place, ['new', '--from', 'follower'], sshConfig)
     assert.equal(status, 2)
-    assert.match(stderr, /follower has a CA of harder-way, hard-way: give --layout/)
+    assert.match(stderr, /follower has CAs of the layouts harder-way, hard-way; add --layout NAME/)
     const chosen = await callInit(place, ['new', '--from', 'follower', '--layout', 'hard-way'], sshConfig)
     assert.equal(chosen.status, 0, chosen.stderr)
   })
@@ -243,12 +240,12 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
   for (const [more, expected] of [
     [
       { api: { virtualIP: '10.0.0.1' } },
-      /api\.virtualIP is no key of layout hard-way: that guide has no load balancer/,
+      /api\.virtualIP is not a key of layout hard-way; the guide has no load balancer/,
     ],
-    [{ subject: { organization: 'x' } }, /subject\.organization is no key of layout hard-way/],
-    [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node: its etcd/],
+    [{ subject: { organization: 'x' } }, /subject\.organization is not a key of layout hard-way/],
+    [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node; its etcd/],
     [node('g', 'gateway'), /nodes\[3\]\.role layout hard-way has no load balancer/],
-    [node('kube-proxy', 'worker'), /"kube-proxy" is the name of one of the cluster's own files/],
+    [node('kube-proxy', 'worker'), /"kube-proxy" is reserved for a file of the cluster/],
   ] as const) {
     const [first, ...others] = written(more)
     assert.match(String(first), expected)
@@ -266,7 +263,7 @@ test('an auth/ of the other layout is refused by every command, with the one thi
     const { stdout, stderr } = await exits(3, place, ...task.split(' '))
     assert.match(
       stderr,
-      /auth has ca\.pem, as layout harder-way names it, and cluster\.yaml is of hard-way\n +- correct layout in/,
+      /auth has ca\.pem \(layout harder-way\), but cluster\.yaml has layout hard-way\n +- correct layout in/,
     )
     assert.doesNotMatch(stdout + stderr, /kubectl delete|--force|recover --/)
   }
@@ -293,7 +290,7 @@ test("a worker of another cluster is refused, whatever that cluster's layout: it
   const kubeconfig = () => readFileSync(join(lab.node('w').home, 'w.kubeconfig'), 'utf8')
   const before = kubeconfig()
   const ran = await exits(3, at('c2', { layout: 'hard-way' }), 'bootstrap', '--json')
-  assert.match(String(messageOf(ran, 'deploy/w')), /w holds another CA \(kube-proxy\.kubeconfig: it trusts another CA/)
+  assert.match(String(messageOf(ran, 'deploy/w')), /w has another CA in kube-proxy\.kubeconfig \(it trusts another CA/)
   assert.equal(kubeconfig(), before)
   await exits(0, join(place, 'c'), 'bootstrap')
 })

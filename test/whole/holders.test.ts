@@ -39,7 +39,8 @@ const notesIn = ({ events }: Ran) => events.flatMap(({ type, message }) => (type
 
 /** What status, its JSON and a plan say of certificates that let somebody in, each the same; and the names in the metrics. */
 async function told(place: string): Promise<{ notes: string[]; metrics: string[] }> {
-  const ofHolders = (notes: readonly string[]) => notes.filter((note) => / still accepted, | left with /.test(note))
+  const ofHolders = (notes: readonly string[]) =>
+    notes.filter((note) => / still accepted, |; only rotations revoke that /.test(note))
   const [status, plan] = [
     await harderway(place, 'status', '--json'),
     await harderway(place, 'bootstrap', '--dry-run', '--offline', '--json'),
@@ -140,7 +141,7 @@ test('a control node that left has what only rotations end: no line of revoked i
   const { place, write } = copy(t)
   write(without('control1'), users('jane', 'joe'))
   const said =
-    /^control1 left with what only rotations end: CA, .*service-account key.* \(docs\/rotation\.md, "A control node, auth\/, or a backup of it"\)$/
+    /^control1 still has CA, .*service-account key.*; only rotations revoke that \(docs\/bad-day\.md, "A control node, auth\/, or a backup of it"\)$/
   for (const _ of ['in auth/', 'moved']) {
     const { notes } = await told(place)
     assert.match(notes.join('\n'), said)
@@ -251,7 +252,7 @@ test('what an entry that is added revokes is said by the plan, with what it does
   const text = (await harderway(place, 'bootstrap', '--dry-run', '--offline')).stdout.replaceAll(/\s+/g, ' ')
   assert.match(
     text,
-    /revoking jane \(1 certificate, until .*\) denies every certificate of that name, but neither its tokens nor rights that it granted/,
+    /revoking jane \(1 certificate, until .*\) denies every certificate of that name, but not its tokens or rights that it granted/,
   )
   assert.match(text, /sha256:[0-9a-f]{12}… is the key of system:kube-proxy \(1 certificate, until /)
 })
@@ -266,20 +267,20 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   assert.match(
     await errorOf('bob', 'jane'),
     new RegExp(
-      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is a node or user of cluster\\.yaml: remove it there; or, to keep it with a new key, write revoked: \\[bob, ${jane}\\]`,
+      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is a node or user of cluster\\.yaml; remove it there; or, to keep it with a new key, write revoked: \\[bob, ${jane}\\]`,
     ),
   )
   const proxy = entryOf('kube-proxy.pem')
   assert.match(
     await errorOf('kube-proxy'),
-    new RegExp(`"kube-proxy" can't be revoked by name: to revoke its key, write revoked: \\[${proxy}\\]`),
+    new RegExp(`"kube-proxy" can't be revoked by name; to revoke its key, write revoked: \\[${proxy}\\]`),
   )
   assert.match(
     await errorOf('kube-scheduler'),
-    /"kube-scheduler" can't be revoked by name: see docs\/rotation\.md, "A key that may have leaked"/,
+    /"kube-scheduler" can't be revoked by name: see docs\/bad-day\.md, "A key that may have leaked"/,
   )
   for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
-    assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone: write sha256: before it/)
+    assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone; write sha256: before it/)
 })
 
 test('a name that comes back with its keys in its place is let in with its new key alone, and never meanwhile with an old one', async (t) => {
@@ -293,7 +294,7 @@ test('a name that comes back with its keys in its place is let in with its new k
   await exits(0, place, 'certs', 'revoked')
   write(users('jane', 'joe'), revoked('jane'))
   const { stderr } = await exits(2, place, 'status')
-  const [, line = ''] = /to keep it with a new key, write revoked: \[(.*)\]/.exec(stderr) ?? []
+  const [, line = ''] = /keep it with a new key and write revoked: \[(.*)\]/.exec(stderr) ?? []
   assert.deepEqual(line.split(', ').toSorted(), [newer, old].toSorted())
   write(users('jane', 'joe'), revoked(...line.split(', ')))
   // Of phases alone: the keys are not revoked yet, so the name still is.
@@ -312,10 +313,8 @@ test('a user whose earlier kubeconfig is still valid is named, and what is yours
   const { place, write } = copy(t)
   write(users('jane', 'joe'), [['install'], false])
   const untold = async (...args: string[]) => notesIn(await harderway(place, ...args, '--json')).join('\n')
-  const jane =
-    /^jane may still have the earlier jane\.kubeconfig, valid until \d{4}-\d\d-\d\d: give the new one to jane$/m
-  const copies =
-    /^copy what was replaced to where units read it, if not done yet: worker0\.pem; the first of the earlier ones expires/m
+  const jane = /^if not done yet, give jane the new jane\.kubeconfig; the earlier one is valid until \d{4}-\d\d-\d\d$/m
+  const copies = /^if not done yet, copy worker0\.pem to where units read them; the first earlier certificate expires/m
   assert.doesNotMatch(await untold('status'), /earlier/)
   await exits(0, place, 'user-certs/jane', 'node-certs/worker0', 'kubeconfigs/jane', '--force')
   const status = await untold('status')

@@ -92,7 +92,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
 
   // What else may go wrong there: test/lib/node/look.test.ts.
   test('cannot be inspected where its login exits 0 without a word: it alone fails, and nothing is changed anywhere', async (t) => {
-    const said = 'could not be inspected: its answer is incomplete'
+    const said = 'could not be inspected; its answer is incomplete'
     const before = homes()
     await withTools('control0', fakeTool(t, 'sh', 'exit 0'), async () => {
       const ran = await withStatus(1, deploy())
@@ -121,7 +121,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
       const ran = await deploy()
       execFileSync('sh', ['-c', `${closed} "$1"`, 'sh', folder])
       assertStatus(ran, 1)
-      assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: \S+ there may be changed by others than \S+: /)
+      assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: \S+ is writable by others than \S+, /)
       assert.equal(existsSync(join(folder, 'worker0-key.pem')), false)
       await withStatus(0, deploy())
     })
@@ -142,7 +142,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     assertStatus(ran, 1)
     assert.match(
       String(messageOf(ran, 'deploy/control0')),
-      /^control0: a file could not be replaced, so every file is as it was \(.*kubernetes\.pem.*not permitted\)$/,
+      /^control0: couldn't replace a file; every file is as before \(.*kubernetes\.pem.*not permitted\)$/,
     )
     assert.deepEqual(homes(), before)
     await withStatus(0, deploy())
@@ -157,7 +157,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
       const ran = await withStatus(1, deploy('--node', 'control0'))
       assert.match(
         String(messageOf(ran, 'deploy/control0')),
-        /^control0: its files are not right after they were put in place: kubernetes\.pem.* differ/,
+        /^control0: still out of date after copying; kubernetes\.pem.* differ/,
       )
     })
     assert.deepEqual(homes(), before)
@@ -220,8 +220,8 @@ real -f -- "$@"`,
       const before = homes()
       const ran = await withStatus(1, deploy())
       const { message, remedy } = failureOf(ran)
-      assert.equal(message, `control0: control0.pem, control0.kubeconfig there are newer than in ${auth()}`)
-      assert.match(String(remedy), /auth is older than the nodes: use the one [\s\S]*deploy --node control0 --force/)
+      assert.equal(message, `control0: control0.pem, control0.kubeconfig are newer than in ${auth()}`)
+      assert.match(String(remedy), /auth is older than the nodes; use the auth\/ [\s\S]*deploy --node control0 --force/)
       assert.deepEqual(homes(), before)
       await withStatus(1, deploy('--dry-run'))
       await withStatus(0, deploy('--node', 'control0', '--force'))
@@ -249,7 +249,7 @@ real -f -- "$@"`,
   test("holds somebody else's kubeconfig under a name of ours: plan and run say so, and auth/backup has a copy", async () => {
     const [path, text] = [join(home(), 'admin.kubeconfig'), 'users: [{name: x, user: {token: a-secret}}]\n']
     writeFileSync(path, text)
-    const said = 'control0 has another kubeconfig (admin.kubeconfig): a run overwrites it, and auth/backup keeps a copy'
+    const said = 'another kubeconfig in admin.kubeconfig on control0 is backed up to auth/backup and overwritten'
     // Ours is still to be made.
     rmSync(join(auth(), 'admin.kubeconfig'))
     for (const [status, ...args] of [[4, '--dry-run'], [0]] as const) {
@@ -271,7 +271,7 @@ real -f -- "$@"`,
     writeFileSync(join(home(), config), theirs)
     const ran = await withStatus(3, deploy())
     const { message, remedy } = failureOf(ran)
-    assert.match(String(message), /another encryption key \(encryption-config\.yaml: the aescbc key key2\) than/)
+    assert.match(String(message), /another encryption key in encryption-config\.yaml \(the aescbc key key2\), not/)
     assert.ok(!ran.stdout.includes(secret))
     assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
     const [, move = ''] =
@@ -311,14 +311,14 @@ real -f -- "$@"`,
       const others = readdirSync(home()).filter((name) => name !== 'ca-key.pem')
       const text = ({ stdout }: Ran) => stdout.replaceAll(/\s+/g, ' ')
       const stays = new RegExp(
-        `control0 has .* in ${home()} \\(the default of ssh\\.directory\\); remove them there once nothing reads them: (rm(?: /\\S+)+)`,
+        `control0 has .* in ${home()} \\(the default of ssh\\.directory\\); once nothing reads them, remove them from control0: (rm(?: /\\S+)+)`,
       )
       write(moved)
       for (const [status, ...args] of [[4, '--dry-run'], [0], [0, '--prune']] as const)
         assert.match(text(await exits(status, place, 'deploy', ...args)), stays)
       write(moved, off)
       const named = await exits(4, place, 'deploy')
-      const way = /control0: remove ca-key\.pem, as cluster\.yaml has it on no node: npm run bootstrap -- --prune/
+      const way = /on control0, remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/
       assert.match(text(named), way)
       assert.match(text(await exits(4, place, 'status', '--on-nodes')), way)
       const pruned = await exits(0, place, 'deploy', '--prune')
@@ -326,7 +326,7 @@ real -f -- "$@"`,
         [home(), join(home(), 'pki')].map((folder) => existsSync(join(folder, 'ca-key.pem'))),
         [false, false],
       )
-      assert.match(text(pruned), /back up .*: it is the only copy/)
+      assert.match(text(pruned), /back up .*; its keys have no other copy/)
       assert.deepEqual(
         others.filter((name) => !existsSync(join(home(), name))),
         [],
@@ -389,7 +389,7 @@ real -f -- "$@"`,
         assert.deepEqual(idsOf(ran, 'built'), [])
         const warnings = ran.events.map(({ warning }) => String(warning ?? ''))
         assert.ok(
-          warnings.some((text) => /^control0 holds .* it may be the same machine as worker0/.test(text)),
+          warnings.some((text) => /^control0 has .* control0 may be the same machine as worker0/.test(text)),
           ran.stdout,
         )
       } finally {
@@ -401,8 +401,8 @@ real -f -- "$@"`,
 
   // How old it has to be: test/lib/node/staging.test.ts.
   for (const [title, age, status, words] of [
-    ['no run can be using: reported, and removed', 3600, 4, /left by a killed run/],
-    ['may be in use: reported, and left', 60, 0, /another run is using it, or was killed/],
+    ['no run can be using: reported, and removed', 3600, 4, /left by an interrupted run/],
+    ['may be in use: reported, and left', 60, 0, /from another run, active or interrupted/],
   ] as const)
     test(`has the folder in which a run of another machine unpacked its archive, that ${title}`, async () => {
       const folder = join(home(), '.harderway-ffffffffffff-0123456789abcdef')

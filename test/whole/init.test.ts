@@ -61,7 +61,7 @@ describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp', ...
     assert.match(text, /^install: true /m)
     // As it is for a user who is not root: cluster.yaml has the one who runs the tests.
     writeFileSync(file, text.replace('install: true', 'install: { sudo: sudo -n }'))
-    const [, command = ''] = /^now: npm run bootstrap -- (.*)\n$/m.exec(made.stdout) ?? []
+    const [, command = ''] = /^now run npm run bootstrap -- (.*)\n$/m.exec(made.stdout) ?? []
     await exits(4, place, 'bootstrap', ...command.split(' '))
     await exits(0, place, 'bootstrap', '--config', 'new/cluster.yaml')
     assert.deepEqual(

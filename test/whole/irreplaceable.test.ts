@@ -78,7 +78,7 @@ const otherAccount = all(
 const recover = 'npm run task -- recover --node control0'
 /** Run with machines: test/long/rotate-provider.test.ts. */
 const rotate = 'npm run task -- rotate encryption-key'
-const renew = { way: 'npm run task -- ca --renew', byHand: /reissue the CA certificate over the same key/ }
+const renew = { way: 'npm run task -- ca --renew', byHand: /reissue the CA certificate with the same key/ }
 
 const refused: readonly { id: string; byHand: RegExp; rows: Readonly<Record<string, Row>> }[] = [
   {
@@ -136,13 +136,16 @@ const refused: readonly { id: string; byHand: RegExp; rows: Readonly<Record<stri
       'an encryption config that is a symbolic link': [on(config, linked)],
       'an encryption config with another provider': [
         unchanged,
-        { edits: [[['encryption', 'provider'], 'secretbox']], byHand: /keep it: encryption\.provider: aescbc/ },
+        { edits: [[['encryption', 'provider'], 'secretbox']], byHand: /to keep it, set encryption\.provider: aescbc/ },
       ],
       'an encryption config that encrypts more than is asked for': [
         on(config, (path) =>
           writeFileSync(path, readFileSync(path, 'utf8').replace('- secrets\n', '$&  - configmaps\n')),
         ),
-        { way: '', byHand: /keep it: add configmaps to encryption\.resources[\s\S]*make identity the first provider/ },
+        {
+          way: '',
+          byHand: /to keep that, add configmaps to encryption\.resources[\s\S]*make identity the first provider/,
+        },
       ],
     },
   },
@@ -406,13 +409,13 @@ describe('a node', { skip: needs('ssh', 'openssl') }, () => {
     for (const { home: folder } of suite.lab.nodes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
     const ran = await exits(3, place, 'deploy', '--quiet')
     const said = ran.stdout + ran.stderr
-    assert.match(said, /^3 nodes, another CA than \S+: control0, worker0, gateway$/m)
+    assert.match(said, /^another CA than \S+ on 3 nodes: control0, worker0, gateway$/m)
     const command = 'npm run task -- deploy --node control0 --node worker0 --node gateway --replace-identity'
     assert.deepEqual(commandsIn(said), [recover, command])
     const planned = await follow(place, `${command} --dry-run`)
     assert.match(
       planned.stdout,
-      /control0 has another CA \(ca\.pem\):\s+a\s+run\s+overwrites\s+it,\s+and\s+auth\/backup\s+keeps\s+a\s+copy/,
+      /another\s+CA\s+in\s+ca\.pem[^)]*\)?\s+on\s+control0\s+is\s+backed\s+up\s+to\s+auth\/backup/,
     )
     assertStatus(await follow(place, command), 0)
     await exits(0, place, 'bootstrap', '--dry-run')

@@ -17,7 +17,7 @@ import {
 import { needs } from '../support/programs.ts'
 
 const notes = ({ events }: Ran) => events.flatMap(({ type, message }) => (type === 'note' ? [String(message)] : []))
-const left = 'not looked at (--offline): control0, worker0, gateway; your kubeconfig'
+const left = '--offline skips control0, worker0, gateway and your kubeconfig'
 
 /** Whoever looks at a node runs the command, and whoever looks at the kubeconfig is refused. */
 function makePlace(t: Parameters<typeof scratch>[0]) {

@@ -46,28 +46,28 @@ test('status names the CA that has issued a certificate as auth/ does', async ()
 test('verify: nobody but members and API servers is let in, and a shared one that is asked for is a failure', async (t) => {
   const { stdout } = await exits(0, place, 'verify')
   for (const who of ['worker', 'admin', 'api-server-itself'])
-    assert.match(stdout, new RegExp(`etcd/${who}|${who} +refused, as it must be`))
+    assert.match(stdout, new RegExp(`etcd/${who}|${who} +rejected`))
   const { place: copied } = copyPlace(t, place, [ecdsa, own])
   // As `rotate etcd-ca` begins.
   for (const file of ['ca.pem', 'ca-key.pem'])
     copyFileSync(join(copied, 'auth', file), join(copied, 'auth', `etcd-${file}`))
   await exits(0, copied, 'certs')
-  assert.match((await exits(1, copied, 'verify')).stdout, /seen as system:node:worker0 .*where it had to be refused/s)
-  assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the CA of the cluster; go on: .*rotate etcd-ca/)
+  assert.match((await exits(1, copied, 'verify')).stdout, /authenticated as system:node:worker0 .*expected rejected/s)
+  assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the cluster CA; continue: .*rotate etcd-ca/)
   // Where the rotation is itself at work, or is reported as under way, that is said once.
   await exits(0, copied, 'encryption-key')
-  const again = /etcd still has the CA of the cluster/
+  const again = /etcd still has the cluster CA/
   const rotating = await harderway(copied, 'rotate', 'etcd-ca')
   assert.doesNotMatch(rotating.stdout + rotating.stderr, again)
   const nextKey = join(copied, 'auth/etcd-ca-next-key.pem')
   copyFileSync(join(copied, 'auth/admin-key.pem'), nextKey)
   const underWay = await harderway(copied, 'ca/etcd-ca', '--dry-run')
-  assert.match(underWay.stdout, /under way, .*rotate etcd-ca --finish/)
+  assert.match(underWay.stdout, /in progress, .*rotate etcd-ca --finish/)
   assert.doesNotMatch(underWay.stdout, again)
   rmSync(nextKey)
   // It would leave etcd with the old one.
   const forced = await exits(3, copied, 'ca', '--force', '--yes')
-  assert.match(forced.stdout + forced.stderr, /etcd has the CA that would be replaced.*rotate etcd-ca/s)
+  assert.match(forced.stdout + forced.stderr, /etcd uses the CA that would be replaced.*rotate etcd-ca/s)
 })
 
 test('a run gives no running cluster another one, and takes none back', async (t) => {
@@ -77,12 +77,12 @@ test('a run gives no running cluster another one, and takes none back', async (t
   await exits(0, before, 'ca/etcd-ca', '--force', '--yes')
   await exits(0, before, 'certs')
   writeCluster(before, [ecdsa])
-  assert.match((await exits(3, before, 'certs')).stderr, /etcd has a CA of its own.*set etcd: \{ ca: own \}/s)
+  assert.match((await exits(3, before, 'certs')).stderr, /etcd has its own CA.*set etcd: \{ ca: own \}/s)
   // Nor does a backup, which is found to be that as well.
   const backup = join(before, 'backup')
   renameSync(join(before, 'auth'), backup)
   for (const command of ['recover', 'verify'])
-    assert.match((await exits(3, before, command, '--from', backup)).stderr, /etcd has a CA of its own/)
+    assert.match((await exits(3, before, command, '--from', backup)).stderr, /etcd has its own CA/)
 })
 
 test('without its files nothing is made in their place', async (t) => {
@@ -111,11 +111,11 @@ test('ca --force replaces the CA of the cluster, and not that of etcd; ca --rene
 test('cluster.yaml: a node of such a name, and the layout whose etcd has no TLS', async (t) => {
   const at = scratch(t)
   writeCluster(at, [own, [['nodes', 3, 'name'], 'etcd']])
-  assert.match((await exits(2, at, 'certs')).stderr, /"etcd" is the name of one of the cluster's own files/)
+  assert.match((await exits(2, at, 'certs')).stderr, /"etcd" is reserved for a file of the cluster/)
   writeCluster(at, [[['nodes', 3, 'name'], 'etcd']])
   await exits(4, at, 'certs', '--dry-run')
   writeCluster(at, [own, [['layout'], 'hard-way']])
-  assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /etcd\.ca is no key of layout hard-way.*no TLS/)
+  assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /etcd\.ca is not a key of layout hard-way.*no TLS/)
   writeCluster(at, [[['install'], true]])
   assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /set etcd: \{ ca: own \}/)
 })
@@ -149,19 +149,21 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     const refused = await exits(3, place, 'bootstrap')
     assert.match(
       refused.stdout + refused.stderr,
-      /or, if etcd was never given it, move etcd-ca\.pem and etcd-ca-key\.pem away/,
+      /or, if etcd never had that CA, move etcd-ca\.pem and etcd-ca-key\.pem aside/,
     )
     mkdirSync(away)
     for (const file of names.slice(0, 2)) renameSync(join(auth, file), join(away, file))
     const { stdout } = await exits(4, place, 'bootstrap', '--prune')
-    const kept =
-      /To do +control0: remove \/\S+\/etcd-ca-key\.pem, .*: --prune keeps it because auth\/ has no copy of it; /
+    const kept = /To do +on control0, remove \/\S+\/etcd-ca-key\.pem, .*; --prune keeps it because auth\/ has no copy; /
     assert.match(stdout, kept)
     assert.deepEqual(onNode(), ['etcd-ca-key.pem', 'etcd-ca.pem'])
     mkdirSync(join(auth, 'backup/2026-11-24T12-00-00-000Z'), { recursive: true })
     for (const file of names.slice(0, 2))
       renameSync(join(away, file), join(auth, 'backup/2026-11-24T12-00-00-000Z', file))
-    assert.match((await exits(4, place, 'bootstrap')).stdout, /To do +control0: remove etcd-ca-key\.pem, .* -- --prune/)
+    assert.match(
+      (await exits(4, place, 'bootstrap')).stdout,
+      /To do +on control0, remove etcd-ca-key\.pem, .* -- --prune/,
+    )
     await exits(0, place, 'bootstrap', '--prune')
     assert.deepEqual(onNode(), [])
   })

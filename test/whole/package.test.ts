@@ -152,7 +152,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
     const named = ['--control', 'c0=10.0.0.1', '--ssh-config', suite.lab.sshConfig]
     const { status, stdout, stderr } = await npx('init', '.', ...named)
     assert.equal(status, 0, stderr)
-    assert.match(stdout, /^now: npx harderway bootstrap --dry-run$/m)
+    assert.match(stdout, /^now run npx harderway bootstrap --dry-run$/m)
     const text = readFileSync(join(theirs(), 'cluster.yaml'), 'utf8')
     assert.match(text, /^# yaml-language-server: \$schema=\.\/node_modules\/harderway\/cluster\.schema\.json\n/)
     assert.equal((await its('graph')).status, 0)

@@ -104,7 +104,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
       edits([['install'], install])
       const { status, said, built } = await assertAgree(new Date(Date.now() + 730 * day), 'bootstrap')
       assert.deepEqual([status, built], [1, 0])
-      assert.match(said, /this machine's clock is wrong/)
+      assert.match(said, /the clock of this machine is wrong/)
     })
 
   test('where the clock of one worker is wrong: that worker alone is stopped, by each run that would copy a file to it', async () => {
@@ -118,7 +118,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
       assert.ok(built === undefined || idsOf(ran, 'built').includes(built))
       const { status, said } = await assertAgree(new Date(), 'bootstrap', ...force)
       assert.equal(status, 1)
-      assert.match(said, /worker0: its clock is not this machine's: it is \S+ here, and \S+ there/)
+      assert.match(said, /worker0: clocks differ \(\S+ here, \S+ on worker0\)/)
     }
     await setDays(0)
     await exits(0, place, 'bootstrap')
@@ -129,12 +129,12 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     writeFileSync(join(auth(), 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
     const { stdout } = await exits(4, place, 'bootstrap', '--dry-run')
     assert.match(stdout, /^ {2}\+ ca-next\.pem, ca-cross\.pem {2}/m)
-    assert.match(stdout, /^ {2}~ kubernetes\.pem {2}follows ca-next\.pem$/m)
+    assert.match(stdout, /^ {2}~ kubernetes\.pem {2}depends on ca-next\.pem$/m)
     assert.doesNotMatch(stdout, /\bca\.pem|service-account|gateway|restart: .*\betcd\b/)
     const { status, said } = await assertAgree(new Date(), 'bootstrap')
     assert.equal(status, 0, said)
     const { stdout: told } = await exits(0, place, 'bootstrap')
-    assert.match(told, /a rotation of the CA is under way, stage 1 of 2/)
+    assert.match(told, /rotation of the CA in progress, stage 1 of 2/)
   })
 
   test('where auth/ is an old backup whose certificates are to be issued again', async () => {
@@ -165,7 +165,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
       const { type, note } = events.find(({ type, id }) => id === `install/${name}` && type !== 'started') ?? {}
       assert.deepEqual([type, note], ['fresh', 'not installed yet'], stdout)
     }
-    assert.match((await exits(0, place, 'bootstrap', '--force')).stdout, /^Running components: 3 not installed yet$/m)
+    assert.match((await exits(0, place, 'bootstrap', '--force')).stdout, /^Install on nodes: 3 not installed yet$/m)
     edits()
     assert.doesNotMatch((await exits(4, place, 'deploy', '--force', '--dry-run')).stdout, /restart/)
     assert.doesNotMatch((await exits(0, place, 'deploy', '--force')).stdout, /restart/)

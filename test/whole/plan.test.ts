@@ -34,7 +34,7 @@ describe('the plan of a dry run', { skip: needs('ssh') }, () => {
     const { stale, fresh } = dry.events.at(-1) ?? {}
     assert.match(
       String(lines.at(-1)),
-      new RegExp(`^32 targets: ${stale} to make, ${fresh} fresh, 0 failed in [\\d.]+ s$`),
+      new RegExp(`^32 targets: ${stale} to change, ${fresh} up to date, 0 failed in [\\d.]+ s$`),
     )
     assert.deepEqual(planned.flatMap(({ ids }) => ids as string[]).toSorted(), idsOf(dry, 'stale'))
     const run = await withStatus(0, seven.run('bootstrap', '--json'))
@@ -51,7 +51,7 @@ describe('the plan of a dry run', { skip: needs('ssh') }, () => {
     assert.match(plan[2] ?? '', /^ {6}ecdsa-p256, expires \d{4}-\d\d-\d\d, 19 names \(was 18\)$/)
     assert.deepEqual(plan.toSpliced(2, 1), [
       'Cluster certificate',
-      '  ~ kubernetes.pem  SAN added: 192.168.1.99',
+      '  ~ kubernetes.pem  adds SAN 192.168.1.99',
       'Deploy to nodes',
       '  ~ control0, control1, control2  copy kubernetes.pem',
     ])
@@ -74,7 +74,7 @@ describe('the plan of a dry run', { skip: needs('ssh') }, () => {
       '  + worker1.kubeconfig',
       'Deploy to nodes',
       '  ~ worker1  copy worker1.kubeconfig',
-      '      ↻ yours to restart: kubelet',
+      '      ↻ restart yourself: kubelet',
     ])
     assert.deepEqual(idsOf(await seven.run('bootstrap', '--json'), 'built'), ['kubeconfigs/worker1'])
   })

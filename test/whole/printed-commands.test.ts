@@ -91,22 +91,19 @@ function printedBy(file: string): string[] {
   })
 }
 
-/** From a page: without what is left to its reader, and without npm's part. */
+/** From a page: from its code, by any of the names of harderway, without what is left to the reader. */
 function shownBy(page: string): string[] {
-  const typed = read(page).matchAll(
-    /npm (?:--prefix \S+ )?run (?:-s )?(task|bootstrap)(?: -- ([^`|#)\n]*)|(?=[`,\s]))/g,
+  const code = read(page)
+    .replace(/npm run (?:-s )?(?:task -- |(bootstrap)(?: --(?= ))?)/g, 'harderway $1')
+    .matchAll(/^```\w*\n[\s\S]*?^```$|`[^`\n]+`/gm)
+  return [...code].flatMap(([text]) =>
+    [...text.matchAll(/(?<![\w./-])harderway ([^`|#;&)>\n]+)/g)].flatMap(([, words = '']) => {
+      const [said = ''] = words.replace(/ --config \S+/, '').split(/ {2,}/)
+      // A command's name alone names it.
+      const isName = commands.some(({ name }) => name === said.trim())
+      return isName || /…|\b[A-Z]{3,}\b/.test(said) ? [] : said
+    }),
   )
-  return [...typed].flatMap(([, script, words = '']) => {
-    if (words.includes('…') || (script === 'task' && words === '')) return []
-    const [said = ''] = words.replace(/\\$/, '').split(/ {2,}/)
-    // A command's name alone, in a table, names it.
-    if (commands.some(({ name }) => name === said.trim())) return []
-    const task = `${script === 'task' ? '' : 'bootstrap '}${said}`
-    return task
-      .replace(/ --config \S+/, '')
-      .replace('--node NAME', '--node control0')
-      .replace(/^NAME$/, 'certs')
-  })
 }
 
 const printed = new Map(
@@ -144,7 +141,7 @@ describe('a printed command, tried while another run holds auth/,', () => {
       )
       assert.equal(status, isWaiting ? 1 : 0, stdout + stderr)
       // A backup is no auth/ that another run holds.
-      const why = command.name === 'verify' && options.from ? /there is no folder/ : /\.lock is held by process/
+      const why = command.name === 'verify' && options.from ? /does not exist/ : /\.lock is held by process/
       if (isWaiting) assert.match(stdout + stderr, why)
     })
 })
@@ -184,16 +181,16 @@ describe("the clone's executable, from another folder,", () => {
     assert.deepEqual([none.status, none.stdout], [2, ''])
     assert.match(
       none.stderr,
-      /^there is no cluster\.yaml in \S+, nor in a folder above\n.*--config FILE; .* init DIR\n$/,
+      /^no cluster\.yaml in \S+ or a directory above\n.*--config FILE, or create one: .* init DIR\n$/,
     )
     writeCluster(place)
     const here = call(place, `${executable} bootstrap --dry-run --offline`)
-    assert.equal(here.stderr, `for ${place}/cluster.yaml\n`)
+    assert.equal(here.stderr, `using ${place}/cluster.yaml\n`)
     assert.equal(call(place, `${executable} graph --quiet`).stderr, '')
     assert.match(here.stdout, new RegExp(`^kubenet: ${place}/cluster.yaml, `))
     for (const command of ['graph', 'graph --quiet']) {
       const { status, stderr } = call(join(below, 'that'), `${executable} ${command}`)
-      assert.equal(stderr, `no cluster.yaml in this folder: that of a folder above is used, ${place}/cluster.yaml\n`)
+      assert.equal(stderr, `using ${place}/cluster.yaml; this directory has no cluster.yaml\n`)
       assert.equal(status, 0)
     }
     symlinkSync('nowhere', join(below, 'cluster.yaml'))
@@ -218,7 +215,7 @@ describe("the clone's executable, from another folder,", () => {
     const made = call(place, `${executable} init mine --control control0 --virtual-ip 192.168.1.21 --ssh-config none`)
     assert.equal(
       call(join(place, 'mine'), `${executable} graph`).stderr,
-      `for ${place}/mine/cluster.yaml\n`,
+      `using ${place}/mine/cluster.yaml\n`,
       made.stderr,
     )
     writeFileSync(file, readFileSync(own, 'utf8').replace('192.168.1.11', '192.168.1.31'))

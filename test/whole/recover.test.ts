@@ -110,15 +110,12 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
   test("where no node has the CA's key, it comes from a backup alone: recover --node says so, and brings back the rest", async () => {
     writeCluster(place, [...edits, [['certificates', 'caKeyOnNodes'], false]])
     const refused = await exits(3, place, 'bootstrap')
-    assert.match(told(refused), /- take it over: npm run task -- recover --from DIR$/m)
+    assert.match(told(refused), /- recover the cluster: npm run task -- recover --from DIR$/m)
     assert.doesNotMatch(told(refused), /recover --node/)
     const ran = await recover('--node', 'control0')
     assert.equal(ran.status, 3, told(ran))
-    assert.match(
-      told(ran),
-      /ca-key\.pem is on no node \(certificates\.caKeyOnNodes in cluster\.yaml\): it comes only from a/,
-    )
-    assert.match(told(ran), /- take it from a backup, .*recover --from DIR/)
+    assert.match(told(ran), /ca-key\.pem is on no node \(certificates\.caKeyOnNodes: false\); restore it from a/)
+    assert.match(told(ran), /- recover from a backup .*recover --from DIR/)
     assert.doesNotMatch(told(ran), /recover --node/)
     assertBack(['service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'])
     const lost = await exits(3, place, 'bootstrap')
@@ -131,7 +128,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   test('status --on-nodes names recover, and no command that would overwrite the last copies', async () => {
     const ran = await harderway(place, 'status', '--on-nodes')
-    assert.match(told(ran), /take it over: npm run task -- recover --node control0/)
+    assert.match(told(ran), /recover the cluster: npm run task -- recover --node control0/)
     assert.doesNotMatch(told(ran), /deploy.*--replace-identity|scp/)
   })
 
@@ -143,9 +140,9 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     for (const args of [['bootstrap'], ['bootstrap', '--dry-run']]) {
       const ran = await exits(3, place, ...args)
       assert.ok(
-        told(ran).includes(`control0, control1 hold ${lost.join(', ')}, and ${auth} has none: nothing was made`),
+        told(ran).includes(`control0, control1 hold ${lost.join(', ')}, but ${auth} has none; nothing was created`),
       )
-      assert.match(told(ran), /- take it over: npm run task -- recover --node control0, or from a backup: /)
+      assert.match(told(ran), /- recover the cluster: npm run task -- recover --node control0$/m)
     }
     assert.deepEqual([onNodes(), kubeconfig(), names()], before)
     await withStatus(0, recover('--node', 'control0'))
@@ -182,11 +179,11 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.ok(!existsSync(auth))
       const says = (id: string) => String(messageOf(ran, id))
       assert.match(says('backup/ca'), /^expires 20/)
-      for (const id of ['service-account', 'encryption-key']) assert.equal(says(`backup/${id}`), 'whole')
-      assert.equal(says('backup/rotations'), 'none under way')
-      assert.match(says('backup/other-files'), /^(\d+) of \1 files right$/)
+      for (const id of ['service-account', 'encryption-key']) assert.equal(says(`backup/${id}`), 'complete')
+      assert.equal(says('backup/rotations'), 'none in progress')
+      assert.match(says('backup/other-files'), /^(\d+) of \1 files up to date$/)
       for (const node of ['control0', 'control1'])
-        assert.equal(says(`nodes/${node}`), 'the same CA, service-account key, encryption key')
+        assert.equal(says(`nodes/${node}`), 'same CA, service-account key, encryption key')
       const ids = idsOf(await withStatus(0, verify(made, '--node', 'control1')), 'fresh')
       assert.deepEqual(
         ids.filter((id) => id.startsWith('nodes/')),
@@ -211,12 +208,12 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       'a key of another pair': [
         (backup) => cpSync(join(backup, 'admin-key.pem'), join(backup, 'service-account-key.pem')),
         'backup/service-account',
-        /service-account-key\.pem is not the certificate's key/,
+        /service-account-key\.pem is not the key of its certificate/,
       ],
       'half of a rotation': [
         (backup) => cpSync(join(backup, 'admin.pem'), join(backup, 'ca-next.pem')),
         'backup/rotations',
-        /ca-next-key\.pem is missing, and ca-next\.pem is there/,
+        /ca-next-key\.pem is missing, but ca-next\.pem exists/,
       ],
     }
     for (const [what, [spoil, id, why]] of Object.entries(broken))
@@ -236,17 +233,20 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       cpSync(auth, backup, { recursive: true })
       rmSync(join(backup, 'worker0.pem'))
       const ran = await withStatus(0, verify(backup))
-      assert.match(String(messageOf(ran, 'backup/rotations')), /^under way: the CA/)
-      assert.match(String(messageOf(ran, 'backup/other-files')), /files right; npm run bootstrap issues the rest$/)
+      assert.match(String(messageOf(ran, 'backup/rotations')), /^in progress: the CA/)
+      assert.match(
+        String(messageOf(ran, 'backup/other-files')),
+        /files up to date; for the rest, run npm run bootstrap$/,
+      )
     })
 
     test('names a node that holds another identity, or could not be looked at', async () => {
       const ran = await withStatus(3, verify(await makeOther('certs')))
-      assert.match(String(messageOf(ran, 'nodes/control0')), /^control0 holds another CA, service-account key than /)
+      assert.match(String(messageOf(ran, 'nodes/control0')), /^control0 has another CA, service-account key than /)
       // Larger than any of ours.
       writeFileSync(join(suite.lab.node('control0').home, 'ca-key.pem'), 'x'.repeat(300_000))
       const unread = await withStatus(1, verify(made))
-      assert.match(String(messageOf(unread, 'nodes/control0')), /ca-key\.pem could not be read \(too large/)
+      assert.match(String(messageOf(unread, 'nodes/control0')), /couldn't read \S*ca-key\.pem.* \(too large/)
       const [first, ...others] = nodes
       writeCluster(place, [...edits, [['nodes'], [{ ...first, host: 'nowhere.invalid' }, ...others]]])
       const lost = await withStatus(1, verify(made))
@@ -254,9 +254,9 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     })
 
     test('of nothing, or of what is no backup, says so', async () => {
-      assert.match(told(await withStatus(1, verify(join(place, 'nothing')))), /there is no folder .*nothing/)
+      assert.match(told(await withStatus(1, verify(join(place, 'nothing')))), /directory .*nothing does not exist/)
       const empty = mkdtempSync(join(place, 'empty-'))
-      assert.match(told(await withStatus(1, verify(empty))), /holds no file of this cluster's auth\//)
+      assert.match(told(await withStatus(1, verify(empty))), /has no file of auth\//)
     })
   })
 
@@ -282,7 +282,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.equal(chainIn(recovered, 'if the backup is older than the nodes'), chainAfter('certs --force'))
       const refused = await exits(1, place, 'bootstrap')
       assert.doesNotMatch(told(refused), /recover|mv /)
-      const chain = chainIn(refused, 'if that is lost, issue newer certificates')
+      const chain = chainIn(refused, 'if that auth/ is lost, issue newer certificates')
       assert.equal(chain, chainAfter(renewal))
       await type(chain)
       await must('bootstrap', '--dry-run')
@@ -294,7 +294,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     cpSync(made, backup, { recursive: true })
     const marker = (folder: string, version: string) => join(folder, `needs-harderway-${version}`)
     const needed =
-      /was written by a newer harderway, as needs-harderway-(\S+) in it says; this is 0\.\d+\.\d+[\s\S]*update to harderway \1 or later/
+      /needs a newer harderway \(needs-harderway-(\S+)\); this is 0\.\d+\.\d+[\s\S]*update to harderway \1 or later/
     for (const [version, ...tasks] of [
       ['99.0.0', 'bootstrap', 'bootstrap --dry-run', 'verify', 'report', 'rotate ca', 'recover --node control0'],
       ['0.99.0', 'status'],
@@ -347,7 +347,11 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   for (const [file, spoil, what] of [
     ['encryption-config.yaml', () => 'kind: EncryptionConfiguration\n', /not a valid EncryptionConfiguration/],
-    ['ca-key.pem', () => readFileSync(join(made, 'admin-key.pem'), 'utf8'), /ca-key\.pem is not the certificate's key/],
+    [
+      'ca-key.pem',
+      () => readFileSync(join(made, 'admin-key.pem'), 'utf8'),
+      /ca-key\.pem is not the key of its certificate/,
+    ],
     ['service-account.pem', () => '', /service-account\.pem is not a .*certificate/],
   ] as const)
     test(`a spoilt ${file} is named by its path, the others are taken, and the command that is printed takes it`, async () => {
@@ -390,7 +394,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     ] as const)
       assertRefused(
         await recover('--node', asked),
-        new RegExp(`^nothing was taken from ${asked}: ${its} holds another service-account key$`, 'm'),
+        new RegExp(`^restored nothing from ${asked}: ${its} has another service-account key$`, 'm'),
         new RegExp(`recover --node ${its}`),
       )
   })
@@ -410,13 +414,13 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     cpSync(other, auth, { recursive: true })
     const before = stateOf(auth)
     const run = await exits(3, place, 'bootstrap')
-    assert.match(told(run), /take it over: mv (\S+) \1-\S+ && npm run task -- recover --node control0/)
+    assert.match(told(run), /recover the cluster: mv (\S+) \1-\S+ && npm run task -- recover --node control0/)
     const ran = await withStatus(3, recover('--node', 'control0'))
-    assert.match(told(ran), /auth holds another .*\bca\.pem, .*and nothing there is overwritten/)
-    assert.match(told(ran), /move it away: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --node control0$/m)
+    assert.match(told(ran), /auth has another .*\bca\.pem, .*which recover never overwrites/)
+    assert.match(told(ran), /move it aside: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --node control0$/m)
     assert.doesNotMatch(told(ran), /not signed by/)
     const from = await withStatus(3, recover('--from', 'made'))
-    assert.match(told(from), /move it away: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --from made$/m)
+    assert.match(told(from), /move it aside: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --from made$/m)
     assert.deepEqual(stateOf(auth), before)
   })
 
@@ -470,8 +474,8 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, file), join(backup, file))
     await Promise.all(suite.lab.nodes.map((node) => node.stop()))
     for (const [folder, why] of [
-      ['home', /holds no file/],
-      ['nowhere', /there is no folder .*nowhere/],
+      ['home', /has no file/],
+      ['nowhere', /directory .*nowhere does not exist/],
     ] as const) {
       const none = await withStatus(1, recover('--from', folder))
       assert.match(told(none), why)
@@ -482,7 +486,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     rmSync(join(backup, 'ca-key.pem'))
     symlinkSync(join(made, 'ca-key.pem'), join(backup, 'ca-key.pem'))
     const linked = await withStatus(3, recover('--from', backup))
-    assert.match(told(linked), /mixed\/ca-key\.pem could not be read \(not a plain file\)/)
+    assert.match(told(linked), /couldn't read \S+mixed\/ca-key\.pem \(not a regular file\)/)
     assertBack(irreplaceable.filter((file) => !file.startsWith('ca')))
     await Promise.all(suite.lab.nodes.map((node) => node.start()))
   })
@@ -587,9 +591,10 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     t.after(() => setClocks(suite.lab, place, 0))
     const ran = await exits(0, late, 'recover', '--node', 'control0')
     assertBack()
-    const typed = /: npm run task -- (ca --renew) \(the CA expired on \d{4}-\d\d-\d\d\), then npm run (bootstrap)/.exec(
-      told(ran),
-    )
+    const typed =
+      /^run npm run task -- (ca --renew) \(the CA expired on \d{4}-\d\d-\d\d\), then run npm run (bootstrap);/m.exec(
+        told(ran),
+      )
     assert.ok(typed, told(ran))
     for (const command of typed.slice(1)) {
       await exits(0, late, ...command.split(' '))
@@ -602,7 +607,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     writeCluster(place, [...edits, [['subject', 'locality'], 'Gdansk']])
     assertRefused(
       await recover('--from', 'made'),
-      /change cluster\.yaml to what is there/,
+      /if cluster\.yaml is wrong, correct it/,
       /the CA in .*: subject added: L=Gdansk/,
     )
     writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
@@ -624,8 +629,8 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     [[], /--node NAME or --from DIR/],
     [['--node', 'control0', '--from', 'made'], /--node NAME or --from DIR/],
     [['--node', 'control0', '--node', 'control1'], /--node NAME or --from DIR/],
-    [['--node', 'worker0'], /--node worker0: no control node/],
-    [['--node', 'control9'], /cluster\.yaml has no such node/],
+    [['--node', 'worker0'], /--node worker0 is not a control node/],
+    [['--node', 'control9'], /cluster\.yaml has no node control9/],
   ] as const)
     test(`"recover ${args.join(' ')}" is bad usage`, async () => {
       const ran = await withStatus(2, recover(...args))

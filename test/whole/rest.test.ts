@@ -44,7 +44,7 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
     await exits(0, place, 'certs', '--force')
     const { events } = await exits(0, place, 'deploy', '--json')
     const { advice, toDo } = events.at(-1) ?? {}
-    assert.deepEqual([advice, toDo], [[], ['npm run bootstrap: units have no new files until then']])
+    assert.deepEqual([advice, toDo], [[], ['run npm run bootstrap; until then units do not have the new files']])
     await exits(0, place, 'bootstrap')
   })
 
@@ -76,7 +76,7 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
     const [, command] = /^To do {6}run the rest: (.*)$/m.exec(quiet.stdout) ?? []
     assert.match(
       quiet.stdout,
-      /check that sshd runs there, and on which port; then run the rest, as named at the end$/m,
+      /check that sshd runs on the node, and its port; then run the command printed at the end$/m,
     )
     assert.doesNotMatch(quiet.stdout, /same command/)
     const rest = await withStatus(0, type(command))

@@ -64,7 +64,10 @@ for (const [whose, make] of origins)
       const old = keep('old.pem')
       const keys = leaves.map((name) => publicKey(`${name}.pem`))
       const { stdout: begun } = await exits(0, place, 'rotate', 'ca')
-      assert.equal(begun.match(/^To do +back up \S+ \(docs\/backup\.md\): earlier backups lack/gm)?.length, 1)
+      assert.equal(
+        begun.match(/^To do +back up \S+ \(docs\/everyday\.md\); earlier backups are out of date/gm)?.length,
+        1,
+      )
       verifyAll(old, file('ca-next.pem'))
       verify(old, 'service-account.pem')
       assert.ok(readFileSync(file('ca.pem')).equals(readFileSync(old)))
@@ -77,7 +80,7 @@ for (const [whose, make] of origins)
       await must('rotate', 'ca', '--finish', '--force')
       // As after a kill in its proof.
       const { stdout } = await exits(0, place, 'rotate', 'ca', '--finish')
-      assert.match(stdout, /no rotation of the CA is under way; .* its last stage is proven again\n.*stage 2 of 2/)
+      assert.match(stdout, /no rotation of the CA is in progress; .* its last stage is checked again\n.*stage 2 of 2/)
       // Pods go on by their old ca.crt until its end.
       verifyAll(old, file('ca.pem'))
       verify(file('ca.pem'), 'service-account.pem')
@@ -93,9 +96,9 @@ for (const [whose, make] of origins)
       const refused = await exits(3, place, 'rotate', 'ca')
       assert.match(
         refused.stderr,
-        /stage 1: clients\/pods: pods to kube-apiserver \(the client with an earlier CA.*until it has the new files, or is restarted/,
+        /stage 1, clients\/pods, pods to kube-apiserver would fail until the client is restarted or has the new files \(the client with an earlier CA/,
       )
-      assert.match((await exits(3, place, 'rotate', 'ca', '--force')).stderr, /without a question: .*--force --yes/)
+      assert.match((await exits(3, place, 'rotate', 'ca', '--force')).stderr, /or add --yes: .*--force --yes/)
       await must('rotate', 'ca', '--force', '--yes')
       await must('rotate', 'ca', '--undo')
       // --force has ended what pods of the first CA worked by.
@@ -143,15 +146,14 @@ for (const [whose, make] of origins)
     })
 
     test('are not replaced further while no API server can be queried for the loaded stage', async () => {
-      const unknown =
-        /whether each API server has loaded this stage is not known: no API server runs on any control node/
+      const unknown = /can't verify that each API server has loaded this stage: no API server runs on any control node/
       const held = async (...args: string[]) => {
         const { stderr } = await exits(3, place, ...args)
         assert.match(stderr, unknown)
       }
       describeCluster(all, { units: { 'kube-apiserver': false } })
       const unreached = await exits(3, place, 'rotate', 'ca', '--force')
-      assert.match(unreached.stderr, /kube-apiserver on each control node: install\.units .* leaves it out/)
+      assert.match(unreached.stderr, /kube-apiserver on each control node; add it to install\.units/)
       assert.ok(!existsSync(file('ca-next-key.pem')))
       describeCluster(all)
       await must('rotate', 'ca', '--force', '--yes')
@@ -165,7 +167,7 @@ for (const [whose, make] of origins)
       await held('rotate', 'service-account', '--finish')
       for (const how of ['--dry-run', '--yes']) {
         const replaced = await exits(3, place, 'component-certs/service-account', '--force', how)
-        assert.match(replaced.stdout + replaced.stderr, /a rotation of the service-account key is under way/)
+        assert.match(replaced.stdout + replaced.stderr, /a rotation of the service-account key is in progress/)
       }
       await must('rotate', 'service-account', '--undo', '--force')
       await held('rotate', 'encryption-key')

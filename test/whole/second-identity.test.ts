@@ -70,7 +70,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
   test('where workers alone have kept files of it', async (t) => {
     restore(t)
     tidy('control0', 'gateway')
-    await assertRefused(made(), /worker0 holds a cluster's identity, and /, ['--node', 'control0'])
+    await assertRefused(made(), /worker0 holds a cluster identity, but /, ['--node', 'control0'])
   })
 
   for (const [node, port, requestCert] of [
@@ -99,13 +99,13 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
         port,
         address,
       )
-    await assertRefused(made(), /"control0 listens on 2379, and /)
+    await assertRefused(made(), /"control0 listens on 2379, but /)
   })
 
   test('nor an encryption key for an API server that runs', async (t) => {
     restore(t)
     tidy('control0')
     await serve(t, addresses.control0, 6443)
-    await assertRefused(['encryption-config.yaml'], /control0 serves a certificate on 6443, and /)
+    await assertRefused(['encryption-config.yaml'], /control0 serves a certificate on 6443, but /)
   })
 })

@@ -230,9 +230,9 @@ describe('in auth/', { concurrency: 2 }, () => {
     await exits(4, place, ...phases, '--dry-run')
     assert.equal(lstatSync(auth).mode & 0o777, 0o755)
     const ran = await exits(0, place, ...phases)
-    assert.ok(ran.stdout.includes(`${auth} was accessible to others: its mode is now 0700`))
+    assert.ok(ran.stdout.includes(`permissions of ${auth} were too open; its mode is now 0700`))
     for (const name of files) {
-      assert.match(ran.stdout, new RegExp(`: repaired: ${name.replace('.', '\\.')} has mode 0644, not 0600$`, 'm'))
+      assert.match(ran.stdout, new RegExp(`: repaired; ${name.replace('.', '\\.')} has mode 0644, not 0600$`, 'm'))
       assert.equal(lstatSync(join(auth, name)).mode & 0o7777, 0o600, name)
     }
     assert.equal(lstatSync(auth).mode & 0o7777, 0o700)

@@ -74,7 +74,7 @@ describe('where ssh reaches another node', { skip: needs('ssh', 'flock') }, () =
       assert.ok(files('worker1').includes('worker1.pem'))
       assert.match(
         String(messageOf(ran, 'deploy/control0')),
-        /reaches as worker0 is worker0: it has the address 192\.168\.1\.14, and not 192\.168\.1\.11/,
+        /ssh worker0 reaches worker0 \(192\.168\.1\.14\), not control0 \(192\.168\.1\.11\)/,
       )
       // Overwriting another identity is no answer to that.
       await withStatus(3, deploy('--replace-identity', '--yes'))
@@ -93,7 +93,7 @@ describe('where ssh reaches another node', { skip: needs('ssh', 'flock') }, () =
       write(swapped)
       const ran = await deploy()
       assertRefused(ran, before, 'worker0', 'worker1')
-      assert.match(String(messageOf(ran, 'deploy/worker0')), /holds the certificate of worker1, and none of worker0/)
+      assert.match(String(messageOf(ran, 'deploy/worker0')), /with the certificate of worker1, not worker0/)
       for (const args of [['--prune'], ['--force']]) assertRefused(await deploy(...args), before, 'worker0', 'worker1')
     })
 

@@ -52,7 +52,7 @@ function assertConsistent(folder: string): void {
   }
 }
 
-const summary = ({ stdout }: Ended) => /^(\d+) targets: (\d+) made, (\d+) fresh, (\d+) failed/m.exec(stdout)
+const summary = ({ stdout }: Ended) => /^(\d+) targets: (\d+) changed, (\d+) up to date, (\d+) failed/m.exec(stdout)
 
 test('of twelve runs at once in an empty folder all exit 0, one makes everything and the others find it fresh', async (t) => {
   const folder = makeFolder(t)

@@ -39,7 +39,7 @@ export async function formatPage(data: Inventory): Promise<string> {
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
     { id: 'known', title: 'Notices', content: await showKnown(data) },
-    { id: 'ends', title: 'What expires when', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
+    { id: 'ends', title: 'Expiry', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(run, nodes) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
   ].filter(({ content }) => content !== '')
@@ -110,7 +110,7 @@ function showWrong({ run, items, nodes, rows }: Inventory): string {
   if (lines.length === 0) return ''
   const { plan, repair } = waysOut(run, { items, nodes })
   return html`!${listLines('wrong', lines)}
-<p><code>${plan}</code> says what would be done, and <code>${repair}</code> does it.</p>`
+<p><code>${plan}</code> shows the changes; <code>${repair}</code> makes them.</p>`
 }
 
 /** Notices, what is left to do first. */
@@ -159,7 +159,7 @@ function showCertificate(
     ['Key', keyKindOf(publicKey)],
     ['Serial number', x509.serialNumber],
     ['Fingerprint', fingerprint],
-    ['State', state === 'fresh' ? 'fresh' : why],
+    ['State', state === 'fresh' ? 'up to date' : why],
   ]
   return html`<details id="certificate-${name}" class="${state}"><summary><b>${files.certificate(name)}</b> ${purpose} <time>${end ? formatDate(end) : ''}</time></summary>
 <dl>!${facts.filter(([, value]) => value !== '').map(([term, value]) => html`<dt>${term}</dt><dd>${printable(value)}</dd>`)}</dl>
@@ -225,8 +225,8 @@ function showKeys(run: Run, found: readonly NodeItem[]): string {
 `
   })
   const seen = found.flatMap(({ node, holds }) => (holds ? [node] : []))
-  const by = seen.length > 0 ? `As found on ${formatNames(seen)}; of all else by` : 'By'
-  return html`<p>${by} the roles in cluster.yaml. Below each machine is the worst that an attacker who has it could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
+  const by = seen.length > 0 ? `As found on ${formatNames(seen)}; for the rest by` : 'By'
+  return html`<p>${by} the roles in cluster.yaml. Below each machine: the most an attacker gains with it; each key adds to that. Red: the whole cluster is lost.</p>
 <div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
 <table class="keys">
 <thead><tr><th scope="col">Machine</th>!${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
@@ -234,14 +234,14 @@ function showKeys(run: Run, found: readonly NodeItem[]): string {
 !${rows}</tbody>
 </table>
 </div>
-<details><summary>What each key lets a thief do</summary>
+<details><summary>What an attacker gains with each key</summary>
 <dl>!${columns.map(({ name, power }) => html`<dt>${name}</dt><dd>${power}</dd>`)}</dl>
 </details>`
 }
 
 function showTimeline(items: readonly Item[], { now, cluster }: Run): string {
   const bars = barsOf(layoutOf(cluster).files, items, cluster.certificates.renewBefore)
-  if (bars.length === 0) return '<p>There is no certificate.</p>'
+  if (bars.length === 0) return '<p>No certificates.</p>'
   const times = [now, ...bars.flatMap(({ begin, end }) => [begin, end])].map((date) => date.getTime())
   const first = Math.min(...times)
   const span = Math.max(...times) - first
@@ -269,7 +269,7 @@ function showSelfMade(nodes: readonly NodeItem[], now: Date): string {
   )
   return rows.length === 0
     ? ''
-    : html`<p>What each API server made itself at its start, and only a restart renews, expires: !${rows.join(', ')}</p>`
+    : html`<p>Loopback certificates of API servers, which only a restart renews, expire: !${rows.join(', ')}</p>`
 }
 
 /** By the effective expiry, the earliest first. */

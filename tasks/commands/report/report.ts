@@ -22,9 +22,10 @@ export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
   const { auth, command, host, options, print, signal } = given
   const { format = 'html' } = options
   if (format !== 'html' && format !== 'prometheus')
-    throw usage(`--format ${format}: report has html, prometheus`, 'report')
+    throw usage(`--format ${format}: expected html or prometheus`, 'report')
   const file = format === 'html' ? 'report.html' : metricsFile
-  if (!auth.hasFiles()) throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
+  if (!auth.hasFiles())
+    throw new Failure(`nothing to report: ${auth.path} has no files yet`, { remedy: command('bootstrap') })
   const graph = await wholeCluster(given)
   const copy = options.output === undefined ? undefined : pathOf(host, options.output)
   return writeAuth(given, {

@@ -139,10 +139,10 @@ test('several mistakes are all named, in the order of the file', () => {
     .replace('role: control, ip: 192.168.1.12', 'role: contorl, ip: 192.168.1.11')
   assert.deepEqual(problemsOf(text), [
     '7:12: subject.country "pl" is not a country: two capital letters, such as PL',
-    '13:8: certificates.key "rsa-1024" is not a kind of key: did you mean rsa-2048?',
+    '13:8: certificates.key "rsa-1024" is not a kind of key; did you mean rsa-2048?',
     '20:9: api.port 0 is not a whole number from 1 to 65535',
-    '26:1: encrypton is an unknown key in cluster.yaml: did you mean encryption?',
-    '40:29: nodes[1].role "contorl" is not a role: did you mean control?',
+    '26:1: encrypton is an unknown key in cluster.yaml; did you mean encryption?',
+    '40:29: nodes[1].role "contorl" is not a role; did you mean control?',
     '40:42: nodes[1].ip "192.168.1.11" is already the address of a node',
   ])
 })
@@ -150,47 +150,47 @@ test('several mistakes are all named, in the order of the file', () => {
 const write = 'write name, api.virtualIP and nodes; docs/cluster-yaml.md begins with an example'
 
 testFiles('what is no map of keys', [
-  ...['', '# name: kubenet\n', '---\n'].map((text) => [text, `1:1 the file is empty: ${write}`] as const),
-  ['name:kubenet\n', `1:1 the file has no keys (a key ends with a colon and a space): ${write}`],
-  [Buffer.from('name: k\xe9\n', 'latin1'), '1:1 the file is not UTF-8 text: save it as UTF-8'],
+  ...['', '# name: kubenet\n', '---\n'].map((text) => [text, `1:1 the file is empty; ${write}`] as const),
+  ['name:kubenet\n', `1:1 the file has no keys (a key ends with a colon and a space); ${write}`],
+  [Buffer.from('name: k\xe9\n', 'latin1'), '1:1 the file is not UTF-8 text; save it as UTF-8'],
 ])
 
 const named = (text: string) => edited('name: kubenet', `name: ${text}`)
 
 testFiles('what is no YAML is told once, in the words of the parser, with what to do where they do not say it', [
-  ['name: [\napi: }\n', '1:7 this [ is not closed: end it with ], and indent each line inside it'],
-  [edited('ip: 10.0.0.2 }', 'ip: 10.0.0.2'), '4:5 this { is not closed: end it with }, and indent'],
+  ['name: [\napi: }\n', '1:7 this [ is not closed; end it with ], and indent each line inside it'],
+  [edited('ip: 10.0.0.2 }', 'ip: 10.0.0.2'), '4:5 this { is not closed; end it with }, and indent'],
   ['name: k\napi: { extraSANs: [a, b }\nnodes: []\n', '2:19 this [ is not closed'],
   ['{ name: k, api: { port: 1 }', '1:1 this { is not closed'],
   ['name: k\napi: { extraSANs: [{ a: [b]]\n', '2:20 this { is not closed'],
   [
     and('network:\n    serviceCIDR: 10.0.0.0/16\n  clusterDomain: x'),
-    '7:1 must start at the same column: check the indentation of this line',
+    '7:1 must start at the same column; check the indentation of this line',
   ],
   [
     'name: k\napi: kubernetes\n  virtualIP: 10.0.0.1\n',
-    '2:6 : check the indentation; a value with ": " in it needs quotes',
+    '2:6 ; check the indentation; a value with ": " in it needs quotes',
   ],
   ['name: k\nssh\n', '2:1 keys need to be followed by map values'],
   [edited('10.0.0.1 }', '10.0.0.1 }}'), '2:29 Unexpected flow-map-end'],
   [named('"C:\\kubenet"'), '1:10 Invalid escape sequence'],
-  [named('"kubenet'), '1:7 this " is not closed: end it with "'],
+  [named('"kubenet'), '1:7 this " is not closed; end it with "'],
   [and(`domain: 'a`), `5:9 this ' is not closed`],
   [named('a: b'), '1:7 a value with ": " in it needs quotes'],
   [and('subject: { state: a: b }'), '5:19 a value with ": " in it needs quotes'],
   [edited('role: control,', 'role: control'), '4:23 a comma ends each entry'],
-  ['name: k\napi:\n\tvirtualIP: 10.0.0.1\n', '3:1 Tabs are not allowed as indentation: indent with spaces'],
-  [and('name: other'), '5:1 Map keys must be unique: remove one of the two'],
+  ['name: k\napi:\n\tvirtualIP: 10.0.0.1\n', '3:1 Tabs are not allowed as indentation; indent with spaces'],
+  [and('name: other'), '5:1 Map keys must be unique; remove one of the two'],
   [edited('role: control', 'role: control, role: worker'), '4:32 remove one of the two'],
   [named('{{ name }}'), '1:8 put a value that begins with { in quotes'],
   [named('@kubenet'), '1:7 put the value in quotes'],
-  [and('---\nname: a'), '5:1 Source contains multiple documents: a file holds one cluster'],
+  [and('---\nname: a'), '5:1 Source contains multiple documents; a file holds one cluster'],
   // With a wrong --config it may be a key.
   [named(`|${'k'.repeat(50)}`), '1:8 extra characters: |…'],
 ])
 
 testFiles('a value that begins with * needs quotes', [
-  [named('*x'), '1:7 its anchor (&) is not above it: put a value that begins with * in quotes'],
+  [named('*x'), '1:7 without an anchor (&) above it; put a value that begins with * in quotes'],
   [
     edited('virtualIP: 10.0.0.1', 'virtualIP: 10.0.0.1, extraSANs: [*.a.org, *.b.org]'),
     ...['2:41 begins with *', '2:50 begins with *'],

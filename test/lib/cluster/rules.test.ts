@@ -1,27 +1,27 @@
 import { and, edited, testFiles } from '../../support/files.ts'
 
 const known =
-  'known are name, layout, domain, subject, certificates, api, network, encryption, etcd, aggregation, ssh, install, users, revoked, localKubeconfig, nodes'
+  'expected one of name, layout, domain, subject, certificates, api, network, encryption, etcd, aggregation, ssh, install, users, revoked, localKubeconfig, nodes'
 const ip = (text: string) => edited('ip: 10.0.0.2', text)
 const worker = (text: string) => `  - { name: w0, role: worker, ${text} }`
 
 testFiles('an unknown key is answered with the nearest of its place, or with all', [
-  [and('certificate: { key: rsa-2048 }'), '5:1 unknown key in cluster.yaml: did you mean certificates?'],
-  [and('<<: { name: a }'), '5:1 "<<" is a merge key, which cluster.yaml does not have: write the keys out'],
-  [and('kubernetesVersion: 1.34'), `5:1 unknown key in cluster.yaml: ${known}`],
+  [and('certificate: { key: rsa-2048 }'), '5:1 unknown key in cluster.yaml; did you mean certificates?'],
+  [and('<<: { name: a }'), '5:1 "<<" is a merge key, which cluster.yaml does not support; write the keys out'],
+  [and('kubernetesVersion: 1.34'), `5:1 unknown key in cluster.yaml; ${known}`],
   [and('__proto__: { a: 1 }\nconstructor: { a: 1 }'), `5:1 ${known}`, `6:1 ${known}`],
-  [and('network: { podCIDR: 10.0.0.0/8 }'), '5:12 unknown key in network: known are serviceCIDR, clusterDomain'],
+  [and('network: { podCIDR: 10.0.0.0/8 }'), '5:12 unknown key in network; expected one of serviceCIDR, clusterDomain'],
   [
     edited('virtualIP: 10.0.0.1', 'virtualIp: 10.0.0.1'),
     ...['2:6 api.virtualIP is missing', '2:8 did you mean virtualIP?'],
   ],
-  [edited('role: control', 'role: control, prot: 22'), '4:32 unknown key in a node: did you mean port?'],
-  [and('localKubeconfig: { contxt: a }'), '5:20 unknown key in localKubeconfig: did you mean context?'],
+  [edited('role: control', 'role: control, prot: 22'), '4:32 unknown key in a node; did you mean port?'],
+  [and('localKubeconfig: { contxt: a }'), '5:20 unknown key in localKubeconfig; did you mean context?'],
   [and('install: { units: { etcd: { file: {} } } }'), '5:29 unknown key in install.units.etcd'],
 ])
 
 testFiles('a name that can not be a domain needs one beside it', [
-  [edited('kubenet', 'Kube_Net'), '1:7 is also the domain, but is not a DNS name with a letter: set domain'],
+  [edited('kubenet', 'Kube_Net'), '1:7 is also the domain, but not a DNS name with a letter; set domain'],
   [edited('kubenet', '"1.2"'), '1:7 set domain'],
   [edited('kubenet', 'Kube_Net').concat('domain: a\n')],
 ])
@@ -31,12 +31,12 @@ const cutOff = (entries: string, more = 'install: true') =>
 testFiles('who is revoked is a name or a fingerprint, once, where API servers have their files from us', [
   [cutOff('jane, worker2, j.doe@example.org')],
   [cutOff('')],
-  [cutOff('jane, jane'), '7:17 "jane" is revoked already'],
+  [cutOff('jane, jane'), '7:17 "jane" is listed twice'],
   [cutOff('"system:node:w", \'a"b\', 7'), '7:11 is neither a name', '7:28 is neither a name', '7:35 7 is not text'],
   [cutOff(`sha256:${'3f'.repeat(32)}, sha256 Fingerprint=${'3E:'.repeat(31)}3E, X509SHA256=${'0a'.repeat(32)}`)],
-  [cutOff(`sha256:${'3f'.repeat(32)}, "SHA256:${'3F:'.repeat(31)}3F"`), '7:84 is revoked already'],
+  [cutOff(`sha256:${'3f'.repeat(32)}, "SHA256:${'3F:'.repeat(31)}3F"`), '7:84 is listed twice'],
   [cutOff(`"sha256:${'3f'.repeat(31)}", "sha256:xy"`), '7:11 nor a fingerprint', '7:84 nor a fingerprint'],
-  [and('revoked: []'), '5:1 revoked needs install: a list is in force'],
+  [and('revoked: []'), '5:1 revoked needs install, which loads'],
   [cutOff('jane', 'install: { units: { kube-apiserver: false } }'), '7:1 revoked needs kube-apiserver, which'],
 ])
 
@@ -50,14 +50,14 @@ testFiles('a certificate is valid for longer than it is stale', [
 
 const cidr = 'network: { serviceCIDR: 10.40.0.0/16 }'
 testFiles('no machine has an address of a service', [
-  [edited('10.0.0.2', '10.32.0.7'), '4:36 "10.32.0.7" lies in network.serviceCIDR: give one outside of it'],
-  [edited('10.0.0.1', '10.32.255.255'), '2:19 lies in network.serviceCIDR'],
-  [ip('ip: "FD00:10:96:0::A"').concat('network: { serviceCIDR: "fd00:10:96::/112" }\n'), '4:36 lies in'],
+  [edited('10.0.0.2', '10.32.0.7'), '4:36 "10.32.0.7" is in network.serviceCIDR; use an address outside it'],
+  [edited('10.0.0.1', '10.32.255.255'), '2:19 is in network.serviceCIDR'],
+  [ip('ip: "FD00:10:96:0::A"').concat('network: { serviceCIDR: "fd00:10:96::/112" }\n'), '4:36 is in'],
   [
     ip('ips: [10.40.0.2, "fd00:1::2", "fd00:2::2"]').concat(
       'network: { serviceCIDR: [10.40.0.0/16, "fd00:2::/108"] }\n',
     ),
-    ...['4:38 ips[0] "10.40.0.2" lies in', '4:62 ips[2] "fd00:2::2" lies in'],
+    ...['4:38 ips[0] "10.40.0.2" is in', '4:62 ips[2] "fd00:2::2" is in'],
   ],
   [edited('10.0.0.2', '10.32.0.7').replace('10.0.0.1', '10.41.0.0').concat(`${cidr}\n`)],
   // A block that is none has no addresses.
@@ -65,7 +65,7 @@ testFiles('no machine has an address of a service', [
 ])
 
 testFiles('no machine is reached by an unspecified, link-local, multicast or broadcast address', [
-  [edited('10.0.0.1', '0.0.0.0'), '2:19 "0.0.0.0" is unspecified: give an address that other machines reach'],
+  [edited('10.0.0.1', '0.0.0.0'), '2:19 "0.0.0.0" is unspecified; use an address that other machines reach'],
   [ip('ips: [169.254.1.1, "ff02::1"]'), '4:38 is link-local', '4:51 is multicast'],
   [edited('10.0.0.2', '127.0.0.2')],
 ])
@@ -73,7 +73,7 @@ testFiles('no machine is reached by an unspecified, link-local, multicast or bro
 testFiles("the virtual IP may be a control node's or a gateway's, and not a worker's", [
   [
     edited('10.0.0.1', '"FD00::3"').concat(`${worker('ips: [10.0.0.3, "fd00:0::3"]')}\n`),
-    '2:19 "fd00::3" is the address of "w0", a worker: give',
+    '2:19 "fd00::3" is the address of "w0", a worker; use the address',
   ],
   [edited('10.0.0.1', '10.0.0.2')],
 ])
@@ -93,11 +93,11 @@ testFiles('nodes have names and addresses of their own', [
 const onOne = (text: string) => and(`${worker('ip: 10.0.0.3, host: C0')}\n${text}`)
 const gatewayOnIt = '  - { name: g, role: gateway, ip: 10.0.0.4, host: c0 }'
 testFiles('a machine, by its host and port, has one kubelet', [
-  [onOne(''), '5:51 nodes[1].host leads to the same machine as another node with a kubelet: give the host and port of'],
-  [edited('ip: 10.0.0.2 }', `ip: 10.0.0.2, host: w0 }\n${worker('ip: 10.0.0.3')}`), '5:13 nodes[1].name leads to'],
+  [onOne(''), '5:51 nodes[1].host is the same machine as another node with a kubelet; set the host and port of'],
+  [edited('ip: 10.0.0.2 }', `ip: 10.0.0.2, host: w0 }\n${worker('ip: 10.0.0.3')}`), '5:13 nodes[1].name is the same'],
   [
     edited('10.0.0.2', '10.0.0.2, host: "fd00::1"').concat(worker('ip: 10.0.0.3, host: "FD00:0::1", port: 22')),
-    '5:51 leads',
+    '5:51 is the same',
   ],
   [and(worker('ip: 10.0.0.3, host: c0, port: 2222'))],
   [and(gatewayOnIt)],
@@ -106,49 +106,46 @@ testFiles('a machine, by its host and port, has one kubelet', [
   ],
   // Its files may be meant for elsewhere where nothing is installed.
   [and(worker('ip: 10.0.0.3, host: c0, directory: ~/w0'))],
-  [onOne('install: true').replace('host: C0', 'host: C0, directory: ~/w0'), '5:51 leads to the same machine'],
+  [onOne('install: true').replace('host: C0', 'host: C0, directory: ~/w0'), '5:51 is the same machine'],
 ])
 
 const reserved = ['ca', 'kubernetes', 'admin', 'kube-scheduler', 'service-account', 'encryption-config', 'c0-key']
 testFiles("nodes and users have no name of the cluster's own files, nor of each other", [
   [
     and(reserved.map((name, i) => `  - { name: ${name}, role: worker, ip: 10.0.1.${i} }`).join('\n')),
-    ...reserved.map((name, i) => `${5 + i}:13 "${name}" is the name of one of the cluster's own files`),
+    ...reserved.map((name, i) => `${5 + i}:13 "${name}" is reserved for a file of the cluster`),
   ],
   [
     and('users: [{ name: admin }, { name: c0 }, { name: joe-key }, { name: joe }, { name: joe }]'),
-    ...[`5:17 "admin" is the name of one of the cluster's own`, '5:34 "c0" is the name of another node or user'],
-    ...[`5:48 "joe-key" is the name of one of the cluster's own`, '5:82 "joe" is the name of another node or user'],
+    ...[`5:17 "admin" is reserved for a file`, '5:34 "c0" is the name of another node or user'],
+    ...[`5:48 "joe-key" is reserved for a file`, '5:82 "joe" is the name of another node or user'],
   ],
 ])
 
 testFiles('groups', [
   [
     and('users: [{ name: jane, groups: [devs, "system:masters"] }]'),
-    '5:38 bypasses RBAC, and nothing can revoke it before it expires: bind a group of your own',
+    '5:38 bypasses RBAC, and nothing can revoke it before it expires; bind a group of your own',
   ],
-  [and('users: [{ name: jane, groups: [devs, devs] }]'), '5:38 "devs" is given as a group already'],
+  [and('users: [{ name: jane, groups: [devs, devs] }]'), '5:38 "devs" is listed twice'],
   [and('users: [{ name: jane, groups: [devs] }, { name: joe, groups: [devs] }]')],
 ])
 
 testFiles('the kubeconfig is of one of users', [
-  [
-    and('users: [{ name: jane }]\nlocalKubeconfig: { as: jnae }'),
-    '6:24 as "jnae" is not one of users: did you mean jane?',
-  ],
-  [and('localKubeconfig: { as: admin }'), '5:24 as "admin" is not one of users: add that person to users'],
-  [and('localKubeconfig: { as: Jane }'), "5:24 is not a user's name", '5:24 is not one of users'],
+  [and('users: [{ name: jane }]\nlocalKubeconfig: { as: jnae }'), '6:24 as "jnae" is not in users; did you mean jane?'],
+  [and('localKubeconfig: { as: admin }'), '5:24 as "admin" is not in users; add it to users'],
+  [and('localKubeconfig: { as: Jane }'), "5:24 is not a user's name", '5:24 is not in users'],
 ])
 
 testFiles('a key that was removed is an error that says what takes its place', [
   [
     and('ssh: { options: { ConnectTimeout: 1 } }'),
-    '5:8 ssh.options was removed in harderway 0.4.0: put them into the file of ssh.configFile',
+    '5:8 ssh.options was removed in harderway 0.4.0; move them to the file of ssh.configFile',
   ],
-  [and('install: guide'), '5:10 install guide was removed in harderway 0.4.0: write install: true'],
+  [and('install: guide'), '5:10 install guide was removed in harderway 0.4.0; write install: true'],
   [
     and('install: { layout: guide }'),
-    '5:12 install.layout was removed in harderway 0.4.0: take it out, and write install: true where it is all of install',
+    '5:12 install.layout was removed in harderway 0.4.0; remove it; if install has nothing else, write install: true',
   ],
 ])
 
@@ -163,26 +160,26 @@ testFiles('draining takes two commands, and a gateway', [
 testFiles('units are those of the layout, with files that they read', [
   [
     and('install: { units: { kube-api-server: false } }'),
-    '5:21 is not a unit of the layout: did you mean kube-apiserver?',
+    '5:21 is not a unit of the layout; did you mean kube-apiserver?',
   ],
   [
     and('install: { units: { etcd: { files: { ca-key.pem: /etc/x } } } }'),
-    '5:38 is not a file of etcd: known are ca.pem, kubernetes.pem, kubernetes-key.pem',
+    '5:38 is not a file of etcd; expected one of ca.pem, kubernetes.pem, kubernetes-key.pem',
   ],
   [and('install: { units: { etcd: { restart: a, config: /etc/x, files: { ca.pem: /etc/x } } } }')],
   // Its CA may be about to change.
   [and('install: { units: { etcd: { files: { etcd-ca.pem: { --trusted-ca-file: /etc/<node>/x } } } } }')],
   [
     and('install: { units: { kube-apiserver: { files: { ca.pem: { --client-ca-fil: /x } } } } }'),
-    '5:58 is no setting by which kube-apiserver names ca.pem: did you mean --client-ca-file?',
+    '5:58 is not a flag or field of kube-apiserver for ca.pem; did you mean --client-ca-file?',
   ],
   [
     and('install: { units: { kube-apiserver: { config: /x } } }'),
-    '5:39 is not for kube-apiserver: it reads no YAML file',
+    '5:39 does not apply to kube-apiserver, which reads no YAML file',
   ],
   [edited('ip: 10.0.0.2', 'ip: 10.0.0.2, units: { kubelet: { files: { ca.pem: /x } } }')],
   [
     edited('ip: 10.0.0.2', 'ip: 10.0.0.2, units: { kublet: { files: {} } }'),
-    '4:55 is not a unit of the layout: did you mean kubelet?',
+    '4:55 is not a unit of the layout; did you mean kubelet?',
   ],
 ])

@@ -4,10 +4,13 @@ const api = (text: string) => edited('virtualIP: 10.0.0.1', text)
 const node = (text: string) => edited('role: control, ip: 10.0.0.2', text)
 
 testFiles('each kind of value is told what it should be', [
-  [edited('name: kubenet', 'name: [a]\ndomain: a'), '1:7 name a list is not text: a kubeconfig name'],
+  [edited('name: kubenet', 'name: [a]\ndomain: a'), '1:7 name a list is not text; expected a kubeconfig name'],
   [edited('{ virtualIP: 10.0.0.1 }', 'here'), '2:6 api "here" is not a map of keys'],
   [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' {c0: control}'), '3:8 nodes is a map, not a list'],
-  [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' []'), '3:8 nodes is empty: at least one is needed'],
+  [
+    edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' []'),
+    '3:8 nodes is empty; at least one entry is needed',
+  ],
   [and('subject: [a]'), '5:10 subject is a list, not a map of keys'],
   [and('localKubeconfig: true'), '5:18 neither false nor a map of as, path, context and user'],
 ])
@@ -37,22 +40,22 @@ testFiles('names', [
     '5:144 organizationalUnit " x" is not 1 to 64 characters',
   ],
   [edited('c0', 'Control0'), '4:13 is not a node name: one DNS label'],
-  [edited('c0', '5'), '4:13 5 is not text: a node name'],
+  [edited('c0', '5'), '4:13 5 is not text; expected a node name'],
   [edited('c0', 'c'.repeat(52))],
   [edited('c0', 'c'.repeat(53)), '4:13 at most 52'],
 ])
 
 testFiles('one of several is answered with the nearest, or with all', [
-  [and('certificates: { key: RSA-2048 }'), '5:22 is not a kind of key: did you mean rsa-2048?'],
-  [and('certificates: { key: ed25519 }'), '5:22 known are rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384'],
-  [and('encryption: { provider: kms }'), '5:25 known are aescbc, aesgcm, secretbox'],
-  [edited('role: control', 'role: contorl'), '3:1 has no node', '4:23 is not a role: did you mean control?'],
-  [and('  - { name: w0, role: minion, ip: 10.0.0.3 }'), '5:23 known are control, worker, gateway'],
-  [and('layout: hardway'), '5:9 is not a layout: did you mean hard-way?'],
+  [and('certificates: { key: RSA-2048 }'), '5:22 is not a kind of key; did you mean rsa-2048?'],
+  [and('certificates: { key: ed25519 }'), '5:22 expected one of rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384'],
+  [and('encryption: { provider: kms }'), '5:25 expected one of aescbc, aesgcm, secretbox'],
+  [edited('role: control', 'role: contorl'), '3:1 has no node', '4:23 is not a role; did you mean control?'],
+  [and('  - { name: w0, role: minion, ip: 10.0.0.3 }'), '5:23 expected one of control, worker, gateway'],
+  [and('layout: hardway'), '5:9 is not a layout; did you mean hard-way?'],
 ])
 
 testFiles('durations', [
-  [and('certificates: { validity: 10 }'), '5:27 10 is not text: a duration'],
+  [and('certificates: { validity: 10 }'), '5:27 10 is not text; expected a duration'],
   [
     and('certificates: { validity: 10m, caValidity: 1y6d, renewBefore: -1d }'),
     ...['5:27 "10m" is not a duration', '5:44 "1y6d" is not a duration', '5:63 "-1d" is not a duration'],
@@ -81,7 +84,7 @@ testFiles('addresses and SANs', [
     node('role: control, ips: [10.0.0.2/24, "fe80::1%eth0", 10.0.0.02]'),
     ...['4:38 ips[0] "10.0.0.2/24" is not', '4:51 ips[1] "fe80::1%eth0" is not', '4:67 ips[2] "10.0.0.02" is not'],
   ],
-  [node('role: control, ips: []'), '4:37 is empty: at least one is needed'],
+  [node('role: control, ips: []'), '4:37 is empty; at least one entry is needed'],
   [
     api('extraSANs: [a_b, "*.ok.org", "x.*.org", 1, 10.0.0.0/8, "a b"], virtualIP: 10.0.0.1'),
     ...['2:20 [0] "a_b" is not a DNS name', '2:37 [2] "x.*.org" is not', '2:48 [3] 1 is not text'],
@@ -98,18 +101,18 @@ testFiles('service blocks', [
   [and('network: { serviceCIDR: 10.32.0.0 }'), '5:25 is not an address block'],
   [and('network: { serviceCIDR: [10.32.0.0/33, "fd00::/108"] }'), '5:26 serviceCIDR[0] "10.32.0.0/33"'],
   [and('network: { serviceCIDR: 10 }'), '5:25 is neither an address block nor a list of two'],
-  [and('network: { serviceCIDR: [] }'), '5:25 is empty: at least one is needed'],
+  [and('network: { serviceCIDR: [] }'), '5:25 is empty; at least one entry is needed'],
   [and('network: { serviceCIDR: [10.32.0.0/16, 10.33.0.0/16] }'), '5:25 more than one IPv4 and one IPv6 block'],
   [and('network: { serviceCIDR: [10.32.0.0/16, "fd00::/108", "fd01::/108"] }'), '5:25 more than one IPv4'],
 ])
 
 testFiles('what is encrypted', [
-  [and('encryption: { resources: [] }'), '5:26 is empty: at least one is needed'],
+  [and('encryption: { resources: [] }'), '5:26 is empty; at least one entry is needed'],
   [and('encryption: { resources: [Secrets] }'), '5:27 is not a resource, such as secrets'],
 ])
 
 testFiles('paths and what ssh is given', [
-  [and('ssh: { directory: files }'), '5:19 is not a folder on the node: ~, ~/folder or /folder'],
+  [and('ssh: { directory: files }'), '5:19 is not a directory on the node, such as ~, ~/dir or /dir'],
   [node('directory: ~/.., role: control, ip: 10.0.0.2'), '4:28 without .. in it'],
   [and('ssh: { user: -lroot }'), '5:14 is not a user name, such as ubuntu'],
   [node('host: -v, role: control, ip: 10.0.0.2'), '4:23 is not a host for ssh'],
@@ -139,7 +142,7 @@ testFiles('users', [
   [user(`name: ${'a'.repeat(65)}`), "5:17 is not a user's name"],
   [user('name: a, groups: [""]'), '5:29 is not 1 to 64 characters'],
   [and('users: [{ name: jane }]\nlocalKubeconfig: { as: jane }')],
-  [user('name: a, valid: 1y'), '5:20 is an unknown key in a user: known are name, groups, validity'],
+  [user('name: a, valid: 1y'), '5:20 is an unknown key in a user; expected one of name, groups, validity'],
 ])
 
 testFiles('what may be written', [

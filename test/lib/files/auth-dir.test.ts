@@ -131,7 +131,7 @@ test('a symbolic link is never followed: it is something else, and replaced', (t
     assert.ok(lstatSync(join(auth.path, name)).isFile())
   }
   assert.throws(() => auth.setMode('kept', 0o600), naming(join(auth.path, 'kept'), /symbolic link/))
-  assert.throws(() => auth.makeFolder('backup'), naming(join(auth.path, 'backup'), /can't make the folder/))
+  assert.throws(() => auth.makeFolder('backup'), naming(join(auth.path, 'backup'), /can't create the directory/))
   assert.equal(readFileSync(theirs, 'utf8'), 'theirs')
   assert.equal(mode(theirs), 0o644)
   assert.deepEqual(outside.names(), ['theirs'])
@@ -218,7 +218,7 @@ test('nobody waits for what would be written into a pipe: it is neither copied n
   const code = `const attempt = (work) => { try { work() } catch (error) { return error.message } }
 const backUpNow = (name) => backUp(auth, [name], new Date(0))
 console.log([() => backUpNow('pipe'), () => backUpNow('link'), () => auth.setMode('pipe', 0o600)].map(attempt).join(' '))`
-  assert.equal(runApart(auth, code).match(/\S+ is not a plain file/g)?.length, 3)
+  assert.equal(runApart(auth, code).match(/\S+ is not a regular file/g)?.length, 3)
   assert.equal(mode(join(auth.path, 'pipe')), 0o644)
   assert.deepEqual(auth.names(), ['link', 'pipe'])
 })

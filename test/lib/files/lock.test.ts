@@ -201,7 +201,7 @@ for (const [what, text, named] of [
   [
     'a living process',
     ownerText(thisProcess),
-    new RegExp(`process ${process.pid} on ${hostname()}.* kill ${process.pid}$`),
+    new RegExp(`process ${process.pid} on ${hostname()}.* kill ${process.pid}\\)?$`),
   ],
   [
     'a process elsewhere',

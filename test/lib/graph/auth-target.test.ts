@@ -8,8 +8,8 @@ import { temporaryAuth } from '../../support/certificates.ts'
 import { fakeTarget, nowhere } from '../../support/fakes.ts'
 
 const isFolder = (path: string) => ({
-  message: `a folder is in the place of ${path}`,
-  remedy: 'move it away, then run the same command again',
+  message: `${path} is a directory, not a file`,
+  remedy: 'move it aside, then run the same command again',
 })
 
 function setUp(t: TestContext, told: Partial<Target> = {}) {

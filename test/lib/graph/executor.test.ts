@@ -256,7 +256,7 @@ test('of a run that forces something, no failure advises the same command, which
   const forced = { a: 'rebuild' } as const
   assert.equal(await remedyOf({}), failure.remedy)
   assert.equal(await remedyOf({ forced, dryRun: true }), failure.remedy)
-  assert.equal(await remedyOf({ forced }), 'start it, then run the rest, as named at the end')
+  assert.equal(await remedyOf({ forced }), 'start it, then run the command printed at the end')
 })
 
 test('a forced rebuild is checked, and refused as an unforced one is; a replacement is built without a check', async () => {

@@ -154,7 +154,7 @@ test('who regains access by another list, and who would be locked out by it', ()
 
 test('a list that is longer than an expression may be is refused, and none that can be read where a node has it', () => {
   const many = Array.from({ length: 3000 }, (_, i) => `gone-${i}`)
-  assert.throws(() => formatAuthorization(listOf(...many), '/k'), /revoked is too long: an API server takes 100000/)
+  assert.throws(() => formatAuthorization(listOf(...many), '/k'), /revoked is too long; .* API servers accept 100000/)
   const [header] = formatAuthorization(listOf(), '/k').split('\n')
   const lines = many.map((name) => `        # revoked: ${name}`)
   assert.equal(readRevoked([header, ...lines, ''].join('\n')), undefined)

@@ -263,7 +263,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         const { status, stdout } = run(home, folderScript(directory), { who: asAnybody })
         chmodSync(join(home, 'closed'), 0o700)
         assert.equal(status, 0)
-        assert.throws(() => readState(stdout, nonce), { message: /^\/\S+ can't be entered$/ })
+        assert.throws(() => readState(stdout, nonce), { message: /^can't enter \/\S+$/ })
       })
 
     test('one that has no HOME', (t) => {

@@ -59,11 +59,11 @@ const spoiled: Readonly<Record<string, readonly [spoil: (auth: AuthDir) => unkno
       auth.remove('w0-key.pem')
       symlinkSync('ca-key.pem', path(auth, 'w0-key.pem'))
     },
-    ...['w0.pem is not a plain file', 'w0-key.pem is not a plain file'],
+    ...['w0.pem is not a regular file', 'w0-key.pem is not a regular file'],
   ],
   'the key of another certificate': [
     (auth) => auth.write('w0-key.pem', readFileSync(path(auth, 'ca-key.pem')), 0o600),
-    "w0-key.pem is not the certificate's key",
+    'w0-key.pem is not the key of its certificate',
   ],
   'another CA of the same name': [(auth) => makeCa(auth, caProfile), 'not issued by the current CA'],
   // The plan says that it will be made.
@@ -112,7 +112,7 @@ test('a wrong mode beside something else is not merely repaired', async (t) => {
   chmodSync(path(auth, 'w0-key.pem'), 0o640)
   const verdict = judge(auth, { profile: leafProfile({ sans: ['w0'] }) })
   assert.equal(isRepair(verdict.reasons), false)
-  assert.deepEqual(verdict.reasons.map(formatReason), ['w0-key.pem has mode 0640, not 0600', 'SAN removed: 10.0.0.3'])
+  assert.deepEqual(verdict.reasons.map(formatReason), ['w0-key.pem has mode 0640, not 0600', 'drops SAN 10.0.0.3'])
 })
 
 test('a certificate that is made again has a new key, unless one is kept', async (t) => {

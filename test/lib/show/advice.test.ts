@@ -82,6 +82,6 @@ test('an advice says for which nodes what is to be copied and restarted, one nod
   )
   const texts = adviseAfter(new Map(rows)).map(formatFinding)
   assert.deepEqual(texts, [
-    'one, two: leaf.pem, a.config replaced: copy them to where the units read them, then restart server, store, client, one node at a time',
+    'on one, two, copy the new leaf.pem, a.config to where the units read them, then restart server, store, client, one node at a time',
   ])
 })

@@ -22,7 +22,7 @@ const ended = (outcome: Outcome): Event => ({ type: 'ended', id: 'ca', row: fake
 for (const [outcome, value] of [
   [
     { kind: 'fresh', reasons: [] },
-    { reasons: [], message: 'fresh' },
+    { reasons: [], message: 'up to date' },
   ],
   [
     { kind: 'fresh', reasons: [], until, findings: asFindings(['expires soon']) },
@@ -35,7 +35,7 @@ for (const [outcome, value] of [
   ],
   [
     { kind: 'built', reasons },
-    { reasons, message: 'made: ca.pem missing' },
+    { reasons, message: 'changed; ca.pem missing' },
   ],
   [
     {
@@ -50,8 +50,8 @@ for (const [outcome, value] of [
       ],
     },
     {
-      ...{ reasons, message: 'to make: ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
-      warning: 'one: which?; it is odd: look',
+      ...{ reasons, message: 'to change; ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
+      warning: 'on one, which?; it is odd: look',
       left: [
         { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true },
         { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' },
@@ -60,7 +60,7 @@ for (const [outcome, value] of [
   ],
   [
     { kind: 'stale', reasons },
-    { reasons, message: 'to make: ca.pem missing' },
+    { reasons, message: 'to change; ca.pem missing' },
   ],
   [
     { kind: 'failed', failure },
@@ -72,7 +72,7 @@ for (const [outcome, value] of [
   ],
   [
     { kind: 'cancelled', because: ['a'] },
-    { because: ['a'], message: 'skipped: it comes after a' },
+    { because: ['a'], message: 'skipped; a must succeed first' },
   ],
 ] as const satisfies readonly [Outcome, object][])
   test(`the end of a ${outcome.kind} target is one object: ${JSON.stringify(value)}`, () => {

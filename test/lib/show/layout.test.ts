@@ -70,7 +70,7 @@ test('a small run shows every target that has begun and is not fresh below its p
       [0, 'made', 'ca', 'new'],
       [0, 'active', 'deploy', '2/6'],
       [1, 'made', 'node1', 'new'],
-      [1, 'active', 'node2', 'making'],
+      [1, 'active', 'node2', 'changing'],
       [1, 'active', 'node3', 'checking'],
       [1, 'queued', 'node4', 'waiting'],
     ],
@@ -88,9 +88,9 @@ test('a phase has the mark of the worst of its targets, and their number', () =>
   for (const [states, mark, note] of [
     [[made, made, failed], 'failed', '2 new, 1 failed'],
     [[made, cancelled, cancelled], 'cancelled', '1 new, 2 skipped'],
-    [[stale, fresh, fresh], 'stale', '1 to make, 2 fresh'],
-    [[made, fresh, fresh], 'made', '1 new, 2 fresh'],
-    [[fresh, fresh, fresh], 'fresh', '3 fresh'],
+    [[stale, fresh, fresh], 'stale', '1 to change, 2 up to date'],
+    [[made, fresh, fresh], 'made', '1 new, 2 up to date'],
+    [[fresh, fresh, fresh], 'fresh', '3 up to date'],
     [[failed, making, undefined], 'failed', '1/3'],
   ] as const) {
     const [line] = lay([[phase('deploy', 3), states]])

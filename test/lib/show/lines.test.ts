@@ -46,9 +46,9 @@ test('a target that changed or failed has a line at its end; what is fresh is co
   assert.deepEqual(written, [
     'certs/0: new',
     'warning certs/0: restart it',
-    'certs/2: failed: no room',
-    'certs/4: refused: another CA',
-    'The certs: 2 fresh',
+    'certs/2: failed; no room',
+    'certs/4: refused; another CA',
+    'The certs: 2 up to date',
   ])
 })
 
@@ -65,7 +65,7 @@ test('a failure that many have, as of a wrong clock, has one line, and what come
     for (const [id, outcome] of Object.entries(all)) end(id, outcome)
     return written
   }
-  assert.deepEqual(linesOf(), ['certs/0: failed: a clock is wrong'])
+  assert.deepEqual(linesOf(), ['certs/0: failed; a clock is wrong'])
   assert.equal(linesOf('verbose').length, 6)
 })
 
@@ -77,7 +77,11 @@ test('of many targets the first sixty that changed have a line, the rest is coun
   endAll(deploy.slice(0, 40), made)
   endAll(deploy.slice(40, 49), fresh)
   end('deploy/49', failed)
-  assert.deepEqual(written.slice(59), ['deploy/9: new', 'deploy/49: failed: no room', 'The deploy: 30 new, 9 fresh'])
+  assert.deepEqual(written.slice(59), [
+    'deploy/9: new',
+    'deploy/49: failed; no room',
+    'The deploy: 30 new, 9 up to date',
+  ])
 })
 
 test('what is only checked has a line each, since that is the result', async () => {
@@ -110,10 +114,10 @@ test('--quiet tells of failures, warnings, what is stale and what is left to do,
     { findings: asFindings(['copy it'], { owner: 'afterwards', nodes: ['one'] }) },
   )
   assert.deepEqual(written, [
-    'certs/2: to make: a.pem missing',
+    'certs/2: to change; a.pem missing',
     'warning certs/1: it is odd',
     'certs/0: no room\n    make room\n    run it again',
-    'To do      one: copy it',
+    'To do      on one, copy it',
   ])
 })
 

@@ -22,15 +22,15 @@ test('what is made of a change has an entry of its own, and so have the nodes, w
   ])
   assert.deepEqual(await lines(), [
     'The leafs',
-    '  ~ leaf.pem  SAN added: 192.168.1.22',
+    '  ~ leaf.pem  adds SAN 192.168.1.22',
     'The configs',
-    '  ~ a.config  follows leaf.pem',
+    '  ~ a.config  depends on leaf.pem',
     'The deploys',
     '  ~ one, two  copy leaf.pem, a.config',
-    '      ↻ yours to restart: server, store, client',
+    '      ↻ restart yourself: server, store, client',
     '',
     'Plan: ~ 4 changed',
-    '4 targets: 4 to make, 0 fresh, 0 failed in 0.3 s',
+    '4 targets: 4 to change, 0 up to date, 0 failed in 0.3 s',
   ])
   assert.deepEqual(await lines('quiet'), [])
   const stale = [...rows].filter(([, { kind }]) => kind === 'stale').map(([id]) => id)
@@ -128,19 +128,19 @@ test('units that are restarted are counted on every node, whatever is folded, wi
   )
   const { phases, rows, entries } = await planFakes(nodes)
   assert.deepEqual([entries.length, entries[0]?.restarts], [1, ['store', 'server']])
-  assert.match(entries[0]?.why ?? '', /^store: a written but not loaded/)
+  assert.match(entries[0]?.why ?? '', /^restart store: a installed but not loaded/)
   const counts = { added: 0, changed: 2, removed: 0, restarts: 4 }
   assert.deepEqual(countPlan(entries), counts)
   assert.deepEqual(countPlan(foldPlan(phases, rows, false)), counts)
 })
 
 test('with nothing stale the plan is the counts alone, with warnings, failures and what is left to do', async () => {
-  const last = '4 targets: 0 made, 4 fresh, 0 failed in 0.3 s'
+  const last = '4 targets: 0 changed, 4 up to date, 0 failed in 0.3 s'
   const { entries, lines } = await plan({ leaf: { ...fresh, findings: asFindings(['it is odd']) } })
   assert.deepEqual(entries, [])
   const findings = asFindings(['The CA expires'], { owner: 'user', remedy: 'renew it' })
   const planHash = 'abc'
-  assert.deepEqual(await lines('normal', { planHash }), ['leaf: it is odd', 'Nothing to do.', last, 'Plan hash: abc'])
+  assert.deepEqual(await lines('normal', { planHash }), ['leaf: it is odd', 'Nothing to do', last, 'Plan hash: abc'])
   const [warning, toDo, ...rest] = await lines('normal', { findings, planHash })
   assert.deepEqual([warning, rest], ['leaf: it is odd', [last, 'Plan hash: abc']])
   assert.match(String(toDo), /^To do {6}The CA .* renew it$/)
@@ -157,9 +157,9 @@ test('of many targets the first few are named; with all detail each has an entry
     fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed }),
     ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], check: () => fresh })),
   ])
-  assert.ok((await lines()).includes('  ~ node-0, node-1, node-2 and 27 more  follows leaf.pem'))
+  assert.ok((await lines()).includes('  ~ node-0, node-1, node-2 and 27 more  depends on leaf.pem'))
   const all = await lines('verbose')
-  for (const name of names) assert.ok(all.includes(`  ~ ${name}  follows leaf.pem`), name)
+  for (const name of names) assert.ok(all.includes(`  ~ ${name}  depends on leaf.pem`), name)
 })
 
 test('on a terminal no entry of a plan is broken inside a word', async () => {
@@ -167,7 +167,7 @@ test('on a terminal no entry of a plan is broken inside a word', async () => {
   const { lines } = await plan({ leaf: { reasons: [{ kind: 'san-changed', added, removed: ['10.32.0.1'] }] } })
   const shown = (await lines('normal', { columns: 80 })).join('\n').split('\n')
   const whole = (await lines()).join(' ')
-  assert.ok(whole.includes(`SAN added: ${added.join(', ')}; SAN removed: 10.32.0.1`))
+  assert.ok(whole.includes(`adds SAN ${added.join(', ')}; drops SAN 10.32.0.1`))
   for (const line of shown) assert.ok(line.length <= 80, line)
   assert.equal(shown.join(' ').replaceAll(/ +/g, ' '), whole.replaceAll(/ +/g, ' '))
 })
@@ -176,5 +176,5 @@ test('no control character of a file that is read is shown', async () => {
   const odd: CheckResult = { reasons: [{ kind: 'san-changed', added: [], removed: ['\x1b[2J'] }] }
   const text = (await (await plan({ leaf: odd })).lines()).join('\n')
   assert.doesNotMatch(text, /\x1b|\[2J(?<!\uFFFD\[2J)/)
-  assert.match(text, /SAN removed: /)
+  assert.match(text, /drops SAN /)
 })

@@ -53,40 +53,40 @@ test('an outcome says what there is now, or why', () => {
     [built(missing, { ...made(false, '2036-11-23'), isRestored: true }), 'restored, expires 2036-11-23'],
     [built({ kind: 'need-rebuilt', ids: ['ca'] }, made(false)), 'changed'],
     [built({ kind: 'need-rebuilt', ids: ['ca'] }, installed([], [])), 'installed'],
-    [{ kind: 'stale', reasons: [{ kind: 'forced', renews: true }] }, 'to make: renewed over the same key'],
-    [built(moreNames, made(false, '2028-10-30')), 'changed, expires 2028-10-30: SAN added: 192.168.1.22'],
-    [built(openMode), 'repaired: a.pem has mode 0644, not 0600'],
+    [{ kind: 'stale', reasons: [{ kind: 'forced', renews: true }] }, 'to change; renewed with the same key'],
+    [built(moreNames, made(false, '2028-10-30')), 'changed, expires 2028-10-30; adds SAN 192.168.1.22'],
+    [built(openMode), 'repaired; a.pem has mode 0644, not 0600'],
     [built(missing, deployed(['a.pem'], ['old.pem'])), 'a.pem deployed; old.pem removed'],
-    [built(openMode, deployed([])), 'repaired: a.pem has mode 0644, not 0600'],
+    [built(openMode, deployed([])), 'repaired; a.pem has mode 0644, not 0600'],
     [built(missing, installed(['/a', '/b'], ['etcd', 'kubelet'])), '2 files installed; etcd, kubelet restarted'],
     [built(missing, installed([], [], ['/a'])), '/a removed'],
-    [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'proven by etcd, kubelet'],
+    [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'verified by etcd, kubelet'],
     [built(missing, { kind: 'rewritten', objects: 120 }), '120 rewritten'],
-    [{ kind: 'stale', reasons: [missing] }, 'to make: a.pem missing'],
-    [{ kind: 'stale', reasons: [{ ...expires, isNear: true }] }, 'to make: expires 2027-11-25 10:00Z'],
+    [{ kind: 'stale', reasons: [missing] }, 'to change; a.pem missing'],
+    [{ kind: 'stale', reasons: [{ ...expires, isNear: true }] }, 'to change; expires 2027-11-25 10:00Z'],
     [{ ...fresh, until: at('2036-11-22') }, 'expires 2036-11-22 (with the CA)'],
     [{ ...fresh, until: at('2036-11-22'), renewsFrom: at('2036-10-23') }, 'renews from 2036-10-23'],
     [notYet, 'not installed yet'],
-    [{ kind: 'cancelled', because: ['ca'] }, 'skipped: it comes after ca'],
-    [{ kind: 'cancelled', because: [], isBegun: true }, 'interrupted: the next run checks how far it came'],
+    [{ kind: 'cancelled', because: ['ca'] }, 'skipped; ca must succeed first'],
+    [{ kind: 'cancelled', because: [], isBegun: true }, 'interrupted; the next run checks it again'],
   ] as const satisfies readonly [Outcome, string][])
     assert.equal(textOf(fakeRow('a', outcome)), text)
 })
 
 test('what a run does and how it ended is counted, what was refused apart', () => {
   const watching = { type: 'step', id: 'a', step: { doing: 'watching', seconds: 7 } } as const
-  assert.equal(formatEvent(watching), 'watching that it stays healthy: 7 s')
+  assert.equal(formatEvent(watching), 'checking that it stays healthy for 7 s')
   const fails = (failure: Failure): Outcome => ({ kind: 'failed', failure })
   for (const [all, text] of [
     [
       [fails(refused('a')), fails(down('b')), built(missing)],
-      '3 targets: 1 made, 0 fresh, 1 failed, 1 refused in 1.3 s',
+      '3 targets: 1 changed, 0 up to date, 1 failed, 1 refused in 1.3 s',
     ],
     [
       [fails(down('b')), { kind: 'cancelled', because: [] }],
-      '2 targets: 0 made, 0 fresh, 1 failed, 1 skipped in 1.3 s',
+      '2 targets: 0 changed, 0 up to date, 1 failed, 1 skipped in 1.3 s',
     ],
-    [[{ kind: 'stale', reasons: [] }], '1 target: 1 to make, 0 fresh, 0 failed in 1.3 s'],
+    [[{ kind: 'stale', reasons: [] }], '1 target: 1 to change, 0 up to date, 0 failed in 1.3 s'],
   ] satisfies [Outcome[], string][]) {
     const rows = fakeRows(Object.fromEntries(all.map((each, i) => [`deploy/${i}`, each])))
     assert.equal(formatSummary({ rows, seconds: 1.25, exit: 3 }), text)
@@ -97,14 +97,14 @@ test('what a run does and how it ended is counted, what was refused apart', () =
 test('a group is summed up in a line', () => {
   const renewed = built(expires, made(false, '2028-10-30'))
   for (const [outcomes, text] of [
-    [[fresh, { ...fresh, note: 'odd' }], '2 fresh'],
+    [[fresh, { ...fresh, note: 'odd' }], '2 up to date'],
     [[notYet, notYet], '2 not installed yet'],
-    [[notYet, built(missing, deployed(['a']))], '1 fresh, 1 deployed'],
+    [[notYet, built(missing, deployed(['a']))], '1 up to date, 1 deployed'],
     [[built(missing, installed([], ['etcd'])), built(missing, installed(['/a'], []))], '1 restarted, 1 installed'],
     [[renewed, renewed, built(missing, made(true)), built(openMode)], '2 renewed, 1 new, 1 repaired'],
   ] as const satisfies readonly [readonly Outcome[], string][]) {
     assert.equal(summariseGroup(outcomes.map(row)), text)
-    assert.equal(summariseGroup(outcomes.map(row), true), text.replace(' fresh', ' passed'))
+    assert.equal(summariseGroup(outcomes.map(row), true), text.replace(' up to date', ' passed'))
   }
 })
 
@@ -143,11 +143,11 @@ test('a run ends with what changed, what is left to do by whom it concerns, and 
     'Deployed   one, two',
     'Restarted  etcd on one, two',
     'Removed    2 files on three, four',
-    'To do      one, two: copy it',
+    'To do      on one, two, copy it',
     'To do      look:',
     '    at it',
     'Next       ca expires on 2036-11-21',
-    'Stopped    early: no file is left half written; continue with: go on',
+    'Stopped    early; every file is whole; continue with: go on',
   ])
 })
 
@@ -164,7 +164,7 @@ test('on a terminal with colours, what is left to do is in bold, and nothing els
 
 test('a run that found everything fresh says so; one that only looks, or could not begin, has no such end', () => {
   const next = 'Next       ca expires on 2036-11-21'
-  const nothing = 'Changed    nothing: everything matches cluster.yaml'
+  const nothing = 'Changed    nothing; everything is up to date'
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire }), [nothing, next])
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire, goOn: 'go on' }), [nothing, next], 'nothing is left')
   assert.deepEqual(closing({ ca: { kind: 'cancelled', because: [] } }, { nextToExpire }), [next])
@@ -204,11 +204,11 @@ test('failures with one cause are reported once, with one remedy for all, where 
     'ca: no room',
   ])
   assert.deepEqual(failed({ ...all(down), ...noRoom }), [
-    '3 nodes, connection refused: control0, worker0, worker1\n    ping control0.lan worker0.lan worker1.lan',
+    'connection refused on 3 nodes: control0, worker0, worker1\n    ping control0.lan worker0.lan worker1.lan',
     'ca: no room',
   ])
   assert.deepEqual(failed({ ...all(refused), 'deploy/x': refused('x', 'another key') }), [
-    '3 nodes, another CA than auth: control0, worker0, worker1\n    - fetch it\n    - deploy --node control0 --node worker0 --node worker1',
+    'another CA than auth on 3 nodes: control0, worker0, worker1\n    - fetch it\n    - deploy --node control0 --node worker0 --node worker1',
     'deploy/x: holds another key\n    - fetch it\n    - deploy --node x',
   ])
   assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['connection refused: a\n    ping a.lan'])

@@ -78,7 +78,7 @@ describe('of a CA', () => {
         (file) => kinds[file],
       )
       if (rotation.stage === 'unclear') {
-        assert.match(rotation.why, /^ca-(next|next-key|cross)\.pem is /, words)
+        assert.match(rotation.why, /^ca-(next|next-key|cross)\.pem (is|has|does) /, words)
         continue
       }
       // Whoever signs has a key; a chain is of who signs; what is trusted is there, or made of a key that is.
@@ -191,7 +191,8 @@ describe('of the key that signs tokens', () => {
     writeFileSync(join(folder, 'service-account-next-key.pem'), 'junk')
     const read = () => readTokenState({ auth: new AuthDir(folder, harderWay.files) })
     assert.throws(read, (error) => {
-      const [, command = ''] = (error instanceof Failure && /never deployed: (rm .*)$/.exec(error.remedy ?? '')) || []
+      const [, command = ''] =
+        (error instanceof Failure && /never deployed, remove it: (rm .*)$/.exec(error.remedy ?? '')) || []
       execFileSync('sh', ['-c', command])
       return true
     })

@@ -101,7 +101,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       stateOf(auth(), (name) => !name.startsWith('late')),
       files,
     )
-    assert.equal(messageOf(ran, 'deploy/late'), 'made: ca.pem, kube-proxy.kubeconfig, late.pem and 2 more missing')
+    assert.equal(messageOf(ran, 'deploy/late'), 'changed; ca.pem, kube-proxy.kubeconfig, late.pem and 2 more missing')
     const added = homes()
     write()
     assert.deepEqual(idsOf(await exits(0, place, 'bootstrap', '--prune', '--json'), 'built'), [])
@@ -115,7 +115,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       rmSync(join(home('late'), name))
     write([...five, late])
     const ran = await exits(0, place, 'bootstrap', '--json')
-    assert.equal(messageOf(ran, 'cluster-cert'), 'made: SAN added: late, late.kubenet, 192.168.1.16')
+    assert.equal(messageOf(ran, 'cluster-cert'), 'changed; adds SAN late, late.kubenet, 192.168.1.16')
     assert.deepEqual(
       idsOf(ran, 'built').filter((id) => id.startsWith('deploy')),
       ['deploy/control0', 'deploy/control1', 'deploy/late'],
@@ -126,7 +126,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       control0: ['kubernetes.pem'],
       control1: ['kubernetes.pem'],
     })
-    assert.equal(messageOf(ran, 'deploy/control0'), 'made: kubernetes.pem differs')
+    assert.equal(messageOf(ran, 'deploy/control0'), 'changed; kubernetes.pem differs')
     for (const file of ['kubernetes.pem', 'kubernetes-key.pem'])
       assert.ok(readFileSync(join(home('control1'), file)).equals(readFileSync(join(auth(), file))))
   })
@@ -138,7 +138,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const ran = await exits(4, place, 'bootstrap', '--json')
     assert.deepEqual([idsOf(ran, 'built'), changes(before)], [[], {}])
     const toDo =
-      /^control0, control1: remove ca-key\.pem, as cluster\.yaml has it on no node: npm run bootstrap -- --prune$/
+      /^on control0, control1, remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune$/
     assert.match(String(ran.events.at(-1)?.toDo), toDo)
     for (const more of [[], ['--dry-run'], ['--quiet'], ['--dry-run', '--quiet']]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...more)
@@ -149,7 +149,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.match(status.stdout, /^See npm run bootstrap -- --prune --dry-run, then npm run bootstrap -- --prune$/m)
     assert.match(
       status.stdout,
-      /control0 +remove ca-key\.pem, as cluster\.yaml has it on no node: npm run bootstrap -- --prune/,
+      /control0 +remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/,
     )
     // The first column is the CA's.
     const holdsCa = /<th scope="row">control0, control1<small>[^<]*<\/small><\/th><td class="critical">/
@@ -159,7 +159,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     }
     assert.deepEqual([await heldIn(), await heldIn('--on-nodes')], [false, true])
     // It takes the last other copy.
-    const removed = /^(after the run, )?back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/
+    const removed = /^(after the run, )?back up \S+\/auth \(docs\/everyday\.md\); its keys have no other copy$/
     assert.match(toDoIn((await exits(4, place, 'bootstrap', '--prune', '--dry-run')).stdout), removed)
     assert.match(toDoIn((await exits(0, place, 'bootstrap', '--prune')).stdout), removed)
     assert.equal(await heldIn('--on-nodes'), false)
@@ -188,11 +188,11 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const spoiled = homes()
     const message = 'worker0.pem missing; ca.pem, kube-proxy.kubeconfig differ; worker0.kubeconfig with a wrong mode'
     const dry = await exits(4, place, 'deploy', '--dry-run', '--json')
-    assert.equal(messageOf(dry, 'deploy/worker0'), `to make: ${message}`)
+    assert.equal(messageOf(dry, 'deploy/worker0'), `to change; ${message}`)
     assert.deepEqual(homes(), spoiled)
     const ran = await exits(0, place, 'deploy', '--json')
     assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0'])
-    assert.equal(messageOf(ran, 'deploy/worker0'), `made: ${message}`)
+    assert.equal(messageOf(ran, 'deploy/worker0'), `changed; ${message}`)
     assert.deepEqual(changes(sound), {
       worker0: ['ca.pem', 'kube-proxy.kubeconfig', 'worker0.kubeconfig', 'worker0.pem'],
     })
@@ -210,7 +210,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const before = homes()
     chownSync(join(home('worker0'), 'worker0-key.pem'), 12345, 12345)
     const ran = await exits(0, place, 'deploy', '--json')
-    assert.equal(messageOf(ran, 'deploy/worker0'), 'made: worker0-key.pem with a wrong owner')
+    assert.equal(messageOf(ran, 'deploy/worker0'), 'changed; worker0-key.pem with a wrong owner')
     assert.deepEqual(changes(before), { worker0: ['worker0-key.pem'] })
     await exits(0, place, 'deploy', '--dry-run')
   })
@@ -240,7 +240,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const { warning } = told.events.find(({ id, type }) => id === 'deploy/third' && type === 'built') ?? {}
     assert.match(
       String(warning),
-      /^third holds worker1\.pem, worker1-key\.pem, worker1\.kubeconfig, which do .*: --prune/,
+      /^third has worker1\.pem, worker1-key\.pem, worker1\.kubeconfig, which do .*; remove with --prune/,
     )
     assert.ok(old.every((file) => existsSync(join(folder, file))))
     await exits(0, place, 'deploy', '--prune')
@@ -275,7 +275,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     test('with --force copies every file of the node again, and of no other', async () => {
       const before = homes()
       const ran = await exits(0, place, 'deploy/worker1', '--force', '--json')
-      assert.equal(messageOf(ran, 'deploy/worker1'), 'made: forced')
+      assert.equal(messageOf(ran, 'deploy/worker1'), 'changed; forced')
       assert.deepEqual(Object.keys(changes(before)), ['worker1'])
       assert.equal(changes(before).worker1?.length, 5)
     })

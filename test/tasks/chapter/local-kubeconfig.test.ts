@@ -135,7 +135,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.deepEqual([has('jane'), warningIn(again)], [true, ''])
       writeCluster(folder, [quickKeys])
       const back = warningIn(await withStatus(0, run(folder, 'local-kubeconfig')))
-      assert.equal(back, 'kubectl, jane in your kubeconfig, becomes admin, with all rights')
+      assert.equal(back, 'kubectl changes from jane to admin, with all rights')
       assert.ok(has('admin'))
     })
 
@@ -143,8 +143,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { folder, config } = place(t)
       await withStatus(0, run(folder, 'local-kubeconfig'))
       writeCluster(folder, [quickKeys, ...jane])
-      const becomes =
-        /kubectl, admin in your kubeconfig, becomes jane, and loses all rights but those that RBAC gives jane/
+      const becomes = /kubectl changes from admin to jane and keeps only the rights that RBAC gives jane/
       for (const [status, ...args] of [
         [4, 'local-kubeconfig', '--dry-run'],
         [4, 'status'],
@@ -158,7 +157,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.deepEqual(readdirSync(dirname(config)), ['config'])
       writeCluster(folder, [quickKeys])
       const back = await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
-      assert.match(back.output, /kubectl, jane in your kubeconfig, becomes admin, with all rights/)
+      assert.match(back.output, /kubectl changes from jane to admin, with all rights/)
     })
 
     test('a renewed admin and another name of the entry are no first entry: no copy is made', async (t) => {
@@ -321,7 +320,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { folder, config } = place(t, users, [['localKubeconfig'], false])
       write(config, 'kind: List\n')
       const notes = (await run(folder, 'status')).events.map(({ message }) => message)
-      assert.ok(notes.includes(`${config} can't be read: it may hold a key of this cluster`), notes.join('\n'))
+      assert.ok(notes.includes(`can't read ${config}, which may hold a key of this cluster`), notes.join('\n'))
     })
   })
 
@@ -354,7 +353,8 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.doesNotMatch(planned.output, /current-context/)
       const { output } = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
-      const [, typed = ''] = /current context is still one; switch to kubenet: (kubectl [^"]*)"/.exec(output) ?? []
+      const [, typed = ''] =
+        /current context of kubectl is still one; switch to kubenet: (kubectl [^"]*)"/.exec(output) ?? []
       assert.equal(typed, 'kubectl config use-context kubenet')
       // What its user chose stays, whoever is renewed.
       await withStatus(0, run(folder, 'component-certs/admin', '--force'))
@@ -455,17 +455,17 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     const refusals: Readonly<Record<string, readonly [text: string, message: RegExp]>> = {
       'where another context uses a user admin': [
         foreign.replace('users:\n- name: one', 'users:\n- name: admin').replace('user: one}', 'user: admin}'),
-        /user admin already, which context one uses[\s\S]*localKubeconfig\.user/,
+        /user admin, used by context one[\s\S]*localKubeconfig\.user/,
       ],
       'where a context of our name leads to another cluster': [
         foreign.replaceAll('name: one\ncurrent', 'name: kubenet\ncurrent'),
-        /context kubenet, for the cluster one[\s\S]*localKubeconfig\.context/,
+        /context kubenet for the cluster one[\s\S]*localKubeconfig\.context/,
       ],
       'where a cluster of our name is used by another context': [
         foreign
           .replace('  name: one\ncontexts', '  name: kubenet\ncontexts')
           .replace('cluster: one,', 'cluster: kubenet,'),
-        /cluster kubenet already, which context one uses[\s\S]*name in cluster\.yaml/,
+        /cluster kubenet, used by context one[\s\S]*name in cluster\.yaml/,
       ],
       'where two contexts have one name': [
         foreign.replace('contexts:', 'contexts:\n- {name: one, context: {cluster: two}}'),
@@ -473,7 +473,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       ],
       'where an entry of ours is an alias': [
         'clusters:\n- {name: one, cluster: &all {server: "https://x:1"}}\n- {name: kubenet, cluster: *all}\n',
-        /can't be changed without touching entries that are not ours[\s\S]*anchors/,
+        /can't be changed without touching the entries of others[\s\S]*anchors/,
       ],
     }
     for (const [title, [text, message]] of Object.entries(refusals))
@@ -498,7 +498,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
           readdirSync(join(folder, 'auth')).map((name) => [name, readFileSync(join(folder, 'auth', name), 'utf8')])
         const first = snapshot()
         const ran = await withStatus(3, runIn(folder, { KUBECONFIG: 'alias' }, 'local-kubeconfig'))
-        assert.match(ran.output, /is in \S+auth, and nothing is entered there[\s\S]*localKubeconfig\.path/)
+        assert.match(ran.output, /is in \S+auth, where no entry is written[\s\S]*localKubeconfig\.path/)
         assert.deepEqual(snapshot(), first)
       })
 
@@ -508,10 +508,10 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       [
         'our context is for another cluster',
         'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n',
-        /has a context kubenet, for the cluster another/,
+        /has a context kubenet for the cluster another/,
       ],
-      ['a user admin is of another cluster', users, /user admin already, which context one uses/],
-      ['an entry of ours is an alias', alias, /can't be changed without touching entries that are not ours/],
+      ['a user admin is of another cluster', users, /user admin, used by context one/],
+      ['an entry of ours is an alias', alias, /can't be changed without touching the entries of others/],
     ] as const)
       test(`before anything is made, where ${what}`, async (t) => {
         const { folder, config } = place(t)
@@ -536,7 +536,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { folder, config } = place(t)
       write(config, users)
       const { output } = await withStatus(3, run(folder, 'local-kubeconfig'))
-      assert.match(output, /- give ours another name: localKubeconfig\.user in cluster\.yaml/)
+      assert.match(output, /- set localKubeconfig\.user in cluster\.yaml to another name/)
       writeCluster(folder, [quickKeys, [['localKubeconfig', 'user'], 'kubenet-admin']])
       await withStatus(0, run(folder, 'local-kubeconfig'))
       const { users: entries } = parse(readFileSync(config, 'utf8'))
@@ -560,7 +560,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     })
 
     describe('where its cluster of our name trusts another CA', () => {
-      const message = /cluster kubenet of your kubeconfig trusts a(nother)? CA/
+      const message = /cluster kubenet in your kubeconfig trusts a(nother)? CA/
       const entry = (ca: string) => `clusters:\n- name: kubenet\n  cluster: {server: "https://x:1", ${ca}}\n`
       const dataOf = (pem: Buffer) => `certificate-authority-data: ${pem.toString('base64')}`
 
@@ -677,7 +677,7 @@ contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
       write(`${config}.lock`, '')
       const ran = await withStatus(1, run(folder, 'local-kubeconfig'))
       assert.ok(ran.output.includes(`${config}.lock is held by another program`), ran.output)
-      assert.ok(ran.output.includes(`if you are sure that it no longer runs: rm ${config}.lock`), ran.output)
+      assert.ok(ran.output.includes(`if you are sure that it has ended: rm ${config}.lock`), ran.output)
       assert.equal(readFileSync(config, 'utf8'), foreign)
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.lock'])
     })
@@ -709,7 +709,7 @@ contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
       const { folder, git, warnings } = inTree(t)
       git('init', '-q')
       const expected = new RegExp(
-        `^${folder}/kubeconfig is in the git work tree ${folder}, .* would stage the key of admin`,
+        `^add ${folder}/kubeconfig to .gitignore of ${folder}; .* would stage the key of admin`,
       )
       for (const args of [['--dry-run'], [], []]) {
         const [warning, ...more] = await warnings(...args)
@@ -730,7 +730,7 @@ contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
     test('that git refuses to read: the same warning', async (t) => {
       const { folder, warnings } = inTree(t)
       write(join(folder, '.git'), 'gitdir: /nowhere\n')
-      assert.match((await warnings()).join(), /git is not known to ignore it/)
+      assert.match((await warnings()).join(), /git may not ignore it/)
     })
 
     test('that names a command to watch its files: the command is not run', async (t) => {

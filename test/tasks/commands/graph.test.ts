@@ -1,11 +1,9 @@
 /** `graph`, as its users call it; what it draws is read by Graphviz and by libxml2. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { scratch } from '../../support/files.ts'
-import { type Edit, entry, exits, gateway, harderway, writeCluster } from '../../support/harderway.ts'
+import { type Edit, exits, gateway, harderway, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/programs.ts'
 
 interface Told {
@@ -44,13 +42,6 @@ const edgesIn = (mermaid: string, arrow: RegExp) =>
 const boxesIn = (mermaid: string) => [...mermaid.matchAll(/^ {2}(\w+)\["/gm)].map(([, id]) => id).toSorted()
 
 describe('graph', { concurrency: 2 }, () => {
-  test('draws what docs/how-it-works.md shows for the cluster.yaml of this repository', async (t) => {
-    const page = readFileSync(join(dirname(entry), '../docs/how-it-works.md'), 'utf8')
-    const [, block] = /^```mermaid\n([\s\S]*?)^```$/m.exec(page) ?? []
-    const place = makeFolder(t, [[['install'], true]])
-    assert.equal(await draw(place), block, 'npm run -s task -- graph draws it anew')
-  })
-
   test('with --json says what each target is, what it needs and which files it makes', async (t) => {
     const targets = await readTargets(makeFolder(t, [gateway]))
     const byId = new Map(targets.map((target) => [target.id, target]))

@@ -53,7 +53,7 @@ describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 
     const place = copy(t)
     const { status, printed } = await callInit(place, ['old'])
     assert.equal(status, 0)
-    assert.equal(printed.at(-1), 'now: npm run bootstrap -- --dry-run --config old/cluster.yaml')
+    assert.equal(printed.at(-1), 'now run npm run bootstrap -- --dry-run --config old/cluster.yaml')
     const found = clusterIn(join(place, 'old'))
     const asked = readCluster(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
     for (const key of ['name', 'domain', 'subject', 'api', 'network', 'encryption', 'nodes'] as const)
@@ -144,7 +144,7 @@ test('a CA whose kind of key no cluster.yaml can have is reported', { skip: skip
   openssl(...request, '-keyout', to('ca-key.pem'), '-out', to('ca.pem'))
   const { status, stderr } = await callInit(place, ['.', '--name', 'x', '--control', 'c=10.0.0.1'])
   assert.equal(status, 2)
-  assert.match(stderr, /^certificates\.key: "ed25519" is not a kind of key: known are rsa-2048, /m)
+  assert.match(stderr, /^certificates\.key: "ed25519" is not a kind of key; expected one of rsa-2048, /m)
 })
 
 test('an auth/ without a CA certificate is ignored', { skip }, async (t) => {

@@ -50,8 +50,8 @@ ${['control0', 'worker0', 'gateway'].map((name, i) => `Host ${name}\n  HostName 
   )
   const made = join(folder, 'kubenet')
   assert.deepEqual(printed.slice(-2), [
-    `${made}/cluster.yaml is written, for Kubernetes the Harder Way; ssh logs in as admin`,
-    'now: npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
+    `wrote ${made}/cluster.yaml for Kubernetes the Harder Way (ssh user: admin)`,
+    'now run npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
   ])
   assert.deepEqual(readdirSync(made).toSorted(), ['.gitignore', 'cluster.yaml'])
   assert.equal(readFileSync(join(made, '.gitignore'), 'utf8'), 'auth/\n')
@@ -85,10 +85,10 @@ test('what is not found is left open, named, and what every other command then s
   const file = join(made.folder, 'kubenet/cluster.yaml')
   const lineOf = (start: string) => made.text.split('\n').findIndex((line) => line.startsWith(start)) + 1
   assert.deepEqual(
-    made.printed.filter((line) => line.includes('missing')),
+    made.printed.filter((line) => line.includes('fill in')),
     [
-      `${file}:${lineOf('  virtualIP:')}: missing: where the load balancer is`,
-      ...['c0', 'c1', 'w0'].map((name) => `${file}:${lineOf(`  - { name: ${name},`)}: missing: the address of ${name}`),
+      `${file}:${lineOf('  virtualIP:')}: fill in the address of the load balancer`,
+      ...['c0', 'c1', 'w0'].map((name) => `${file}:${lineOf(`  - { name: ${name},`)}: fill in the address of ${name}`),
     ],
   )
   assert.throws(made.cluster, {
@@ -103,7 +103,7 @@ test('what is not found is left open, named, and what every other command then s
 test('--quiet lists only what is missing, --json a line for each thing', { skip }, async (t) => {
   const args = ['--control', 'c=no-such-host.invalid', '--virtual-ip', '10.0.0.9']
   const quiet = await make(t, [...args, '--quiet'])
-  assert.match(quiet.printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: missing: the address of c$/)
+  assert.match(quiet.printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: fill in the address of c$/)
   const { printed } = await make(t, [...args, '--json'])
   const told = printed.map(readJsonLine)
   assert.deepEqual(

@@ -47,7 +47,7 @@ test('means what the draft says, whatever words are in it', () => {
 
 test('a new cluster has, as comments, an admin whom RBAC can cut off, and what a year means', () => {
   const text = formatCluster({ ...draft, nodes: draft.nodes.slice(0, 2) }, 's')
-  assert.match(text, /^ {2}validity: .*with 1y a daily run/m)
+  assert.match(text, /^ {2}validity: .*with 1y, a daily run/m)
   const written = text.replace(/^# (?=localKubeconfig:|users:| {2}- \{ name: jane)/gm, '')
   const { localKubeconfig: local, users } = readCluster(Buffer.from(written))
   assert.ok(local)

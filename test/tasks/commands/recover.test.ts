@@ -34,7 +34,7 @@ test('where root may not look at what units read, recover takes the folder, and 
   await assert.rejects(readWholeNode(run, node), (error) => {
     assert.ok(error instanceof Failure)
     assert.deepEqual([error.node, error.code], ['c0', 'no-root'])
-    assert.match(String(error.remedy), /^let jane run sh as root there .*NOPASSWD\), then run the same command again$/)
+    assert.match(String(error.remedy), /^let jane run sh as root on .*NOPASSWD\), then run the same command again$/)
     return true
   })
 })

@@ -38,7 +38,10 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
   })
 
   test('says to back up auth/ where the first was interrupted after it made the CA, and so does the next that deploys', async () => {
-    const [backUp, go] = [/^To do {6}back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/m, join(place, 'go')]
+    const [backUp, go] = [
+      /^To do {6}back up \S+\/auth \(docs\/everyday\.md\); its keys have no other copy$/m,
+      join(place, 'go'),
+    ]
     const run = start(place, ['bootstrap'], { at: { event: 'rename kubernetes.pem#1', do: 'hold', go } })
     await run.told('ca: new')
     run.child.kill('SIGINT')
@@ -61,17 +64,17 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
   test('says nothing of restarts the first time, when nobody has read them, but what expires first', async () => {
     const { stdout } = await exits(0, place, 'bootstrap')
     assert.doesNotMatch(stdout, /replaced|restart/)
-    assert.match(stdout, /^To do {6}back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/m)
+    assert.match(stdout, /^To do {6}back up \S+\/auth \(docs\/everyday\.md\); its keys have no other copy$/m)
     assert.doesNotMatch(stdout, /auth\/ was lost/)
     assert.match(
       stdout,
-      /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d; a run from \d{4}-\d\d-\d\d on renews it\n[^\n]+ in \d+\.\d s\n$/,
+      /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d; runs renew it from \d{4}-\d\d-\d\d\n[^\n]+ in \d+\.\d s\n$/,
     )
   })
 
   test('says that nothing changed where everything is fresh; for scripts the date is there all the same', async () => {
     const { stdout } = await harderway(place, 'bootstrap')
-    assert.match(stdout, /^Changed {4}nothing: everything matches cluster\.yaml\nNext {7}/m)
+    assert.match(stdout, /^Changed {4}nothing; everything is up to date\nNext {7}/m)
     assert.doesNotMatch(stdout, /replaced|To do/)
     const { status, advice, nextToExpire } = await closing('bootstrap')
     assert.deepEqual([status, advice], [0, []])
@@ -90,7 +93,10 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
     assert.deepEqual([status, advice], [0, [control0, worker0]])
     write(moreResources)
     const { stdout } = await harderway(place, 'bootstrap', '--quiet')
-    assert.match(stdout, /^To do {6}worker0: worker0.pem, worker0.kubeconfig replaced: .*, then restart kubelet\n$/)
+    assert.match(
+      stdout,
+      /^To do {6}on worker0, copy the new worker0.pem, worker0.kubeconfig to .*, then restart kubelet\n$/,
+    )
     assert.deepEqual((await harderway(place, 'bootstrap', '--quiet')).stdout, '')
   })
 })

@@ -67,7 +67,7 @@ describe('auth/', { concurrency: 2 }, () => {
     for (const more of [[], ['--dry-run']]) {
       const refused = await harderway(place, 'bootstrap', ...more, '--json')
       assert.deepEqual([refused.status, idsOf(refused, 'built')], [3, []])
-      assert.match(JSON.stringify(refused.events), /control0 could not be looked at.*certs encryption-key/)
+      assert.match(JSON.stringify(refused.events), /control0: .*certs encryption-key/)
     }
     const made = await harderway(place, 'certs', 'encryption-key', '--json')
     const ran = await harderway(place, 'bootstrap', '--json')
@@ -124,26 +124,26 @@ test('a run that makes a CA is followed by a backup, and where no node was inspe
   const { place, auth } = makeFolder(t)
   const toDo = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('To do'))
   const [backup, lost, ...more] = toDo((await harderway(place, 'certs')).stdout)
-  assert.equal(backup, `To do      back up ${auth} (docs/backup.md): it is the only copy`)
+  assert.equal(backup, `To do      back up ${auth} (docs/everyday.md); its keys have no other copy`)
   const [, recover] =
-    /^To do {6}new identity: ca, service-account; if this cluster already runs, recover the lost auth\/: (.*)$/.exec(
+    /^To do {6}new cluster identity \(ca, service-account\); if this cluster already runs, recover the lost auth\/: (.*)$/.exec(
       lost ?? '',
     ) ?? []
   assert.match(recover ?? '', /^mv (\S+) \1-\d{4}-\d\d-\d\dT[\dZ-]+ && npm run task -- recover --node control0$/)
   assert.deepEqual(more, [])
   const key = toDo((await harderway(place, 'encryption-key', '--quiet')).stdout)
-  assert.deepEqual(key, [`To do      back up ${auth} (docs/backup.md): it is the only copy`])
+  assert.deepEqual(key, [`To do      back up ${auth} (docs/everyday.md); its keys have no other copy`])
   for (const again of ['certs', 'encryption-key'])
     assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
   // A rotation that was killed at its begin: the next CA is made beside the one that is there.
   const next = await generatePrivateKey('ecdsa-p256')
   writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(next), { mode: 0o600 })
-  const advice = `back up ${auth} (docs/backup.md): earlier backups lack what it has now`
-  const rotation = /^To do {6}a rotation of the CA is under way, stage 1 of 2: .*rotate ca --undo$/
+  const advice = `back up ${auth} (docs/everyday.md); earlier backups are out of date`
+  const rotation = /^To do {6}rotation of the CA in progress, stage 1 of 2 \(.*rotate ca --undo$/
   const [planned, ...underWay] = toDo((await harderway(place, 'certs', '--dry-run')).stdout)
   assert.equal(planned, `To do      after the run, ${advice}`)
   assert.match(underWay.join('\n'), rotation)
-  const others = 'npm run bootstrap: kubeconfigs or nodes have the old files until then'
+  const others = 'run npm run bootstrap; until then kubeconfigs or nodes have the old files'
   const done = toDo((await harderway(place, 'certs', '--quiet')).stdout)
   assert.deepEqual(done.slice(0, 2), [`To do      ${others}`, `To do      ${advice}`])
   assert.match(done.slice(2).join('\n'), rotation)
@@ -159,7 +159,7 @@ test('a CA that expires soon is left to do, by its own name', { skip: needs('ope
     const { stdout } = await exits(4, place, ...args)
     assert.match(
       stdout,
-      /^To do {6}The front-proxy CA expires in 8 days, on .*: npm run task -- ca --renew, then npm run/m,
+      /^To do {6}before .* \(in 8 days\), run npm run task -- ca --renew, then npm run .*; the front-proxy CA expires then/m,
     )
     assert.doesNotMatch(stdout, /The CA expires/)
   }
@@ -171,10 +171,10 @@ test('what replaces something that cannot be made again, or a CA of the same key
     const { stdout } = await harderway(place, ...args)
     return stdout.split('\n').flatMap((line) => (line.startsWith('To do') ? line.slice('To do      '.length) : []))
   }
-  const first = `after the run, back up ${auth} (docs/backup.md): it is the only copy`
+  const first = `after the run, back up ${auth} (docs/everyday.md); its keys have no other copy`
   assert.deepEqual(await toDo('certs', '--dry-run'), [first])
   await harderway(place, ...phases)
-  const backUp = `back up ${auth} (docs/backup.md): earlier backups lack what it has now`
+  const backUp = `back up ${auth} (docs/everyday.md); earlier backups are out of date`
   for (const args of [
     ['ca', '--renew'],
     ['component-certs/service-account', '--force', '--yes'],
@@ -209,7 +209,7 @@ test('keys that others could read are repaired, and replacing them is left to do
     chmodSync(join(auth, file), mode)
   chmodSync(auth, 0o777)
   const [toDo = '', ...more] = await exposed()
-  assert.match(toDo, /could read ca-key\.pem, worker0-key\.pem, encryption-config\.yaml in .*docs\/rotation\.md/)
+  assert.match(toDo, /could read ca-key\.pem, worker0-key\.pem, encryption-config\.yaml in .*docs\/bad-day\.md/)
   assert.deepEqual([more, await exposed()], [[], []])
 })
 
@@ -223,8 +223,9 @@ test('a run that deploys, and its plan, warn once of loopback addresses, which n
   ])
   writeFileSync(join(place, 'ssh_config'), 'Host *\n  HostName 127.0.0.1\n  Port 1\n')
   const { stdout: first } = await harderway(place, 'certs', 'encryption-key', '--quiet')
-  assert.match(first, /new identity: ca, service-account, encryption-key; if/, 'no control node was checked')
-  const warning = 'warning: no other machine reaches a loopback address: 127.0.0.2 (worker0), 127.0.0.1 (api.virtualIP)'
+  assert.match(first, /new cluster identity \(ca, service-account, encryption-key\); if/, 'no control node was checked')
+  const warning =
+    "warning: other machines can't reach loopback addresses: 127.0.0.2 (worker0), 127.0.0.1 (api.virtualIP)"
   for (const [task, count] of [
     ['deploy', 1],
     ['deploy --dry-run', 1],

@@ -41,7 +41,7 @@ async function written(place: string, env: Readonly<Record<string, string>> = {}
   return { ...ran, folder, text }
 }
 
-test('systemd accepts the units, and with what docs/monitoring.md adds it finds the service hardened', {
+test('systemd accepts the units, and with what docs/automation.md adds it finds the service hardened', {
   skip: needs('systemd-analyze'),
 }, async (t) => {
   const { folder, text } = await written(prepare(t))
@@ -55,7 +55,7 @@ test('systemd accepts the units, and with what docs/monitoring.md adds it finds 
   // It accepts a % that begins a specifier, and a $ that begins a variable.
   assert.doesNotMatch(text('service').replaceAll('%%', ''), /%/)
   for (const [line] of text('service').matchAll(/^Exec.*$/gm)) assert.doesNotMatch(line.replaceAll('$$', ''), /\$/)
-  const [, added = ''] = /^```ini\n(.*?)^```/ms.exec(readFileSync('docs/monitoring.md', 'utf8')) ?? []
+  const [, added = ''] = /^```ini\n(.*?)^```/ms.exec(readFileSync('docs/automation.md', 'utf8')) ?? []
   appendFileSync(units[0] ?? '', added)
   verified()
   const { status, said } = analyze('security', '--no-pager', '--offline=true', '--threshold=30', units[0] ?? '')
@@ -151,7 +151,7 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   const units = readFileSync(`${file}.service`, 'utf8')
   const refused = await harderway(other, 'schedule', '--write', folder)
   assert.deepEqual([refused.status, refused.stdout], [2, ''])
-  assert.ok(refused.stderr.includes(`${file}.service is the unit of another cluster.yaml: ${place}/cluster.yaml`))
+  assert.ok(refused.stderr.includes(`${file}.service belongs to another cluster.yaml (${place}/cluster.yaml)`))
   assert.equal(readFileSync(`${file}.service`, 'utf8'), units)
   // Its path begins as that of the other.
   copyFileSync(join(place, 'cluster.yaml'), join(place, 'cluster.yam'))

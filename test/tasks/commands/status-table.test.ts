@@ -80,7 +80,7 @@ test('less than two days left are reported in hours or minutes, with the time at
     [left(2), left(1.99), left(1 / 24), left(0.01), left(0.0001), left(0), left(-1)],
     ['2d', '47h', '1h', '14m', '1m', 'expired', 'expired'],
   )
-  assert.equal(first([item('a', { days: 1.5 })]).at(-1), 'First to expire: a, on 2027-03-03 00:00Z, in 36h')
+  assert.equal(first([item('a', { days: 1.5 })]).at(-1), 'Next expiry: 2027-03-03 00:00Z, in 36h (a)')
 })
 
 test('no control character of a file or a node reaches the terminal', () => {
@@ -90,21 +90,25 @@ test('no control character of a file or a node reaches the terminal', () => {
 })
 
 test('a line each counts what matches, by item and by node, and what does not, says what expires first, and what to do', () => {
-  const expiry = 'First to expire: a, on 2027-12-26, in 300d'
+  const expiry = 'Next expiry: 2027-12-26, in 300d (a)'
   const two = [item('a'), item('b', { end: undefined })]
   const states = (installed: boolean, loaded: boolean) => nodeItem('n', 'fresh', { installed, loaded })
   for (const [items, nodes, expected] of [
-    [[item('a')], [], ['1 item matches cluster.yaml', expiry]],
+    [[item('a')], [], ['1 item is up to date', expiry]],
     [[], [nodeItem('n', 'fresh')], ['Deployed on 1 of 1 node']],
     [
       two,
       [states(true, true), states(true, false), states(false, false), nodeItem('gateway', 'fresh')],
-      ['All 2 items match cluster.yaml; deployed on 4 of 4 nodes, installed on 2 of 3, loaded on 1 of 3', expiry],
+      ['All 2 items are up to date; deployed on 4 of 4 nodes, installed on 2 of 3, loaded on 1 of 3', expiry],
     ],
     [
       two,
       [nodeItem('n', 'stale'), nodeItem('m', 'failed')],
-      ['All 2 items match cluster.yaml; deployed on 0 of 2 nodes; 1 not looked at', expiry, 'See plan, then repair'],
+      [
+        'All 2 items are up to date; deployed on 0 of 2 nodes; 1 not inspected',
+        expiry,
+        'Review with plan, then run repair',
+      ],
     ],
     [
       [
@@ -114,9 +118,9 @@ test('a line each counts what matches, by item and by node, and what does not, s
       ],
       [],
       [
-        '1 of 5 items differs from cluster.yaml; 2 of 5 items expire within renewBefore; 1 of 5 items was not readable',
-        'First to expire: a, b, on 2027-03-11, in 10d',
-        'See plan, then repair',
+        '1 of 5 items is out of date; 2 of 5 items expire within renewBefore; 1 of 5 items is unreadable',
+        'Next expiry: 2027-03-11, in 10d (a, b)',
+        'Review with plan, then run repair',
       ],
     ],
   ] as const)
@@ -132,9 +136,9 @@ test('the first line is what has expired, each name once; that alone does not di
     item('ca'),
   ]
   assert.deepEqual(first(items), [
-    'EXPIRED: 3 of 4 items (kubernetes, jane)',
-    'Next to expire: ca, on 2027-12-26, in 300d',
-    'See plan, then repair',
+    '3 of 4 items have expired: kubernetes, jane',
+    'Next expiry: 2027-12-26, in 300d (ca)',
+    'Review with plan, then run repair',
   ])
 })
 
@@ -145,9 +149,9 @@ test('with --quiet only what is not right is shown, and all is counted', () => {
     quiet: true,
   }
   assert.deepEqual(head(told), [
-    '1 of 5 items differs from cluster.yaml; deployed on 1 of 1 node',
-    'First to expire: worker0, worker1, worker2 and 2 more, on 2027-12-26, in 300d',
-    'See plan, then repair',
+    '1 of 5 items is out of date; deployed on 1 of 1 node',
+    'Next expiry: 2027-12-26, in 300d (worker0, worker1, worker2 and 2 more)',
+    'Review with plan, then run repair',
   ])
   assert.deepEqual(rows(told), ['● a     kubelet  ca      2027-12-26  300d'])
 })

@@ -90,7 +90,10 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
 /** Of the control node. */
 const identityAt = (run: Run, look: NodeState) => guard(run, control, seenIn(run.cluster, control, look), true)
 const said = (look: NodeState, run = at(), node = control) =>
-  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than ${auth.path}`, '')
+  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(
+    `, not that of ${auth.path}`,
+    '',
+  )
 
 describe('the machine that ssh reaches', () => {
   const [own, controls] = ['192.168.1.14', '192.168.1.11']
@@ -107,7 +110,7 @@ describe('the machine that ssh reaches', () => {
 
   test("is another node where its kubelet reads that node's certificate of our CA, and none of its own", () => {
     const failure = refusal(asControl(auth))
-    assert.match(String(failure?.message), /w0: .* holds the certificate of c0, and none of w0$/)
+    assert.match(String(failure?.message), /w0: .* with the certificate of c0, not w0$/)
     assert.match(String(failure?.remedy), /npm run task -- install --node w0 --replace-identity$/)
     assert.equal(failure?.kind, 'refused')
     assert.equal(refusal(asControl(others)), undefined)
@@ -118,7 +121,7 @@ describe('the machine that ssh reaches', () => {
   test('is that node where it has its address, whatever else it has', () => {
     assert.equal(refusal(withAddresses(lookAt(worker), own, controls)), undefined)
     const other = refusal(withAddresses(lookAt(worker), controls))
-    assert.match(String(other), /is c0: it has the address 192\.168\.1\.11/)
+    assert.match(String(other), /reaches c0 \(192\.168\.1\.11\)/)
   })
 
   test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
@@ -127,7 +130,7 @@ describe('the machine that ssh reaches', () => {
     const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen), [])
     const others = warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))
     assert.match(String(others), /does not have the address 192\.168\.1\.14/)
-    assert.match(String(warning(running)), /could not be looked at/)
+    assert.match(String(warning(running)), /couldn't read the addresses/)
     assert.equal(warning(withAddresses(running, own)), undefined)
     assert.equal(warning(look), undefined)
   })
@@ -137,7 +140,7 @@ test('a folder where units read their files is not deployed to', () => {
   const look = { ...lookAt(control), folder: kubernetes }
   const check = (of: NodeState) =>
     failureOf(() => checkNode(at(), control, seenIn(cluster, control, of), { known: new Set(), together: [] }, false))
-  assert.match(String(check(look)?.message), /c0: \/var\/lib\/kubernetes is where kube-apiserver reads its files/)
+  assert.match(String(check(look)?.message), /c0: kube-apiserver reads its files from \/var\/lib\/kubernetes, /)
   assert.equal(check(look)?.kind, 'refused')
   assert.equal(check(lookAt(control)), undefined)
 })
@@ -154,30 +157,30 @@ describe("another cluster's identity", () => {
     test(`is found by ${name} in the folder, in a place, and in both`, () => {
       const theirs = bytesOf(others, name)
       const [folder, place] = [{ [name]: theirs }, { [path]: theirs }]
-      assert.equal(said(lookAt(control, folder)), `c0 holds another ${what} (${name})`)
-      assert.equal(said(lookAt(control, {}, place)), `c0 holds another ${what} (${path})`)
-      assert.equal(said(lookAt(control, folder, place)), `c0 holds another ${what} (${name}, ${path})`)
+      assert.equal(said(lookAt(control, folder)), `c0 has another ${what} in ${name}`)
+      assert.equal(said(lookAt(control, {}, place)), `c0 has another ${what} in ${path}`)
+      assert.equal(said(lookAt(control, folder, place)), `c0 has another ${what} in ${name}, ${path}`)
     })
   }
 
   test('is supposed where a kubeconfig is larger than any of ours', () => {
     const path = '/var/lib/kubelet/kubeconfig'
     const large = lookAt(worker, {}, { [path]: { size: 2 ** 18 + 1, sha256: undefined } })
-    assert.equal(said(large, at(), worker), `w0 holds another CA (${path}: too large to be compared)`)
+    assert.equal(said(large, at(), worker), `w0 has another CA in ${path} (too large to compare)`)
   })
 
   test('is found where a place leads', () => {
     const look = lookAt(control, {}, { '/srv/ca.pem': bytesOf(others, 'ca.pem') })
     const places = { ...look.places, real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]) }
-    assert.equal(said({ ...look, places }), 'c0 holds another CA (/srv/ca.pem)')
+    assert.equal(said({ ...look, places }), 'c0 has another CA in /srv/ca.pem')
   })
 
   test('may be what could not be read: a link, a closed file, one that is too large', () => {
     const path = `${kubernetes}/ca-key.pem`
     const reason = (there: Partial<FileState>) => said(lookAt(control, {}, { [path]: there }))
-    assert.equal(reason({ kind: 'link' }), `c0 holds another CA (${path}: not a plain file)`)
-    assert.equal(reason({}), `c0 holds another CA (${path}: not readable)`)
-    assert.equal(reason({ size: 300_000 }), `c0 holds another CA (${path}: too large to be compared)`)
+    assert.equal(reason({ kind: 'link' }), `c0 has another CA in ${path} (not a regular file)`)
+    assert.equal(reason({}), `c0 has another CA in ${path} (not readable)`)
+    assert.equal(reason({ size: 300_000 }), `c0 has another CA in ${path} (too large to compare)`)
   })
 
   test('is not what is empty, nor a certificate of a unit', () => {
@@ -249,9 +252,9 @@ describe('an old identity of ours', () => {
         const { kind, message, remedy = '' } = refusalFor(own, there, places) ?? {}
         const held = Object.keys({ ...there, ...places }).join()
         const replaced = `replaced on 2026-11-24 (${join(own.path, 'backup', folder)})`
-        assert.deepEqual([kind, message], ['refused', `c0 holds an old ${label} (${held}) of ours, ${replaced}`])
+        assert.deepEqual([kind, message], ['refused', `c0 has an old ${label} in ${held}, ${replaced}`])
         assert.match(remedy, /overwrite it: npm run task -- install --node c0 --replace-identity$/m)
-        assert.match(remedy, /^- what that key has encrypted or signed there since then is lost/m)
+        assert.match(remedy, /^- overwriting loses what that key has encrypted or signed/m)
         assert.doesNotMatch(remedy, /scp|recover|mv /)
       }
       const overwrite = at({ replaceIdentity: true }, own)
@@ -264,14 +267,17 @@ describe('an old identity of ours', () => {
     const finished = Buffer.from(keepKeys(encryptWithNewest(added), [{ provider: 'secretbox', name: 'key2' }]))
     const place = `${kubernetes}/${encryption}`
     own.write(encryption, added, 0o600)
-    const why = 'the key that ours encrypts with is not in it'
-    assert.match(String(refusalFor(own, {}, { [place]: finished })?.message), new RegExp(`\\(${place}: ${why}\\)`))
+    const why = 'it lacks our encryption key'
+    assert.match(String(refusalFor(own, {}, { [place]: finished })?.message), new RegExp(` ${place} \\(${why}\\)`))
     // The other way round, as after an undo elsewhere: neither is said to be old, and both ways are offered.
     backUp(own, [encryption], now)
     own.write(encryption, encryptWithNewest(added), 0o600)
     const only = Buffer.from(keepKeys(added, [{ provider: 'secretbox', name: 'key1' }]))
     const failure = refusalFor(own, {}, { [place]: only })
-    assert.match(String(failure?.message), new RegExp(`^c0 holds another encryption key \\(${place}: ${why}\\) than `))
+    assert.match(
+      String(failure?.message),
+      new RegExp(`^c0 has another encryption key in ${place} \\(${why}\\), not that of `),
+    )
     assert.match(String(failure?.remedy), /recover --node c0/)
     own.write(encryption, added, 0o600)
     // A home is read by no API server.
@@ -291,7 +297,7 @@ describe('an old identity of ours', () => {
       const newer = bytesOf(own, name)
       backUp(own, files, new Date(now.getTime() + 1000))
       for (const file of files) own.write(file, bytesOf(auth, file), 0o600)
-      assert.match(String(refusalFor(own, { [name]: newer })?.message), /^c0 holds another .* than /)
+      assert.match(String(refusalFor(own, { [name]: newer })?.message), /^c0 has another .*, not that of /)
     }
     const own = ownAuth(t)
     const [old, newer] = [bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64')]
@@ -306,8 +312,8 @@ describe('an old identity of ours', () => {
     for (const replaceIdentity of [false, true]) {
       const look = lookAt(control, { 'ca.pem': { kind: 'folder' } })
       const { kind, message, remedy } = failureOf(() => identityAt(at({ replaceIdentity }), look)) ?? {}
-      assert.deepEqual([kind, message], ['failed', 'c0: ca.pem is a folder there, and no file can replace it'])
-      assert.equal(remedy, 'move it away there, then run the same command again')
+      assert.deepEqual([kind, message], ['failed', 'c0: ca.pem is a directory, which no file can replace'])
+      assert.equal(remedy, 'move it aside on c0, then run the same command again')
     }
   })
 
@@ -317,7 +323,7 @@ describe('an old identity of ours', () => {
     replaceAll(own, 'ca.pem', 'ca-key.pem')
     const stranger = bytesOf(others, 'service-account-key.pem')
     const failure = refusalFor(own, { 'ca-key.pem': old, 'service-account-key.pem': stranger })
-    assert.match(String(failure?.message), /^c0 holds another CA .*, service-account key .* than /)
+    assert.match(String(failure?.message), /^c0 has another CA .* and service-account key .*, not that of /)
   })
 })
 
@@ -339,7 +345,7 @@ describe('with --replace-identity', () => {
     for (const each of kept) assert.equal(lstatSync(join(own.path, 'backup', folder, each)).mode & 0o777, 0o600)
     // A previous CA key of ours would be no other identity.
     assert.deepEqual(backups(own, name), [])
-    assert.equal(said(lookAt(control, {}, { [path]: inFolder }), at({}, own))?.startsWith('c0 holds another CA'), true)
+    assert.equal(said(lookAt(control, {}, { [path]: inFolder }), at({}, own))?.startsWith('c0 has another CA'), true)
     backUp(own, [name], now)
     assert.deepEqual(backups(own, name), [bytesOf(own, name)])
   })
@@ -349,7 +355,7 @@ describe('with --replace-identity', () => {
     const run = at({ replaceIdentity: true }, own)
     const look = lookAt(control, { [name]: bytesOf(others, name) }, { [path]: {} })
     const failure = failureOf(() => keepOthers(run, control, identityAt(run, look)))
-    assert.match(String(failure?.message), /^c0: \/var\/lib\/kubernetes\/ca-key.pem could not be read/)
+    assert.match(String(failure?.message), /^c0: couldn't back up \/var\/lib\/kubernetes\/ca-key.pem/)
     assert.deepEqual(own.names('backup'), [])
   })
 
@@ -395,7 +401,7 @@ describe("somebody else's kubeconfig where ours is about to be", () => {
       }
       const names = { known: new Set<string>(), together: [control] }
       const look = seenIn(cluster, control, lookAt(control, {}, { [path]: Buffer.from(text()) }))
-      const warning = `c0 has another kubeconfig (${path}): a run overwrites it, and auth/backup keeps a copy`
+      const warning = `another kubeconfig in ${path} on c0 is backed up to auth/backup and overwritten`
       const { findings } = checkNode(at({}, own), control, look, names, true)
       assert.ok(findings.some(({ text }) => text === warning))
     })
@@ -420,7 +426,7 @@ describe("the CA's key, where no node is to have it", () => {
 
   test('is removed by --prune only if it is ours', () => {
     const theirs = lookAt(control, {}, { [place]: bytesOf(others, 'ca-key.pem') })
-    assert.match(said(theirs, run()) ?? '', /^c0 holds another CA \(\/var\/lib\/kubernetes\/ca-key\.pem/)
+    assert.match(said(theirs, run()) ?? '', /^c0 has another CA in \/var\/lib\/kubernetes\/ca-key\.pem/)
     assert.equal(said(lookAt(control), run()), undefined)
     const half = lookAt(control, {}, { [`${place}.harderway-new`]: Buffer.from('-----BEGIN') })
     assert.equal(said(half, run()), undefined)
@@ -439,7 +445,7 @@ describe("the CA's key, where no node is to have it", () => {
     const read = seenIn(run().cluster, control, { ...look, places: { ...there, processes: [process] } })
     const { findings } = checkNode(run(), control, read, names, false)
     const key = findings.find(({ left }) => left?.file === 'ca-key.pem')
-    assert.match(key?.remedy ?? '', /a command line names it/)
+    assert.match(key?.text ?? '', /a command line names it/)
     assert.deepEqual(pruned(new Failure('no root', {})), [])
   })
 })
@@ -447,7 +453,7 @@ describe("the CA's key, where no node is to have it", () => {
 test('with --prune, what belongs to another role is another identity too', () => {
   const look = lookAt(worker, { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
   assert.equal(said(look, at(), worker), undefined)
-  assert.equal(said(look, at({ prune: true }), worker), 'w0 holds another CA (ca-key.pem)')
+  assert.equal(said(look, at({ prune: true }), worker), 'w0 has another CA in ca-key.pem')
 })
 
 describe('a certificate that is newer than in auth/', () => {
@@ -463,13 +469,13 @@ describe('a certificate that is newer than in auth/', () => {
     const [inFolder, inPlace] = [{ [leaf]: bytesOf(renewed, leaf) }, { [path]: bytesOf(renewed, leaf) }]
     const config = `${kubernetes}/kube-scheduler.kubeconfig`
     for (const [folder, places, what] of [
-      [inFolder, {}, `${leaf} there is`],
-      [{}, inPlace, `${path} there is`],
-      [inFolder, inPlace, `${leaf}, ${path} there are`],
-      [{}, { [config]: bytesOf(renewed, 'kube-scheduler.kubeconfig') }, `${config} there is`],
+      [inFolder, {}, `${leaf} is`],
+      [{}, inPlace, `${path} is`],
+      [inFolder, inPlace, `${leaf}, ${path} are`],
+      [{}, { [config]: bytesOf(renewed, 'kube-scheduler.kubeconfig') }, `${config} is`],
     ] as const)
       assert.equal(newer(folder, places)?.message, `c0: ${what} newer than in ${auth.path}`)
-    assert.equal(newer(inFolder, {}, auth, now)?.message, `c0: ${leaf} there is from the future`)
+    assert.equal(newer(inFolder, {}, auth, now)?.message, `c0: ${leaf} is from the future`)
   })
 
   test('is not one that is older or as old, is of another CA, or can not be read', () => {
@@ -506,7 +512,7 @@ test('a node whose list lets in a certificate that auth/ does not know is refuse
   } = failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: theirs })), true)) ?? {}
   assert.equal(kind, 'refused')
   assert.match(message, /accepts a certificate of jane that .* lacks/)
-  assert.match(remedy, /read the list back: .*recover --node c0; then run/)
+  assert.match(remedy, /restore the list: .*recover --node c0; then run/)
   assert.equal(
     failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })), true)),
     undefined,
@@ -536,7 +542,7 @@ test('a node whose list has more than ours is refused, wherever it is; where the
   ]) {
     const { kind, message = '', remedy = '' } = refused(look) ?? {}
     assert.equal(kind, 'refused')
-    assert.match(message, /^c0: .* there lists more than revoked in cluster\.yaml; jane would regain access$/)
+    assert.match(message, /^c0: .* lists more than revoked in cluster\.yaml; jane would regain access$/)
     assert.match(
       remedy,
       /^- add jane to revoked in cluster\.yaml\n- or .*: mkdir .* && .*recover --node c0 && .*revoked install$/,
@@ -565,11 +571,11 @@ test('a node whose list has more than ours is refused, wherever it is; where the
     Buffer.from(`{${kind.replace('\n', ', ')} [{name: revoked, webhook: {matchConditions: [{}]}}]}`),
     { size: 300_000 },
   ]) {
-    assert.match(String(refused(lookAt(control, { [file]: unread }))), /is not a list of harderway's/)
+    assert.match(String(refused(lookAt(control, { [file]: unread }))), /is not a list that harderway wrote/)
     const placed = Buffer.isBuffer(unread)
       ? Buffer.concat([listed().subarray(0, listed().indexOf('\n') + 1), unread])
       : unread
-    assert.match(String(refused(lookAt(control, {}, { [`${kubernetes}/${file}`]: placed }))), /is not a list of/)
+    assert.match(String(refused(lookAt(control, {}, { [`${kubernetes}/${file}`]: placed }))), /is not a list that/)
     assert.equal(refused(lookAt(control, { [file]: unread }), having(undefined, ...named)), undefined)
   }
 })

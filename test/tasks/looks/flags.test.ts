@@ -96,8 +96,8 @@ describe('the command that sets flags', () => {
 
   test('names each flag, however many there are', () => {
     const many = [1, 2, 3, 4, 5, 6].map((i) => ({ flag: `--a${i}`, value: `v${i}` }))
-    assert.match(told('$A', [], many), /--a1=v1, --a2=v2, --a3=v3, --a4=v4, --a5=v5, --a6=v6:/)
-    assert.match(told(program, [], many), /with --a1, --a2, --a3, --a4, --a5, --a6:/)
+    assert.match(told('$A', [], many), /--a1=v1, --a2=v2, --a3=v3, --a4=v4, --a5=v5, --a6=v6; /)
+    assert.match(told(program, [], many), /needs --a1, --a2, --a3, --a4, --a5, --a6; /)
   })
 
   test('is none, but the settings are named, where not all of the command line is known from the unit file', () => {
@@ -115,7 +115,7 @@ describe('the command that sets flags', () => {
     ] as const)
       assert.equal(
         told(start, own, [cafile, config], more),
-        'kube-apiserver has to be started with --etcd-cafile=/k/etcd-ca.pem, --authorization-config=/k/a.yaml (in place of --authorization-mode): set that where its command line is made (systemctl cat k8s-api), and restart it, one node after the other',
+        'kube-apiserver needs --etcd-cafile=/k/etcd-ca.pem, --authorization-config=/k/a.yaml (instead of --authorization-mode); set that where its command line comes from (systemctl cat k8s-api), and restart it, one node at a time',
       )
   })
 })

@@ -164,7 +164,7 @@ describe('what etcd reads', () => {
     const config = declaring('etcd', { config: '/a.yaml' })
     assert.match(
       why(['--config-file=/a.yaml'], {}, config),
-      /^its --config \/a.yaml could not be read: say .* \{ etcd: \{ files: \{ ca\.pem: \/etc\/etcd\/ca\.pem, /,
+      /^couldn't read its --config \/a.yaml; set .* \{ etcd: \{ files: \{ ca\.pem: \/etc\/etcd\/ca\.pem, /,
     )
     assert.match(why([], { command: [] }), /^its main process is not etcd itself/)
     assert.match(why([], { command: ['/usr/bin/podman', 'run', ...etcd] }), /^its main process is not etcd/)
@@ -244,7 +244,7 @@ describe('what kube-apiserver reads', () => {
       const unit = api([], { processes, of, node: of.nodes[0] })
       assert.match(
         unit.unreached.join(),
-        /^its main process is not kube-apiserver itself: say in cluster\.yaml what it reads: install\.units: \{ kube-apiserver: \{ files: \{ .*: \/.* \} \} \}$/,
+        /^its main process is not kube-apiserver itself; set its files in cluster\.yaml: install\.units: \{ kube-apiserver: \{ files: \{ .*: \/.* \} \} \}$/,
       )
       const [files] = [unit.files.map(({ file }) => file)]
       assert.ok(files.includes(missing) && files.includes('ca.pem'))
@@ -340,7 +340,7 @@ describe('what kube-apiserver reads', () => {
     const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const wrongOf = (...more: string[]) =>
       seen('etcd', { processes: [processAs('etcd', ...etcd, ...more)], of }).wrong.join()
-    assert.match(wrongOf('--peer-cert-allowed-cn=kubernetes'), /--peer-cert-allowed-cn is kubernetes.*take it out/)
+    assert.match(wrongOf('--peer-cert-allowed-cn=kubernetes'), /--peer-cert-allowed-cn is kubernetes.*remove it/)
     assert.equal(wrongOf('--peer-cert-allowed-cn=etcd'), '')
   })
 
@@ -378,7 +378,7 @@ describe('what kube-apiserver reads', () => {
     const [own, broken] = ['kind: AuthorizationConfiguration', 'x: 1']
     assert.deepEqual(read(named(usual), { [usual]: broken }), [placedWebhook, `${usual} reload`, [], []])
     for (const [args, why, contents] of [
-      [named(usual), `its --authorization-config ${usual} is your own`, { [usual]: own }],
+      [named(usual), `its --authorization-config ${usual} is yours`, { [usual]: own }],
       [['--authorization-mode=Node,RBAC,ABAC'], 'its --authorization-mode is Node,RBAC,ABAC', {}],
       [['--v=2'], 'its --authorization-mode is not set', {}],
       [['--authorization-mode=Node,RBAC', `${custom}=/a`], `it has ${custom}`, {}],
@@ -399,12 +399,12 @@ describe('what kube-apiserver reads', () => {
   test('is refused where a flag is missing, or names what can not be right', () => {
     const wrong = (...more: string[]) => read(...more).wrong.join()
     assert.equal(wrong(), '')
-    assert.match(wrong('--tls-cert-file=tls.pem'), /^--tls-cert-file names "tls.pem": write an absolute path/)
+    assert.match(wrong('--tls-cert-file=tls.pem'), /^--tls-cert-file names "tls.pem"; use an absolute path/)
     assert.match(wrong('--tls-cert-file=/a b'), /"\/a b"/)
     assert.match(wrong('--tls-cert-file=/a/../b'), /"\/a\/..\/b"/)
     assert.equal(wrong('--tls-cert-file=/a//./b', '--tls-private-key-file=//a/.b'), '')
     assert.match(wrong('--tls-cert-file=/a\u0001b'), /"\/a\\u0001b"/)
-    const missing = 'it has no --client-ca-file: name /var/lib/kubernetes/ca.pem there'
+    const missing = 'it has no --client-ca-file; set it to /var/lib/kubernetes/ca.pem'
     assert.deepEqual(lacking('--client-ca-file').wrong, [missing])
   })
 
@@ -412,7 +412,7 @@ describe('what kube-apiserver reads', () => {
     const wrong = (...args: string[]) => read(...args).wrong.join()
     const range = '--service-cluster-ip-range'
     assert.equal(wrong(`${range}=10.32.0.0/24`, '--advertise-address=192.168.1.11'), '')
-    assert.match(wrong(`${range}=10.96.0.0/12`), /is 10.96.0.0\/12, and that of cluster.yaml has 10.32.0.1/)
+    assert.match(wrong(`${range}=10.96.0.0/12`), /is 10.96.0.0\/12, but network.serviceCIDR has 10.32.0.1/)
     assert.match(wrong(`${range}=10.32.0.0/24,fd00::/108`), /fd00/)
     assert.match(wrong('--advertise-address=192.168.1.12'), /cluster.yaml has 192.168.1.11 for c0/)
     const of = parsed(`name: six
@@ -490,8 +490,8 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
 
   test('is not known where its file was not read, or others may say otherwise', () => {
     const why = (...said: [text: string | undefined, ...more: string[]]) => readOf(cluster, ...said).unreached.join()
-    assert.match(why(undefined), /its --config \/var\/lib\/kubelet\/kubelet-config.yaml could not be read/)
-    assert.match(why('true'), /could not be read/)
+    assert.match(why(undefined), /couldn't read its --config \/var\/lib\/kubelet\/kubelet-config.yaml/)
+    assert.match(why('true'), /couldn't read/)
     assert.match(why(usual, '--config-dir=/a'), /--config-dir/)
     assert.equal(read(usual, '--config-dir=/a').rotatesItself, undefined)
   })
@@ -507,7 +507,10 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     const processes = [{ ...processAs('kubelet'), command: ['/bin/sh'] }]
     const wrong = (more: Given) => seen('kubelet', { processes, folders: [], ...more }).wrong
     const [first = '', ...more] = wrong({ of })
-    assert.match(first, /^it needs \/named\/ca\.pem, and there is no \/named: make that folder, or name another$/)
+    assert.match(
+      first,
+      /^it needs \/named\/ca\.pem, but \/named does not exist; create that directory, or set another path$/,
+    )
     assert.equal(more.length, 1)
     assert.deepEqual(wrong({}), [])
   })
@@ -532,7 +535,7 @@ test('a config that was changed since the start says nothing of the process', ()
       state: { started: 1000 },
     }).unreached
   assert.deepEqual(unreached(999), [])
-  assert.deepEqual(unreached(1001), ['its --config /c.yaml was changed since its start: restart it'])
+  assert.deepEqual(unreached(1001), ['its --config /c.yaml has changed since its start; restart it'])
 })
 
 describe('a unit file', () => {
@@ -548,11 +551,11 @@ describe('a unit file', () => {
   test('is refused where it names a folder that is not there, or not mounted, whether its unit runs or not', () => {
     const of = declaring('etcd', { files: ofEtcd })
     const wrong = (given: Given) => seen('etcd', { of, ...given }).wrong.join()
-    const lost = /names \/srv\/etcd\/ca.pem, and there is no \/srv\/etcd: make that folder/
+    const lost = /names \/srv\/etcd\/ca.pem, but \/srv\/etcd does not exist; create/
     assert.match(wrong({ next, folders: ['/etc/etcd'] }), lost)
     assert.match(wrong({ next, folders: ['/etc/etcd'], processes }), lost)
     const unmounted = wrong({ next, unmounted: ['/srv'] })
-    assert.match(unmounted, /names \/srv\/etcd\/ca.pem, and \/srv is not mounted: systemctl start/)
+    assert.match(unmounted, /names \/srv\/etcd\/ca.pem, but \/srv is not mounted; run systemctl start/)
     // One that was never installed: only the guide has them there.
     assert.equal(wrong({ folders: [], of: cluster }), '')
   })
@@ -578,13 +581,13 @@ describe('a process that sees other files than root', () => {
   test('is left alone where a restart would not help: another mount, another root, credentials of systemd', () => {
     const other = read({ apart: new Set(['/etc/etcd/ca.pem']) })
     assert.equal(placed(other)['ca.pem'], undefined)
-    const why = /--trusted-ca-file \(\/etc\/etcd\/ca.pem\) is no file of the node: its process has mounts/
+    const why = /--trusted-ca-file \(\/etc\/etcd\/ca.pem\) is not a file of the node; its process has its own mounts/
     assert.match(other.unreached.join(), why)
     for (const apart of ['/', '/etc', '/etc/etcd']) assert.deepEqual(read({ apart: new Set([apart]) }).files, [], apart)
     assert.equal(read({ apart: new Set(['/etc/et']) }).unreached.length, 0)
     const passed = read({}, '--trusted-ca-file=/run/credentials/etcd.service/ca.pem')
     assert.equal(placed(passed)['ca.pem'], '/etc/etcd/ca.pem restart')
-    assert.match(passed.unreached.join(), /is no file of the node: systemd copies it/)
+    assert.match(passed.unreached.join(), /is not a file of the node; systemd copies it/)
   })
 })
 
@@ -615,8 +618,8 @@ describe("the CA's key, where no node has it", () => {
     for (const given of [named, { next: [command, ...flags].join(' ') }]) {
       const { wrong, files } = seen(unit, { ...given, of })
       const [what = '', ...others] = wrong
-      assert.match(what, /^--cluster-signing-key-file names \/x\/key\.pem, and by cluster\.yaml no node has that key/)
-      assert.match(what, /take --cluster-signing-cert-file and --cluster-signing-key-file out/)
+      assert.match(what, /^--cluster-signing-key-file names \/x\/key\.pem, a key for no node/)
+      assert.match(what, /remove --cluster-signing-cert-file and --cluster-signing-key-file, /)
       assert.deepEqual([others, files.filter(({ file }) => file === 'ca-key.pem')], [[], []])
       assert.ok(contradicted(seen(unit, given)).includes('--cluster-signing-key-file /x/key.pem'))
     }
@@ -665,16 +668,16 @@ describe("the CA's key, where no node has it", () => {
       // Another mount of it, or a key of another CA's: who can tell?
       [foreign('/usr/bin/k3s', '--key', '/pki/ca-key.pem'), /names it/],
       [foreign('/x/kcm', '--cluster-signing-key-file', '/pki/ca.key'), /has --cl/],
-      [foreign(), /not known for sure/],
-      [{ processes: [processAs(unit, '--config-dir=/x')], starts }, /not known for sure/],
-      [{ processes: [{ ...processAs(unit), command: ['/bin/sh'] }], starts }, /not known for sure/],
-      [{ processes, starts, files: { [path]: { ...left[path], kind: 'folder' } } }, /no plain file/],
+      [foreign(), /can't be verified/],
+      [{ processes: [processAs(unit, '--config-dir=/x')], starts }, /can't be verified/],
+      [{ processes: [{ ...processAs(unit), command: ['/bin/sh'] }], starts }, /can't be verified/],
+      [{ processes, starts, files: { [path]: { ...left[path], kind: 'folder' } } }, /not a regular file/],
     ] as const)
       assert.deepEqual([at(given).map((each) => why.test(each.why ?? ''))], [[true]], String(why))
     // A unit file with variables, or that starts another program, may name anything at its next start.
     for (const start of [`${command} $ARGS`, '/usr/bin/kcm-wrapper', undefined]) {
       const [{ why = '' } = {}] = at({ processes, state: { isLoaded: true, start } })
-      assert.match(why, /not known for sure/, String(start))
+      assert.match(why, /can't be verified/, String(start))
     }
   })
 })
@@ -720,7 +723,7 @@ describe('a unit that runs as another user', () => {
     const contents = { [config]: `clientConnection: {kubeconfig: ${usual}}` }
     const unreached = (...processes: ComponentProcess[]) =>
       seen('kube-scheduler', { processes, contents }).unreached.join()
-    assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node: say /)
+    assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node; set /)
     assert.equal(unreached({ ...process, apart: new Set(), bound: new Set([config]) }), '')
   })
 })
@@ -742,9 +745,9 @@ describe('the next start of a unit', () => {
   })
   test('may be another where an environment file is newer than its process, or a unit file that can not be compared', () => {
     assert.equal(said(files, 999), '')
-    assert.equal(said(files, 1001), 'its EnvironmentFile /etc/default/etcd was changed since its start: restart it')
+    assert.equal(said(files, 1001), 'its EnvironmentFile /etc/default/etcd has changed since its start; restart it')
     const unknown = said(files, 1001, '/usr/bin/etcd $ARGS')
-    assert.match(unknown, /its unit file \/etc\/systemd\/system\/etcd.service was changed/)
+    assert.match(unknown, /its unit file \/etc\/systemd\/system\/etcd.service has changed/)
   })
 })
 
@@ -773,7 +776,7 @@ describe('the key of what cluster.yaml has switched off, where a unit had it,', 
       processes: [server],
       state: { isLoaded: true, start: '/usr/bin/kube-apiserver $ARGS' },
     })
-    assert.deepEqual([/not known for sure/.test(String(unread?.why)), pruned], [true, []])
+    assert.deepEqual([/can't be verified/.test(String(unread?.why)), pruned], [true, []])
   })
 
   test('is none of ours by its name alone, nor where it is switched on', () => {

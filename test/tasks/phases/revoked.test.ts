@@ -144,11 +144,14 @@ test('without revoked in cluster.yaml nobody who is pinned gets a certificate th
   write(undefined, users('devs'))
   for (const args of [['certs'], ['certs', '--dry-run']]) {
     const { stdout, stderr } = await exits(3, folder, ...args)
-    assert.match(stdout + stderr, /jane\.pem is not reissued: .*\n.*put it back in cluster\.yaml: revoked: \[sha256:/)
+    assert.match(
+      stdout + stderr,
+      /jane\.pem is not reissued; .*\n.*write the list in cluster\.yaml again: revoked: \[sha256:/,
+    )
   }
   assert.match(
     (await exits(3, folder, 'rotate', 'ca')).stderr,
-    /no rotation begins: .*\n.*put it back in cluster\.yaml/,
+    /no rotation begins; .*\n.*write the list in cluster\.yaml again/,
   )
   write(list.entries, users('devs'))
   await exits(4, folder, 'certs', '--dry-run')

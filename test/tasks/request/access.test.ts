@@ -53,7 +53,7 @@ test('auth/ that is a link to nothing may be on a disk that is not mounted: noth
     () => authBeside(run),
     (error: unknown) => {
       assert.ok(error instanceof Failure, String(error))
-      const message = `${link} is a link to ${target}, which is not there: its disk may not be mounted`
+      const message = `${link} links to ${target}, which does not exist; is its disk mounted?`
       assert.deepEqual([error.kind, error.message, error.remedy], ['failed', message, undefined])
       return true
     },

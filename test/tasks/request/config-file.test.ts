@@ -9,7 +9,7 @@ import { needs } from '../../support/programs.ts'
 for (const [file, why] of [
   ['no-such-file', "can't be used: can't read \\S+/no-such-file: "],
   // ssh would take it for an empty file.
-  ['home', 'is a folder: '],
+  ['home', 'is a directory: '],
 ])
   test(`an ssh.configFile that ${why} is a mistake in cluster.yaml, wherever a node is contacted`, async (t) => {
     const place = scratch(t)
@@ -40,6 +40,9 @@ test('what ssh says of a configuration that it does not understand is reported o
   await exits(0, place, 'certs', 'encryption-key')
   const { stdout, stderr } = await exits(1, place, 'deploy', '--quiet')
   const said = stdout + stderr
-  assert.match(said, /^3 nodes, ssh can't be used \(\S+ssh_config: line 2: Bad configuration option: nosuchoption\): /m)
+  assert.match(
+    said,
+    /^ssh can't be used \(\S+ssh_config: line 2: Bad configuration option: nosuchoption\) on 3 nodes: /m,
+  )
   assert.equal(said.match(/NoSuchOption/gi)?.length, 1, said)
 })

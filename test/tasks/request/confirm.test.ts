@@ -29,12 +29,12 @@ test('what a running cluster depends on is replaced where its name is typed', as
   assert.equal(isRead, false, 'the process would not end')
   assert.equal(
     asked,
-    'kubenet (/x/cluster.yaml): a new ca replaces the present one\nTo do it, type the name of the cluster: ',
+    'kubenet (/x/cluster.yaml): a new ca replaces the present one\nTo continue, type the cluster name: ',
   )
 })
 
 test('it is not where another is typed, or nothing, or there is no terminal, and --yes is named then', async () => {
-  const refused = ['refused', '- on a terminal it asks; without a question: ca --force --yes']
+  const refused = ['refused', '- confirm on a terminal, or add --yes: ca --force --yes']
   for (const typed of ['yes\n', '\nkubenet\n', '', undefined])
     assert.deepEqual((await ask(typed)).ended, refused, String(typed))
   assert.deepEqual((await ask('', { isInterrupted: true })).ended, ['aborted', undefined])

@@ -115,7 +115,7 @@ test('what an API server made itself is dated, where it was looked at with insta
       verbose: true,
       quiet: false,
     }).slice(-1)
-    assert.match(String(row), /c0 .*its API server's own certificate expires 2029-11-28$/)
+    assert.match(String(row), /c0 .*loopback certificate expires 2029-11-28$/)
     assert.match(
       await formatMetrics(inventory),
       /^harderway_node_api_server_end_timestamp_seconds\{.*node="c0"\} 1890561600$/m,

@@ -33,8 +33,8 @@ test('what is given has its value, and nothing else has one', () => {
 
 test('what is not understood is bad usage, and the message says why', () => {
   for (const [line, message] of [
-    ['--forse', /unknown option --forse: did you mean --force\?/],
-    ['--nodes=worker0', /--nodes: did you mean --node\?/],
+    ['--forse', /unknown option --forse; did you mean --force\?/],
+    ['--nodes=worker0', /--nodes; did you mean --node\?/],
     ['--completely-unknown', /unknown option --completely-unknown$/],
     ['--h', /unknown option --h/],
     ['-hx', /unknown option -x/],
@@ -43,11 +43,11 @@ test('what is not understood is bad usage, and the message says why', () => {
     ['deploy --node worker0 --node', /--node needs a value: --node NAME/],
     ['--node=', /--node needs a value/],
     ['--config --force', /--config needs a value: --config FILE/],
-    ['--concurrency 0', /--concurrency 0: give a whole number from 1 to 1000/],
-    ['--concurrency 1001', /give a whole number/],
-    ['--concurrency 1.5', /give a whole number/],
-    ['--wait-nodes 25h', /give a time/],
-    ['--expect-plan abc', /give the hash/],
+    ['--concurrency 0', /--concurrency 0: expected a whole number from 1 to 1000/],
+    ['--concurrency 1001', /expected a whole number/],
+    ['--concurrency 1.5', /expected a whole number/],
+    ['--wait-nodes 25h', /expected a time/],
+    ['--expect-plan abc', /expected the hash/],
     ['--json=false', /--json takes no value/],
     ['--quiet --verbose', /--quiet and --verbose can't be combined/],
   ] as const)

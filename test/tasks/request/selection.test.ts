@@ -74,16 +74,16 @@ test('what relies on all targets is of a walk over everything alone', async () =
 
 test('a name, a node or an option that does not fit is bad usage, and the message says why', () => {
   for (const [line, message] of [
-    ['certz', /unknown command "certz": did you mean certs\?/],
-    ['node-certs/worker1', /"node-certs\/worker1": did you mean node-certs\/worker0\?/],
-    ['something-else-altogether', /"something-else-altogether": npm run task -- --list shows them$/],
-    ['statsu', /unknown command "statsu": did you mean status\?/],
+    ['certz', /unknown command "certz"; did you mean certs\?/],
+    ['node-certs/worker1', /"node-certs\/worker1"; did you mean node-certs\/worker0\?/],
+    ['something-else-altogether', /"something-else-altogether"; list all: npm run task -- --list$/],
+    ['statsu', /unknown command "statsu"; did you mean status\?/],
     ['constructor', /unknown command "constructor"/],
     ['ca node-certs/', /unknown target "node-certs\/"/],
-    ['deploy --node worker0 --node worker1', /--node worker1: cluster\.yaml has no such node: did you mean worker0\?/],
-    ['deploy --node elsewhere', /--node elsewhere: cluster\.yaml has no such node: known are/],
-    ['ca --node worker0', /nothing of ca belongs to worker0/],
-    ['deploy worker0 gateway', /^worker0 is a node, .*: npm run task -- deploy --node worker0 --node gateway$/],
+    ['deploy --node worker0 --node worker1', /cluster\.yaml has no node worker1; did you mean worker0\?/],
+    ['deploy --node elsewhere', /cluster\.yaml has no node elsewhere; /],
+    ['ca --node worker0', /ca has no target on worker0/],
+    ['deploy worker0 gateway', /^worker0 is a node; .*: npm run task -- deploy --node worker0 --node gateway$/],
     ['worker0 --config a.yaml', /: npm run bootstrap -- --node worker0 --config a\.yaml$/],
     ['certs --renew --config a.yaml', /can only be used with ca: npm run task -- ca --renew --config a\.yaml$/],
     ['ca cluster-cert --renew', /--renew can only be used with ca/],
@@ -104,7 +104,7 @@ test('a phase that cluster.yaml leaves out has nothing to select', async () => {
   const without = await clusterGraph(phases, parsed(`${yaml}localKubeconfig: false\n`))
   assert.throws(() => select(asked('local-kubeconfig'), without), {
     kind: 'usage',
-    message: 'nothing of local-kubeconfig is wanted by cluster.yaml',
+    message: 'cluster.yaml has no local-kubeconfig',
   })
 })
 

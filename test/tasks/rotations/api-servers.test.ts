@@ -35,7 +35,7 @@ test('a lease belongs to the machine that it names; a unit of another name is a 
   const both = seen(lease('c0.example.org'), lease('control1'), lease(undefined))
   const [one, other, ...more] = await findStrangers(both, running, unread)
   assert.match(one ?? '', /^an API server on control1 \(lease apiserver-of-control1\)/)
-  assert.match(other ?? '', /^an API server on a machine without a name/)
+  assert.match(other ?? '', /^an API server on an unnamed machine/)
   assert.deepEqual(more, [])
 })
 

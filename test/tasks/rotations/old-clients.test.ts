@@ -40,7 +40,7 @@ test('an API server that was restarted or has loaded another list meanwhile, or 
     holds(counts(0, 5), undefined),
     holds(undefined, counts(0, 5)),
   ])
-    assert.match(lost, /^the API server of control0 has not counted/)
+    assert.match(lost, /^the API server of control0 did not count/)
 })
 
 test('it counts from the listing, its start or its last load on; anew where it has counted', () => {

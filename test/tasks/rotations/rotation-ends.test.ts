@@ -325,10 +325,10 @@ test('etcd gets the CA of the cluster under a name of its own, ended before each
   for (const wanted of [ownEtcd, cluster])
     await assert.rejects(
       ca?.stages[0]?.begin(at(auth(), wanted)) ?? assert.fail(),
-      /etcd has the CA that would be replaced/,
+      /etcd uses the CA that would be replaced/,
     )
   await rotation?.stages[0]?.begin(at(auth()))
-  await assert.rejects(walk(at(auth(), cluster)), /etcd has a CA of its own/)
+  await assert.rejects(walk(at(auth(), cluster)), /etcd has its own CA/)
 })
 
 test('the next service-account key is not dropped once it has signed, unless that is forced', async (t) => {

@@ -267,21 +267,21 @@ describe("the check of a node's units", () => {
     const some = ['kubernetes.pem', 'kube-scheduler.pem', 'kube-scheduler.kubeconfig']
     assert.deepEqual(planned('w0', some), [])
     assert.deepEqual(planned('w0', [...some, 'w0.pem']), [
-      'kubelet: w0.pem differs in /var/lib/kubelet: reloaded, or restarted before Kubernetes 1.36',
+      'reload kubelet (restart it before Kubernetes 1.36): w0.pem differs in /var/lib/kubelet',
     ])
     assert.deepEqual(planned('c0', some), [
-      'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
-      'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
-      'kube-scheduler: kube-scheduler-client.pem differs in /var/lib/kubernetes: reloaded without a restart',
+      'reload etcd: kubernetes.pem differs in /etc/etcd',
+      'reload kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes',
+      'reload kube-scheduler: kube-scheduler-client.pem differs in /var/lib/kubernetes',
     ])
     const scheduler = (...args: Parameters<typeof planned>) =>
-      planned(...args).filter((line) => line.startsWith('kube-scheduler'))
+      planned(...args).filter((line) => line.includes(' kube-scheduler: '))
     assert.deepEqual(scheduler('c0', [...some, 'ca.pem']), [
-      'kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes: restart',
+      'restart kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes',
     ])
     const elsewhere = { ...cluster, api: { ...cluster.api, port: 443 } }
     assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig'], { cluster: elsewhere }), [
-      'kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart',
+      'restart kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes',
     ])
   })
 
@@ -326,7 +326,7 @@ describe("the check of a node's units", () => {
       assert.deepEqual(trusting(auth.bytes('w0.pem')), tryCertificate(auth, 'w0')?.notAfter)
       // No certificate was issued to it yet: it still uses the one that we embedded.
       const hasOurs = rotates(auth.bytes('w0.kubeconfig'))
-      assert.deepEqual(judge('w0', hasOurs), ['kubelet: w0-client.pem, kubeconfig differ in /var/lib/kubelet: restart'])
+      assert.deepEqual(judge('w0', hasOurs), ['restart kubelet: w0-client.pem, kubeconfig differ in /var/lib/kubelet'])
     })
 
     test('after an API server has accepted it, which a killed run may have left to the next one', () => {
@@ -347,9 +347,7 @@ describe("the check of a node's units", () => {
 
     test('without a restart, and not before its place has it', () => {
       assert.deepEqual(judge('w0', file(pair, { changed: now })), [])
-      assert.deepEqual(judge('w0', differs(pair)), [
-        'kubelet: w0-client.pem differs in /var/lib/kubelet: reloaded without a restart',
-      ])
+      assert.deepEqual(judge('w0', differs(pair)), ['reload kubelet: w0-client.pem differs in /var/lib/kubelet'])
     })
   })
 
@@ -362,7 +360,7 @@ describe("the check of a node's units", () => {
       const { renewBefore } = cluster.certificates
       const days = renewBefore / 86_400_000
       const [due] = judge('c0', until(days - 1, 365))
-      assert.match(String(due), /^kube-apiserver: the certificate that it made itself expires \S+: restart, drained$/)
+      assert.match(String(due), /^drain and restart kube-apiserver: loopback certificate expires \S+$/)
       assert.deepEqual(judge('c0', until(days + 1, 365)), [])
       // One of three days.
       assert.deepEqual(judge('c0', until(1.1, 3)), [])
@@ -386,7 +384,7 @@ describe("the check of a node's units", () => {
       all(state(name, { start: next.command.join(' '), group: next.group }), runs(process))
     const judged = (change: Change) => judge('c0', change, run)
     assert.deepEqual(judged(starting(right, shared)), [
-      'kube-apiserver: started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem: restart, drained',
+      'drain and restart kube-apiserver: started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem',
     ])
     for (const process of [right, shared]) assert.deepEqual(judged(starting(shared, process)), [])
     assert.deepEqual(judged(all(starting(right, shared), stopped(name))), [])
@@ -401,7 +399,7 @@ describe("the check of a node's units", () => {
 
     test('is loaded when the API server has reloaded it since its last change', () => {
       assert.deepEqual(judge('c0', reloadedAt(startedAt + 10.5)), [])
-      const notLoaded = ['kube-apiserver: encryption-config.yaml written but not loaded: reloaded without a restart']
+      const notLoaded = ['reload kube-apiserver: encryption-config.yaml installed but not loaded']
       // Not queried, before the change, at its very moment, and by a clock that was set back since.
       for (const reloaded of [undefined, startedAt + 9, startedAt + 10, now + 60])
         assert.deepEqual(judge('c0', reloadedAt(reloaded)), notLoaded, String(reloaded))
@@ -416,7 +414,7 @@ describe("the check of a node's units", () => {
       // Changed after the start, which is loaded; and before it, which is another.
       assert.deepEqual(judge('c0', loaded(undefined, startedAt + 10)), [])
       assert.deepEqual(judge('c0', loaded('0'.repeat(64), startedAt - 10)), [
-        'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
+        'drain and restart kube-apiserver: encryption-config.yaml installed but not loaded',
       ])
     })
 
@@ -429,17 +427,17 @@ describe("the check of a node's units", () => {
 
     test('needs a restart without the flag, whatever the metric says', () => {
       assert.deepEqual(judge('c0', changed(startedAt + 11)), [
-        'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
+        'drain and restart kube-apiserver: encryption-config.yaml installed but not loaded',
       ])
     })
 
     test('restarts nothing where it differs, and the other files of the API server still do', () => {
       assert.deepEqual(judge('c0', all(reloads, differs(path))), [
-        'kube-apiserver: encryption-config.yaml differs in /var/lib/kubernetes: reloaded without a restart',
+        'reload kube-apiserver: encryption-config.yaml differs in /var/lib/kubernetes',
       ])
       const two = differs(path, '/var/lib/kubernetes/service-account-key.pem')
       const told = String(judge('c0', all(reloads, two)))
-      assert.match(told, /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/)
+      assert.match(told, /drain and restart kube-apiserver: .*encryption-config\.yaml differ/)
     })
   })
 
@@ -456,7 +454,7 @@ describe("the check of a node's units", () => {
       )
     const judged = (revoked: readonly string[], ...changes: readonly Change[]) =>
       judge('c0', all(...changes), of(revoked))
-    const notLoaded = ['kube-apiserver: authorization-config.yaml written but not loaded: reloaded without a restart']
+    const notLoaded = ['reload kube-apiserver: authorization-config.yaml installed but not loaded']
     assert.deepEqual(judged(['jane'], denies([])), [])
     assert.deepEqual(judged(['jane'], denies(['jane'])), notLoaded)
     assert.deepEqual(judged(['jane'], denies(undefined)), notLoaded)
@@ -472,19 +470,19 @@ describe("the check of a node's units", () => {
     w0: {
       'others may read a key, or change a certificate': [
         all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
-        'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
+        'reload kubelet: w0.pem, w0-key.pem permissions too open in /var/lib/kubelet',
       ],
       'a kubeconfig is still the one that the guide copies': [
         all(
           content('/var/lib/kube-proxy/kubeconfig', () => auth.bytes('kube-proxy.kubeconfig')),
           without('/var/lib/kube-proxy/kube-proxy-client.pem'),
         ),
-        'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy: restart',
+        'restart kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy',
       ],
       'one was changed since, that is read anew': [file(`${kubelet}w0.pem`, { changed: startedAt + 1 })],
       'a file is dated in the future: the clock was set back': [
         file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
-        'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
+        'restart kubelet: kubeconfig dated in the future in /var/lib/kubelet',
       ],
       // The clock was two hours ahead at the start, and is right again; the file was changed after that.
       'one was changed since the start, by the present clock alone': [
@@ -492,12 +490,12 @@ describe("the check of a node's units", () => {
           started: placed + 1,
           process: { ...main, age: now - placed + 7199, started: placed - 7199 },
         }),
-        'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
+        'restart kubelet: w0-ca.pem, kubeconfig installed but not loaded',
       ],
       // The clock was behind at the start and at the change, and has been set forward.
       'one was changed since the start, by the clock of the start alone': [
         state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
-        'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
+        'restart kubelet: w0-ca.pem, kubeconfig installed but not loaded',
       ],
       'the clock was set since the start, and the file was there before it by both clocks': [
         state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
@@ -507,43 +505,43 @@ describe("the check of a node's units", () => {
       ],
       'another certificate is served': [
         (found) => found.served.set(10250, Buffer.from('x')),
-        'kubelet: another certificate is served on 10250: reloaded, or restarted before Kubernetes 1.36',
+        'reload kubelet (restart it before Kubernetes 1.36): serves another certificate on 10250',
       ],
       'no certificate is served': [
         (found) => found.served.set(10250, 'nothing'),
-        'kubelet: no certificate is served on 10250: looked at again',
+        'check kubelet again: it serves no certificate on 10250',
       ],
       'systemd has given it up, or starts it again and again': [
         all(
           state('kubelet', { active: 'failed', sub: 'failed' }),
           state('kube-proxy', { active: 'activating', sub: 'auto-restart' }),
         ),
-        'kubelet: it is failed (failed): restart',
-        'kube-proxy: it is activating (auto-restart): looked at again',
+        'restart kubelet: it is failed (failed)',
+        'check kube-proxy again: it is activating (auto-restart)',
       ],
       'systemd starts it again and again, with an old file': [
         all(
           state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
           differs(`${kubelet}w0.pem`),
         ),
-        'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
+        'restart kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart)',
       ],
       'systemd restarted it less than five minutes ago': [
         all(restarted('kubelet', 299.5, 3), restarted('kube-proxy', 300)),
-        'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
+        'check kubelet again: systemd restarted it 299 s ago (3 restarts)',
       ],
       'systemd restarted it, and it has no process of its own': [
         state('kubelet', { restarts: 3, process: undefined, started: now - 20 }),
-        'kubelet: it ended, and systemd restarted it 20 s ago (restarts: 3): looked at again',
+        'check kubelet again: systemd restarted it 20 s ago (3 restarts)',
       ],
       'its process is stopped, or has just ended': [
         all(state('kubelet', { process: { ...main, isStopped: true } }), state('kube-proxy', { process: 'gone' })),
-        'kubelet: its main process is stopped (SIGSTOP): looked at again',
-        'kube-proxy: its main process has just ended: looked at again',
+        'check kubelet again: its main process is stopped (SIGSTOP)',
+        'check kube-proxy again: its main process has just ended',
       ],
       'it is not healthy with the old file': [
         all(differs(`${kubelet}w0.pem`), ({ unhealthy }) => unhealthy.set('kubelet', '/healthz answers 500')),
-        'kubelet: w0.pem differs in /var/lib/kubelet: reloaded without a restart',
+        'reload kubelet: w0.pem differs in /var/lib/kubelet',
       ],
       'its owner has stopped it: what is not loaded does not matter': [
         all(stopped('kubelet'), file(`${kubelet}kubeconfig`, { changed: startedAt + 1 }), ({ served }) =>
@@ -552,8 +550,8 @@ describe("the check of a node's units", () => {
       ],
       'a run was killed before it was healthy, or a node lost its power before a new file had its name': [
         all(beside(`${kubelet}w0.pem`, oldSuffix), beside('/var/lib/kube-proxy/kubeconfig', newSuffix)),
-        'kubelet: a previous run did not see it healthy: looked at again',
-        'kube-proxy: a previous run did not see it healthy: looked at again',
+        'check kubelet again: it was not healthy in a previous run',
+        'check kube-proxy again: it was not healthy in a previous run',
       ],
       'systemd does not know it, or its folder is not there': [
         all(state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' }), ({ places }) =>
@@ -564,11 +562,11 @@ describe("the check of a node's units", () => {
       ],
       'it runs, and its unit file is gone, masked or a bad one': [
         state('kube-proxy', { isLoaded: false }),
-        'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
+        "check kube-proxy again: it runs, but systemd can't use its unit file",
       ],
       'it was started in the future, by its clock then': [
         state('kube-proxy', { started: now + 3600 }),
-        'kube-proxy: kube-proxy-ca.pem, kubeconfig written but not loaded: restart',
+        'restart kube-proxy: kube-proxy-ca.pem, kubeconfig installed but not loaded',
       ],
     },
     c0: {
@@ -580,8 +578,8 @@ describe("the check of a node's units", () => {
           ),
           file(`${kubernetes}ca-key.pem`, { uid: 990 }),
         ),
-        'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
-        'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
+        'drain and restart kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes',
+        'restart kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes',
       ],
       'the node does not know the user of a unit, the owner that a key has is not doubted': [
         all(
@@ -596,8 +594,8 @@ describe("the check of a node's units", () => {
             places.real.set(`${etcd}${name}`, kubernetes + name)
           }
         }),
-        'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
-        'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
+        'reload etcd: kubernetes.pem differs in /etc/etcd',
+        'reload kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes',
       ],
       'only the keys of a certificate are read, and they are ours': [
         content(`${kubernetes}service-account.pem`, () =>
@@ -606,7 +604,7 @@ describe("the check of a node's units", () => {
       ],
       'they are other keys': [
         content(`${kubernetes}service-account.pem`, () => auth.bytes('kubernetes.pem')),
-        'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
+        'drain and restart kube-apiserver: service-account.pem differs in /var/lib/kubernetes',
       ],
       'it ended while its API server was away, and came back less than half a minute ago': [
         all(
@@ -614,7 +612,7 @@ describe("the check of a node's units", () => {
           restarted('kube-controller-manager', 31),
           restarted('kube-scheduler', 29),
         ),
-        'kube-scheduler: it ended, and systemd restarted it 29 s ago (restarts: 1): looked at again',
+        'check kube-scheduler again: systemd restarted it 29 s ago (1 restart)',
       ],
       'it ended long after its API server was back; or is the API server, or no client of it': [
         all(
@@ -623,15 +621,15 @@ describe("the check of a node's units", () => {
           restarted('kube-controller-manager', 252),
           restarted('kube-scheduler', 70),
         ),
-        'etcd: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
-        'kube-apiserver: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
-        'kube-scheduler: it ended, and systemd restarted it 70 s ago (restarts: 1): looked at again',
+        'check etcd again: systemd restarted it 131 s ago (1 restart)',
+        'check kube-apiserver again: systemd restarted it 131 s ago (1 restart)',
+        'check kube-scheduler again: systemd restarted it 70 s ago (1 restart)',
       ],
     },
     g0: {
       'the bundle that a gateway trusts is older than the CA': [
         ({ places }) => places.files.set('/etc/ssl/certs/ca-certificates.crt', { ...rootsFile, changed: placed - 1 }),
-        'trust-store: kubernetes-ca.crt written but not loaded: restart',
+        'restart trust-store: kubernetes-ca.crt installed but not loaded',
       ],
     },
   }
@@ -655,12 +653,12 @@ describe('paths that root does not write to', () => {
     const both = '--tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file'
     const [pair, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
     const one = String(refused(usual, { real: new Map([[key, pair]]) }))
-    assert.match(one, new RegExp(`^odd-path ${both} .* kubernetes\\.pem and kubernetes-key\\.pem belong there`))
+    assert.match(one, new RegExp(`^odd-path ${both} .* can't hold both kubernetes\\.pem and kubernetes-key\\.pem`))
   })
 
   test('are those behind a link of another user, and those that lead nowhere', () => {
     const link = (path: string) => refused(usual, { links: new Map([[path, '/home/kim']]) })
-    assert.match(String(link('/var/lib/kubernetes/ca.pem')), /^odd-path \/home\/kim, .* belongs to another user/)
+    assert.match(String(link('/var/lib/kubernetes/ca.pem')), /^odd-path symlink \/home\/kim, .* is not owned by root/)
     // Another process may name any path.
     assert.equal(link('/home/kim/ca.pem'), undefined)
     assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^odd-path .* leads nowhere/)
@@ -730,13 +728,13 @@ describe('the name of a kubelet', () => {
     for (const [given, why] of [
       [
         { args: ['--hostname-override=w0.kubenet'] },
-        /^wrong-setting its kubelet is the node w0\.kubenet \(--hostname-override\), and cluster\.yaml calls it w0/,
+        /^wrong-setting its kubelet calls the node w0\.kubenet \(--hostname-override\), not w0/,
       ],
-      [{ hostname: 'w0.kubenet' }, /\(its host name\)/],
-      [{ held: 'c0' }, /w0-client\.pem is a kubeconfig of system:node:c0, and that of system:node:w0 belongs there/],
+      [{ hostname: 'w0.kubenet' }, /\(host name\)/],
+      [{ held: 'c0' }, /w0-client\.pem of kubelet is a kubeconfig of system:node:c0, not system:node:w0/],
       [
         { kubeconfig: kubeconfigOf(auth, 'admin') },
-        /\/kubeconfig is a kubeconfig of admin, and that of system:node:w0/,
+        /\/kubeconfig of kubelet is a kubeconfig of admin, not system:node:w0/,
       ],
     ] as const)
       assert.match(refused(given) ?? '', why)

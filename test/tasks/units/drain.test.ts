@@ -56,7 +56,7 @@ test('an undrain that fails after the restart did is told, and hides not why', a
   const on = { run, node: control, signal: new AbortController().signal, tell: () => {} }
   const unit = { unit: 'etcd', restart: 'true', isDrained: true } as Unit
   await assert.rejects(restartUnproven(on, unit), { code: 'connection-lost' })
-  assert.match(notes.join(), /^c0 may be left drained/)
+  assert.match(notes.join(), /^c0 may still be drained/)
 })
 
 test('a node is marked by one run at a time, and the mark is gone once it is undrained', async (t) => {

@@ -41,6 +41,6 @@ test('an API server that is busy is asked again whether it accepts a new client 
   for (const status of [401, 403])
     assert.equal(
       await prove(500, status),
-      `no API server accepts the client certificate in ${file}: c0 answers ${status}`,
+      `no API server accepts the client certificate in ${file} (c0 answers ${status})`,
     )
 })

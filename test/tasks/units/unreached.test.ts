@@ -46,7 +46,7 @@ describe('what install does not reach', () => {
     const front = [startedAs('kube-apiserver', `${flag}=/etc/front/ca.pem`)]
     assert.deepEqual(told(front, {}), [])
     assert.deepEqual(told(front, { '/etc/front/ca.pem': 'ca.pem' }), [
-      `kube-apiserver: ${flag} (/etc/front/ca.pem) is a copy of ca.pem: name the original there`,
+      `kube-apiserver: ${flag} (/etc/front/ca.pem) is a copy of ca.pem; name the original instead`,
     ])
     const ofOthers = told(front, { '/etc/front/ca.pem': 'ca.pem' }, (file) => file === 'service-account.pem')
     assert.deepEqual(ofOthers, [])
@@ -59,7 +59,7 @@ describe('what install does not reach', () => {
     const manager = { ...process, group: '/user.slice/a.scope', id: 9 }
     assert.deepEqual(told([startedAs('kube-apiserver'), manager], {}), [])
     const [said = '', ...more] = told([startedAs('kube-apiserver'), manager], { '/x/ca.pem': 'ca.pem' })
-    const reads = 'reads /x/ca.pem (--root-ca-file), which is of this cluster: stop it'
+    const reads = 'reads /x/ca.pem (--root-ca-file), which belongs to this cluster; stop it'
     assert.ok(said.startsWith(`kube-controller-manager, process 9 in /user.slice/a.scope, ${reads}`), said)
     assert.deepEqual(more, [])
     const named = { ...manager, group: '/system.slice/k8s-kcm.service' }
@@ -104,7 +104,7 @@ describe('what install does not reach', () => {
         [worker, processAs('kubelet', `--kubeconfig=${folder}/kubeconfig`), `${folder}/kubeconfig (--kubeconfig)`],
       ] as const) {
         const [said = '', ...more] = named(process, { node })
-        assert.ok(said.includes(`reads ${what}, which is of this cluster: name its unit`), said)
+        assert.ok(said.includes(`reads ${what}, which belongs to this cluster; stop it, or name its unit`), said)
         assert.deepEqual([more, named(process, { node, file: undefined })], [[], []])
         const concerns = (file: string) => file === 'service-account-key.pem'
         assert.deepEqual(named(process, { node, concerns }), [])
@@ -168,7 +168,7 @@ describe('what install does not reach', () => {
     ]) {
       const [root, users, text] = at(0, ...command)
       assert.deepEqual([root, users], [1, 0], command.join(' '))
-      assert.match(text, /process 9 in \/x\.scope, reads \/x\/.* which is of this cluster/)
+      assert.match(text, /process 9 in \/x\.scope, reads \/x\/.* which belongs to this cluster/)
       assert.deepEqual(at(1000, ...command).slice(0, 2), [0, 1])
     }
     assert.deepEqual(at(0, 'watcher', '--ca-file=/x/other.crt').slice(0, 2), [0, 0])
@@ -187,7 +187,7 @@ describe('what install does not reach', () => {
     // Of too long command lines, which a user may have any number of.
     const unread = [8, 9].map((id) => ({ ...processAs('x'), id, uid: 1000, group: '/x.scope', command: [] }))
     assert.deepEqual(told([startedAs('kube-apiserver'), ...unread], {}), [
-      'process 8 in /x.scope and 1 more may be components, and their command lines are too long: stop them',
+      'process 8 in /x.scope and 1 more may be components, with command lines too long to read; stop them',
     ])
   })
 })

@@ -55,10 +55,10 @@ describe('report', { concurrency: 2 }, () => {
     }
     assert.match(
       await textOf(),
-      /^ kubenet 3649 days until the next expiry, on .*All 25 items match cluster\.yaml; read on /,
+      /^ kubenet 3649 days until the next expiry, on .*All 25 items are up to date; read on /,
     )
     rmSync(join(auth, 'admin.kubeconfig'))
-    assert.match(await textOf(), /1 of 25 items differs from cluster\.yaml; read on /)
+    assert.match(await textOf(), /1 of 25 items is out of date; read on /)
   })
 
   test('is red where a machine reads and writes all of etcd', async (t) => {
@@ -82,7 +82,7 @@ describe('report', { concurrency: 2 }, () => {
     assert.equal(lines.filter((line) => line.includes('ca-key.pem missing')).length, 1, problems)
     assert.match(lines.find((line) => line.startsWith('ca: ')) ?? '', /npm run task -- recover --node control0/)
     assert.match(problems, /encryption-key: encryption-config.yaml has mode 0644/)
-    assert.match(problems, /<code>npm run bootstrap<\/code> does it/)
+    assert.match(problems, /<code>npm run bootstrap<\/code> makes them/)
   })
 
   test('draws its timeline to scale: today, a third of the way, is where the second date of the axis stands', async (t) => {
@@ -119,10 +119,10 @@ describe('report', { concurrency: 2 }, () => {
       ['encryption-key', '0'],
     ]
     assert.deepEqual(await metrics(), none)
-    assert.doesNotMatch(page(), /under way/)
+    assert.doesNotMatch(page(), /in progress/)
     cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
     assert.deepEqual(await metrics(), none.with(3, ['service-account', '1']))
-    assert.match(page(), /<li>a rotation of .* is under way, stage 1 of \d: .*npm run task -- rotate service-account/)
+    assert.match(page(), /<li>rotation of .* in progress, stage 1 of \d \(.*npm run task -- rotate service-account/)
   })
 
   test('a rotation that is under way is the first sentence of status, and left to do in a plan and a run, with --quiet too', async (t) => {
@@ -137,11 +137,11 @@ describe('report', { concurrency: 2 }, () => {
     ]) {
       const { stdout } = await harderway(place, ...args)
       const lines = stdout.replace(/\n +/g, ' ').split('\n')
-      const told = lines.filter((line) => line.includes('under way'))
+      const told = lines.filter((line) => line.includes('in progress'))
       assert.equal(told.length, 1, args.join(' '))
       const start = args[0] === 'status' ? '' : 'To do      '
       assert.ok(
-        told[0]?.startsWith(`${start}a rotation of the service-account key is under way, stage 1 of `),
+        told[0]?.startsWith(`${start}rotation of the service-account key in progress, stage 1 of `),
         args.join(),
       )
       if (args[0] === 'status') assert.equal(told[0], lines[0])
