@@ -1,6 +1,7 @@
 /**
- * `npm run docs`: cluster.schema.json, by which editors complete and check cluster.yaml; output.schema.json, by which programs check
- * what --json prints; and what pages have after a mark. `<!-- keys: npm run docs -->` begins what `keys` in `tables` returns.
+ * `npm run docs`: cluster.schema.json, by which editors complete and check cluster.yaml; output.schema.json, by which
+ * programs check what --json prints; and what pages have after a mark. `<!-- keys: npm run docs -->` begins what `keys`
+ * in `tables` returns.
  */
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { toJsonSchema } from '@valibot/to-json-schema'

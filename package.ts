@@ -1,7 +1,7 @@
 /**
- * `npm run package`: the package, in dist/. Node strips no types under node_modules, so its code is JavaScript; bundled, it starts
- * faster and installs without a registry. It is not minified: people read what handles the key of their CA, and a stack trace
- * names functions.
+ * `npm run package`: the package, in dist/. Node strips no types under node_modules, so its code is JavaScript;
+ * bundled, it starts faster and installs without a registry. It is not minified: people read what handles the key of
+ * their CA, and a stack trace names functions.
  */
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
@@ -31,7 +31,8 @@ async function bundle() {
   const { output } = await build({
     input: 'tasks/main.js',
     platform: 'node',
-    // Hashes in names of files are made of the modules' paths: of those in the clone, also where node_modules is a link.
+    // Hashes in names of files are made of the modules' paths: of those in the clone, also where node_modules is a
+    // link.
     resolve: { symlinks: false },
     output: { dir: 'dist/bin', chunkFileNames: '[name]-[hash].js', comments: { jsdoc: false } },
     plugins: [

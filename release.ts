@@ -1,6 +1,6 @@
 /**
- * `npm run release`: what a release consists of, in release/: the package, an SBOM of what is bundled in it, and the sums of
- * both. The same commit makes the same bytes, with the same Node and npm.
+ * `npm run release`: what a release consists of, in release/: the package, an SBOM of what is bundled in it, and the
+ * sums of both. The same commit makes the same bytes, with the same Node and npm.
  */
 import { execFileSync } from 'node:child_process'
 import { hash } from 'node:crypto'

@@ -10,8 +10,8 @@ type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'shar
 
 export class Failure extends Error {
   /**
-   * `usage`: bad usage or a bad cluster.yaml, exit 2. `refused`: something irreplaceable would have been replaced, exit 3. `failed`:
-   * everything else, exit 1.
+   * `usage`: bad usage or a bad cluster.yaml, exit 2. `refused`: something irreplaceable would have been replaced, exit
+   * 3. `failed`: everything else, exit 1.
    */
   readonly kind: 'usage' | 'refused' | 'failed'
   /** What happened, without where; `message` has both. */
@@ -23,8 +23,9 @@ export class Failure extends Error {
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
   /**
-   * A cause that several targets may share: those with equal `what` are reported once, with one remedy. `who` has it: a node, a
-   * folder. `place` is what the remedy needs to know about it; a method, so that each cause may have its own kind of place.
+   * A cause that several targets may share: those with equal `what` are reported once, with one remedy. `who` has it: a
+   * node, a folder. `place` is what the remedy needs to know about it; a method, so that each cause may have its own
+   * kind of place.
    */
   readonly shared:
     | {

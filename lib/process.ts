@@ -19,8 +19,8 @@ export interface Destination {
 }
 
 /**
- * The host's sh reads the script from its input: nothing of it is in an argument list. SessionType precedes the options, as ssh takes the
- * first value; scp requests a subsystem, and must not have it.
+ * The host's sh reads the script from its input: nothing of it is in an argument list. SessionType precedes the
+ * options, as ssh takes the first value; scp requests a subsystem, and must not have it.
  */
 export function runScript({ host, options }: Destination, script: string, how: Spawning): Promise<ProcessOutput> {
   return spawn({ ...how, input: script })`ssh -o SessionType=default ${options} -- ${host} sh -s`
@@ -44,7 +44,8 @@ function settings({ cwd, env, input = '', signal }: Spawning): Partial<Options> 
     signal,
     quiet: true,
     nothrow: true,
-    // Its own process group: Ctrl-C in the terminal reaches it through us, so that we can still tidy up after a script on a node.
+    // Its own process group: Ctrl-C in the terminal reaches it through us, so that we can still tidy up after a script
+    // on a node.
     detached: true,
     shell: '/bin/sh',
     // Copied files pass through ssh's memory: no core file may hold them.
@@ -61,8 +62,8 @@ function settings({ cwd, env, input = '', signal }: Spawning): Partial<Options> 
 type Started = PromiseLike<ProcessOutput> & Partial<Pick<ProcessPromise, 'stdin' | 'stdout' | 'stderr'>>
 
 /**
- * A template of the command, as zx has it: each value is quoted, and a list is a word for each item. Throws if it can't be started,
- * or prints more than any answer has; a status other than 0 is part of the result.
+ * A template of the command, as zx has it: each value is quoted, and a list is a word for each item. Throws if it can't
+ * be started, or prints more than any answer has; a status other than 0 is part of the result.
  */
 export function spawn(how: Spawning) {
   return async (

@@ -99,7 +99,9 @@ export type Reason =
       readonly state?: string | undefined
       /** Otherwise it reloads installed files without a restart. */
       readonly restarts: boolean
-      /** The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted. */
+      /**
+       * The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted.
+       */
       readonly restartsBefore?: string | undefined
       readonly isDrained: boolean
       /** It is restarted only to load a pair whose old key is revoked, or about to be. */
@@ -131,15 +133,19 @@ export interface Difference {
 /** What a check finds beside its reasons, or a command beside its targets: worded once. */
 export interface Finding {
   /**
-   * Who acts next, by which every view places it. `run`: nobody has to: a note, or a warning of its target. `user`: left to do, and the
-   * command ends with 4. `afterwards`: left to do once the command, which has done all of its own, has ended.
+   * Who acts next, by which every view places it. `run`: nobody has to: a note, or a warning of its target. `user`:
+   * left to do, and the command ends with 4. `afterwards`: left to do once the command, which has done all of its own,
+   * has ended.
    */
   readonly owner: 'run' | 'user' | 'afterwards'
   readonly text: string
   readonly remedy?: string
   /** That it is about, where the text does not name them. */
   readonly nodes?: readonly string[]
-  /** Of a node. `unreached`: it is not known what its units have loaded; `old key`: it may go on with one that is about to be revoked. */
+  /**
+   * Of a node. `unreached`: it is not known what its units have loaded; `old key`: it may go on with one that is about
+   * to be revoked.
+   */
   readonly kind?: 'unreached' | 'old key'
   readonly left?: Left
   /** Sent by --json in the place of the text. */
@@ -223,7 +229,10 @@ export interface CheckResult<Found = unknown> {
   readonly findings?: readonly Finding[]
   /** For a node: the units that are installed there. */
   readonly units?: readonly string[]
-  /** For a node with a pair over a key that is about to be revoked: a unit gets its client certificate elsewhere, and would be refused. */
+  /**
+   * For a node with a pair over a key that is about to be revoked: a unit gets its client certificate elsewhere, and
+   * would be refused.
+   */
   readonly ownsClient?: true
   /** For a control node: how many entries of `revoked` its API server denies. */
   readonly revokedInForce?: number

@@ -1,4 +1,7 @@
-/** YAML as the library parses it, in a time that grows with the text: its own check for repeated keys is quadratic. Pure. */
+/**
+ * YAML as the library parses it, in a time that grows with the text: its own check for repeated keys is quadratic.
+ * Pure.
+ */
 import { type Document, isScalar, type LineCounter, parseDocument, visit, YAMLParseError } from 'yaml'
 
 /**

@@ -54,7 +54,10 @@ async function respond(
   }
 }
 
-/** The answer that needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a name. */
+/**
+ * The answer that needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a
+ * name.
+ */
 async function answer({ command, options }: ReturnType<typeof parseCommandLine>): Promise<string | undefined> {
   if (options.help) return (await import('./commands/help.ts')).help(command, options.names)
   if (options.version) return await version(options.json)
@@ -179,8 +182,9 @@ function takes({ options }: Command, option: OptionName): boolean {
 }
 
 /**
- * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line, and the older
- * `##[` anywhere in one: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+ * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line,
+ * and the older `##[` anywhere in one:
+ * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
  */
 function withoutCommands(text: string): string {
   return text.replace(/^(\s*)(?=::)/gm, '$1| ').replaceAll('##[', '# #[')

@@ -18,7 +18,10 @@ export interface LayoutRules {
   problems(raw: Raw): readonly Problem[]
   /** Whether a node or a user of that name would have a file of the cluster's own name. */
   isReserved(name: string): boolean
-  /** The units of the layout: by each of its files the settings that name it, and whether it reads settings from a YAML file. */
+  /**
+   * The units of the layout: by each of its files the settings that name it, and whether it reads settings from a YAML
+   * file.
+   */
   readonly units: ReadonlyMap<
     string,
     {
@@ -157,8 +160,8 @@ function virtualIPProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
 }
 
 /**
- * A machine runs one kubelet: another node's files there are on the wrong machine. Without `install` they may be meant to be carried on from
- * folders of their own.
+ * A machine runs one kubelet: another node's files there are on the wrong machine. Without `install` they may be meant
+ * to be carried on from folders of their own.
  */
 function hostProblems({ ssh, install }: Raw, nodes: readonly Raw[], kubeletsOn: LayoutRules['kubeletsOn']): Problem[] {
   const isInstalled = install !== undefined && install !== false

@@ -1,6 +1,6 @@
 /**
- * The folder auth/: its files are the only state there is. Those about to be replaced are kept in auth/backup/. The names of the files are
- * spelled nowhere else but in tasks/layouts/.
+ * The folder auth/: its files are the only state there is. Those about to be replaced are kept in auth/backup/. The
+ * names of the files are spelled nowhere else but in tasks/layouts/.
  */
 import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
@@ -93,7 +93,10 @@ export function fileNames({ endings, names }: Naming) {
   }
 }
 
-/** The files that an installed kubeconfig names: certificate and key, which one rename replaces, and the CA that it trusts. */
+/**
+ * The files that an installed kubeconfig names: certificate and key, which one rename replaces, and the CA that it
+ * trusts.
+ */
 export function filesBeside(kubeconfig: string): { readonly pair: string; readonly ca: string } {
   const name = kubeconfig.slice(0, -kubeconfigEnding.length)
   return { pair: `${name}-client.pem`, ca: `${name}-ca.pem` }
@@ -267,7 +270,9 @@ export class AuthDir {
     return { value, reasons }
   }
 
-  /** Changes whenever a file in the folder is made, replaced or removed, even a lock; undefined if there is no folder. */
+  /**
+   * Changes whenever a file in the folder is made, replaced or removed, even a lock; undefined if there is no folder.
+   */
   version(): string | undefined {
     const path = this.#folder()
     return doing('read', path, () => {
@@ -353,8 +358,8 @@ export class AuthDir {
   }
 
   /**
-   * Equal for all on this machine who share the folder, and so its lock, whatever its path; a copy has another. So has a machine that
-   * mounts it, and this one after a reboot: a clone of a disk has the same inodes and times.
+   * Equal for all on this machine who share the folder, and so its lock, whatever its path; a copy has another. So has
+   * a machine that mounts it, and this one after a reboot: a clone of a disk has the same inodes and times.
    */
   id(): string {
     const path = this.#folder()
@@ -373,8 +378,8 @@ function notPlain(path: string): Failure {
 }
 
 /**
- * Copies the named files to backup/<time>/, following symbolic links, and returns that folder if there was anything to copy.
- * Files already kept at the same time stay.
+ * Copies the named files to backup/<time>/, following symbolic links, and returns that folder if there was anything to
+ * copy. Files already kept at the same time stay.
  */
 export function backUp(auth: AuthDir, names: readonly string[], now: Date): string | undefined {
   const time = backupTime(now)
@@ -401,7 +406,10 @@ function readThrough(auth: AuthDir, name: string): Buffer | undefined {
   return target?.bytes
 }
 
-/** Keeps files that are about to be overwritten elsewhere, by name or absolute path, in a folder that `backups` never reads. */
+/**
+ * Keeps files that are about to be overwritten elsewhere, by name or absolute path, in a folder that `backups` never
+ * reads.
+ */
 export function keepFound(auth: AuthDir, from: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
   const named = [...files].map(([at, bytes]) => [at.replace(/^\//, '').replaceAll('/', '%2F'), bytes] as const)
   if (named.length > 0) keep(auth, `${from}-${backupTime(now)}`, new Map(named))

@@ -89,7 +89,10 @@ export function isStaleLock(path: string): boolean {
   return owner !== undefined && livenessOf(owner, processAt(path)) === 'dead'
 }
 
-/** Waits until there is no lock, or only that of a dead owner, which it returns. Changes nothing. Throws as takeLock does. */
+/**
+ * Waits until there is no lock, or only that of a dead owner, which it returns. Changes nothing. Throws as takeLock
+ * does.
+ */
 export async function waitUntilFree(
   path: string,
   { signal, wait, onWait }: LockOptions,
@@ -197,8 +200,8 @@ function formatAdvice(path: string, owner: LockOwner): string {
 }
 
 /**
- * `unknown`: it is in another PID namespace or on another machine, where the pid means another process, or it may not be
- * inspected.
+ * `unknown`: it is in another PID namespace or on another machine, where the pid means another process, or it may not
+ * be inspected.
  */
 export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead' | 'unknown' {
   if (me.space === '' || other.space === '') return 'unknown'
@@ -210,8 +213,8 @@ export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead'
 }
 
 /**
- * Of the same machine. A clone may share its machine-id and host name, and runs with another boot at the same time: only where both saw
- * the lock on a disk of their own is that boot over.
+ * Of the same machine. A clone may share its machine-id and host name, and runs with another boot at the same time:
+ * only where both saw the lock on a disk of their own is that boot over.
  */
 function isOfEarlierBoot(other: ProcessId, me: ProcessId): boolean {
   const isSameMachine = other.machine !== '' && other.machine === me.machine && other.host === me.host
@@ -262,15 +265,18 @@ function readMachine(): string {
 }
 
 /**
- * Outside of all containers (PID_NS_INIT_INO in linux/nsfs.h), or in one that systemd-nspawn has booted: that mounts a boot_id of its
- * own. A container within that one reads the kernel's.
+ * Outside of all containers (PID_NS_INIT_INO in linux/nsfs.h), or in one that systemd-nspawn has booted: that mounts a
+ * boot_id of its own. A container within that one reads the kernel's.
  */
 function isBooted(): boolean {
   const isOutermost = readlinkSync('/proc/self/ns/pid') === 'pid:[4026531836]'
   return isOutermost || statSync(bootIdFile).dev !== statSync('/proc').dev
 }
 
-/** The start of the process: a reused pid has another one. '' for a zombie, which is dead; undefined if hidden (hidepid). */
+/**
+ * The start of the process: a reused pid has another one. '' for a zombie, which is dead; undefined if hidden
+ * (hidepid).
+ */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -1,4 +1,6 @@
-/** Files that are read without following symbolic links, and replaced so that a reader sees the old bytes or the new. */
+/**
+ * Files that are read without following symbolic links, and replaced so that a reader sees the old bytes or the new.
+ */
 import * as fs from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
@@ -49,8 +51,8 @@ export function whileOpen<T>(fd: number, work: (fd: number) => T): T {
 }
 
 /**
- * Resolves symbolic links; the target of the last one need not exist, since a writer would create it. A path in a loop of
- * links is returned unchanged.
+ * Resolves symbolic links; the target of the last one need not exist, since a writer would create it. A path in a loop
+ * of links is returned unchanged.
  */
 export function followLinks(path: string): string {
   return doing('read', path, () => {
@@ -105,8 +107,8 @@ function writeNew(path: string, data: string | Uint8Array, mode: number, { durab
 }
 
 /**
- * Makes the folder and its parents; true if it was missing. Node's `recursive` would retry for ever if a file system reports
- * ENOENT for a folder inside an existing one, as autofs and /proc do.
+ * Makes the folder and its parents; true if it was missing. Node's `recursive` would retry for ever if a file system
+ * reports ENOENT for a folder inside an existing one, as autofs and /proc do.
  */
 export function makeFolders(path: string, mode?: number): boolean {
   const isThere = () => fs.statSync(path, { throwIfNoEntry: false })?.isDirectory() === true

@@ -98,8 +98,8 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
 }
 
 /**
- * Checking and writing thousands of files blocks the event loop: each target begins its work in a turn of its own, so that
- * signals and the tree are served in between.
+ * Checking and writing thousands of files blocks the event loop: each target begins its work in a turn of its own, so
+ * that signals and the tree are served in between.
  */
 const turns = pLimit(1)
 
@@ -152,7 +152,10 @@ function isRestored(change: Change | undefined): boolean {
   return change?.kind === 'made' && change.isRestored === true
 }
 
-/** The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
+/**
+ * The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be
+ * rebuilt.
+ */
 async function checkInRun(target: Target, before: Known, force: Force | undefined, run: Run): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
   if (force === 'replace') {

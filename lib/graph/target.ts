@@ -1,4 +1,6 @@
-/** Targets, units of work that can check whether they are fresh, and be built; and the graph of the edges between them. */
+/**
+ * Targets, units of work that can check whether they are fresh, and be built; and the graph of the edges between them.
+ */
 import type { LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure, runAgain } from '../failure.ts'
@@ -27,7 +29,10 @@ export interface Run {
   readonly usualKubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
-  /** How much is done at once. Several nodes are queried through `limits.node`, but not by a node's own target: it holds a slot already. */
+  /**
+   * How much is done at once. Several nodes are queried through `limits.node`, but not by a node's own target: it holds
+   * a slot already.
+   */
   readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
@@ -40,11 +45,14 @@ export interface Run {
   /** In a plan: files of auth/ that would be written, so that every copy of them counts as different. */
   readonly pending?: ReadonlySet<string>
   /**
-   * Throws a Failure if this machine's clock, by which certificates are dated, is not that of the nodes which the run deploys to. They
-   * are asked once, and only if something is made.
+   * Throws a Failure if this machine's clock, by which certificates are dated, is not that of the nodes which the run
+   * deploys to. They are asked once, and only if something is made.
    */
   readonly checkClocks?: () => Promise<void>
-  /** Why nodes were not reached by what looks at all of them first, by name: their own targets need not wait for that again. */
+  /**
+   * Why nodes were not reached by what looks at all of them first, by name: their own targets need not wait for that
+   * again.
+   */
   readonly unreached?: Map<string, Failure>
   /** What drives this run in stages, as it is typed: what that replaces need not match cluster.yaml yet. */
   readonly stagedBy?: string
@@ -61,7 +69,10 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
   return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
 }
 
-/** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
+/**
+ * rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new
+ * certificate.
+ */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
 /** The results of the targets that ended before this one. */
@@ -81,7 +92,9 @@ export interface Target<Found = unknown> {
   readonly needs: readonly string[]
   /** Ordering only: runs after these, and not if one was lost. They never make it stale. */
   readonly after?: readonly string[]
-  /** Replaces that rule: returns the ids that hold it back. Called before its check, and again with the check's result. */
+  /**
+   * Replaces that rule: returns the ids that hold it back. Called before its check, and again with the check's result.
+   */
   waitsFor?(before: Waiting<Found>): readonly string[]
   /** Only in a walk over all targets, on whose outcomes it relies. */
   readonly isOfWhole?: true
@@ -305,7 +318,9 @@ export function edgesOf({ needs, after = [] }: Target): readonly string[] {
   return after.length === 0 ? needs : [...needs, ...after]
 }
 
-/** Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong. */
+/**
+ * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong.
+ */
 export function authTarget<Found>(target: Target<Found>): Target<Found> {
   return {
     ...target,

@@ -1,10 +1,10 @@
 /**
- * The AuthorizationConfiguration by which an API server denies who is revoked, before Node and RBAC are asked, and counts who still uses
- * a certificate that was replaced: its text, and the list read back from it.
+ * The AuthorizationConfiguration by which an API server denies who is revoked, before Node and RBAC are asked, and
+ * counts who still uses a certificate that was replaced: its text, and the list read back from it.
  *
- * A name is denied with every certificate. A key can't be denied by its fingerprints: whoever has it can write its certificate in other
- * bytes, which have another SHA-256 and are accepted all the same. So its users are pinned: an API server accepts only the certificates
- * that it knows of them, over other keys.
+ * A name is denied with every certificate. A key can't be denied by its fingerprints: whoever has it can write its
+ * certificate in other bytes, which have another SHA-256 and are accepted all the same. So its users are pinned: an API
+ * server accepts only the certificates that it knows of them, over other keys.
  * https://kubernetes.io/docs/reference/access-authn-authz/authorization/#using-configuration-file-for-authorization
  */
 import { hash } from 'node:crypto'
@@ -28,7 +28,10 @@ export interface Shown {
   readonly end: Date
 }
 
-/** Certificates that were replaced, and that one authorizer counts the requests by: of one user, or of several until it counts any. */
+/**
+ * Certificates that were replaced, and that one authorizer counts the requests by: of one user, or of several until it
+ * counts any.
+ */
 export interface Counted {
   /** A component's name, `nodes` or `users`. */
   readonly label: string
@@ -41,7 +44,10 @@ export interface Counted {
 export interface RevokedList {
   /** Of `revoked`: names of users and nodes, and `sha256:…`. */
   readonly entries: readonly string[]
-  /** All certificates of the users of revoked keys, over these keys and over others; and those that a name had when it was listed. */
+  /**
+   * All certificates of the users of revoked keys, over these keys and over others; and those that a name had when it
+   * was listed.
+   */
   readonly certificates: readonly Shown[]
   /** Denied to nobody. */
   readonly counted?: readonly Counted[]
@@ -55,7 +61,10 @@ export const nodeUser = (name: string): string => `system:node:${name}`
 /** Whoever had the name: a user, or a node. */
 export const usersOf = (name: string): string[] => [name, nodeUser(name)]
 
-/** Of a user, whose certificate the API server names there: https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/ */
+/**
+ * Of a user, whose certificate the API server names there:
+ * https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/
+ */
 const credentialId = 'authentication.kubernetes.io/credential-id'
 const credentialPrefix = 'X509SHA256='
 
@@ -89,9 +98,9 @@ export function counterOf({ label, since, certificates }: Counted): string {
 const longest = 100_000
 
 /**
- * The authorizers that deny and count them, as items of `authorizers`. If all conditions of one were true, the API server would query a
- * webhook; a condition that is an error denies at once, with its text for the client, or with NoOpinion is counted and changes no answer.
- * Throws a Failure if the list is too long.
+ * The authorizers that deny and count them, as items of `authorizers`. If all conditions of one were true, the API
+ * server would query a webhook; a condition that is an error denies at once, with its text for the client, or with
+ * NoOpinion is counted and changes no answer. Throws a Failure if the list is too long.
  */
 export function formatAuthorizers(list: RevokedList, kubeconfig: string): string {
   return formatWith(list, scalarText(kubeconfig))
@@ -103,7 +112,8 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   const isRevoked = isOverRevoked(list)
   const pinned = pinnedBy(list)
   const isGood = (each: Shown) => pinned.includes(each.user) && !isRevoked(each)
-  // The user is tested first, since an error in a condition denies everybody. Without credential-id there is no certificate.
+  // The user is tested first, since an error in a condition denies everybody. Without credential-id there is no
+  // certificate.
   const shows = showsOne(
     `id.startsWith('${credentialPrefix}') && !(id in [${credentials(list.certificates.filter(isGood))}])`,
   )
@@ -194,7 +204,9 @@ export const plain = '[\\w.:@-]+'
 
 const [sha256, time] = ['[0-9a-f]{64}', '[\\dT:.-]+Z'] as const
 
-/** The list that a file of ours has; undefined if it can't be read, or its conditions are not of the list that it names. */
+/**
+ * The list that a file of ours has; undefined if it can't be read, or its conditions are not of the list that it names.
+ */
 export function readRevoked(text: string): RevokedList | undefined {
   const partsOf = (pattern: string, from = text) =>
     Array.from(from.matchAll(new RegExp(`^ {8}# ${pattern}$`, 'gm')), ([, ...parts]) => parts)
@@ -219,7 +231,10 @@ export function readRevoked(text: string): RevokedList | undefined {
   return whole !== undefined && text.includes(whole) ? list : undefined
 }
 
-/** Whether an API server may load it and then deny somebody: a list of ours that a YAML tool has rewritten, which `readRevoked` does not read. */
+/**
+ * Whether an API server may load it and then deny somebody: a list of ours that a YAML tool has rewritten, which
+ * `readRevoked` does not read.
+ */
 export function mayDeny(text: string): boolean {
   const document = parseYaml(text)
   if (document.errors.length > 0) return false
@@ -236,8 +251,9 @@ export function isOwnAuthorization(text: string): boolean {
 }
 
 /**
- * What an API server denies while exactly this list is in force, before RBAC is asked: the spec of a SubjectAccessReview. RBAC allows
- * everybody who is authenticated to read /version, so it is not denied by an authorizer that stands behind RBAC.
+ * What an API server denies while exactly this list is in force, before RBAC is asked: the spec of a
+ * SubjectAccessReview. RBAC allows everybody who is authenticated to read /version, so it is not denied by an
+ * authorizer that stands behind RBAC.
  */
 export function reviewOf(list: RevokedList): object {
   return {

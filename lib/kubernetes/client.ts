@@ -1,7 +1,7 @@
 /**
- * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS or HTTP, connections kept, and the TLS
- * handshake before them. Written for that tunnel: a client library for Kubernetes opens its own sockets, and does far more than is
- * needed here. No failure quotes an answer: it may hold a Secret.
+ * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS or HTTP, connections kept,
+ * and the TLS handshake before them. Written for that tunnel: a client library for Kubernetes opens its own sockets,
+ * and does far more than is needed here. No failure quotes an answer: it may hold a Secret.
  */
 import { once } from 'node:events'
 // They serve HTTP without TLS too. An import of node:http also loads undici, for its WebSocket: 14 ms.
@@ -76,8 +76,8 @@ async function shakeHands(
     rejectUnauthorized: rejects,
     ...(as && { cert: as.certificate, key: as.key }),
   })
-  // Node emits an error of the stream twice, the second time when nobody waits any more. Nor does anybody before the first
-  // request and after the last answer.
+  // Node emits an error of the stream twice, the second time when nobody waits any more. Nor does anybody before the
+  // first request and after the last answer.
   socket.on('error', () => {})
   stream.on('error', (error) => socket.destroy(error))
   socket.on('close', () => stream.destroy())
@@ -100,8 +100,8 @@ export interface Reply {
 }
 
 /**
- * Bytes of an answer: a page of the largest objects that etcd takes is some fifty megabytes. Milliseconds for a connection, and for one
- * answer: longer than a server takes for one request.
+ * Bytes of an answer: a page of the largest objects that etcd takes is some fifty megabytes. Milliseconds for a
+ * connection, and for one answer: longer than a server takes for one request.
  */
 const generous = { longestBody: 64 * 1024 * 1024, patience: 70_000 }
 
@@ -131,7 +131,8 @@ export class Client {
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     const text = body && JSON.stringify(body)
     const headers = {
-      // The API server's /openid/v1/jwks serves a JWK Set alone (RFC 7517, section 8.5.1), and answers 406 to other Accepts.
+      // The API server's /openid/v1/jwks serves a JWK Set alone (RFC 7517, section 8.5.1), and answers 406 to other
+      // Accepts.
       accept: 'application/json, application/jwk-set+json, */*',
       ...(user !== undefined && { 'x-remote-user': user }),
       ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
@@ -164,7 +165,10 @@ export class Client {
     return await promise
   }
 
-  /** The JSON object. Throws a Failure for any other answer or status, without the answer's text: it may hold what was sent. */
+  /**
+   * The JSON object. Throws a Failure for any other answer or status, without the answer's text: it may hold what was
+   * sent.
+   */
   async read(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<object> {
     const reply = await this.ask(method, path, body)
     if (reply.status < 200 || reply.status > 299)

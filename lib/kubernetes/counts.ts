@@ -1,6 +1,6 @@
 /**
- * Who still uses a certificate that was replaced, and is valid: which certificates API servers are to count requests by, and what they have
- * counted, as their metrics say.
+ * Who still uses a certificate that was replaced, and is valid: which certificates API servers are to count requests
+ * by, and what they have counted, as their metrics say.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { type AuthDir, caName, nextName } from '../files/auth-dir.ts'
@@ -32,8 +32,9 @@ interface AuthAt {
 }
 
 /**
- * The list with what API servers are to count: each certificate that was replaced `seconds` ago, when whoever reads its files again has the
- * new one, in groups. Of those in `counting` some were used: they are split, until each is a single certificate.
+ * The list with what API servers are to count: each certificate that was replaced `seconds` ago, when whoever reads its
+ * files again has the new one, in groups. Of those in `counting` some were used: they are split, until each is a single
+ * certificate.
  */
 export function withCounts(
   { auth, now }: AuthAt,

@@ -1,7 +1,6 @@
 /**
- * The EncryptionConfiguration of kube-apiserver. Its keys encrypt Secrets in etcd: they are made once, and kept whatever
- * else changes.
- * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
+ * The EncryptionConfiguration of kube-apiserver. Its keys encrypt Secrets in etcd: they are made once, and kept
+ * whatever else changes. https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
  */
 import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
@@ -12,7 +11,10 @@ import { parseFields } from './kubeconfig.ts'
 
 export type EncryptionConfig = Readonly<ReturnType<typeof configOf>>
 
-/** A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): the same secret under another name decrypts nothing. */
+/**
+ * A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): the same secret under another name decrypts
+ * nothing.
+ */
 export interface EncryptionKey {
   readonly provider: string
   readonly name: string
@@ -120,8 +122,8 @@ function keysOf({ providers }: ConfigEntry): readonly EncryptionKey[] {
 /** The keys that may encrypt what the first entry names. */
 export interface EncryptionKeys {
   /**
-   * How far a rotation has come. `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet. `first`: the newest
-   * key encrypts, and the previous ones decrypt. The keys may be of different providers.
+   * How far a rotation has come. `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet.
+   * `first`: the newest key encrypts, and the previous ones decrypt. The keys may be of different providers.
    */
   readonly stage: 'settled' | 'added' | 'first'
   /** In order: the first one encrypts; all of them decrypt. */
@@ -151,8 +153,8 @@ export function addResources(text: string, added: readonly string[]): string {
 }
 
 /**
- * Adds a key, in base64, behind those that are there: it decrypts, and does not encrypt yet. It is named after all of them, and
- * after those of `kept`, earlier texts: what an undone rotation has encrypted names another key.
+ * Adds a key, in base64, behind those that are there: it decrypts, and does not encrypt yet. It is named after all of
+ * them, and after those of `kept`, earlier texts: what an undone rotation has encrypted names another key.
  */
 export function addKey(text: string, secret: string, kind: string, kept: readonly Buffer[] = []): string {
   const { newest } = readEncryptionKeys(Buffer.from(text)) ?? {}

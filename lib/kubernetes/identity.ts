@@ -1,4 +1,7 @@
-/** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
+/**
+ * Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored
+ * Secrets. Pure.
+ */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { type AuthFiles, caName, crossName, type FileNames } from '../files/auth-dir.ts'
@@ -17,10 +20,10 @@ import {
 type Kept = (file: string) => readonly Buffer[]
 
 /**
- * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate
- * can be reissued. What a rotation has taken out of a file that both share is not lost: it was kept, as long as what theirs
- * holds is not newer; nor is the CA that signed ours. Unequal or unreadable means a different identity; an empty file holds
- * nothing that could be lost. Where they partly agree, what else theirs holds is named, without secrets.
+ * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate can
+ * be reissued. What a rotation has taken out of a file that both share is not lost: it was kept, as long as what theirs
+ * holds is not newer; nor is the CA that signed ours. Unequal or unreadable means a different identity; an empty file
+ * holds nothing that could be lost. Where they partly agree, what else theirs holds is named, without secrets.
  */
 export function otherIdentity(
   file: string,
@@ -35,8 +38,8 @@ export function otherIdentity(
 }
 
 /**
- * True if ours is known to be newer: by the number of the encryption key, or by the dates of the certificates of both keys.
- * A key that was kept need not be older: an older file may have been restored over it.
+ * True if ours is known to be newer: by the number of the encryption key, or by the dates of the certificates of both
+ * keys. A key that was kept need not be older: an older file may have been restored over it.
  */
 export function isOlder(file: string, our: AuthFiles, theirs: Buffer, kept: Kept): boolean {
   const { files } = our
@@ -62,7 +65,10 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
   return besides.length > 0 ? besides.map(shorten) : undefined
 }
 
-/** True if theirs can't decrypt what ours encrypts: one of the two is out of date. No stage of a rotation begins before all hold its key. */
+/**
+ * True if theirs can't decrypt what ours encrypts: one of the two is out of date. No stage of a rotation begins before
+ * all hold its key.
+ */
 export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
   const [first] = (ours && readEncryptionConfig(ours))?.keys ?? []
   const keys = readEncryptionConfig(theirs)?.keys ?? []
@@ -70,8 +76,9 @@ export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
 }
 
 /**
- * True if theirs has a newer key than ours: an older file was restored here, and objects may be encrypted with that key,
- * whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node still holds.
+ * True if theirs has a newer key than ours: an older file was restored here, and objects may be encrypted with that
+ * key, whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node
+ * still holds.
  */
 function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
   const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionKeys(bytes))
@@ -92,7 +99,9 @@ function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): str
   return others.length < theirs.length ? others.map(({ words }) => shorten(words)) : []
 }
 
-/** True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold. */
+/**
+ * True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold.
+ */
 export function isPreviousCa(key: KeyObject, ours: AuthFiles, ca: string = caName): boolean {
   const [present, cross] = [ca, crossName(ca)].map((name) =>
     readCertificate(ours.tryBytes(ours.files.certificate(name)) ?? ''),

@@ -19,8 +19,8 @@ export type KubeconfigFile = ReturnType<typeof readKubeconfigs>[number]
 const absent = { kind: 'file', bytes: Buffer.alloc(0), mode: undefined } as const
 
 /**
- * Each file once, by the first of its paths; `real` has symbolic links resolved, and `mode` is undefined where it does not exist. Throws a
- * Failure for one that can't be read.
+ * Each file once, by the first of its paths; `real` has symbolic links resolved, and `mode` is undefined where it does
+ * not exist. Throws a Failure for one that can't be read.
  */
 export function readKubeconfigs(paths: readonly string[]) {
   const firsts = new Map<string, string>()
@@ -107,7 +107,8 @@ export async function whileLocked<T>(
 ): Promise<T> {
   const locks: Lock[] = []
   try {
-    // kubectl locks the path that it was given; a file with several paths is also locked by its resolved path, if we may.
+    // kubectl locks the path that it was given; a file with several paths is also locked by its resolved path, if we
+    // may.
     const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
     // Always in the same order, as kubectl does, so that two runs can't deadlock.
     for (const path of [...names].toSorted()) {

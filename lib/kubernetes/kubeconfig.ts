@@ -85,9 +85,10 @@ function decode(data: unknown): Buffer | undefined {
 }
 
 /**
- * What a component reads of a kubeconfig: the kubeconfig, which names a pair and a CA by files in the same folder, and these files.
- * client-go reloads a pair that is named by file (client-go/transport/cert_rotation.go), and from Kubernetes 1.36 on a CA
- * (ca_rotation.go); it never reloads an embedded one. `embedded`: the kubeconfig that only the pair was taken out of.
+ * What a component reads of a kubeconfig: the kubeconfig, which names a pair and a CA by files in the same folder, and
+ * these files. client-go reloads a pair that is named by file (client-go/transport/cert_rotation.go), and from
+ * Kubernetes 1.36 on a CA (ca_rotation.go); it never reloads an embedded one. `embedded`: the kubeconfig that only the
+ * pair was taken out of.
  */
 export type Part = 'kubeconfig' | 'pair' | 'ca' | 'embedded'
 
@@ -95,14 +96,18 @@ const data = ['certificate-authority', 'client-certificate', 'client-key'].map(
   (name) => new RegExp(`^( *${name})-data: (.*)$`, 'gm'),
 )
 
-/** Undefined if they are not each embedded on a line of their own, as kubectl writes them. node.sh does the same on a node. */
+/**
+ * Undefined if they are not each embedded on a line of their own, as kubectl writes them. node.sh does the same on a
+ * node.
+ */
 export function partOf(text: string, part: Part, kubeconfig: string): Buffer | undefined {
   const lines = data.map((line) => [...text.matchAll(line)])
   if (lines.some(({ length }) => length !== 1)) return undefined
   const [ca = Buffer.alloc(0), ...pair] = lines.map(([match]) => Buffer.from(match?.[2] ?? '', 'base64'))
   if (part === 'ca') return ca
   if (part === 'pair') return Buffer.concat(pair.flatMap((pem) => [pem, Buffer.from('\n')]))
-  // What kubectl up to 1.33 writes is left out, so that the kubeconfig stays the same when we write it anew: no restart for that.
+  // What kubectl up to 1.33 writes is left out, so that the kubeconfig stays the same when we write it anew: no restart
+  // for that.
   const own = text.replace(/^preferences: \{\}\n/m, '')
   const beside = filesBeside(kubeconfig)
   const names = [part === 'embedded' ? undefined : beside.ca, beside.pair, beside.pair]
@@ -127,7 +132,10 @@ export function readClientCertificate(text: string): Buffer | undefined {
 
 export type Fields = Record<string, unknown>
 
-/** The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each may cost the parser as much as the whole text. */
+/**
+ * The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each may
+ * cost the parser as much as the whole text.
+ */
 export function parseFields(text: string, maxAliasCount = 0): Fields | undefined {
   try {
     const document = parseYaml(text, { merge: true })

@@ -1,4 +1,7 @@
-/** Whom the entries of `revoked` concern, by the certificates that auth/ has and had, and the list that this makes. Reads only. */
+/**
+ * Whom the entries of `revoked` concern, by the certificates that auth/ has and had, and the list that this makes.
+ * Reads only.
+ */
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../cluster/cluster.ts'
@@ -94,7 +97,9 @@ export function listIn(auth: AuthDir): RevokedList | undefined {
   return bytes ? readList(bytes) : nobody
 }
 
-/** What a user shows to an API server: certificates in auth/ and its backup, and those that its list has from before. */
+/**
+ * What a user shows to an API server: certificates in auth/ and its backup, and those that its list has from before.
+ */
 function certificatesIn(auth: AuthDir): Shown[] {
   const isPlain = new RegExp(`^${plain}$`)
   const found = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId, user, end }): Shown[] =>
@@ -117,8 +122,9 @@ export function keysToList({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>)
 }
 
 /**
- * The list that is wanted, without the `held` entries: those keys are not revoked yet, and a name that they take the place of stays. A
- * certificate stays listed until it expires or its key is revoked, as a node or user may still have it.
+ * The list that is wanted, without the `held` entries: those keys are not revoked yet, and a name that they take the
+ * place of stays. A certificate stays listed until it expires or its key is revoked, as a node or user may still have
+ * it.
  */
 export function wantedList(of: Listing, held: readonly string[] = []): RevokedList {
   const { auth, cluster, now } = of
@@ -194,7 +200,10 @@ export function revokedKeys({
   return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
-/** Whether a file is of a pair that this run replaces because its key is about to be listed: its readers must load the new one first. */
+/**
+ * Whether a file is of a pair that this run replaces because its key is about to be listed: its readers must load the
+ * new one first.
+ */
 export function pairsToReplace(run: Pick<Listing, 'auth' | 'cluster'>): (file: string) => boolean {
   return pairsOf(run.auth, keysToList(run))
 }
@@ -212,8 +221,8 @@ export function pinnedUsers(auth: AuthDir): string[] {
 }
 
 /**
- * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known; and
- * keys may take the place of a name, if they are all that it had when it was listed.
+ * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that
+ * is known; and keys may take the place of a name, if they are all that it had when it was listed.
  */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const denied = keysOf(wanted.entries, wanted.certificates)

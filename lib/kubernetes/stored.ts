@@ -1,6 +1,6 @@
 /**
- * What is stored in etcd, read by its JSON gateway: which key each value is encrypted with. Values are never passed on. And a lock
- * there that expires by itself, a key under a lease: https://etcd.io/docs/v3.5/learning/api/
+ * What is stored in etcd, read by its JSON gateway: which key each value is encrypted with. Values are never passed on.
+ * And a lock there that expires by itself, a key under a lease: https://etcd.io/docs/v3.5/learning/api/
  */
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
@@ -17,7 +17,10 @@ export const registry = '/registry/'
 /** Objects per query, of at most a megabyte and a half each. */
 const page = 25
 
-/** The prefix of a value that is encrypted with the key: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
+/**
+ * The prefix of a value that is encrypted with the key:
+ * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
+ */
 export function encryptedPrefix({ provider, name }: { readonly provider: string; readonly name: string }): string {
   return `k8s:enc:${provider}:v1:${name}:`
 }
@@ -36,7 +39,10 @@ export async function findStored(etcd: Etcd, folder: string, isMeant: (prefix: s
   return found
 }
 
-/** The number of objects by prefix. Throws a Failure if there is no object: an etcd with another --etcd-prefix proves nothing. */
+/**
+ * The number of objects by prefix. Throws a Failure if there is no object: an etcd with another --etcd-prefix proves
+ * nothing.
+ */
 export async function countEncrypted(etcd: Etcd): Promise<Map<string, number>> {
   const counts = new Map<string, number>()
   for await (const { encryptedBy } of list(etcd, registry)) counts.set(encryptedBy, (counts.get(encryptedBy) ?? 0) + 1)

@@ -1,7 +1,7 @@
 /**
- * Sends node.sh with a verb and its values over the node's connection, and reads the answer: records between two lines with a
- * nonce, the last of which has their number. Whatever a login prints before or after is ignored; an answer that is cut off,
- * repeated or missing is an error.
+ * Sends node.sh with a verb and its values over the node's connection, and reads the answer: records between two lines
+ * with a nonce, the last of which has their number. Whatever a login prints before or after is ignored; an answer that
+ * is cut off, repeated or missing is an error.
  */
 import { readFileSync } from 'node:fs'
 import { Failure } from '../failure.ts'
@@ -17,8 +17,9 @@ const program = quote(
 )
 
 /**
- * What the node's sh reads from its input. The connection may be lost halfway: with the braces, nothing is done before all of it has
- * been read. The values are a quoted here-document: no shell expands them. A value that is a list has no blank in its items.
+ * What the node's sh reads from its input. The connection may be lost halfway: with the braces, nothing is done before
+ * all of it has been read. The values are a quoted here-document: no shell expands them. A value that is a list has no
+ * blank in its items.
  */
 export function message(verb: Verb, lines: readonly string[], nonce: string): string {
   if (lines.some((line) => line.includes('\n'))) throw new Error('a value with a line break')

@@ -76,7 +76,10 @@ export class Connection {
     return this.#wasTried ? this.#parts.controlPath : undefined
   }
 
-  /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
+  /**
+   * Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in
+   * milliseconds.
+   */
   async run(script: string, limit = commandTimeLimit): Promise<string> {
     const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
     const waitUntil = Date.now() + waitNodes
@@ -190,7 +193,10 @@ async function spawnLast(
   }
 }
 
-/** With one child process: for Node to fork takes longer than ssh does. Never throws: a connection that is not there needs no closing. */
+/**
+ * With one child process: for Node to fork takes longer than ssh does. Never throws: a connection that is not there
+ * needs no closing.
+ */
 export async function closeConnections(
   connections: readonly (Connection | undefined)[],
   run: Pick<ConnectionParts, 'folder' | 'env'>,
@@ -201,8 +207,8 @@ export async function closeConnections(
 }
 
 /**
- * Ports of a node that its connection forwards, each to a socket that only this user may use (ssh -O forward), so that a
- * repeated query starts no process.
+ * Ports of a node that its connection forwards, each to a socket that only this user may use (ssh -O forward), so that
+ * a repeated query starts no process.
  */
 class Forwards {
   readonly #path: string
@@ -336,7 +342,8 @@ const causes: readonly {
   {
     name: 'connection lost',
     by: 'ssh',
-    // It says nothing when a connection is closed before authentication, nor what a jump host's ssh says (ControlPersist).
+    // It says nothing when a connection is closed before authentication, nor what a jump host's ssh says
+    // (ControlPersist).
     pattern:
       /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
     remedy: ([result]) => `${runAgain}; if it fails again, find out why: ${result?.host.ssh(['-v'])}`,

@@ -23,7 +23,10 @@ import { type NodeState, readFolder, readListening, readState } from './state.ts
 export const noDigest = '-'
 /** In its place: of a file of others the answer has its certificates, never a key. */
 export const publicParts = 'public'
-/** The same for a path that a user has chosen: only if nobody but root can replace the file meanwhile, with a pipe for example. */
+/**
+ * The same for a path that a user has chosen: only if nobody but root can replace the file meanwhile, with a pipe for
+ * example.
+ */
 export const publicPartsOfRoots = 'roots'
 
 /** What a look is to find. */
@@ -44,11 +47,17 @@ interface PlacesQuery {
   /** The command to become root; '' if the login user is root. */
   readonly sudo: string
   readonly units: readonly string[]
-  /** Names of programs whose processes are reported; what an argument of others that are, too, matches (grep -E); and variables of their environments. */
+  /**
+   * Names of programs whose processes are reported; what an argument of others that are, too, matches (grep -E); and
+   * variables of their environments.
+   */
   readonly components: readonly string[]
   readonly readers?: string
   readonly variables: readonly string[]
-  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or one of the words above. */
+  /**
+   * Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or
+   * one of the words above.
+   */
   readonly paths: ReadonlyMap<string, string>
   /** Files and folders that make root look even without a unit, if one exists. */
   readonly alsoIfPresent: readonly string[]
@@ -115,7 +124,10 @@ export function listenLines(address: string, ports: readonly number[]): string[]
   return ['now', ...rows]
 }
 
-/** Files to replace as one set: in the folder with those of an archive, or, with `sudo`, where units read with those of the folder. */
+/**
+ * Files to replace as one set: in the folder with those of an archive, or, with `sudo`, where units read with those of
+ * the folder.
+ */
 export interface Replacement {
   /** Absolute. */
   readonly folder: string
@@ -144,7 +156,9 @@ interface NewFile {
   readonly path: string
   /** SHA-256 in hex. */
   readonly digest: string
-  /** At a place: the file of the folder, the part of it that belongs there (undefined: all of it), and who may read it. */
+  /**
+   * At a place: the file of the folder, the part of it that belongs there (undefined: all of it), and who may read it.
+   */
   readonly from?: { readonly file: string; readonly part: Part | undefined; readonly access: FileAccess }
 }
 
@@ -240,9 +254,9 @@ export class Node {
   }
 
   /**
-   * Replaces all of the files or none of them. Those of the folder come from an archive, which is copied there first; the old ones are
-   * gone afterwards, and the answer is a look at the folder. At places the old ones are kept beside them. Throws a Failure: nothing
-   * was changed, unless it says otherwise.
+   * Replaces all of the files or none of them. Those of the folder come from an archive, which is copied there first;
+   * the old ones are gone afterwards, and the answer is a look at the folder. At places the old ones are kept beside
+   * them. Throws a Failure: nothing was changed, unless it says otherwise.
    */
   async replace(change: Replacement, archive?: Archive): Promise<NodeState | undefined> {
     try {
@@ -279,8 +293,8 @@ export class Node {
   }
 
   /**
-   * Runs the command, in root's shell if sudo is not ''. `limit` in milliseconds. Throws a Failure if the status is unknown, with the code
-   * `timed-out` if the command has not ended by then.
+   * Runs the command, in root's shell if sudo is not ''. `limit` in milliseconds. Throws a Failure if the status is
+   * unknown, with the code `timed-out` if the command has not ended by then.
    */
   run({ sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number }) {
     const read = (output: string, nonce: string) => {

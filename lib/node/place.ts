@@ -1,6 +1,6 @@
 /**
- * Files in a node's folder, or where its units read them: what is there, what is wanted, and the one comparison of the two.
- * Pure.
+ * Files in a node's folder, or where its units read them: what is there, what is wanted, and the one comparison of the
+ * two. Pure.
  */
 import { publicMode, secretMode } from '../files/plain-file.ts'
 import type { Difference } from '../reason.ts'
@@ -130,7 +130,9 @@ export interface StagingOwner {
   readonly run: string
 }
 
-/** Root's. A folder in it marks the node as drained, and outlasts a reboot; replace locks it. node.sh names the same. */
+/**
+ * Root's. A folder in it marks the node as drained, and outlasts a reboot; replace locks it. node.sh names the same.
+ */
 export const marksFolder = '/var/lib/harderway'
 
 /** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
@@ -142,8 +144,8 @@ export function namesOf({ auth, run }: StagingOwner): string {
 }
 
 /**
- * `left`: no run can be using it, if none uses one for more than `longest` seconds: of this auth/, whose lock we hold, or old. An age
- * in the future is of a clock that was set.
+ * `left`: no run can be using it, if none uses one for more than `longest` seconds: of this auth/, whose lock we hold,
+ * or old. An age in the future is of a clock that was set.
  */
 export function checkStaging(
   { name, age }: Leftover,

@@ -1,4 +1,6 @@
-/** What the user's ssh configuration sets for a host, what harderway overrides, and commands for the user to type. Pure. */
+/**
+ * What the user's ssh configuration sets for a host, what harderway overrides, and commands for the user to type. Pure.
+ */
 import { type Cluster, type ClusterNode, sshConfigPath } from '../cluster/cluster.ts'
 import { quote } from '../wording.ts'
 
@@ -43,8 +45,8 @@ const ownOptions = {
 }
 
 /**
- * Defaults that the user's configuration may change: ours stands where `ssh -G` prints ssh's own. What is sent is mostly the text of
- * node.sh: a third of it, compressed.
+ * Defaults that the user's configuration may change: ours stands where `ssh -G` prints ssh's own. What is sent is
+ * mostly the text of node.sh: a third of it, compressed.
  */
 const defaults = {
   Compression: ['yes', 'no'],
@@ -78,7 +80,10 @@ export function strictOptions(config: SshConfig): string[] {
   return formatOptions(Object.entries({ StrictHostKeyChecking: isTrusting ? 'accept-new' : 'yes', ...gssapi }))
 }
 
-/** The environment without the variables that SendEnv would pass on: SendEnv accumulates and can't be reset by an option. */
+/**
+ * The environment without the variables that SendEnv would pass on: SendEnv accumulates and can't be reset by an
+ * option.
+ */
 export function unsentEnvironment(env: NodeJS.ProcessEnv, config: SshConfig): NodeJS.ProcessEnv {
   const patterns = (config.get('sendenv') ?? []).flatMap((value) => value.split(' ')).map(wildcards)
   const isSent = (name: string) => !/^(PATH|HOME|SSH_AUTH_SOCK)$/.test(name) && patterns.some((each) => each.test(name))

@@ -1,4 +1,7 @@
-/** The connections of one run, one to a node, as many at once to one host as its sshd takes, and the private folder of their sockets. */
+/**
+ * The connections of one run, one to a node, as many at once to one host as its sshd takes, and the private folder of
+ * their sockets.
+ */
 import { mkdtempSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -103,8 +106,8 @@ export class Ssh {
 }
 
 /**
- * Bytes of a folder in which a socket's path fits: sun_path has 104 on macOS (108 on Linux), of which ssh takes 17 for a
- * suffix of its own while it makes the socket, and we at most 31 for `/harderway-<pid>-XXXXXX/<number>`.
+ * Bytes of a folder in which a socket's path fits: sun_path has 104 on macOS (108 on Linux), of which ssh takes 17 for
+ * a suffix of its own while it makes the socket, and we at most 31 for `/harderway-<pid>-XXXXXX/<number>`.
  */
 const longest = 55
 

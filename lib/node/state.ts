@@ -11,7 +11,10 @@ export type NodeState = Readonly<ReturnType<typeof readFolder>>
 /** The places where the units of a node read our files, as root sees them: by absolute path, links resolved. */
 export type PlacesState = Readonly<ReturnType<typeof readPlaces>>
 
-/** A process that was started with a component's name, or a flag of certificates or kubeconfigs, as one of its arguments. */
+/**
+ * A process that was started with a component's name, or a flag of certificates or kubeconfigs, as one of its
+ * arguments.
+ */
 export type ComponentProcess = Readonly<ReturnType<typeof readProcesses>[number]>
 
 type UnitState = Readonly<ReturnType<typeof readUnit>[number][1]>
@@ -29,7 +32,9 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
 
 export type TextsSeen = Pick<PlacesState, 'published' | 'contents' | 'real'>
 
-/** The known text of a file, a setting a line: all of a file of our units that differs, the public parts of any other. */
+/**
+ * The known text of a file, a setting a line: all of a file of our units that differs, the public parts of any other.
+ */
 export function textAt({ published, contents, real }: TextsSeen, path: string): string {
   const at = realPath({ real }, path)
   return (published.get(at) ?? contents.get(at))?.toString().replaceAll(/[{},]/g, '\n') ?? ''
@@ -134,7 +139,10 @@ export function readFolder(lines: readonly string[]) {
     now: now === undefined ? undefined : Number(now),
     /** Archives of runs in the folder, and folders that they are unpacked in. */
     leftovers: readLeftovers(records),
-    /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
+    /**
+     * The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the
+     * folder.
+     */
     addresses,
     /** A Failure where they could not be looked at; undefined where they were not queried. */
     places: undefined as PlacesState | Failure | undefined,
@@ -196,7 +204,10 @@ function readSettings({ all }: Records) {
   return new Map(all('setting').map(([, , changed, file = '']) => [file, { changed: Number(changed) }] as const))
 }
 
-/** `now` in seconds since 1970, by the node's clock; the ports that a process listens on. Throws a Failure if the answer is incomplete. */
+/**
+ * `now` in seconds since 1970, by the node's clock; the ports that a process listens on. Throws a Failure if the answer
+ * is incomplete.
+ */
 export function readListening(output: string, nonce: string) {
   const { records } = readAnswer(output, nonce, 'places')
   const numberIn = (pattern: RegExp, record: string) => Number(present(pattern.exec(record)?.[1]))
@@ -206,7 +217,10 @@ export function readListening(output: string, nonce: string) {
   }
 }
 
-/** `published`: of files of others, by path: their certificates, and the lines of a kubeconfig that name or hold one. Never a key. */
+/**
+ * `published`: of files of others, by path: their certificates, and the lines of a kubeconfig that name or hold one.
+ * Never a key.
+ */
 function readSeen({ entries }: Records): FilesSeen & { readonly published: ReadonlyMap<string, Buffer> } {
   const files = new Map<string, FileState>()
   const content: { readonly word: string; readonly file: string; hex: string }[] = []
@@ -278,7 +292,10 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     sub,
     /** Shutting down, or down with a queued job: whether it is stopped or restarted shows only when that is over. */
     isStopping: active === 'deactivating' || (active === 'inactive' && job !== ''),
-    /** When its main process was started, in seconds since 1970 by the node's clock of that time; undefined if it never was. */
+    /**
+     * When its main process was started, in seconds since 1970 by the node's clock of that time; undefined if it never
+     * was.
+     */
     started: readStart(one('ExecMainStartTimestamp')),
     /** Undefined if it has none, as for a container that something else runs; 'gone' if it has just ended. */
     process: readProcess(one('MainPID'), times),
@@ -288,7 +305,10 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     restartsAfter: readSpan(one('RestartUSec')),
     /** Undefined where the node does not know its user. */
     account: user === '' ? root : accounts.get(account),
-    /** The command that its unit file has, as systemd prints it: with blanks between the arguments. Undefined if it has none, or several. */
+    /**
+     * The command that its unit file has, as systemd prints it: with blanks between the arguments. Undefined if it has
+     * none, or several.
+     */
     start,
     /** That does not begin with the path of its program, which gets another name by "@": systemd.service(5). */
     isRenamed: start !== undefined && !`${start} `.startsWith(`${program} `),
@@ -326,7 +346,9 @@ function timesIn({ all, one }: Records) {
   return { clock, processes }
 }
 
-/** The main process of a unit. `isStopped`: by SIGSTOP, or a debugger; `age`: in seconds, by a clock that can't be set. */
+/**
+ * The main process of a unit. `isStopped`: by SIGSTOP, or a debugger; `age`: in seconds, by a clock that can't be set.
+ */
 function readProcess(id: string, times: Times) {
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
@@ -365,13 +387,19 @@ function readProcesses(records: Records) {
       age: ageOf(id, times),
       /** The path of its control group: cgroups(7). */
       group,
-      /** The program first; empty if it, or those of all that are of no unit, are too long. A line break is a control character. */
+      /**
+       * The program first; empty if it, or those of all that are of no unit, are too long. A line break is a control
+       * character.
+       */
       command,
       /** The queried variables of its environment. */
       variables: new Map(all('variable').map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '')])),
       /** Paths, or links and folders above them, at which it sees another than root does, or none. */
       apart: new Set(all('apart')),
-      /** Queried paths of files that were mounted by themselves: it sees the file of that time, until it is started again. */
+      /**
+       * Queried paths of files that were mounted by themselves: it sees the file of that time, until it is started
+       * again.
+       */
       bound: new Set(all('bound')),
       /** Those of them whose file has been replaced since. */
       replaced: new Set(all('replaced')),

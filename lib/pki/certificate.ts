@@ -61,7 +61,10 @@ interface Extension {
   readonly value: Der
 }
 
-/** Throws a RangeError unless the bytes are exactly one certificate. Unique identifiers, which RFC 5280 forbids, are not read. */
+/**
+ * Throws a RangeError unless the bytes are exactly one certificate. Unique identifiers, which RFC 5280 forbids, are not
+ * read.
+ */
 function readFields(bytes: Buffer) {
   const [tbs] = inside(onlyOne(readDer(bytes)), 0x30)
   const all = inside(tbs, 0x30)
@@ -187,7 +190,8 @@ export function readDerCertificate(der: Buffer) {
   try {
     const x509 = new X509Certificate(der)
     const fields = readFields(der)
-    // OpenSSL reads times that there are not, such as the 99th of a month: any date in validToDate, and "Bad time value" here.
+    // OpenSSL reads times that there are not, such as the 99th of a month: any date in validToDate, and "Bad time
+    // value" here.
     if ([x509.validFrom, x509.validTo].some((text) => Number.isNaN(Date.parse(text)))) return undefined
     const usage = extensionOf(fields, oids.keyUsage)
     const sans: readonly string[] = listedIn(fields, oids.subjectAltName).map(formatSan)
@@ -230,14 +234,17 @@ function formatSan({ tag, content }: Der): string {
 }
 
 /**
- * The attributes in x509.subject or x509.issuer. OpenSSL escapes as in RFC 2253; escaped control characters stay escaped:
- * none is ever wanted.
+ * The attributes in x509.subject or x509.issuer. OpenSSL escapes as in RFC 2253; escaped control characters stay
+ * escaped: none is ever wanted.
  */
 export function attributesIn(name: string | undefined): string[] {
   return name === undefined ? [] : name.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1'))
 }
 
-/** The issuer name equals the subject byte for byte (as Go requires), the key identifiers match, and the signature verifies. */
+/**
+ * The issuer name equals the subject byte for byte (as Go requires), the key identifiers match, and the signature
+ * verifies.
+ */
 export function isIssuedBy({ issuer, x509 }: Certificate, by: Certificate): boolean {
   return issuer.equals(by.subject) && x509.checkIssued(by.x509) && x509.verify(by.publicKey)
 }

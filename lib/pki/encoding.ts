@@ -66,7 +66,10 @@ export function expect(element: Der | undefined, tag: number): Der {
   return element
 }
 
-/** The elements inside a constructed one. Throws a RangeError if they are not DER, or if the element is another, or missing. */
+/**
+ * The elements inside a constructed one. Throws a RangeError if they are not DER, or if the element is another, or
+ * missing.
+ */
 export function inside(element: Der | undefined, tag = element?.tag ?? 0): Der[] {
   return expect(element, tag).inside()
 }
@@ -79,7 +82,10 @@ export function bitsOf(element: Der | undefined): Buffer {
   return expect(element, 0x03).content.subarray(1)
 }
 
-/** Object identifiers in hex, as they stand in DER (2.5.4.3 is 550403): RFC 5280, RFC 3279 (keys), RFC 4055 (RSA) and RFC 5758 (ECDSA). */
+/**
+ * Object identifiers in hex, as they stand in DER (2.5.4.3 is 550403): RFC 5280, RFC 3279 (keys), RFC 4055 (RSA) and
+ * RFC 5758 (ECDSA).
+ */
 export const oids = {
   C: '550406',
   ST: '550408',
@@ -110,8 +116,8 @@ export const oids = {
   ecdsaWithSha512: '2a8648ce3d040304',
 } as const
 
-// On a line of its own, and without headers: OpenSSL accepts other labels, headers and bare DER too; crypto/x509 passes over a certificate
-// that has headers.
+// On a line of its own, and without headers: OpenSSL accepts other labels, headers and bare DER too; crypto/x509 passes
+// over a certificate that has headers.
 const block = /(?:^|\n)-----BEGIN ([A-Z ]+)-----[ \t]*\r?\n([A-Za-z0-9+/= \t\r\n]*\n)-----END \1-----[ \t]*(?=\r?\n|$)/g
 const begin = /-----BEGIN ([^\n]*?)-----/g
 

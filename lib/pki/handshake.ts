@@ -126,9 +126,9 @@ export function isForAnotherPurpose(error: unknown): boolean {
 }
 
 /**
- * True if OpenSSL refuses the server for its Netscape certificate type, which Go, and so every component of Kubernetes, ignores:
- * Kubernetes The Hard Way has `client` there in certificates of servers. The socket has not been told to reject it. Whether the
- * issuer is trusted has to be checked besides: OpenSSL does not say.
+ * True if OpenSSL refuses the server for its Netscape certificate type, which Go, and so every component of Kubernetes,
+ * ignores: Kubernetes The Hard Way has `client` there in certificates of servers. The socket has not been told to
+ * reject it. Whether the issuer is trusted has to be checked besides: OpenSSL does not say.
  */
 export function isServerForGo(socket: TLSSocket, host: string): boolean {
   const certificate = socket.getPeerCertificate()

@@ -83,7 +83,10 @@ export function readPair(auth: AuthDir, name: string) {
   return { certificate, chain, key: key.value, reasons }
 }
 
-/** For a CA that lost its certificate but not its key: another certificate for that key changes nothing for what it signed. */
+/**
+ * For a CA that lost its certificate but not its key: another certificate for that key changes nothing for what it
+ * signed.
+ */
 export function isSignedByLostCa(
   auth: AuthDir,
   { certificate }: Pick<Pair, 'certificate'>,
@@ -106,7 +109,10 @@ export function checkPair(
   return { ...verdict, reasons: [...reasons, ...own, ...(isChained ? [] : [{ kind: 'chain-changed' } as const])] }
 }
 
-/** Checks the certificate alone, without its key and chain. Undefined as its issuer: there is no CA yet; `renewBefore` in milliseconds. */
+/**
+ * Checks the certificate alone, without its key and chain. Undefined as its issuer: there is no CA yet; `renewBefore`
+ * in milliseconds.
+ */
 export function checkCertificate(
   certificate: Certificate,
   wanted: {
@@ -139,16 +145,17 @@ const aboutNames: ReadonlySet<Reason['kind']> = new Set([
 ])
 
 /**
- * The key that a new certificate keeps if only its contents change. Components may read the two files at any moment, and
- * so never see a certificate with a key that does not match.
+ * The key that a new certificate keeps if only its contents change. Components may read the two files at any moment,
+ * and so never see a certificate with a key that does not match.
  */
 export function keptKey({ key }: Pair, reasons: readonly Reason[]): KeyObject | undefined {
   return reasons.every(({ kind }) => aboutNames.has(kind)) ? key : undefined
 }
 
 /**
- * Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key. It is
- * valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it up).
+ * Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key.
+ * It is valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it
+ * up).
  */
 export async function makePair(
   auth: AuthDir,

@@ -107,7 +107,9 @@ export function subjectKeyId(publicKey: KeyObject): Buffer {
   return hash('sha1', bitsOf(inside(spki)[1]), 'buffer')
 }
 
-/** SubjectPublicKeyInfo. Node keeps a compressed point as it came, and Go does not read it; a JWK has both coordinates. */
+/**
+ * SubjectPublicKeyInfo. Node keeps a compressed point as it came, and Go does not read it; a JWK has both coordinates.
+ */
 function encodePublicKey(key: KeyObject): Buffer {
   const der = key.export({ type: 'spki', format: 'der' })
   const isCompressed = key.asymmetricKeyType === 'ec' && bitsOf(inside(readDer(der)[0])[1])[0] !== 0x04

@@ -33,7 +33,10 @@ export interface LinesOptions {
   readonly writeError: (text: string) => void
 }
 
-/** A line for each target that changed or failed; fresh targets are counted by phase. A wrong clock stops all of them, and has one line. */
+/**
+ * A line for each target that changed or failed; fresh targets are counted by phase. A wrong clock stops all of them,
+ * and has one line.
+ */
 export function createLines({ phases, verbose, quiet, columns, write, writeError }: LinesOptions): Reporter {
   const places = new Map(
     [...phases].flatMap(([title, targets]) => {
@@ -134,7 +137,10 @@ export function createJsonLines(write: (line: string) => void): Reporter {
   }
 }
 
-/** All that is sent of a row, whatever else a check finds. Its type is the row's kind: fresh, built, stale, failed, cancelled. */
+/**
+ * All that is sent of a row, whatever else a check finds. Its type is the row's kind: fresh, built, stale, failed,
+ * cancelled.
+ */
 function plainRow(row: Row): object {
   const { id, reasons, until, renewsFrom, change, note, findings, units, revokedInForce } = row
   const named = { type: row.kind, id }

@@ -30,7 +30,10 @@ import {
 } from '../wording.ts'
 import type { Summary } from './reporter.ts'
 
-/** Only for files that were replaced, and that no later target (install) takes further: "copy the new ca.pem to where the units read it". */
+/**
+ * Only for files that were replaced, and that no later target (install) takes further: "copy the new ca.pem to where
+ * the units read it".
+ */
 export function adviseAfter(rows: Rows): Finding[] {
   const targets = [...rows.values()].map(({ target }) => target)
   const replaced = [...rows.values()].flatMap(({ kind, node, target, reasons }) => {
@@ -50,7 +53,10 @@ export function adviseAfter(rows: Rows): Finding[] {
   })
 }
 
-/** The files of a node that are replaced by others, and the units that read those only at their start; none where install restarts them. */
+/**
+ * The files of a node that are replaced by others, and the units that read those only at their start; none where
+ * install restarts them.
+ */
 export function yoursToRestart(
   targets: readonly Target[],
   { where, units, isTakenOn, isOfWhole }: Target,
@@ -171,7 +177,10 @@ export function summariseGroup(rows: readonly Row[], areChecks = false): string 
     .join(', ')
 }
 
-/** The message, prefixed with the target's id if there is one, and the remedy below it. With --verbose, a bug's stack trace. */
+/**
+ * The message, prefixed with the target's id if there is one, and the remedy below it. With --verbose, a bug's stack
+ * trace.
+ */
 export function formatFailure(failure: Failure, id?: string, isVerbose = false): string {
   const { message, remedy } = failure
   const lines = remedy?.split('\n').map((line) => `    ${line}`) ?? []

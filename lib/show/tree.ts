@@ -1,6 +1,7 @@
 /**
- * The live tree: a task of listr2 for each phase, and below it one for each of its targets. The executor schedules the work: a task
- * waits for its target's outcome. listr2 redraws them, each by its target's last event, and as many as there are rows for.
+ * The live tree: a task of listr2 for each phase, and below it one for each of its targets. The executor schedules the
+ * work: a task waits for its target's outcome. listr2 redraws them, each by its target's last event, and as many as
+ * there are rows for.
  */
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, type ListrTask, Spinner } from 'listr2'
@@ -184,8 +185,8 @@ interface Line {
 const ranks: readonly Line['mark'][] = ['failed', 'stale', 'active', 'queued', 'cancelled', 'made', 'fresh']
 
 /**
- * A line for each phase, and below it one for each of its targets: for all that have begun and are not fresh if there is room,
- * else for those that failed, are stale or are not done.
+ * A line for each phase, and below it one for each of its targets: for all that have begun and are not fresh if there
+ * is room, else for those that failed, are stale or are not done.
  */
 export function layOut(phases: readonly PhaseRows[], most: number, isVerbose = false): Line[] {
   const byMark = Map.groupBy(

@@ -5,7 +5,10 @@ import { backupTime } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { quote } from '../../lib/wording.ts'
 
-/** The command that restores all of auth/: from the given node or else the first control node, or from a backup if no node has all of it. */
+/**
+ * The command that restores all of auth/: from the given node or else the first control node, or from a backup if no
+ * node has all of it.
+ */
 export function recoverCommand(run: Run, from?: ClusterNode): string {
   return run.cluster.certificates.caKeyOnNodes ? recoverFromNode(run, from) : run.command('recover --from DIR')
 }
@@ -22,8 +25,8 @@ export function replaceCommand(run: Run, recover = recoverCommand(run)): string 
 }
 
 /**
- * The ways out if nodes hold what auth/ has lost. What is left in auth/ is kept, since nodes do not have all of it, unless it
- * `isOfAnother` cluster.
+ * The ways out if nodes hold what auth/ has lost. What is left in auth/ is kept, since nodes do not have all of it,
+ * unless it `isOfAnother` cluster.
  */
 export function waysOutOfLost(run: Run, from?: ClusterNode, isOfAnother = false): string[] {
   const { command } = run

@@ -1,6 +1,6 @@
 /**
- * What the files in auth/ say of rotations: the stage that each is in, and what that stage requires. Every run reads this,
- * and it connects to no node; the stages are in the file of each rotation.
+ * What the files in auth/ say of rotations: the stage that each is in, and what that stage requires. Every run reads
+ * this, and it connects to no node; the stages are in the file of each rotation.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { type Failure, refusal } from '../../lib/failure.ts'
@@ -121,7 +121,9 @@ export function readCaState({ auth, now, command }: Run, name: string = caName):
   ])
 }
 
-/** For leaves and kubeconfigs. Files that do not fit together count as no rotation: the CA's own target reports them. */
+/**
+ * For leaves and kubeconfigs. Files that do not fit together count as no rotation: the CA's own target reports them.
+ */
 export function signingCa(auth: AuthDir, now: Date, name: string = caName): CaState {
   const state = caState(auth, now, name)
   return state.stage === 'unclear' ? { stage: 'settled', ...settledBy(name), chain: undefined } : state
@@ -174,8 +176,8 @@ export function tokenFiles({ names: { tokens }, certificate, key }: FileNames) {
 
 interface TokenState {
   /**
-   * `settled`: one key. `published`: the next key is accepted, and does not sign yet. `signing`: the next key signs, and
-   * tokens of the previous one are accepted.
+   * `settled`: one key. `published`: the next key is accepted, and does not sign yet. `signing`: the next key signs,
+   * and tokens of the previous one are accepted.
    */
   readonly stage: 'settled' | 'published' | 'signing'
   /** The keys whose certificates API servers need besides that of the key that signs. */
@@ -246,7 +248,9 @@ export function readEncryptionState({ auth }: { readonly auth: AuthDir }): Encry
   return bytes && readEncryptionKeys(bytes)
 }
 
-/** What is refused while the rotation of that name is under way, with each way out. From its last stage none leads back. */
+/**
+ * What is refused while the rotation of that name is under way, with each way out. From its last stage none leads back.
+ */
 export function refusalDuring(
   name: string,
   what: string,

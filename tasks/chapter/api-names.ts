@@ -1,4 +1,7 @@
-/** The names of the API's certificate on control nodes, where auth/ has none to compare a new one with: after `recover`, for example. */
+/**
+ * The names of the API's certificate on control nodes, where auth/ has none to compare a new one with: after `recover`,
+ * for example.
+ */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'

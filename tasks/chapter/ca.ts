@@ -257,8 +257,8 @@ export function refuseSharedEtcd(run: Run): void {
 }
 
 /**
- * A run that replaces the CA was killed between its files: what is here is still of one in backup/. Of a CA that was renewed the
- * certificate can be lost, too: it gets the same name again.
+ * A run that replaces the CA was killed between its files: what is here is still of one in backup/. Of a CA that was
+ * renewed the certificate can be lost, too: it gets the same name again.
  */
 function isBeingReplaced({ key }: Pair, { auth, cluster }: Run, { name }: CertRow): boolean {
   const [first] = issuedBy(cluster, name)
@@ -266,7 +266,10 @@ function isBeingReplaced({ key }: Pair, { auth, cluster }: Run, { name }: CertRo
   return key !== undefined && issued !== undefined && replacedCas(auth, name).some((ca) => isIssuedBy(issued, ca))
 }
 
-/** With a new CA, or another name of it, this would stop working. Of the cluster's CA are those of former nodes and users too. */
+/**
+ * With a new CA, or another name of it, this would stop working. Of the cluster's CA are those of former nodes and
+ * users too.
+ */
 function issuedIn({ auth, cluster }: Run, ca: string): string[] {
   const isOf = (rows: readonly CertRow[], its: string) => rows.some(({ name }) => name === its)
   return auth.names().filter((file) => {

@@ -104,8 +104,8 @@ function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => reado
 }
 
 /**
- * Throws a refusal if the API's certificate would lose a name that pods or components dial: what a new name of cluster.yaml replaces, and
- * what the kubeconfigs dial. The names of a control node that has left may go.
+ * Throws a refusal if the API's certificate would lose a name that pods or components dial: what a new name of
+ * cluster.yaml replaces, and what the kubeconfigs dial. The names of a control node that has left may go.
  */
 function refuseLostNames(run: Run, { id, name }: CertRow, reasons: readonly Reason[]): void {
   const { auth, cluster, options } = run

@@ -67,8 +67,8 @@ function changeOf(wrong: ReasonOf<'on-node'> | undefined): Change | undefined {
 }
 
 /**
- * If the files changed between the look and the swap, the node is looked at and checked again, once for each node that shares
- * the folder: those leave less to do. More than the check has found is the next run's.
+ * If the files changed between the look and the swap, the node is looked at and checked again, once for each node that
+ * shares the folder: those leave less to do. More than the check has found is the next run's.
  */
 export async function copyFiles(
   { run, node, names }: OfNode,
@@ -103,8 +103,8 @@ function isWithin(less: ReasonOf<'on-node'>, more: ReasonOf<'on-node'>): boolean
 }
 
 /**
- * `theirs` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. Those that are not
- * by ours either are reissued before any is deployed.
+ * `theirs` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that
+ * clock. Those that are not by ours either are reissued before any is deployed.
  */
 function refuseEarlyClock({ auth, cluster, now }: Run, node: ClusterNode, theirs: number): void {
   const names = new Set(nodeFiles(cluster, node).flatMap((file) => auth.files.parse(file)?.name ?? []))

@@ -97,7 +97,10 @@ function refuseUnreadable(run: Run): never {
   )
 }
 
-/** If it encrypts with another provider than cluster.yaml has, or more resources. Returns what a rotation has to say of it. */
+/**
+ * If it encrypts with another provider than cluster.yaml has, or more resources. Returns what a rotation has to say of
+ * it.
+ */
 function refuseOtherEncryption(config: EncryptionConfig, run: Run): string | undefined {
   const { auth, cluster, stagedBy } = run
   const { provider, resources } = cluster.encryption
@@ -114,7 +117,9 @@ function refuseOtherEncryption(config: EncryptionConfig, run: Run): string | und
     : undefined
 }
 
-/** While a rotation is under way: of each key, so that cluster.yaml may name the provider before it or the one after it. */
+/**
+ * While a rotation is under way: of each key, so that cluster.yaml may name the provider before it or the one after it.
+ */
 function providersOf({ provider }: EncryptionConfig, run: Run): string[] {
   const { stage = 'settled', keys = [] } = readEncryptionState(run) ?? {}
   return stage === 'settled' ? [provider] : keys.map((key) => key.provider)

@@ -91,7 +91,10 @@ function certificateIn(user: Fields | undefined): Certificate | undefined {
   return readCertificate(Buffer.from(String(user?.['client-certificate-data'] ?? ''), 'base64'))
 }
 
-/** Members of system:masters have all rights without it. The binding is to the name, so that it ends with the person's work. */
+/**
+ * Members of system:masters have all rights without it. The binding is to the name, so that it ends with the person's
+ * work.
+ */
 function formatRights({ auth, cluster }: Run, name: string): string {
   const { admin } = auth.files.names
   const { api } = cluster
@@ -193,7 +196,9 @@ function workTreeOf(folder: string): string | undefined {
   return folder === dirname(folder) ? undefined : workTreeOf(dirname(folder))
 }
 
-/** What is tracked is not ignored. False also without an answer: https://git-scm.com/docs/git-check-ignore#_exit_status */
+/**
+ * What is tracked is not ignored. False also without an answer: https://git-scm.com/docs/git-check-ignore#_exit_status
+ */
 function isIgnored(tree: string, path: string): boolean {
   // A hook that calls us has set GIT_DIR. core.fsmonitor of a stranger's repository may be a command.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
@@ -233,7 +238,10 @@ function formatChange(change: EntryChange, path: string, current = ''): string {
   return `${change.key} ${change.name} in ${path}`
 }
 
-/** Returns what became of the current context, whether the entry was not the same person's, and the copies of files that hold a key of ours. */
+/**
+ * Returns what became of the current context, whether the entry was not the same person's, and the copies of files that
+ * hold a key of ours.
+ */
 async function build(run: Run, access: KubeconfigAccess, isReached: boolean, signal: AbortSignal) {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
@@ -286,7 +294,9 @@ function keepOriginal(file: KubeconfigFile): void {
   if (owner && !existsSync(copy)) replaceFile(copy, file.text, secretMode, { durable: true, owner })
 }
 
-/** Of a file with our entries, or that of whoever set the cluster up, a copy would keep a key which nobody remembers. */
+/**
+ * Of a file with our entries, or that of whoever set the cluster up, a copy would keep a key which nobody remembers.
+ */
 function holdsKey(run: Run, file: KubeconfigFile, { context, user }: Names): boolean {
   const { contexts, users } = file.content
   const isEntered = contexts.get(context)?.user === user && users.get(user)?.['client-key-data'] !== undefined
@@ -294,8 +304,8 @@ function holdsKey(run: Run, file: KubeconfigFile, { context, user }: Names): boo
 }
 
 /**
- * The entries with a key of this cluster: one that auth/ has still, or one beside a certificate of our CA. `certificate`: the one in auth/
- * over that key, else the one beside it.
+ * The entries with a key of this cluster: one that auth/ has still, or one beside a certificate of our CA.
+ * `certificate`: the one in auth/ over that key, else the one beside it.
  */
 function ownKeysIn({ auth, cluster, now }: Run, { path, content }: Pick<KubeconfigFile, 'path' | 'content'>) {
   const cas = ownCas(auth)
@@ -317,8 +327,8 @@ function ownKeysIn({ auth, cluster, now }: Run, { path, content }: Pick<Kubeconf
 }
 
 /**
- * The keys in your kubeconfigs that this cluster accepts, also those entered before cluster.yaml named another file, or none. `isMade`: a
- * run makes that entry.
+ * The keys in your kubeconfigs that this cluster accepts, also those entered before cluster.yaml named another file, or
+ * none. `isMade`: a run makes that entry.
  */
 function findOwnKeys(run: Run) {
   const { localKubeconfig } = run.cluster
@@ -424,7 +434,9 @@ function refuseConflicts(files: readonly KubeconfigFile[], run: Run, names: Name
     refuseUsed(`user ${names.user}`, 'localKubeconfig.user', isConflict)
 }
 
-/** Without a CA in auth/ the entry would be of a cluster that does not exist, and a lost CA must not be replaced for it. */
+/**
+ * Without a CA in auth/ the entry would be of a cluster that does not exist, and a lost CA must not be replaced for it.
+ */
 function refuseNewCa(run: Run): void {
   const { auth, command, options } = run
   const isAlone = options.names.every((name) => name === 'local-kubeconfig')

@@ -10,7 +10,10 @@ import { type Command, commands, commonOptions, questions, run, runsOfSeveral } 
 /** Columns. */
 const width = 80
 
-/** Throws a usage Failure for an unknown name. Which targets there are is up to a cluster.yaml, which help does not read: their phases are known. */
+/**
+ * Throws a usage Failure for an unknown name. Which targets there are is up to a cluster.yaml, which help does not
+ * read: their phases are known.
+ */
 export function help(command: Command, names: readonly string[]): string {
   const unknown = names.find((name) => !isPhase(name.replace(/\/.*/s, '')))
   const words = commands.flatMap(({ name }) => name || [])

@@ -1,4 +1,7 @@
-/** A cluster.yaml before it is text, and what the files of an auth/ show of the cluster that they were made for. Reads only. */
+/**
+ * A cluster.yaml before it is text, and what the files of an auth/ show of the cluster that they were made for. Reads
+ * only.
+ */
 
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
@@ -52,7 +55,10 @@ export interface ClusterDraft {
   /** Where it has one. */
   readonly aggregation?: true
   readonly ssh: Readonly<{ user: string; configFile: string | undefined; directory: string }>
-  /** Without units nothing is installed and nobody becomes root; with units, their files are looked at before any is made anew. */
+  /**
+   * Without units nothing is installed and nobody becomes root; with units, their files are looked at before any is
+   * made anew.
+   */
   readonly install: true
   readonly users: readonly Readonly<{ name: string; groups: readonly string[]; validity: string }>[]
   /** Where there is a list. */
@@ -99,8 +105,9 @@ export function plainCluster(draft: ClusterDraft): object {
 export const packageFile = (name: string) => join(dirname(String(findPackageJSON(import.meta.url))), name)
 
 /**
- * The commented cluster.yaml of the guide with the values of the draft; what it doesn't know is commented out, or missing.
- * `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema
+ * The commented cluster.yaml of the guide with the values of the draft; what it doesn't know is commented out, or
+ * missing. `schema` is a path or an address for the editor:
+ * https://github.com/redhat-developer/yaml-language-server#using-inlined-schema
  */
 export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft, schema: string): string {
   const { layout, name, domain = name } = draft
@@ -311,7 +318,9 @@ function readDomain(nodes: ApiNames['nodes']): string | undefined {
   return first?.find((domain) => others.every((each) => each.includes(domain)))
 }
 
-/** A control node is one that the API server's certificate names; its addresses are those that the certificate has too. */
+/**
+ * A control node is one that the API server's certificate names; its addresses are those that the certificate has too.
+ */
 function readNode(
   { nodeSans }: Layout,
   { name, sans }: ApiNames['nodes'][number],

@@ -83,7 +83,10 @@ function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
   })
 }
 
-/** With a cluster.yaml in it, an auth/ would be the folder of another cluster, with a CA of its own. Throws a usage Failure. */
+/**
+ * With a cluster.yaml in it, an auth/ would be the folder of another cluster, with a CA of its own. Throws a usage
+ * Failure.
+ */
 function refuseAuth({ typed, folder }: Requested): void {
   const above = dirname(folder)
   const file = join(above, 'cluster.yaml')
@@ -273,7 +276,9 @@ function mostCommon(names: readonly string[]): string | undefined {
   return groupAlike(names, (name) => name).toSorted((a, b) => b.length - a.length)[0]?.[0]
 }
 
-/** The name has been checked: ssh can't take it for an option. `user` is undefined if ssh has no setting for this host. */
+/**
+ * The name has been checked: ssh can't take it for an option. `user` is undefined if ssh has no setting for this host.
+ */
 async function findHost(host: string, use: ConfigUse, at: Parameters<typeof printConfig>[2]) {
   const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], at)
   if (exitCode !== 0)

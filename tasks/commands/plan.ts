@@ -121,7 +121,10 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
   return isLeft(isCopied) ? [`afterwards run ${next}; until then units do not have the new files`] : []
 }
 
-/** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
+/**
+ * `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is
+ * another plan.
+ */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, rows } = await observe(given, graph, { forced, foresees: true })
   const plan = planOf(rows, given, stagesIn(run))
@@ -145,7 +148,10 @@ async function refuse(
 
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
-/** Of a dry run with what it foresees; undefined if a target could not be looked at. `stages`: of rotations that are under way. */
+/**
+ * Of a dry run with what it foresees; undefined if a target could not be looked at. `stages`: of rotations that are
+ * under way.
+ */
 export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster' | 'file'>, stages: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
@@ -156,8 +162,8 @@ export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster' | 'file'>, sta
 }
 
 /**
- * Another ssh configuration may reach nodes through another machine. The path is as in cluster.yaml, so that a plan has the same hash in
- * every folder.
+ * Another ssh configuration may reach nodes through another machine. The path is as in cluster.yaml, so that a plan has
+ * the same hash in every folder.
  */
 function sshConfigOf(
   { cluster: { ssh }, file }: Pick<CommandRun, 'cluster' | 'file'>,
@@ -201,8 +207,8 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
 }
 
 /**
- * The target with the values that it is to have, with each file and with each unit to restart. The user's own kubeconfig is of one
- * machine, and part of no plan that others review.
+ * The target with the values that it is to have, with each file and with each unit to restart. The user's own
+ * kubeconfig is of one machine, and part of no plan that others review.
  */
 function actionsOf(row: Row): string[] {
   const { id, where, wanted } = row.target

@@ -1,6 +1,6 @@
 /**
- * `recover`: restores what can't be made again of a lost auth/, from a control node or from a backup; of a backup, everything
- * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten.
+ * `recover`: restores what can't be made again of a lost auth/, from a control node or from a backup; of a backup,
+ * everything that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten.
  */
 import { X509Certificate } from 'node:crypto'
 import { statSync } from 'node:fs'
@@ -88,8 +88,9 @@ function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | C
 }
 
 /**
- * What is restored, in writing order. A run that starts between two writes finds a certificate without its CA, or a CA without its
- * key, and makes nothing: the first file is a certificate, and the last is the key of the CA. No node has the files of a rotation.
+ * What is restored, in writing order. A run that starts between two writes finds a certificate without its CA, or a CA
+ * without its key, and makes nothing: the first file is a certificate, and the last is the key of the CA. No node has
+ * the files of a rotation.
  */
 export function identityNames({ auth: { files }, cluster }: Run): string[] {
   const ofCa: string[] = files.pair(caName)
@@ -112,8 +113,8 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
 }
 
 /**
- * What to take, in writing order, what is wrong with the rest, and what to say then. Throws a Failure if what was found may be of
- * another cluster.
+ * What to take, in writing order, what is wrong with the rest, and what to say then. Throws a Failure if what was found
+ * may be of another cluster.
  */
 async function checkFound(run: CommandRun, targets: readonly Target[], { main, others, node }: Sources) {
   refuseNothing(run, main)
@@ -147,8 +148,8 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
 type Candidate = ReturnType<typeof complete>
 
 /**
- * An auth/ of what was found, and of what is there already, for the ordinary checks. `cas`: its CAs, each of whose leaves belong to
- * this cluster. `at`: where a file of it is.
+ * An auth/ of what was found, and of what is there already, for the ordinary checks. `cas`: its CAs, each of whose
+ * leaves belong to this cluster. `at`: where a file of it is.
  */
 export function complete(run: Run, main: Holding) {
   const { auth } = run
@@ -209,15 +210,16 @@ function chainsIn(auth: AuthDir): Certificate[] {
 }
 
 /**
- * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it is
- * checked as for its renewal.
+ * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it
+ * is checked as for its renewal.
  */
 export async function findWrong({ found, main, cas, at }: Candidate, target: Target): Promise<string[]> {
   const [file = ''] = target.makes
   const { name = '' } = found.auth.files.parse(file) ?? {}
   const isCa = caNames.some((each) => each === name) && found.auth.read(file)
   const own = tryCertificate(found.auth, name)
-  // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued again.
+  // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued
+  // again.
   const isForeign = !main.files.get(file)?.isPlaced && !cas.some(({ publicKey }) => own?.x509.verify(publicKey))
   const explain = (reason: Reason) => {
     if (reason.kind === 'other-issuer') return isForeign ? [`${at(file)} is not signed by this CA`] : []
@@ -238,7 +240,10 @@ export async function findWrong({ found, main, cas, at }: Candidate, target: Tar
   }
 }
 
-/** Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would run here. */
+/**
+ * Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would
+ * run here.
+ */
 export async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
   const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
   const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))
@@ -288,7 +293,9 @@ interface Held {
   readonly isPlaced?: boolean
 }
 
-/** Bytes; ours have some ten thousand, but for a list. It bounds the time that the YAML parser spends on a node's file. */
+/**
+ * Bytes; ours have some ten thousand, but for a list. It bounds the time that the YAML parser spends on a node's file.
+ */
 const largest = 32 * 1024
 
 interface Sources {
@@ -300,8 +307,8 @@ interface Sources {
 }
 
 /**
- * Reads the control nodes. The connection to `node` stays open: its components are queried next. Throws a Failure if that one
- * can't be read; any other is left out with a note.
+ * Reads the control nodes. The connection to `node` stays open: its components are queried next. Throws a Failure if
+ * that one can't be read; any other is left out with a note.
  */
 async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
   const rest = run.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node.name)
@@ -369,7 +376,10 @@ export function holdingOf(run: Run, node: ClusterNode, look: NodeLook): Holding 
   return { where: node.name, files: new Map(names.map((name) => [name, read(name)])), lists }
 }
 
-/** Throws a Failure if root can't inspect what units read, with or without `install`: nothing else shows what the cluster runs with. */
+/**
+ * Throws a Failure if root can't inspect what units read, with or without `install`: nothing else shows what the
+ * cluster runs with.
+ */
 export async function readWholeNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   try {
     const look = await readNode(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
@@ -438,7 +448,10 @@ function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[
   refuseWrongSources(found, main, wrong, { ways })
 }
 
-/** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
+/**
+ * Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells
+ * whose all is.
+ */
 export function otherLabels({ cluster, auth }: Run, { files }: Holding): string[] {
   const ca = auth.files.certificate(caName)
   const identity = [...identityFiles(cluster)]

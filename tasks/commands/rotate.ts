@@ -1,4 +1,6 @@
-/** `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins. */
+/**
+ * `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins.
+ */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
@@ -146,7 +148,10 @@ function refuseOther(drive: Begun): void {
   throw refusalDuring(other.name, `a rotation of ${other.what} is in progress (${other.title})`, rotating.run)
 }
 
-/** Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo repairs that. */
+/**
+ * Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo
+ * repairs that.
+ */
 function presentStage({ options, rotation, rotating: { run } }: Begun): number {
   try {
     return stageNumber(rotation, run)
@@ -253,7 +258,9 @@ function refuseUnreached(unreached: readonly string[]): void {
     throw refusal(`the rotation can't reach all that need the change: ${unreached.join('; ')}`, [runAgain])
 }
 
-/** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
+/**
+ * To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible.
+ */
 async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
   const { rotation, rotating, say } = drive
   const { command } = rotating.run
@@ -475,8 +482,8 @@ function formatUnit({ unit, files, restarts, isDrained, flag }: UnitPlan, isVerb
 }
 
 /**
- * Where --finish begins: in the present stage. Files do not tell whether the last stage was proven before the run ended, so
- * --finish proves it again for a week. Throws a refusal if nothing is under way.
+ * Where --finish begins: in the present stage. Files do not tell whether the last stage was proven before the run
+ * ended, so --finish proves it again for a week. Throws a refusal if nothing is under way.
  */
 function stageToFinish(rotation: Rotation, run: Run): { readonly at: number; readonly note?: string } {
   const { name, what, stages } = rotation

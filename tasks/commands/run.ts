@@ -120,8 +120,8 @@ function adviseOthers({ command }: Run, { all, rows }: RunScope): string[] {
 }
 
 /**
- * After a new CA: a deploy refuses a node that holds another one. Without a deploy to every control node, the run can't know whether the
- * cluster has one already.
+ * After a new CA: a deploy refuses a node that holds another one. Without a deploy to every control node, the run can't
+ * know whether the cluster has one already.
  */
 function adviseNewIdentity(run: Run, rows: Rows): string[] {
   const made = [...rows.values()].filter(isNewIdentity)
@@ -167,7 +167,10 @@ function formatRest(
   ].join(' ')
 }
 
-/** `loss` is what it does, `again` the task. Throws a refusal unless the cluster's name is typed on a terminal, or --yes is given. */
+/**
+ * `loss` is what it does, `again` the task. Throws a refusal unless the cluster's name is typed on a terminal, or --yes
+ * is given.
+ */
 export async function confirm(run: CommandRun, loss: string, again: string): Promise<void> {
   const { cluster, command, file, host, options, signal } = run
   if (options.yes) return

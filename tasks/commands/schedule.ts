@@ -102,7 +102,10 @@ WantedBy=timers.target
   return { [`${name}.service`]: service, [`${name}.timer`]: timer, [`${name}.crontab`]: line }
 }
 
-/** Two clusters may have one name, or names that differ only by what a unit's name can't have; and one file's path may begin as another's. */
+/**
+ * Two clusters may have one name, or names that differ only by what a unit's name can't have; and one file's path may
+ * begin as another's.
+ */
 function cronMark(name: string, file: string): string {
   return `# ${name}.crontab of ${file.replaceAll('%', '\\%')} every day`
 }
@@ -128,7 +131,10 @@ function nextSteps(folder: string, name: string, file: string): string[] {
   ]
 }
 
-/** A line break would begin another line of a unit or of a crontab, and a backslash at the end of one joins it to the next. */
+/**
+ * A line break would begin another line of a unit or of a crontab, and a backslash at the end of one joins it to the
+ * next.
+ */
 function refuseOddPaths(paths: readonly string[]): void {
   const odd = paths.find((path) => /\p{Cc}|\\$/u.test(path))
   if (odd !== undefined)

@@ -1,4 +1,7 @@
-/** `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
+/**
+ * `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status
+ * for cron.
+ */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
@@ -100,7 +103,10 @@ async function show(
   return causes
 }
 
-/** A rotation is first: it explains much of what follows. With --quiet it is all that is shown where everything `isRight`. */
+/**
+ * A rotation is first: it explains much of what follows. With --quiet it is all that is shown where everything
+ * `isRight`.
+ */
 function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found: Status, isRight: boolean): string[] {
   const { run, rows, findings, rotations } = found
   const columns = columnsOf(host.stdout)
@@ -179,7 +185,10 @@ interface TableRow {
   readonly fingerprint?: string
 }
 
-/** What there is to say, a line each; then one row for all that are right and differ only in name, and one for each of the rest. */
+/**
+ * What there is to say, a line each; then one row for all that are right and differ only in name, and one for each of
+ * the rest.
+ */
 export function formatStatus(table: StatusTable): string[] {
   const { now, verbose, quiet } = table
   const items = table.items.filter((item) => !quiet || !isRight(item))

@@ -1,4 +1,7 @@
-/** `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes hold. Reads only. */
+/**
+ * `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes
+ * hold. Reads only.
+ */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { AuthDir, caName, MemoryStore } from '../../lib/files/auth-dir.ts'

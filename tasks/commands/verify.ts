@@ -150,7 +150,10 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise
   return { reasons: [], note: 'rejected', findings: [{ owner: 'run', text, remedy: command('local-kubeconfig') }] }
 }
 
-/** Of the certificate that a kubelet serves; an API server may refuse one that is of no such user: https://kep.k8s.io/4872 */
+/**
+ * Of the certificate that a kubelet serves; an API server may refuse one that is of no such user:
+ * https://kep.k8s.io/4872
+ */
 function checkKubeletNames({ auth, cluster }: Run): CheckResult {
   const names = cluster.nodes.flatMap((node) => (layoutOf(cluster).nodeCert(node) ? [node.name] : []))
   const missing = missingFiles(

@@ -86,7 +86,10 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   }
 }
 
-/** Files that units read are not replaced by a deploy: `install` does that, in turns, with the old ones kept until they are healthy. */
+/**
+ * Files that units read are not replaced by a deploy: `install` does that, in turns, with the old ones kept until they
+ * are healthy.
+ */
 function refusePlaces({ cluster }: Run, node: ClusterNode, { folder, places, units }: NodeLook): void {
   if (!cluster.install || !places || places instanceof Failure) return
   const reader = units.find(({ files, contradicted }) =>
@@ -152,7 +155,10 @@ function readerOf({ auth, cluster }: Run, look: NodeLook, at: string): string | 
   return whyRead(units, places, pathIn(look, at))
 }
 
-/** Files of ours that do not belong on this node. A folder is not, nor a switched-off file that auth/ never had, unless a CA key. */
+/**
+ * Files of ours that do not belong on this node. A folder is not, nor a switched-off file that auth/ never had, unless
+ * a CA key.
+ */
 function foreignFiles(
   { auth, cluster }: Run,
   node: ClusterNode,
@@ -201,7 +207,10 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
 
 const pathIn = ({ folder }: NodeState, at: string) => (at.startsWith('/') ? at : `${folder}/${at}`)
 
-/** Names what deploys left in the home before cluster.yaml named another folder, without the keys that `foreignFiles` has. */
+/**
+ * Names what deploys left in the home before cluster.yaml named another folder, without the keys that `foreignFiles`
+ * has.
+ */
 function formatFormer(
   { auth, cluster }: Run,
   node: ClusterNode,

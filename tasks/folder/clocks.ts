@@ -15,7 +15,10 @@ interface Offset {
   readonly ahead: number
 }
 
-/** For the nodes that the run deploys to; those that can't be asked are left to their deploy. The clock is this machine's. */
+/**
+ * For the nodes that the run deploys to; those that can't be asked are left to their deploy. The clock is this
+ * machine's.
+ */
 export async function refuseWrongClocks(run: Run, graph: Graph): Promise<void> {
   const names = new Set([...graph.values()].flatMap(({ where, node }) => (where === 'node' ? (node ?? []) : [])))
   const nodes = run.cluster.nodes.filter(({ name }) => names.has(name))
@@ -49,7 +52,10 @@ const isClose = (one: number, other: number) => Math.abs(one - other) <= mostApa
 const timeOf = (now: Date, ahead: number) =>
   new Date(now.getTime() + ahead * 1000).toISOString().replace(/\.\d+Z$/, 'Z')
 
-/** Throws a Failure if the node's clock, `theirs` when it was looked at, is not this machine's: no file is copied to it then. */
+/**
+ * Throws a Failure if the node's clock, `theirs` when it was looked at, is not this machine's: no file is copied to it
+ * then.
+ */
 export function refuseWrongClock(run: Run, { name }: ClusterNode, theirs: number, asked: Date): void {
   const now = run.clock()
   const ahead = aheadOf(theirs, asked, now)
@@ -68,8 +74,8 @@ export function refuseWrongClock(run: Run, { name }: ClusterNode, theirs: number
 }
 
 /**
- * Throws a Failure that says whose clock is wrong, where all others agree; not for nodes beside control nodes that agree with this machine:
- * their own deploy refuses them.
+ * Throws a Failure that says whose clock is wrong, where all others agree; not for nodes beside control nodes that
+ * agree with this machine: their own deploy refuses them.
  */
 export function refuseApart(offsets: readonly Offset[], now: Date): void {
   const apart = offsets.filter(({ ahead }) => !isClose(ahead, 0))

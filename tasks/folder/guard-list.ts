@@ -32,7 +32,10 @@ import { digestOf, lookAtNode, type NodeLook, placesOf } from '../looks/look.ts'
 import { leftLists, startingOf } from '../looks/reads.ts'
 import { type HeldFile, heldAt } from './held.ts'
 
-/** Lists of who is revoked, in a control node's folder and where its API server reads one, whether cluster.yaml has `revoked` or not. */
+/**
+ * Lists of who is revoked, in a control node's folder and where its API server reads one, whether cluster.yaml has
+ * `revoked` or not.
+ */
 export function listsOn({ role }: ClusterNode, seen: NodeLook): HeldFile[] {
   if (role !== 'control') return []
   const { places, units } = seen
@@ -51,8 +54,8 @@ export function listOf(run: Run, { file, bytes, state }: HeldFile): RevokedList 
 }
 
 /**
- * Another auth/, or one that was lost and made again, may lack entries of the node's list, or certificates that it accepts. Throws a
- * refusal. A command that names the list lets in whom auth/ knew as revoked, and nobody else.
+ * Another auth/, or one that was lost and made again, may lack entries of the node's list, or certificates that it
+ * accepts. Throws a refusal. A command that names the list lets in whom auth/ knew as revoked, and nobody else.
  */
 export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
   const { auth, cluster, now, options, command } = run
@@ -88,7 +91,10 @@ function listedBefore({ auth, now }: Run): RevokedList[] {
 const readBack = (run: Run, { name }: ClusterNode) =>
   fetchCommand(run, [authorizationConfigFile], run.command(`recover --node ${name}`))
 
-/** auth/ may know no certificate of a key, so that the list of the node has to be read back, listed in cluster.yaml or not. */
+/**
+ * auth/ may know no certificate of a key, so that the list of the node has to be read back, listed in cluster.yaml or
+ * not.
+ */
 function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file: string): Failure {
   const { cluster, command } = run
   const missing = lost.filter((entry) => !cluster.revoked?.includes(entry))
@@ -109,7 +115,10 @@ function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file
   })
 }
 
-/** Without `revoked` in cluster.yaml: the list that API servers enforce all the same, or that is there for them, with the line to paste. */
+/**
+ * Without `revoked` in cluster.yaml: the list that API servers enforce all the same, or that is there for them, with
+ * the line to paste.
+ */
 export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string[] {
   const { auth, cluster } = run
   const lists = listsOn(node, look)
@@ -128,8 +137,8 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
 }
 
 /**
- * Before the list of who is revoked changes in auth/: what the guard of each control node refuses. Any that can't be looked at is guarded
- * by its own targets.
+ * Before the list of who is revoked changes in auth/: what the guard of each control node refuses. Any that can't be
+ * looked at is guarded by its own targets.
  */
 export async function findLongerLists(
   run: Run,

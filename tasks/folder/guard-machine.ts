@@ -12,8 +12,9 @@ import { certificatesIn } from './guards.ts'
 import { type HeldFile, heldOn } from './held.ts'
 
 /**
- * Throws a refusal if the machine is another node of cluster.yaml, and returns a warning if that can't be decided. `together`: nodes
- * that share its folder, by cluster.yaml. A host name is no proof: it may be of the image, or of the provider.
+ * Throws a refusal if the machine is another node of cluster.yaml, and returns a warning if that can't be decided.
+ * `together`: nodes that share its folder, by cluster.yaml. A host name is no proof: it may be of the image, or of the
+ * provider.
  */
 export function guardMachine(
   run: Run,

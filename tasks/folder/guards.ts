@@ -1,6 +1,6 @@
 /**
- * Guards for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites it), and
- * certificates of ours that are newer than in auth/ (--force does).
+ * Guards for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites
+ * it), and certificates of ours that are newer than in auth/ (--force does).
  */
 import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
@@ -62,7 +62,10 @@ function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
   })
 }
 
-/** Only where API servers read it: one that has ours would encrypt what the others can't decrypt. Either may be out of date. */
+/**
+ * Only where API servers read it: one that has ours would encrypt what the others can't decrypt. Either may be out of
+ * date.
+ */
 function withoutOurKey({ auth, cluster }: Run, held: HeldFile, theirs: Buffer): Other[] {
   const { file } = held
   if (auth.files.parse(file)?.kind !== 'encryption-config' || !lacksOurKey(auth.tryBytes(file), theirs)) return []
@@ -71,8 +74,9 @@ function withoutOurKey({ auth, cluster }: Run, held: HeldFile, theirs: Buffer): 
 }
 
 /**
- * A kubeconfig is of another cluster if it trusts none of our CAs, nor one that preceded ours: its name and its place are the same in
- * every cluster and layout. One that is larger than any of ours counts as another's; any other of which there are no bytes is as expected.
+ * A kubeconfig is of another cluster if it trusts none of our CAs, nor one that preceded ours: its name and its place
+ * are the same in every cluster and layout. One that is larger than any of ours counts as another's; any other of which
+ * there are no bytes is as expected.
  */
 function otherTrust({ auth, cluster }: Run, held: HeldFile): Other[] {
   const ca = auth.files.certificate(caName)
@@ -98,7 +102,10 @@ function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | un
   )
 }
 
-/** Before anything is replaced on the node: all guards, for its folder and its places. Returns what is to be kept before it is overwritten. */
+/**
+ * Before anything is replaced on the node: all guards, for its folder and its places. Returns what is to be kept before
+ * it is overwritten.
+ */
 export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
   const others = guardIdentity(run, node, seen)
   guardList(run, node, seen)
@@ -111,7 +118,9 @@ export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boo
 
 const ownFields = ['client-certificate', 'client-key'].flatMap((field) => [field, `${field}-data`])
 
-/** A kubeconfig with credentials that would be lost: a token, or a key beside a certificate of another name than ours. */
+/**
+ * A kubeconfig with credentials that would be lost: a token, or a key beside a certificate of another name than ours.
+ */
 function isStrangers({ auth, cluster }: Run, { file, bytes, part }: HeldFile): boolean {
   const { kind, name } = auth.files.parse(file) ?? {}
   if (kind !== 'kubeconfig' || !bytes || part === 'ca' || part === 'pair') return false
@@ -152,7 +161,10 @@ export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readon
   keepFound(auth, node.name, new Map(files), now)
 }
 
-/** "CA in ca.pem, ca-key.pem and encryption key in /var/lib/kubernetes/encryption-config.yaml (it lacks our encryption key)" */
+/**
+ * "CA in ca.pem, ca-key.pem and encryption key in /var/lib/kubernetes/encryption-config.yaml (it lacks our encryption
+ * key)"
+ */
 export function formatOthers(others: readonly Other[]): string {
   const named = [...Map.groupBy(others, ({ label }) => label)]
   return named.map(([label, some]) => `${label} in ${some.map(formatOther).join(', ')}`).join(' and ')
@@ -180,7 +192,10 @@ function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Othe
   })
 }
 
-/** A key that a rotation has replaced is never restored from a node: what was encrypted or issued since needs the present one. */
+/**
+ * A key that a rotation has replaced is never restored from a node: what was encrypted or issued since needs the
+ * present one.
+ */
 function earlierIdentityRefused(run: Run, place: OtherPlace, folders: readonly string[]): Failure {
   const { auth, command, cluster } = run
   const [latest = ''] = folders.toSorted().reverse()
@@ -233,7 +248,10 @@ function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
 
 export type Newer = Readonly<ReturnType<typeof newerOn>[number]>
 
-/** Certificates of our CAs there that are newer than in auth/. In a plan a certificate that would be issued counts as issued. */
+/**
+ * Certificates of our CAs there that are newer than in auth/. In a plan a certificate that would be issued counts as
+ * issued.
+ */
 export function newerOn(run: Run, node: ClusterNode, look: NodeLook) {
   const { auth, now } = run
   const cas = ownCas(auth)

@@ -1,4 +1,6 @@
-/** Whose files are that a run has left on a node half-way: of this run, of one that is over, or of one that may go on. */
+/**
+ * Whose files are that a run has left on a node half-way: of this run, of one that is over, or of one that may go on.
+ */
 import { randomBytes } from 'node:crypto'
 import type { Run } from '../../lib/graph/target.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/node/place.ts'

@@ -16,10 +16,10 @@ import { digestOf, lookAtNode, readServedCertificates, withPlaces } from '../loo
 import { heldOn } from './held.ts'
 
 /**
- * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in auth/, on
- * other nodes and in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts no Secret. So a control
- * node that can't be looked at, which may hold all of it, is refused too. Of any other node its own deploy refuses another identity. `tell`:
- * progress.
+ * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in
+ * auth/, on other nodes and in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts
+ * no Secret. So a control node that can't be looked at, which may hold all of it, is refused too. Of any other node its
+ * own deploy refuses another identity. `tell`: progress.
  */
 export async function findOtherCluster(
   run: Run,
@@ -64,7 +64,10 @@ export async function findOtherCluster(
   return []
 }
 
-/** Completes the refusal of a kubeconfig that trusts another CA than auth/: the ways out depend on the CA that nodes have. */
+/**
+ * Completes the refusal of a kubeconfig that trusts another CA than auth/: the ways out depend on the CA that nodes
+ * have.
+ */
 export async function adviseByNodes(
   run: Run,
   graph: Graph,
@@ -98,7 +101,10 @@ async function compareCa(run: Run, tell: Run['note']): Promise<CaOnNodes | undef
   return undefined
 }
 
-/** A refusal because of nodes that could not be looked at: the reason of the first, what follows, and the ways out beside repairing that. */
+/**
+ * A refusal because of nodes that could not be looked at: the reason of the first, what follows, and the ways out
+ * beside repairing that.
+ */
 export function notLookedAt(
   nodes: readonly ClusterNode[],
   why: Failure,
@@ -111,8 +117,8 @@ export function notLookedAt(
 }
 
 /**
- * The parts of the identity, such as the CA, of which auth/ has nothing; the CA first. A cluster that runs gets its front proxy later: the
- * deploy refuses to replace one.
+ * The parts of the identity, such as the CA, of which auth/ has nothing; the CA first. A cluster that runs gets its
+ * front proxy later: the deploy refuses to replace one.
  */
 function partsToMake({ auth, cluster }: Run, targets: readonly Target[]) {
   const ofFrontProxy: string[] = auth.files.pair(frontProxyCaName)
@@ -141,7 +147,10 @@ interface Trace {
 /** Where root can't look: as the login user, and then without systemd, which answers that one by D-Bus alone. */
 const otherLooks = [{ sudo: '' }, { sudo: '', units: [], alsoIfPresent: ['/'] }]
 
-/** An unreadable file counts as held, an empty one does not. A Failure where nothing was found, and not everything was looked at. */
+/**
+ * An unreadable file counts as held, an empty one does not. A Failure where nothing was found, and not everything was
+ * looked at.
+ */
 async function findTrace(run: Run, node: ClusterNode, names: readonly string[]): Promise<Trace | Failure | undefined> {
   const { auth, cluster } = run
   const seen = withPlaces(run)
@@ -174,8 +183,9 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
 }
 
 /**
- * Needs no root: a node's folder may be tidied, and what its units read closed to the login user. sshd may forward no port, a server
- * may hang, or show a certificate to its own clients alone: that it listens where a unit of the node does is enough.
+ * Needs no root: a node's folder may be tidied, and what its units read closed to the login user. sshd may forward no
+ * port, a server may hang, or show a certificate to its own clients alone: that it listens where a unit of the node
+ * does is enough.
  */
 async function readAllServed(run: Run, node: ClusterNode) {
   const portsOf = (units: readonly Pick<Unit, 'serves'>[]) => units.flatMap(({ serves }) => serves)

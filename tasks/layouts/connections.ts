@@ -1,4 +1,7 @@
-/** Every connection of a cluster, a row each: client and server, what each presents and trusts, and what is to come of it. */
+/**
+ * Every connection of a cluster, a row each: client and server, what each presents and trusts, and what is to come of
+ * it.
+ */
 import { addressBytes } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
@@ -93,7 +96,8 @@ export function connectionTable(cluster: Cluster): ConnectionRow[] {
       ...(i === 0 && { notice: 'may act as any user and group' }),
     }),
   )
-  // They read the CA from a ConfigMap, some only once; what they serve is for their APIService to say, so it is the API server's.
+  // They read the CA from a ConfigMap, some only once; what they serve is for their APIService to say, so it is the API
+  // server's.
   const aggregated = proxied.slice(0, 1).map(
     (row): ConnectionRow => ({
       ...row,

@@ -1,6 +1,6 @@
 /**
- * Kubernetes The Hard Way, as of 2025: one control node without a kubelet, workers, and etcd without TLS on the loopback address.
- * https://github.com/kelseyhightower/kubernetes-the-hard-way: ca.conf, units/ and documents 04 to 10
+ * Kubernetes The Hard Way, as of 2025: one control node without a kubelet, workers, and etcd without TLS on the
+ * loopback address. https://github.com/kelseyhightower/kubernetes-the-hard-way: ca.conf, units/ and documents 04 to 10
  */
 
 import { firstAddress } from '../../lib/address.ts'

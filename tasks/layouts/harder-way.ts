@@ -116,7 +116,10 @@ const ofEtcd: readonly CertKind[] = [
 
 const files = fileNames({ endings: { certificate: '.pem', key: '-key.pem' }, names })
 
-/** The same in its --config-file, which is then the only one that counts, by a flag, or in its environment: etcd's configuration page. */
+/**
+ * The same in its --config-file, which is then the only one that counts, by a flag, or in its environment: etcd's
+ * configuration page.
+ */
 const etcdSetting = (section: 'client' | 'peer', key: string) => {
   const flag = section === 'peer' ? `peer-${key}` : key
   return [`${section}-transport-security.${key}`, `--${flag}`, `ETCD_${flag.toUpperCase().replaceAll('-', '_')}`]
@@ -137,9 +140,10 @@ function atGuides(etcd: EtcdNames, rows: readonly Reads[]): Reads[] {
 }
 
 /**
- * What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5, and tried on these, 1.36 and 3.6: etcd's
- * client/pkg/transport/listener.go and tlsutil.go (its CA: etcd#11555), dynamiccertificates/dynamic_serving_content.go and
- * dynamic_cafile_content.go, kubeapiserver/options/authentication.go; the kubelet's serving pair: kubernetes#133001.
+ * What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5, and tried on
+ * these, 1.36 and 3.6: etcd's client/pkg/transport/listener.go and tlsutil.go (its CA: etcd#11555),
+ * dynamiccertificates/dynamic_serving_content.go and dynamic_cafile_content.go,
+ * kubeapiserver/options/authentication.go; the kubelet's serving pair: kubernetes#133001.
  */
 const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
   // ldirectord checks the API servers against the certificates that its system trusts.

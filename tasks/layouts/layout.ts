@@ -1,4 +1,7 @@
-/** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/decisions/layouts-as-data.md says why. */
+/**
+ * What a guide's cluster consists of, as data: its certificates, files, units and connections.
+ * docs/decisions/layouts-as-data.md says why.
+ */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import { type CaName, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/auth-dir.ts'
@@ -81,7 +84,10 @@ export interface CertKind {
   readonly usages?: CertSpec['usages']
   /** It signs others, which name it as their issuer. */
   readonly isCa?: true
-  /** The row that signs it, before it in the table: by default the CA of the cluster. During a rotation of a CA the next one signs. */
+  /**
+   * The row that signs it, before it in the table: by default the CA of the cluster. During a rotation of a CA the next
+   * one signs.
+   */
   readonly issuer?: string
   /** Milliseconds; by default the cluster's. */
   readonly validity?: number
@@ -101,8 +107,8 @@ export interface ApiNaming {
 /** A file that a unit reads, and the settings of its process that name it. */
 export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isOfKeys'> {
   /**
-   * The first that is set counts: a flag, a path in the YAML file of its --config, or a variable of its environment. Empty where its
-   * path is always the same.
+   * The first that is set counts: a flag, a path in the YAML file of its --config, or a variable of its environment.
+   * Empty where its path is always the same.
    */
   readonly by: readonly string[]
   /** Absolute: where cluster.yaml, else the guide, has it. Of a kubeconfig: the pair is beside it. */
@@ -125,7 +131,8 @@ export interface Place {
   /** The setting that names it. */
   readonly by: string
   /**
-   * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute, and it says when.
+   * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute,
+   * and it says when.
    */
   readonly loads: 'now' | 'poll' | 'restart' | 'reload'
   /** Where the unit's command line says so, it reloads the file: `loads` is then `reload`. */
@@ -153,9 +160,14 @@ export interface Port {
   readonly name: string
   /** Whose credentials are presented: by default the API server's. */
   readonly as?: string
-  /** The version of Kubernetes before which a reloaded certificate is served only to clients that name the server (SNI). */
+  /**
+   * The version of Kubernetes before which a reloaded certificate is served only to clients that name the server (SNI).
+   */
   readonly restartsBefore?: string
-  /** The name (SNI) by which it shows another certificate: it makes that at its start, in memory alone, and only a restart renews it. */
+  /**
+   * The name (SNI) by which it shows another certificate: it makes that at its start, in memory alone, and only a
+   * restart renews it.
+   */
   readonly selfMade?: string
 }
 
@@ -205,7 +217,10 @@ export interface Unit {
   readonly isDrained?: true
   /** Those of all other nodes must be healthy before one is restarted. */
   readonly isQuorum?: true
-  /** For a unit without a process: the file that a restart makes from the others. It counts as installed if its file exists. */
+  /**
+   * For a unit without a process: the file that a restart makes from the others. It counts as installed if its file
+   * exists.
+   */
   readonly bundle?: string
   /** Its files are installed as soon as their folders exist: the guide fills them before there is a unit. */
   readonly isInstalledEarly?: true
@@ -249,13 +264,17 @@ export function pairsInFolder(
 
 export const optional = (rows: readonly Reads[]): Reads[] => rows.map((row) => ({ ...row, isOptional: true }))
 
-/** Where it is declared to be; a kubeconfig names its pair and its CA by file, so that a new one can be reloaded without a restart. */
+/**
+ * Where it is declared to be; a kubeconfig names its pair and its CA by file, so that a new one can be reloaded without
+ * a restart.
+ */
 export function placesAt({ file, usual: path, by: [by = ''], loads, mayReload, isOfKeys }: Reads): Place[] {
   const place = { file, path, by }
   if (!file.endsWith(kubeconfigFile(''))) return [{ ...place, loads, mayReload, isOfKeys }]
   const beside = filesBeside(file)
   return [
-    // These first: at every moment the kubeconfig names files that are there. A relative path is of the kubeconfig's own folder.
+    // These first: at every moment the kubeconfig names files that are there. A relative path is of the kubeconfig's
+    // own folder.
     { ...place, path: path.replace(/[^/]*$/, () => beside.ca), loads: 'restart', part: 'ca' },
     { ...place, path: path.replace(/[^/]*$/, () => beside.pair), loads: 'poll', part: 'pair' },
     { ...place, loads: 'restart', part: 'kubeconfig' },

@@ -49,8 +49,8 @@ export const ca = {
 } satisfies Partial<CertKind>
 
 /**
- * As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name. So it has both usages, as
- * each member of etcd needs: its gateway dials it with the pair that it serves by.
+ * As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name. So it has
+ * both usages, as each member of etcd needs: its gateway dials it with the pair that it serves by.
  */
 export const api = {
   phase: 'cluster-cert',
@@ -204,8 +204,9 @@ const ofFrontProxy = {
 } satisfies Record<'ca' | 'client', Partial<CertKind>>
 
 /**
- * As kubeadm has it. kube-apiserver reloads all three: authentication.go of k8s.io/apiserver (NewDynamicCAContentFromFile), and apiserver.go
- * of k8s.io/kube-aggregator (NewDynamicServingContentFromFiles), read in 1.36.
+ * As kubeadm has it. kube-apiserver reloads all three: authentication.go of k8s.io/apiserver
+ * (NewDynamicCAContentFromFile), and apiserver.go of k8s.io/kube-aggregator (NewDynamicServingContentFromFiles), read
+ * in 1.36.
  */
 export function aggregationOf(
   files: FileNames,

@@ -1,4 +1,7 @@
-/** What follows from its layout for a cluster: every certificate, the files of each node, and where its units read them. Pure. */
+/**
+ * What follows from its layout for a cluster: every certificate, the files of each node, and where its units read them.
+ * Pure.
+ */
 import type { Cluster, ClusterNode, Install, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import {
@@ -35,7 +38,9 @@ export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': har
 /** The parts of a cluster that determine what it consists of. */
 type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
 
-/** An etcd of its own CA is refused for a layout whose etcd has no TLS. Of the same parts it is always the same object. */
+/**
+ * An etcd of its own CA is refused for a layout whose etcd has no TLS. Of the same parts it is always the same object.
+ */
 export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
   const guide = etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
   return aggregation ? withAggregation(guide) : guide
@@ -132,7 +137,10 @@ type Keeping = LaidOut &
     readonly revoked?: Cluster['revoked']
   }
 
-/** True for a key that no node is to have: of what is switched off, of the front proxy's CA, and in some clusters of each CA. */
+/**
+ * True for a key that no node is to have: of what is switched off, of the front proxy's CA, and in some clusters of
+ * each CA.
+ */
 export function isKeptOff(cluster: Keeping, file: string): boolean {
   const { files } = layoutOf(cluster)
   const isOfCa = (name: string) => name === frontProxyCaName || !cluster.certificates.caKeyOnNodes
@@ -197,7 +205,10 @@ const identityIn = memoised<ReadonlyMap<string, string>, Layout>(
     ]),
 )
 
-/** What the holder of a file of ours can do by the key in it; undefined for one without a key. Of what is switched off, too. */
+/**
+ * What the holder of a file of ours can do by the key in it; undefined for one without a key. Of what is switched off,
+ * too.
+ */
 export function powerOf(cluster: Cluster, file: string): string | undefined {
   const { layout } = cluster
   const { kind, name } = layoutOf(cluster).files.parse(file) ?? {}

@@ -37,8 +37,8 @@ export function readCommand(
     return [isVariable(by) ? variables.get(by) : config?.get(by)].filter((value) => value !== undefined)
   }
   /**
-   * The first of the settings that is set, with its values: a flag, a variable of the environment (in capitals), or a path in the YAML
-   * file.
+   * The first of the settings that is set, with its values: a flag, a variable of the environment (in capitals), or a
+   * path in the YAML file.
    */
   const named = (by: readonly string[]): readonly [by: string, values: readonly string[]] => {
     const spelt = (each: string) => valuesOf(each).map(withoutDots)
@@ -78,7 +78,9 @@ interface Flag {
   readonly end: number
 }
 
-/** As pflag reads them: `--name=value`, `--name value`, and of a yes or no `--name` alone. etcd takes one hyphen too. */
+/**
+ * As pflag reads them: `--name=value`, `--name value`, and of a yes or no `--name` alone. etcd takes one hyphen too.
+ */
 export function flagsIn(args: readonly string[]): Flag[] {
   return args.flatMap((arg, at) => {
     const [, given, value] = /^--?([a-zA-Z][^=]*)(?:=(.*))?$/s.exec(arg) ?? []

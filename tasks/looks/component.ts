@@ -42,7 +42,10 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
   }
 }
 
-/** 403 means that we were recognised, but have no permission. `served`: DER of the certificate that it showed with its answer. */
+/**
+ * 403 means that we were recognised, but have no permission. `served`: DER of the certificate that it showed with its
+ * answer.
+ */
 export async function readHealth(asking: Asking, node: ClusterNode, health: Health) {
   try {
     const { status, served } = await ask(healthQuestion(asking, node, health))
@@ -117,7 +120,8 @@ export async function readSelfMade(
   const served = port && (await readServedCertificate(asking, node, port, port.selfMade))
   if (!served || served === 'nothing') return undefined
   const { subjectAltName = '', validFrom, validTo } = new X509Certificate(served)
-  // OpenSSL accepts a certificate with invalid dates, of which Node's validToDate is any date: its text is "Bad time value".
+  // OpenSSL accepts a certificate with invalid dates, of which Node's validToDate is any date: its text is "Bad time
+  // value".
   const [notBefore, notAfter] = [new Date(validFrom), new Date(validTo)]
   if ([notBefore, notAfter].some((date) => Number.isNaN(date.getTime()))) return undefined
   // An older one, or what stands before it, may show the cluster's.

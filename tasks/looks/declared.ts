@@ -1,6 +1,6 @@
 /**
- * Where units read other files than cluster.yaml, or the guide, says: the error, with the `install` that says what the nodes do. Its owner
- * pastes it; until then nothing is installed there.
+ * Where units read other files than cluster.yaml, or the guide, says: the error, with the `install` that says what the
+ * nodes do. Its owner pastes it; until then nothing is installed there.
  */
 import { stringify } from 'yaml'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'

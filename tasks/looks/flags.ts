@@ -41,8 +41,8 @@ export interface Starting {
 }
 
 /**
- * A sentence that says how they are set, for a user who may be root there. A run restarts the unit afterwards, so the command does not;
- * only what the unit file does not show has to be restarted by its owner.
+ * A sentence that says how they are set, for a user who may be root there. A run restarts the unit afterwards, so the
+ * command does not; only what the unit file does not show has to be restarted by its owner.
  */
 export function formatUnset(starting: Starting, unset: readonly WantedFlag[]): string {
   const { unit, service } = starting
@@ -56,7 +56,9 @@ export function formatUnset(starting: Starting, unset: readonly WantedFlag[]): s
   return `${unit} needs ${names}; run this on the node (the next run restarts ${unit})\n    ${typed}`
 }
 
-/** The command that sets them; undefined where what systemd prints of the unit file is not all that starts the process. */
+/**
+ * The command that sets them; undefined where what systemd prints of the unit file is not all that starts the process.
+ */
 export function formatDropIn(
   { service, command, start, isRenamed, sudo }: Starting,
   wanted: readonly WantedFlag[],
@@ -89,8 +91,9 @@ function setFlags(words: readonly string[], wanted: readonly WantedFlag[]): stri
 }
 
 /**
- * Of a unit file's command, which systemd prints with blanks in and between its words: those that its process has show which are which.
- * Undefined if it does not say all that the process was started with, or a word can't be known, or printed.
+ * Of a unit file's command, which systemd prints with blanks in and between its words: those that its process has show
+ * which are which. Undefined if it does not say all that the process was started with, or a word can't be known, or
+ * printed.
  */
 function wordsOf(
   start: string | undefined,

@@ -36,7 +36,9 @@ export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | un
   return bytes && sha256(bytes)
 }
 
-/** The digest of what belongs at a place; undefined if auth/ has no such file, or a kubeconfig that has no such part. */
+/**
+ * The digest of what belongs at a place; undefined if auth/ has no such file, or a kubeconfig that has no such part.
+ */
 export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'file' | 'part'>) {
   if (!part) return digestOf(run, file)
   const bytes = run.auth.tryBytes(file)
@@ -55,8 +57,8 @@ type UnitsRead = Pick<NodeLook, 'units' | 'otherProcesses'>
 const nothing: UnitsRead = { units: [], otherProcesses: [] }
 
 /**
- * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
- * looks only at the folder. `as`: changes to how the places are looked at.
+ * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second
+ * look then looks only at the folder. `as`: changes to how the places are looked at.
  */
 export async function lookAtNode(run: Run, node: ClusterNode, as: Partial<PlacesAsked> = {}): Promise<NodeLook> {
   const query = folderQuery(run, node)
@@ -108,9 +110,9 @@ type AskedPath = readonly [path: string, digest: string]
 const mostOfUsers = 200
 
 /**
- * Paths beside those that are declared: of what an API server believes of other clients, and of a list that cluster.yaml has not. Where
- * readers of our files are followed, also those of our units' other flags, each of which may name a copy, and of other processes, root's
- * first.
+ * Paths beside those that are declared: of what an API server believes of other clients, and of a list that
+ * cluster.yaml has not. Where readers of our files are followed, also those of our units' other flags, each of which
+ * may name a copy, and of other processes, root's first.
  */
 function beside(run: Run, { units, otherProcesses }: UnitsRead, places: PlacesState): AskedPath[] {
   const unlisted = units.flatMap(({ unlistedFlags }) => unlistedFlags)
@@ -127,14 +129,17 @@ function beside(run: Run, { units, otherProcesses }: UnitsRead, places: PlacesSt
   return [...lists, ...proxies, ...ofRoot, ...alone.map(({ path }): AskedPath => [path, publicPartsOfRoots])]
 }
 
-/** Whether readers of our files elsewhere are searched: they would be cut off by a rotation, or with a key that is revoked. */
+/**
+ * Whether readers of our files elsewhere are searched: they would be cut off by a rotation, or with a key that is
+ * revoked.
+ */
 function follows(run: Run): boolean {
   return run.stagedBy !== undefined || run.isObserved === true || keysToList(run).length > 0
 }
 
 /**
- * Adds a remedy if the places could not be inspected, the component's name to a unit of another name, and the certificates that the node
- * did not send because they are those of auth/.
+ * Adds a remedy if the places could not be inspected, the component's name to a unit of another name, and the
+ * certificates that the node did not send because they are those of auth/.
  */
 function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): NodeState {
   const { install } = cluster
@@ -183,8 +188,8 @@ export function withList({ cluster, ...run }: Run): Run {
 }
 
 /**
- * Reads the content of every file that belongs there, unless it is larger than one of ours can be. Without `install`, where root may
- * not be had, what units read is left out.
+ * Reads the content of every file that belongs there, unless it is larger than one of ours can be. Without `install`,
+ * where root may not be had, what units read is left out.
  */
 export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook> {
   const run = withList(given)
@@ -242,8 +247,9 @@ export function placesOf({ places }: NodeState): PlacesState {
 }
 
 /**
- * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; of certificates and
- * kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those of former nodes.
+ * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; of
+ * certificates and kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those
+ * of former nodes.
  */
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth } = run

@@ -1,6 +1,6 @@
 /**
- * What the units of a node read. cluster.yaml, else the guide, says where; command lines of processes and unit files confirm it, contradict
- * it, or can't be read for sure. Root writes nowhere else. Pure.
+ * What the units of a node read. cluster.yaml, else the guide, says where; command lines of processes and unit files
+ * confirm it, contradict it, or can't be read for sure. Root writes nowhere else. Pure.
  */
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -28,7 +28,10 @@ import { compareFlags, type Starting, type WantedFlag } from './flags.ts'
 /** A unit of a node, with the places that its processes, and its unit file, name. */
 export type UnitSeen = Readonly<ReturnType<typeof unitAt>>
 
-/** Where an API server is started with a list that is not declared: cluster.yaml has no `revoked`, or it is its owner's own. */
+/**
+ * Where an API server is started with a list that is not declared: cluster.yaml has no `revoked`, or it is its owner's
+ * own.
+ */
 export const leftLists = ({
   unit,
   unlistedFlags,
@@ -170,7 +173,9 @@ function unitAt(context: Context) {
     ]),
     /** Why its configuration of a setting is left to its owner, in a clause each. */
     owned: unique(owned),
-    /** What it has to be started with: flags that name a path of another file there, or none, and those of the table. */
+    /**
+     * What it has to be started with: flags that name a path of another file there, or none, and those of the table.
+     */
     flags: compareFlags(
       [...uniqueBy(said.flatMap((each) => ('flag' in each ? each.flag : []))), ...(unit.startFlags ?? [])],
       { running, next },
@@ -188,13 +193,15 @@ function unitAt(context: Context) {
       ...stillNamed,
     ]),
     /**
-     * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates.
-     * Undefined if that is not known for sure.
+     * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or
+     * rotateCertificates. Undefined if that is not known for sure.
      */
     rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
     /** The name that a kubelet gives its node; undefined without --hostname-override. */
     nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
-    /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */
+    /**
+     * Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure.
+     */
     reading: stillNamed.length > 0 ? ('keptOffNodes' as const) : isKnownAll ? ('known' as const) : ('unknown' as const),
   }
 }
@@ -324,7 +331,10 @@ function whyOwned({ reads }: Unit, { named, flags }: CommandLine, places: Places
 
 const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.replace(/\/?$/, '/'))
 
-/** A unit of which a folder is lost is not one that is not installed: its files would be taken for installed where nobody reads them. */
+/**
+ * A unit of which a folder is lost is not one that is not installed: its files would be taken for installed where
+ * nobody reads them.
+ */
 function whyLost(places: PlacesState, path: string, isMeant: boolean): string | undefined {
   const unmounted = places.unmounted.find((folder) => isBelow(realPath(places, path), folder))
   if (unmounted !== undefined)
@@ -398,8 +408,8 @@ function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>
 export type OtherProcess = Readonly<ReturnType<typeof otherProcessesOn>[number]>
 
 /**
- * Processes of no unit of the node's that may read files of ours, each with the paths that it names, and those that these name.
- * `component`: by its program's name. Those that cluster.yaml leaves out are not among them.
+ * Processes of no unit of the node's that may read files of ours, each with the paths that it names, and those that
+ * these name. `component`: by its program's name. Those that cluster.yaml leaves out are not among them.
  */
 export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState) {
   const units = nodeUnits(cluster, node)
@@ -483,7 +493,10 @@ interface KeptOff {
   readonly isLeftover?: true
 }
 
-/** The files there that units no longer get, and what killed runs left beside them. A file that is switched off counts only if it is ours. */
+/**
+ * The files there that units no longer get, and what killed runs left beside them. A file that is switched off counts
+ * only if it is ours.
+ */
 export function keptOffAt(
   { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
   units: readonly UnitSeen[],
@@ -520,7 +533,9 @@ function rotates({ named, isSet }: CommandLine): boolean {
   return named(['--bootstrap-kubeconfig'])[1].length > 0 || isSet('--rotate-certificates', 'rotateCertificates')
 }
 
-/** By which an etcd takes only some certificates of its CA: https://etcd.io/docs/v3.6/op-guide/configuration/#security */
+/**
+ * By which an etcd takes only some certificates of its CA: https://etcd.io/docs/v3.6/op-guide/configuration/#security
+ */
 const narrowing = ['--peer-cert-allowed-cn', '--peer-cert-allowed-hostname', '--client-cert-allowed-hostname']
 
 function narrowings({ named }: CommandLine): string[] {

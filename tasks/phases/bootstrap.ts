@@ -1,6 +1,6 @@
 /**
- * What happens, in the guide's order: each phase, what it makes, and the file that has its targets. A target begins once all that
- * it is made of is done, and one whose output is fresh is skipped (lib/graph/executor.ts).
+ * What happens, in the guide's order: each phase, what it makes, and the file that has its targets. A target begins
+ * once all that it is made of is done, and one whose output is fresh is skipped (lib/graph/executor.ts).
  */
 import type { Phase } from '../../lib/graph/target.ts'
 

@@ -1,6 +1,6 @@
 /**
- * The targets of phase `install`, one a node, in the order of restarts, and before them the list of who is revoked. What works on a node
- * is loaded by the first check.
+ * The targets of phase `install`, one a node, in the order of restarts, and before them the list of who is revoked.
+ * What works on a node is loaded by the first check.
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
@@ -46,7 +46,10 @@ export function installId({ name }: ClusterNode): string {
   return `install/${name}`
 }
 
-/** Gateways first: they must trust a new CA before an API server serves by it. Then control nodes one at a time, then workers. */
+/**
+ * Gateways first: they must trust a new CA before an API server serves by it. Then control nodes one at a time, then
+ * workers.
+ */
 function afterOf(node: ClusterNode, gateways: readonly string[], controls: readonly string[]): readonly string[] {
   const before = {
     gateway: [],
@@ -57,9 +60,9 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
 }
 
 /**
- * The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked. A
- * certificate that API servers have to know first waits for the list of each; where the old key is to be revoked, for one of them: a
- * control node that stays down would keep a stolen key in use.
+ * The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key
+ * that leaked. A certificate that API servers have to know first waits for the list of each; where the old key is to be
+ * revoked, for one of them: a control node that stays down would keep a stolen key in use.
  */
 function holdingInstall(
   { outcomes, hasStopped, reasons = [] }: Waiting,
@@ -76,7 +79,10 @@ function holdingInstall(
   return [...held, ...lists.filter((id) => isLacking(id) || isLeftToUser(outcomes.get(id)))]
 }
 
-/** The list of who is revoked, from auth/ to each API server: without a restart, and before anything that it names is loaded. */
+/**
+ * The list of who is revoked, from auth/ to each API server: without a restart, and before anything that it names is
+ * loaded.
+ */
 export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'revoked-keys'): Target[] {
   if (!install || !revoked) return []
   const load = () => import('./revoked-list.ts')

@@ -177,8 +177,8 @@ function formatTrust({ auth, now }: Run, unit: string, ends: Date): string {
 }
 
 /**
- * A new certificate of a pinned name waits until each API server knows it. It does not wait if the old one is missing, revoked, or about
- * to expire.
+ * A new certificate of a pinned name waits until each API server knows it. It does not wait if the old one is missing,
+ * revoked, or about to expire.
  */
 function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { places }: UnitsFound): ReasonOf<'unit'> {
   const { auth, cluster, now } = run

@@ -1,6 +1,6 @@
 /**
- * Phase `revoked-keys`: adds the revoked keys to the list, once everything that reads a pair over such a key has loaded the new one; and
- * the certificates that were replaced, so that API servers count who still uses one.
+ * Phase `revoked-keys`: adds the revoked keys to the list, once everything that reads a pair over such a key has loaded
+ * the new one; and the certificates that were replaced, so that API servers count who still uses one.
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -107,9 +107,9 @@ function check(run: Run, _force?: Force, before: Earlier = nothingBefore): Check
 const nothingBefore: Earlier = { found: new Map(), outcomes: new Map() }
 
 /**
- * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that fails, or seems to get
- * its certificate elsewhere: whoever broke into it would decide when its key is revoked. Whoever is root on a control node has more than
- * any list can take.
+ * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that
+ * fails, or seems to get its certificate elsewhere: whoever broke into it would decide when its key is revoked. Whoever
+ * is root on a control node has more than any list can take.
  */
 function isHolding(node: ClusterNode, id: string, outcomes: Waiting['outcomes']): boolean {
   const outcome = outcomes.get(id)

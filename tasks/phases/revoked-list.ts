@@ -1,4 +1,7 @@
-/** The list of who is revoked, on a control node: copied to where its API server reads it, loaded without a restart, verified there. */
+/**
+ * The list of who is revoked, on a control node: copied to where its API server reads it, loaded without a restart,
+ * verified there.
+ */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
@@ -154,7 +157,9 @@ export function foreseeList({ reasons }: Pick<Work, 'reasons'>): Change {
   }
 }
 
-/** Restores the old file if the API server does not load the new one: it would not start with a file that it can't read. */
+/**
+ * Restores the old file if the API server does not load the new one: it would not start with a file that it can't read.
+ */
 export async function bringList(
   on: { readonly run: Run; readonly node: ClusterNode },
   { found, reasons, signal, tell }: Work<UnitsFound>,

@@ -1,6 +1,7 @@
 /**
- * Phase `revoked`: the list of who is revoked, as API servers read it. A pair whose key is revoked is replaced before its old key is
- * listed. So this phase leaves out a key whose pair is still to be replaced; phase `revoked-keys` adds it later.
+ * Phase `revoked`: the list of who is revoked, as API servers read it. A pair whose key is revoked is replaced before
+ * its old key is listed. So this phase leaves out a key whose pair is still to be replaced; phase `revoked-keys` adds
+ * it later.
  */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'

@@ -12,9 +12,9 @@ import { authBeside, type CommandRun, checkConfigFile, checkRevoked } from './co
 import { causesIn, type ExitCause, exitStatus } from './job.ts'
 
 /**
- * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows what was found: it is called
- * when they are certain. `graph` has the nodes that may be contacted. Writes nothing, so auth/ may be read-only and no run waits
- * for a reader. With --no-lock-wait, throws a Failure if another run holds the lock.
+ * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows what was found: it is
+ * called when they are certain. `graph` has the nodes that may be contacted. Writes nothing, so auth/ may be read-only
+ * and no run waits for a reader. With --no-lock-wait, throws a Failure if another run holds the lock.
  */
 export async function readAuth(
   run: CommandRun,

@@ -87,7 +87,10 @@ export function openRun(
   }
 }
 
-/** Throws a Failure if it is a link to nothing, and a refusal if it is of a newer harderway or of another layout: whatever was done would be done beside that identity. */
+/**
+ * Throws a Failure if it is a link to nothing, and a refusal if it is of a newer harderway or of another layout:
+ * whatever was done would be done beside that identity.
+ */
 export function authBeside(run: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
   return openAuth(join(dirname(run.file), 'auth'), run)
 }
@@ -108,8 +111,8 @@ export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file
 }
 
 /**
- * Of an empty file. A version that puts into auth/ what those before it would misread writes it first, with its own number, and removes it
- * when that is gone again. A backup has it too.
+ * Of an empty file. A version that puts into auth/ what those before it would misread writes it first, with its own
+ * number, and removes it when that is gone again. A backup has it too.
  */
 const marker = 'needs-harderway-'
 
@@ -195,7 +198,10 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
   }
 }
 
-/** The API server lets in system:masters before any list is read; whoever has another of these keys is root on a control node. */
+/**
+ * The API server lets in system:masters before any list is read; whoever has another of these keys is root on a control
+ * node.
+ */
 function isBeyondRevoked(cluster: Cluster, { name, certificate }: KnownCertificate): boolean {
   return isOfControlPlane(cluster, name) || certificate.attributes.includes('O=system:masters')
 }
@@ -269,8 +275,9 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem): st
 }
 
 /**
- * The cluster.yaml in use: that of the current folder, else of the nearest folder above that has one. npm runs scripts in the folder of the
- * clone. Throws a usage Failure if there is none, or if whoever owns it could have put it above a stranger's folder: it has commands.
+ * The cluster.yaml in use: that of the current folder, else of the nearest folder above that has one. npm runs scripts
+ * in the folder of the clone. Throws a usage Failure if there is none, or if whoever owns it could have put it above a
+ * stranger's folder: it has commands.
  */
 function configOf(host: Host, typed?: string): { readonly file: string; readonly isAbove: boolean } {
   if (typed !== undefined) return { file: pathOf(host, typed), isAbove: false }

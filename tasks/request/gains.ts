@@ -1,4 +1,6 @@
-/** Who gets a key by what a plan would do, and who no longer has one: by what nodes, users and your kubeconfig have now. */
+/**
+ * Who gets a key by what a plan would do, and who no longer has one: by what nodes, users and your kubeconfig have now.
+ */
 import { basename } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
@@ -85,7 +87,10 @@ async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
   return held.some(({ name }) => name === holder) ? lost : [given('+', holder), ...lost]
 }
 
-/** A list of API servers ends neither etcd nor tokens: `adviseRevoked` has these. A key of nobody known is said to be so elsewhere. */
+/**
+ * A list of API servers ends neither etcd nor tokens: `adviseRevoked` has these. A key of nobody known is said to be so
+ * elsewhere.
+ */
 function ofRevoked({ run: { auth }, rows }: Observed): Handed[] {
   const reasons = [...rows.values()].flatMap((row) => row.reasons.filter((each) => each.kind === 'revoked-changed'))
   const known = knownCertificates(auth)

@@ -1,6 +1,6 @@
 /**
- * Who is let in by a certificate that cluster.yaml has no use for: who left, and who has an older key, or a group that was taken away. A line
- * of `revoked` ends each, but for what a control node keeps.
+ * Who is let in by a certificate that cluster.yaml has no use for: who left, and who has an older key, or a group that
+ * was taken away. A line of `revoked` ends each, but for what a control node keeps.
  */
 import { join } from 'node:path'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
@@ -27,7 +27,9 @@ import { type CertRow, certTable, identityFiles, isKeptOff } from '../layouts/ta
 
 export type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
 
-/** A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows: without a file. */
+/**
+ * A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows: without a file.
+ */
 type ClientCertificate = Shown & { readonly file?: KnownCertificate }
 
 /** All that have not expired, with whether one is over a revoked key, and whether its user is let in by it. */
@@ -156,8 +158,8 @@ function keptBy({ auth, cluster }: Given): string[] {
 }
 
 /**
- * Of those who are there, certificates over another key than now, or with groups that were taken away: of every user; of a node that came
- * back; and of whoever has a revoked key, since that may not be the one that was stolen.
+ * Of those who are there, certificates over another key than now, or with groups that were taken away: of every user;
+ * of a node that came back; and of whoever has a revoked key, since that may not be the one that was stolen.
  */
 function olderCertificates(run: Given, isReplaced: (id: string) => boolean = () => false): LetIn[] {
   const { auth, cluster } = run

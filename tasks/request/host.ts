@@ -1,4 +1,6 @@
-/** The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own. */
+/**
+ * The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own.
+ */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'
@@ -53,8 +55,9 @@ export function ownVersion(): string {
 }
 
 /**
- * What ends a run early: a signal, or a stdout that can no longer be written to. `signal` is aborted by the first cause, `endedStatus`
- * is 128 + the signal, and `failure` is why stdout could not be written, unless its reader closed it.
+ * What ends a run early: a signal, or a stdout that can no longer be written to. `signal` is aborted by the first
+ * cause, `endedStatus` is 128 + the signal, and `failure` is why stdout could not be written, unless its reader closed
+ * it.
  */
 export function watchEndings(host: Host) {
   const controller = new AbortController()
@@ -87,8 +90,8 @@ function outputFailure(name: string, error: unknown): Failure {
 }
 
 /**
- * A clone has npm scripts; a package, installed in somebody's own repository, has a bin. Only the package is JavaScript: Node strips no
- * types under node_modules.
+ * A clone has npm scripts; a package, installed in somebody's own repository, has a bin. Only the package is
+ * JavaScript: Node strips no types under node_modules.
  */
 export const ownForm = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
 
@@ -101,7 +104,10 @@ export const program: readonly [node: string, entry: string] = [
 /** The folder of the clone, or of the package. */
 const folder = dirname(String(findPackageJSON(import.meta.url)))
 
-/** How harderway was started, if not by npm: what the commands that it prints begin with. The clone's executable sets HARDERWAY. */
+/**
+ * How harderway was started, if not by npm: what the commands that it prints begin with. The clone's executable sets
+ * HARDERWAY.
+ */
 const start = ownForm === 'package' ? 'npx harderway' : process.env.HARDERWAY && quote(process.env.HARDERWAY)
 
 /** If npm was called from another folder than the clone: npm --prefix. */

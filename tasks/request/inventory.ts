@@ -92,7 +92,10 @@ function formatRollout(nodes: readonly NodeItem[]): string {
   return joinClauses(counts.join(', '), unknown > 0 && `${unknown} not inspected`)
 }
 
-/** The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires with it. */
+/**
+ * The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires
+ * with it.
+ */
 export function waysOut(
   { command }: Run,
   { items, nodes }: Pick<Inventory, 'items' | 'nodes'>,
@@ -229,7 +232,10 @@ function compareFiles(files: readonly string[], { kind, reasons }: Row) {
   return files.some((file) => [...differ, ...wrongMode, ...wrongOwner].includes(file)) ? 'differs' : 'same'
 }
 
-/** The rows of a node as one; undefined if it was not inspected. What was not looked at is undefined, as without install in cluster.yaml. */
+/**
+ * The rows of a node as one; undefined if it was not inspected. What was not looked at is undefined, as without install
+ * in cluster.yaml.
+ */
 export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, node: ClusterNode) {
   const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((kind) => rows.get(`${kind}/${node.name}`))
   if (!deploy) return undefined

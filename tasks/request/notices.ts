@@ -1,4 +1,7 @@
-/** What a run, a plan and a look tell beside what they did: what expires, who is gone or revoked, which rotation is under way, what to do. */
+/**
+ * What a run, a plan and a look tell beside what they did: what expires, who is gone or revoked, which rotation is
+ * under way, what to do.
+ */
 import { basename } from 'node:path'
 import { specialUse } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
@@ -76,8 +79,8 @@ function adviseOnCa(run: Run): Finding[] {
 }
 
 /**
- * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and the report. A run that
- * `isIdle` opens no certificates of others.
+ * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and
+ * the report. A run that `isIdle` opens no certificates of others.
  */
 export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}): Promise<Finding[]> {
   const { auth, cluster, isObserved } = run
@@ -198,7 +201,9 @@ function adviseRevoked(run: Run, rows: Rows): Finding[] {
   return asFindings(texts, { owner: 'user' })
 }
 
-/** After a run of nodes that read no list, as with --node: API servers let in a pinned name only with what they know. */
+/**
+ * After a run of nodes that read no list, as with --node: API servers let in a pinned name only with what they know.
+ */
 function adviseUnlisted(run: Run, rows: Rows): string[] {
   const { auth, cluster, command, now } = run
   const listed = listIn(auth)

@@ -173,12 +173,15 @@ export function usage(message: string, command = ''): Failure {
   return usageFailure(message, formatCommand([command, '--help'].filter(Boolean).join(' ')))
 }
 
-/** Of npm's own options, those that an .npmrc may have. No run does more for want of them, as it would without --dry-run or --offline. */
+/**
+ * Of npm's own options, those that an .npmrc may have. No run does more for want of them, as it would without --dry-run
+ * or --offline.
+ */
 const optionsOfNpm: readonly OptionName[] = ['force', 'json']
 
 /**
- * `npm run bootstrap --dry-run`: without the `--`, npm takes the option for its own, and the script gets an environment variable
- * instead (npm 9 to 11). https://docs.npmjs.com/cli/v11/using-npm/scripts#environment
+ * `npm run bootstrap --dry-run`: without the `--`, npm takes the option for its own, and the script gets an environment
+ * variable instead (npm 9 to 11). https://docs.npmjs.com/cli/v11/using-npm/scripts#environment
  */
 export function refuseTakenByNpm(env: NodeJS.ProcessEnv): void {
   const bare = (name: string) => name.replaceAll(/[-_]/g, '')

@@ -43,7 +43,10 @@ function idsToRun({ options, command }: Selecting, graph: Graph, chosen: readonl
   throw usageFailure(`${formatNames(options.names)} can only be done by a full run: ${command('bootstrap')}`)
 }
 
-/** The names by which --force makes the targets that are left, and no others: of phases that are left as a whole, else of targets. */
+/**
+ * The names by which --force makes the targets that are left, and no others: of phases that are left as a whole, else
+ * of targets.
+ */
 export function namesToForce(run: Selecting, graph: Graph, left: ReadonlyMap<string, Force>): string[] {
   const { options } = run
   const open = new Set(left.keys())

@@ -1,4 +1,7 @@
-/** Who may still use a certificate that was replaced, and who does: as API servers have counted, where their nodes were looked at. */
+/**
+ * Who may still use a certificate that was replaced, and who does: as API servers have counted, where their nodes were
+ * looked at.
+ */
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import type { Rows } from '../../lib/graph/target.ts'
 import { replacedCertificates } from '../../lib/kubernetes/counts.ts'

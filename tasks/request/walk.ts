@@ -25,7 +25,9 @@ export async function walk(
   return { rows, causes: causesOf(rows.values()) }
 }
 
-/** ssh says how it would connect to the first nodes while auth/ is checked. What fails is reported by whoever connects. */
+/**
+ * ssh says how it would connect to the first nodes while auth/ is checked. What fails is reported by whoever connects.
+ */
 function prepareConnections({ cluster, connect }: Run, graph: Graph): void {
   const names = new Set([...graph.values()].filter(({ where }) => where === 'node').map(({ node }) => node))
   const nodes = cluster.nodes.filter(({ name }) => names.has(name)).slice(0, cluster.ssh.concurrency)

@@ -1,8 +1,8 @@
 /**
- * The components that answer to our credentials, and the API servers that the cluster has, whatever cluster.yaml says: each renews a lease
- * of its own in kube-system (Kubernetes 1.26 and later), and each control node's etcd is a member. One that the rotation does not reach
- * could not decrypt what the next key encrypts, or refuses what the next CA or key has signed.
- * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
+ * The components that answer to our credentials, and the API servers that the cluster has, whatever cluster.yaml says:
+ * each renews a lease of its own in kube-system (Kubernetes 1.26 and later), and each control node's etcd is a member.
+ * One that the rotation does not reach could not decrypt what the next key encrypts, or refuses what the next CA or key
+ * has signed. https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
@@ -115,8 +115,8 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
 }
 
 /**
- * The API servers that are not reached, each with what to do; and why it is not known which there are. `looks`: those whose API server
- * runs, if they were looked at just now.
+ * The API servers that are not reached, each with what to do; and why it is not known which there are. `looks`: those
+ * whose API server runs, if they were looked at just now.
  */
 export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]) {
   const { run, signal } = asking
@@ -154,7 +154,10 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
   }
 }
 
-/** The live API servers that run on no machine of these. The clock of such a machine may be wrong: one that renews its lease runs. */
+/**
+ * The live API servers that run on no machine of these. The clock of such a machine may be wrong: one that renews its
+ * lease runs.
+ */
 export async function findStrangers(
   { leases, now }: LeasesSeen,
   running: readonly Control[],

@@ -1,6 +1,6 @@
 /**
- * `rotate ca`: the present CA signs a cross certificate for the next one, so every certificate is accepted by those who trust
- * either. What its files mean is in states.ts.
+ * `rotate ca`: the present CA signs a cross certificate for the next one, so every certificate is accepted by those who
+ * trust either. What its files mean is in states.ts.
  */
 
 import { createPublicKey } from 'node:crypto'
@@ -172,7 +172,10 @@ function strangersTo(run: Run, ca: string): Credentials[] {
 /** False for the front proxy's, which signs a client alone. */
 const serves = (name: CaName): boolean => name !== frontProxyCaName
 
-/** The units that take certificates of that CA. No unit's health shows whose word an API server takes: it is asked in a user's name. */
+/**
+ * The units that take certificates of that CA. No unit's health shows whose word an API server takes: it is asked in a
+ * user's name.
+ */
 async function askableWith(rotating: Rotating, node: ClusterNode, name: CaName): Promise<Askable[]> {
   const units = await askable(rotating, node)
   if (serves(name)) return units.filter(({ health: { ca = caName } }) => ca === name)
@@ -354,8 +357,8 @@ function isAlert({ cause }: Failure): boolean {
   return /_ALERT_.*(CERTIFICATE|UNKNOWN_CA)/.test(code)
 }
 
-// The ConfigMap from which aggregated API servers read whose client certificates to accept. kube-apiserver only adds to it, and
-// removes what has expired: after a rotation the previous CA would be trusted until it expires.
+// The ConfigMap from which aggregated API servers read whose client certificates to accept. kube-apiserver only adds to
+// it, and removes what has expired: after a rotation the previous CA would be trusted until it expires.
 // https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
 const clientCas = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
 const fieldOf = (name: CaName) => (name === frontProxyCaName ? 'requestheader-client-ca-file' : 'client-ca-file')
@@ -402,7 +405,10 @@ async function askHealth(
   return ask({ ...healthQuestion(asking, node, health), trust: given.ca, as: given.as })
 }
 
-/** What the answer says of the certificate: 403 is that to a known user without permission; anything else may have other reasons. */
+/**
+ * What the answer says of the certificate: 403 is that to a known user without permission; anything else may have other
+ * reasons.
+ */
 function answerTo({ status }: Reply): 'accepted' | 'refused' | 'unclear' {
   if (status === 200 || status === 403) return 'accepted'
   return status === 401 ? 'refused' : 'unclear'

@@ -1,6 +1,6 @@
 /**
- * `rotate encryption-key`: every API server can decrypt with the next key before any encrypts with it; then every stored object
- * is rewritten. What the file means is in states.ts.
+ * `rotate encryption-key`: every API server can decrypt with the next key before any encrypts with it; then every
+ * stored object is rewritten. What the file means is in states.ts.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -150,8 +150,8 @@ async function countUses(rotating: Rotating, keys: readonly EncryptionKey[]): Pr
 }
 
 /**
- * An empty Secret is written through the API server of the node, read from etcd, and removed. Where Secrets are not encrypted, each
- * API server has loaded the file, and no more is proven.
+ * An empty Secret is written through the API server of the node, read from etcd, and removed. Where Secrets are not
+ * encrypted, each API server has loaded the file, and no more is proven.
  */
 async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const { auth } = rotating.run
@@ -190,8 +190,8 @@ export const rewritePhase = {
 const reportEach = 20
 
 /**
- * One target a resource, one after the other: the work is etcd's. Every API server encrypts with the present key by now, so what
- * others write meanwhile needs no second pass.
+ * One target a resource, one after the other: the work is etcd's. Every API server encrypts with the present key by
+ * now, so what others write meanwhile needs no second pass.
  */
 function rewriteTargets(asking: Asking): Target[] {
   const { name: phase } = rewritePhase
@@ -307,7 +307,10 @@ function pathOf(folder: string, resource: string, stored: string): string {
   return name === undefined ? `${folder}/${plural}/${namespace}` : `${folder}/namespaces/${namespace}/${plural}/${name}`
 }
 
-/** With the resourceVersion that was read. 404: it is gone. 409: somebody wrote it meanwhile, which encrypted it with the present key. */
+/**
+ * With the resourceVersion that was read. 404: it is gone. 409: somebody wrote it meanwhile, which encrypted it with
+ * the present key.
+ */
 async function rewrite(api: Client, path: string): Promise<void> {
   try {
     await api.read('PUT', path, await api.read('GET', path))

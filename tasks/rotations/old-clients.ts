@@ -1,4 +1,7 @@
-/** Who still uses a certificate of the CA that `rotate ca --finish` ends, as API servers count; and who is refused once one has it. */
+/**
+ * Who still uses a certificate of the CA that `rotate ca --finish` ends, as API servers count; and who is refused once
+ * one has it.
+ */
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -18,7 +21,10 @@ import { isLive } from '../units/leases.ts'
 import { readCounts, readInForce } from '../units/list-in-force.ts'
 import type { Rotating } from './rotation.ts'
 
-/** Of certificates that the CA which the last stage ends has signed; those of `counted` that auth/ does not know may be of it. */
+/**
+ * Of certificates that the CA which the last stage ends has signed; those of `counted` that auth/ does not know may be
+ * of it.
+ */
 function readOld({ auth, now }: Run) {
   const ca = tryCertificate(auth, caName)
   const isOld = (certificate: Certificate) => ca !== undefined && isIssuedBy(certificate, ca)
@@ -47,8 +53,9 @@ export async function untilCounted({ run, signal }: Rotating, say: (text: string
 }
 
 /**
- * A clause for each, and for what is not known. Everybody has loaded the new certificates by now: whoever goes on with one of the old CA
- * would be refused. A client has a request in that time: a watch lasts 5 to 10 minutes, and a kubeconfig's files are read every 5.
+ * A clause for each, and for what is not known. Everybody has loaded the new certificates by now: whoever goes on with
+ * one of the old CA would be refused. A client has a request in that time: a watch lasts 5 to 10 minutes, and a
+ * kubeconfig's files are read every 5.
  */
 export async function usersOfOldCa(rotating: Rotating, say: (text: string) => void): Promise<string[]> {
   const { run, signal } = rotating
@@ -131,8 +138,8 @@ const leaseList = v.object({ items: itemsOf(lease) })
 const renewing = 60_000
 
 /**
- * Call it before an API server trusts the new CA alone, and what it returns afterwards: that throws a Failure if a lease is not renewed any
- * more, and tells how many requests have failed for their credentials.
+ * Call it before an API server trusts the new CA alone, and what it returns afterwards: that throws a Failure if a
+ * lease is not renewed any more, and tells how many requests have failed for their credentials.
  */
 export async function watchClients(rotating: Rotating, node: ClusterNode): Promise<() => Promise<void>> {
   const { run, signal } = rotating

@@ -58,7 +58,9 @@ export interface Rotation {
   refuse?(run: Run): void
   /** Before the first walk, where none is under way. */
   prepare?(run: Run): void
-  /** The name of the present stage; `settled` if none is under way. Throws a refusal if the files do not fit together. */
+  /**
+   * The name of the present stage; `settled` if none is under way. Throws a refusal if the files do not fit together.
+   */
   stageOf(run: Run): string
   /** The folder that its last --finish has left in auth/backup; undefined if what that made is not in use. */
   finishedIn(run: Pick<Run, 'auth'>): string | undefined

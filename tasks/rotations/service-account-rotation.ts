@@ -1,6 +1,6 @@
 /**
- * `rotate service-account`: every API server accepts the next key before any signs with it, and the old key until the end.
- * What its files mean is in states.ts.
+ * `rotate service-account`: every API server accepts the next key before any signs with it, and the old key until the
+ * end. What its files mean is in states.ts.
  */
 
 import { createHash, type KeyObject } from 'node:crypto'
@@ -175,7 +175,10 @@ async function findOldTokens(rotating: Rotating): Promise<string[]> {
   return [...(await findLegacySecrets(rotating, first.node)), ...found.flat()]
 }
 
-/** Made once, and never signed again: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */
+/**
+ * Made once, and never signed again:
+ * https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets
+ */
 async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const kid = signingKid(rotating.run)
   return withApi(rotating, node, async (api) => {
@@ -242,7 +245,10 @@ function kidIn(token: string): string | undefined {
   }
 }
 
-/** Keeps only the certificate of the key that signs: tokens of every other key are refused. Throws a Failure without that one. */
+/**
+ * Keeps only the certificate of the key that signs: tokens of every other key are refused. Throws a Failure without
+ * that one.
+ */
 function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
   const { certificate, key } = readTokenPair(auth)
   if (!certificate || !key)

@@ -1,6 +1,6 @@
 /**
- * What changes from one state of auth/ to the next, tried: each connection, in every mixture of what its two ends may have loaded before and
- * after, by one real handshake for each distinct (certificate, key, trust).
+ * What changes from one state of auth/ to the next, tried: each connection, in every mixture of what its two ends may
+ * have loaded before and after, by one real handshake for each distinct (certificate, key, trust).
  */
 import { createHash, sign, verify } from 'node:crypto'
 import { isIP } from 'node:net'
@@ -214,7 +214,10 @@ function meet({ known, states }: Trial, row: ConnectionRow, by: ClientParty, of:
   return met
 }
 
-/** What was refused before the step is refused after it; after the last one all that must be, also what the old CA signs. */
+/**
+ * What was refused before the step is refused after it; after the last one all that must be, also what the old CA
+ * signs.
+ */
 async function tryRefusal(trial: Trial, row: ConnectionRow, { first, next }: Record<'first' | 'next', Parties>) {
   const { before, after, isLast = false } = trial
   const isRefused = async (by: ClientParty, of: Party) => {

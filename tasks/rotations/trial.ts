@@ -1,6 +1,6 @@
 /**
- * A rotation is tried before it begins. Its stages are made by the code of the run, in an auth/ in memory: nothing is written, and no
- * node is contacted.
+ * A rotation is tried before it begins. Its stages are made by the code of the run, in an auth/ in memory: nothing is
+ * written, and no node is contacted.
  */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -47,7 +47,10 @@ export async function makeInMemory(run: Run, graph: Graph, from: AuthDir, signal
 /** Undefined for the walk that comes before the first stage. */
 export type TriedStage = Tried & { readonly stage: Stage | undefined }
 
-/** What is left to be made before the stage after that number, and then each stage. What is under way was tried before it began. */
+/**
+ * What is left to be made before the stage after that number, and then each stage. What is under way was tried before
+ * it began.
+ */
 export async function tryStages(
   { run, signal }: Rotating,
   rotation: Rotation,

@@ -1,4 +1,7 @@
-/** What a node's check tells beside its folder: of its units with `install`, and without it of an API server that is left to its owner. */
+/**
+ * What a node's check tells beside its folder: of its units with `install`, and without it of an API server that is
+ * left to its owner.
+ */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/target.ts'
@@ -11,8 +14,8 @@ import type { NodeLook } from '../looks/look.ts'
 import type { UnitsFound } from './inspect.ts'
 
 /**
- * Of units here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers are of no use if
- * files are copied first.
+ * Of units here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers
+ * are of no use if files are copied first.
  */
 export async function lookAtUnitsBeside(run: Run, node: ClusterNode, look: NodeLook, isCopied: boolean) {
   const { lookAtUnits } = await import('./inspect.ts')

@@ -109,8 +109,8 @@ async function replace(on: NodeRun, { found, wanted, all, kept }: UnitsWork): Pr
 }
 
 /**
- * Undrains what a killed run left drained. While a drained unit is not healthy yet, marks the node as ours instead and returns true: the
- * caller undrains it later. Throws a Failure if another run has drained it.
+ * Undrains what a killed run left drained. While a drained unit is not healthy yet, marks the node as ours instead and
+ * returns true: the caller undrains it later. Throws a Failure if another run has drained it.
  */
 async function settleMarks({ run, node }: NodeRun, { found, checks }: UnitsWork): Promise<boolean> {
   const { left, inUse } = splitMarks(run, found)
@@ -178,7 +178,9 @@ async function isReloaded(on: NodeRun, unit: Unit, { restarts }: ReasonOf<'unit'
 /** Milliseconds from one look to the next: the unit polls its file once a minute. */
 const reloadPause = 1000
 
-/** True if the unit has reloaded, in time, each file that its command line says it reloads. If not, it needs a restart. */
+/**
+ * True if the unit has reloaded, in time, each file that its command line says it reloads. If not, it needs a restart.
+ */
 async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, files }: Unit): Promise<boolean> {
   if (!files.some(({ loads }) => loads === 'reload')) return true
   tell({ doing: 'waiting for', unit, path: '/metrics' })
@@ -210,7 +212,10 @@ function notServed({ node }: NodeRun, { unit, service }: Unit): Failure {
   })
 }
 
-/** The unit is healthy with the new files, and only gets no requests yet; or another run is at work, maybe with the same files. */
+/**
+ * The unit is healthy with the new files, and only gets no requests yet; or another run is at work, maybe with the same
+ * files.
+ */
 function isKept(error: unknown): boolean {
   return error instanceof Failure && (error.code === 'not-undrained' || error.code === 'busy')
 }
@@ -244,7 +249,9 @@ async function prove(on: NodeRun, work: UnitsWork, { replaced, restarted }: Jour
   })
 }
 
-/** Throws once all have ended: the first error, but with another beside it, `busy` is no reason to keep the new files. */
+/**
+ * Throws once all have ended: the first error, but with another beside it, `busy` is no reason to keep the new files.
+ */
 async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
   const [first] = [...errors.filter((error) => !isKept(error)), ...errors]
@@ -252,8 +259,9 @@ async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
 }
 
 /**
- * Puts back what the journal has, and restarts the units with it, unless the new files serve as well or the units were not healthy before.
- * An aborted run leaves a valid state, and the next continues from it. Returns the error, with the outcome of that added.
+ * Puts back what the journal has, and restarts the units with it, unless the new files serve as well or the units were
+ * not healthy before. An aborted run leaves a valid state, and the next continues from it. Returns the error, with the
+ * outcome of that added.
  */
 async function undo(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journal, error: unknown): Promise<unknown> {
   const { found, stale, isHealthy, kept } = work

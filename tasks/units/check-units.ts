@@ -37,7 +37,10 @@ export function checkUnitsOf(run: Run, found: UnitsFound) {
     reason: checkUnit(run, unit, found, drifts),
     /** True if it runs, or tries to. */
     isUp: isUp(unit, places),
-    /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
+    /**
+     * By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the
+     * node's clock.
+     */
     reloadsBy: reloadsBy(run, unit, places),
     /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
     keepsOwnClient: keepsOwn,
@@ -150,7 +153,9 @@ function isReplaced({ auth, pending }: Run, name: string): boolean {
   return pending?.has(auth.files.certificate(name)) === true
 }
 
-/** By what the API server denies, and by the digest that it reports for its encryption config; without one, by clocks. */
+/**
+ * By what the API server denies, and by the digest that it reports for its encryption config; without one, by clocks.
+ */
 function hasLoaded(unit: Unit, { file, path, loads, mayReload, isReplaced }: Place, found: UnitsFound): boolean {
   if (file === authorizationConfigFile) return found.inForce?.isLoaded === true
   const { places, config } = found
@@ -171,8 +176,8 @@ function isReloaded(path: string, { places, config }: UnitsFound): boolean {
 }
 
 /**
- * A unit polls from its start on, and has read a pair that was there then. If the node's clock was set since, the time must be over
- * by the clock of the start, too.
+ * A unit polls from its start on, and has read a pair that was there then. If the node's clock was set since, the time
+ * must be over by the clock of the start, too.
  */
 function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | undefined {
   const { process, started } = places.units.get(unit.unit) ?? {}
@@ -218,9 +223,10 @@ export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFoun
 }
 
 /**
- * True if this node's API server was started since a unit with a kubeconfig was, whose process is that old, or up to a minute before.
- * Clients that hold a lease end if they can't renew it for 10 s (--leader-elect-renew-deadline). An API server stops for up to two minutes,
- * and a rotation restarts it more than once: which of its starts a client waited for can't be seen any more.
+ * True if this node's API server was started since a unit with a kubeconfig was, whose process is that old, or up to a
+ * minute before. Clients that hold a lease end if they can't renew it for 10 s (--leader-elect-renew-deadline). An API
+ * server stops for up to two minutes, and a rotation restarts it more than once: which of its starts a client waited
+ * for can't be seen any more.
  */
 function lostItsApiServer({ files }: Unit, age: number, { units }: PlacesState): boolean {
   const server = units.get(apiServer)?.process

@@ -89,7 +89,10 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
   })
 }
 
-/** When each file is read. A pair whose key is cut off, or about to be, needs a restart: the unit may not be healthy until a poll. */
+/**
+ * When each file is read. A pair whose key is cut off, or about to be, needs a restart: the unit may not be healthy
+ * until a poll.
+ */
 async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[], places: PlacesState) {
   const isReplaced = pairsToReplace(run)
   const isCutOff = ({ file, part, path }: Place) => {
@@ -156,8 +159,9 @@ export function refuseWrongSettings(node: ClusterNode, units: readonly UnitSeen[
 }
 
 /**
- * A kubeconfig of our CA that is of another user is not replaced: the unit would be somebody else, who may do other things. Nor does a
- * kubelet get another name: it may change neither its own Node nor its lease then, and still gets answers. Throws a Failure.
+ * A kubeconfig of our CA that is of another user is not replaced: the unit would be somebody else, who may do other
+ * things. Nor does a kubelet get another name: it may change neither its own Node nor its lease then, and still gets
+ * answers. Throws a Failure.
  */
 export function refuseOtherUsers(
   run: Pick<Run, 'auth' | 'cluster' | 'options' | 'command'>,
@@ -235,7 +239,10 @@ function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
   return active === 'active' && process !== 'gone' && process?.isStopped !== true
 }
 
-/** Its metrics are long: they are read only during a rotation, and where the clocks do not show that it has loaded the file. */
+/**
+ * Its metrics are long: they are read only during a rotation, and where the clocks do not show that it has loaded the
+ * file.
+ */
 async function lookAtConfig(
   run: Run,
   node: ClusterNode,
@@ -273,8 +280,8 @@ async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]
 }
 
 /**
- * Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. Throws a Failure
- * if no port answers through ssh, though a process listens.
+ * Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. Throws a
+ * Failure if no port answers through ssh, though a process listens.
  */
 async function refuseUnreached(
   run: Run,
@@ -298,8 +305,8 @@ then ${runAgain}`,
 }
 
 /**
- * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a certificate of ours is
- * embedded there, it has got none.
+ * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a
+ * certificate of ours is embedded there, it has got none.
  */
 export function keepsOwnClient(
   { auth }: Pick<Run, 'auth'>,
@@ -333,8 +340,9 @@ export function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
 export const sameClock = 2
 
 /**
- * True if started after the last change of the file. The node's clock may have been set since the start, before or after the
- * change: then it must be so by the clock of the start and by the present one. A start in the future proves nothing.
+ * True if started after the last change of the file. The node's clock may have been set since the start, before or
+ * after the change: then it must be so by the clock of the start and by the present one. A start in the future proves
+ * nothing.
  */
 export function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): boolean {
   const { process, started: unitStarted } = places.units.get(unit) ?? {}

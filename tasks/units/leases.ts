@@ -1,6 +1,6 @@
 /**
- * The leases by which API servers show that they run, in kube-system, whatever cluster.yaml says (Kubernetes 1.26 and later).
- * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
+ * The leases by which API servers show that they run, in kube-system, whatever cluster.yaml says (Kubernetes 1.26 and
+ * later). https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
 import * as v from 'valibot'
 import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
@@ -19,7 +19,10 @@ const leaseList = v.object({ items: itemsOf(lease) })
 export type Lease = v.InferOutput<typeof lease>
 export type LeasesSeen = Pick<Awaited<ReturnType<typeof readLeases>>, 'leases' | 'now'>
 
-/** Whether it was renewed in that time, by the clock of the API server that answers. A time that can't be read counts as renewed. */
+/**
+ * Whether it was renewed in that time, by the clock of the API server that answers. A time that can't be read counts as
+ * renewed.
+ */
 export function isLive({ spec: { renewTime } }: Pick<Lease, 'spec'>, now: Date, within = leaseTime): boolean {
   const renewed = Date.parse(renewTime ?? '')
   return Number.isNaN(renewed) || now.getTime() - renewed <= within

@@ -47,8 +47,8 @@ export async function guarded(on: NodeRun, unit: Unit, isHealthy: boolean, work:
 }
 
 /**
- * Only for a healthy member: with one etcd of three down already, restarting another loses the quorum. Only one run at a time
- * does this, on whichever machine, since each might see all others healthy.
+ * Only for a healthy member: with one etcd of three down already, restarting another loses the quorum. Only one run at
+ * a time does this, on whichever machine, since each might see all others healthy.
  */
 async function whileOthersAreHealthy(on: NodeRun, unit: Unit, work: () => Promise<void>): Promise<void> {
   let turn: Turn | undefined
@@ -95,7 +95,10 @@ async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
   }
 }
 
-/** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help, as for a node that was not reached. */
+/**
+ * A member that was just restarted may not answer yet. Throws a Failure where waiting does not help, as for a node that
+ * was not reached.
+ */
 async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
   const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
   if (stranger !== undefined)
@@ -121,8 +124,8 @@ async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> 
 }
 
 /**
- * The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts first. A
- * loopback address is of the control node that was queried: no member elsewhere can have it.
+ * The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts
+ * first. A loopback address is of the control node that was queried: no member elsewhere can have it.
  */
 export function foreignMembers(
   members: readonly Member[],
@@ -180,10 +183,10 @@ async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNo
 }
 
 /**
- * The member's state before anything is changed: it is healthy; it can be once it has the files of auth/; or it can't be yet. If
- * all certificates have expired, the other members refuse a first new certificate, and it refuses theirs, until a quorum has new
- * ones. Their expiry is read where they are installed: that nobody accepts our credentials does not prove it.
- * Throws a Failure if the quorum is missing for another reason.
+ * The member's state before anything is changed: it is healthy; it can be once it has the files of auth/; or it can't
+ * be yet. If all certificates have expired, the other members refuse a first new certificate, and it refuses theirs,
+ * until a quorum has new ones. Their expiry is read where they are installed: that nobody accepts our credentials does
+ * not prove it. Throws a Failure if the quorum is missing for another reason.
  */
 export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
   if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'

@@ -17,8 +17,8 @@ import { commandLimit, installOf, limitBeside, reloadTime, repeat } from '../loo
 import type { NodeRun } from './replace.ts'
 
 /**
- * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out, a node that
- * can't be drained is restarted all the same.
+ * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out,
+ * a node that can't be drained is restarted all the same.
  */
 export async function restart(on: NodeRun, unit: Unit, { isBackOut = false } = {}): Promise<void> {
   const work = async () => {
@@ -85,9 +85,10 @@ export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
 }
 
 /**
- * True if the unit's ports serve the certificate of auth/ in time. If not, the unit needs a restart. So does, before Kubernetes 1.36, a
- * kubelet: what it has reloaded it serves only to clients that name it (https://github.com/kubernetes/kubernetes/issues/133001). After a
- * restart that may be the old process, on its way out.
+ * True if the unit's ports serve the certificate of auth/ in time. If not, the unit needs a restart. So does, before
+ * Kubernetes 1.36, a kubelet: what it has reloaded it serves only to clients that name it
+ * (https://github.com/kubernetes/kubernetes/issues/133001). After a restart that may be the old process, on its way
+ * out.
  */
 export async function waitUntilServed(on: NodeRun, unit: Unit, after: 'reload' | 'restart'): Promise<boolean> {
   const mayStaySo = after === 'reload' && unit.serves.some(({ restartsBefore }) => restartsBefore !== undefined)
@@ -135,8 +136,9 @@ export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: 
 }
 
 /**
- * The unit may begin to use a new pair minutes from now, so an API server has to accept it while the old one is still kept. One that is
- * busy, or is being restarted, is asked again; a refusal is final. Throws a Failure if none accepts it.
+ * The unit may begin to use a new pair minutes from now, so an API server has to accept it while the old one is still
+ * kept. One that is busy, or is being restarted, is asked again; a refusal is final. Throws a Failure if none accepts
+ * it.
  */
 export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void> {
   const { run, node, signal } = on
@@ -201,8 +203,9 @@ export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, w
 }
 
 /**
- * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in `left`. Throws a
- * Failure, also if another run has its mark there: one of the two would undrain the node while the other restarts it.
+ * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in
+ * `left`. Throws a Failure, also if another run has its mark there: one of the two would undrain the node while the
+ * other restarts it.
  */
 export async function markDrained(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
   const own = namesOf(stagingOwner(run))
@@ -231,7 +234,10 @@ async function drain(run: Run, node: ClusterNode): Promise<void> {
   for (const gateway of gatewaysOf(run)) await change(run, gateway, node, 'drain')
 }
 
-/** Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. `left`: marks. */
+/**
+ * Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. `left`:
+ * marks.
+ */
 export async function undrain(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
   const failures: unknown[] = []
   const failed = (error: unknown) => void failures.push(error)

@@ -47,7 +47,8 @@ export function checkSteady(
   const started = installed.filter(
     (unit) => !isSame(unit, before.places, seen.places) || keptFor(unit, before.places).length > 0,
   )
-  // How long it stays up decides then: it may restart because another one did, as after a lost lease, or for want of these files.
+  // How long it stays up decides then: it may restart because another one did, as after a lost lease, or for want of
+  // these files.
   const explained = started.filter(
     (unit) => renewed.some((each) => each.unit === unit.unit) || whyUnsteady(unit, before) === undefined,
   )

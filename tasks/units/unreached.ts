@@ -14,8 +14,8 @@ import { type OtherProcess, startingOf, withNamed } from '../looks/reads.ts'
 import type { UnitsFound } from './inspect.ts'
 
 /**
- * A clause for each that reads one of the files, with what to do. `units`: it is not known what they read, or they read a copy; `ofRoot`:
- * other processes of root; `ofUsers`: those of other users, who may start any.
+ * A clause for each that reads one of the files, with what to do. `units`: it is not known what they read, or they read
+ * a copy; `ofRoot`: other processes of root; `ofUsers`: those of other users, who may start any.
  */
 export function unreachedOn(
   run: Run,
@@ -55,7 +55,10 @@ export function unreachedOn(
   return { units: [...known, ...copies], ofRoot: clausesOf(true), ofUsers: clausesOf(false) }
 }
 
-/** A sentence for each unit whose flags still name a path of another file, with how to change all of them: a certificate needs its key. */
+/**
+ * A sentence for each unit whose flags still name a path of another file, with how to change all of them: a certificate
+ * needs its key.
+ */
 export function unsetOn(
   { cluster }: Pick<Run, 'cluster'>,
   { units, places }: Pick<UnitsFound, 'units' | 'places'>,
@@ -68,7 +71,10 @@ export function unsetOn(
   })
 }
 
-/** Our file of which that is a copy, whole or in part; else our CAs and pairs of which it has a certificate, current or old. */
+/**
+ * Our file of which that is a copy, whole or in part; else our CAs and pairs of which it has a certificate, current or
+ * old.
+ */
 function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string) {
   const digest = fileAt(places, path)?.sha256
   const all = () => [

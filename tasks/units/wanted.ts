@@ -59,7 +59,10 @@ function keysOf(pem: Buffer | undefined): string[] {
 const textsOf = (keys: readonly KeyObject[]) =>
   [...new Set(keys.map((key) => key.export({ type: 'spki', format: 'pem' }).toString()))].toSorted()
 
-/** The keys of a file of certificates; in a plan that writes it, those that it will have, or none if one of them is not made yet. */
+/**
+ * The keys of a file of certificates; in a plan that writes it, those that it will have, or none if one of them is not
+ * made yet.
+ */
 function keysToBe({ auth, pending = none }: Run, file: string): string[] {
   const { name = '' } = auth.files.parse(file) ?? {}
   if (pending.has(auth.files.key(name))) return []
@@ -67,7 +70,10 @@ function keysToBe({ auth, pending = none }: Run, file: string): string[] {
   return [...new Set([...keysOf(auth.tryBytes(file)), ...textsOf(added.map(createPublicKey))])].toSorted()
 }
 
-/** In a plan: what would change for the unit. A renewal changes the pair of a kubeconfig, and the key of none that it may keep. */
+/**
+ * In a plan: what would change for the unit. A renewal changes the pair of a kubeconfig, and the key of none that it
+ * may keep.
+ */
 function isPending(run: Run, { file, path, part, isOfKeys }: Place, { contents, files }: PlacesState): boolean {
   const { auth, cluster, pending = none } = run
   if (!pending.has(file)) return false

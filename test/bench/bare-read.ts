@@ -1,6 +1,6 @@
 /**
- * Reads every file of a folder, parses each certificate and checks its signature, and compares each key with its certificate,
- * and nothing else: `node test/bench/bare-read.ts FOLDER`.
+ * Reads every file of a folder, parses each certificate and checks its signature, and compares each key with its
+ * certificate, and nothing else: `node test/bench/bare-read.ts FOLDER`.
  *
  * With a cluster.yaml behind it that is parsed too, and it is worked out whether the halves of each P-256 key belong
  * together: no less can say that all is there that is asked for, and that what a key signs is accepted.

@@ -1,7 +1,7 @@
 /**
- * Every figure that the project holds itself to, whole processes beside whole processes in one run on one machine:
- * `npm run bench`, with `-- --only PATTERN` for some of the rows, and with `--beside COMMIT` for what changed since. Prints a
- * table, and writes bench.json and the rows of FIGURES.md.
+ * Every figure that the project holds itself to, whole processes beside whole processes in one run on one machine: `npm
+ * run bench`, with `-- --only PATTERN` for some of the rows, and with `--beside COMMIT` for what changed since. Prints
+ * a table, and writes bench.json and the rows of FIGURES.md.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -70,7 +70,10 @@ function median(numbers: readonly number[]): number {
   return (at((sorted.length - 1) / 2) + at(sorted.length / 2)) / 2
 }
 
-/** Only what was measured is written anew; in order, and without rows that there are no more. A goal that is missed is bold. */
+/**
+ * Only what was measured is written anew; in order, and without rows that there are no more. A goal that is missed is
+ * bold.
+ */
 function writePage(): void {
   const path = fileURLToPath(new URL('./FIGURES.md', import.meta.url))
   const git = (...args: readonly string[]) => execFileSync('git', args, { encoding: 'utf8' }).trim()

@@ -1,4 +1,6 @@
-/** An earlier commit beside the present one, in the rows whose figures are promises: `npm run bench -- --beside COMMIT`. */
+/**
+ * An earlier commit beside the present one, in the rows whose figures are promises: `npm run bench -- --beside COMMIT`.
+ */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +13,10 @@ import { runProcess } from './process.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** The commit in a new folder, with the packages that it depends on: its entry, and its cluster.yaml, which this one reads too. */
+/**
+ * The commit in a new folder, with the packages that it depends on: its entry, and its cluster.yaml, which this one
+ * reads too.
+ */
 function checkOut(commit: string, folder: string): { readonly program: string; readonly cluster: string } {
   mkdirSync(folder)
   const input = execFileSync('git', ['archive', commit], { cwd: root, maxBuffer: 2 ** 28 })

@@ -1,6 +1,6 @@
 /**
- * `install` on the guide's machines: renewed files beside a bare script that copies the same and restarts nothing either;
- * and a look, with 20 ms round trips, beside the same look without `install`.
+ * `install` on the guide's machines: renewed files beside a bare script that copies the same and restarts nothing
+ * either; and a look, with 20 ms round trips, beside the same look without `install`.
  */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -37,7 +37,8 @@ export const installGroup: Group = {
     lab.write(...edits)
     await run('bootstrap')
     await installAll(lab)
-    // Once, so that kubeconfigs name their pairs by file. The script restarts no kubelets, and those of the lab need none.
+    // Once, so that kubeconfigs name their pairs by file. The script restarts no kubelets, and those of the lab need
+    // none.
     await run('install')
     const far = await startRelays(lab, 10, cleanUp)
     const renewed = (nodes: readonly Edit[], work: () => Promise<unknown>) => async () => {

@@ -1,7 +1,7 @@
 /**
- * The guide's genauth.sh, genenckey.sh, deployauth.sh and setuplocalkubeconfig.sh: cfssl, cfssljson, kubectl, base64 and scp, a
- * step after the other as the scripts do, and with the processes that they start. What is measured is
- * `node test/guide/genauth.ts FOLDER`, where FOLDER is new.
+ * The guide's genauth.sh, genenckey.sh, deployauth.sh and setuplocalkubeconfig.sh: cfssl, cfssljson, kubectl, base64
+ * and scp, a step after the other as the scripts do, and with the processes that they start. What is measured is `node
+ * test/guide/genauth.ts FOLDER`, where FOLDER is new.
  */
 import { execFile } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * What a follower of Kubernetes The Hard Way has on the jumpbox: the openssl and kubectl commands of its documents 04, 05 and 06, with
- * a ca.conf of the same content.
+ * What a follower of Kubernetes The Hard Way has on the jumpbox: the openssl and kubectl commands of its documents 04,
+ * 05 and 06, with a ca.conf of the same content.
  */
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'

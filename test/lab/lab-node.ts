@@ -93,7 +93,10 @@ export class LabNode {
     }
   }
 
-  /** Ends sshd and the sessions it holds: clients see their connections close. A relay that hangs is a machine gone dark. */
+  /**
+   * Ends sshd and the sessions it holds: clients see their connections close. A relay that hangs is a machine gone
+   * dark.
+   */
   async stop(): Promise<void> {
     const child = this.#child
     if (child?.pid === undefined) return
@@ -156,7 +159,10 @@ export class LabNode {
   }
 }
 
-/** Below those that the kernel gives whoever asks for any (ip_local_port_range): a node that was stopped comes back on its own. */
+/**
+ * Below those that the kernel gives whoever asks for any (ip_local_port_range): a node that was stopped comes back on
+ * its own.
+ */
 async function findFreePort(): Promise<number> {
   for (;;) {
     const port = randomInt(20_000, 32_000)

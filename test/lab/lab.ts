@@ -33,8 +33,8 @@ interface Place {
 }
 
 /**
- * Throw-away nodes, each a real sshd on 127.0.0.1. Throws when sshd is missing or a node does not start. Their folder is made if it
- * is missing, and left behind by stop() with all logs; its path may hold no space, quote, $ or %.
+ * Throw-away nodes, each a real sshd on 127.0.0.1. Throws when sshd is missing or a node does not start. Their folder
+ * is made if it is missing, and left behind by stop() with all logs; its path may hold no space, quote, $ or %.
  */
 export async function startLab(asked: {
   readonly dir: string
@@ -44,7 +44,8 @@ export async function startLab(asked: {
   if (/[\s"'\\$%]/.test(dir)) throw new Error(`ssh and sshd would misread the path ${dir}`)
   const sshd = await readSshd()
   await mkdir(dir, { recursive: true, mode: 0o755 })
-  // Debian's sshd, run by root, locks itself into this folder before a login. Its service makes it, and may never have run.
+  // Debian's sshd, run by root, locks itself into this folder before a login. Its service makes it, and may never have
+  // run.
   if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) await mkdir('/run/sshd', { recursive: true })
   const started = await Promise.allSettled([
     makeKey(join(dir, 'client_key')),

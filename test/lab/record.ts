@@ -1,6 +1,6 @@
 /**
- * `npm run record`: docs/bootstrap.svg, runs on the guide's machines as a terminal showed them. For Linux, as root, with what the
- * tests of `install` need, and util-linux' script.
+ * `npm run record`: docs/bootstrap.svg, runs on the guide's machines as a terminal showed them. For Linux, as root,
+ * with what the tests of `install` need, and util-linux' script.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
 /**
  * `npm run setup`: installs what the demo needs and this machine lacks; with --tests also the real parts that the tests
- * are about, and the system that machines in tests boot from. No service is left running or enabled that was not before.
+ * are about, and the system that machines in tests boot from. No service is left running or enabled that was not
+ * before.
  */
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -13,7 +13,10 @@ export async function readPublicKey(path: string): Promise<string> {
   return (await readFile(`${path}.pub`, 'utf8')).split(' ', 2).join(' ')
 }
 
-/** Lines of an ssh_config: nothing of the user's own configuration, keys or agent, and no question in the middle of a test. */
+/**
+ * Lines of an ssh_config: nothing of the user's own configuration, keys or agent, and no question in the middle of a
+ * test.
+ */
 export const clientOptions = (dir: string): string =>
   [
     `  IdentityFile ${dir}/client_key`,

@@ -1,4 +1,7 @@
-/** The stand-in's API server answers as the real one does, where harderway relies on it: KUBE_BIN_DIR may name a real one. */
+/**
+ * The stand-in's API server answers as the real one does, where harderway relies on it: KUBE_BIN_DIR may name a real
+ * one.
+ */
 import assert from 'node:assert/strict'
 import { createHash, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
@@ -368,7 +371,8 @@ test(
     const old = readFileSync(join(own, 'ca.pem'), 'utf8')
     await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old))
     assert.equal((await published())['requestheader-allowed-names'], '["front-proxy-client"]')
-    // The next CA beside the old one, and alone: the client of the old one is not believed, and the ConfigMap keeps both.
+    // The next CA beside the old one, and alone: the client of the old one is not believed, and the ConfigMap keeps
+    // both.
     await makeCa(auth, leafProfile({ subject: { CN: 'front-proxy-ca' }, sans: [], isCa: true }), year, now)
     await eventually(async () => assert.equal(await ask('front-proxy-client'), 401))
     const next = readFileSync(join(own, 'ca.pem'), 'utf8')

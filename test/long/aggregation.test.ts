@@ -1,4 +1,7 @@
-/** An aggregated API on real components: asked before, during and after a rotation of the front-proxy CA; and who may speak for others. */
+/**
+ * An aggregated API on real components: asked before, during and after a rotation of the front-proxy CA; and who may
+ * speak for others.
+ */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

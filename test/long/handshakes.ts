@@ -1,4 +1,7 @@
-/** Connects to a port of this machine again and again until its input ends; then prints how many handshakes there were, and what failed. */
+/**
+ * Connects to a port of this machine again and again until its input ends; then prints how many handshakes there were,
+ * and what failed.
+ */
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:tls'
 

@@ -1,4 +1,7 @@
-/** More kills of `install` than `npm test` has time for: `npm run test:long`. Of fewer kills with their number as its argument. */
+/**
+ * More kills of `install` than `npm test` has time for: `npm run test:long`. Of fewer kills with their number as its
+ * argument.
+ */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,8 +11,8 @@ import { eventually } from '../support/programs.ts'
 import { assertNothingLeft, mustRun, runAt, startRunning, unload } from '../support/running.ts'
 
 /**
- * Runs of `install` that are killed with SIGKILL, and all of their ssh with them, at the things that they do; after each kill
- * what is in place is old or new, and the same command finishes: all loaded, nothing drained, nothing left.
+ * Runs of `install` that are killed with SIGKILL, and all of their ssh with them, at the things that they do; after
+ * each kill what is in place is old or new, and the same command finishes: all loaded, nothing drained, nothing left.
  */
 
 const node = 'control0'

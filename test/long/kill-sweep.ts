@@ -1,6 +1,7 @@
 /**
  * Runs that are killed with SIGKILL, at each thing that they do and at any moment; after each kill nothing is lost or
- * half written, and the next run completes and tidies up. `npm run test:long` is the whole sweep; `kill-sweep.ts 0.1` a tenth.
+ * half written, and the next run completes and tidies up. `npm run test:long` is the whole sweep; `kill-sweep.ts 0.1` a
+ * tenth.
  */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'

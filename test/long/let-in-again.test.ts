@@ -1,4 +1,7 @@
-/** Nobody who is revoked is let in again by accident, on three API servers: an old backup, an older cluster.yaml, two admins, who left. */
+/**
+ * Nobody who is revoked is let in again by accident, on three API servers: an old backup, an older cluster.yaml, two
+ * admins, who left.
+ */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'

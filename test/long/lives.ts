@@ -1,4 +1,6 @@
-/** Units that end again and again, one life after the other, and looks at them at random moments: `npm run test:long`. */
+/**
+ * Units that end again and again, one life after the other, and looks at them at random moments: `npm run test:long`.
+ */
 import { setTimeout as delay } from 'node:timers/promises'
 import { startMachines } from '../lab/machines/machines.ts'
 import { idsOf, messageOf } from '../support/harderway.ts'

@@ -1,4 +1,7 @@
-/** A renewal of every certificate, watched until each client certificate is in use: `npm run test:long`. It takes some eight minutes. */
+/**
+ * A renewal of every certificate, watched until each client certificate is in use: `npm run test:long`. It takes some
+ * eight minutes.
+ */
 import assert from 'node:assert/strict'
 import { setTimeout as wait } from 'node:timers/promises'
 import { installAll } from '../lab/machines/components.ts'

@@ -1,6 +1,6 @@
 /**
- * A key that is revoked while the CA is being rotated, and by runs that are killed at each file that they write: at no moment is anybody
- * cut off who goes on with the new key, and the next run finishes.
+ * A key that is revoked while the CA is being rotated, and by runs that are killed at each file that they write: at no
+ * moment is anybody cut off who goes on with the new key, and the next run finishes.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

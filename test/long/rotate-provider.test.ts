@@ -1,4 +1,7 @@
-/** The provider of the encryption key is changed on a live cluster, with and without automatic reload: nothing that is asked fails. */
+/**
+ * The provider of the encryption key is changed on a live cluster, with and without automatic reload: nothing that is
+ * asked fails.
+ */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

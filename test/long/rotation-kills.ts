@@ -1,6 +1,6 @@
 /**
- * More kills of rotations than `npm test` has time for: `npm run test:long`. Arguments: how many of its three rounds, and the names of
- * some of the rotations.
+ * More kills of rotations than `npm test` has time for: `npm run test:long`. Arguments: how many of its three rounds,
+ * and the names of some of the rotations.
  */
 import assert from 'node:assert/strict'
 import { createPrivateKey, createPublicKey } from 'node:crypto'
@@ -30,8 +30,8 @@ if [ -e $unit ]; then
 fi`
 
 /**
- * Rotations of a live cluster that are killed with SIGKILL, and all of their ssh with them; the same command goes on each
- * time, to the end. Nothing that somebody asks all the time fails, and no key is lost.
+ * Rotations of a live cluster that are killed with SIGKILL, and all of their ssh with them; the same command goes on
+ * each time, to the end. Nothing that somebody asks all the time fails, and no key is lost.
  */
 
 const rotations = ['ca', 'service-account', 'encryption-key', 'etcd-ca']

@@ -1,6 +1,7 @@
 /**
- * Rotations of keys, and of the front proxy's CA, in a live cluster, on real machines, while a client sends requests all the time: none
- * fails. No file that a unit reads is where the guide has it, and cluster.yaml names none. Other CAs: test/machines/cluster-rotations.test.ts.
+ * Rotations of keys, and of the front proxy's CA, in a live cluster, on real machines, while a client sends requests
+ * all the time: none fails. No file that a unit reads is where the guide has it, and cluster.yaml names none. Other
+ * CAs: test/machines/cluster-rotations.test.ts.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -48,7 +49,10 @@ describe('more rotations on six machines', { skip }, () => {
     )
   }
 
-  /** On a busy computer a real leader may lose its lease and end: that is reported until systemd has started it again for a while. */
+  /**
+   * On a busy computer a real leader may lose its lease and end: that is reported until systemd has started it again
+   * for a while.
+   */
   const assertNothingToDo = () => eventually(() => mustRun(lab, 0, 'bootstrap', '--dry-run'))
 
   before(async () => {

@@ -1,6 +1,7 @@
 /**
- * How many handshakes with a real etcd fail while its certificate and key are replaced 1,000 times, two renames each, as `install`
- * does it: over the same key, as for another name, and with a new key, as for a renewal. `npm run test:long`, as root.
+ * How many handshakes with a real etcd fail while its certificate and key are replaced 1,000 times, two renames each,
+ * as `install` does it: over the same key, as for another name, and with a new key, as for a renewal. `npm run
+ * test:long`, as root.
  */
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'

@@ -1,6 +1,7 @@
 /**
- * Rotations of CAs in a live cluster, on real machines, while a client sends requests all the time: none fails. No file that a unit
- * reads is where the guide has it, and cluster.yaml names none. Other rotations there: test/long/rotations.test.ts.
+ * Rotations of CAs in a live cluster, on real machines, while a client sends requests all the time: none fails. No file
+ * that a unit reads is where the guide has it, and cluster.yaml names none. Other rotations there:
+ * test/long/rotations.test.ts.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -73,8 +74,9 @@ describe('rotations of CAs on six machines', { skip }, () => {
 
   const environmentFile = '/etc/default/kube-apiserver'
   /**
-   * As in the guide: what the API server shows etcd is what it serves. The first one's unit has it in lines that end in a backslash, the
-   * second's among quotes, blanks, escapes and comments, in a drop-in too, and the third's in a file of its environment.
+   * As in the guide: what the API server shows etcd is what it serves. The first one's unit has it in lines that end in
+   * a backslash, the second's among quotes, blanks, escapes and comments, in a drop-in too, and the third's in a file
+   * of its environment.
    */
   const shareEtcdFiles = async () => {
     const odd = String.raw`'--audit-log-path=/var/log/a "b"  c' "--audit-policy-file=/it's 100%% \x41\\" \
@@ -112,7 +114,10 @@ describe('rotations of CAs on six machines', { skip }, () => {
     return (await on(name, `tr '\\0' '\\n' <${process}/cmdline`)).split('\n')
   }
 
-  /** On a busy computer a real leader may lose its lease and end: that is reported until systemd has started it again for a while. */
+  /**
+   * On a busy computer a real leader may lose its lease and end: that is reported until systemd has started it again
+   * for a while.
+   */
   const assertNothingToDo = () => eventually(() => mustRun(lab, 0, 'bootstrap', '--dry-run'))
 
   before(async () => {

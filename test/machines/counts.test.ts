@@ -1,6 +1,6 @@
 /**
- * Who still uses an old certificate, as three API servers count it: a user, a scheduler as in a container, a kubelet under another unit's
- * name, and a kube-proxy behind a mount of its own. No search on nodes finds all of them.
+ * Who still uses an old certificate, as three API servers count it: a user, a scheduler as in a container, a kubelet
+ * under another unit's name, and a kube-proxy behind a mount of its own. No search on nodes finds all of them.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

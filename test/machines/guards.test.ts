@@ -1,4 +1,7 @@
-/** On real machines: what the units of a running cluster read is guarded where they read it, whatever stands in the nodes' folders. */
+/**
+ * On real machines: what the units of a running cluster read is guarded where they read it, whatever stands in the
+ * nodes' folders.
+ */
 import assert from 'node:assert/strict'
 import { cpSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,7 @@
-/** Phase `install`, on real machines: which units are restarted, in which order, and what if one does not become healthy. */
+/**
+ * Phase `install`, on real machines: which units are restarted, in which order, and what if one does not become
+ * healthy.
+ */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'

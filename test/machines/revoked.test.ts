@@ -1,4 +1,7 @@
-/** `revoked` on three API servers: who is listed is refused by each, without a restart, and is let in again only by name. */
+/**
+ * `revoked` on three API servers: who is listed is refused by each, without a restart, and is let in again only by
+ * name.
+ */
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,6 +1,7 @@
 /**
- * What `schedule` writes, under a real systemd: the timer renews what is due, and finishes on its next day what a kill, a reboot
- * or a node that is down has left. The gateway is the machine that has auth/, with the package in a folder of its user's.
+ * What `schedule` writes, under a real systemd: the timer renews what is due, and finishes on its next day what a kill,
+ * a reboot or a node that is down has left. The gateway is the machine that has auth/, with the package in a folder of
+ * its user's.
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -92,7 +93,10 @@ describe('the timer of schedule', { skip }, () => {
     await harderway('bootstrap --dry-run')
     assert.match(metrics(), /^harderway_last_run_exit_status\{cluster="kubenet"\} 0$/m)
   }
-  /** Resolves when worker0 has what worker1, whose folder is held, has not, and auth/'s lock is the only one that is held. */
+  /**
+   * Resolves when worker0 has what worker1, whose folder is held, has not, and auth/'s lock is the only one that is
+   * held.
+   */
   const middle = async (old: readonly Buffer[]) => {
     await eventually(() => {
       assertIssuedSince(old)

@@ -1,8 +1,8 @@
 /**
- * Loaded before the program (`--import`), so that a test can kill or hold it at one certain event: what it does to files
- * and processes is named and counted, as `rename ca.pem#1`. AT_EVENT is the event, or `#7` for the seventh of all, and AT_DO
- * what then happens: `kill` is SIGKILL, `hold` stands still until the file GO is there. EVENTS_TO is a file that gets every
- * event, at the end.
+ * Loaded before the program (`--import`), so that a test can kill or hold it at one certain event: what it does to
+ * files and processes is named and counted, as `rename ca.pem#1`. AT_EVENT is the event, or `#7` for the seventh of
+ * all, and AT_DO what then happens: `kill` is SIGKILL, `hold` stands still until the file GO is there. EVENTS_TO is a
+ * file that gets every event, at the end.
  */
 import childProcess from 'node:child_process'
 import fs from 'node:fs'

@@ -147,7 +147,10 @@ export function extensions(certificate: Buffer): { id: string; isCritical: boole
   })
 }
 
-/** Certificates with one thing altered, byte for byte, and then signed again: as another tool, or an attacker, may have made them. */
+/**
+ * Certificates with one thing altered, byte for byte, and then signed again: as another tool, or an attacker, may have
+ * made them.
+ */
 
 /** DER of the fields inside the tbsCertificate, in their order. */
 export interface Parts {
@@ -219,8 +222,8 @@ export function altered(certificate: Buffer, alter: (parts: Parts) => Partial<Pa
 const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
 
 /**
- * The same certificate in other bytes, which whoever has it can write: of an ECDSA signature (r, s) over P-256, (r, order - s) is one too. It
- * is accepted by whoever accepts the first, and has another fingerprint. PEM.
+ * The same certificate in other bytes, which whoever has it can write: of an ECDSA signature (r, s) over P-256, (r,
+ * order - s) is one too. It is accepted by whoever accepts the first, and has another fingerprint. PEM.
  */
 export function inOtherBytes(pem: string): string {
   const der = Buffer.from(pem.replace(/-----.*-----|\s/g, ''), 'base64')

@@ -232,7 +232,9 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
   return { events, told, rows, abort }
 }
 
-/** Until everything that can go on by itself has done so: no test has more targets than these turns of the event loop. */
+/**
+ * Until everything that can go on by itself has done so: no test has more targets than these turns of the event loop.
+ */
 export async function settled(): Promise<void> {
   for (let turn = 0; turn < 40; turn++) await setImmediate()
 }

@@ -30,7 +30,10 @@ export function scratch(t: { after(work: () => void): void }): string {
 
 /** What a folder holds, down to what a touch would leave; and what in it nobody may see. */
 
-/** Of everything below the folder, by its path: inode, mode, owner, times and content. The folder's own times are left out. */
+/**
+ * Of everything below the folder, by its path: inode, mode, owner, times and content. The folder's own times are left
+ * out.
+ */
 export function stateOf(folder: string, isMeant: (name: string) => boolean = () => true): Record<string, string> {
   const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(isMeant).toSorted()
   return Object.fromEntries(names.map((name) => [name, stateOfFile(join(folder, name))]))

@@ -1,6 +1,7 @@
 /**
  * For disk.test.ts, in a mount namespace of its own: the home of control0 is a small disk that gets full, and has more
- * and more room at each further try, and is read-only at last. Prints what each try said of it; ends with an AssertionError where something is lost.
+ * and more room at each further try, and is read-only at last. Prints what each try said of it; ends with an
+ * AssertionError where something is lost.
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'

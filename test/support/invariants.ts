@@ -1,4 +1,7 @@
-/** What holds at every moment, and what holds after a run that has ended well; judged by node:crypto from the bytes alone. */
+/**
+ * What holds at every moment, and what holds after a run that has ended well; judged by node:crypto from the bytes
+ * alone.
+ */
 import assert from 'node:assert/strict'
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto'
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
@@ -58,7 +61,10 @@ export function assertForeignKept({ kubeconfig }: ThreeNodes): void {
   for (const part of foreignParts) assert.ok(text.includes(part), `lost from the kubeconfig:\n${part}\nin:\n${text}`)
 }
 
-/** Right after a kill: no file is half written, none open to others, none lost; a node's files are the old or the new ones. */
+/**
+ * Right after a kill: no file is half written, none open to others, none lost; a node's files are the old or the new
+ * ones.
+ */
 export function assertNothingHalf(place: ThreeNodes, state: State): void {
   assertForeignKept(place)
   const { auth } = place

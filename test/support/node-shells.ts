@@ -41,7 +41,10 @@ export interface NodeShell {
   run(home: string, script: string, more?: { who?: object; path?: string }): SpawnSyncReturns<string>
   /** What it printed; it must have ended well, and complained of nothing. */
   did(home: string, script: string, more?: { who?: object; path?: string }): string
-  /** Of what tools do, or files are: all in sh and in busybox sh, and the first in others, which run the same tools as sh. */
+  /**
+   * Of what tools do, or files are: all in sh and in busybox sh, and the first in others, which run the same tools as
+   * sh.
+   */
   some<T>(cases: readonly T[]): readonly T[]
 }
 

@@ -83,7 +83,9 @@ export function start(place: string, args: readonly string[], options: Start = {
   return { child, pid: child.pid ?? 0, told, ended }
 }
 
-/** The processes that ssh and scp are for the runs of a place, by the socket that they share a connection over (Linux). */
+/**
+ * The processes that ssh and scp are for the runs of a place, by the socket that they share a connection over (Linux).
+ */
 export function sshProcesses(place: string, { pid, masters = true }: { pid?: number; masters?: boolean } = {}) {
   const folder = join(temporaryFolder(place), `harderway-${pid === undefined ? '' : `${pid}-`}`)
   return readdirSync('/proc')

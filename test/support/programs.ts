@@ -189,7 +189,10 @@ export function kubectlConfig(
     )
 }
 
-/** Chromium, with a profile that is new and gone afterwards, and without a word to the network on its own account. What it writes besides goes into the given home. */
+/**
+ * Chromium, with a profile that is new and gone afterwards, and without a word to the network on its own account. What
+ * it writes besides goes into the given home.
+ */
 
 const args = [
   '--no-sandbox',

@@ -38,7 +38,10 @@ export function running(more: object = {}, ...edits: Edit[]): Edit[] {
 export const shutdownDelay = `unit=/etc/systemd/system/kube-apiserver.service
 [ ! -e $unit ] || sed -i 's/--v=2/--shutdown-delay-duration=1s/' $unit`
 
-/** A function of sh: `split FOLDER KUBECONFIG NAME` has a kubeconfig name its pair and its CA by file, as the first `install` does. */
+/**
+ * A function of sh: `split FOLDER KUBECONFIG NAME` has a kubeconfig name its pair and its CA by file, as the first
+ * `install` does.
+ */
 export const split = `split() {
   [ -e "$1/$2" ] || return 0
   (
@@ -60,7 +63,10 @@ export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name
 
 /** Nothing that units read is where the guide has it: own-paths.sh. */
 export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
-/** What a run has printed for units that read other paths than cluster.yaml has: edits of it, without the rest of `install`. */
+/**
+ * What a run has printed for units that read other paths than cluster.yaml has: edits of it, without the rest of
+ * `install`.
+ */
 export function pasted(lab: Machines, ran: Ran): Edit[] {
   const [, block = ''] = /replace install in cluster\.yaml with this[^\n]*\n((?: +[^\n]*\n)+)/.exec(toldOf(ran)) ?? []
   const [, margin = ''] = /^( *)install:/.exec(block) ?? assert.fail(toldOf(ran))
@@ -93,7 +99,10 @@ export function declare(lab: Machines, unit: string, file: string, path: string)
   pastedIn.get(lab)?.set(JSON.stringify(at), [at, path])
 }
 
-/** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-waits.ts. */
+/**
+ * Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait
+ * long: short-waits.ts.
+ */
 export async function startRunning(prepare = ''): Promise<Machines> {
   const lab = await startMachines(join(import.meta.dirname, 'short-waits.ts'))
   try {
@@ -233,7 +242,8 @@ async function drainedServers(gateway: Machine): Promise<string[]> {
   )
   const rows = states.split('\n').filter((line) => /^\d+ kubernetes /.test(line))
   assert.equal(rows.length, 3)
-  // srv_admin_state: https://docs.haproxy.org/3.0/management.html, "show servers state"; 8 is a drain that was asked for.
+  // srv_admin_state: https://docs.haproxy.org/3.0/management.html, "show servers state"; 8 is a drain that was asked
+  // for.
   return rows.flatMap((row) => {
     const [, , , name = '', , , admin] = row.split(' ')
     return Number(admin) & 8 ? [name] : []
@@ -295,7 +305,9 @@ export async function readOutages(lab: Machines, name: string): Promise<[began: 
   return times(/^Stopping /).map((began) => [began, starts.find((start) => start > began) ?? Number.POSITIVE_INFINITY])
 }
 
-/** Runs the work while a client sends requests all the time: they fail only while the API server of that node is down. */
+/**
+ * Runs the work while a client sends requests all the time: they fail only while the API server of that node is down.
+ */
 export async function onlyWhileDown(lab: Machines, name: string, work: () => Promise<void>): Promise<void> {
   await using probing = probe(lab)
   await work()

@@ -1,4 +1,7 @@
-/** docs/alerts.yaml, checked and tried by promtool: its tests pass, and those of each alert fail where its condition is turned round. */
+/**
+ * docs/alerts.yaml, checked and tried by promtool: its tests pass, and those of each alert fail where its condition is
+ * turned round.
+ */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -98,8 +98,8 @@ describe("the guide's cluster, bootstrapped onto seven real sshd", { skip: needs
     )
     for (const node of suite.lab.nodes) {
       const { connections, sessions } = await node.counts()
-      // The first run's looks for another cluster, at files and ports, at the clock and at the folder, its copy and swap; the
-      // second's look.
+      // The first run's looks for another cluster, at files and ports, at the clock and at the folder, its copy and
+      // swap; the second's look.
       assert.deepEqual([connections, sessions], [2, 7], node.name)
     }
   })

@@ -1,4 +1,6 @@
-/** docs/ci-workflow.yaml: the shell of each step, in an environment that holds what GitHub gives it and nothing else. */
+/**
+ * docs/ci-workflow.yaml: the shell of each step, in an environment that holds what GitHub gives it and nothing else.
+ */
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -42,12 +42,13 @@ test('fourteen nodes behind one sshd are deployed, and it never has as many half
     const node = lab.node('many')
     for (const name of names) assert.ok(existsSync(join(node.home, name, `${name}.kubeconfig`)), name)
     const log = await node.log()
-    // Where sshd's children are slow to tell that one was let in, one is dropped now and then, and tried again. On a slow machine
-    // ssh also closes connections that wait for longer than ControlPersist.
+    // Where sshd's children are slow to tell that one was let in, one is dropped now and then, and tried again. On a
+    // slow machine ssh also closes connections that wait for longer than ControlPersist.
     const dropped = log.match(/^drop connection/gm)?.length ?? 0
     assert.ok(dropped < 5, `${dropped} dropped`)
     const most = mostHalfOpen(log)
-    // MaxStartups 10:30:100 of sshd_config(5). Eight are opened at once; the log may be one line late for each that was let in.
+    // MaxStartups 10:30:100 of sshd_config(5). Eight are opened at once; the log may be one line late for each that was
+    // let in.
     assert.ok(most > 1 && most < 10, `${most} half-open connections`)
   } finally {
     await lab.stop()

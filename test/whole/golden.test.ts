@@ -1,7 +1,7 @@
 /**
- * What `status` and `--dry-run` print for clusters of three, twenty and two hundred nodes in which one thing of each kind is
- * wrong, byte for byte; the graph; and what `--json` prints in the life of a small one. UPDATE_GOLDEN=1 writes the files anew: read the
- * difference as a user would.
+ * What `status` and `--dry-run` print for clusters of three, twenty and two hundred nodes in which one thing of each
+ * kind is wrong, byte for byte; the graph; and what `--json` prints in the life of a small one. UPDATE_GOLDEN=1 writes
+ * the files anew: read the difference as a user would.
  */
 import assert from 'node:assert/strict'
 import { chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'

@@ -25,7 +25,10 @@ import { kubectl, needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const skip = needs('openssl', 'kubectl', 'ssh')
-/** Of `server`, `node-0` and `node-1`, for init: nothing else knows their addresses, nor who logs in there, whoever runs the tests. */
+/**
+ * Of `server`, `node-0` and `node-1`, for init: nothing else knows their addresses, nor who logs in there, whoever runs
+ * the tests.
+ */
 const sshConfig = ['server', 'node-0', 'node-1', 'node-2']
   .map((name, i) => `Host ${name}\n  HostName 192.168.1.${11 + i}\n  User root\n`)
   .join('')

@@ -1,4 +1,7 @@
-/** Who is let in by a certificate that cluster.yaml has no use for: said in run, plan, status, --json and metrics, with the line that ends it. */
+/**
+ * Who is let in by a certificate that cluster.yaml has no use for: said in run, plan, status, --json and metrics, with
+ * the line that ends it.
+ */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
@@ -37,7 +40,10 @@ function copy(t: TestContext) {
 
 const notesIn = ({ events }: Ran) => events.flatMap(({ type, message }) => (type === 'note' ? [String(message)] : []))
 
-/** What status, its JSON and a plan say of certificates that let somebody in, each the same; and the names in the metrics. */
+/**
+ * What status, its JSON and a plan say of certificates that let somebody in, each the same; and the names in the
+ * metrics.
+ */
 async function told(place: string): Promise<{ notes: string[]; metrics: string[] }> {
   const ofHolders = (notes: readonly string[]) =>
     notes.filter((note) => / still accepted, |; only rotations revoke that /.test(note))

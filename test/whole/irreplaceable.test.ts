@@ -43,7 +43,10 @@ const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const day = 86_400_000
 const config = 'encryption-config.yaml'
 
-/** What is wrong with auth/, or with cluster.yaml, and what may be typed, or done by hand, instead of the row's usual ways out. */
+/**
+ * What is wrong with auth/, or with cluster.yaml, and what may be typed, or done by hand, instead of the row's usual
+ * ways out.
+ */
 type Row = readonly [
   spoil: (auth: string) => void,
   differs?: { readonly edits?: readonly Edit[]; readonly way?: string; readonly byHand?: RegExp },
@@ -320,7 +323,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assert.equal(backupIn(auth).files['ca.pem'], old)
       assert.match(
         String(ran.events.find(({ type }) => type === 'built')?.warning),
-        /npm run bootstrap, which lists what to restart/,
+        /npm run bootstrap \(it lists what to restart\)/,
       )
       const renewed = certificateIn(auth, 'ca')
       assert.deepEqual(renewed.subject, subject)

@@ -1,4 +1,7 @@
-/** docs/bad-day.md, "A key that may have leaked": its commands, as they stand there. No unit runs on these nodes: test/machines has the rest. */
+/**
+ * docs/bad-day.md, "A key that may have leaked": its commands, as they stand there. No unit runs on these nodes:
+ * test/machines has the rest.
+ */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,7 @@
-/** Loaded by --import: leaves the URLs of the files that were loaded after it in loaded.json, in the folder of the process. */
+/**
+ * Loaded by --import: leaves the URLs of the files that were loaded after it in loaded.json, in the folder of the
+ * process.
+ */
 import { writeFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 

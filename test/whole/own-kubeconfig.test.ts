@@ -1,4 +1,7 @@
-/** kubectl's current context: only a run that has reached a control node changes it, and what is printed to be typed leads on. */
+/**
+ * kubectl's current context: only a run that has reached a control node changes it, and what is printed to be typed
+ * leads on.
+ */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,6 @@
-/** The package, installed in a repository of somebody's own: what is in it, and that it does there what a clone does. */
+/**
+ * The package, installed in a repository of somebody's own: what is in it, and that it does there what a clone does.
+ */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** On a bad day too a plan says what the run does: of every target what is refused, what fails and what is made, and the exit status. */
+/**
+ * On a bad day too a plan says what the run does: of every target what is refused, what fails and what is made, and the
+ * exit status.
+ */
 import assert from 'node:assert/strict'
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

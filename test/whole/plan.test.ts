@@ -16,7 +16,10 @@ describe('the plan of a dry run', { skip: needs('ssh') }, () => {
   })
   after(async () => await seven[Symbol.asyncDispose]())
 
-  /** The plan in words and as JSON; the run after it makes what was planned, so that the next test's plan has nothing of it. */
+  /**
+   * The plan in words and as JSON; the run after it makes what was planned, so that the next test's plan has nothing of
+   * it.
+   */
   const planAndRun = async () => {
     const [words, dry] = [
       await seven.run('bootstrap', '--dry-run'),

@@ -1,4 +1,6 @@
-/** Every command that is printed to be typed, by a message or in the documentation, is understood: none is bad usage. */
+/**
+ * Every command that is printed to be typed, by a message or in the documentation, is understood: none is bad usage.
+ */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a backup. */
+/**
+ * auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a
+ * backup.
+ */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import {
@@ -561,7 +564,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
         if (file === 'encryption-config.yaml')
           assert.match(
             told(refused),
-            /control0, control1 hold encryption-config\.yaml, and .*auth has none: nothing was/,
+            /control0, control1 hold encryption-config\.yaml, but .*auth has none; nothing was/,
           )
         assert.equal(await follow(refused), '')
         assert.deepEqual(
@@ -612,7 +615,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     )
     writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
     const ran = await withStatus(3, recover('--from', 'made'))
-    assert.match(told(ran), /encrypts with aescbc, cluster\.yaml has secretbox/)
+    assert.match(told(ran), /encrypts with aescbc, but cluster\.yaml has secretbox/)
     assert.ok(!names().includes('encryption-config.yaml'))
   })
 

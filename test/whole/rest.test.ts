@@ -1,4 +1,7 @@
-/** What a run with --force leaves where it is interrupted or a node is down: its command is typed as printed, and makes nothing twice. */
+/**
+ * What a run with --force leaves where it is interrupted or a node is down: its command is typed as printed, and makes
+ * nothing twice.
+ */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'

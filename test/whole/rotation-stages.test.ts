@@ -1,4 +1,7 @@
-/** Every certificate of every stage of a CA's rotation, judged by openssl and by Go (cfssl, kubectl), for old trust and new. */
+/**
+ * Every certificate of every stage of a CA's rotation, judged by openssl and by Go (cfssl, kubectl), for old trust and
+ * new.
+ */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** What auth/ has lost is never made a second time while a node shows that a cluster is there: without `install`, by any node. */
+/**
+ * What auth/ has lost is never made a second time while a node shows that a cluster is there: without `install`, by any
+ * node.
+ */
 import assert from 'node:assert/strict'
 import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer as createPlainServer } from 'node:net'
@@ -82,7 +85,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
       restore(t)
       tidy('control0', 'worker0', 'gateway')
       await serve(t, addresses[node], port, requestCert)
-      await assertRefused(made(), new RegExp(`${node} serves a certificate on ${port}, and `))
+      await assertRefused(made(), new RegExp(`${node} serves a certificate on ${port}, but `))
     })
 
   test('where a component listens and shows no certificate, as behind an sshd that forwards no port', async (t) => {

@@ -56,7 +56,10 @@ async function watch(prefix: string, pids: readonly number[]): Promise<() => Pro
 
 interface Traced {
   readonly text: string
-  /** Every file and folder made, and every mode set, that succeeded; a file that is not whole yet under the name that it gets. */
+  /**
+   * Every file and folder made, and every mode set, that succeeded; a file that is not whole yet under the name that it
+   * gets.
+   */
   readonly modes: readonly { readonly call: string; readonly path: string; readonly mode: number }[]
 }
 

@@ -1,4 +1,6 @@
-/** ssh reaches another node than cluster.yaml means. Each node of the lab has a kernel that lists addresses of its own. */
+/**
+ * ssh reaches another node than cluster.yaml means. Each node of the lab has a kernel that lists addresses of its own.
+ */
 import assert from 'node:assert/strict'
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

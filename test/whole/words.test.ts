@@ -1,11 +1,13 @@
-/** What is printed, and the pages, say things as people who know Kubernetes and not this project do: phrases that took learning are gone. */
+/**
+ * What is printed, and the pages, say things as people who know Kubernetes and not this project do: phrases that took
+ * learning are gone.
+ */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { parseAst } from 'rolldown/parseAst'
 
-/** Whose texts follow the house style. */
-const folders = ['lib', ...['auth', 'chapter', 'folder', 'layouts', 'looks', 'units'].map((name) => `tasks/${name}`)]
+const folders = ['lib', 'tasks']
 
 const phrases = [
   ...['could not be looked at', 'swapping', 'let in again', 'way back', 'Running components', 'plain file'],
@@ -15,7 +17,7 @@ const phrases = [
 
 const phrasesIn = (text: string) => phrases.filter((phrase) => text.toLowerCase().includes(phrase.toLowerCase()))
 
-/** Of string literals and templates of more than one word: a single word is a value of --json or the code. */
+/** Of string literals and templates of more than one word: a single word is a value of --json or of the code. */
 function textsIn(source: string): string[] {
   const texts: string[] = []
   const add = (text: unknown) => void (typeof text === 'string' && /\s/.test(text.trim()) && texts.push(text))
@@ -36,7 +38,12 @@ test('no text that is printed has them', () => {
     const source = readFileSync(file, 'utf8')
     // To parse all would take seconds.
     const texts = phrasesIn(source).length > 0 ? textsIn(source) : []
-    return texts.flatMap((text) => phrasesIn(text).map((phrase) => `${file}: "${phrase}" in ${text}`))
+    // Alone it is a value of --json.
+    return texts.flatMap((text) =>
+      phrasesIn(text)
+        .filter((phrase) => phrase !== text)
+        .map((phrase) => `${file}: "${phrase}" in ${text}`),
+    )
   })
   assert.deepEqual(found, [])
 })

@@ -1,9 +1,9 @@
 /**
- * The file of --authorization-config: pkg/kubeapiserver/authorizer/reload.go. Of it the stand-in plays Node, RBAC and, ahead of
- * them, Webhooks that are never dialled. Of one that denies the first match condition lists users, and users with the only certificates
- * that they may show, and the second is an error, which denies (apiserver, authorization/cel/matcher.go). Of one with NoOpinion the
- * first is an error for who shows a listed certificate, which is counted and denies nobody, and the second is false. It starts with no
- * other configuration.
+ * The file of --authorization-config: pkg/kubeapiserver/authorizer/reload.go. Of it the stand-in plays Node, RBAC and,
+ * ahead of them, Webhooks that are never dialled. Of one that denies the first match condition lists users, and users
+ * with the only certificates that they may show, and the second is an error, which denies (apiserver,
+ * authorization/cel/matcher.go). Of one with NoOpinion the first is an error for who shows a listed certificate, which
+ * is counted and denies nobody, and the second is false. It starts with no other configuration.
  */
 import { readFileSync, statSync, watch } from 'node:fs'
 import { dirname, isAbsolute } from 'node:path'
@@ -14,7 +14,10 @@ import { credentialId, type User } from './identity.ts'
 import { Reloads } from './reloads.ts'
 import { log } from './watched.ts'
 
-/** Milliseconds. The real one has no setting for it; a test that can't wait a minute shortens it by the unit's environment. */
+/**
+ * Milliseconds. The real one has no setting for it; a test that can't wait a minute shortens it by the unit's
+ * environment.
+ */
 const pollTime = Number(process.env.STAND_IN_AUTHORIZATION_POLL ?? 60_000)
 
 interface Webhook {
@@ -99,7 +102,10 @@ export class Authorization {
     }
   }
 
-  /** The error that denies; undefined where nothing does. Who shows a listed certificate is counted, as they are asked in order. */
+  /**
+   * The error that denies; undefined where nothing does. Who shows a listed certificate is counted, as they are asked
+   * in order.
+   */
   denial({ username, groups, extra }: User): string | undefined {
     if (groups.includes('system:masters')) return undefined
     const shown = extra?.[credentialId] ?? []

@@ -1,6 +1,6 @@
 /**
- * extension-apiserver-authentication: each API server adds its client CAs and its front proxy's, and takes none out but what has
- * expired (pkg/controlplane/controller/clusterauthenticationtrust).
+ * extension-apiserver-authentication: each API server adds its client CAs and its front proxy's, and takes none out but
+ * what has expired (pkg/controlplane/controller/clusterauthenticationtrust).
  */
 import type { FrontProxy } from './front-proxy.ts'
 import { readCertificates } from './identity.ts'

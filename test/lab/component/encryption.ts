@@ -1,10 +1,16 @@
-/** The file of --encryption-provider-config, which is read once, or polled: apiserver's encryptionconfig/controller/controller.go. */
+/**
+ * The file of --encryption-provider-config, which is read once, or polled: apiserver's
+ * encryptionconfig/controller/controller.go.
+ */
 import { readFileSync } from 'node:fs'
 import { Reloads } from './reloads.ts'
 import { readSealing, type Sealing } from './sealing.ts'
 import { log } from './watched.ts'
 
-/** Milliseconds. The real one has no setting for it; a test that can't wait a minute shortens it by the unit's environment. */
+/**
+ * Milliseconds. The real one has no setting for it; a test that can't wait a minute shortens it by the unit's
+ * environment.
+ */
 const pollTime = Number(process.env.STAND_IN_ENCRYPTION_POLL ?? 60_000)
 
 export class Encryption {

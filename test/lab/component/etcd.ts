@@ -102,8 +102,9 @@ export class Etcd {
       let isAnswered = false
       asked.on('response', () => (isAnswered = true))
       asked.on('error', (error: NodeJS.ErrnoException) => {
-        // A kept connection that a stopping etcd closed was idle there: it ends what it has begun (net/http, Server.Shutdown).
-        // gRPC knows by GOAWAY, and asks another member (grpc.io/docs/guides/retry, "transparent retry").
+        // A kept connection that a stopping etcd closed was idle there: it ends what it has begun (net/http,
+        // Server.Shutdown). gRPC knows by GOAWAY, and asks another member (grpc.io/docs/guides/retry, "transparent
+        // retry").
         if (asked.reusedSocket && !isAnswered && error.code === 'ECONNRESET') wasSent = false
         fail(error)
       })

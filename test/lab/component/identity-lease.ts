@@ -1,6 +1,6 @@
 /**
- * The lease by which an API server publishes that it runs, renewed every 10 s and never given back, as in Kubernetes since 1.26:
- * pkg/controlplane/apiserver/server.go.
+ * The lease by which an API server publishes that it runs, renewed every 10 s and never given back, as in Kubernetes
+ * since 1.26: pkg/controlplane/apiserver/server.go.
  */
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'

@@ -77,7 +77,10 @@ function chains(
   )
 }
 
-/** A client as Go's: it accepts a server whose nsCertType lists clients alone, as the second guide's does, and OpenSSL does not. */
+/**
+ * A client as Go's: it accepts a server whose nsCertType lists clients alone, as the second guide's does, and OpenSSL
+ * does not.
+ */
 export function connectAsGo(options: ConnectionOptions & { readonly ca: Buffer }): TLSSocket {
   const socket = connect({ ...options, rejectUnauthorized: false })
   socket.on('secureConnect', () => {

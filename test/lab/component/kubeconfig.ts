@@ -1,7 +1,7 @@
 /**
- * A client of the API by a kubeconfig as it was at the start. As in client-go (transport/cert_rotation.go), an embedded pair stays
- * the same; a pair that is named by file is read for each new connection, and every five minutes connections with an old one end.
- * A CA that is named by file is read every five minutes from 1.36 on (transport/ca_rotation.go).
+ * A client of the API by a kubeconfig as it was at the start. As in client-go (transport/cert_rotation.go), an embedded
+ * pair stays the same; a pair that is named by file is read for each new connection, and every five minutes connections
+ * with an old one end. A CA that is named by file is read every five minutes from 1.36 on (transport/ca_rotation.go).
  */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'

@@ -1,4 +1,7 @@
-/** The metrics of a configuration that an API server reloads: apiserver's encryptionconfig/metrics and authorizationconfig/metrics. */
+/**
+ * The metrics of a configuration that an API server reloads: apiserver's encryptionconfig/metrics and
+ * authorizationconfig/metrics.
+ */
 import { createHash } from 'node:crypto'
 import { isSince } from './version.ts'
 

@@ -78,7 +78,10 @@ function select(list: Thing, fields: string, label: string): Thing {
   return { ...list, items }
 }
 
-/** What kubectl's typed commands send (`create secret`, `create token`) is protobuf; its `create -f` and `--raw` send JSON. */
+/**
+ * What kubectl's typed commands send (`create secret`, `create token`) is protobuf; its `create -f` and `--raw` send
+ * JSON.
+ */
 export function parseBody(body: string): Record<string, unknown> {
   try {
     return JSON.parse(body)

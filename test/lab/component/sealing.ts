@@ -1,4 +1,7 @@
-/** Values at rest as kube-apiserver seals them: `k8s:enc:<provider>:v1:<key name>:` and what a cipher of this stand-in's gives. */
+/**
+ * Values at rest as kube-apiserver seals them: `k8s:enc:<provider>:v1:<key name>:` and what a cipher of this stand-in's
+ * gives.
+ */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import { parse } from 'yaml'
 

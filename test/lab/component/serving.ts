@@ -13,7 +13,10 @@ export interface ServingFiles {
   readonly clientCA: string
   /** Whether the CAs that clients are told of change with the file: the kubelet's do not. */
   readonly hintsFollow: boolean
-  /** Whether a changed pair is served only to clients that name the server: the kubelet's is before 1.36 (kubernetes#133001). */
+  /**
+   * Whether a changed pair is served only to clients that name the server: the kubelet's is before 1.36
+   * (kubernetes#133001).
+   */
   readonly byNameAlone: boolean
   readonly frontProxy?: FrontProxy | undefined
   /** What is served to who names the server so, and is in no file. */

@@ -1,7 +1,8 @@
 /**
- * A server behind an APIService, as metrics-server is one: it takes clients of the CA, and of the names, that the API server publishes in
- * a ConfigMap, and says which user they name. Asks for it all the time through each API server, as a user, until its input ends, then
- * prints how often, what failed, and who was named. Run in the folder of auth/, with its own address and theirs.
+ * A server behind an APIService, as metrics-server is one: it takes clients of the CA, and of the names, that the API
+ * server publishes in a ConfigMap, and says which user they name. Asks for it all the time through each API server, as
+ * a user, until its input ends, then prints how often, what failed, and who was named. Run in the folder of auth/, with
+ * its own address and theirs.
  */
 import { readFileSync } from 'node:fs'
 import { createServer, request } from 'node:https'

@@ -17,7 +17,10 @@ listen kubernetes
   server control2 192.168.1.13:6443
 `
 
-/** What looks after the balancer, as in the guide: haproxy itself stays, with its connections, as IPVS in the kernel does. */
+/**
+ * What looks after the balancer, as in the guide: haproxy itself stays, with its connections, as IPVS in the kernel
+ * does.
+ */
 export const directorUnit = `[Unit]
 Description=ldirectord, which has haproxy read its configuration and its CAs anew
 After=haproxy.service

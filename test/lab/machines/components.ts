@@ -41,8 +41,8 @@ function unitsOf(guide: Guide, machine: Machine): string {
 }
 
 /**
- * Copies what was deployed into its places, with the modes it has, writes the units, enables and starts them, as the guide
- * does. They start side by side: etcd waits for its other members, the rest for etcd.
+ * Copies what was deployed into its places, with the modes it has, writes the units, enables and starts them, as the
+ * guide does. They start side by side: etcd waits for its other members, the rest for etcd.
  */
 async function installComponents(guide: Guide, machine: Machine, prepare: string): Promise<void> {
   if (machine.role === 'gateway') return await installBalancer(machine)
@@ -70,7 +70,9 @@ function copies({ files = {} }: Unit): string[] {
   )
 }
 
-/** The real one where there is one: of etcd in any case. A stand-in has the component's name in its command line, too. */
+/**
+ * The real one where there is one: of etcd in any case. A stand-in has the component's name in its command line, too.
+ */
 function program(name: string): string {
   const real = realBinaries && existsSync(join(process.env.KUBE_BIN_DIR ?? '', name)) && `${realBinaries}/${name}`
   if (real || name === 'etcd') return `#!/bin/sh\nexec ${real || '/usr/bin/etcd'} "$@"\n`

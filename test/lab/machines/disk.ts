@@ -35,7 +35,10 @@ export function diskFiles(parts: DiskParts): DiskFile[] {
   ]
 }
 
-/** As the guide's control nodes do: not to answer for an address on lo, nor to name it as their own (IPVS, direct routing). */
+/**
+ * As the guide's control nodes do: not to answer for an address on lo, nor to name it as their own (IPVS, direct
+ * routing).
+ */
 function networkUnit({ address, further, loopback }: DiskParts): string {
   const ip = (args: string) => `ExecStart=/usr/sbin/ip ${args}`
   return `[Unit]

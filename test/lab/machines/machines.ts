@@ -41,8 +41,8 @@ export function onlyMachines(guide: Guide, ...names: readonly string[]): Guide {
 }
 
 /**
- * Boots a guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up.
- * `entry` is what runs start, if not the program's own.
+ * Boots a guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come
+ * up. `entry` is what runs start, if not the program's own.
  */
 export async function startMachines(entry?: string, guide: Guide = harderWay): Promise<Machines> {
   const place = makePlace()

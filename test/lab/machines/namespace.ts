@@ -18,7 +18,10 @@ export interface Namespace {
   end(): Promise<void>
 }
 
-/** `folder` holds a file `hosts` for the place of /etc/hosts, and is removed at the end. Needs root. Throws with what was said. */
+/**
+ * `folder` holds a file `hosts` for the place of /etc/hosts, and is removed at the end. Needs root. Throws with what
+ * was said.
+ */
 export async function openNamespace(folder: string): Promise<Namespace> {
   // Its own process group: what ends the test's group leaves it the time to tidy up.
   const child = spawn('sh', [script, folder], { stdio: ['pipe', 'pipe', 'pipe'], detached: true })

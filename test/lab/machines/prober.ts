@@ -1,8 +1,9 @@
 /**
- * Asks all the time until its input ends, then prints what failed, and from when until when. About five times a second it asks
- * the API, by a new connection, and by one that is kept, with a token and a ca.crt of its start (where that is reset, or its server
- * says when to ask again, once more, as client-go does); twice a second each etcd, of which a majority has to be healthy; and once a
- * second it writes, reads and deletes a Secret. Run in the folder of auth/, with what is queried as its argument.
+ * Asks all the time until its input ends, then prints what failed, and from when until when. About five times a second
+ * it asks the API, by a new connection, and by one that is kept, with a token and a ca.crt of its start (where that is
+ * reset, or its server says when to ask again, once more, as client-go does); twice a second each etcd, of which a
+ * majority has to be healthy; and once a second it writes, reads and deletes a Secret. Run in the folder of auth/, with
+ * what is queried as its argument.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -90,8 +91,8 @@ const askKept = async () => {
   })
 }
 /**
- * Over TLS an etcd that ends cuts off what it is asked (etcd-io/etcd#8916). Reads are asked again by the API server; of a write
- * nobody knows whether it was done, and its client is told.
+ * Over TLS an etcd that ends cuts off what it is asked (etcd-io/etcd#8916). Reads are asked again by the API server; of
+ * a write nobody knows whether it was done, and its client is told.
  */
 const isCut = (error: unknown) => /500.*malformed header: missing HTTP content-type/.test(String(error))
 let cut = 0
@@ -109,7 +110,10 @@ const writeSecret = async () => {
   if (Buffer.from(data.key, 'base64').toString() !== name) throw new Error('another Secret is read than was written')
   await ask({ url: `${secrets}/${name}`, pair, agent: alone, method: 'DELETE' })
 }
-/** Where it is answered as one that was under way when the leader went, once more, as etcd's own client does: by then there is the next. */
+/**
+ * Where it is answered as one that was under way when the leader went, once more, as etcd's own client does: by then
+ * there is the next.
+ */
 const askMember = (url: string, pair: object) => {
   const once = () => ask({ url, pair, agent: alone })
   return once().catch(async (error) => {

@@ -39,7 +39,10 @@ const onRealKubelet: Pick<Unit, 'unit' | 'service' | 'texts'> = realBinaries
     }
   : {}
 
-/** A real leader that can't renew its lease within 10 s ends, which a busy computer is enough for, and counts as a restart. */
+/**
+ * A real leader that can't renew its lease within 10 s ends, which a busy computer is enough for, and counts as a
+ * restart.
+ */
 export const patient = realBinaries ? { lease: '40s', deadline: '30s' } : undefined
 
 const schedulerConfig = '/etc/kubernetes/config/kube-scheduler.yaml'

@@ -30,7 +30,9 @@ function place(t: TestContext) {
 
 const modulePath = JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../../lib/files/lock.ts')).href)
 
-/** Holds the lock until its stdin ends or, given a counter, adds one to it, which goes wrong where two do it at once. */
+/**
+ * Holds the lock until its stdin ends or, given a counter, adds one to it, which goes wrong where two do it at once.
+ */
 const locker = `import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { takeLock } from ${modulePath}
 const [path, counter] = process.argv.slice(1)

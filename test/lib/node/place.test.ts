@@ -66,7 +66,10 @@ test('each file is compared with its own, and in the order in which they are wan
 /** The mode, the user and the group. */
 type Owned = readonly [mode: number, uid: number, gid: number]
 
-/** Who reads a file, and how it is there: right, or what is wrong with it and the access that a new one gets in its place. */
+/**
+ * Who reads a file, and how it is there: right, or what is wrong with it and the access that a new one gets in its
+ * place.
+ */
 type Row = readonly [string, readonly Account[], there: Owned, wrong?: Difference['what'], access?: Owned]
 
 const secrets: readonly Row[] = [

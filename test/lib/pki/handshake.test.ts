@@ -24,7 +24,10 @@ interface Meeting {
   readonly strict?: boolean
 }
 
-/** One after the other in one process. Both sides trust the CA of the first folder, and show what is in the folders given. */
+/**
+ * One after the other in one process. Both sides trust the CA of the first folder, and show what is in the folders
+ * given.
+ */
 async function meet(meetings: readonly Meeting[], env = {}): Promise<Awaited<ReturnType<typeof shakeHands>>[]> {
   const code = `
     const { readFileSync } = await import('node:fs')

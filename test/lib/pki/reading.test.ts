@@ -1,4 +1,7 @@
-/** What is read from a certificate's DER beside OpenSSL is what OpenSSL reads there, and what openssl issues is accepted. */
+/**
+ * What is read from a certificate's DER beside OpenSSL is what OpenSSL reads there, and what openssl issues is
+ * accepted.
+ */
 import assert from 'node:assert/strict'
 import { createPublicKey, X509Certificate } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * The lines that --json prints, by their type, and what each field means. output.schema.json and the tables in docs/json.md are made
- * from this (`npm run docs`), and every line that a test has printed is held to it.
+ * The lines that --json prints, by their type, and what each field means. output.schema.json and the tables in
+ * docs/json.md are made from this (`npm run docs`), and every line that a test has printed is held to it.
  */
 import * as v from 'valibot'
 

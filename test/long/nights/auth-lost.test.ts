@@ -1,4 +1,7 @@
-/** auth/ is lost, in three ways: a backup, a control node, and a backup that is too old bring the cluster back. No client notices. */
+/**
+ * auth/ is lost, in three ways: a backup, a control node, and a backup that is too old bring the cluster back. No
+ * client notices.
+ */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../../lab/machines/machines.ts'

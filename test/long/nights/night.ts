@@ -1,4 +1,6 @@
-/** A night: a bad day on a whole cluster, typed from the pages, while clients on which everybody depends go on asking. */
+/**
+ * A night: a bad day on a whole cluster, typed from the pages, while clients on which everybody depends go on asking.
+ */
 import assert from 'node:assert/strict'
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,7 +23,9 @@ import {
 
 export const controls = ['control0', 'control1', 'control2']
 
-/** Machines on which the whole cluster runs, with `harderway` as a command in its folder, which is ~/clusters/kubenet. */
+/**
+ * Machines on which the whole cluster runs, with `harderway` as a command in its folder, which is ~/clusters/kubenet.
+ */
 export async function startNights(): Promise<Machines> {
   const lab = await startRunning(shutdownDelay)
   const [bin, clusters] = [join(lab.place, 'bin'), join(lab.place, 'home/clusters')]

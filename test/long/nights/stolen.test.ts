@@ -1,4 +1,7 @@
-/** What was stolen is out, and everybody else is in. etcd shares the CA, so that a list of the revoked alone is not enough. */
+/**
+ * What was stolen is out, and everybody else is in. etcd shares the CA, so that a list of the revoked alone is not
+ * enough.
+ */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../../lab/machines/machines.ts'

@@ -60,7 +60,9 @@ const connections: Readonly<Record<string, RegExp>> = {
 
 const ofServer = [...etcd, ...kubelets.map((name) => `kubelets/${name}`)]
 
-/** One thing broken in one way, the connections that must be named, and what TLS has against it in at least one of them. */
+/**
+ * One thing broken in one way, the connections that must be named, and what TLS has against it in at least one of them.
+ */
 const rows: Readonly<
   Record<string, readonly [spoil: (auth: string, elsewhere: string) => void, named: readonly string[], cause?: RegExp]>
 > = {

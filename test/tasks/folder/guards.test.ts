@@ -65,7 +65,9 @@ const at = (options: Partial<Run['options']> = {}, of = auth): Run =>
 
 type There = Readonly<Record<string, Buffer | Partial<FileState>>>
 
-/** A node that has all of auth/ in its folder and in its places, but for what is given: bytes, or what can't be read. */
+/**
+ * A node that has all of auth/ in its folder and in its places, but for what is given: bytes, or what can't be read.
+ */
 function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth) {
   const names = nodeFiles(cluster, node).map((name) => [name, name] as const)
   const rows = nodeUnits(cluster, node).flatMap(({ files }) => files.map(({ path, file }) => [path, file] as const))

@@ -1,4 +1,7 @@
-/** Whom API servers have counted with a certificate of the old CA, and how long they have yet to count: what is not known holds. */
+/**
+ * Whom API servers have counted with a certificate of the old CA, and how long they have yet to count: what is not
+ * known holds.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Counted, counterOf } from '../../../lib/kubernetes/authorization.ts'

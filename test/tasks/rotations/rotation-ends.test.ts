@@ -1,4 +1,6 @@
-/** Rotations that end at any of their writes: what is there is a stage, the same goes on from it, and no key is lost. */
+/**
+ * Rotations that end at any of their writes: what is there is a stage, the same goes on from it, and no key is lost.
+ */
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -239,7 +241,8 @@ for (const { rotation, title, made: madeFor, wanted } of all)
             ),
           () => false,
         )
-        // Another process, which finds only the files: the stage at hand is finished, then the step is made where it was not begun.
+        // Another process, which finds only the files: the stage at hand is finished, then the step is made where it
+        // was not begun.
         const again = rotatingAt(new AuthDir(path, harderWay.files))
         const planned = await plan(again, nodes)
         const isClear = await walk(again, nodes).then(

@@ -1,4 +1,7 @@
-/** When a member of etcd gets its turn: by an etcd that answers as its JSON gateway does, and another that does not answer yet. */
+/**
+ * When a member of etcd gets its turn: by an etcd that answers as its JSON gateway does, and another that does not
+ * answer yet.
+ */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'

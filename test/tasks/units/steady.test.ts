@@ -31,7 +31,9 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
   return { ...({} as NodeState), ...look, places }
 }
 
-/** What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy. */
+/**
+ * What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy.
+ */
 function watched(renewed: readonly Unit[], before: UnitsFound, ...looks: readonly UnitsFound[]): (number | string)[] {
   let first: UnitsFound | undefined
   return looks.map((seen) => {
