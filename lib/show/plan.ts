@@ -221,7 +221,7 @@ function formatPlanned(planned: Planned, list: (names: readonly string[]) => str
   return [`  ${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), ...more.map((text) => `      ${text}`)]
 }
 
-/** "Access + control3: ca-key.pem (becomes anyone: signs certificates for any user and any server)" */
+/** "Access + control3: ca-key.pem (becomes anyone; signs certificates for any user and any server)" */
 function formatAccess(access: Access): string {
   const who = formatNames(access.holders)
   if (access.mark === '?') return printable(`Access ? ${who}: what they have is unknown`)

@@ -122,7 +122,7 @@ export function authorizationWebhookPath(cluster: Placing): string {
 /** The only identity that is no certificate's. */
 export const encryptionConfig = {
   ...{ file: encryptionConfigFile, on: 'control', label: 'encryption key' },
-  power: 'reads the Secrets in a copy of etcd',
+  power: 'decrypts Secrets in a copy of etcd',
 } as const
 
 function fileOf(files: FileNames, kind: OfCert, name: string): string {

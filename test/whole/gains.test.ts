@@ -49,7 +49,7 @@ test('a new cluster gives nobody more than he had; later each key that somebody 
   // Its key is in control1-key.pem already.
   assert.ok(!plan.some((line) => line.includes('control1.kubeconfig')))
   assert.deepEqual(await planned('--offline'), [...ofUsers, '? control0, worker0, control1'])
-  const line = 'Access + control1: ca-key.pem (becomes anyone: signs certificates for any user and any server)'
+  const line = 'Access + control1: ca-key.pem (becomes anyone; signs certificates for any user and any server)'
   for (const format of [[], ['--format', 'markdown']])
     assert.ok((await exits(4, at.place, 'bootstrap', '--dry-run', ...format)).stdout.split('\n').includes(line))
   await bootstrap()
