@@ -113,7 +113,7 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
   const nodez = 'nodez is an unknown key in cluster.yaml'
   const shown = [
     ...[`${file}:3:18: ${virtualIP}`, '    api: {virtualIP: 192.168.1.321}', '                     ^'],
-    ...[`${file}:7:1: ${nodez}: did you mean nodes?`, '    nodez: 1', '    ^', ''],
+    ...[`${file}:7:1: ${nodez}; did you mean nodes?`, '    nodez: 1', '    ^', ''],
   ]
   for (const args of [['certs'], ['certs', '--dry-run']])
     assert.deepEqual(await run(folder, args), { status: 2, stdout: '', stderr: shown.join('\n') })
@@ -443,7 +443,7 @@ test('SIGINT in the middle of the tree exits with 130 and gives the cursor back'
   const { lines, isCursorShown } = await showOn(size, stdout)
   assert.equal(isCursorShown, true)
   assert.ok(
-    lines.some((line) => line.startsWith('⊘ Local kubeconfig  interrupted: the next run')),
+    lines.some((line) => line.startsWith('⊘ Local kubeconfig  interrupted; the next run')),
     lines.join('\n'),
   )
   assert.ok(!existsSync(join(folder, 'auth', '.lock')))

@@ -65,7 +65,7 @@ test('nobody is let in again unless the list is named, however much is forced; a
   // One that can't be read may have any.
   writeFileSync(file(), 'half a fi')
   const unread = await exits(3, folder, 'certs', 'deploy')
-  assert.match(unread.stdout + unread.stderr, /is not a list of harderway's, and may have more/)
+  assert.match(unread.stdout + unread.stderr, /is not a list that harderway wrote, and may have more/)
   await exits(0, folder, 'revoked')
   assert.deepEqual(listed(), ['eve', 'joe'])
 })

@@ -66,7 +66,7 @@ describe('report', { concurrency: 2 }, () => {
     await exits(0, place, 'report')
     const rows = readFileSync(join(auth, 'report.html'), 'utf8').match(/<tr><th scope="row">.*<\/tr>/g) ?? []
     const worker = rows.find((row) => row.includes('worker0')) ?? ''
-    assert.match(worker, /all of etcd/)
+    assert.match(worker, /full access to etcd/)
     assert.match(worker, /class="critical"/)
     assert.doesNotMatch(worker, /class="limited"/)
   })
