@@ -171,7 +171,7 @@ function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): 
   const failure = new Failure(`can't become root with ${install.sudo} (${places.what})`, {
     node: node.name,
     code: 'no-root',
-    remedy: `let ${node.user} run sh as root on ${node.name} without a password (NOPASSWD in sudoers), or set another install.sudo in cluster.yaml; or set install: false`,
+    remedy: `let ${node.user} run sh as root on the node without a password (NOPASSWD in sudoers), or set another install.sudo in cluster.yaml; or set install: false`,
   })
   return { ...look, places: failure }
 }
