@@ -192,7 +192,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
         ),
       )
     const other =
-      /control1: kube-scheduler, process \d+ in \S*\/k8s-scheduler\.service, reads \/srv\/kube-scheduler\/\S+ \(--config\)/
+      /control1[,:] kube-scheduler, process \d+ in \S*\/k8s-scheduler\.service, reads \/srv\/kube-scheduler\/\S+ \(--config\)/
     await rename('kube-scheduler', 'k8s-scheduler', 'control1')
     // An application's own.
     await on(
@@ -233,17 +233,17 @@ describe('rotations of CAs on six machines', { skip }, () => {
     write()
     const { stdout } = await mustRun(lab, 4, 'rotate', 'etcd-ca')
     await mustRun(lab, 4, 'bootstrap')
-    const printed = (name: string) => stdout.split(`\non ${name}, kube-apiserver needs `)[1] ?? ''
+    const printed = (name: string) => stdout.split(`on ${name}, kube-apiserver needs `)[1] ?? ''
     const args = await argsOf('control1')
     for (const name of ['control0', 'control1']) {
       const [, command = ''] =
-        /^--etcd-cafile, --etcd-certfile, --etcd-keyfile: .*\n {4}(sudo -n mkdir .*)$/m.exec(printed(name)) ?? []
+        /^--etcd-cafile, --etcd-certfile, --etcd-keyfile; .*\n {4}(sudo -n mkdir .*)$/m.exec(printed(name)) ?? []
       assert.notEqual(command, '', stdout)
       await on(name, command)
     }
     assert.deepEqual(await startedSince(lab, starts), [])
     const [settings = ''] = printed('control2').split('\n')
-    for (const [, flag, path] of settings.matchAll(/--etcd-(ca|cert|key)file=([^ ,:]*)/g))
+    for (const [, flag, path] of settings.matchAll(/--etcd-(ca|cert|key)file=([^ ,:;]*)/g))
       await on('control2', `sed -i 's|^ETCD_${flag}=.*|ETCD_${flag}=${path}|' ${environmentFile}`)
     await on('control2', 'systemctl restart kube-apiserver')
     await allWell(lab)
