@@ -65,11 +65,7 @@ export async function updateUnits({ run, node }: OnNode, { found, signal, force,
   const { bringUp } = await import('../units/bring-up.ts')
   const { warning, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
   // What its owner has to change once the files are in place.
-  const { findings: left = [] } = checkInstalled(run, node, found, { arePlaced: true })
-  const restarts = built.change?.kind === 'installed' ? built.change.restarts : []
-  const isOver = ({ text }: Finding) =>
-    text.endsWith(sinceStart) && restarts.some((unit) => text.startsWith(`${unit}: `))
-  const findings = left.filter((each) => !isOver(each))
+  const { findings = [] } = checkInstalled(run, node, found, { arePlaced: true })
   return {
     ...built,
     findings: warning === undefined ? findings : [...asFindings([warning]), ...findings.map(silenced)],
@@ -145,8 +141,13 @@ function findingsOn(
   const ready = unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile)
   const marks = splitMarks(run, found)
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
+  const restarts = installed.flatMap(({ unit, reason }) => (reason?.restarts ? `${unit.unit}: ` : []))
+  const isOver = (text: string) => text.endsWith(sinceStart) && restarts.some((unit) => text.startsWith(unit))
   return [
-    ...asFindings(unreached.units, { owner: 'user', kind: 'unreached', nodes }),
+    ...asFindings(
+      unreached.units.filter((text) => !isOver(text)),
+      { owner: 'user', kind: 'unreached', nodes },
+    ),
     ...asFindings([...unreached.ofRoot, ...unreached.ofUsers], { nodes }),
     ...asFindings(unsetOn(run, found), { owner: 'user', nodes }).map((each) =>
       ready.includes(each.text) ? each : silenced(each),
