@@ -30,7 +30,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
   /** The other five are right, and the two are told together, once. */
   const assertTwoFail = async (two: readonly string[], words: string, remedy: RegExp) => {
     const { status, stdout, stderr } = await seven.run('deploy')
-    const [, end = '', ...more] = (stdout + stderr).split(`2 nodes, ${words}: ${two.join(', ')}\n`)
+    const [, end = '', ...more] = (stdout + stderr).split(`${words} on 2 nodes: ${two.join(', ')}\n`)
     assert.deepEqual([status, more], [1, []], stdout + stderr)
     assert.match(end, remedy)
     assert.equal(end.match(new RegExp(remedy, 'g'))?.length, 1, end)
