@@ -48,7 +48,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
   // What else ssh may say: test/lib/node/ssh-failure.test.ts.
   test('says which refuse the connection', async () => {
     await Promise.all(nodes().map((node) => node.stop()))
-    await assertTwoFail(direct, 'connection refused', /check that sshd runs there/)
+    await assertTwoFail(direct, 'connection refused', /check that sshd runs on the node/)
     const { events } = await seven.run('deploy', '--json')
     assert.deepEqual(
       events.flatMap(({ type, id, cause }) => (type === 'failed' ? [`${id} ${cause}`] : [])).toSorted(),
