@@ -5,7 +5,7 @@ import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type Counted, nobody } from '../../lib/kubernetes/authorization.ts'
-import { type Counts, countOf, replacedCertificates } from '../../lib/kubernetes/counts.ts'
+import { type Counts, countOf, namesOf, replacedCertificates } from '../../lib/kubernetes/counts.ts'
 import { knownCertificates, listIn, timeOf } from '../../lib/kubernetes/revocation.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -95,10 +95,6 @@ export function whoUsed(groups: readonly Counted[], seen: readonly SeenOn[]): st
   const lost = seen.filter(({ before, after }) => !before || Number(before.loaded) !== Number(after?.loaded))
   return [...used, ...lost.map(({ name }) => `the API server of ${name} has not counted all the time`)]
 }
-
-const namesOf = (certificates: readonly { readonly user: string }[]) => [
-  ...new Set(certificates.map(({ user }) => user)),
-]
 
 /** Milliseconds. What nobody has used since the API server counts it need not be counted longer. */
 export function leftToCount({ waits, clock }: Pick<Run, 'waits' | 'clock'>, group: Counted, counts: Counts): number {
