@@ -191,13 +191,12 @@ function isServerFor({ certificate }: Party, name: string): boolean {
 }
 
 /** Under the first name that is dialled. */
-function meet({ known, states }: Trial, row: ConnectionRow, by: ClientParty, of: Party): Promise<Met> {
-  const [
-    {
-      dialled: [dialled = ''],
-      strict = false,
-    },
-  ] = [row]
+function meet(
+  { known, states }: Trial,
+  { dialled: [dialled = ''], strict = false }: Pick<ConnectionRow, 'dialled' | 'strict'>,
+  by: ClientParty,
+  of: Party,
+): Promise<Met> {
   const id = [idOf(by), idOf(by.ca), idOf(of), idOf(of.ca), dialled, strict].join()
   states.add(id)
   const met = known.get(id) ?? shakeHands({ server: of, client: by, dialled, strict })
