@@ -9,6 +9,7 @@ import {
   closure,
   clusterGraph,
   type Graph,
+  isLeftOut,
   isLost,
   nameInPhase,
   type Row,
@@ -111,12 +112,10 @@ function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope
 function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanScope, rows: Rows): string[] {
   const isMade = (id: string) => forced.has(id) && all.get(id)?.where === 'auth'
   const isCopied = (id: string) => rows.get(id)?.change?.kind === 'deployed'
-  const isLeft = (is: (id: string) => boolean) =>
-    [...all.values()].some(({ id, isOfWhole, needs }) => !isOfWhole && !whole.has(id) && needs.some(is))
   const isReplaced = [...forced.values()].includes('replace')
   const next = command(isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
-  if (isLeft(isMade)) return [`kubeconfigs and nodes keep the old files until you run: ${next}`]
-  return isLeft(isCopied) ? [`units have no new files until you run: ${next}`] : []
+  if (isLeftOut(all, whole, isMade)) return [`kubeconfigs and nodes keep the old files until you run: ${next}`]
+  return isLeftOut(all, whole, isCopied) ? [`units have no new files until you run: ${next}`] : []
 }
 
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
