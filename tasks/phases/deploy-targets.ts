@@ -1,5 +1,4 @@
 /** The targets of phase `deploy`, one a node. What works on a node is loaded by the first check. */
-
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { DeployFound } from '../chapter/deploy.ts'
