@@ -2,7 +2,6 @@
  * The folder auth/: its files are the only state there is. Those about to be replaced are kept in auth/backup/. The
  * names of the files are spelled nowhere else but in tasks/layouts/.
  */
-import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
@@ -16,6 +15,7 @@ import {
   readPlainFile,
   replaceFile,
   secretMode,
+  sha256,
   temporary,
   whileOpen,
 } from './plain-file.ts'
@@ -447,7 +447,7 @@ export function hasDigest(
   name: string,
   digest: string | undefined,
 ): boolean {
-  const isIt = (bytes: Buffer | undefined) => bytes !== undefined && hash('sha256', bytes) === digest
+  const isIt = (bytes: Buffer | undefined) => bytes !== undefined && sha256(bytes) === digest
   return digest !== undefined && (isIt(auth.tryBytes(name)) || backups(auth, name).some(isIt))
 }
 

@@ -1,6 +1,7 @@
 /**
  * Files that are read without following symbolic links, and replaced so that a reader sees the old bytes or the new.
  */
+import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
@@ -135,3 +136,6 @@ export function memoised<T, K extends object = Buffer>(work: (key: NoInfer<K>) =
     return known.get(key) as T
   }
 }
+
+/** In hexadecimal. */
+export const sha256 = memoised((bytes) => hash('sha256', bytes))

@@ -163,10 +163,14 @@ export function countingIn({ counted = [] }: RevokedList, counts: readonly Count
   return new Set(counted.filter((group) => counts.some((each) => countOf(each, group) > 0)).map(counterOf))
 }
 
+export function namesOf(certificates: readonly Pick<KnownCertificate, 'user'>[]): string[] {
+  return [...new Set(certificates.map(({ user }) => user))]
+}
+
 /** One for each group, with its requests since it was listed, or since the API server was started. */
 export function usesIn({ counted = [] }: RevokedList, counts: Counts): Use[] {
   return counted.map((group) => ({
-    users: [...new Set(group.certificates.map(({ user }) => user))],
+    users: namesOf(group.certificates),
     until: new Date(Math.max(...group.certificates.map(({ end }) => Number(end)))),
     count: countOf(counts, group),
     since: new Date(Math.max(Number(group.since), Number(counts.started))),

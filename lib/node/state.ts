@@ -1,7 +1,7 @@
 /** What a look at a node has found: records, each read by one row of a table. Pure. */
-import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
+import { sha256 } from '../files/plain-file.ts'
 import { notWhole, readAnswer, shellEnded } from './channel.ts'
 import { type Account, type FileState, type FilesSeen, type Leftover, root } from './place.ts'
 
@@ -239,7 +239,7 @@ function readSeen({ entries }: Records): FilesSeen & { readonly published: Reado
   for (const { word, file, hex } of content) {
     const bytes = Buffer.from(hex, 'hex')
     // The file may have changed after it was summed, or the answer may be truncated.
-    const isWhole = createHash('sha256').update(bytes).digest('hex') === files.get(file)?.sha256
+    const isWhole = sha256(bytes) === files.get(file)?.sha256
     if (word === 'published') published.set(file, bytes)
     else if (isWhole) setOnce(contents, file, bytes)
     else if (word !== 'other') throw notWhole()

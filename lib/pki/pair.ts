@@ -12,6 +12,7 @@ import {
   endOf,
   isIssuedBy,
   keyKindOf,
+  readCertificate,
   readDerCertificate,
 } from './certificate.ts'
 import { blocksIn } from './encoding.ts'
@@ -221,6 +222,7 @@ const readHeld = memoised((pem) => {
   return certificate && { certificate, chain }
 })
 export const keyIn = memoised(readPrivateKey)
+export const certificateIn = memoised(readCertificate)
 
 /** Undefined if there is none that can be read; its mode and key are not checked. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {

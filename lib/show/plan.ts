@@ -98,8 +98,11 @@ function formatWhy({ reasons }: Row, rows: Rows): string {
   const own = ownReasons(reasons)
   if (own.length > 0) return formatReasons(own)
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
-  const makers = needs.map((id) => [rows.get(id) ?? []].flat().flatMap(filesOf)[0] ?? id)
-  return `depends on ${makers.join(', ')}`
+  const makerOf = (id: string) => {
+    const row = rows.get(id)
+    return (row && filesOf(row)[0]) ?? id
+  }
+  return `depends on ${needs.map(makerOf).join(', ')}`
 }
 
 function foldRows(all: readonly Planned[]): Planned[] {

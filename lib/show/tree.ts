@@ -85,12 +85,12 @@ function rowsOf(phases: Phases): TreeRows {
 /** None ends the others. */
 const sideBySide = { concurrent: true, exitOnError: false } as const
 
-/** `rowOf` never rejects; it resolves with undefined where the run ended without the target. */
-export function phaseTasks(phases: Phases, rowOf: (id: string) => Promise<Row | undefined>): ListrTask[] {
+/** `endOf` never rejects; it resolves with undefined where the run ended without the target. */
+export function phaseTasks(phases: Phases, endOf: (id: string) => Promise<Row | undefined>): ListrTask[] {
   const targetTask = ({ id }: Target): ListrTask => ({
     title: id,
     task: async (_, task) => {
-      const row = await rowOf(id)
+      const row = await endOf(id)
       if (row?.failure) throw row.failure
       if (row?.kind === 'cancelled' || row?.kind === 'fresh') task.skip()
     },

@@ -25,7 +25,7 @@ import {
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
 import { blocksIn } from '../../lib/pki/encoding.ts'
-import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
+import { certificateIn, isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { quote } from '../../lib/wording.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
 
@@ -78,8 +78,6 @@ function isSame(one: Certificate, other: Certificate): boolean {
 export function isTwin(one: Certificate, other: Certificate): boolean {
   return isSame(one, other) && one.subject.equals(other.subject)
 }
-
-const certificateIn = memoised(readCertificate)
 
 /** `now`: an expired chain is left out. A condition may rely on what those before it have ruled out. */
 export function caState(auth: AuthFiles, now: Date, name: string = caName): CaState | Unclear {

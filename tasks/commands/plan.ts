@@ -9,6 +9,7 @@ import {
   closure,
   clusterGraph,
   type Graph,
+  isLeftOut,
   isLost,
   nameInPhase,
   type Row,
@@ -113,12 +114,11 @@ function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope
 function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanScope, rows: Rows): string[] {
   const isMade = (id: string) => forced.has(id) && all.get(id)?.where === 'auth'
   const isCopied = (id: string) => rows.get(id)?.change?.kind === 'deployed'
-  const isLeft = (is: (id: string) => boolean) =>
-    [...all.values()].some(({ id, isOfWhole, needs }) => !isOfWhole && !whole.has(id) && needs.some(is))
   const isReplaced = [...forced.values()].includes('replace')
   const next = command(isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
-  if (isLeft(isMade)) return [`afterwards run ${next}; until then kubeconfigs and nodes have the old files`]
-  return isLeft(isCopied) ? [`afterwards run ${next}; until then units do not have the new files`] : []
+  if (isLeftOut(all, whole, isMade))
+    return [`afterwards run ${next}; until then kubeconfigs and nodes have the old files`]
+  return isLeftOut(all, whole, isCopied) ? [`afterwards run ${next}; until then units do not have the new files`] : []
 }
 
 /**

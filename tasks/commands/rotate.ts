@@ -308,10 +308,10 @@ async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Gr
 }
 
 function watched(rotating: Rotating, stage: Stage | undefined, target: Target): Target {
-  const { watch } = stage ?? {}
   const { build, id } = target
-  const node = rotating.run.cluster.nodes.find((each) => each.role === 'control' && id === installId(each))
-  if (!watch || !build || !node) return target
+  const watch = build && stage?.watch
+  const node = watch && rotating.run.cluster.nodes.find((each) => each.role === 'control' && id === installId(each))
+  if (!node) return target
   return {
     ...target,
     build: async (run, work) => {

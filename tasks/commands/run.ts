@@ -10,6 +10,7 @@ import {
   type Force,
   type Graph,
   isDone,
+  isLeftOut,
   isLost,
   nameInPhase,
   type Row,
@@ -105,12 +106,11 @@ function adviseUsers({ cluster }: Run, rows: Rows): string[] {
 
 /** After a phase that was run alone: other targets still hold what it replaced, or take further what it copied. */
 function adviseOthers({ command }: Run, { all, rows }: RunScope): string[] {
-  const isUsed = (isMade: (row: Row) => boolean) => {
-    const made = new Set([...rows.values()].flatMap((row) => (row.kind === 'built' && isMade(row) ? row.id : [])))
-    return [...all.values()].some(
-      ({ id, isOfWhole, needs }) => !isOfWhole && !rows.has(id) && needs.some((need) => made.has(need)),
-    )
-  }
+  const isUsed = (isMade: (row: Row) => boolean) =>
+    isLeftOut(all, rows, (id) => {
+      const row = rows.get(id)
+      return row?.kind === 'built' && isMade(row)
+    })
   // A replaced identity has a warning of its own, which says what comes next.
   const isRemade = ({ change }: Row) =>
     change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored

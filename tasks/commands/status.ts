@@ -86,7 +86,8 @@ async function show(
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
   const rows = new Map([...inventory.rows].filter(([, row]) => isWanted(row)))
-  const findings = isWhole ? [...(await findBeside(run, rows)), ...rights] : notesOnFolder(run.auth)
+  const onFolder = notesOnFolder(run.auth)
+  const findings = isWhole ? [...(await findBeside(run, rows)), ...rights] : onFolder
   const causes: ExitCause[] = [
     ...[...items, ...nodes].flatMap((each) =>
       isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),
@@ -94,7 +95,7 @@ async function show(
     // What a run would refuse, or leave to its user.
     ...causesOf(rows.values()).filter((each) => each === 'refused' || each === 'unfinished'),
     ...causesIn(findings),
-    ...notesOnFolder(run.auth).map(() => 'stale' as const),
+    ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
   const found = { ...inventory, ...waysOut(run, inventory), items, nodes, rows, findings, rotations }

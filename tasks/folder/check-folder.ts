@@ -1,5 +1,4 @@
 /** The check of a node's folder: what differs from what belongs there, and what else is in it. */
-
 import { basename } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'

@@ -2,10 +2,11 @@
  * Whose files are that a run has left on a node half-way: of this run, of one that is over, or of one that may go on.
  */
 import { randomBytes } from 'node:crypto'
+import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/node/place.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
-import { installOf, sha256 } from '../looks/look.ts'
+import { installOf } from '../looks/look.ts'
 
 const thisRun = randomBytes(4).toString('hex')
 

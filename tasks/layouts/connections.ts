@@ -9,7 +9,7 @@ import type { Subject } from '../../lib/pki/certificate.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
 import { apiServer, type EtcdNames } from './layout.ts'
 import { frontProxy } from './shared.ts'
-import { anyones, certTable, layoutOf } from './tables.ts'
+import { anyones, type CertRow, certTable, layoutOf } from './tables.ts'
 
 /** Who connects to whom. */
 export interface ConnectionRow {
@@ -79,6 +79,7 @@ export function connectionTable(cluster: Cluster): ConnectionRow[] {
   ]
   const clientOfEtcd = (name: string) => ({ client: { name, in: 'files' } as const, expected: identities.get(name) })
   const clients = certTable(cluster).filter(({ isClient }) => isClient)
+  const isHandedOut = ({ name, phase }: CertRow) => name === admin || phase === 'user-certs'
   const notice = 'etcd grants full access to any certificate of this CA'
   const others = [
     ...anyones(cluster),
@@ -120,17 +121,17 @@ export function connectionTable(cluster: Cluster): ConnectionRow[] {
       }),
     ),
     ...clients.map(
-      ({ name, node, phase, dials, profile }): ConnectionRow => ({
-        id: `clients/${name}`,
-        node,
-        client: { name, in: 'kubeconfig' },
+      (row): ConnectionRow => ({
+        id: `clients/${row.name}`,
+        node: row.node,
+        client: { name: row.name, in: 'kubeconfig' },
         ...toApi,
         // It is handed out, and copied.
-        ...((name === admin || phase === 'user-certs') && { keepsOld: 'client' }),
+        ...(isHandedOut(row) && { keepsOld: 'client' }),
         // People connect through the load balancer too.
-        dialled: [dials, ...(name === admin || phase === 'user-certs' ? outside : [])],
-        expected: identities.get(name),
-        tolerated: profile.tolerated?.map(identityIn) ?? [],
+        dialled: [row.dials, ...(isHandedOut(row) ? outside : [])],
+        expected: identities.get(row.name),
+        tolerated: row.profile.tolerated?.map(identityIn) ?? [],
       }),
     ),
     ...(cluster.aggregation ? [...proxied, ...aggregated] : []),

@@ -1,11 +1,10 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
-import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import { memoised } from '../../lib/files/plain-file.ts'
+import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { keysToList } from '../../lib/kubernetes/revocation.ts'
@@ -27,8 +26,6 @@ import {
   unitsOn,
   withNamed,
 } from './reads.ts'
-
-export const sha256 = memoised((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
 /** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {

@@ -160,6 +160,7 @@ function unitAt(context: Context) {
       : []
   const narrow = unit.unit === store && cluster.etcd.ca === 'own' ? commands.flatMap(narrowings) : []
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
+  const outdated = changesSinceStart({ ...context, unit }, { isUp: own.length > 0, running, next })
   return {
     ...unit,
     files,
@@ -168,9 +169,12 @@ function unitAt(context: Context) {
     confirmed: uniqueBy(said.flatMap((each) => ('confirms' in each ? each.confirms : []))),
     /** What it reads that `install` does not reach, or that is not verified, in a clause each. */
     unreached: unique([
-      ...whyUnreached({ ...context, unit }, { isUp: own.length > 0, running, next, unread }),
+      ...whyUnverified({ ...context, unit }, unread),
+      ...outdated,
       ...said.flatMap((each) => ('unreached' in each ? each.unreached : [])),
     ]),
+    /** Of these, what its next start mends: it may read otherwise then. */
+    outdated,
     /** Why its configuration of a setting is left to its owner, in a clause each. */
     owned: unique(owned),
     /**
@@ -343,47 +347,44 @@ function whyLost(places: PlacesState, path: string, isMeant: boolean): string | 
   return `${folderOf(path)} does not exist; create that directory`
 }
 
-/** A restart is all that it needs. */
-export const sinceStart = 'has changed since its start; restart it'
-
-/** What of the unit is not verified, or may be read otherwise at its next start. */
-function whyUnreached(
-  { node, unit, places }: Context,
-  {
-    isUp,
-    running,
-    next,
-    unread,
-  }: {
-    readonly isUp: boolean
-    readonly running: readonly CommandLine[]
-    readonly next: CommandLine | undefined
-    readonly unread: string | undefined
-  },
-): string[] {
-  const {
-    started = Number.POSITIVE_INFINITY,
-    needsReload,
-    environmentFiles = [],
-    unitFiles = [],
-  } = places.units.get(unit.unit) ?? {}
-  const changedSince = (path: string) =>
-    Math.max(fileAt(places, path)?.changed ?? 0, places.settings.get(path)?.changed ?? 0) > started
-  const changed = [
-    ...running.flatMap(({ config }) => (config === undefined ? [] : [['--config', config] as const])),
-    ...environmentFiles.map((path) => ['EnvironmentFile', path] as const),
-    // What it says otherwise is compared.
-    ...(next ? [] : unitFiles.map((path) => ['unit file', path] as const)),
-  ].filter(([, path]) => (isUp || isRunning(places, unit.unit)) && changedSince(path))
+/** What of the unit is not verified. */
+function whyUnverified({ node, unit, places }: Context, unread: string | undefined): string[] {
   const unnamed = unit.reads.filter(({ file }) => !unit.named.includes(file))
   const files = unique(unnamed.map(({ file, usual }) => `${file}: ${usual}`.replaceAll(node.name, NODE)))
   return [
     unread !== undefined &&
       files.length > 0 &&
       `${unread}; set its files in cluster.yaml: install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`,
-    needsReload && 'its unit file has changed since systemd read it; run systemctl daemon-reload',
-    ...changed.map(([what, path]) => `its ${what} ${path} ${sinceStart}`),
+    places.units.get(unit.unit)?.needsReload === true &&
+      'its unit file has changed since systemd read it; run systemctl daemon-reload',
   ].filter((each) => typeof each === 'string')
+}
+
+function changesSinceStart(
+  { unit, places }: Context,
+  {
+    isUp,
+    running,
+    next,
+  }: { readonly isUp: boolean; readonly running: readonly CommandLine[]; readonly next: CommandLine | undefined },
+): string[] {
+  if (!isUp && !isRunning(places, unit.unit)) return []
+  const {
+    started = Number.POSITIVE_INFINITY,
+    environmentFiles = [],
+    unitFiles = [],
+  } = places.units.get(unit.unit) ?? {}
+  const changedSince = (path: string) =>
+    Math.max(fileAt(places, path)?.changed ?? 0, places.settings.get(path)?.changed ?? 0) > started
+  const read = [
+    ...running.flatMap(({ config }) => (config === undefined ? [] : [['--config', config] as const])),
+    ...environmentFiles.map((path) => ['EnvironmentFile', path] as const),
+    // What it says otherwise is compared.
+    ...(next ? [] : unitFiles.map((path) => ['unit file', path] as const)),
+  ]
+  return read.flatMap(([what, path]) =>
+    changedSince(path) ? [`its ${what} ${path} has changed since its start; restart it`] : [],
+  )
 }
 
 /** Absolute paths in the values: `--tls-sni-cert-key=CERT,KEY:NAMES`. */

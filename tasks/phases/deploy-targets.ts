@@ -1,8 +1,7 @@
 /** The targets of phase `deploy`, one a node. What works on a node is loaded by the first check. */
-
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import type { Run, Target } from '../../lib/graph/target.ts'
-import type { Beside, DeployFound } from '../chapter/deploy.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import type { DeployFound } from '../chapter/deploy.ts'
 import type { NodeVerdict } from '../folder/check-folder.ts'
 import { nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
 import type { NodeLook } from '../looks/look.ts'
@@ -29,8 +28,8 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       units: unitsOf(cluster, node.role),
       where: 'node',
       check: async (run, force) => {
-        const lookBeside = (look: NodeLook, { wrong }: NodeVerdict) =>
-          besideFolder(run, node, look, wrong !== undefined)
+        const lookBeside = async (look: NodeLook, { wrong }: NodeVerdict) =>
+          (await import('../units/beside-folder.ts')).lookBeside(run, node, look, wrong !== undefined)
         return (await load()).checkFolder({ run, node, names }, lookBeside, force)
       },
       build: async (run, work) => (await load()).copyFiles({ run, node, names }, work),
@@ -38,18 +37,6 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
     }
   })
-}
-
-async function besideFolder(
-  run: Run,
-  node: ClusterNode,
-  look: NodeLook,
-  isCopied: boolean,
-): Promise<Beside<UnitsFound>> {
-  const beside = await import('../units/beside-folder.ts')
-  return run.cluster.install
-    ? beside.lookAtUnitsBeside(run, node, look, isCopied)
-    : beside.checkLeftToOwner(run, node, look)
 }
 
 export function deployId({ name }: ClusterNode): string {

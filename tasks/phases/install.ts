@@ -27,7 +27,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
 import { renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
-import { keptOffAt, prunedAt, sinceStart } from '../looks/reads.ts'
+import { keptOffAt, prunedAt } from '../looks/reads.ts'
 import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
 import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
 import { isListPlaced } from '../units/list-in-force.ts'
@@ -136,18 +136,19 @@ function findingsOn(
   installed: readonly UnitCheck[],
 ): Finding[] {
   const nodes = [node.name]
-  const unreached = unreachedOn(run, node, found)
+  const restarts = new Set(installed.flatMap(({ unit, reason }) => (reason?.restarts ? unit.unit : [])))
+  const units = found.units.map((unit) =>
+    restarts.has(unit.unit)
+      ? { ...unit, unreached: unit.unreached.filter((each) => !unit.outdated.includes(each)) }
+      : unit,
+  )
+  const unreached = unreachedOn(run, node, { ...found, units })
   const isReady = arePlaced || isListPlaced(found)
   const ready = unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile)
   const marks = splitMarks(run, found)
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
-  const restarts = installed.flatMap(({ unit, reason }) => (reason?.restarts ? `${unit.unit}: ` : []))
-  const isOver = (text: string) => text.endsWith(sinceStart) && restarts.some((unit) => text.startsWith(unit))
   return [
-    ...asFindings(
-      unreached.units.filter((text) => !isOver(text)),
-      { owner: 'user', kind: 'unreached', nodes },
-    ),
+    ...asFindings(unreached.units, { owner: 'user', kind: 'unreached', nodes }),
     ...asFindings([...unreached.ofRoot, ...unreached.ofUsers], { nodes }),
     ...asFindings(unsetOn(run, found), { owner: 'user', nodes }).map((each) =>
       ready.includes(each.text) ? each : silenced(each),

@@ -12,8 +12,7 @@ import { certTable } from '../layouts/tables.ts'
 import type { Given } from './holders.ts'
 
 /** When the last earlier certificate of each user expires, by name. */
-export function earlierUntil(run: Given): Map<string, Date> {
-  const replaced = replacedCertificates(run)
+export function earlierUntil(run: Given, replaced = replacedCertificates(run)): Map<string, Date> {
   return new Map(
     run.cluster.users.flatMap(({ name }): [string, Date][] => {
       const ends = replaced.flatMap(({ user, end }) => (user === name ? Number(end) : []))
@@ -24,6 +23,8 @@ export function earlierUntil(run: Given): Map<string, Date> {
 
 export function notesOnUses(run: Given, rows: Rows): Finding[] {
   const { auth, cluster } = run
+  // Once: a signature is verified for each.
+  const replaced = replacedCertificates(run)
   const counted = cluster.nodes.flatMap(({ name: node }) => {
     const { uses, refused } = rows.get(`revoked/${node}`) ?? {}
     return uses ? [{ node, uses, refused }] : []
@@ -40,7 +41,7 @@ export function notesOnUses(run: Given, rows: Rows): Finding[] {
   )
   const isUsed = (name: string) => used.some(([first]) => first?.users.includes(name))
   const lately = (name: string) => rows.get(`kubeconfigs/${name}`)?.kind === 'built'
-  const holders = [...earlierUntil(run)].filter(([name]) => !isUsed(name) && !lately(name))
+  const holders = [...earlierUntil(run, replaced)].filter(([name]) => !isUsed(name) && !lately(name))
   return asFindings([
     ...used.map((its) => formatUse(run, its)),
     ...holders.map(([name, until]) => {
@@ -60,7 +61,7 @@ export function notesOnUses(run: Given, rows: Rows): Finding[] {
           ]
         : [],
     ),
-    ...toCopy(run),
+    ...toCopy(run, replaced),
   ])
 }
 
@@ -80,10 +81,8 @@ function formatUse({ cluster }: Given, its: readonly (Use & { readonly node: str
 }
 
 /** Without `install` no run knows whether its user has copied what was replaced. */
-function toCopy(run: Given): string[] {
-  const { auth, cluster } = run
+function toCopy({ auth, cluster }: Given, replaced: ReturnType<typeof replacedCertificates>): string[] {
   if (cluster.install) return []
-  const replaced = replacedCertificates(run)
   const onNodes = new Set(certTable(cluster).flatMap(({ on, name }) => (Object.keys(on).length > 0 ? name : [])))
   const open = replaced.filter(({ name }) => onNodes.has(name))
   if (open.length === 0) return []

@@ -3,21 +3,19 @@
  * one has it.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type Counted, nobody } from '../../lib/kubernetes/authorization.ts'
-import { itemsOf } from '../../lib/kubernetes/client.ts'
-import { type Counts, countOf, replacedCertificates } from '../../lib/kubernetes/counts.ts'
+import { type Counts, countOf, namesOf, replacedCertificates } from '../../lib/kubernetes/counts.ts'
 import { knownCertificates, listIn, timeOf } from '../../lib/kubernetes/revocation.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { count, formatNames, printable } from '../../lib/wording.ts'
 import { withApi } from '../looks/component.ts'
 import { repeat } from '../looks/look.ts'
-import { isLive } from '../units/leases.ts'
+import { isLive, readLeases } from '../units/leases.ts'
 import { readCounts, readInForce } from '../units/list-in-force.ts'
 import type { Rotating } from './rotation.ts'
 
@@ -105,10 +103,6 @@ export function whoUsed(groups: readonly Counted[], seen: readonly SeenOn[]): st
   return [...used, ...lost.map(({ name }) => `the API server of ${name} did not count the whole time`)]
 }
 
-const namesOf = (certificates: readonly { readonly user: string }[]) => [
-  ...new Set(certificates.map(({ user }) => user)),
-]
-
 /** Milliseconds. What nobody has used since the API server counts it need not be counted longer. */
 export function leftToCount({ waits, clock }: Pick<Run, 'waits' | 'clock'>, group: Counted, counts: Counts): number {
   const all = waits.counted * 1000
@@ -128,12 +122,6 @@ async function wait(
   await delay(time, undefined, { signal })
 }
 
-const lease = v.object({
-  metadata: v.object({ name: v.string(), namespace: v.string() }),
-  spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
-})
-const leaseList = v.object({ items: itemsOf(lease) })
-
 /** Milliseconds in which a kubelet, a scheduler or a controller manager that is well renews its lease again. */
 const renewing = 60_000
 
@@ -145,9 +133,8 @@ export async function watchClients(rotating: Rotating, node: ClusterNode): Promi
   const { run, signal } = rotating
   const readRenewals = () =>
     withApi(rotating, node, async (api) => {
-      const { items } = await api.readAs(leaseList, 'GET', '/apis/coordination.k8s.io/v1/leases')
-      const now = await api.time()
-      const own = items.filter(
+      const { leases, now } = await readLeases(api, 'leases')
+      const own = leases.filter(
         ({ metadata: { name, namespace } }) =>
           namespace === 'kube-node-lease' ||
           (namespace === 'kube-system' && /^kube-(scheduler|controller-manager)$/.test(name)),

@@ -2,16 +2,15 @@
  * What changes from one state of auth/ to the next, tried: each connection, in every mixture of what its two ends may
  * have loaded before and after, by one real handshake for each distinct (certificate, key, trust).
  */
-import { createHash, sign, verify } from 'node:crypto'
+import { sign, verify } from 'node:crypto'
 import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import { type AuthDir, backups, caName } from '../../lib/files/auth-dir.ts'
-import { memoised } from '../../lib/files/plain-file.ts'
+import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
-import { readCertificate } from '../../lib/pki/certificate.ts'
 import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../lib/pki/handshake.ts'
-import { isKeyOf, keyIn } from '../../lib/pki/pair.ts'
+import { certificateIn, isKeyOf, keyIn } from '../../lib/pki/pair.ts'
 import { count } from '../../lib/wording.ts'
 import { keysIn, tokenFiles } from '../auth/states.ts'
 import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
@@ -88,12 +87,10 @@ interface Loaded<T> {
   readonly isKept?: boolean
 }
 
-const hashOf = memoised((bytes) => createHash('sha256').update(bytes).digest('base64'))
-
 /** Of a party without what it trusts. */
 function idOf(value: Buffer | ClientParty): string {
-  if (Buffer.isBuffer(value)) return hashOf(value)
-  return 'certificate' in value ? [hashOf(value.certificate), hashOf(value.key), value.dials].join() : ''
+  if (Buffer.isBuffer(value)) return sha256(value)
+  return 'certificate' in value ? [sha256(value.certificate), sha256(value.key), value.dials].join() : ''
 }
 
 function generations<T extends Buffer | ClientParty>(
@@ -200,13 +197,12 @@ function isServerFor({ certificate }: Party, name: string): boolean {
 }
 
 /** Under the first name that is dialled. */
-function meet({ known, states }: Trial, row: ConnectionRow, by: ClientParty, of: Party): Promise<Met> {
-  const [
-    {
-      dialled: [dialled = ''],
-      strict = false,
-    },
-  ] = [row]
+function meet(
+  { known, states }: Trial,
+  { dialled: [dialled = ''], strict = false }: Pick<ConnectionRow, 'dialled' | 'strict'>,
+  by: ClientParty,
+  of: Party,
+): Promise<Met> {
   const id = [idOf(by), idOf(by.ca), idOf(of), idOf(of.ca), dialled, strict].join()
   states.add(id)
   const met = known.get(id) ?? shakeHands({ server: of, client: by, dialled, strict })
@@ -237,8 +233,6 @@ async function tryRefusal(trial: Trial, row: ConnectionRow, { first, next }: Rec
   }
   return refused
 }
-
-const certificateIn = memoised(readCertificate)
 
 /** CAs of that name that are still valid. */
 function keptCas({ before, now }: Trial, name: string): Buffer[] {

@@ -5,29 +5,29 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { asFindings, type CheckResult } from '../../lib/reason.ts'
+import { asFindings } from '../../lib/reason.ts'
 import { formatDate } from '../../lib/wording.ts'
+import type { Beside } from '../chapter/deploy.ts'
 import { stillListed } from '../folder/guard-list.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import { type Life, readSelfMade, renewsFrom } from '../looks/component.ts'
 import type { NodeLook } from '../looks/look.ts'
 import type { UnitsFound } from './inspect.ts'
 
-/**
- * Of units here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers
- * are of no use if files are copied first.
- */
-export async function lookAtUnitsBeside(run: Run, node: ClusterNode, look: NodeLook, isCopied: boolean) {
-  const { lookAtUnits } = await import('./inspect.ts')
-  const units: UnitsFound | undefined = isCopied ? undefined : await tryToAwait(() => lookAtUnits(run, node, look))
-  return { units }
-}
-
-export async function checkLeftToOwner(
+/** `isCopied`: files are copied first, so that answers of units are of no use. */
+export async function lookBeside(
   run: Run,
   node: ClusterNode,
   look: NodeLook,
-): Promise<Pick<CheckResult<unknown>, 'findings' | 'until' | 'renewsFrom'>> {
+  isCopied: boolean,
+): Promise<Beside<UnitsFound>> {
+  if (!run.cluster.install) return checkLeftToOwner(run, node, look)
+  // Here, where nodes are checked side by side: `install` checks them in the order of their restarts.
+  const { lookAtUnits } = await import('./inspect.ts')
+  return { units: isCopied ? undefined : await tryToAwait(() => lookAtUnits(run, node, look)) }
+}
+
+async function checkLeftToOwner(run: Run, node: ClusterNode, look: NodeLook): Promise<Beside<UnitsFound>> {
   const life = run.isObserved && (await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node))))
   return {
     ...(life && { until: life.notAfter, renewsFrom: renewsFrom(run, life) }),

@@ -1,5 +1,4 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
-
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { besideOf, diff } from '../../lib/node/place.ts'

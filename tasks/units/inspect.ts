@@ -1,5 +1,4 @@
 /** Looks at a node's units: their files, and what the components of those that run answer. */
-
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'

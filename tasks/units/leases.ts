@@ -1,6 +1,5 @@
 /**
- * The leases by which API servers show that they run, in kube-system, whatever cluster.yaml says (Kubernetes 1.26 and
- * later). https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
+ * The leases by which components show that they run: https://kubernetes.io/docs/concepts/architecture/leases/
  */
 import * as v from 'valibot'
 import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
@@ -11,7 +10,11 @@ const leaseTime = 60_000
 export const keptTime = 3_600_000
 
 const lease = v.object({
-  metadata: v.object({ name: v.string(), labels: v.optional(v.record(v.string(), v.string()), {}) }),
+  metadata: v.object({
+    name: v.string(),
+    namespace: v.optional(v.string(), ''),
+    labels: v.optional(v.record(v.string(), v.string()), {}),
+  }),
   spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
 })
 const leaseList = v.object({ items: itemsOf(lease) })
@@ -32,11 +35,12 @@ export function hostnameOf({ metadata: { labels } }: Lease): string {
   return labels['kubernetes.io/hostname'] ?? ''
 }
 
-/** `now`: by the clock of the API server that answers. */
-export async function readLeases(api: Client) {
-  const selector = encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')
+/** Of API servers, whatever cluster.yaml says, from Kubernetes 1.26 on. */
+const ofApiServers = `namespaces/kube-system/leases?labelSelector=${encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')}`
+
+/** By default those of API servers. `now`: by the clock of the API server that answers. */
+export async function readLeases(api: Client, which = ofApiServers) {
   const now = await api.time()
-  const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${selector}`
-  const { items } = await api.readAs(leaseList, 'GET', path)
+  const { items } = await api.readAs(leaseList, 'GET', `/apis/coordination.k8s.io/v1/${which}`)
   return { leases: items, now }
 }

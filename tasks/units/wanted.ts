@@ -1,5 +1,4 @@
 /** What belongs where the units of a node read, made from auth/. */
-
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { nextName } from '../../lib/files/auth-dir.ts'

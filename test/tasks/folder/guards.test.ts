@@ -6,6 +6,7 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
+import { sha256 } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
@@ -18,7 +19,7 @@ import { guardMachine } from '../../../tasks/folder/guard-machine.ts'
 import { guard, keepOthers } from '../../../tasks/folder/guards.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
-import { sha256 } from '../../../tasks/looks/look.ts'
+
 import { kubeconfigOf, leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import {
   threeNodes as cluster,

@@ -10,7 +10,10 @@ const now = new Date('2026-11-26T12:00:00Z')
 const control0 = { name: 'control0', ips: ['192.168.1.11', 'fd00::11'] }
 const control1 = { name: 'control1', ips: ['192.168.1.12'] }
 const lease = (hostname: string | undefined, renewTime?: string | null): Lease => ({
-  metadata: { name: `apiserver-of-${hostname}`, labels: hostname ? { 'kubernetes.io/hostname': hostname } : {} },
+  metadata: {
+    ...{ name: `apiserver-of-${hostname}`, namespace: 'kube-system' },
+    labels: hostname ? { 'kubernetes.io/hostname': hostname } : {},
+  },
   spec: { renewTime },
 })
 const member = (name: string, ...peerURLs: string[]) => ({ ID: '10501334649042878790', name, peerURLs })

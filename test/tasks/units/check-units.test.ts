@@ -8,7 +8,7 @@ import {
   encryptionConfigFile,
   kubeconfigFile,
 } from '../../../lib/files/auth-dir.ts'
-import { secretMode } from '../../../lib/files/plain-file.ts'
+import { secretMode, sha256 } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
@@ -22,7 +22,7 @@ import { hardWay } from '../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/looks/command-line.ts'
-import { lookAtNode, sha256 } from '../../../tasks/looks/look.ts'
+import { lookAtNode } from '../../../tasks/looks/look.ts'
 import { unitsOn } from '../../../tasks/looks/reads.ts'
 import { processHost } from '../../../tasks/request/host.ts'
 import { unprovenClients } from '../../../tasks/units/bring-up.ts'
