@@ -54,6 +54,8 @@ describe('who still uses a certificate that was replaced', { skip }, () => {
   const ask = async () => {
     await janes()
     await on('worker1', 'systemctl restart node-proxy')
+    const journal = 'journalctl --quiet _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID node-proxy)'
+    await eventually(() => on('worker1', `${journal} | grep -E "Asked|aches are synced"`))
   }
   const whileAsking = async <T>(work: () => Promise<T>): Promise<T> => {
     let isOver = false
