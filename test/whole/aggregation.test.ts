@@ -55,7 +55,7 @@ test('its certificate and its client are on control nodes alone, the key of its 
 
 test('verify: the front proxy is believed, and nobody else', async () => {
   const { stdout } = await exits(0, place, 'verify', '--verbose')
-  assert.match(stdout, /front-proxy-client: seen as front-proxy-client .*any user and group/)
+  assert.match(stdout, /front-proxy-client: authenticated as front-proxy-client .*any user and group/)
   for (const who of ['worker0', 'jane', 'admin', 'kubernetes'])
     assert.match(stdout, new RegExp(`front-proxy/${who}: rejected`))
   assert.doesNotMatch((await exits(0, without, 'verify', '--verbose')).stdout, /front-proxy/)

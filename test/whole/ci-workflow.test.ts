@@ -165,7 +165,7 @@ describe('docs/ci-workflow.yaml', {
     assert.equal(readFileSync(inPlace('home/gh'), 'utf8'), 'pr comment 7 --body-file plan.md\n')
     const comment = readFileSync(inPlace('home/comment.md'), 'utf8')
     assert.match(comment, /^### Plan for `kubenet`, 3 nodes\n/)
-    assert.match(comment, /SAN added: a\.example\.org/)
+    assert.match(comment, /adds SAN a\.example\.org/)
     assert.match(comment, /--offline skips control0, worker0, gateway/)
   })
 
