@@ -273,7 +273,7 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   assert.match(
     await errorOf('bob', 'jane'),
     new RegExp(
-      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is a node or user of cluster\\.yaml; remove it there; or, to keep it with a new key, write revoked: \\[bob, ${jane}\\]`,
+      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is still a node or user; remove that first; or keep it with a new key and write revoked: \\[bob, ${jane}\\]`,
     ),
   )
   const proxy = entryOf('kube-proxy.pem')
@@ -283,7 +283,7 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   )
   assert.match(
     await errorOf('kube-scheduler'),
-    /"kube-scheduler" can't be revoked by name: see docs\/bad-day\.md, "A key that may have leaked"/,
+    /"kube-scheduler" can't be revoked by name; see docs\/bad-day\.md, "A key that may have leaked"/,
   )
   for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
     assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone; write sha256: before it/)

@@ -132,7 +132,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
     assert.equal((await npx('--version')).stdout, `${version}\n`)
     const { status, stdout } = await npx('--help')
     assert.equal(status, 0)
-    assert.match(stdout, /^ {2}npx harderway bootstrap +every phase/m)
+    assert.match(stdout, /^ {2}npx harderway bootstrap +runs every phase/m)
     assert.doesNotMatch(stdout, /npm run/)
     const wrong = await npx('certs', '--frce')
     assert.equal(wrong.status, 2)

@@ -66,7 +66,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
     await withStatus(0, verify())
     await serve(t, join(place, 'other/auth'), 6443)
     const ran = await withStatus(3, verify())
-    assert.match(told(ran), /control0 serves a certificate not signed by the CA of \S+made \(port 6443\)/)
+    assert.match(told(ran), /control0: serves a certificate not signed by the CA of \S+made \(port 6443\)/)
   })
 
   describe('have names that the next API certificate keeps', () => {

@@ -435,7 +435,7 @@ describe('nobody who is revoked is let in again by accident', () => {
     assert.equal(readFileSync(listOn('control0'), 'utf8'), rewritten)
     await type(commandIn(await exits(3, place, 'bootstrap'), /overwrite .*: (npm .*)$/m), 4)
     writeFileSync(join(auth, file), rewritten)
-    await type(commandIn(await exits(3, place, 'bootstrap'), /read it back .*: (mkdir .*)$/m), 0)
+    await type(commandIn(await exits(3, place, 'bootstrap'), /restore it from .*: (mkdir .*)$/m), 0)
     await exits(4, place, 'bootstrap')
     const whole = readFileSync(listOn('control1'), 'utf8')
     for (const broken of ['x', '', '[', whole.slice(0, 300), whole.slice(0, whole.indexOf('expression') + 40)]) {

@@ -100,8 +100,8 @@ test("etcd's server, in Go, takes a user for its CN, and lets it do what that us
 test('verify sees a user as it is, and as of its groups', async () => {
   const ran = await exits(0, place, 'verify', '--json')
   const notes = ran.events.filter(({ type }) => type === 'fresh').map(({ id, note }) => `${id}: ${note}`)
-  assert.ok(notes.includes('clients/jane: seen as jane of devs, ops'), notes.join('\n'))
-  assert.ok(notes.includes('clients/joe: seen as joe of no group'), notes.join('\n'))
+  assert.ok(notes.includes('clients/jane: authenticated as jane (groups devs, ops)'), notes.join('\n'))
+  assert.ok(notes.includes('clients/joe: authenticated as joe (no groups)'), notes.join('\n'))
 })
 
 test("a user's certificate expires when the user's validity says: in status, the metrics and the report", async () => {
