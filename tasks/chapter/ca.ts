@@ -304,7 +304,12 @@ function refuseWrongCa(pair: Pair, run: Run, row: CertRow, force?: Force): void 
   type Ground = readonly [when: boolean, found: string, ...ways: string[]]
   const ofFiles: Ground[] = [
     [broken.length > 0, `${what} can't be used; ${formatReasons(broken)}`, restore(run, name, inTheWay), over],
-    [!isRenewable, `${what} differs from cluster.yaml, which ${formatReasons(differences)}`, keep, over],
+    [
+      !isRenewable,
+      `${what} differs from cluster.yaml, which needs another CA (${formatReasons(differences)})`,
+      keep,
+      over,
+    ],
     [differences.length > 0 && force !== 'renew', `${what} can't be used; ${formatReasons(differences)}`, again],
     [issued.length > 0, none, restore(run, name), over],
     [

@@ -611,7 +611,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assertRefused(
       await recover('--from', 'made'),
       /if cluster\.yaml is wrong, correct it/,
-      /the CA in .* differs from cluster\.yaml, which adds L=Gdansk to the subject/,
+      /the CA in .* differs from cluster\.yaml, which needs another CA \(adds L=Gdansk to the subject/,
     )
     writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
     const ran = await withStatus(3, recover('--from', 'made'))
