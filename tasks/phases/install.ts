@@ -169,7 +169,10 @@ function findingsOn(
           nodes,
         }),
       ]),
-    ...asFindings([stopped.length > 0 && `${formatNames(stopped)} does not run; its files are installed`], { nodes }),
+    ...asFindings(
+      stopped.map((unit) => `${unit} does not run; its files are installed`),
+      { nodes },
+    ),
   ]
 }
 

@@ -245,7 +245,7 @@ describe('install on six machines', { skip }, () => {
     const { stdout } = await mustRun(lab, 4, ...bootstrap)
     assert.match(
       stdout,
-      /worker0: kube-proxy: clientConnection\.kubeconfig \(\S+kubeconfig\) is not a file of the node; its process has its own mounts/,
+      /on worker0, kube-proxy: clientConnection\.kubeconfig \(\S+kubeconfig\) is not a file of the node; its process has its own mounts/,
     )
     await on(
       'worker0',

@@ -173,7 +173,7 @@ describe('the timer of schedule', { skip }, () => {
     await eventually(async () => assert.notEqual((await shown()).InvocationID, ''))
     // An overlay may be mounted by another kernel, too: that the boot of the lock's owner is over is not known.
     assert.deepEqual(await ended(), ['exit-code', '1'])
-    const [, remove = ''] = /if you are sure that it no longer runs: (rm .*)/.exec(await operator.journal(unit)) ?? []
+    const [, remove = ''] = /if you are sure that it has ended: (rm .*)/.exec(await operator.journal(unit)) ?? []
     await operator.exec(remove)
     await fire()
     assert.deepEqual(await ended(), ['success', '0'])
