@@ -12,6 +12,7 @@ import { refuseWrongClock } from '../folder/clocks.ts'
 import { replaceInFolder } from '../folder/copy.ts'
 import { keepOthers } from '../folder/guards.ts'
 import { nodeFiles } from '../layouts/tables.ts'
+import type { OnNode } from '../looks/component.ts'
 import { lookAtNode, type NodeLook } from '../looks/look.ts'
 
 export interface DeployFound<Units = unknown> {
@@ -27,11 +28,7 @@ export interface Beside<Units> extends Pick<CheckResult<unknown>, 'findings' | '
 }
 
 /** A node, and what its target knows of others. */
-interface OfNode {
-  readonly run: Run
-  readonly node: ClusterNode
-  readonly names: FolderNames
-}
+type OfNode = OnNode & { readonly names: FolderNames }
 
 export async function checkFolder<Units>(
   { run, node, names }: OfNode,
@@ -57,7 +54,7 @@ export async function checkFolder<Units>(
   }
 }
 
-export function foreseeCopies({ run, node }: OfNode, { found, force }: Work<DeployFound>): Change | undefined {
+export function foreseeCopies({ run, node }: OnNode, { found, force }: Work<DeployFound>): Change | undefined {
   const { wrong } = found.checked
   return changeOf(force ? everything(run, node, wrong) : wrong)
 }

@@ -3,19 +3,25 @@ import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
+import type { Run, Work } from '../../lib/graph/target.ts'
 import type { Client, Credentials, Server } from '../../lib/kubernetes/client.ts'
 import { ask, readServed } from '../../lib/kubernetes/probe.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 
-export interface Asking {
+/** A run, and the node that it is at. Who needs less takes less. */
+export interface NodeRun {
   readonly run: Run
-  readonly signal?: AbortSignal
-  /** The node whose connection is used, whichever is queried; by default the queried node's own. */
-  readonly node?: ClusterNode
+  readonly node: ClusterNode
+  readonly signal: AbortSignal
+  readonly tell: Work['tell']
 }
+
+export type OnNode = Pick<NodeRun, 'run' | 'node'>
+
+/** `node`: whose connection is used, whichever is queried; by default the queried node's own. */
+export type Asking = Pick<NodeRun, 'run'> & Partial<Pick<NodeRun, 'signal' | 'node'>>
 
 function wayTo(
   { run, signal, node: through }: Asking,

@@ -33,7 +33,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
         return (await load()).checkFolder({ run, node, names }, lookBeside, force)
       },
       build: async (run, work) => (await load()).copyFiles({ run, node, names }, work),
-      foresee: async (run, work) => (await load()).foreseeCopies({ run, node, names }, work),
+      foresee: async (run, work) => (await load()).foreseeCopies({ run, node }, work),
       ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
     }
   })

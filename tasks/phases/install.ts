@@ -25,7 +25,7 @@ import { guard, type Other } from '../folder/guards.ts'
 import { splitMarks } from '../folder/marks.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
-import { renewsFrom } from '../looks/component.ts'
+import { type OnNode, renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
 import { keptOffAt, prunedAt } from '../looks/reads.ts'
 import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
@@ -35,11 +35,6 @@ import { unreachedOn, unsetOn } from '../units/unreached.ts'
 
 /** With what would be overwritten. */
 export type InstallFound = UnitsFound & { readonly others: readonly Other[] }
-
-interface OnNode {
-  readonly run: Run
-  readonly node: ClusterNode
-}
 
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(

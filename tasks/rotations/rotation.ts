@@ -5,13 +5,10 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
 import type { Run, Target, Work } from '../../lib/graph/target.ts'
+import type { NodeRun } from '../looks/component.ts'
 
 /** `isForced`: what still uses the old one has been listed, and may break. */
-export interface Rotating {
-  readonly run: Run
-  readonly signal: AbortSignal
-  readonly isForced: boolean
-}
+export type Rotating = Pick<NodeRun, 'run' | 'signal'> & { readonly isForced: boolean }
 
 export interface Stage {
   readonly name: string

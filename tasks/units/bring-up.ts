@@ -10,12 +10,13 @@ import { keepOthers, type Other } from '../folder/guards.ts'
 import { splitMarks } from '../folder/marks.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
+import type { NodeRun } from '../looks/component.ts'
 import { installOf, reloadTime, repeat } from '../looks/look.ts'
 import { prunedAt } from '../looks/reads.ts'
 import { checkUnitsOf, keptFor, type UnitCheck, whyUnsteady } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './inspect.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
-import { forgetOld, type NodeRun, putBack, removeAtPlaces, replaceAtPlaces } from './replace.ts'
+import { forgetOld, putBack, removeAtPlaces, replaceAtPlaces } from './replace.ts'
 import {
   drainedByAnother,
   markDrained,

@@ -12,9 +12,8 @@ import { formatNames, printable } from '../../lib/wording.ts'
 import { heldOn } from '../folder/held.ts'
 import { stagingOwner } from '../folder/marks.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { type Asking, withEtcd } from '../looks/component.ts'
+import { type Asking, type NodeRun, withEtcd } from '../looks/component.ts'
 import { commandLimit, installOf, limitBeside, lookAtNode, repeat } from '../looks/look.ts'
-import type { NodeRun } from './replace.ts'
 import { servesOurs, whyNotHealthy } from './restart.ts'
 
 function membersOf({ run, node }: NodeRun) {

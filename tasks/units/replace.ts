@@ -1,21 +1,12 @@
 /** Replaces the files that units read with those of the node's folder, all or none; or puts the old ones back. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Run, Work } from '../../lib/graph/target.ts'
 import type { Root } from '../../lib/node/node.ts'
 import { accessFor, folderOf } from '../../lib/node/place.ts'
 import { identityFiles } from '../layouts/tables.ts'
+import type { NodeRun } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
 import type { UnitsFound } from './inspect.ts'
 import type { WantedPlace } from './wanted.ts'
-
-/** A node whose units are being changed. */
-export interface NodeRun {
-  readonly run: Run
-  readonly node: ClusterNode
-  readonly signal: AbortSignal
-  readonly tell: Work['tell']
-}
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function replaceAtPlaces(

@@ -12,9 +12,15 @@ import { excerpt, printable, quote, withoutKeys } from '../../lib/wording.ts'
 import { stagingOwner } from '../folder/marks.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import { addressOf, healthQuestion, isApiServer, readHealth, readServedCertificate } from '../looks/component.ts'
+import {
+  addressOf,
+  healthQuestion,
+  isApiServer,
+  type NodeRun,
+  readHealth,
+  readServedCertificate,
+} from '../looks/component.ts'
 import { commandLimit, installOf, limitBeside, reloadTime, repeat } from '../looks/look.ts'
-import type { NodeRun } from './replace.ts'
 
 /**
  * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out,

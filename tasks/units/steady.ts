@@ -3,10 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Run } from '../../lib/graph/target.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
 import type { Unit } from '../layouts/layout.ts'
+import type { NodeRun } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
 import { keptFor, settlingTime, whyUnsteady } from './check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from './inspect.ts'
-import type { NodeRun } from './replace.ts'
 import { notHealthy } from './restart.ts'
 
 /** Milliseconds from one look to the next while a unit is not healthy. */
