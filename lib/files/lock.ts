@@ -110,7 +110,7 @@ export async function waitUntilFree(
         remedy: `wait for it to finish; ${formatAdvice(path, owner)}`,
       })
     if (!isReported)
-      onWait(printable(`waiting for ${formatOwner(owner)} to release ${path} (${formatAdvice(path, owner)})`))
+      onWait(printable(`waiting for ${formatOwner(owner)} to release ${path}; ${formatAdvice(path, owner)}`))
     await delay(pollEvery, undefined, { signal })
   }
 }

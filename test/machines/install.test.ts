@@ -271,7 +271,7 @@ describe('install on six machines', { skip }, () => {
       const ran = await must(0, 'bootstrap')
       assert.deepEqual(installs(ran, 'built'), ofComponents)
       assert.deepEqual(await startedSince(lab, starts), restartedKubelets)
-      assert.match(JSON.stringify(ran.events), /worker1: kube-proxy does not run; its files are installed/)
+      assert.match(JSON.stringify(ran.events), /on worker1, kube-proxy does not run; its files are installed/)
     }
     const { counts, failures, cut } = await probing.end()
     assert.deepEqual([failures, cut], [[], 0])
