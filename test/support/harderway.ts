@@ -69,7 +69,7 @@ export async function harderway(call: string | Call, ...args: string[]): Promise
   return ranOf(args, status, ...(await printed))
 }
 
-/** The same, of which the exit status is layoutRules. */
+/** The same; throws unless it ends with that status. */
 export const exits = (status: number, ...call: Parameters<typeof harderway>) => withStatus(status, harderway(...call))
 
 /** Where the status is another, what was printed tells why. */

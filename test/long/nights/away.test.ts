@@ -1,4 +1,7 @@
-/** A worker that comes back after its certificates have expired and a rotation has passed it by; and a CA that has expired, with all down. */
+/**
+ * A worker that comes back after its certificates have expired and a rotation has passed it by; and a CA that has
+ * expired, with all down.
+ */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../../lab/machines/machines.ts'

@@ -1,4 +1,7 @@
-/** What stops a run half-way, and is undone or continued: a kill, a full disk, a wrong clock, two admins. No client notices. */
+/**
+ * What stops a run half-way, and is undone or continued: a kill, a full disk, a wrong clock, two admins. No client
+ * notices.
+ */
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
