@@ -76,7 +76,7 @@ function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Waitin
 
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
   const held = heldBy(target, known)
-  if (held.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: held }
+  if (held.length > 0) return { kind: 'cancelled', because: held }
   const limit = options.run.limits[target.where]
   const free: LimitedWork = (work) => work()
   const inTurn: LimitedWork = (work) => {
