@@ -4,8 +4,8 @@ import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { fit } from '../lib/wording.ts'
 import { type Command, commands, commonOptions, questions, run } from './commands/commands.ts'
 import { phases } from './phases/bootstrap.ts'
+import { type ExitCause, exitStatus } from './request/exit-status.ts'
 import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
-import { type ExitCause, exitStatus } from './request/job.ts'
 import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './request/options.ts'
 
 /** Returns the exit status. */

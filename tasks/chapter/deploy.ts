@@ -7,13 +7,13 @@ import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict } from '../folder/check-folder.ts'
-import { refuseWrongClock } from '../folder/clocks.ts'
-import { replaceInFolder } from '../folder/copy.ts'
-import { keepOthers } from '../folder/guards.ts'
 import { nodeFiles } from '../layouts/tables.ts'
 import type { OnNode } from '../looks/component.ts'
 import { lookAtNode, type NodeLook } from '../looks/look.ts'
+import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict } from '../node-folder/check-folder.ts'
+import { refuseWrongClock } from '../node-folder/clocks.ts'
+import { replaceInFolder } from '../node-folder/copy.ts'
+import { keepOthers } from '../node-folder/guards.ts'
 
 export interface DeployFound<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */

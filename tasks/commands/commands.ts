@@ -1,7 +1,7 @@
 /** The commands, one row each, read by the parser, its errors and --help. To add a command, add a row and a file. */
 import type { LayoutName } from '../../lib/cluster/cluster.ts'
 import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
-import type { ExitCause } from '../request/job.ts'
+import type { ExitCause } from '../request/exit-status.ts'
 import type { OptionName } from '../request/options.ts'
 
 interface CommandRow {

@@ -4,8 +4,8 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { quote } from '../../lib/wording.ts'
 import { groups, phases } from '../phases/bootstrap.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import type { ExitCause } from '../request/exit-status.ts'
 import { ownForm, program } from '../request/host.ts'
-import type { ExitCause } from '../request/job.ts'
 import { type OptionName, optionNames, optionTable, usage } from '../request/options.ts'
 
 /** Options whose values are offered. */

@@ -4,7 +4,7 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { phases, phaseTitles } from '../phases/bootstrap.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import type { ExitCause } from '../request/job.ts'
+import type { ExitCause } from '../request/exit-status.ts'
 import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
 

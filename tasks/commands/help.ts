@@ -1,8 +1,8 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 
 import { phases } from '../phases/bootstrap.ts'
+import { type ExitCause, statuses } from '../request/exit-status.ts'
 import { formatCommand } from '../request/host.ts'
-import { type ExitCause, statuses } from '../request/job.ts'
 import { type OptionName, optionTable } from '../request/options.ts'
 import { isPhase, unknownName } from '../request/selection.ts'
 import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './commands.ts'

@@ -19,8 +19,8 @@ import { formatExplained, formatNames, groupAlike, printable, quote, suggest } f
 import type { Layout } from '../layouts/layout.ts'
 import { layoutRules, layouts } from '../layouts/tables.ts'
 import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
+import type { ExitCause } from '../request/exit-status.ts'
 import { formatCommand, type Host, pathOf } from '../request/host.ts'
-import type { ExitCause } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
 import {
   adopt,

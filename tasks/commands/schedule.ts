@@ -8,8 +8,8 @@ import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { escapeSpecifiers, formatExec, printable, quote, quoteInUnit } from '../../lib/wording.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import type { ExitCause } from '../request/exit-status.ts'
 import { pathOf, program } from '../request/host.ts'
-import type { ExitCause } from '../request/job.ts'
 
 /** Where the textfile collector of Debian's prometheus-node-exporter reads. */
 const collectorFolder = '/var/lib/prometheus/node-exporter'

@@ -23,6 +23,7 @@ import { recoverCommand } from '../auth/fetch-command.ts'
 import { notesOnRights } from '../chapter/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from '../request/exit-status.ts'
 import { columnsOf } from '../request/host.ts'
 import {
   fold,
@@ -34,7 +35,6 @@ import {
   takeInventory,
   waysOut,
 } from '../request/inventory.ts'
-import { causesIn, causesOf, type ExitCause, exitStatus } from '../request/job.ts'
 import { findBeside, findingOfRotation, formatUses, notesOnFolder, rotationsUnderWay } from '../request/notices.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'

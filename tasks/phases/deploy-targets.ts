@@ -2,9 +2,9 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { DeployFound } from '../chapter/deploy.ts'
-import type { NodeVerdict } from '../folder/check-folder.ts'
 import { nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
 import type { NodeLook } from '../looks/look.ts'
+import type { NodeVerdict } from '../node-folder/check-folder.ts'
 import type { UnitsFound } from '../units/inspect.ts'
 
 /** `earlier`: with the targets that make what is deployed. */

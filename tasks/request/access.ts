@@ -9,7 +9,7 @@ import { formatFinding } from '../../lib/reason.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
 import { authBeside, type CommandRun, checkConfigFile, checkRevoked } from './command-run.ts'
-import { causesIn, type ExitCause, exitStatus } from './job.ts'
+import { causesIn, type ExitCause, exitStatus } from './exit-status.ts'
 
 /**
  * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows what was found: it is

@@ -15,7 +15,7 @@ import { formatFinding } from '../../lib/reason.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
-import { causesIn, causesOf, type ExitCause, exitStatus } from './job.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from './exit-status.ts'
 import { withClockCheck } from './walk.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>

@@ -5,8 +5,8 @@ import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor
 import type { Graph, Rows, Run } from '../../lib/graph/target.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/rows.ts'
+import { causesOf, type ExitCause } from './exit-status.ts'
 import { setAside } from './holders.ts'
-import { causesOf, type ExitCause } from './job.ts'
 
 /** Without a row if it was refused. */
 export async function walk(
@@ -40,7 +40,7 @@ export async function refusalsBefore(
   { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
-  const nodes = deploys ? await import('../folder/other-cluster.ts') : undefined
+  const nodes = deploys ? await import('../node-folder/other-cluster.ts') : undefined
   const { files } = run.auth
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
   const refusals = await findRefusals(graph, run, forced)
@@ -48,7 +48,7 @@ export async function refusalsBefore(
     ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),
     ...(nodes ? await nodes.findOtherCluster(run, graph, more) : []),
     ...(deploys && refusals.length === 0
-      ? await (await import('../folder/guard-list.ts')).findLongerLists(run, graph, more)
+      ? await (await import('../node-folder/guard-list.ts')).findLongerLists(run, graph, more)
       : []),
     ...(deploys && isApiNew ? await (await import('../chapter/api-names.ts')).findLostNames(run, graph) : []),
   ])
@@ -58,7 +58,7 @@ export async function refusalsBefore(
 export function withClockCheck<Given extends Run>(given: Given, graph: Graph): Given {
   let checked: Promise<void> | undefined
   const run = { ...given, unreached: new Map() }
-  const check = async () => (await import('../folder/clocks.ts')).refuseWrongClocks(run, graph)
+  const check = async () => (await import('../node-folder/clocks.ts')).refuseWrongClocks(run, graph)
   return {
     ...run,
     checkClocks: () => {

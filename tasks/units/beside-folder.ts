@@ -8,10 +8,10 @@ import type { Run } from '../../lib/graph/target.ts'
 import { asFindings } from '../../lib/reason.ts'
 import { formatDate } from '../../lib/wording.ts'
 import type { Beside } from '../chapter/deploy.ts'
-import { stillListed } from '../folder/guard-list.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import { type Life, readSelfMade, renewsFrom } from '../looks/component.ts'
 import type { NodeLook } from '../looks/look.ts'
+import { stillListed } from '../node-folder/guard-list.ts'
 import type { UnitsFound } from './inspect.ts'
 
 /** `isCopied`: files are copied first, so that answers of units are of no use. */

@@ -9,11 +9,11 @@ import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/stored.ts
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
-import { heldOn } from '../folder/held.ts'
-import { stagingOwner } from '../folder/marks.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { type Asking, type NodeRun, withEtcd } from '../looks/component.ts'
 import { commandLimit, installOf, limitBeside, lookAtNode, repeat } from '../looks/look.ts'
+import { heldOn } from '../node-folder/held.ts'
+import { stagingOwner } from '../node-folder/marks.ts'
 import { servesOurs, whyNotHealthy } from './restart.ts'
 
 function membersOf({ run, node }: NodeRun) {

@@ -9,7 +9,6 @@ import { ask } from '../../lib/kubernetes/probe.ts'
 import { marksFolder, namesOf } from '../../lib/node/place.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { excerpt, printable, quote, withoutKeys } from '../../lib/wording.ts'
-import { stagingOwner } from '../folder/marks.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import {
@@ -21,6 +20,7 @@ import {
   readServedCertificate,
 } from '../looks/component.ts'
 import { commandLimit, installOf, limitBeside, reloadTime, repeat } from '../looks/look.ts'
+import { stagingOwner } from '../node-folder/marks.ts'
 
 /**
  * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out,

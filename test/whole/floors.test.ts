@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/pki', 'lib/kubernetes', 'lib/node', 'lib/graph', 'lib/show'],
   // The guide's chapter, which knows nothing of what runs; then what runs, and what a command asks for.
-  ...['tasks/layouts', 'tasks/auth', 'tasks/looks', 'tasks/folder', 'tasks/chapter'],
+  ...['tasks/layouts', 'tasks/auth', 'tasks/looks', 'tasks/node-folder', 'tasks/chapter'],
   ...['tasks/units', 'tasks/rotations', 'tasks/phases', 'tasks/request'],
   ...['tasks/commands/report', 'tasks/commands', 'tasks'],
 ]

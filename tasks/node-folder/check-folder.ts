@@ -15,9 +15,9 @@ import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { digestOf, type NodeLook } from '../looks/look.ts'
 import { whyRead } from '../looks/reads.ts'
-import { guardMachine, pairsIn } from './guard-machine.ts'
 import { formatOthers, guard } from './guards.ts'
 import { stagingOwner } from './marks.ts'
+import { guardMachine, pairsIn } from './reached-machine.ts'
 
 export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
 

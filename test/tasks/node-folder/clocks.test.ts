@@ -6,7 +6,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { buildGraph, type Run } from '../../../lib/graph/target.ts'
 import { checkFolder } from '../../../tasks/chapter/deploy.ts'
-import { refuseApart, refuseWrongClock, refuseWrongClocks } from '../../../tasks/folder/clocks.ts'
+import { refuseApart, refuseWrongClock, refuseWrongClocks } from '../../../tasks/node-folder/clocks.ts'
 import { failureOf, fakeTarget } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
