@@ -40,6 +40,12 @@ const plan: Command = {
   run: [...bootstrap.run, '--dry-run'],
   status: 4,
 }
+/** Each connection of each stage is tried, and nothing changes. */
+const trial: Command = {
+  typed: 'npm run task -- rotate ca --dry-run',
+  run: [process.execPath, entry, 'rotate', 'ca', '--dry-run'],
+  status: 4,
+}
 const edit = (script: string): Command => ({
   typed: `sed -i '${script}' cluster.yaml`,
   run: ['sed', '-i', script, 'cluster.yaml'],
@@ -57,7 +63,8 @@ const scenes: readonly Scene[] = [
   { commands: [bootstrap], stands: 3, after: installOnce },
   { commands: [edit('s/extraSANs: .*/extraSANs: [api.example.org]/'), plan], stands: 5 },
   { commands: [bootstrap], stands: 3, after: allWell },
-  { commands: [edit('s/validity: 90d/validity: 1y/; s/: 30d/: 91d/'), bootstrap], stands: 4 },
+  { commands: [edit('s/validity: 90d/validity: 1y/; s/: 30d/: 91d/'), bootstrap], stands: 4, after: allWell },
+  { commands: [trial], stands: 5 },
 ]
 
 const edits: readonly Edit[] = [
@@ -85,7 +92,7 @@ async function record(): Promise<void> {
   const svg = formatRecording({
     title: `${lab.all.length} machines, ${speed} times as fast as it was`,
     description:
-      'In a terminal: npm run bootstrap makes the CA, certificates, kubeconfigs and the encryption key of a cluster and deploys them. A name is added: the plan, then the run. Then every certificate is renewed, and only kubelets are restarted.',
+      'In a terminal: npm run bootstrap makes the CA, certificates, kubeconfigs and the encryption key of a cluster and deploys them. A name is added: the plan, then the run. Then every certificate is renewed, and only kubelets are restarted. At last a rotation of the CA is tried, and nothing changes.',
     frames,
     seconds,
     still: frames.findLastIndex(showsRenewal),

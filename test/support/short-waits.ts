@@ -6,5 +6,5 @@
 import { main } from '../../tasks/cli.ts'
 import { processHost } from '../../tasks/request/host.ts'
 
-const { polled, counted } = process.env.KUBE_BIN_DIR === undefined ? { polled: 7, counted: 20 } : processHost.waits
-process.exitCode = await main(process.argv.slice(2), { ...processHost, waits: { healthy: 1, polled, counted } })
+const waits = { healthy: 1, polled: 7, counted: 20 }
+process.exitCode = await main(process.argv.slice(2), { ...processHost, waits })
