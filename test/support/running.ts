@@ -300,10 +300,16 @@ export function assertAsked([fresh = 0, kept = 0, ...others]: readonly number[])
 export async function readOutages(lab: Machines, name: string): Promise<[began: number, ended: number][]> {
   const lines = (await lab.machine(name).exec('journalctl --no-pager --output=json --unit=kube-apiserver')).split('\n')
   const said = lines.filter(Boolean).map((line) => JSON.parse(line))
-  const times = (message: RegExp) =>
-    said.flatMap((each) => (message.test(each.MESSAGE) ? [Number(each.__REALTIME_TIMESTAMP) / 1000] : []))
-  const starts = times(/Serving securely/)
-  return times(/^Stopping /).map((began) => [began, starts.find((start) => start > began) ?? Number.POSITIVE_INFINITY])
+  const timesOf = (message: RegExp, field: string) =>
+    said.flatMap((each) =>
+      message.test(each.MESSAGE) ? [Number(each[field] ?? each.__REALTIME_TIMESTAMP) / 1000] : [],
+    )
+  const starts = timesOf(/Serving securely/, '__REALTIME_TIMESTAMP')
+  // Under load journald reads what systemd has sent after the API server is down.
+  return timesOf(/^Stopping /, '_SOURCE_REALTIME_TIMESTAMP').map((began) => [
+    began,
+    starts.find((start) => start > began) ?? Number.POSITIVE_INFINITY,
+  ])
 }
 
 /**
