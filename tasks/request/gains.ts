@@ -26,8 +26,7 @@ export async function accessIn(seen: Observed, whole: Graph): Promise<Access[]> 
   const ca = seen.rows.get(caName)
   const isBare = (name: string) =>
     nodes.find(({ node }) => node === name)?.holds?.includes(auth.files.certificate(caName)) === false
-  if ((ca && isNewIdentity(ca)) || cluster.nodes.every(({ name, role }) => role !== 'control' || isBare(name)))
-    return []
+  if ((ca && isNewIdentity(ca)) || cluster.nodes.every(({ name }) => isBare(name))) return []
   const all = [...ofNodes(seen, nodes), ...ofUsers(seen), ...(await ofKubeconfig(seen)), ...ofRevoked(seen)]
   const textOf = ({ who, ...rest }: Handed) => JSON.stringify(rest)
   const known = foldAlike(all, ({ who }) => who, textOf).map(({ group, shared }): Access => {
@@ -91,14 +90,20 @@ async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
  * A list of API servers ends neither etcd nor tokens: `adviseRevoked` has these. A key of nobody known is said to be so
  * elsewhere.
  */
-function ofRevoked({ run: { auth }, rows }: Observed): Handed[] {
+function ofRevoked({ run: { auth, cluster }, rows }: Observed): Handed[] {
   const reasons = [...rows.values()].flatMap((row) => row.reasons.filter((each) => each.kind === 'revoked-changed'))
   const known = knownCertificates(auth)
+  const isEnforced = cluster.nodes.every(({ name, role }) => {
+    const { kind, findings = [] } = rows.get(`revoked/${name}`) ?? {}
+    const isReached = kind === 'fresh' || kind === 'stale'
+    return role !== 'control' || (isReached && !findings.some(({ owner }) => owner === 'user'))
+  })
+  const power = `every request to the API${isEnforced ? '' : ', once all API servers have loaded the list'}`
   const given = (mark: Handed['mark'], entries: readonly string[]) =>
     [...new Set(entries)].flatMap((entry): Handed[] => {
       const [holder] = isKeyEntry(entry) ? coveredBy(entry, known) : [{ name: entry }]
       const key = isKeyEntry(entry) ? { key: entry } : {}
-      return holder ? [{ mark, who: holder.name, ...key, power: 'every request to the API' }] : []
+      return holder ? [{ mark, who: holder.name, ...key, power }] : []
     })
   return [
     ...given(

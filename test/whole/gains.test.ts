@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { type Edit, exits, labEdits, writeCluster } from '../support/harderway.ts'
 import { localPlace } from '../support/labs.ts'
 
-const at = localPlace('control0', 'control1', 'worker0')
+const at = localPlace('control0', 'control1', 'control2', 'worker0')
 const nodes = (...names: string[]): Edit => [
   ['nodes'],
   names.map((name, i) => ({ name, role: name.replace(/\d/, ''), ip: `192.168.1.${11 + i}` })),
@@ -67,4 +67,12 @@ test('a new cluster gives nobody more than he had; later each key that somebody 
 
   write(nodes('control0', 'worker0', 'control1'), [['install'], true], [['revoked'], ['joe']])
   assert.deepEqual(await planned('--offline'), ['- joe', '? control0, worker0, control1'])
+  const { stdout } = await exits(4, at.place, 'bootstrap', '--dry-run', '--offline')
+  assert.match(stdout, /^Access - joe \(every request to the API, once all API servers have loaded the list\)$/m)
+
+  // Another machine in the place of the only control node, of a cluster that is there.
+  write(nodes('control2', 'worker0'), [['users'], [user('mallory', 'ops')]])
+  const others = await planned()
+  for (const line of ['+ control2: ca-key.pem', '+ mallory: mallory.kubeconfig'])
+    assert.ok(others.includes(line), others.join('\n'))
 })
