@@ -18,7 +18,8 @@ const header = '# Made by harderway from `revoked` in cluster.yaml: what is chan
 
 /** Of the authorizer, in the API server's metrics too. */
 export const authorizerName = 'revoked'
-const markName = 'revoked-list'
+/** Of the one that tells which list is in force. */
+export const markName = 'revoked-list'
 
 /** A certificate that a user may or may not show. Fingerprint and key: SHA-256, as 64 hexadecimal digits. */
 export interface Shown {
@@ -145,7 +146,7 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   return [
     ...webhook(authorizerName, 'Deny', comments, listed, refused),
     // By a name of its own our reviews are not among the refused requests that the API server counts.
-    ...webhook(markName, 'Deny', [], `request.user == '${markOf(list)}'`, refused),
+    ...webhook(markName, 'Deny', [], `request.user in [${quoted(usersOf(markOf(list)))}]`, refused),
     ...(list.counted ?? []).flatMap((group) => {
       const shown = showsOne(`id in [${credentials(group.certificates)}]`)
       const used = `${shown} ? request.extra['an old certificate'][0] == 'is used' : true`
@@ -202,6 +203,9 @@ current-context: nobody
 /** Of names: none of these ends a string of an expression. No name of cluster.yaml has others. */
 export const plain = '[\\w.:@-]+'
 
+/** A user of a certificate that another tool made may have others. */
+export const plainly = (user: string): string => user.replaceAll(/[^\w.:@-]/g, '_')
+
 const [sha256, time] = ['[0-9a-f]{64}', '[\\dT:.-]+Z'] as const
 
 /**
@@ -251,14 +255,15 @@ export function isOwnAuthorization(text: string): boolean {
 }
 
 /**
- * What an API server denies while exactly this list is in force, before RBAC is asked: the spec of a
- * SubjectAccessReview. RBAC allows everybody who is authenticated to read /version, so it is not denied by an
- * authorizer that stands behind RBAC.
+ * What an API server denies while exactly this list is in force, before Node and RBAC are asked: specs of
+ * SubjectAccessReviews. RBAC allows everybody who is authenticated to read /version, and Node every kubelet to read
+ * services, so neither is denied by an authorizer that stands behind them.
  */
-export function reviewOf(list: RevokedList): object {
-  return {
-    user: markOf(list),
-    groups: ['system:authenticated'],
-    nonResourceAttributes: { path: '/version', verb: 'get' },
-  }
+export function reviewsOf(list: RevokedList): object[] {
+  const [user, node] = usersOf(markOf(list))
+  const everybody = 'system:authenticated'
+  return [
+    { user, groups: [everybody], nonResourceAttributes: { path: '/version', verb: 'get' } },
+    { user: node, groups: ['system:nodes', everybody], resourceAttributes: { resource: 'services', verb: 'get' } },
+  ]
 }

@@ -12,12 +12,14 @@ import {
   type Counted,
   counterOf,
   isOverRevoked,
+  markName,
   nobody,
   nodeUser,
-  plain,
+  plainly,
   type RevokedList,
   usersOf,
 } from './authorization.ts'
+import { labelIn, samplesOf } from './metrics.ts'
 import { type KnownCertificate, knownCertificates, listIn, timeOf } from './revocation.ts'
 
 /** Authorizers that count, at most, and parts that one is split into: each costs every request some 20 µs. */
@@ -42,7 +44,7 @@ export function withCounts(
   { seconds, counting }: { readonly seconds: number; readonly counting: ReadonlySet<string> },
 ): RevokedList {
   const { counted = [], ...rest } = list
-  const [replaced, others] = partReplaced(auth, list)
+  const [replaced, others] = partReplaced({ auth, now }, list)
   const closed = new Set(others.map(({ fingerprint }) => fingerprint))
   const kept = counted.filter(({ certificates }) => certificates.some(({ fingerprint }) => !closed.has(fingerprint)))
   const parts = Math.min(mostParts, Math.floor((most - kept.length) / counting.size) + 1)
@@ -50,10 +52,11 @@ export function withCounts(
   const listed = new Set(split.flatMap(({ certificates }) => certificates.map(({ fingerprint }) => fingerprint)))
   const due = replaced.filter(
     ({ end, folder, fingerprint }) =>
-      end > now && now.getTime() - timeOf(folder) >= seconds * 1000 && !listed.has(fingerprint),
+      end > now && now.getTime() - replacedAt(folder, now) >= seconds * 1000 && !listed.has(fingerprint),
   )
   const added = [...Map.groupBy(due, labelOf)].flatMap(([label, all]) => {
-    const certificates = all.map(({ fingerprint, user, end }) => ({ fingerprint, user, end }))
+    // The fingerprint is what counts: the name is only told.
+    const certificates = all.map(({ fingerprint, user, end }) => ({ fingerprint, user: plainly(user), end }))
     return deal(certificates, Math.ceil(all.length / mostInOne)).map((part) => ({
       ...{ label, since: now, certificates: part },
     }))
@@ -67,12 +70,15 @@ export function withCounts(
 
 /** Those of auth/backup by which somebody may still be let in. */
 export function replacedCertificates({ auth, now }: AuthAt): KnownCertificate[] {
-  const [replaced] = partReplaced(auth, listIn(auth) ?? nobody)
+  const [replaced] = partReplaced({ auth, now }, listIn(auth) ?? nobody)
   return replaced.filter(({ end }) => end > now)
 }
 
 /** Those that were replaced and are accepted until they expire, and all others. */
-function partReplaced(auth: AuthDir, list: RevokedList): [replaced: KnownCertificate[], others: KnownCertificate[]] {
+function partReplaced(
+  { auth, now }: AuthAt,
+  list: RevokedList,
+): [replaced: KnownCertificate[], others: KnownCertificate[]] {
   const known = knownCertificates(auth)
   const present = new Set(known.flatMap(({ folder, fingerprint }) => (folder === '.' ? fingerprint : [])))
   const names = new Set(list.entries.flatMap(usersOf))
@@ -83,16 +89,25 @@ function partReplaced(auth: AuthDir, list: RevokedList): [replaced: KnownCertifi
     isCountable(each) &&
     cas.some((ca) => isIssuedBy(each.certificate, ca))
   // A copy of each: the last.
-  const all = [...new Map(known.map((each) => [each.fingerprint, each])).values()]
+  const inOrder = known.toSorted((a, b) => replacedAt(a.folder, now) - replacedAt(b.folder, now))
+  const all = [...new Map(inOrder.map((each) => [each.fingerprint, each])).values()]
   const { yes = [], no = [] } = Object.groupBy(all, (each) => (isReplaced(each) ? 'yes' : 'no'))
   return [yes, no]
 }
 
+/** When it was put there. A folder whose name has no time, or one that is still to come, is taken for an old one. */
+export function replacedAt(folder: string, now: Date): number {
+  const time = timeOf(folder)
+  return time <= now.getTime() ? time : 0
+}
+
+/** id-kp-clientAuth and anyExtendedKeyUsage (RFC 5280, 4.2.1.12), either of which Go takes for a client. */
+const forClients = ['1.3.6.1.5.5.7.3.2', '2.5.29.37.0']
+
 /** It is for a client whom an API server asks its authorizers about: it lets in system:masters before. */
-function isCountable({ certificate, user }: KnownCertificate): boolean {
-  const { isCa, attributes, x509 } = certificate
-  const isClient = x509.keyUsage === undefined || x509.keyUsage.includes('1.3.6.1.5.5.7.3.2')
-  return isClient && !isCa && !attributes.includes('O=system:masters') && new RegExp(`^${plain}$`).test(user)
+function isCountable({ certificate: { isCa, attributes, x509 } }: KnownCertificate): boolean {
+  const isClient = x509.keyUsage === undefined || x509.keyUsage.some((each) => forClients.includes(each))
+  return isClient && !isCa && !attributes.includes('O=system:masters')
 }
 
 /** A group of each component, of all nodes, and of all others. */
@@ -128,26 +143,27 @@ export interface Counts {
 
 /** Undefined if they can't be read. https://kubernetes.io/docs/reference/instrumenting/metrics/ */
 export function parseCounts(metrics: string): Counts | undefined {
-  const rows = (name: string, label = '') =>
-    [...metrics.matchAll(new RegExp(`^${name}(?:\\{([^}]*)\\})? (\\S+)$`, 'gm'))].flatMap(([, labels = '', value]) =>
-      labels.includes(label) ? [[labels, Number(value)] as const] : [],
-    )
-  const starts = rows('process_start_time_seconds')
-  const loads = rows(
+  const [{ value: start } = { value: Number.NaN }] = samplesOf(metrics, 'process_start_time_seconds')
+  const loads = samplesOf(
+    metrics,
     'apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds',
-    'status="success"',
-  )
-  const errors = rows('apiserver_authorization_match_condition_evaluation_errors_total')
-  const failed = rows('authentication_attempts', 'result="error"')
-  const [[, started] = ['', Number.NaN]] = starts
-  if (![...starts, ...loads, ...errors, ...failed].every(([, value]) => Number.isFinite(value))) return undefined
-  if (Number.isNaN(started)) return undefined
+  ).filter((each) => labelIn(each, 'status') === 'success')
+  const errors = samplesOf(metrics, 'apiserver_authorization_match_condition_evaluation_errors_total')
+  const failed = samplesOf(metrics, 'authentication_attempts').filter((each) => labelIn(each, 'result') === 'error')
+  const started = new Date(start * 1000)
+  const loaded = new Date(Math.max(start, ...loads.map(({ value }) => value)) * 1000)
+  const isKnown = [...errors, ...failed].every(({ value }) => Number.isFinite(value))
+  if (!isKnown || [started, loaded].some((time) => Number.isNaN(time.getTime()))) return undefined
   return {
-    started: new Date(started * 1000),
-    loaded: new Date(Math.max(started, ...loads.map(([, value]) => value)) * 1000),
-    errors: new Map(errors.map(([labels, value]) => [/(?:^|,)name="([^"]*)"/.exec(labels)?.[1] ?? '', value])),
-    unauthenticated: failed.reduce((sum, [, value]) => sum + value, 0),
+    ...{ started, loaded },
+    errors: new Map(errors.map((each) => [labelIn(each, 'name') ?? '', each.value])),
+    unauthenticated: failed.reduce((sum, { value }) => sum + value, 0),
   }
+}
+
+/** Whether it counts at all: our own review, which it denies, is counted as well. */
+export function isCounting({ errors }: Counts): boolean {
+  return (errors.get(markName) ?? 0) > 0
 }
 
 export function countOf({ errors }: Counts, group: Counted): number {

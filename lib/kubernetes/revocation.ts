@@ -150,10 +150,11 @@ export function wantedList(of: Listing, held: readonly string[] = []): RevokedLi
   return isSame ? listed : { ...listed, entries, certificates }
 }
 
-/** When what is in a folder of auth/backup was put there; what is in auth/ is there still. */
+/** When what is in a folder of auth/backup was put there, if its name tells; what is in auth/ is there still. */
 export function timeOf(folder: string | undefined): number {
   const [time] = /\d{4}-\d\d-\d\dT.*$/.exec(folder ?? '') ?? []
-  return time === undefined ? Number.POSITIVE_INFINITY : timeOfBackup(time).getTime()
+  const put = time === undefined ? Number.NaN : timeOfBackup(time).getTime()
+  return Number.isNaN(put) ? Number.POSITIVE_INFINITY : put
 }
 
 /** Names that the one list has no more, since it has all their keys. */

@@ -5,6 +5,7 @@ import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
 import type { Client, Credentials, Server } from '../../lib/kubernetes/client.ts'
+import { labelIn, samplesOf } from '../../lib/kubernetes/metrics.ts'
 import { ask, readServed } from '../../lib/kubernetes/probe.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
@@ -66,14 +67,15 @@ export async function readHealth(asking: Asking, node: ClusterNode, health: Heal
 }
 
 /** Of client-go: whether a CA that a kubeconfig names by file is read again, transport/ca_rotation.go. */
-const caGate = /^kubernetes_feature_enabled\{(?:[^}]*,)?name="ClientsAllowCARotation"[^}]*\} 1$/m
+const caGate = 'ClientsAllowCARotation'
 
 /** False if its metrics do not say so, or could not be read. */
 export async function readsCaAgain(asking: Asking, node: ClusterNode, metrics: Health): Promise<boolean> {
   const reply = await tryToAwait(async () =>
     withServer(healthQuestion(asking, node, metrics), (client) => client.ask('GET', metrics.path)),
   )
-  return reply?.status === 200 && caGate.test(reply.body)
+  const gates = reply?.status === 200 ? samplesOf(reply.body, 'kubernetes_feature_enabled') : []
+  return gates.some((gate) => labelIn(gate, 'name') === caGate && gate.value === 1)
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {
@@ -162,16 +164,14 @@ const metricsOf = 'apiserver_encryption_config_controller'
 
 /** The time is that of the last success. */
 export function parseLoadedConfig(metrics: string) {
-  const reload = new RegExp(
-    `^${metricsOf}_automatic_reload_last_timestamp_seconds\\{[^}]*status="success"[^}]*\\} (\\S+)$`,
-    'gm',
+  const times = samplesOf(metrics, `${metricsOf}_automatic_reload_last_timestamp_seconds`).flatMap((each) =>
+    labelIn(each, 'status') === 'success' && each.value > 0 ? each.value : [],
   )
-  const times = [...metrics.matchAll(reload)].map(([, time]) => Number(time)).filter((time) => time > 0)
-  const digests = [
-    ...metrics.matchAll(new RegExp(`^${metricsOf}_last_config_info\\{(?:[^}]*,)?hash="sha256:([0-9a-f]{64})"`, 'gm')),
-  ]
+  const digests = samplesOf(metrics, `${metricsOf}_last_config_info`).flatMap(
+    (each) => /^sha256:([0-9a-f]{64})$/.exec(labelIn(each, 'hash') ?? '')?.[1] ?? [],
+  )
   // The series of the config before may still be there.
-  const [digest, ...more] = new Set(digests.map(([, hex]) => hex))
+  const [digest, ...more] = new Set(digests)
   return {
     /** SHA-256 of the file, in hex: from Kubernetes 1.34 on. */
     digest: more.length === 0 ? digest : undefined,

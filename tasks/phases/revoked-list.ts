@@ -7,7 +7,7 @@ import { Failure } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
 import { nobody } from '../../lib/kubernetes/authorization.ts'
-import { type Counts, refusedBy, usesIn } from '../../lib/kubernetes/counts.ts'
+import { type Counts, isCounting, refusedBy, usesIn } from '../../lib/kubernetes/counts.ts'
 import { keysToList, listIn, unknownKeys } from '../../lib/kubernetes/revocation.ts'
 import { diff } from '../../lib/node/place.ts'
 import { asFindings, type Change, type CheckResult, type Reason } from '../../lib/reason.ts'
@@ -44,7 +44,7 @@ export async function countUses(
   const list = listIn(run.auth) ?? nobody
   const isAsked = found?.inForce?.isLoaded && (list.counted || (run.isObserved && list.entries.length > 0))
   const counts = isAsked ? await readCounts(run, node) : undefined
-  if (!found || !counts) return { ...checked, ...(found && { found }) }
+  if (!found || !counts || !isCounting(counts)) return { ...checked, ...(found && { found }) }
   return {
     ...checked,
     found: { ...found, counts },

@@ -8,8 +8,15 @@ import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type Counted, nobody } from '../../lib/kubernetes/authorization.ts'
-import { type Counts, countOf, namesOf, replacedCertificates } from '../../lib/kubernetes/counts.ts'
-import { knownCertificates, listIn, timeOf } from '../../lib/kubernetes/revocation.ts'
+import {
+  type Counts,
+  countOf,
+  isCounting,
+  namesOf,
+  replacedAt,
+  replacedCertificates,
+} from '../../lib/kubernetes/counts.ts'
+import { knownCertificates, listIn } from '../../lib/kubernetes/revocation.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { count, formatNames, printable } from '../../lib/wording.ts'
@@ -42,8 +49,9 @@ function readOld({ auth, now }: Run) {
 export async function untilCounted({ run, signal }: Rotating, say: (text: string) => void): Promise<boolean> {
   const { open } = run.cluster.revoked ? readOld(run) : { open: [] }
   if (open.length === 0) return false
-  const due = Math.max(...open.map(({ folder }) => timeOf(folder))) + run.waits.polled * 1000
-  await wait(due - run.clock().getTime(), 'until requests with certificates of the old CA can be counted', {
+  const now = run.clock()
+  const due = Math.max(...open.map(({ folder }) => replacedAt(folder, now))) + run.waits.polled * 1000
+  await wait(due - now.getTime(), 'until requests with certificates of the old CA can be counted', {
     say,
     signal,
   })
@@ -67,7 +75,7 @@ export async function usersOfOldCa(rotating: Rotating, say: (text: string) => vo
       (await readInForce(run, node))?.isLoaded ? readCounts(run, node) : undefined,
     )
   const before = await read()
-  const blind = nodes.filter((_, i) => !before[i])
+  const blind = nodes.filter((_, i) => !(before[i] && isCounting(before[i])))
   if (blind.length > 0) return [`no requests are counted on ${formatNames(blind.map(({ name }) => name))}`]
   const left = groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0)))
   await wait(Math.max(0, ...left), 'for requests with certificates of the old CA', { say, signal })
@@ -99,7 +107,11 @@ export function whoUsed(groups: readonly Counted[], seen: readonly SeenOn[]): st
       ? [`${who} made ${times} with a certificate of the old CA (${formatNames(on.map(({ name }) => name))})`]
       : []
   })
-  const lost = seen.filter(({ before, after }) => !before || Number(before.loaded) !== Number(after?.loaded))
+  const isLess = ({ before, after }: SeenOn) =>
+    groups.some((group) => before && after && countOf(after, group) < countOf(before, group))
+  const lost = seen.filter(
+    (each) => !each.before || Number(each.before.loaded) !== Number(each.after?.loaded) || isLess(each),
+  )
   return [...used, ...lost.map(({ name }) => `the API server of ${name} did not count the whole time`)]
 }
 

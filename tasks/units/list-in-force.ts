@@ -1,9 +1,10 @@
 /** The list of who is revoked, on nodes: whether API servers enforce it, and what their owner has to change. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { formatAuthorizers, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorizers, nobody, reviewsOf } from '../../lib/kubernetes/authorization.ts'
 import { type Counts, parseCounts } from '../../lib/kubernetes/counts.ts'
 import { listIn } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
@@ -16,7 +17,7 @@ import type { UnitSeen } from '../looks/reads.ts'
 const oldest = 32
 
 export interface ListInForce {
-  /** It denies everybody on the list in auth/, before RBAC allows anything. */
+  /** It denies everybody on the list in auth/, before Node or RBAC allows anything. */
   readonly isLoaded: boolean
   /** Host names of the API servers that ran within the last hour, by their leases. */
   readonly servers: readonly string[]
@@ -30,9 +31,12 @@ export async function readInForce(run: Run, node: ClusterNode): Promise<ListInFo
   const { hostnameOf, isLive, keptTime, readLeases } = await import('./leases.ts')
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
-      const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec: reviewOf(list) }
-      const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
-      const isLoaded = 'status' in answer && (answer.status as { readonly denied?: unknown } | null)?.denied === true
+      const isDenied = async (spec: object) => {
+        const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec }
+        const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
+        return 'status' in answer && (answer.status as { readonly denied?: unknown } | null)?.denied === true
+      }
+      const isLoaded = (await Promise.all(reviewsOf(list).map(isDenied))).every(Boolean)
       const { leases, now } = await readLeases(api)
       return { isLoaded, servers: leases.filter((lease) => isLive(lease, now, keptTime)).map(hostnameOf) }
     }),
@@ -47,7 +51,10 @@ export async function readCounts(run: Run, node: ClusterNode): Promise<Counts | 
 
 /** Throws a Failure for an API server that can't be started with the list. */
 export async function refuseOldApi(run: Run, node: ClusterNode, units: readonly UnitSeen[]): Promise<void> {
-  if (!units.some(({ flags }) => flags.unset.some(({ file }) => file === authorizationConfigFile))) return
+  const isUnset = units.some(({ flags }) => flags.unset.some(({ file }) => file === authorizationConfigFile))
+  const { entries, counted = [] } = listIn(run.auth) ?? nobody
+  // An older one may be started with it, and knows no fingerprint.
+  if (!isUnset && counted.length === 0 && !entries.some(isKeyEntry)) return
   const answer = await tryToAwait(() => withApi({ run }, node, (api) => api.read('GET', '/version')))
   const minor = answer && minorOf(answer)
   if (minor === undefined || minor >= oldest) return

@@ -11,7 +11,13 @@ import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { connect } from 'node:tls'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { counterOf, formatAuthorization, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import {
+  counterOf,
+  formatAuthorization,
+  nobody,
+  type RevokedList,
+  reviewsOf,
+} from '../../lib/kubernetes/authorization.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
@@ -164,7 +170,7 @@ const isInfo = (api: Api, text: string) =>
   metric(api, 'authorization_config_controller_last_config_info', `hash="sha256:${sha256(Buffer.from(text))}"`)
 
 async function review(api: Api, user: object): Promise<Record<string, unknown>> {
-  const spec = { nonResourceAttributes: { path: '/', verb: 'get' }, ...user }
+  const spec = 'resourceAttributes' in user ? user : { nonResourceAttributes: { path: '/', verb: 'get' }, ...user }
   const { status, text } = await api('admin', '/apis/authorization.k8s.io/v1/subjectaccessreviews', { spec })
   assert.equal(status, 201, text)
   return JSON.parse(text).status
@@ -284,17 +290,42 @@ test(
     assert.deepEqual(before.slice(0, 9), [200, 200, 403, 200, 403, 403, 200, 403, 403])
     const list = { ...nobody, counted: groups }
     put(formatAuthorization(list, paths.kubeconfig))
-    await eventually(async () => assert.equal((await review(api, reviewOf(list))).denied, true))
+    const isInForce = async (each: RevokedList) => {
+      for (const spec of reviewsOf(each)) assert.equal((await review(api, spec)).denied, true)
+    }
+    await eventually(() => isInForce(list))
     assert.deepEqual(await answers(), before)
     assert.deepEqual([await counted(both), await counted(other)], [6, 0])
     // The names of the others count on.
     put(formatAuthorization({ ...list, counted: [both] }, paths.kubeconfig))
-    await eventually(async () => assert.equal((await review(api, reviewOf({ ...list, counted: [both] }))).denied, true))
+    await eventually(() => isInForce({ ...list, counted: [both] }))
     await answers()
     assert.equal(await counted(both), 12)
     assert.ok((await metric(api, 'authorization_match_condition_evaluation_errors_total', 'name="revoked"')) === 0)
   },
 )
+
+test('a list that stands behind Node, or behind RBAC, is not in force', {
+  ...options,
+  skip: options.skip || (KUBE_BIN_DIR === undefined && 'the stand-in plays no other order'),
+}, async (t) => {
+  const list = { ...nobody, entries: ['jane'] }
+  const moved = ['', '  - type: Node\n    name: node\n', '  - type: RBAC\n    name: rbac\n']
+  const denied = []
+  for (const before of moved) {
+    const text = formatAuthorization(list, paths.kubeconfig)
+    put(text.replace(before, '').replace('authorizers:\n', `authorizers:\n${before}`))
+    const api = await startApi(t, listing)
+    const reviewed = []
+    for (const spec of reviewsOf(list)) reviewed.push((await review(api, spec)).denied === true)
+    denied.push(reviewed)
+  }
+  assert.deepEqual(denied, [
+    [true, true],
+    [true, false],
+    [false, true],
+  ])
+})
 
 test('the list is reloaded when it changes, and kept where the file cannot be used', options, async (t) => {
   const [empty, jane, bob] = [[], ['jane'], ['bob']].map((users) => configuration({ users })) as [

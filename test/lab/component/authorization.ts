@@ -198,7 +198,7 @@ function requireServer(kubeconfig: string): void {
 const list = (name: string) => String.raw`\[(?<${name}>(?:'[^'\\]*'(?:, '[^'\\]*')*)?)\]`
 const extra = String.raw`request\.extra`
 const shown = `has\\(${extra}\\) && '${credentialId}' in ${extra} && ${extra}\\['${credentialId}'\\]`
-const isNamed = String.raw`request\.user in ${list('users')}|request\.user == '(?<one>[^'\\]*)'`
+const isNamed = String.raw`request\.user in ${list('users')}`
 const isOther = String.raw`request\.user in ${list('pinned')} && ${shown}\.exists\(id, id\.startsWith\('X509SHA256='\) && !\(id in ${list('good')}\)\)`
 const condition = new RegExp(`^(?:false|(?:${isNamed})?(?: \\|\\| (?!$))?(?:${isOther})?)$`)
 const counting = new RegExp(
@@ -211,8 +211,8 @@ const valuesOf = (text = '') => Array.from(text.matchAll(/'([^']*)'/g), ([, valu
 function readListed(expression: string): Pick<Webhook, 'users' | 'pinned' | 'good'> {
   const match = expression === '' ? null : condition.exec(expression)
   if (match === null) throw notCompiled(expression)
-  const { one, users, pinned, good } = match.groups ?? {}
-  return { users: one === undefined ? valuesOf(users) : [one], pinned: valuesOf(pinned), good: valuesOf(good) }
+  const { users, pinned, good } = match.groups ?? {}
+  return { users: valuesOf(users), pinned: valuesOf(pinned), good: valuesOf(good) }
 }
 
 const refused = (why: string) => new Error(`failed to load AuthorizationConfiguration from file: ${why}`)

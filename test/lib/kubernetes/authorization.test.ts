@@ -9,7 +9,7 @@ import {
   isOwnAuthorization,
   type RevokedList,
   readRevoked,
-  reviewOf,
+  reviewsOf,
   type Shown,
   webhookKubeconfig,
 } from '../../../lib/kubernetes/authorization.ts'
@@ -98,13 +98,14 @@ test('whose key is revoked is let in with the certificates over other keys alone
   assert.equal(isDenied('bob', credential('9')), true)
 })
 
-test('one review shows that exactly a list is in force, before RBAC is asked', (t) => {
+test('two reviews show that exactly a list is in force, before Node and RBAC are asked', (t) => {
   const server = serverOf(t, ofJane)
-  const isDenied = (spec: object) => {
-    const { user: username, groups } = spec as { user: string; groups: string[] }
-    return server.denial({ username, groups }) !== undefined
-  }
-  assert.equal(isDenied(reviewOf(ofJane)), true)
+  const denied = (list: RevokedList) =>
+    reviewsOf(list).map((spec) => {
+      const { user: username, groups } = spec as { user: string; groups: string[] }
+      return server.denial({ username, groups }) !== undefined
+    })
+  assert.deepEqual(denied(ofJane), [true, true])
   const [first, ...others] = ofJane.certificates
   for (const another of [
     listOf(),
@@ -114,9 +115,11 @@ test('one review shows that exactly a list is in force, before RBAC is asked', (
     { ...ofJane, certificates: [{ ...(first as Shown), end: new Date(0) }, ...others] },
     { ...ofJane, counted },
   ])
-    assert.equal(isDenied(reviewOf(another)), false)
-  // RBAC allows it to everybody: whatever stands behind RBAC denies it to nobody.
-  assert.match(JSON.stringify(reviewOf(ofJane)), /"groups":\["system:authenticated"\].*"path":"\/version","verb":"get"/)
+    assert.deepEqual(denied(another), [false, false])
+  // RBAC allows the one to everybody, and Node the other to every kubelet: what stands behind these denies it to nobody.
+  const [everybody, kubelet] = reviewsOf(ofJane).map((each) => JSON.stringify(each)) as [string, string]
+  assert.match(everybody, /"groups":\["system:authenticated"\].*"path":"\/version","verb":"get"/)
+  assert.match(kubelet, /"user":"system:node:revoked:.*"groups":\["system:nodes".*"resource":"services","verb":"get"/)
 })
 
 test('what is counted has names of the same certificates and time, which an API server takes', () => {

@@ -1,9 +1,18 @@
 /** Which certificates are listed to be counted, and what is read of an API server's metrics. */
 import assert from 'node:assert/strict'
+import { cpSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { backUp } from '../../../lib/files/auth-dir.ts'
 import { counterOf, nobody, type RevokedList, type Shown } from '../../../lib/kubernetes/authorization.ts'
-import { countingIn, parseCounts, replacedCertificates, usesIn, withCounts } from '../../../lib/kubernetes/counts.ts'
+import {
+  countingIn,
+  isCounting,
+  parseCounts,
+  replacedCertificates,
+  usesIn,
+  withCounts,
+} from '../../../lib/kubernetes/counts.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import { and, parsed } from '../../support/files.ts'
@@ -55,6 +64,16 @@ test('what was replaced is counted in groups, once whoever reads its files again
     replacedCertificates({ auth, now: minutes(1) }).flatMap(({ user }) => (user === 'jane' ? user : [])),
     ['jane'],
   )
+})
+
+test('what was copied to a folder without a time, or with one to come, was replaced long ago', async (t) => {
+  const { auth, listed } = await replaced(t)
+  const list = listed(minutes(6))
+  const backup = join(auth.path, 'backup')
+  const [folder = ''] = readdirSync(backup)
+  for (const name of ['old-laptop', '2999-01-01T00-00-00-000Z', '2026-99-99T00-00-00-000Z'])
+    cpSync(join(backup, folder), join(backup, name), { recursive: true })
+  assert.deepEqual(usersOf(listed(minutes(6))), usersOf(list))
 })
 
 test('a group that counts is split by user, then by certificate, from nought; what is let in no more is left out', async (t) => {
@@ -112,6 +131,11 @@ ${more}`
   assert.equal(counts.unauthenticated, 4)
   assert.deepEqual([counts.started, counts.loaded], [now, minutes(7)])
   assert.deepEqual([...countingIn(list, [counts])], [name])
-  for (const unreadable of ['no metrics', metrics(now).replace('} 12', '} many')])
+  assert.equal(isCounting(counts), false)
+  assert.equal(isCounting(parseCounts(metrics(now).replace('"revoked"', '"revoked-list"')) ?? assert.fail()), true)
+  const start = String(now.getTime() / 1000)
+  for (const unreadable of ['no metrics', metrics(now).replace('} 12', '} many'), metrics(now).replace(start, '1e300')])
     assert.equal(parseCounts(unreadable), undefined)
+  // A node may answer with anything, in 64 MB: each line is read once.
+  assert.ok(parseCounts(metrics(now, 'authentication_attempts{\n'.repeat(200_000))))
 })

@@ -42,6 +42,8 @@ test('an API server that was restarted or has loaded another list meanwhile, or 
     holds(counts(0, 5), counts(7, 0)),
     holds(counts(0, 5), undefined),
     holds(undefined, counts(0, 5)),
+    // A count that goes back.
+    holds(counts(0, 5), counts(0, 4)),
   ])
     assert.match(lost, /^the API server of control0 did not count/)
 })
