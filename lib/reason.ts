@@ -279,6 +279,12 @@ export function ownReasons(reasons: readonly Reason[]): Reason[] {
 type Words = { readonly [K in Reason['kind']]: (reason: ReasonOf<K>) => string }
 
 /** One clause each, without a full stop: "adds SAN 192.168.1.22". */
+/** Of a kubeconfig: `users` are those of cluster.yaml to its reader. */
+const sections = new Map([
+  ['users', 'credentials'],
+  ['clusters', 'server or CA'],
+])
+
 const words: Words = {
   missing: ({ path }) => `${path} is missing`,
   unreadable: ({ path, what }) => `${path} is not ${what}`,
@@ -298,7 +304,7 @@ const words: Words = {
   expires: ({ notAfter, expired, isNear }) =>
     `${expired ? 'expired' : 'expires'} ${formatDate(notAfter, isNear && notAfter)}`,
   'not-yet-valid': ({ notBefore }) => `not valid before ${notBefore.toISOString().slice(0, 16)}Z`,
-  'content-changed': ({ what }) => `${what.join(', ')} changed`,
+  'content-changed': ({ what }) => `${what.map((each) => sections.get(each) ?? each).join(', ')} changed`,
   'resources-added': ({ added }) => list('encrypts ', added, ' too'),
   'revoked-changed': ({ added, removed }) =>
     joinClauses(list('revoked: ', added), list('no longer revoked: ', removed)),

@@ -129,7 +129,7 @@ function parseBytes(
 
 /** Where the parser's own message does not say it: https://eemeli.org/yaml/#errors */
 const remedies = new Map<string, string>([
-  ['BAD_INDENT', 'check the indentation of this line'],
+  ['BAD_INDENT', 'check the indentation of this line and the one before'],
   ['BAD_ALIAS', 'put a value that begins with * in quotes'],
   ['BAD_SCALAR_START', 'put the value in quotes'],
   ['BLOCK_AS_IMPLICIT_KEY', 'check the indentation; a value with ": " in it needs quotes'],

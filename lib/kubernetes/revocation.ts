@@ -258,9 +258,18 @@ export function keysOfName(name: string, known: readonly Shown[], { auth, now }:
   return entriesOf([...known, ...listed].filter(({ end }) => end > now))
 }
 
-/** The line of cluster.yaml with more entries. */
-export function formatEntries({ revoked = [] }: Listing['cluster'], more: readonly string[]): string {
-  return `revoked: [${[...revoked, ...more].map(scalarText).join(', ')}]`
+/** The line of cluster.yaml with more entries. A name that a node or user has is not taken: its keys are listed. */
+export function formatEntries(
+  { auth, cluster, now }: Listing & { readonly cluster: Pick<Cluster, 'nodes' | 'users'> },
+  more: readonly string[],
+): string {
+  const inUse = new Set([...cluster.nodes, ...cluster.users].map(({ name }) => name))
+  const known = more.some((entry) => inUse.has(entry)) ? knownCertificates(auth) : []
+  const entries = [...(cluster.revoked ?? []), ...more].flatMap((entry) => {
+    const keys = inUse.has(entry) ? keysOfName(entry, coveredBy(entry, known), { auth, now }) : []
+    return keys.length > 0 ? keys : entry
+  })
+  return `revoked: [${[...new Set(entries)].map(scalarText).join(', ')}]`
 }
 
 /** What is wrong where entries that a file has would be dropped. */

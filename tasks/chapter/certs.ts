@@ -71,12 +71,13 @@ function refusePinned(run: Run, { name, profile }: CertRow): void {
 }
 
 /** Without `revoked` no run updates the list, which API servers still enforce. */
-export function unlisted({ auth, command }: Run, what: string): Failure {
+export function unlisted(run: Run, what: string): Failure {
+  const { auth, command } = run
   const entries = listIn(auth)?.entries ?? []
   return refusal(
     `${what}; with the list of revoked in ${auth.path}, API servers accept only known certificates of its users`,
     [
-      `write the list in cluster.yaml again: ${formatEntries({}, entries)}`,
+      `write the list in cluster.yaml again: ${formatEntries(run, entries)}`,
       `or end it for all with revoked: [], then run ${command('revoked install')}`,
     ],
   )

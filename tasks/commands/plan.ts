@@ -27,6 +27,7 @@ import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { type ExitCause, exitStatus } from '../request/exit-status.ts'
 import { accessIn } from '../request/gains.ts'
+import { formerFiles } from '../request/holders.ts'
 import { adviseOnRotations, findBeside, stagesIn } from '../request/notices.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
@@ -81,10 +82,14 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...asFindings([outageOf(run.cluster, restarts)]),
     ...(await adviseOnRotations(run)),
   ]
-  const planHash = planOf(rows, given, stagesIn(run))?.hash
+  const planHash = planOf(rows, given, besideTargets(run))?.hash
   const access = await accessIn(seen, whole)
-  return showObservation(given, seen, { isPlan: true, findings, access, planHash })
+  const causes = await showObservation(given, seen, { isPlan: true, findings, access, planHash })
+  return formerFiles(run).length > 0 ? [...causes, 'stale' as const] : causes
 }
+
+/** What belongs to a plan and is no target's: rotations that are in progress, and files that a run moves. */
+const besideTargets = (run: Run) => [...stagesIn(run), ...formerFiles(run)]
 
 /** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */
 function withoutLooks(graph: Graph): Graph {
@@ -127,7 +132,7 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
  */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, rows } = await observe(given, graph, { forced, foresees: true })
-  const plan = planOf(rows, given, stagesIn(run))
+  const plan = planOf(rows, given, besideTargets(run))
   if (!plan) throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run)
   if (plan.hash !== given.options.expectPlan)
     throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run)
@@ -149,14 +154,13 @@ async function refuse(
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
 /**
- * Of a dry run with what it foresees; undefined if a target could not be looked at. `stages`: of rotations that are
- * under way.
+ * Of a dry run with what it foresees; undefined if a target could not be looked at.
  */
-export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster' | 'file'>, stages: readonly string[] = []) {
+export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster' | 'file'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
   const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsOf)
-  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, all), ...stages, ...actions.toSorted()])
+  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, all), ...beside, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
 }

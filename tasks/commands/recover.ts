@@ -256,7 +256,7 @@ function nextOf(run: CommandRun, found: Run, ca: Certificate | undefined): strin
   const renew = isExpired ? `run ${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
   const older = options.from === undefined ? '' : `; if the backup is older than the nodes: ${waysOutOfOlder(run)}`
   const dropped = removedFrom(listIn(found.auth) ?? nobody, wantedList(found), now)
-  const line = dropped.length > 0 ? `write ${formatEntries(found.cluster, dropped)} in cluster.yaml, then ` : ''
+  const line = dropped.length > 0 ? `write ${formatEntries(found, dropped)} in cluster.yaml, then ` : ''
   return `${line}${renew}run ${command('bootstrap')}; it issues what is missing${older}`
 }
 

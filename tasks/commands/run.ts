@@ -177,6 +177,7 @@ export async function confirm(run: CommandRun, loss: string, again: string): Pro
   const [stdin, stderr] = [host.stdin?.(), host.stderr]
   const at = `${cluster.name} (${file})`
   const yes = `confirm on a terminal, or add --yes: ${command(`${again} --yes`)}`
+  const retype = `run the same command again, and type ${cluster.name}`
   if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`nothing was done to ${at}: ${loss}`, [yes])
   stderr.write(printable(`${at}: ${loss}\nTo continue, type the cluster name: `))
   const lines = createInterface({ input: stdin, signal })
@@ -188,5 +189,5 @@ export async function confirm(run: CommandRun, loss: string, again: string): Pro
   // A terminal that is still read keeps the process.
   lines.close()
   signal.throwIfAborted()
-  if (typed !== cluster.name) throw refusal(`nothing was done: the typed name is not ${cluster.name}`, [yes])
+  if (typed !== cluster.name) throw refusal(`nothing was done: the typed name is not ${cluster.name}`, [retype])
 }

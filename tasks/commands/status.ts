@@ -270,7 +270,7 @@ function sumUp({ items, nodes, plan, repair, now }: StatusTable): string[] {
   const { wrong, expired, next } = fold(items, now)
   // A certificate and its kubeconfig have one name.
   const names = formatNames([...new Set(expired.map(({ name }) => name))])
-  const isToSee = wrong.length > 0 || nodes.some((node) => !isRight(node))
+  const isToSee = wrong.length > 0 || nodes.some(({ state }) => state === 'stale')
   const lines = [
     expired.length > 0 &&
       `${expired.length} of ${count(items.length, 'item')} ${expired.length === 1 ? 'has' : 'have'} expired: ${names}`,

@@ -94,7 +94,7 @@ function whomItLacks(found: Run, { where, lists = [] }: Holding): string | undef
   const lacking = removedFrom(mergeLists(lists), listIn(auth) ?? nobody, now)
   if (lacking.length === 0) return undefined
   const more = lacking.filter((entry) => !cluster.revoked?.includes(entry))
-  return `${where} lists ${formatNames(lacking)} as revoked, but ${auth.path} does not; after recover, write ${formatEntries(cluster, more)} in cluster.yaml`
+  return `${where} lists ${formatNames(lacking)} as revoked, but ${auth.path} does not; after recover, write ${formatEntries(found, more)} in cluster.yaml`
 }
 
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */

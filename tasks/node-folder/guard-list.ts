@@ -98,7 +98,7 @@ const readBack = (run: Run, { name }: ClusterNode) =>
 function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file: string): Failure {
   const { cluster, command } = run
   const missing = lost.filter((entry) => !cluster.revoked?.includes(entry))
-  const add = missing.length > 0 && `add ${missing.join(', ')} to revoked in cluster.yaml`
+  const add = missing.length > 0 && `write ${formatEntries(run, missing)} in cluster.yaml`
   const what = formatDropped(lost, file)
   return sharedRefusal<ClusterNode>(`${node.name}: ${what}`, {
     ...{ what, who: node.name, place: node },
@@ -123,7 +123,7 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   const { auth, cluster } = run
   const lists = listsOn(node, look)
   const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
-  const add = `cluster.yaml has no revoked; add ${formatEntries({}, entries)}`
+  const add = `cluster.yaml has no revoked; add ${formatEntries(run, entries)}`
   const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
   const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
   if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)

@@ -19,6 +19,7 @@ import { formatAuthorization, type RevokedList, webhookKubeconfig } from '../../
 import {
   coveredBy,
   formatDropped,
+  formatEntries,
   formatUnread,
   isAccepted,
   keysToList,
@@ -148,7 +149,7 @@ function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
       `or replace it, which restores access to all that cluster.yaml does not list: ${again}`,
     ])
   throw refusal(formatDropped(removed, file), [
-    `add ${removed.join(', ')} to revoked in cluster.yaml`,
+    `write ${formatEntries(run, removed)} in cluster.yaml`,
     `or restore access, with every certificate that is still valid: ${again}`,
   ])
 }

@@ -189,7 +189,7 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
     const byName = isReserved(entry) ? known.filter(({ name }) => name === entry) : covered
     const keys = byName.some(isBeyond) ? [] : keysOfName(entry, byName, { auth, now })
     const others = revoked.filter((each) => each !== entry && !keys.includes(each))
-    const line = keys.length > 0 && formatEntries({ revoked: others }, keys)
+    const line = keys.length > 0 && formatEntries({ auth, cluster: { ...cluster, revoked: others }, now }, keys)
     if (inUse.has(entry)) {
       const keep = line && `or keep it with a new key and write ${line}`
       throw wrong('is still a node or user', joinClauses('remove that first', keep))

@@ -128,7 +128,6 @@ function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
 
 /** A sentence with the line of `revoked` that ends it for all of them, and one for each whom only rotations end. */
 export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): Finding[] {
-  const { cluster } = run
   const { beyond, letIn } = findHolders(run, isReplaced)
   const notes = beyond.map(({ name, role }) => {
     const what = role === 'control' ? formatNames(keptBy(run)) : 'a certificate of system:masters'
@@ -145,7 +144,7 @@ export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean)
     : 'docs/everyday.md, "Remove a node or user"'
   return asFindings([
     ...notes,
-    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(cluster, entries)} in cluster.yaml (${page})`,
+    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(run, entries)} in cluster.yaml (${page})`,
   ])
 }
 
@@ -200,8 +199,8 @@ export function unneededUntil(run: Given): ReadonlyMap<string, Date> {
 
 const untilOf = (certificates: readonly ClientCertificate[]) => `until ${formatDate(lastOf(certificates))}`
 
-/** Files of auth/ of those who are gone: a name that comes back gets a new key. */
-function formerFiles(run: Given): string[] {
+/** Files of auth/ of those who are gone, which a run moves to its backup: a name that comes back gets a new key. */
+export function formerFiles(run: Given): string[] {
   const { auth } = run
   const names = new Set(auth.names().flatMap((file) => auth.files.parse(file)?.name ?? []))
   const known = new Set(certTable(run.cluster).map(({ name }) => name))
@@ -218,7 +217,8 @@ function formerFiles(run: Given): string[] {
 export function notesOnMove(run: Given): Finding[] {
   const files = formerFiles(run)
   return asFindings([
-    files.length > 0 && `a run moves ${formatNames(files)} to auth/backup; their nodes or users left cluster.yaml`,
+    files.length > 0 &&
+      `a run moves ${formatNames(files)} to auth/backup, as no node or user of cluster.yaml has that name`,
   ])
 }
 
@@ -228,7 +228,8 @@ export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note'>): v
   const files = formerFiles(run)
   const folder = files.length > 0 ? backUp(auth, files, now) : undefined
   for (const file of files) auth.remove(file)
-  if (folder !== undefined) note(`moved ${formatNames(files)} to ${folder}; their nodes or users left cluster.yaml`)
+  if (folder !== undefined)
+    note(`moved ${formatNames(files)} to ${folder}, as no node or user of cluster.yaml has that name`)
 }
 
 /** What each entry that is added revokes, and what it does not. */
