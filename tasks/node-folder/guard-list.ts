@@ -147,7 +147,7 @@ export async function findLongerLists(
 ): Promise<[string, Failure][]> {
   if (!graph.has('revoked') || isListed(run)) return []
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  tell(`reading the list of revoked on ${formatNames(controls.map(({ name }) => name))}`)
+  tell(`reading who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
   const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {
     try {
       guardList(run, node, await lookAtNode(run, node))
