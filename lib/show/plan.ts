@@ -160,7 +160,8 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       const toDo = formatToDo(summary, columns)
       const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do' : 'Nothing to do']
       if (!quiet) for (const line of formatPlan(phases, rows, { isVerbose: verbose, columns, nothing })) write(line)
-      for (const each of summary.access ?? []) if (!quiet) write(fit(formatAccess(each), columns))
+      for (const each of summary.access ?? [])
+        if (!quiet) write(fit(formatAccess(each), columns).replace(/(?<=^Access )[+-]/, paint))
       for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
       if (!quiet && rows.size > 0) write(formatSummary(summary))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
@@ -229,7 +230,7 @@ function formatAccess(access: Access): string {
   const who = formatNames(access.holders)
   if (access.mark === '?') return printable(`Access ? ${who}: what they have is unknown`)
   const { mark, key, power } = access
-  return `Access ${paint(mark)} ${printable(`${who}${key === undefined ? '' : `: ${key}`} (${power})`)}`
+  return printable(`Access ${mark} ${who}${key === undefined ? '' : `: ${key}`} (${power})`)
 }
 
 /** A mark at its beginning is in colour. */

@@ -257,7 +257,7 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
       `Stopped    early; every file is whole; continue with: ${goOn}`,
   ]
   return [
-    ...formatChanged(rows),
+    ...formatChanged(rows).map((text) => fit(text, columns)),
     ...(isIdle ? [`Changed    nothing${isKeptOff ? '' : '; everything is up to date'}`] : []),
     ...formatToDo(summary, columns),
     ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),

@@ -19,12 +19,13 @@ import {
 } from '../../lib/graph/target.ts'
 import { asFindings, type Finding } from '../../lib/reason.ts'
 import { adviseAfter } from '../../lib/show/rows.ts'
-import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
+import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { replaceCommand } from '../auth/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { ExitCause } from '../request/exit-status.ts'
+import { columnsOf } from '../request/host.ts'
 import { adviseOnRotations, findBeside, isNewIdentity, nextToExpire } from '../request/notices.ts'
 import { usage } from '../request/options.ts'
 import { namesToForce, select } from '../request/selection.ts'
@@ -179,7 +180,7 @@ export async function confirm(run: CommandRun, loss: string, again: string): Pro
   const yes = `confirm on a terminal, or add --yes: ${command(`${again} --yes`)}`
   const retype = `run the same command again, and type ${cluster.name}`
   if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`nothing was done to ${at}: ${loss}`, [yes])
-  stderr.write(printable(`${at}: ${loss}\nTo continue, type the cluster name: `))
+  stderr.write(`${fit(printable(`${at}: ${loss}`), columnsOf(stderr))}\nTo continue, type the cluster name: `)
   const lines = createInterface({ input: stdin, signal })
   let typed = ''
   for await (const line of lines) {

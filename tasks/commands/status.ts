@@ -117,7 +117,7 @@ function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found:
   const parts = [
     noteOnLoss(run).map(prose),
     ofRotations.map(prose),
-    formatStatus({ ...found, now: run.now, verbose, quiet }),
+    formatStatus({ ...found, now: run.now, verbose, quiet, columns }),
     found.items.length + found.nodes.length === 0
       ? [`auth/ has nothing of ${nodes.join(', ')}; to inspect the node, add --on-nodes`]
       : [],
@@ -175,6 +175,8 @@ interface StatusTable extends Pick<Inventory, 'items' | 'nodes'> {
   readonly verbose: boolean
   /** Rows for what is not right only; the first line sums up everything. */
   readonly quiet: boolean
+  /** Of the terminal, if it is one. */
+  readonly columns?: number | undefined
 }
 
 interface TableRow {
@@ -198,7 +200,7 @@ export function formatStatus(table: StatusTable): string[] {
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const parts = [
-    table.items.length + table.nodes.length > 0 ? sumUp(table) : [],
+    table.items.length + table.nodes.length > 0 ? sumUp(table).map((line) => fit(line, table.columns)) : [],
     items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now, verbose)))) : [],
     nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map((node) => nodeRow(node, now)))) : [],
   ]
