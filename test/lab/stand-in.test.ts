@@ -408,8 +408,8 @@ test(
     await eventually(async () => assert.equal(await ask('front-proxy-client'), 401))
     const next = readFileSync(join(own, 'ca.pem'), 'utf8')
     await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old + next))
-    // With the cluster's CA and no names any client could be anybody.
+    // With the cluster's CA and no names any client could be anybody: 1.34.9 starts with it, 1.36.1 does not.
     const anybody = `--requestheader-client-ca-file=${file('ca.pem')}`
-    await assert.rejects(startApi(t, anybody), /contain overlapping certificates/)
+    if (isSince('1.36')) await assert.rejects(startApi(t, anybody), /contain overlapping certificates/)
   },
 )
