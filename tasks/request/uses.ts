@@ -53,7 +53,7 @@ export function notesOnUses(run: Given, rows: Rows): Finding[] {
     }),
     silent.length > 0 &&
       listIn(auth)?.counted &&
-      `requests with earlier certificates are not counted on ${formatNames(silent.map(({ name }) => name))}`,
+      `requests with earlier certificates are not counted on ${formatNames(silent.map(({ name }) => name))}, where no API server has loaded the list`,
     ...counted.flatMap(({ node, refused }) =>
       refused && refused.count > 0
         ? [
