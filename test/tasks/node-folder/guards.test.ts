@@ -548,7 +548,7 @@ test('a node whose list has more than ours is refused, wherever it is; where the
     assert.match(message, /^c0: .* lists more than revoked in cluster\.yaml; jane would regain access$/)
     assert.match(
       remedy,
-      /^- add jane to revoked in cluster\.yaml\n- or .*: mkdir .* && .*recover --node c0 && .*revoked install$/,
+      /^- write revoked: \[joe, jane\] in cluster\.yaml\n- or .*: mkdir .* && .*recover --node c0 && .*revoked install$/,
     )
     assert.equal(refused(look, having(undefined, ...named))?.kind, 'refused')
     assert.equal(refused(look, having(listed('jane'), ...named)), undefined)

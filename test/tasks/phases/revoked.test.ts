@@ -54,7 +54,7 @@ test('nobody is let in again unless the list is named, however much is forced; a
     const ran = await exits(3, folder, ...args)
     assert.match(
       ran.stdout + ran.stderr,
-      /; jane would regain access\n.*- add jane to revoked in cluster\.yaml\n.*revoked install/,
+      /; jane would regain access\n.*- write revoked: \[joe, eve, jane\] in cluster\.yaml\n.*revoked install/,
     )
   }
   assert.deepEqual(listed(), ['jane', 'joe'])
