@@ -57,14 +57,15 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
     const hasApi = asked.some(isApiServer)
-    if (hasApi) await refuseOldApi(run, node, asked)
+    const inForce = hasApi ? await readInForce(run, node) : undefined
+    if (inForce) refuseOldApi(run, node, asked, inForce)
     return {
       ...look,
       places,
       units,
       ...answers,
       config: await lookAtConfig(run, node, asked, places),
-      inForce: hasApi ? await readInForce(run, node) : undefined,
+      inForce,
     }
   } catch (error) {
     throw asUnknown(node.name, error)

@@ -21,6 +21,8 @@ export interface ListInForce {
   readonly isLoaded: boolean
   /** Host names of the API servers that ran within the last hour, by their leases. */
   readonly servers: readonly string[]
+  /** It is Kubernetes 1.X; undefined if its answer does not tell. */
+  readonly minor?: number | undefined
 }
 
 /** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
@@ -31,14 +33,17 @@ export async function readInForce(run: Run, node: ClusterNode): Promise<ListInFo
   const { hostnameOf, isLive, keptTime, readLeases } = await import('./leases.ts')
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
+      const minor = minorOf(await api.read('GET', '/version'))
       const isDenied = async (spec: object) => {
         const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec }
         const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
         return 'status' in answer && (answer.status as { readonly denied?: unknown } | null)?.denied === true
       }
-      const isLoaded = (await Promise.all(reviewsOf(list).map(isDenied))).every(Boolean)
+      // One after the other, over one connection.
+      let isLoaded = true
+      for (const spec of reviewsOf(list)) isLoaded = isLoaded && (await isDenied(spec))
       const { leases, now } = await readLeases(api)
-      return { isLoaded, servers: leases.filter((lease) => isLive(lease, now, keptTime)).map(hostnameOf) }
+      return { isLoaded, servers: leases.filter((lease) => isLive(lease, now, keptTime)).map(hostnameOf), minor }
     }),
   )
 }
@@ -49,15 +54,18 @@ export async function readCounts(run: Run, node: ClusterNode): Promise<Counts | 
   return metrics === undefined ? undefined : parseCounts(metrics)
 }
 
-/** Throws a Failure for an API server that can't be started with the list. */
-export async function refuseOldApi(run: Run, node: ClusterNode, units: readonly UnitSeen[]): Promise<void> {
+/** Throws a Failure for an API server that can't be started with the list, or does not enforce what it has. */
+export function refuseOldApi(
+  { auth }: Run,
+  node: ClusterNode,
+  units: readonly UnitSeen[],
+  { minor }: Pick<ListInForce, 'minor'>,
+): void {
+  if (minor === undefined || minor >= oldest) return
   const isUnset = units.some(({ flags }) => flags.unset.some(({ file }) => file === authorizationConfigFile))
-  const { entries, counted = [] } = listIn(run.auth) ?? nobody
+  const { entries, counted = [] } = listIn(auth) ?? nobody
   // An older one may be started with it, and knows no fingerprint.
   if (!isUnset && counted.length === 0 && !entries.some(isKeyEntry)) return
-  const answer = await tryToAwait(() => withApi({ run }, node, (api) => api.read('GET', '/version')))
-  const minor = answer && minorOf(answer)
-  if (minor === undefined || minor >= oldest) return
   throw new Failure(`${apiServer} is Kubernetes 1.${minor}, but revoked needs 1.${oldest}`, {
     node: node.name,
     code: 'too-old',

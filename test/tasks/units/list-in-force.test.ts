@@ -6,7 +6,7 @@ import { unitsOn } from '../../../tasks/looks/reads.ts'
 import { stillListed } from '../../../tasks/node-folder/guard-list.ts'
 import { whyOpen } from '../../../tasks/phases/revoked-list.ts'
 import type { UnitsFound } from '../../../tasks/units/inspect.ts'
-import { formatOwned, type ListInForce, minorOf } from '../../../tasks/units/list-in-force.ts'
+import { formatOwned, type ListInForce, minorOf, refuseOldApi } from '../../../tasks/units/list-in-force.ts'
 import { allThere, control, placesWith, rootsFile, runningUnit, startedAs, twoNodes } from '../../support/fakes.ts'
 
 const config = '/var/lib/kubernetes/authorization-config.yaml'
@@ -75,6 +75,26 @@ test('without the key, whom the list of the node denies is named although auth/ 
   const own = Buffer.from('kind: AuthorizationConfiguration\nauthorizers: []\n')
   assert.equal(backOf(ours, own), '')
   assert.match(backOf(ours, Buffer.from('half a fi')), /still denies everyone in its list/)
+})
+
+test('an API server that is too old is refused where it can not be started with the list, or would not know a key', () => {
+  const listing = (...entries: string[]) => {
+    const listed = Buffer.from(formatAuthorization({ entries, certificates: [] }, '/k'))
+    return { ...run, auth: { ...auth, tryBytes: () => listed } } as unknown as Run
+  }
+  const check =
+    (of: Run, minor: number | undefined, ...flags: string[]) =>
+    () =>
+      refuseOldApi(of, control, found(undefined, ...flags).units, { minor })
+  const key = `sha256:${'1'.repeat(64)}`
+  for (const [of, flag] of [
+    [run, '--authorization-mode=Node,RBAC'],
+    [listing(key), ours],
+  ] as const) {
+    assert.throws(check(of, 31, flag), /kube-apiserver is Kubernetes 1\.31, but revoked needs 1\.32/)
+    for (const minor of [32, undefined]) assert.doesNotThrow(check(of, minor, flag))
+  }
+  assert.doesNotThrow(check(run, 31, ours))
 })
 
 test('the version of an API server is read from its answer, or not known', () => {
