@@ -82,14 +82,12 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...asFindings([outageOf(run.cluster, restarts)]),
     ...(await adviseOnRotations(run)),
   ]
-  const planHash = planOf(rows, given, besideTargets(run))?.hash
+  const moved = formerFiles(run)
+  const planHash = planOf(rows, given, [...stagesIn(run), ...moved])?.hash
   const access = await accessIn(seen, whole)
   const causes = await showObservation(given, seen, { isPlan: true, findings, access, planHash })
-  return formerFiles(run).length > 0 ? [...causes, 'stale' as const] : causes
+  return moved.length > 0 ? [...causes, 'stale' as const] : causes
 }
-
-/** What belongs to a plan and is no target's: rotations that are in progress, and files that a run moves. */
-const besideTargets = (run: Run) => [...stagesIn(run), ...formerFiles(run)]
 
 /** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */
 function withoutLooks(graph: Graph): Graph {
@@ -132,7 +130,7 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
  */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, rows } = await observe(given, graph, { forced, foresees: true })
-  const plan = planOf(rows, given, besideTargets(run))
+  const plan = planOf(rows, given, [...stagesIn(run), ...formerFiles(run)])
   if (!plan) throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run)
   if (plan.hash !== given.options.expectPlan)
     throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run)
@@ -154,7 +152,8 @@ async function refuse(
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
 /**
- * Of a dry run with what it foresees; undefined if a target could not be looked at.
+ * Of a dry run with what it foresees; undefined if a target could not be looked at. `beside`: what is no target's,
+ * rotations in progress and files that a run moves.
  */
 export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster' | 'file'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
