@@ -24,9 +24,9 @@ export async function accessIn(seen: Observed, whole: Graph): Promise<Access[]> 
   const { auth, cluster } = seen.run
   const nodes = cluster.nodes.flatMap((node) => nodeRow(seen, node) ?? [])
   const ca = seen.rows.get(caName)
-  const isBare = (name: string) =>
-    nodes.find(({ node }) => node === name)?.holds?.includes(auth.files.certificate(caName)) === false
-  if ((ca && isNewIdentity(ca)) || cluster.nodes.every(({ name }) => isBare(name))) return []
+  const isBare = ({ holds }: NodeItem) => holds?.includes(auth.files.certificate(caName)) === false
+  const isNew = nodes.length === cluster.nodes.length && nodes.every(isBare)
+  if ((ca && isNewIdentity(ca)) || isNew) return []
   const all = [...ofNodes(seen, nodes), ...ofUsers(seen), ...(await ofKubeconfig(seen)), ...ofRevoked(seen)]
   const textOf = ({ who, ...rest }: Handed) => JSON.stringify(rest)
   const known = foldAlike(all, ({ who }) => who, textOf).map(({ group, shared }): Access => {
