@@ -258,12 +258,16 @@ export function keysOfName(name: string, known: readonly Shown[], { auth, now }:
   return entriesOf([...known, ...listed].filter(({ end }) => end > now))
 }
 
+/** Of nodes and users: none of these is revoked by its name. */
+export const namesInUse = ({ nodes, users }: Pick<Cluster, 'nodes' | 'users'>): ReadonlySet<string> =>
+  new Set([...nodes, ...users].map(({ name }) => name))
+
 /** The line of cluster.yaml with more entries. A name that a node or user has is not taken: its keys are listed. */
 export function formatEntries(
   { auth, cluster, now }: Listing & { readonly cluster: Pick<Cluster, 'nodes' | 'users'> },
   more: readonly string[],
 ): string {
-  const inUse = new Set([...cluster.nodes, ...cluster.users].map(({ name }) => name))
+  const inUse = namesInUse(cluster)
   const known = more.some((entry) => inUse.has(entry)) ? knownCertificates(auth) : []
   const entries = [...(cluster.revoked ?? []), ...more].flatMap((entry) => {
     const keys = inUse.has(entry) ? keysOfName(entry, coveredBy(entry, known), { auth, now }) : []

@@ -23,6 +23,7 @@ import {
   type KnownCertificate,
   keysOfName,
   knownCertificates,
+  namesInUse,
 } from '../../lib/kubernetes/revocation.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
@@ -173,7 +174,7 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
   if (revoked.length === 0) return
   const known = knownCertificates(auth)
   const { isReserved } = layoutRules(cluster)
-  const inUse = new Set([...cluster.nodes, ...cluster.users].map(({ name }) => name))
+  const inUse = namesInUse(cluster)
   // By another CA's nobody is let in, and a backup may have any.
   const isBeyond = (each: KnownCertificate) => isBeyondRevoked(cluster, each) && isOfOwnCa(auth, each.certificate)
   for (const [i, entry] of revoked.entries()) {

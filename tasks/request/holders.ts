@@ -16,6 +16,7 @@ import {
   type KnownCertificate,
   knownCertificates,
   listIn,
+  namesInUse,
   timeOf,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
@@ -106,7 +107,7 @@ interface LetIn {
 /** `beyond`: those who have what only rotations end. `isReplaced`: targets whose key a plan replaces. */
 function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
   // A gateway has the name that it had as another node; a user may have that of a node that left.
-  const inUse = new Set([...run.cluster.nodes, ...run.cluster.users].map(({ name }) => name))
+  const inUse = namesInUse(run.cluster)
   const isBeyond = ({ role, own }: Former) => role === 'control' || own.some(isMaster)
   const former = formerHolders(run)
   const left = former
