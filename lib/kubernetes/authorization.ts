@@ -201,10 +201,11 @@ current-context: nobody
 `
 
 /** Of names: none of these ends a string of an expression. No name of cluster.yaml has others. */
-export const plain = '[\\w.:@-]+'
+const characters = '\\w.:@-'
+export const plain = `[${characters}]+`
 
 /** A user of a certificate that another tool made may have others. */
-export const plainly = (user: string): string => user.replaceAll(/[^\w.:@-]/g, '_')
+export const plainly = (user: string): string => user.replaceAll(new RegExp(`[^${characters}]`, 'g'), '_')
 
 const [sha256, time] = ['[0-9a-f]{64}', '[\\dT:.-]+Z'] as const
 

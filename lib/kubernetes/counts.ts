@@ -88,9 +88,11 @@ function partReplaced(
     !(present.has(each.fingerprint) || names.has(each.user) || isRevoked(each)) &&
     isCountable(each) &&
     cas.some((ca) => isIssuedBy(each.certificate, ca))
+  const later = (one: KnownCertificate, other: KnownCertificate) =>
+    replacedAt(other.folder, now) < replacedAt(one.folder, now) ? one : other
   // A copy of each: the last.
-  const inOrder = known.toSorted((a, b) => replacedAt(a.folder, now) - replacedAt(b.folder, now))
-  const all = [...new Map(inOrder.map((each) => [each.fingerprint, each])).values()]
+  const copies = Map.groupBy(known, ({ fingerprint }) => fingerprint).values()
+  const all = [...copies].map((each) => each.reduce(later))
   const { yes = [], no = [] } = Object.groupBy(all, (each) => (isReplaced(each) ? 'yes' : 'no'))
   return [yes, no]
 }

@@ -12,9 +12,10 @@ export interface Sample {
 
 export function samplesOf(metrics: string, name: string): Sample[] {
   return metrics.split('\n').flatMap((line) => {
+    if (!line.startsWith(name)) return []
     const end = line.lastIndexOf(' ')
     const labels = line.slice(name.length, end)
-    const isIt = line.startsWith(name) && (labels === '' || (labels.startsWith('{') && labels.endsWith('}')))
+    const isIt = labels === '' || (labels.startsWith('{') && labels.endsWith('}'))
     return isIt ? [{ labels: labels.slice(1, -1), value: Number(line.slice(end + 1) || Number.NaN) }] : []
   })
 }
