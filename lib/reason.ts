@@ -278,13 +278,13 @@ export function ownReasons(reasons: readonly Reason[]): Reason[] {
 
 type Words = { readonly [K in Reason['kind']]: (reason: ReasonOf<K>) => string }
 
-/** One clause each, without a full stop: "adds SAN 192.168.1.22". */
 /** Of a kubeconfig: `users` are those of cluster.yaml to its reader. */
 const sections = new Map([
   ['users', 'credentials'],
   ['clusters', 'server or CA'],
 ])
 
+/** One clause each, without a full stop: "adds SAN 192.168.1.22". */
 const words: Words = {
   missing: ({ path }) => `${path} is missing`,
   unreadable: ({ path, what }) => `${path} is not ${what}`,

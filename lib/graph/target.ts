@@ -281,7 +281,10 @@ export function buildGraph(targets: readonly Target[]): Graph {
   return inOrder(byId, byId.keys())
 }
 
-/** Whether a target that the walk leaves out is made of one that `is`. What belongs to a walk over everything has no turn before. */
+/**
+ * Whether a target that the walk leaves out is made of one that `is`. What belongs to a walk over everything has no
+ * turn before.
+ */
 export function isLeftOut(all: Graph, walked: Pick<Graph | Rows, 'has'>, is: (id: string) => boolean): boolean {
   return [...all.values()].some(({ id, isOfWhole, needs }) => !isOfWhole && !walked.has(id) && needs.some(is))
 }

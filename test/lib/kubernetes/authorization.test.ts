@@ -116,7 +116,7 @@ test('two reviews show that exactly a list is in force, before Node and RBAC are
     { ...ofJane, counted },
   ])
     assert.deepEqual(denied(another), [false, false])
-  // RBAC allows the one to everybody, and Node the other to every kubelet: what stands behind these denies it to nobody.
+  // RBAC allows the one to everybody, and Node the other to every kubelet: what stands behind them denies it to nobody.
   const [everybody, kubelet] = reviewsOf(ofJane).map((each) => JSON.stringify(each)) as [string, string]
   assert.match(everybody, /"groups":\["system:authenticated"\].*"path":"\/version","verb":"get"/)
   assert.match(kubelet, /"user":"system:node:revoked:.*"groups":\["system:nodes".*"resource":"services","verb":"get"/)
