@@ -39,7 +39,7 @@ export async function refusalsBefore(
   graph: Graph,
   { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
-  const deploys = [...graph.values()].some(({ where }) => where === 'node')
+  const deploys = reachesNodes(graph)
   const nodes = deploys ? await import('../node-folder/other-cluster.ts') : undefined
   const { files } = run.auth
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
@@ -54,10 +54,13 @@ export async function refusalsBefore(
   ])
 }
 
+const reachesNodes = (graph: Graph) => [...graph.values()].some(({ where }) => where === 'node')
+
 /** For a walk that makes something, or foresees it. */
 export function withClockCheck<Given extends Run>(given: Given, graph: Graph): Given {
-  let checked: Promise<void> | undefined
   const run = { ...given, unreached: new Map() }
+  if (!reachesNodes(graph)) return run
+  let checked: Promise<void> | undefined
   const check = async () => (await import('../node-folder/clocks.ts')).refuseWrongClocks(run, graph)
   return {
     ...run,
