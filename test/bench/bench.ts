@@ -23,9 +23,11 @@ const units: Readonly<Partial<Record<keyof Sample, string>>> = { seconds: 's', c
 const load = loadavg().map((each) => Number(each.toFixed(2)))
 const all = [...groups, deployGroup, countGroup, ansibleGroup, installGroup, requestGroup]
 const outcomes: Outcome[] = []
-for (const group of [...all, ...(values.beside === undefined ? [] : besideGroups(values.beside))])
+for (const group of [...all, ...(values.beside === undefined ? [] : besideGroups(values.beside))]) {
   outcomes.push(...(await measure(group)))
-writePage()
+  // Each time, since a later group may fail, after a quarter of an hour.
+  writePage()
+}
 report()
 
 type Outcome = ReturnType<typeof toOutcome>
