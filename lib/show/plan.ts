@@ -11,6 +11,7 @@ import {
   formatFailures,
   formatSummary,
   formatToDo,
+  readersOf,
   warningsOf,
   yoursToRestart,
 } from './rows.ts'
@@ -41,11 +42,11 @@ interface Planned {
 
 /** What would be done, by phase. */
 export function foldPlan(phases: Phases, rows: Rows, isFolded = true): Planned[] {
-  const targets = [...phases.values()].flat()
+  const readers = readersOf([...phases.values()].flat())
   return [...phases].flatMap(([title, own]) => {
     const stale = own.flatMap(({ id }) => rows.get(id) ?? []).filter(({ kind }) => kind === 'stale')
     const planned = stale.map((row): Planned => {
-      const { restart: yours } = yoursToRestart(targets, row.target, row.reasons)
+      const { restart: yours } = yoursToRestart(readers, row.target, row.reasons)
       const files = filesOf(row)
       const names = files.length > 0 ? files : [nameInPhase(row.target)]
       return { title, rows: [row], names, ...nothing, why: formatWhy(row, rows), ...shownOf(row), yours }

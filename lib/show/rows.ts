@@ -35,9 +35,9 @@ import type { Summary } from './reporter.ts'
  * the units read it".
  */
 export function adviseAfter(rows: Rows): Finding[] {
-  const targets = [...rows.values()].map(({ target }) => target)
+  const readers = readersOf([...rows.values()].map(({ target }) => target))
   const replaced = [...rows.values()].flatMap(({ kind, node, target, reasons }) => {
-    const { files, restart } = yoursToRestart(targets, target, kind === 'built' ? reasons : [])
+    const { files, restart } = yoursToRestart(readers, target, kind === 'built' ? reasons : [])
     return files.length > 0 ? [{ node, files, restart }] : []
   })
   const textOf = ({ files, restart }: (typeof replaced)[number]) => [...files, ...restart].join(' ')
@@ -53,21 +53,23 @@ export function adviseAfter(rows: Rows): Finding[] {
   })
 }
 
-/**
- * The files of a node that are replaced by others, and the units that read those only at their start; none where
- * install restarts them.
- */
+/** The units that read a file only at their start, by its name. */
+type Readers = ReadonlyMap<string, readonly string[]>
+
+export function readersOf(targets: readonly Target[]): Readers {
+  return new Map(targets.flatMap(({ makes, restarts = [] }) => makes.map((file) => [file, restarts] as const)))
+}
+
+/** The files of a node that are replaced by others, and their readers; none where install restarts them. */
 export function yoursToRestart(
-  targets: readonly Target[],
+  readers: Readers,
   { where, units, isTakenOn, isOfWhole }: Target,
   reasons: readonly Reason[],
 ) {
   const isLast = where === 'node' && !isTakenOn && !isOfWhole
   const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
-  const readers = targets.flatMap(({ makes, restarts = [] }) =>
-    makes.some((file) => files.includes(file)) ? restarts : [],
-  )
-  return { files, restart: [...new Set(readers)].filter((unit) => units?.includes(unit) ?? true) }
+  const restart = new Set(files.flatMap((file) => readers.get(file) ?? []))
+  return { files, restart: [...restart].filter((unit) => units?.includes(unit) ?? true) }
 }
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
