@@ -90,7 +90,10 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
     const { kind, change } = rows.get(id) ?? {}
     return kind === 'stale' && change?.kind === 'made' && change.files.some(isNewKey)
   }
-  const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
+  const ca = rows.get(caName)
+  // Nobody has a certificate of a CA that is new.
+  const isCaNew = ca !== undefined && isNewIdentity(ca)
+  const isCaForced = ca?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
     ...(all.some(({ target }) => target.where === 'node') ? notesOnAddresses(cluster) : []),
@@ -99,8 +102,9 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
       : [
           ...notesOnMove(run),
           ...notesOnEntries(run, rows),
-          ...notesOnHolders(run, isReplaced),
-          ...(await import('./uses.ts')).notesOnUses(run, rows),
+          ...(isCaNew
+            ? []
+            : [...notesOnHolders(run, isReplaced), ...(await import('./uses.ts')).notesOnUses(run, rows)]),
         ]),
     ...(isObserved || all.some(({ target }) => target.where !== 'auth')
       ? (await import('../chapter/local-kubeconfig.ts')).notesOnAdminKeys(run)
@@ -114,10 +118,10 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
 /** A sentence, if fresh certificates were issued for longer than cluster.yaml has now: no run shortens them. */
 function noteOnValidity({ auth, cluster, command }: Run, rows: Rows): Finding[] {
   const longer = certTable(cluster).filter(({ id, phase, name, validity }) => {
-    const { notBefore, notAfter } = (phase !== 'ca' && tryCertificate(auth, name)) || {}
-    const isFresh = rows.get(id)?.kind === 'fresh'
+    if (phase === 'ca' || rows.get(id)?.kind !== 'fresh') return false
+    const { notBefore, notAfter } = tryCertificate(auth, name) ?? {}
     // Other tools backdate by some minutes.
-    return isFresh && notBefore && notAfter && notAfter.getTime() - notBefore.getTime() > validity + hour
+    return notBefore && notAfter && notAfter.getTime() - notBefore.getTime() > validity + hour
   })
   if (longer.length === 0) return []
   const ids = longer.length > 3 ? 'certs' : longer.map(({ id }) => id).join(' ')
