@@ -101,9 +101,10 @@ export const labelOf = (row: Row): string => wordsOf(row)[0]
 function wordsOf(row: Row): readonly [label: string, text: string] {
   switch (row.kind) {
     case 'fresh': {
-      const { note, until, renewsFrom } = row
+      const { note, until, renewsFrom, hasNothing } = row
       const withCa = until && `expires ${formatDate(until)} (with the CA)`
-      return ['up to date', note ?? (renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa) ?? 'up to date']
+      const text = note ?? (renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa) ?? 'up to date'
+      return [hasNothing ? text : 'up to date', text]
     }
     case 'built':
       return wordsOfBuilt(row)
@@ -173,7 +174,7 @@ export function summariseGroup(rows: readonly Row[], areChecks = false): string 
   if (only && others.length === 0) return textOf(only)
   const [note, ...more] = new Set(rows.map((row) => (row.kind === 'fresh' ? row.note : undefined)))
   if (note !== undefined && more.length === 0) return `${rows.length} ${note}`
-  const labels = rows.map((row) => (areChecks && row.kind === 'fresh' ? 'passed' : labelOf(row)))
+  const labels = rows.map(labelOf).map((label) => (areChecks && label === 'up to date' ? 'passed' : label))
   return groupAlike(labels, (label) => label)
     .map((group) => `${group.length} ${group[0]}`)
     .join(', ')

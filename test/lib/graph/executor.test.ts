@@ -242,7 +242,7 @@ test('what has nothing to make is fresh, forced or not, in a plan too', async ()
   ]
   for (const dryRun of [true, false]) {
     const run = runFakes(targets, { dryRun, forced: { need: 'rebuild', nothing: 'rebuild' } })
-    assert.deepEqual(bare((await run.rows).get('nothing')), { kind: 'fresh' })
+    assert.deepEqual(bare((await run.rows).get('nothing')), { kind: 'fresh', hasNothing: true })
   }
 })
 

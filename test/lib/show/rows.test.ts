@@ -37,7 +37,7 @@ const installed = (paths: readonly string[], restarts: readonly string[], remove
   ...{ kind: 'installed', paths, removed, restarts },
 })
 const fresh: Outcome = { kind: 'fresh', reasons: [] }
-const notYet: Outcome = { ...fresh, note: 'not installed yet' }
+const notYet: Outcome = { ...fresh, note: 'not installed yet', hasNothing: true }
 
 test('an outcome says what there is now, or why', () => {
   for (const [outcome, text] of [
@@ -99,7 +99,8 @@ test('a group is summed up in a line', () => {
   for (const [outcomes, text] of [
     [[fresh, { ...fresh, note: 'odd' }], '2 up to date'],
     [[notYet, notYet], '2 not installed yet'],
-    [[notYet, built(missing, deployed(['a']))], '1 up to date, 1 deployed'],
+    [[notYet, built(missing, deployed(['a']))], '1 not installed yet, 1 deployed'],
+    [[fresh, notYet, fresh, notYet], '2 up to date, 2 not installed yet'],
     [[built(missing, installed([], ['etcd'])), built(missing, installed(['/a'], []))], '1 restarted, 1 installed'],
     [[renewed, renewed, built(missing, made(true)), built(openMode)], '2 renewed, 1 new, 1 repaired'],
   ] as const satisfies readonly [readonly Outcome[], string][]) {
