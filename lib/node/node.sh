@@ -1,6 +1,7 @@
 #!/bin/sh
-# All that runs on a node, as the login user and as root, in POSIX sh (dash, bash, busybox sh, ksh, zsh) with the tools of coreutils
-# or of busybox. channel.ts sends it with a verb and lines of values; state.ts reads the records that it prints.
+# All that runs on a node, as the login user and as root, in POSIX sh (dash, bash, busybox sh, ksh, zsh) with the tools
+# of coreutils or of busybox. channel.ts sends it with a verb and lines of values; state.ts reads the records that it
+# prints.
 #
 #   look     reports the folder, and the places where units read our files. It changes nothing, but for a folder that is to be made.
 #   replace  replaces files, all or none: in the folder with those of an archive, at places with those of the folder.
@@ -12,8 +13,8 @@
 # shellcheck disable=SC2086
 
 [ -z "${ZSH_VERSION-}" ] || emulate sh
-# Whatever a login has in its environment: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files that match
-# GLOBIGNORE; an older grep takes options from GREP_OPTIONS. No core file, since it would hold keys.
+# Whatever a login has in its environment: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files
+# that match GLOBIGNORE; an older grep takes options from GREP_OPTIONS. No core file, since it would hold keys.
 LC_ALL=C
 export LC_ALL
 unset -v GLOBIGNORE GREP_OPTIONS
@@ -26,7 +27,8 @@ set -e
 
 # Root's, for all who change the node, whoever they log in as.
 marks=/var/lib/harderway
-# Of a file where a unit reads it: the new one, until it is renamed; and the old one, until the units are healthy with the new one.
+# Of a file where a unit reads it: the new one, until it is renamed; and the old one, until the units are healthy with
+# the new one.
 new_suffix=.harderway-new
 old_suffix=.harderway-old
 # Bytes: ours have a few thousand. A larger file gets no digest.
@@ -58,7 +60,8 @@ main() {
   esac
 }
 
-# with_lines FUNCTION TEXT: calls it with each line that is not empty as an argument. `read` takes a system call for each byte.
+# with_lines FUNCTION TEXT: calls it with each line that is not empty as an argument. `read` takes a system call for
+# each byte.
 with_lines() {
   IFS=$nl
   # A line may hold a pattern.
@@ -106,7 +109,8 @@ read_request() {
   done
 }
 
-# Runs this program in root's shell, which has its input from a pipe: with the braces, nothing is done before all of it was read.
+# Runs this program in root's shell, which has its input from a pipe: with the braces, nothing is done before all of it
+# was read.
 in_root() {
   printf '%s\n' '{' "$program" "main '' $1 $nonce root <<'$nonce'" "$lines" "$nonce" exit '}' | eval "$sudo sh -s"
 }
@@ -114,8 +118,8 @@ in_root() {
 # expect NAME DIGEST, in sha256sum's own form.
 expect() { expected="$expected$2  $1$nl"; }
 
-# An answer: records between two lines with a nonce, the last of which has their number. A line that begins with a blank belongs
-# to the record before it.
+# An answer: records between two lines with a nonce, the last of which has their number. A line that begins with a blank
+# belongs to the record before it.
 open_answer() { frame=$nonce-$1 n=0; printf '\n%s begin\n' "$frame"; }
 say() { n=$((n + 1)); printf '%s\n' "$*"; }
 say_each() { for line do say "$line"; done; }
@@ -165,8 +169,8 @@ look_at_folder() {
   say_files
 }
 
-# The machine's own addresses, as the kernel has them: iproute2 may be missing. One of IPv6 is printed without colons; link-local
-# ones are left out.
+# The machine's own addresses, as the kernel has them: iproute2 may be missing. One of IPv6 is printed without colons;
+# link-local ones are left out.
 say_addresses() {
   addresses=$(cat /proc/net/fib_trie /proc/net/if_inet6 2>/dev/null) || :
   with_lines say_each_address "$addresses"
@@ -201,7 +205,8 @@ say_folder() {
   say_files
 }
 
-# find_former [FOLDER]: sets $found to the files of the home, unless that is the folder: deploys went there before cluster.yaml named another.
+# find_former [FOLDER]: sets $found to the files of the home, unless that is the folder: deploys went there before
+# cluster.yaml named another.
 find_former() {
   found='' own=$PWD
   [ -n "$former" ] && [ -n "${HOME-}" ] && cd -P -- "$HOME" 2>/dev/null || return 0
@@ -267,8 +272,8 @@ say_files() {
   n=$((n + $#))
 }
 
-# One grep leaves out what is as expected, which is most: a shell is slow at searching long texts. The last line is no file's: where it is
-# not left over, something has failed, which may be a here-document.
+# One grep leaves out what is as expected, which is most: a shell is slow at searching long texts. The last line is no
+# file's: where it is not left over, something has failed, which may be a here-document.
 say_differing() {
   [ -n "$expected" ] || return 0
   [ -r /proc/self/fd ] || stop closed /proc
@@ -297,8 +302,8 @@ say_content() {
   od -A n -t x1 -v < "$1"
 }
 
-# say_public NAME: of a file of others, which may hold a key: its certificates, a kubeconfig's lines that name or hold one, and other
-# settings of a file's path.
+# say_public NAME: of a file of others, which may hold a key: its certificates, a kubeconfig's lines that name or hold
+# one, and other settings of a file's path.
 say_public() {
   case $sizes in *" $1:"*) ;; *) return 0 ;; esac
   # Each setting on a line of its own, as in flow style and JSON others may stand beside it.
@@ -314,8 +319,9 @@ say_public() {
   printf '%s\n' "$public" | od -A n -t x1 -v
 }
 
-# say_others CERTIFICATE KEY KUBECONFIG, endings: every other certificate that has a key or kubeconfig of its name beside it. It comes
-# after the expected files, so that these are first within the limit. The folder may be somebody's home: no key leaves it.
+# say_others CERTIFICATE KEY KUBECONFIG, endings: every other certificate that has a key or kubeconfig of its name
+# beside it. It comes after the expected files, so that these are first within the limit. The folder may be somebody's
+# home: no key leaves it.
 say_others() {
   for f in *"$1"; do
     case $f in *"$2"|*[!A-Za-z0-9._-]*) continue ;; esac
@@ -332,8 +338,8 @@ say_others() {
   done
 }
 
-# The login user sees whether there is a unit and a folder of one, or a process of a component, whose unit may have any name. Only where
-# there are, or processes are hidden (hidepid of proc(5)), does root look.
+# The login user sees whether there is a unit and a folder of one, or a process of a component, whose unit may have any
+# name. Only where there are, or processes are hidden (hidepid of proc(5)), does root look.
 look_at_places() {
   open_answer places
   say_listening
@@ -368,8 +374,8 @@ has_folder() {
   return 1
 }
 
-# Each port on which a process listens at one of the addresses: proc_pid_net(5), where 0A is LISTEN. The kernel goes through all its
-# sockets.
+# Each port on which a process listens at one of the addresses: proc_pid_net(5), where 0A is LISTEN. The kernel goes
+# through all its sockets.
 say_listening() {
   [ -n "$listens" ] || return 0
   sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
@@ -433,8 +439,9 @@ find_places() {
   done
 }
 
-# resolve PATH: sets $real to the resolved path, and $ways to every link and folder on the way, one link after the other. It fails
-# if the path can't be resolved, or resolves to a name that is not plain. Without a link it starts no process.
+# resolve PATH: sets $real to the resolved path, and $ways to every link and folder on the way, one link after the
+# other. It fails if the path can't be resolved, or resolves to a name that is not plain. Without a link it starts no
+# process.
 resolve() {
   real=$1 ways='' hops=0
   while :; do
@@ -533,8 +540,8 @@ SHOWN
   say_clock
 }
 
-# Adds the mounts that have a unit file: for any other systemd would search all its folders (systemd.unit(5)). What was mounted by hand
-# has none: once it is gone, nothing tells of it.
+# Adds the mounts that have a unit file: for any other systemd would search all its folders (systemd.unit(5)). What was
+# mounted by hand has none: once it is gone, nothing tells of it.
 find_mounts() {
   for f in /etc/systemd/system*/*.mount /run/systemd/*/*.mount /usr/local/lib/systemd/system/*.mount /usr/lib/systemd/system/*.mount \
     /lib/systemd/system/*.mount; do
@@ -584,8 +591,9 @@ say_account() {
   say account "$uid" "$gids" "$key"
 }
 
-# read_stat FILE: sets $state and $ticks to the state of a process and the time of its start since boot: proc_pid_stat(5). That clock
-# is never set, runs while a computer sleeps, and is the same in every container. The start of a new subshell is the time now.
+# read_stat FILE: sets $state and $ticks to the state of a process and the time of its start since boot:
+# proc_pid_stat(5). That clock is never set, runs while a computer sleeps, and is the same in every container. The start
+# of a new subshell is the time now.
 read_stat() {
   { read -r stat < "$1"; } 2>/dev/null || return 1
   # A program's name may hold blanks and parentheses.
@@ -602,8 +610,8 @@ say_process() {
   if read_stat "/proc/$pid/stat"; then say process "$pid" "$state" "$ticks"; mains="$mains $pid"; fi
 }
 
-# The processes of components, whatever started them: proc_pid_cmdline(5), where each argument ends with a NUL. Status 2: one has ended.
-# find_processes [PATTERN]: also those with an argument that matches.
+# The processes of components, whatever started them: proc_pid_cmdline(5), where each argument ends with a NUL. Status
+# 2: one has ended. find_processes [PATTERN]: also those with an argument that matches.
 find_processes() {
   [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$${1:+|$1}" /proc/[0-9]*/cmdline || [ $? -le 2 ]
 }
@@ -649,7 +657,8 @@ say_commands() {
   say_from argument '' cmdline "$@"
   [ -z "$variables" ] || say_from variable "^($variables)=" environ "$@"
 }
-# say_from WORD PATTERN FILE PID...: a record for each part of a file that ends with a NUL and matches. One with a line break keeps to a line.
+# say_from WORD PATTERN FILE PID...: a record for each part of a file that ends with a NUL and matches. One with a line
+# break keeps to a line.
 say_from() {
   word=$1 pattern=$2 f=$3 from=''
   shift 3
@@ -666,8 +675,8 @@ say_part() {
   done
 }
 
-# say_views PID...: files that a process sees otherwise than root: in a mount namespace (mount_namespaces(7)) or a root of its own. Nothing
-# is run there, and no link is followed.
+# say_views PID...: files that a process sees otherwise than root: in a mount namespace (mount_namespaces(7)) or a root
+# of its own. Nothing is run there, and no link is followed.
 say_views() {
   views='' own='' apart=''
   for pid do views="$views /proc/$pid/root /proc/$pid/ns/mnt"; done
@@ -719,9 +728,10 @@ say_bound() {
 
 #### replace, back, forget
 
-# First each new file is written and synced where nobody reads it: an archive is unpacked in a folder beside it; at a place, beside
-# the old file. Then a second link keeps each old file, and the new ones are renamed into place, one directly after the other: at
-# every moment each file is either the old one or the new one. What fails is undone. At places the old files stay.
+# First each new file is written and synced where nobody reads it: an archive is unpacked in a folder beside it; at a
+# place, beside the old file. Then a second link keeps each old file, and the new ones are renamed into place, one
+# directly after the other: at every moment each file is either the old one or the new one. What fails is undone. At
+# places the old files stay.
 replace_files() {
   trash=''
   # What can't be removed is no reason to hide why it stopped.
@@ -755,8 +765,8 @@ unpack() {
   # forget can't remove a folder while this unpacks into it.
   trash="$archive $archive-unpacked $archive-swap $archive-discarded"
   mkdir -m 700 -- "$archive-unpacked"
-  # GNU tar takes options from the environment too. The files get the node's own time, so that rsync, cp -u and backups see that
-  # they are new.
+  # GNU tar takes options from the environment too. The files get the node's own time, so that rsync, cp -u and backups
+  # see that they are new.
   TAR_OPTIONS='' tar -xomf "$archive" -C "$archive-unpacked" -- $paths
   # tar of busybox takes the umask from what another user than root unpacks.
   with_lines open_up "$unpacked"
@@ -798,8 +808,9 @@ lock_all() {
   fi
   lock 9
 }
-# lock DESCRIPTOR: flock(2) on the current folder leaves nothing behind, and is released when the last process that holds it exits. On
-# NFS it covers this machine only. The wait is limited: the run that has sent this may be gone, and its files out of date.
+# lock DESCRIPTOR: flock(2) on the current folder leaves nothing behind, and is released when the last process that
+# holds it exits. On NFS it covers this machine only. The wait is limited: the run that has sent this may be gone, and
+# its files out of date.
 lock() {
   command -v flock >/dev/null || stop no-flock
   eval "exec $1<."
@@ -831,8 +842,8 @@ change_modes() {
 write_all() {
   for line do write_new $line; done
 }
-# write_new PATH DIGEST SOURCE PART PAIR CA OWNER MODE: accessible only to root until its digest is right. The folder may belong to another
-# user, who can replace the name by a link; the descriptor stays on this file.
+# write_new PATH DIGEST SOURCE PART PAIR CA OWNER MODE: accessible only to root until its digest is right. The folder
+# may belong to another user, who can replace the name by a link; the descriptor stays on this file.
 write_new() {
   new=$1$new_suffix
   if there "$new"; then rm -rf -- "$new"; fi
@@ -912,8 +923,8 @@ undo() {
 back() {
   at "$1"
   if there "$new"; then
-    # It has not been renamed. In the folder the old one may have been moved away; at a place an earlier run may have kept it: the
-    # others may be as old again.
+    # It has not been renamed. In the folder the old one may have been moved away; at a place an earlier run may have
+    # kept it: the others may be as old again.
     if [ -n "$archive" ]; then ! there "$1" || return 0; elif [ -z "$begun" ]; then return 0; fi
     case $made in *" $old "*) return 0 ;; esac
     there "$old" || return 0
@@ -934,8 +945,8 @@ back_files() {
   done
 }
 
-# Of an archive: a replace that has begun may be about to rename its folder. Only one of the two renames succeeds, and gets all of it.
-# At places: of each path that still has the digest, since another run may be at work there by now.
+# Of an archive: a replace that has begun may be about to rename its folder. Only one of the two renames succeeds, and
+# gets all of it. At places: of each path that still has the digest, since another run may be at work there by now.
 forget_files() {
   if [ -n "$archive" ]; then
     cd -- "$folder"

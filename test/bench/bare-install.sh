@@ -1,7 +1,7 @@
 #!/bin/sh
-# A renewal as one would write it: the same files to the same places, and nothing restarted, asked or looked at. Kubeconfigs stay as
-# they are, since they name their pair by file. Run in the folder of auth/, where the machines are, with the ssh_config to use;
-# connections are shared.
+# A renewal as one would write it: the same files to the same places, and nothing restarted, asked or looked at.
+# Kubeconfigs stay as they are, since they name their pair by file. Run in the folder of auth/, where the machines are,
+# with the ssh_config to use; connections are shared.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

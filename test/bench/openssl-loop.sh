@@ -1,5 +1,6 @@
 #!/bin/sh
-# `openssl-loop.sh FOLDER NAME…`: a CA, and for each name a key of RSA-2048 and a certificate that it signs, one after the other.
+# `openssl-loop.sh FOLDER NAME…`: a CA, and for each name a key of RSA-2048 and a certificate that it signs, one after
+# the other.
 set -eu
 cd "$1"
 shift

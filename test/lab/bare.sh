@@ -1,7 +1,8 @@
 #!/bin/sh
 # The demo, and tests that a bare machine has failed, as root of one who has just logged in: a Debian of this computer's
-# release with git, nodejs and npm of its own, no package of this computer's, and HEAD cloned into /root, which only root
-# may enter. Of this computer it has how apt reaches Debian and npm its registry. Needs root, and leaves nothing behind.
+# release with git, nodejs and npm of its own, no package of this computer's, and HEAD cloned into /root, which only
+# root may enter. Of this computer it has how apt reaches Debian and npm its registry. Needs root, and leaves nothing
+# behind.
 set -eu
 cd "$(dirname "$0")/../.."
 # shellcheck source=/dev/null

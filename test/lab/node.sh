@@ -1,5 +1,5 @@
-# Whether a Node that runs TypeScript is first on the PATH. The one that npm ci brings needs libatomic, which a bare Debian or
-# Ubuntu does not have.
+# Whether a Node that runs TypeScript is first on the PATH. The one that npm ci brings needs libatomic, which a bare
+# Debian or Ubuntu does not have.
 [ -d node_modules/.bin ] || { echo 'first, once: npm ci' >&2; exit 1; }
 runs() { node -e 'process.exitCode = parseInt(process.versions.node) < 24 ? 1 : 0' 2>/dev/null; }
 runs && exit

@@ -1,7 +1,7 @@
-# A world of its own for machines: network, mounts, processes. Called as `sh namespace.sh <folder>`, with a file `hosts` for the
-# place of /etc/hosts; it says `ready <pid outside> <pid inside> <cgroup>` and lasts until its standard input is closed, which
-# the death of the test does too. Nothing of it has a name outside, so that the kernel takes all of it away with its
-# last process: only empty cgroups are left and the folder, both removed here.
+# A world of its own for machines: network, mounts, processes. Called as `sh namespace.sh <folder>`, with a file `hosts`
+# for the place of /etc/hosts; it says `ready <pid outside> <pid inside> <cgroup>` and lasts until its standard input is
+# closed, which the death of the test does too. Nothing of it has a name outside, so that the kernel takes all of it
+# away with its last process: only empty cgroups are left and the folder, both removed here.
 set -eu
 if [ "$1" != outside ] && [ "$1" != inside ]; then
   exec unshare --mount --net --propagation private sh "$0" outside "$1"
@@ -18,7 +18,8 @@ if [ "$1" = outside ]; then
   cgroup=/sys/fs/cgroup/machines.$pid
   mkdir -p "$cgroup/own"
   echo 0 >"$cgroup/own/cgroup.procs"
-  # Six machines take some 30 as their stand-ins run, and 80 with real components: the kernel's 128 for each user are not enough.
+  # Six machines take some 30 as their stand-ins run, and 80 with real components: the kernel's 128 for each user are
+  # not enough.
   instances=/proc/sys/fs/inotify/max_user_instances
   [ "$(cat $instances)" -ge 1024 ] || echo 1024 >$instances
   ip link set lo up

@@ -1,5 +1,5 @@
-# Each file that a unit reads gets a path of its own, under a name that no guide has; of those of the guide nothing is left.
-# etcd gets them by flags on one machine, in its environment on another, and by a --config-file on the third.
+# Each file that a unit reads gets a path of its own, under a name that no guide has; of those of the guide nothing is
+# left. etcd gets them by flags on one machine, in its environment on another, and by a --config-file on the third.
 of_guide='/(etc/etcd|var/lib/kube[a-z-]*)/[A-Za-z0-9._-]+'
 
 # own_paths UNIT FILE: of the paths in the file.

@@ -1,6 +1,6 @@
-# Makes the system that every machine boots from, beneath a disk of its own, and prints its folder. It holds packages of this
-# computer's release, from where its apt gets them, and nothing else of this computer. It is made once, by whoever needs it
-# first, and another one when this file changes. Needs root.
+# Makes the system that every machine boots from, beneath a disk of its own, and prints its folder. It holds packages of
+# this computer's release, from where its apt gets them, and nothing else of this computer. It is made once, by whoever
+# needs it first, and another one when this file changes. Needs root.
 set -eu
 # shellcheck source=/dev/null
 . /etc/os-release
