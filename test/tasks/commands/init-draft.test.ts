@@ -1,8 +1,17 @@
-/** The text of a new cluster.yaml: as it is read by a person, and by the parser. */
+/**
+ * The text of a new cluster.yaml, as it is read by a person and by the parser; and what the names in an API server's
+ * certificate tell of a cluster, where they could be read in more than one way.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { validate } from '../../../lib/cluster/cluster.ts'
-import { type ClusterDraft, formatCluster, newDraft, plainCluster } from '../../../tasks/commands/init-draft.ts'
+import {
+  type ClusterDraft,
+  formatCluster,
+  newDraft,
+  plainCluster,
+  readApiNames,
+} from '../../../tasks/commands/init-draft.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { layoutRules } from '../../../tasks/layouts/tables.ts'
 import { readCluster } from '../../support/harderway.ts'
@@ -56,4 +65,57 @@ test('a new cluster has, as comments, an admin whom RBAC can cut off, and what a
     users.map(({ name, groups }) => [name, groups]),
     [['jane', []]],
   )
+})
+
+const inside = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster']
+const outside = ['kubernetes.lan', 'c0', 'c0.lan', '10.0.0.11', '127.0.0.1']
+const usual = [...inside, 'kubernetes.default.svc.cluster.local', ...outside]
+const nodes = [
+  { name: 'c0', sans: ['c0', 'c0.lan', '10.0.0.11'] },
+  { name: 'w0', sans: ['w0', 'w0.lan', '10.0.0.12'] },
+]
+
+const read = (more: readonly string[], names = nodes, server = { host: 'kubernetes', port: 6443 }) =>
+  readApiNames(harderWay, newDraft('k', harderWay), { server, sans: [...usual, ...more], nodes: names })
+
+for (const [what, more, block, virtualIP = undefined, extra = []] of [
+  ["the guide's block", ['10.32.0.1', '10.0.0.21'], '10.32.0.0/16', '10.0.0.21'],
+  ["kubeadm's block", ['10.0.0.21', '10.96.0.1'], '10.96.0.0/16', '10.0.0.21'],
+  ['a small block', ['10.96.7.1', '10.0.0.21'], '10.96.7.0/24', '10.0.0.21'],
+  ['a virtual IP that ends in 1 too', ['10.0.0.1', '10.96.0.1'], '10.96.0.0/16', '10.0.0.1'],
+  ['a block beside the nodes', ['10.0.7.1', '10.0.0.21'], '10.0.7.0/24', '10.0.0.21'],
+  ['two families', ['10.32.0.1', 'fd00::1', 'fd00:1::21'], ['10.32.0.0/16', 'fd00::/112'], 'fd00:1::21'],
+  ['more names', ['10.32.0.1', '10.0.0.21', 'a.org', '1.2.3.4'], '10.32.0.0/16', '10.0.0.21', ['a.org', '1.2.3.4']],
+  ['a name of another type', ['10.32.0.1', '10.0.0.21', 'email:a@b'], '10.32.0.0/16', '10.0.0.21'],
+  ['no address of a load balancer', ['10.32.0.1'], '10.32.0.0/16'],
+  ['no address inside the cluster', ['10.0.0.21'], '10.32.0.0/16', '10.0.0.21'],
+] as const)
+  test(`${what}: ${more.join(' ')}`, () => {
+    const { network, api, domain, nodes } = read(more)
+    assert.deepEqual([network.serviceCIDR, api.virtualIP, api.extraSANs, domain], [block, virtualIP, extra, 'lan'])
+    assert.deepEqual(
+      nodes.map(({ role, ips, sans }) => [role, ips, sans]),
+      [
+        ['control', ['10.0.0.11'], []],
+        ['worker', ['10.0.0.12'], []],
+      ],
+    )
+  })
+
+test('an address of a control node that the API server has not is one of its own certificate alone', () => {
+  const [control] = nodes
+  const { nodes: found } = read(
+    [],
+    [{ ...control, name: 'c0', sans: [...(control?.sans ?? []), '10.9.0.1', 'c0.org'] }],
+  )
+  assert.deepEqual([found[0]?.ips, found[0]?.sans], [['10.0.0.11'], ['10.9.0.1', 'c0.org']])
+})
+
+test('an API that is called by an address is behind no other', () => {
+  assert.equal(read(['10.32.0.1'], nodes, { host: '10.0.0.21', port: 443 }).api.virtualIP, '10.0.0.21')
+})
+
+test('a domain that not every node has is none, and is the name of the cluster', () => {
+  const [control] = nodes
+  assert.equal(read([], [...nodes, { ...control, name: 'w1', sans: ['w1', 'w1.other'] }]).domain, 'k')
 })
