@@ -54,15 +54,13 @@ export function adviseAfter(rows: Rows): Finding[] {
 }
 
 /** The units that read a file only at their start, by its name. */
-type Readers = ReadonlyMap<string, readonly string[]>
-
-export function readersOf(targets: readonly Target[]): Readers {
+export function readersOf(targets: readonly Target[]): ReadonlyMap<string, readonly string[]> {
   return new Map(targets.flatMap(({ makes, restarts = [] }) => makes.map((file) => [file, restarts] as const)))
 }
 
 /** The files of a node that are replaced by others, and their readers; none where install restarts them. */
 export function yoursToRestart(
-  readers: Readers,
+  readers: ReturnType<typeof readersOf>,
   { where, units, isTakenOn, isOfWhole }: Target,
   reasons: readonly Reason[],
 ) {
