@@ -176,11 +176,11 @@ async function checkInRun(target: Target, before: Known, force: Force | undefine
     const isRebuilt = target.where !== 'node' && willChange.length > 0
     if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
   }
-  const { hasNothing = false } = result
-  const { staysFresh = hasNothing, ...verdict } = result
+  const { staysFresh = result.hasNothing, ...verdict } = result
   const rebuilt: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
-  const forced: Reason[] = force && !hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
+  const forced: Reason[] =
+    force && !result.hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
   return { ...verdict, reasons: [...verdict.reasons, ...rebuilt, ...forced] }
 }
 

@@ -12,7 +12,7 @@ import type { Access } from '../../lib/show/reporter.ts'
 import { foldAlike } from '../../lib/wording.ts'
 import { localHolder, nodeFiles, powerOf } from '../layouts/tables.ts'
 import { type NodeItem, nodeRow } from './inventory.ts'
-import { isNewIdentity } from './notices.ts'
+import { isCaNew } from './notices.ts'
 import type { Observation } from './observe.ts'
 
 /** Of one holder. */
@@ -23,10 +23,9 @@ type Observed = Pick<Observation, 'run' | 'rows'>
 export async function accessIn(seen: Observed, whole: Graph): Promise<Access[]> {
   const { auth, cluster } = seen.run
   const nodes = cluster.nodes.flatMap((node) => nodeRow(seen, node) ?? [])
-  const ca = seen.rows.get(caName)
   const isBare = ({ holds }: NodeItem) => holds?.includes(auth.files.certificate(caName)) === false
   const isNew = nodes.length === cluster.nodes.length && nodes.every(isBare)
-  if ((ca && isNewIdentity(ca)) || isNew) return []
+  if (isNew || isCaNew(seen.rows)) return []
   const all = [...ofNodes(seen, nodes), ...ofUsers(seen), ...(await ofKubeconfig(seen)), ...ofRevoked(seen)]
   const textOf = ({ who, ...rest }: Handed) => JSON.stringify(rest)
   const known = foldAlike(all, ({ who }) => who, textOf).map(({ group, shared }): Access => {

@@ -90,10 +90,7 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
     const { kind, change } = rows.get(id) ?? {}
     return kind === 'stale' && change?.kind === 'made' && change.files.some(isNewKey)
   }
-  const ca = rows.get(caName)
-  // Nobody has a certificate of a CA that is new.
-  const isCaNew = ca !== undefined && isNewIdentity(ca)
-  const isCaForced = ca?.reasons.some(({ kind }) => kind === 'forced') ?? true
+  const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
     ...(all.some(({ target }) => target.where === 'node') ? notesOnAddresses(cluster) : []),
@@ -102,7 +99,7 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
       : [
           ...notesOnMove(run),
           ...notesOnEntries(run, rows),
-          ...(isCaNew
+          ...(isCaNew(rows)
             ? []
             : [...notesOnHolders(run, isReplaced), ...(await import('./uses.ts')).notesOnUses(run, rows)]),
         ]),
@@ -183,6 +180,12 @@ export function adviseBackup(run: Run, rows: Rows): Finding[] {
 export function isNewIdentity({ change, target: { irreplaceable, makes } }: Row): boolean {
   const isOwn = change?.kind === 'made' && change.isNew && change.files.some((file) => makes.includes(file))
   return irreplaceable !== undefined && isOwn
+}
+
+/** Nobody has a certificate of it yet. */
+export function isCaNew(rows: Rows): boolean {
+  const ca = rows.get(caName)
+  return ca !== undefined && isNewIdentity(ca)
 }
 
 const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/everyday.md); ${why}`
