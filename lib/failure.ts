@@ -6,7 +6,7 @@ import { getSystemErrorMessage } from 'node:util'
 import { type Mistake, quote } from './wording.ts'
 
 /** What `Failure` is made with. */
-type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'shared' | 'mistakes' | 'cause'>>
+type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'isUp' | 'shared' | 'mistakes' | 'cause'>>
 
 export class Failure extends Error {
   /**
@@ -22,6 +22,8 @@ export class Failure extends Error {
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
+  /** The node answered a new connection afterwards: whatever the code says, the machine is not down. */
+  readonly isUp: boolean
   /**
    * A cause that several targets may share: those with equal `what` are reported once, with one remedy. `who` has it: a
    * node, a folder. `place` is what the remedy needs to know about it; a method, so that each cause may have its own
@@ -47,14 +49,15 @@ export class Failure extends Error {
     this.kind = options.kind ?? 'failed'
     this.remedy = options.remedy ?? options.shared?.remedyFor([options.shared.place])
     this.code = options.code
+    this.isUp = options.isUp ?? false
     this.shared = options.shared
     this.mistakes = options.mistakes ?? []
   }
 
   /** A copy with these details changed. */
   with({ what = this.what, ...details }: Details & { readonly what?: string }): Failure {
-    const { kind, node, remedy, code, cause } = this
-    return new Failure(what, { kind, node, remedy, code, cause, ...details })
+    const { kind, node, remedy, code, isUp, cause } = this
+    return new Failure(what, { kind, node, remedy, code, isUp, cause, ...details })
   }
 }
 
@@ -109,8 +112,13 @@ export function isErrno(error: unknown, ...codes: readonly string[]): error is N
 }
 
 /** True if the machine may be down, or still booting. */
-export function isUnreached({ code = '' }: Failure): boolean {
-  return ['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'].includes(code)
+export function isUnreached({ code = '', isUp }: Failure): boolean {
+  return !isUp && ['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'].includes(code)
+}
+
+/** True if the node was waited for in vain: the next command there would wait as long. */
+export function isUnanswered(failure: Failure): boolean {
+  return isUnreached(failure) || failure.code === 'hung'
 }
 
 /** Runs the work, and turns an error of the file system into a Failure that names the path. */

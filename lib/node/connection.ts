@@ -15,10 +15,12 @@ import { Failure, isUnreached, runAgain } from '../failure.ts'
 import { copyFile, type Destination, runScript, type Spawning, spawn } from '../process.ts'
 import { excerpt, printable, quote } from '../wording.ts'
 import { type Route, refuseUnkept, type SshHost } from './route.ts'
-import { controlPersist } from './ssh-config.ts'
+import { controlPersist, formatOptions } from './ssh-config.ts'
 
 /** Milliseconds: the default limit of one command or copy. */
 const commandTimeLimit = 120_000
+/** Seconds that a machine has to answer a new connection, and milliseconds for all of it. */
+const [answerTime, answerLimit] = [5, 10_000]
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
 
@@ -41,6 +43,12 @@ interface Ran {
   readonly output: ProcessOutput
   /** It was ended because it took too long. */
   readonly timedOut: boolean
+}
+
+/** What ran, for messages, and its limit in milliseconds. */
+interface Work {
+  readonly what: string
+  readonly limit: number
 }
 
 export class Connection {
@@ -78,9 +86,9 @@ export class Connection {
 
   /**
    * Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in
-   * milliseconds.
+   * milliseconds; `what` is the script, for messages.
    */
-  async run(script: string, limit = commandTimeLimit): Promise<string> {
+  async run(script: string, limit = commandTimeLimit, what = 'a command'): Promise<string> {
     const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
     const waitUntil = Date.now() + waitNodes
     // ssh may have closed it (ControlPersist). It is opened as the first time then, and the script is sent once.
@@ -103,8 +111,9 @@ export class Connection {
       const mayBoot = isUnreached(failure) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
       if ((this.#isOpen && !isIdle) || pause === undefined) {
-        this.hasGivenUp = isUnreached(failure)
-        throw failure
+        const settled = await this.#settle(failure, ran, { what, limit })
+        this.hasGivenUp = isUnreached(settled)
+        throw settled
       }
       // With jitter, so that the retries do not arrive all at once.
       await delay(pause * (0.5 + Math.random()), undefined, { signal })
@@ -114,7 +123,8 @@ export class Connection {
   /** Copies a file (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFile(from: string, to: string): Promise<void> {
     const ran = await this.#start((how) => copyFile(this.#destination, from, to, how))
-    if (ran.output.exitCode !== 0) throw await this.#failure(ran)
+    const work = { what: 'scp', limit: commandTimeLimit }
+    if (ran.output.exitCode !== 0) throw await this.#settle(await this.#failure(ran), ran, work)
   }
 
   /**
@@ -159,6 +169,37 @@ export class Connection {
     signal.throwIfAborted()
     const ended = killed ?? `status ${exitCode}`
     return sshFailure({ node: node.name, host: route.host, by, stderr, folder, ended, timedOut })
+  }
+
+  /**
+   * Whether the machine is down is shown by a new connection alone: a command may hang, or end the connection that it
+   * came by.
+   */
+  async #settle(failure: Failure, { output, timedOut }: Ran, work: Work): Promise<Failure> {
+    const mayBeUp = this.#isOpen || timedOut || failure.code === 'connection-lost'
+    if (!isUnreached(failure) || !mayBeUp || !(await this.#answers())) return failure
+    return timedOut ? hung(this.#parts.node.name, work) : this.#saidBySsh(output.stderr, true)
+  }
+
+  #saidBySsh(stderr: string, isUp: boolean): Failure {
+    const { node, route, folder } = this.#parts
+    const ended = { by: 'ssh', ended: 'status 255', timedOut: false } as const
+    return sshFailure({ node: node.name, host: route.host, folder, ...ended, stderr, isUp })
+  }
+
+  async #answers(): Promise<boolean> {
+    const { folder: cwd, env, signal, limit: opening } = this.#parts
+    const { host, options } = this.#destination
+    // ssh takes the first value that it finds for an option.
+    const own = { ControlMaster: 'no', ControlPath: 'none', ConnectTimeout: String(answerTime) }
+    const to = { host, options: [...formatOptions(Object.entries(own)), ...options] }
+    const { exitCode, stderr } = await opening(() => {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(answerLimit)])
+      return runScript(to, ':', { cwd, env, signal: limit })
+    })
+    signal.throwIfAborted()
+    // ConnectTimeout ends ssh where no sshd answers: what lasts longer, as a login that hangs, is beyond that.
+    return exitCode !== 255 || !isUnreached(this.#saidBySsh(stderr, false))
   }
 
   async #isUp(): Promise<boolean> {
@@ -266,6 +307,8 @@ interface SshResult {
   /** "status 7", "SIGKILL" */
   readonly ended: string
   readonly timedOut: boolean
+  /** The node answered a new connection afterwards. */
+  readonly isUp?: boolean
 }
 
 const again = `then ${runAgain}`
@@ -345,16 +388,18 @@ const causes: readonly {
     // It says nothing when a connection is closed before authentication, nor what a jump host's ssh says
     // (ControlPersist).
     pattern:
-      /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
+      /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|not responding|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
     remedy: ([result]) => `${runAgain}; if it fails again, find out why: ${result?.host.ssh(['-v'])}`,
   },
 ]
 
 export function sshFailure(result: SshResult): Failure {
-  const { node, host, by, stderr, ended, timedOut } = result
-  const cause = causes.find((each) =>
-    timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(stderr),
-  )
+  const { node, host, by, stderr, ended, timedOut, isUp = false } = result
+  const cause = causes.find((each) => {
+    // A machine that is up has lost its connection.
+    if (isUp && each.name === 'timed out') return false
+    return timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(stderr)
+  })
   if (!cause) {
     const what = excerpt(lastLine(stderr)) || `ssh ended with ${ended}`
     const remedyFor = ([one = host]: readonly SshHost[]) =>
@@ -367,8 +412,16 @@ export function sshFailure(result: SshResult): Failure {
   return new Failure(said === '' ? cause.name : `${cause.name} (${said})`, {
     node,
     code: cause.name.replaceAll(' ', '-'),
+    isUp,
     shared: { what: cause.name, who: node, place: result, remedyFor: cause.remedy },
   })
+}
+
+function hung(node: string, { what: work, limit }: Work): Failure {
+  const what = `hung (${work} did not end within ${limit / 1000} s, though ssh connects)`
+  const remedyFor = () =>
+    `find what it waits for on the node: ps -eo pid,stat,wchan,args (D: a disk or mount); ${again}`
+  return new Failure(what, { node, code: 'hung', shared: { what, who: node, place: undefined, remedyFor } })
 }
 
 /** A command that removes the key: ssh names the host, which may be a jump host, as known_hosts does, and that file. */

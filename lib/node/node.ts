@@ -14,6 +14,7 @@ import {
 } from '../files/auth-dir.ts'
 import { secretMode } from '../files/plain-file.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
+import { excerpt } from '../wording.ts'
 import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import { type FileAccess, type FileState, folderOf } from './place.ts'
@@ -217,6 +218,22 @@ export interface Root {
 const runLines = (sudo: string, command: string) => [`sudo ${sudo}`, ...command.split('\n').map((line) => `do ${line}`)]
 const rootLines = ({ folder, sudo }: Root) => [`folder ${folder}`, `sudo ${sudo}`]
 
+/** What did not end, where it hangs. */
+const works: Readonly<Record<Verb, string>> = {
+  look: 'its inspection',
+  replace: 'replacing its files',
+  back: 'restoring its files',
+  forget: 'removing its old files',
+  run: 'a command',
+}
+
+interface Asking {
+  readonly trouble?: string
+  readonly limit?: number | undefined
+  /** For the message of a failure. */
+  readonly work?: string
+}
+
 export class Node {
   readonly name: string
   readonly #connection: Connection
@@ -264,7 +281,8 @@ export class Node {
       archive?.copied()
       const nonce = newNonce()
       // What fails before it has answered has replaced nothing.
-      const output = await this.#connection.run(message('replace', replaceLines(change, archive), nonce))
+      const sent = message('replace', replaceLines(change, archive), nonce)
+      const output = await this.#connection.run(sent, undefined, works.replace)
       try {
         const records = this.#done(output, nonce, 'replace')
         return change.tidied && readFolder(records)
@@ -294,7 +312,7 @@ export class Node {
 
   /**
    * Runs the command, in root's shell if sudo is not ''. `limit` in milliseconds. Throws a Failure if the status is
-   * unknown, with the code `timed-out` if the command has not ended by then.
+   * unknown, with the code `hung` if the command has not ended by then.
    */
   run({ sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number }) {
     const read = (output: string, nonce: string) => {
@@ -303,7 +321,7 @@ export class Node {
       if (status === undefined) throw notWhole()
       return { status: Number(status), said: said.join('\n') }
     }
-    return this.#ask('run', runLines(sudo, command), read, { limit })
+    return this.#ask('run', runLines(sudo, command), read, { limit, work: excerpt(command) })
   }
 
   /** Runs the command as the login user on an open connection, even after the run was interrupted. Never throws. */
@@ -321,11 +339,11 @@ export class Node {
     verb: Verb,
     lines: readonly string[],
     read: (output: string, nonce: string) => T,
-    { trouble, limit }: { readonly trouble?: string; readonly limit?: number | undefined } = {},
+    { trouble, limit, work = works[verb] }: Asking = {},
   ): Promise<T> {
     const nonce = newNonce()
     try {
-      return read(await this.#connection.run(message(verb, lines, nonce), limit), nonce)
+      return read(await this.#connection.run(message(verb, lines, nonce), limit, work), nonce)
     } catch (error) {
       throw asUnknown(this.name, error, trouble)
     }

@@ -115,7 +115,7 @@ export async function printConfig(
   aborted.throwIfAborted()
   if (limit.aborted)
     throw new Failure(`ssh -G did not finish within ${answerTime / 1000} s`, {
-      code: 'timed-out',
+      code: 'ssh-unusable',
       remedy: `check what your ssh configuration runs (Match exec): ssh -G ${given.map(quote).join(' ')}`,
     })
   return printed

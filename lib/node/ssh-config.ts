@@ -55,7 +55,7 @@ const defaults = {
   ServerAliveInterval: ['5', '0', '300'],
 } as const
 
-function formatOptions(options: Iterable<readonly [string, string]>): string[] {
+export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
   return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])
 }
 

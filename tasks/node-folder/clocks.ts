@@ -1,6 +1,6 @@
 /** Compares this machine's clock with the nodes', before certificates are dated by it. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, isUnreached, runAgain } from '../../lib/failure.ts'
+import { Failure, isUnanswered, runAgain } from '../../lib/failure.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { lookAtMachine } from '../looks/look.ts'
@@ -37,7 +37,7 @@ async function readOffset(run: Run, node: ClusterNode): Promise<Offset | undefin
     return { node: node.name, role: node.role, ahead: aheadOf(now, asked, run.clock()) }
   } catch (error) {
     if (!(error instanceof Failure)) throw error
-    if (isUnreached(error)) run.unreached?.set(node.name, error)
+    if (isUnanswered(error)) run.unreached?.set(node.name, error)
     return undefined
   }
 }

@@ -1,7 +1,7 @@
 /** Lists of who is revoked on nodes: the guard refuses to shorten one, and whoever is denied still is named. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
-import { Failure, isUnreached, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
+import { Failure, isUnanswered, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import { authorizationConfigFile, backupTime, readBackup } from '../../lib/files/auth-dir.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import {
@@ -154,7 +154,7 @@ export async function findLongerLists(
       return []
     } catch (error) {
       if (!(error instanceof Failure)) throw error
-      if (isUnreached(error)) run.unreached?.set(node.name, error)
+      if (isUnanswered(error)) run.unreached?.set(node.name, error)
       return error.kind === 'refused' ? [[`revoked/${node.name}`, error]] : []
     }
   })

@@ -1,7 +1,7 @@
 /** Checks every node for a running cluster, by its files and by what serves there, before a new identity is made. */
 import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, isUnreached, refusal, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { Failure, isUnanswered, refusal, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { backups, caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run, Target } from '../../lib/graph/target.ts'
@@ -177,7 +177,7 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
     return { node, files, ports: served.map(({ port }) => port), silent, isOfAnother }
   } catch (error) {
     if (!(error instanceof Failure)) throw error
-    if (isUnreached(error)) run.unreached?.set(node.name, error)
+    if (isUnanswered(error)) run.unreached?.set(node.name, error)
     return error
   }
 }

@@ -186,7 +186,7 @@ async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void
   const limit = commandLimit(run)
   const asked = { sudo: installOf(run).sudo, command, limit }
   const { status, said } = await (await run.connect(node)).run(asked).catch(async (error) => {
-    if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
+    if (!(error instanceof Failure) || error.code !== 'hung') throw error
     throw await notHealthy(on, unit, `${command} did not end within ${limit / 1000} s`)
   })
   on.signal.throwIfAborted()
@@ -268,7 +268,7 @@ async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: '
   const outcome = await there.run({ sudo: '', command, limit }).catch(async (error) => {
     // The run was ended by a signal: tries to undrain all the same.
     if (what === 'undrain') await there.tidy(command)
-    if (error instanceof Failure && error.code === 'timed-out') return undefined
+    if (error instanceof Failure && error.code === 'hung') return undefined
     throw error
   })
   if (outcome?.status === 0) return

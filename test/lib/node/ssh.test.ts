@@ -5,7 +5,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, type TestContext, test } from 'node:test'
+import { Failure, isUnreached } from '../../../lib/failure.ts'
 import { closeConnections } from '../../../lib/node/connection.ts'
+import { Node } from '../../../lib/node/node.ts'
 import { Ssh } from '../../../lib/node/ssh.ts'
 import { connectionOptions, defaultOptions, parseSshConfig } from '../../../lib/node/ssh-config.ts'
 import { scratch } from '../../support/files.ts'
@@ -227,6 +229,23 @@ test('a connection that ssh has closed is opened again with retries, and no scri
   })
 })
 
+test('a command that ends its connection does not show that the machine is down: a new connection does', {
+  skip,
+}, async () => {
+  for (const [first, port, isDown] of [
+    [true, undefined, false],
+    [false, undefined, false],
+    [false, 1, true],
+  ] as const)
+    await at.connect('node', { config: at.host('node') }, async (connection) => {
+      if (!first) await connection.run('true')
+      const config = at.host('node')
+      if (port !== undefined) writeFileSync(join(at.folder, 'ssh_config'), config.replace(/Port \d+/, `Port ${port}`))
+      const said = connection.run('kill -9 $PPID')
+      await assert.rejects(said, (error: Failure) => error.code === 'connection-lost' && isUnreached(error) === isDown)
+    })
+})
+
 test('what the configuration sets for how long a connection may take precedes our defaults', {
   skip: needs('ssh'),
 }, (t) => {
@@ -277,9 +296,13 @@ describe('a command that takes too long', { skip }, () => {
     const begun = join(at.folder, 'begun')
     await at.connect('node', { config: at.host('node') }, async (connection) => {
       const over = endAt(t, begun)
-      await assert.rejects(connection.run(`echo $$ > ${begun}; exec sleep 1000`), { code: 'timed-out' })
+      const command = `echo $$ > ${begun}; exec sleep 1000`
+      const hung = await new Node('node', connection).run({ sudo: '', command }).catch((error: Failure) => error)
+      assert.ok(hung instanceof Failure && hung.code === 'hung' && !isUnreached(hung))
+      assert.equal(hung.message, `node: hung (${command} did not end within 120 s, though ssh connects)`)
       await over
       assert.equal(connection.wasReached, true)
+      assert.equal(connection.hasGivenUp, false)
       assert.equal(await connection.run('echo in'), 'in\n')
     })
   })
@@ -294,11 +317,25 @@ describe('a command that takes too long', { skip }, () => {
         const over = endAt(t, begun)
         const said = connection.run('echo in')
         if (waitNodes > 0) assert.equal(await said, 'in\n')
-        else await assert.rejects(said, { code: 'timed-out' })
+        else await assert.rejects(said, { code: 'hung' })
         await over
         assert.equal(connection.wasReached, waitNodes > 0)
       })
     }
+  })
+
+  test('has not where the machine is down meanwhile', async (t) => {
+    const begun = join(at.folder, 'begun')
+    const config = at.host('node')
+    await at.connect('node', { config }, async (connection) => {
+      await connection.run('true')
+      const over = endAt(t, begun)
+      writeFileSync(join(at.folder, 'ssh_config'), config.replace(/Port \d+/, 'Port 1'))
+      const said = connection.run(`echo $$ > ${begun}; exec sleep 1000`)
+      await assert.rejects(said, (error: Failure) => error.code === 'timed-out' && isUnreached(error))
+      await over
+      assert.equal(connection.hasGivenUp, true)
+    })
   })
 })
 

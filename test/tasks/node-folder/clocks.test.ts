@@ -54,23 +54,24 @@ test('no file goes to a node of another time: how long its answer took is no dif
     assert.throws(() => copyAt(seconds, took), { code: 'clock', node: 'w0' })
 })
 
-test('a node that is down is waited for once: its deploy fails with what the look at the clocks has found', async () => {
-  const cluster = parsed(minimal)
-  const [node] = cluster.nodes as [ClusterNode]
-  const down = new Failure('timed out', { node: node.name, code: 'timed-out' })
-  let tries = 0
-  const connect = async () => {
-    tries++
-    throw down
-  }
-  const limits = { node: pLimit(1) }
-  const run = { cluster, clock: () => now, connect, limits, unreached: new Map() } as unknown as Run
-  const graph = buildGraph([fakeTarget(`deploy/${node.name}`, { where: 'node', node: node.name })])
-  await refuseWrongClocks(run, graph)
-  const names = { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names']
-  await assert.rejects(
-    checkFolder({ run, node, names }, async () => ({})),
-    down,
-  )
-  assert.equal(tries, 1)
-})
+for (const code of ['timed-out', 'hung'])
+  test(`a node that fails with ${code} is waited for once: its deploy fails with what the look at the clocks has found`, async () => {
+    const cluster = parsed(minimal)
+    const [node] = cluster.nodes as [ClusterNode]
+    const down = new Failure(code, { node: node.name, code })
+    let tries = 0
+    const connect = async () => {
+      tries++
+      throw down
+    }
+    const limits = { node: pLimit(1) }
+    const run = { cluster, clock: () => now, connect, limits, unreached: new Map() } as unknown as Run
+    const graph = buildGraph([fakeTarget(`deploy/${node.name}`, { where: 'node', node: node.name })])
+    await refuseWrongClocks(run, graph)
+    const names = { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names']
+    await assert.rejects(
+      checkFolder({ run, node, names }, async () => ({})),
+      down,
+    )
+    assert.equal(tries, 1)
+  })

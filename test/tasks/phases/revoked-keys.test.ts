@@ -61,3 +61,22 @@ test('a kubelet that says it gets its certificate elsewhere holds a key on a con
   assert.deepEqual(heldBy('revoked-keys', { 'install/worker0': ofItself }, { found }), [])
   assert.deepEqual(heldBy('revoked-keys', { 'install/control1': ofItself }, { found }), ['install/control1'])
 })
+
+test('a control node on which a command hangs holds a key, as its machine is up; one that is down holds none', () => {
+  const found = { nodes: ['control0', 'control1', 'worker0'], isLocal: false }
+  const failedBy = (code: string, more: object = {}): Outcome => ({
+    kind: 'failed',
+    failure: new Failure('it fails', { node: 'control1', code, ...more }),
+  })
+  for (const [failure, holding] of [
+    [failedBy('hung'), ['install/control1']],
+    [failedBy('connection-lost', { isUp: true }), ['install/control1']],
+    [failedBy('connection-lost'), []],
+    [failedBy('timed-out'), []],
+  ] as const) {
+    assert.deepEqual(heldBy('revoked-keys', { 'install/control1': failure }, { found }), holding)
+    const cancelled: Outcome = { kind: 'cancelled', because: ['deploy/control1'] }
+    const outcomes = { 'deploy/control1': failure, 'install/control1': cancelled }
+    assert.deepEqual(heldBy('revoked-keys', outcomes, { found }), holding)
+  }
+})
