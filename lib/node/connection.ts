@@ -79,6 +79,10 @@ export class Connection {
     return this.#isOpen
   }
 
+  get way(): Route['way'] {
+    return this.#parts.route.way
+  }
+
   /** The control socket, if the connection may be open. */
   get socket(): string | undefined {
     return this.#wasTried ? this.#parts.controlPath : undefined

@@ -18,6 +18,7 @@ import { excerpt } from '../wording.ts'
 import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import { type FileAccess, type FileState, folderOf } from './place.ts'
+import type { Route } from './route.ts'
 import { type NodeState, readFolder, readListening, readState } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
@@ -246,6 +247,11 @@ export class Node {
   /** Whether a command was started there. */
   get wasReached(): boolean {
     return this.#connection.wasReached
+  }
+
+  /** How ssh reaches it: `way` of route.ts. */
+  get way(): Route['way'] {
+    return this.#connection.way
   }
 
   /** Whether this run has waited for it, and not reached it. */

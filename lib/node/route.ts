@@ -21,6 +21,8 @@ export interface SshHost {
 
 export type Route = Readonly<Awaited<ReturnType<typeof findRoute>>>
 
+const wayOptions = ['hostname', 'port', 'proxycommand', 'proxyjump', 'hostkeyalias']
+
 /** What the jump hosts of a node check is up to the user. Throws a Failure if ssh can't be used. */
 export async function findRoute(
   node: ClusterNode,
@@ -37,6 +39,8 @@ export async function findRoute(
     /** The effective configuration for the node. */
     config,
     host: sshHost(node, use),
+    /** Which machine answers, and how it is known: as configured, where `ssh -G` expands no folder or user of ours. */
+    way: wayOptions.map((option) => first(config, option)),
     /** Its name in known_hosts. */
     knownAs: first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`),
     /** The files searched for its key, if an unknown key is trusted and written to the first of them. */

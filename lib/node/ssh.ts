@@ -12,7 +12,7 @@ import { doing } from '../failure.ts'
 import type { Spawning } from '../process.ts'
 import { Connection, closeConnections } from './connection.ts'
 import { Node } from './node.ts'
-import { findRoute } from './route.ts'
+import { findRoute, type Route } from './route.ts'
 import {
   type ConfigUse,
   connectionOptions,
@@ -41,6 +41,8 @@ export class Ssh {
   readonly #sockets: string
   readonly #limits = new Map<string, LimitFunction>()
   readonly #connections = new Map<string, Promise<Connection>>()
+  /** By the node's name, for all its connections. */
+  readonly #routes = new Map<string, Promise<Route>>()
   readonly #closing = new AbortController()
   #count = 0
 
@@ -71,7 +73,9 @@ export class Ssh {
   async #connect(node: ClusterNode, number: number): Promise<Connection> {
     const controlPath = `${this.#sockets}/${number}`
     const options = connectionOptions(node, controlPath)
-    const route = await findRoute(node, options, this.#use, this.#run)
+    const found = this.#routes.get(node.name) ?? findRoute(node, options, this.#use, this.#run)
+    this.#routes.set(node.name, found)
+    const route = await found
     const { config } = route
     return new Connection({
       ...this.#run,

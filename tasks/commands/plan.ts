@@ -83,7 +83,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...(await adviseOnRotations(run)),
   ]
   const moved = formerFiles(run)
-  const planHash = planOf(rows, given, [...stagesIn(run), ...moved])?.hash
+  const planHash = planOf(rows, given, [...stagesIn(run), ...moved, ...(await waysIn(given, run, rows))])?.hash
   const access = await accessIn(seen, whole)
   const causes = await showObservation(given, seen, { isPlan: true, findings, access, planHash })
   return moved.length > 0 ? [...causes, 'stale' as const] : causes
@@ -130,7 +130,8 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
  */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, rows } = await observe(given, graph, { forced, foresees: true })
-  const plan = planOf(rows, given, [...stagesIn(run), ...formerFiles(run)])
+  const ways = await waysIn(given, run, rows)
+  const plan = planOf(rows, given, [...stagesIn(run), ...formerFiles(run), ...ways])
   if (!plan) throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run)
   if (plan.hash !== given.options.expectPlan)
     throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run)
@@ -153,29 +154,31 @@ type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
 /**
  * Of a dry run with what it foresees; undefined if a target could not be looked at. `beside`: what is no target's,
- * rotations in progress and files that a run moves.
+ * rotations in progress, files that a run moves, and the ways to nodes.
  */
-export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster' | 'file'>, beside: readonly string[] = []) {
+export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
   const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsOf)
-  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, all), ...beside, ...actions.toSorted()])
+  const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
 }
 
 /**
- * Another ssh configuration may reach nodes through another machine. The path is as in cluster.yaml, so that a plan has
- * the same hash in every folder.
+ * Another ssh configuration may reach nodes through another machine, and so may a file that it includes. The path is as
+ * in cluster.yaml, so that a plan has the same hash in every folder.
  */
-function sshConfigOf(
-  { cluster: { ssh }, file }: Pick<CommandRun, 'cluster' | 'file'>,
-  rows: readonly Row[],
-): unknown[] {
-  const path = sshConfigPath(dirname(file), ssh)
-  if (path === undefined || !rows.some(({ target }) => target.where === 'node')) return []
+async function waysIn({ cluster, file }: CommandRun, run: Run, rows: Rows): Promise<string[]> {
+  const path = sshConfigPath(dirname(file), cluster.ssh)
+  const all = [...rows.values()]
+  const names = new Set(all.flatMap(({ target: { where, node } }) => (where === 'node' ? (node ?? []) : [])))
+  // Of a node that was not reached there is no plan.
+  if (path === undefined || names.size === 0 || all.some(isLost)) return []
   const bytes = doing('read', path, () => readFileSync(path))
-  return [ssh.configFile, hash('sha256', bytes)]
+  const nodes = cluster.nodes.filter(({ name }) => names.has(name))
+  const ways = await Promise.all(nodes.map(async (node) => [node.name, ...(await run.connect(node)).way]))
+  return [String(cluster.ssh.configFile), hash('sha256', bytes), ...ways.map((way) => JSON.stringify(way))]
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */

@@ -198,6 +198,33 @@ describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
     assert.equal(await planned(), approved)
   })
 
+  test('so is what another file says of the way, which the configuration includes; a comment there is not', async () => {
+    const { sshConfig } = suite.lab
+    const text = readFileSync(sshConfig, 'utf8')
+    const included = `${sshConfig}-included`
+    const hashWith = (...lines: readonly string[]) => {
+      writeFileSync(included, ['Host worker0', ...lines, ''].join('\n'))
+      return planned()
+    }
+    writeFileSync(sshConfig, `Include ${included}\n${text}`)
+    writeCluster(place, [...oneOfEach, ...labEdits(suite.lab)])
+    const hashes = [
+      await hashWith(),
+      await hashWith('HostName 192.0.2.1'),
+      await hashWith('Port 2222'),
+      await hashWith('ProxyCommand other %h %p'),
+      await hashWith('ProxyJump other'),
+      await hashWith('HostKeyAlias other'),
+    ]
+    assert.equal(new Set(hashes).size, hashes.length)
+    const [approved = ''] = hashes
+    assert.equal(await hashWith('# ProxyCommand other'), approved)
+    await hashWith('ProxyCommand other %h %p')
+    const refused = await exits(3, place, 'bootstrap', '--expect-plan', approved)
+    assert.match(refused.stderr, /the plan has changed/)
+    writeFileSync(sshConfig, text)
+  })
+
   test('a node that can not be looked at makes the plan unknown: refused, and nothing is made', async () => {
     writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), sans('c.example.org')])
     const hash = await planned()

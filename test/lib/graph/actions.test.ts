@@ -10,7 +10,7 @@ const cluster = parsed(minimal)
 
 async function plan(targets: readonly Target[], name = 'kubenet') {
   const rows = await runFakes(targets, { dryRun: true, foresees: true }).rows
-  return planOf(rows, { cluster: { ...cluster, name }, file: '' })
+  return planOf(rows, { cluster: { ...cluster, name } })
 }
 
 const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash
