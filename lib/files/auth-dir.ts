@@ -3,7 +3,7 @@
  * names of the files are spelled nowhere else but in tasks/layouts/.
  */
 import * as fs from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
 import type { Reason } from '../reason.ts'
 import { thisBoot } from './lock.ts'
@@ -371,6 +371,12 @@ export class AuthDir {
     if (this.#store instanceof DiskStore) return this.path
     throw new Error(`${this.path} is in memory`)
   }
+}
+
+/** The nearest folder, from this one on, that may be a work tree of git. */
+export function workTreeOf(folder: string): string | undefined {
+  if (fs.existsSync(join(folder, '.git'))) return folder
+  return folder === dirname(folder) ? undefined : workTreeOf(dirname(folder))
 }
 
 function notPlain(path: string): Failure {

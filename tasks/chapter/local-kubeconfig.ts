@@ -1,10 +1,10 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
-import { spawnSync } from 'node:child_process'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { Failure, refusal, sharedRefusal, tryTo, tryToAwait } from '../../lib/failure.ts'
-import { caName, keepFound, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { caName, keepFound, kubeconfigFile, workTreeOf } from '../../lib/files/auth-dir.ts'
+import { runGit } from '../../lib/files/git.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
@@ -191,19 +191,11 @@ function warningOf(files: readonly KubeconfigFile[], { user }: Names): string[] 
   ]
 }
 
-function workTreeOf(folder: string): string | undefined {
-  if (existsSync(join(folder, '.git'))) return folder
-  return folder === dirname(folder) ? undefined : workTreeOf(dirname(folder))
-}
-
 /**
  * What is tracked is not ignored. False also without an answer: https://git-scm.com/docs/git-check-ignore#_exit_status
  */
 function isIgnored(tree: string, path: string): boolean {
-  // A hook that calls us has set GIT_DIR. core.fsmonitor of a stranger's repository may be a command.
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
-  const args = ['-c', 'core.fsmonitor=false', 'check-ignore', '-q', '--', path]
-  return spawnSync('git', args, { cwd: tree, env, stdio: 'ignore', timeout: 10_000 }).status === 0
+  return runGit(tree, process.env, ['check-ignore', '-q', '--', path]).status === 0
 }
 
 function refuse(files: readonly KubeconfigFile[], run: Run, names: Names): void {

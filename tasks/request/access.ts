@@ -8,7 +8,7 @@ import type { Graph, Rows } from '../../lib/graph/target.ts'
 import { formatFinding } from '../../lib/reason.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
-import { authBeside, type CommandRun, checkConfigFile, checkRevoked } from './command-run.ts'
+import { authBeside, type CommandRun, checkConfigFile, checkRevoked, refuseTracked } from './command-run.ts'
 import { causesIn, type ExitCause, exitStatus } from './exit-status.ts'
 
 /**
@@ -22,10 +22,11 @@ export async function readAuth(
   read: (run: CommandRun) => Promise<() => Promise<readonly ExitCause[]>>,
   { isPlan = false } = {},
 ): Promise<readonly ExitCause[]> {
+  const auth = authBeside(run)
+  await refuseTracked({ ...run, auth })
   checkConfigFile(run, graph)
   checkRevoked(run)
   if (isPlan) await announce(run)
-  const auth = authBeside(run)
   const { host, options, printError, signal } = run
   const onWait = options.quiet ? () => {} : printError
   for (;;) {
@@ -54,6 +55,7 @@ export async function writeAuth(
   given: CommandRun,
   { graph, reporter, isWhole = false, work, closing }: Writer,
 ): Promise<readonly ExitCause[]> {
+  await refuseTracked(given)
   if (graph) checkConfigFile(given, graph)
   checkRevoked(given)
   if (reporter) await announce(given)

@@ -1,9 +1,9 @@
 /** What a command is given: a run, and what only the command needs of it. */
 
 import { hash } from 'node:crypto'
-import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
-import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
+import { basename, delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import pLimit from 'p-limit'
 import {
   type Cluster,
@@ -14,7 +14,7 @@ import {
 } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry, type Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
-import { AuthDir, caName } from '../../lib/files/auth-dir.ts'
+import { AuthDir, caName, workTreeOf } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import {
@@ -28,7 +28,7 @@ import {
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, joinClauses, quote, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, formatNames, joinClauses, quote, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
@@ -152,6 +152,35 @@ function home({ env: { HOME: folder = homedir() } }: Host): string {
     `HOME is ${JSON.stringify(folder)}, which is not an absolute path`,
     'set HOME, or localKubeconfig.path in cluster.yaml',
   )
+}
+
+/**
+ * The files of auth/ decide which CA signs, and what is a rotation in progress: whoever may commit one would decide it.
+ * Throws a refusal.
+ */
+export async function refuseTracked({ auth, host }: CommandRun): Promise<void> {
+  const folder = existsSync(auth.path) ? realpathSync(auth.path) : undefined
+  const first = folder && workTreeOf(folder)
+  if (!folder || first === undefined) return
+  // Where nothing is under git, no process is started, and nothing loaded that starts one.
+  const { trackedIn } = await import('../../lib/files/git.ts')
+  const tracked = trackedIn(folder, first, host.env)
+  // A disk may ignore case.
+  const ours = tracked?.paths.filter((path) => auth.files.parse(basename(path).toLowerCase())) ?? []
+  if (!tracked || ours.length === 0) return
+  const { tree, inTree } = tracked
+  const git = (words: string) => `git -C ${quote(tree)} ${words} -- ${quote(inTree)}`
+  throw new Failure(`git tracks ${formatNames(ours.map((path) => relative(inTree, path)))} in ${auth.path}`, {
+    kind: 'refused',
+    code: 'tracked-by-git',
+    remedy: [
+      `- see who committed what: ${git('log --stat')}`,
+      '- remove those of others (git rm -f), or they stay in use; restore yours from a backup',
+      `- untrack yours, and commit that: ${git('rm -rfq --cached')}`,
+      '- before the next pull of another clone, copy its auth/ aside: git deletes these files there',
+      '- if others could read the repository, see docs/bad-day.md, "A key that may have leaked"',
+    ].join('\n'),
+  })
 }
 
 /** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */

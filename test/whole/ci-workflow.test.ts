@@ -202,4 +202,21 @@ describe('docs/ci-workflow.yaml', {
     assert.deepEqual([plan.failed, plan.outputs.hash], [['Plan'], ''], plan.said)
     assert.match(plan.summary, /gateway: connection refused/)
   })
+
+  for (const [title, make] of [
+    ['a file in auth/', () => writeFileSync(inPlace('work/auth/ca-next.pem'), '')],
+    ['a link that has its name', () => symlinkSync('elsewhere', inPlace('work/auth'))],
+  ] as const)
+    test(`${title} that came with the checkout ends a job before auth/ is decrypted`, async () => {
+      git(inPlace('work'), 'pull', '-q', '--rebase')
+      if (title.startsWith('a file')) mkdirSync(inPlace('work/auth'))
+      make()
+      git(inPlace('work'), 'add', '-f', 'auth')
+      push()
+      const plan = await runJob('plan')
+      git(inPlace('work'), 'rm', '-rqf', 'auth')
+      push()
+      assert.deepEqual([plan.failed[0], plan.outputs.hash], ['Open auth/ in memory', undefined], plan.said)
+      assert.match(plan.said, /::error::auth is in the repository/)
+    })
 })
