@@ -89,28 +89,49 @@ export function printable(text: string): string {
   )
 }
 
+/** A text in quotes, or a character that a backslash takes its meaning from: as in a shell and in YAML. */
+const quoted = /\\.|(?<![\w\\])'[^']*'|"(?:\\.|[^"\\])*"/.source
+/** `revoked: [a, "b c"]`, `etcd: { ca: own }` */
+const flowYaml = `[\\w.-]+: (?:\\[(?:${quoted}|[^\\]'"\\\\])*\\]|\\{(?:${quoted}|[^}'"\\\\])*\\})`
+/** Never broken, like "(was 18)". */
+const unbroken = new RegExp(`${flowYaml}|${quoted}`, 'g')
+/** In the place of its blanks: no printed text has it. */
+const kept = '\0'
+
 /**
- * Broken between words where it is too wide for a terminal, but not in "(was 18)"; each further line is indented by
- * `hang`.
+ * Broken between words where it is too wide for a terminal, but not in "(was 18)", a text in quotes or YAML; each
+ * further line is indented by `hang`.
  */
 export function wrap(line: string, columns: number | undefined, hang: number): string {
   if (columns === undefined) return line
   const width = (text: string) => stripVTControlCharacters(text).length
-  const [first = '', ...words] = line.split(/ (?![^(]{1,40}\))/)
+  const whole = line.replace(unbroken, (text) => text.replaceAll(' ', kept))
+  const [first = '', ...words] = whole.split(/ (?![^(]{1,40}\))/)
   const lines = [first]
   for (const word of words) {
     const last = lines.at(-1) ?? ''
     if (last.trim() === '' || width(last) + 1 + width(word) <= columns) lines[lines.length - 1] = `${last} ${word}`
     else lines.push(' '.repeat(hang) + word)
   }
-  return lines.map((each) => each.trimEnd()).join('\n')
+  return lines.map((each) => each.replaceAll(kept, ' ').trimEnd()).join('\n')
 }
 
+const programs =
+  /(?:npm|npx|kubectl|mkdir|mv|rm|systemctl|journalctl|etcdctl|chown|ls|sudo|ssh-keygen|(?:'[^']*|\S*)\bharderway'?) |ssh -/
+    .source
 /** A command to type, and what ends it in a sentence. */
-const typed =
-  /(?<=^ *|: |; |\b(?:run|then|or) )((?:npm|npx|kubectl|mkdir|mv|systemctl|journalctl|etcdctl|chown|ls|\S*\bharderway) .+?(?=; |, (?:then|or) | \(|$))/
+const command = `(?<=^ *(?:- )?|: |; |\\b(?:run|then|or) )(?:for \\w+ in .+?; done|(?:${programs})(?:${quoted}|.)+?)(?=; |, (?:then|or) | \\(|$)`
+/** What is in quotes begins none. */
+const parts = new RegExp(`(?<typed>${command})|(?:(?!${command})(?:${quoted}|.))+`, 'g')
+/** A command, though it begins as none of these. */
+const otherCommand = /[$|&\\`]/
+/** Of a block to paste into cluster.yaml. */
+const yamlLine = /^ {4,}[\w./<>'"-]+:( |$)/
 
-/** For a terminal of so many columns: prose broken between words, and each command on a line of its own, whole. */
+/**
+ * For a terminal of so many columns: prose broken between words, and each command on a line of its own. What is to be
+ * pasted is whole: the terminal breaks it where it is too wide, and gives it back in one line.
+ */
 export function fit(text: string, columns: number | undefined): string {
   return text
     .split('\n')
@@ -119,16 +140,14 @@ export function fit(text: string, columns: number | undefined): string {
 }
 
 function fitLine(line: string, columns: number | undefined): string {
-  if (columns === undefined || line.length <= columns) return line
+  if (columns === undefined || line.length <= columns || yamlLine.test(line)) return line
   // "To do      ", "  - "
   const hang = /^(?:[A-Z][\w ]{0,9} {2,}| *(?:- )?)/.exec(line)?.[0].length ?? 0
-  return line
-    .split(typed)
-    .flatMap((part, i) => {
-      const text = i === 0 ? part : ' '.repeat(hang) + part.replace(/^[;,)]? /, '')
+  return [...line.matchAll(parts)]
+    .flatMap(({ 0: part, index, groups }) => {
+      const text = index === 0 ? part : ' '.repeat(hang) + part.replace(/^[;,)]? /, '')
       if (text.trim() === '') return []
-      // Every other part is a command.
-      return i % 2 === 1 ? text : wrap(text, columns, hang)
+      return groups?.typed !== undefined || otherCommand.test(text) ? text : wrap(text, columns, hang)
     })
     .join('\n')
 }

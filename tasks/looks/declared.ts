@@ -97,7 +97,7 @@ function withDeclared(
   return Object.fromEntries([...all].map(([unit, has]) => [unit, short(has)]))
 }
 
-const indent = (value: object) => stringify(value).trimEnd().replace(/^/gm, '    ')
+const indent = (value: object) => stringify(value, { lineWidth: 0 }).trimEnd().replace(/^/gm, '    ')
 
 /** `<node>` stands for the name of the node. */
 function declaredBy(node: ClusterNode, { unit, contradicted, confirmed }: Contradicting): Declared[] {

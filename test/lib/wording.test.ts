@@ -104,3 +104,24 @@ test('prose is broken between words at the width of a terminal, and a command ha
   assert.equal(fit(text, undefined), text)
   assert.equal(fit(text, 200), text)
 })
+
+test('YAML and a text in quotes are never broken, nor is a command of a kind that is not known', () => {
+  const text = `write etcd: { ca: own } and revoked: [w-1, "w 2"] in cluster.yaml; add "Subsystem sftp x" to 'a file'`
+  assert.deepEqual(fit(text, 16).split('\n'), [
+    'write',
+    'etcd: { ca: own }',
+    'and',
+    'revoked: [w-1, "w 2"]',
+    'in cluster.yaml;',
+    'add',
+    '"Subsystem sftp x"',
+    "to 'a file'",
+  ])
+  for (const command of ['doas -n rm /a | tee /b', 'for node in a b c; do ssh "$node" true; done', '(cd /a && ssh b)'])
+    assert.equal(fit(`    ${command}`, 16), `    ${command}`)
+  assert.deepEqual(fit(`run sudo sh -c 'a; systemctl b'; then it's done`, 16).split('\n'), [
+    'run',
+    "sudo sh -c 'a; systemctl b'",
+    "then it's done",
+  ])
+})

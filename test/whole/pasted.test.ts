@@ -1,0 +1,173 @@
+/** What is printed to be pasted is whole in a terminal of any width: what its lines are pasted into takes it. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { describe, test } from 'node:test'
+import { stripVTControlCharacters } from 'node:util'
+import { parse } from 'yaml'
+import { Failure, refusal } from '../../lib/failure.ts'
+import { formatEntries } from '../../lib/kubernetes/revocation.ts'
+import { sshFailure } from '../../lib/node/connection.ts'
+import { typedCommand } from '../../lib/node/ssh-config.ts'
+import { asFindings, type Finding } from '../../lib/reason.ts'
+import { formatFailure, formatToDo, joinFailures } from '../../lib/show/rows.ts'
+import { fit } from '../../lib/wording.ts'
+import { refuseContradicted } from '../../tasks/looks/declared.ts'
+import { formatUnset } from '../../tasks/looks/flags.ts'
+import { unitsOn } from '../../tasks/looks/reads.ts'
+import { now, temporaryAuth } from '../support/certificates.ts'
+import { allThere, placesWith, processAs, runningUnit, startedAs } from '../support/fakes.ts'
+import { and, parsed, scratch } from '../support/files.ts'
+
+const widths = [40, 80, 120, 150, 164, 250]
+
+/** Programs that only write down how they were called; `tee` keeps what it is given. */
+function standIns(folder: string, names: readonly string[]) {
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  for (const name of names)
+    writeFileSync(join(bin, name), `#!/bin/sh\necho ${name} "$@" >>${folder}/calls\n`, { mode: 0o755 })
+  writeFileSync(join(bin, 'sudo'), '#!/bin/sh\nshift\nexec "$@"\n', { mode: 0o755 })
+  writeFileSync(join(bin, 'tee'), `#!/bin/sh\ncat >${folder}/written\n`, { mode: 0o755 })
+  return (typed: string): string => {
+    for (const file of ['calls', 'written']) writeFileSync(join(folder, file), '')
+    const env = { PATH: [bin, process.env.PATH].join(delimiter) }
+    execFileSync('sh', ['-e'], { cwd: folder, env, input: typed })
+    return ['calls', 'written'].map((file) => readFileSync(join(folder, file), 'utf8')).join('\n')
+  }
+}
+
+/** The lines from the first that begins so, to the last before one that begins with the other. */
+function linesFrom(text: string, begins: RegExp, ends: RegExp): string {
+  const lines = text.split('\n')
+  const from = lines.findIndex((line) => begins.test(line))
+  assert.ok(from >= 0, text)
+  const to = lines.findIndex((line, i) => i > from && ends.test(line))
+  return `${lines.slice(from, to < 0 ? undefined : to).join('\n')}\n`
+}
+
+function toDo(findings: readonly Finding[], columns?: number): string {
+  const left = findings.map((each) => ({ ...each, owner: 'user' }) as const)
+  return stripVTControlCharacters(formatToDo({ rows: new Map(), findings: left }, columns).join('\n'))
+}
+
+const flags =
+  `--advertise-address=192.168.1.11 --allow-privileged=true --audit-log-maxage=30 --audit-log-path=/var/log/audit.log
+--authorization-mode=Node,RBAC --bind-address=0.0.0.0 --client-ca-file=/var/lib/kubernetes/ca.pem --event-ttl=1h
+--etcd-servers=https://192.168.1.11:2379,https://192.168.1.12:2379 --service-cluster-ip-range=10.32.0.0/24 --v=2`.split(
+    /\s/,
+  )
+const authorization = {
+  flag: '--authorization-config',
+  value: '/var/lib/kubernetes/authorization-config.yaml',
+  replaces: ['--authorization-mode'],
+}
+
+for (const sudo of ['sudo -n', 'doas -u root'])
+  test(`the command that sets flags by ${sudo} writes the same drop-in, pasted from any terminal`, (t) => {
+    const run = standIns(scratch(t), ['mkdir', 'systemctl'])
+    const program = '/usr/local/bin/kube-apiserver'
+    const { command } = processAs('kube-apiserver', ...flags)
+    const starting = { unit: 'kube-apiserver', service: 'kube-apiserver', command, isRenamed: false, sudo }
+    const text = formatUnset({ ...starting, start: [program, ...flags].join(' ') }, [authorization])
+    const findings = asFindings([text], { nodes: ['control0'] })
+    const pasted = (columns?: number) =>
+      linesFrom(toDo(findings, columns), /^ {4}(sudo|doas) /, /^never$/).replaceAll('doas -u root', 'sudo -n')
+    const whole = run(pasted())
+    assert.match(
+      whole,
+      /^mkdir -p \S+\nsystemctl daemon-reload\n\n#.*\n\[Service\]\nExecStart=\nExecStart=\S+ .*--v=2\n$/,
+    )
+    assert.match(whole, /--authorization-config=\S+ --bind-address=/)
+    for (const columns of widths) assert.equal(run(pasted(columns)), whole, `${columns} columns`)
+  })
+
+describe('of nodes whose host keys are unknown,', () => {
+  const hostOf = (name: string, configFile?: string) => {
+    const use = { folder: '/srv/my clusters', ssh: { configFile } }
+    return {
+      destination: `ubuntu@${name}`,
+      ssh: (options: readonly string[], variable = `ubuntu@${name}`) =>
+        typedCommand('ssh', use, options, `${variable} true`),
+    }
+  }
+  const refused = (count: number, configFile?: string) => {
+    const failures = Array.from({ length: count }, (_, i): [string, Failure] => {
+      const [node, stderr] = [`worker${i}`, 'Host key verification failed.\r\n']
+      const host = hostOf(`worker${i}.prague.example.org`, configFile)
+      return [node, sshFailure({ node, host, by: 'ssh', stderr, folder: '/', ended: 'status 255', timedOut: false })]
+    })
+    return joinFailures(failures)
+      .map(([id, failure]) => formatFailure(failure, id))
+      .join('\n')
+  }
+  for (const [count, file] of [
+    [1, undefined],
+    [9, undefined],
+    [9, 'ssh config'],
+  ] as const)
+    test(`${count === 1 ? 'one is' : `${count} are`} connected to${file ? ' by a configuration' : ''}, as typed`, (t) => {
+      const folder = scratch(t)
+      const run = standIns(folder, ['ssh'])
+      const text = refused(count, file)
+      // The folder of the configuration is not here.
+      const typed = (columns?: number) =>
+        linesFrom(fit(text, columns), /^ {4}(for |ssh -|\(cd )/, /^ {4}or trust/).replaceAll("'/srv/my clusters'", '.')
+      const whole = run(typed())
+      assert.equal(whole.match(/^ssh .*-o StrictHostKeyChecking=ask ubuntu@worker\d+\.\S+ true$/gm)?.length, count)
+      for (const columns of widths) assert.equal(run(typed(columns)), whole, fit(text, columns))
+    })
+})
+
+describe('a list of who is revoked is the same YAML:', () => {
+  const keys = [1, 2, 3].map((i) => `sha256:${String(i).repeat(64)}`)
+  for (const entries of [['w-1', ...keys], Array.from({ length: 60 }, (_, i) => `worker${i}`)])
+    test(`${entries.length} entries`, (t) => {
+      const auth = temporaryAuth(t)
+      const line = formatEntries({ auth, cluster: parsed(and('')), now }, entries)
+      const refused = formatFailure(
+        refusal('control0 lists more than revoked in cluster.yaml', [
+          `write ${line} in cluster.yaml`,
+          `or restore access, with every certificate that is still valid: npm run task -- revoked install`,
+        ]),
+      )
+      const left = asFindings([`certificates of jane are accepted; to revoke them, write ${line} in cluster.yaml`])
+      for (const columns of widths)
+        for (const text of [fit(refused, columns), toDo(left, columns)]) {
+          const [pasted = ''] = /revoked: .*\]/.exec(text) ?? []
+          assert.deepEqual(parse(`name: kubenet\n${pasted}\nnodes: []\n`).revoked, entries, text)
+        }
+    })
+})
+
+test('the install that says what nodes do is the same YAML', () => {
+  const drain = 'kubectl drain NODE --ignore-daemonsets --delete-emptydir-data --timeout=90s --kubeconfig "/srv/a b"'
+  const undrain = 'kubectl uncordon NODE; systemctl start node-exporter'
+  const install = { sudo: 'sudo -n -u root', drain, undrain, timeout: '3m' }
+  const cluster = parsed(`name: kubenet
+api: { virtualIP: 10.0.0.1 }
+install: ${JSON.stringify(install)}
+nodes:
+  - { name: c0, role: control, ip: 10.0.0.2 }
+  - { name: g0, role: gateway, ip: 10.0.0.5 }
+`)
+  const folder = '/var/lib/kubernetes-of-this-cluster/with-a-long-name'
+  const failures = cluster.nodes.flatMap((node): [string, Failure][] => {
+    if (node.role !== 'control') return []
+    const processes = [startedAs('kube-apiserver', `--client-ca-file=${folder}/certificates/ca.pem`)]
+    const units = new Map([['kube-apiserver', { ...runningUnit, group: processes[0]?.group ?? '' }] as const])
+    try {
+      refuseContradicted(cluster, node, unitsOn(cluster, node, placesWith({ ...allThere, units, processes })))
+    } catch (error) {
+      if (error instanceof Failure) return [[`install/${node.name}`, error]]
+    }
+    return []
+  })
+  const [[id, failure] = assert.fail()] = joinFailures(failures)
+  const text = formatFailure(failure, id)
+  const block = (columns?: number) => parse(linesFrom(fit(text, columns), /^ +install:/, /^ {0,4}\S/))
+  const whole = block()
+  assert.deepEqual([whole.install.drain, whole.install.undrain], [drain, undrain])
+  for (const columns of widths) assert.deepEqual(block(columns), whole, fit(text, columns))
+})
