@@ -12,7 +12,7 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../failure.ts'
-import { copyFile, type Destination, runScript, type Spawning, spawn } from '../process.ts'
+import { copyFile, copyNothing, type Destination, runScript, type Spawning, spawn } from '../process.ts'
 import { excerpt, printable, quote } from '../wording.ts'
 import { type Route, refuseUnkept, type SshHost } from './route.ts'
 import { controlPersist, formatOptions } from './ssh-config.ts'
@@ -131,6 +131,13 @@ export class Connection {
     if (ran.output.exitCode !== 0) throw await this.#settle(await this.#failure(ran), ran, work)
   }
 
+  /** Throws a Failure if files can't be copied, because the login shell, by which sshd starts SFTP, prints something. */
+  async tryCopy(): Promise<void> {
+    const ran = await this.#start((how) => copyNothing(this.#destination, how))
+    const failure = await this.#failure(ran)
+    if (failure.code === 'login-shell-prints') throw failure
+  }
+
   /**
    * Bytes to and from a port as the node reaches it, by a socket that the connection forwards. Throws a Failure if ssh
    * does not forward it; if nothing listens there, the stream ends.
@@ -165,13 +172,18 @@ export class Connection {
   }
 
   async #failure({ output, timedOut }: Ran): Promise<Failure> {
-    const { stderr, exitCode, signal: killed } = output
+    const { stdout, stderr, exitCode, signal: killed } = output
     const { signal, node, route, folder } = this.#parts
     signal.throwIfAborted()
     // 255 is ssh's own status (ssh(1)), unless a program there exited with it: then the connection is still up.
     const by = (exitCode === 255 || timedOut) && !(await this.#isUp()) ? 'ssh' : 'node'
     signal.throwIfAborted()
     const ended = killed ?? `status ${exitCode}`
+    if (by === 'node' && !timedOut && (await this.#runsNothing())) {
+      const said = excerpt(lastLine(stderr) || lastLine(stdout)) || ended
+      const remedy = `check the login shell on the node (getent passwd), and its start-up files (.bashrc); ${again}`
+      return new Failure(`the login shell runs no command (${said})`, { node: node.name, code: 'no-answer', remedy })
+    }
     return sshFailure({ node: node.name, host: route.host, by, stderr, folder, ended, timedOut })
   }
 
@@ -204,6 +216,12 @@ export class Connection {
     signal.throwIfAborted()
     // ConnectTimeout ends ssh where no sshd answers: what lasts longer, as a login that hangs, is beyond that.
     return exitCode !== 255 || !isUnreached(this.#saidBySsh(stderr, false))
+  }
+
+  /** As nologin, or one that its start-up file ends. */
+  async #runsNothing(): Promise<boolean> {
+    const ran = await spawnLast((how) => runScript(this.#destination, ':', how), this.#parts)
+    return ran !== undefined && ran.exitCode !== 0 && wasStarted(ran)
   }
 
   async #isUp(): Promise<boolean> {
@@ -371,6 +389,13 @@ const causes: readonly {
     by: 'ssh',
     pattern: /timed out|No route to host|Network is unreachable|Host is down|not responding/i,
     remedy: () => `check that the machine is up and reachable; ${again}`,
+  },
+  {
+    name: 'login shell prints',
+    by: 'node',
+    pattern: /Ensure the remote shell produces no output/,
+    remedy: ([result]) =>
+      `on the node, make ~/.bashrc, or another start-up file of the login shell, print nothing without a terminal; this shows what is printed: ${result?.host.ssh([])}`,
   },
   {
     name: 'no sftp',

@@ -259,6 +259,11 @@ export class Node {
     return this.#connection.hasGivenUp
   }
 
+  /** Throws a Failure if the login shell prints what breaks a copy. */
+  tryCopy(): Promise<void> {
+    return this.#connection.tryCopy()
+  }
+
   /** Throws a Failure if the folder could not be looked at. */
   look(query: Query): Promise<NodeState> {
     return this.#ask('look', lookLines(query), readState)

@@ -6,7 +6,10 @@ import { notWhole, readAnswer, shellEnded } from './channel.ts'
 import { type Account, type FileState, type FilesSeen, type Leftover, root } from './place.ts'
 
 /** Its own files are those of the folder, by name. */
-export type NodeState = Readonly<ReturnType<typeof readFolder>>
+export type NodeState = Readonly<ReturnType<typeof readFolder>> & {
+  /** Whether its login printed something before it answered. */
+  readonly isGreeting?: boolean
+}
 
 /** The places where the units of a node read our files, as root sees them: by absolute path, links resolved. */
 export type PlacesState = Readonly<ReturnType<typeof readPlaces>>
@@ -115,7 +118,7 @@ function readLeftovers({ all }: Records): readonly Leftover[] {
 export function readState(output: string, nonce: string): NodeState {
   const { records, stopped } = readAnswer(output, nonce, 'folder')
   if (stopped) throw new Failure(`can't enter ${stopped.said}`, { code: 'no-answer' })
-  const state = readFolder(records)
+  const state = { ...readFolder(records), isGreeting: !output.startsWith(`\n${nonce}-folder `) }
   return output.includes(`${nonce}-places `) ? { ...state, places: tryPlaces(output, nonce) } : state
 }
 

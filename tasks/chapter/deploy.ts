@@ -44,6 +44,7 @@ export async function checkFolder<Units>(
   const { wrong, findings } = checked
   const isCopied = force !== undefined || (wrong !== undefined && filesToCopy(wrong).length > 0)
   if (isCopied && look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
+  if (isCopied && look.isGreeting) await (await run.connect(node)).tryCopy()
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
   const { units, findings: more = [], ...life } = await lookBeside(look, checked)
   return {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
+import type { LabNode } from '../lab/lab-node.ts'
 import type { RelayBehaviour } from '../lab/relay.ts'
 import { sshEdit } from '../support/harderway.ts'
 import { makeSevenNodes, type SevenNodes, sevenNames } from '../support/labs.ts'
@@ -90,6 +92,61 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     )
     for (const name of relayed) assert.deepEqual(seven.filesOn(name), [])
     behave({})
+    await assertMended()
+  })
+
+  /** The first line of what the shells of two nodes read at their start. */
+  const shellsBegin = async (line: string, work: () => Promise<void>) => {
+    const files = nodes().map(({ home }) => join(home, '.bashrc'))
+    const texts = files.map((file) => readFileSync(file, 'utf8'))
+    for (const [i, file] of files.entries()) writeFileSync(file, `${line}\n${texts[i]}`)
+    try {
+      await work()
+    } finally {
+      for (const [i, file] of files.entries()) writeFileSync(file, texts[i] ?? '')
+    }
+  }
+  const server = '/usr/lib/openssh/sftp-server'
+  const remedy =
+    /on the node, make ~\/\.bashrc, or another start-up file of the login shell, print nothing without a terminal; this shows what is printed: .*ssh .* true\)?\n/
+
+  test('says, in a plan too, on which the login shell prints what scp takes for an answer', {
+    skip: !existsSync(server) && `needs ${server}`,
+  }, async () => {
+    const through = (node: LabNode) => ({ sftp: false, config: [`Subsystem sftp ${server} -d ${node.home}`] })
+    await shellsBegin('echo hello', async () => {
+      // A server of sshd's own starts no shell.
+      const own = await seven.run('deploy')
+      assert.equal(own.status, 0, own.stdout + own.stderr)
+      await Promise.all(nodes().map((node) => node.restart(through(node))))
+      const nothing = await seven.run('deploy', '--dry-run')
+      assert.equal(nothing.status, 0, nothing.stdout + nothing.stderr)
+      seven.empty()
+      const plan = await seven.run('deploy', '--dry-run')
+      assert.equal(plan.status, 1, plan.stdout + plan.stderr)
+      assert.match(plan.stdout + plan.stderr, /login shell prints on 2 nodes: control1, worker0\n/)
+      assert.match(plan.stdout + plan.stderr, remedy)
+      await assertTwoFail(direct, 'login shell prints', remedy)
+    })
+    await Promise.all(nodes().map((node) => node.restart({ sftp: true, config: [] })))
+    await assertMended()
+  })
+
+  test('says, in a plan too, whose login shell runs nothing, and what it said', async () => {
+    const shell = /check the login shell on the node \(getent passwd\), and its start-up files \(\.bashrc\); then run/
+    for (const [line, said] of [
+      ['echo This account is currently not available.; exit 1', 'This account is currently not available.'],
+      ['exit 1', 'status 1'],
+      ['echo no shell for you >&2; exit 3', 'no shell for you'],
+    ] as const)
+      await shellsBegin(line, async () => {
+        const { status, stdout, stderr } = await seven.run('deploy', '--dry-run')
+        assert.equal(status, 1)
+        const words = `could not be inspected; the login shell runs no command (${said})`
+        assert.ok((stdout + stderr).includes(`${words} on 2 nodes: control1, worker0\n`), stdout + stderr)
+        assert.match(stdout + stderr, shell)
+        assert.doesNotMatch(stdout + stderr, /lsattr/)
+      })
     await assertMended()
   })
 
