@@ -98,7 +98,7 @@ export function sharedRefusal<Place>(
 }
 
 function formatWays(waysOut: readonly string[]): string {
-  return waysOut.map((way) => `- ${way}`).join('\n')
+  return waysOut.map((way) => `- ${way.replaceAll('\n', '\n  ')}`).join('\n')
 }
 
 /** True for an error of a system call, with one of the codes if any are given. */

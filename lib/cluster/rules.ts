@@ -210,8 +210,20 @@ function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
         message: `"${value}" bypasses RBAC, and nothing can revoke it before it expires`,
         remedy: 'bind a group of your own to the ClusterRole cluster-admin',
       })),
+    ...placed
+      .filter(({ value }) => groupsIn(value).length > 1)
+      .map(({ value, path }) => ({
+        path,
+        message: `"${value}" would be one group`,
+        remedy: `write [${placed.flatMap((each) => groupsIn(each.value).map((group) => JSON.stringify(group))).join(', ')}]`,
+      })),
     ...duplicates(placed, 'is listed twice'),
   ]
+}
+
+/** More than one where a list was written as text. A name of LDAP is one: "cn=devs,ou=groups". */
+function groupsIn(text: string): string[] {
+  return text.includes('=') ? [text] : text.split(',').map((each) => each.trim())
 }
 
 function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {

@@ -26,7 +26,7 @@ import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { ExitCause } from '../request/exit-status.ts'
 import { columnsOf } from '../request/host.ts'
-import { adviseOnRotations, findBeside, isNewIdentity, nextToExpire } from '../request/notices.ts'
+import { adviseOnRotations, findBeside, hasNewKubeconfig, isNewIdentity, nextToExpire } from '../request/notices.ts'
 import { usage } from '../request/options.ts'
 import { namesToForce, select } from '../request/selection.ts'
 import { walk } from '../request/walk.ts'
@@ -100,7 +100,7 @@ async function findAfter(given: CommandRun, scope: RunScope, restAfter: (rows: R
 
 /** Users hold copies of their kubeconfigs. */
 function adviseUsers({ cluster }: Run, rows: Rows): string[] {
-  const names = cluster.users.flatMap(({ name }) => (rows.get(`kubeconfigs/${name}`)?.kind === 'built' ? [name] : []))
+  const names = cluster.users.flatMap(({ name }) => (hasNewKubeconfig(rows, name) ? [name] : []))
   if (names.length === 0) return []
   return [`give ${names.length === 1 ? names[0] : 'each user'} the new ${formatNames(names.map(kubeconfigFile))}`]
 }

@@ -111,7 +111,7 @@ export function notLookedAt(
   { follows, ways }: { readonly follows: string; readonly ways: readonly string[] },
 ): Failure {
   return refusal(`${formatNames(nodes.map(({ name }) => name))}: ${why.what}; ${follows}`, [
-    ...(why.remedy?.split('\n') ?? [`fix that, then ${runAgain}`]),
+    ...(why.remedy ?? `fix that, then ${runAgain}`).replace(/^- /, '').split('\n- '),
     ...ways,
   ])
 }

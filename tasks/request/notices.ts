@@ -28,7 +28,7 @@ import {
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Finding, worksOf } from '../../lib/reason.ts'
+import { asFindings, type Finding, isRepair, worksOf } from '../../lib/reason.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, formatDate, formatDuration, formatLeftInWords, formatNames, hour } from '../../lib/wording.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
@@ -182,6 +182,12 @@ export function isNewIdentity({ change, target: { irreplaceable, makes } }: Row)
   return irreplaceable !== undefined && isOwn
 }
 
+/** This run has made it. */
+export function hasNewKubeconfig(rows: Rows, user: string): boolean {
+  const row = rows.get(`kubeconfigs/${user}`)
+  return row?.kind === 'built' && !isRepair(row.reasons)
+}
+
 /** Nobody has a certificate of it yet. */
 export function isCaNew(rows: Rows): boolean {
   const ca = rows.get(caName)
@@ -198,7 +204,8 @@ function adviseRevoked(run: Run, rows: Rows): Finding[] {
   const listing = rows.get('revoked-keys')
   const unknown = unknownKeys(run)
   const keys = keysToList(run).filter((entry) => !unknown.includes(entry))
-  const isHeld = keys.length > 0 && listing?.kind !== 'stale'
+  // A run that was refused has no rows.
+  const isHeld = keys.length > 0 && rows.size > 0 && listing?.kind !== 'stale'
   const texts = [
     ...(isHeld ? [`run ${command('bootstrap')}; it revokes ${formatNames(keys)} once the new keys are in use`] : []),
     ...adviseEnforced(run, rows),

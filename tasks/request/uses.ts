@@ -10,6 +10,7 @@ import { asFindings, type Finding, type Use } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { certTable } from '../layouts/tables.ts'
 import type { Given } from './holders.ts'
+import { hasNewKubeconfig } from './notices.ts'
 
 /** When the last earlier certificate of each user expires, by name. */
 export function earlierUntil(run: Given, replaced = replacedCertificates(run)): Map<string, Date> {
@@ -40,7 +41,7 @@ export function notesOnUses(run: Given, rows: Rows): Finding[] {
     ({ name }) => rows.has(`revoked/${name}`) && !counted.some(({ node }) => node === name),
   )
   const isUsed = (name: string) => used.some(([first]) => first?.users.includes(name))
-  const lately = (name: string) => rows.get(`kubeconfigs/${name}`)?.kind === 'built'
+  const lately = (name: string) => hasNewKubeconfig(rows, name)
   const holders = [...earlierUntil(run, replaced)].filter(([name]) => !isUsed(name) && !lately(name))
   return asFindings([
     ...used.map((its) => formatUse(run, its)),

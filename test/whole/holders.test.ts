@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { readRevoked } from '../../lib/kubernetes/authorization.ts'
@@ -327,6 +327,11 @@ test('a user whose earlier kubeconfig is still valid is named, and what is yours
   assert.match(status, jane)
   assert.match(status, copies)
   assert.doesNotMatch(status, /joe may/)
+  // A repair of its mode makes no new one.
+  chmodSync(join(place, 'auth', 'jane.kubeconfig'), 0o644)
+  const repaired = await exits(0, place, 'kubeconfigs', '--json')
+  assert.match(notesIn(repaired).join('\n'), jane)
+  assert.doesNotMatch(repaired.stdout, /"give jane/)
   await exits(0, place, 'report', '--format', 'prometheus')
   assert.match(
     readFileSync(join(place, 'auth/report.prom'), 'utf8'),

@@ -129,6 +129,12 @@ testFiles('groups', [
   ],
   [and('users: [{ name: jane, groups: [devs, devs] }]'), '5:38 "devs" is listed twice'],
   [and('users: [{ name: jane, groups: [devs] }, { name: joe, groups: [devs] }]')],
+  [
+    and('users: [{ name: jane, groups: ["devs,ops , q a", dev] }]'),
+    '5:32 "devs,ops , q a" would be one group; write ["devs", "ops", "q a", "dev"]',
+  ],
+  // A name of LDAP is one group.
+  [and('users: [{ name: jane, groups: ["cn=devs,ou=groups"] }]')],
 ])
 
 testFiles('the kubeconfig is of one of users', [

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { Failure, sharedRefusal } from '../../../lib/failure.ts'
+import { Failure, refusal, sharedRefusal } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { clusterGraph, type Run } from '../../../lib/graph/target.ts'
 import type { Query } from '../../../lib/node/node.ts'
@@ -76,6 +76,18 @@ test('a control node that can not be looked at stops it: it may have the cluster
   assert.deepEqual(worker.refusals, [])
   assert.match(String(worker.notes[1]), /^couldn't inspect w0; /)
   assert.deepEqual((await find(t, { c0: empty, w0: empty })).notes, [looking])
+  // What stands in the way has ways out of its own, or lines to type.
+  for (const [failure, ways] of [
+    [refusal('it is another', ['fix it', 'or that']), '- fix it\n- or that\n- '],
+    [new Failure('it is unknown', { remedy: 'type this:\nssh c0' }), '- type this:\n  ssh c0\n- '],
+  ] as const) {
+    const refuse = () => {
+      throw failure
+    }
+    const { refusals } = await find(t, { c0: refuse, w0: empty })
+    const { remedy = '' } = refusals[0] ?? {}
+    assert.ok(remedy.startsWith(ways), remedy)
+  }
 })
 
 test('a front proxy is made for a cluster that is there already, whatever serves on its nodes', async (t) => {

@@ -106,6 +106,15 @@ test('a key: its pair is made again with a new one, every certificate over the o
   assert.deepEqual(listed(), [])
   const ended = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked', '--dry-run')
   assert.match(ended.stdout, /it revokes sha256:/)
+  // Not where a run, or its plan, is refused.
+  const list = readFileSync(file(), 'utf8')
+  writeFileSync(file(), 'half a fi')
+  for (const args of [[], ['--dry-run', '--offline']]) {
+    const refused = await exits(3, folder, 'bootstrap', ...args)
+    assert.match(refused.stdout + refused.stderr, /is not a list that harderway wrote/)
+    assert.doesNotMatch(refused.stdout + refused.stderr, /it revokes/)
+  }
+  writeFileSync(file(), list)
   const third = readFileSync(file('jane.pem'))
   assert.equal(new X509Certificate(third).publicKey.equals(new X509Certificate(second).publicKey), false)
   const now = new Date()
