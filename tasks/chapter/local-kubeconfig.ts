@@ -45,9 +45,9 @@ export function localWork(names: Names, row: CertRow) {
     },
     build: async (run: Run, { signal, reasons, found: isReached }: Work<boolean>) => {
       const change = changeOf(run, reasons)
-      const { current, isOther, copies } = await build(run, access(run), isReached, signal)
+      const { current, earlier, isOther, copies } = await build(run, access(run), isReached, signal)
       const rights = isOther && row.name !== run.auth.files.names.admin ? [formatRights(run, row.name)] : []
-      return { change, findings: asFindings([[...current, ...rights, ...copies].join('\n')]) }
+      return { change, findings: asFindings([[...current, ...earlier, ...rights, ...copies].join('\n')]) }
     },
     foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
@@ -82,6 +82,18 @@ function switchOf(
   const lost = ` and keeps only the rights that RBAC gives ${subject.CN}`
   const rights = had === has ? '' : has ? ', with all rights' : lost
   return [`kubectl changes from ${was} to ${subject.CN}${rights}`]
+}
+
+/** Where ours is new: contexts of our user for this cluster, which had another name. No run deletes them. */
+function earlierContexts(run: Run, files: readonly KubeconfigFile[], { cluster, context, user }: Names): string[] {
+  if (findEntry(files, 'contexts', context)) return []
+  return files.flatMap(({ path, content }) =>
+    [...content.contexts].flatMap(([name, of]) =>
+      of.user === user && of.cluster !== cluster && trustsOurs(files, run, String(of.cluster))
+        ? `context ${name} in ${path} is of this cluster under an earlier name; delete it: kubectl config delete-context ${quote(name)} --kubeconfig ${quote(path)}`
+        : [],
+    ),
+  )
 }
 
 const namesIn = ({ attributes }: Certificate) =>
@@ -170,6 +182,7 @@ function check(
     ...warningOf(files, names),
     ...keptOf(trustsOurs(files, run) === false),
     ...switchOf(run, files, names, row),
+    ...earlierContexts(run, files, names),
     ...copiesOfKeys(run, files),
   ]
   const findings = asFindings([warnings.join('\n')])
@@ -256,6 +269,7 @@ async function build(run: Run, access: KubeconfigAccess, isReached: boolean, sig
     const isBeside = isNew && current !== undefined && current !== access.context
     return {
       current: isBeside ? [formatCurrent(run, access, { current, isReached })] : [],
+      earlier: earlierContexts(run, files, access),
       isOther,
       copies: [...keptOf(isOtherCa), ...copiesOfKeys(run, files)],
     }
@@ -444,9 +458,13 @@ function ownCaKeys(auth: Run['auth']): KeyObject[] {
   return [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
 }
 
-/** Whether the entry of our cluster trusts a CA of ours, or an earlier one; undefined if it trusts none. */
-function trustsOurs(files: readonly KubeconfigFile[], { auth, cluster }: Run): boolean | undefined {
-  const trusted = readTrusted(files, cluster.name) ?? ''
+/** Whether an entry, of our cluster, trusts a CA of ours, or an earlier one; undefined if it trusts none. */
+function trustsOurs(
+  files: readonly KubeconfigFile[],
+  { auth, cluster }: Run,
+  name = cluster.name,
+): boolean | undefined {
+  const trusted = readTrusted(files, name) ?? ''
   if (!trusted.includes('-----BEGIN CERTIFICATE-----')) return undefined
   const ours = ownCaKeys(auth)
   return readCertificates(trusted).some(

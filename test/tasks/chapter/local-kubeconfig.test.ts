@@ -102,6 +102,44 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     })
   })
 
+  test('names the context of an earlier name of the cluster, with what deletes it, once', {
+    skip: needs('kubectl'),
+  }, async (t) => {
+    const { folder, config } = place(t)
+    const contexts = () => parse(readFileSync(config, 'utf8')).contexts.map(({ name }: { name: string }) => name)
+    await withStatus(0, run(folder, 'local-kubeconfig'))
+    // Of the user's own, for this cluster, under the present name of its entry; and of another cluster.
+    for (const [name, cluster] of [
+      ['mine', 'newnet'],
+      ['else', 'elsewhere'],
+    ])
+      spawnSync('kubectl', [
+        'config',
+        'set-context',
+        `${name}`,
+        `--cluster=${cluster}`,
+        '--user=admin',
+        `--kubeconfig=${config}`,
+      ])
+    const renamed: Edit[] = [
+      [['name'], 'newnet'],
+      [['domain'], 'kubenet'],
+    ]
+    writeCluster(folder, [quickKeys, ...renamed])
+    for (const [status, ...args] of [[4, '--dry-run'], [0]] as const) {
+      const { output } = await withStatus(status, run(folder, 'local-kubeconfig', ...args))
+      const [, context, command = ''] =
+        /context (\S+) in \S+ is of this cluster under an earlier name; delete it: (kubectl [^"\\]*)/.exec(output) ?? []
+      assert.equal(context, 'kubenet', output)
+      assert.doesNotMatch(output, /context (mine|else) /)
+      if (status === 4) continue
+      assert.equal(spawnSync('sh', ['-c', command]).status, 0, command)
+    }
+    assert.deepEqual(contexts().toSorted(), ['else', 'mine', 'newnet'])
+    const again = await withStatus(0, run(folder, 'local-kubeconfig'))
+    assert.doesNotMatch(again.output, /earlier name/)
+  })
+
   describe('of one of users', () => {
     const jane: readonly Edit[] = [
       [['users'], [{ name: 'jane', groups: ['devs'] }]],
