@@ -14,7 +14,7 @@ import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../failure.ts'
 import { copyFile, copyNothing, type Destination, runScript, type Spawning, spawn } from '../process.ts'
 import { excerpt, printable, quote } from '../wording.ts'
-import { type Route, refuseUnkept, type SshHost } from './route.ts'
+import { type Route, refuseUnkept, type SshHost, whyUnknown } from './route.ts'
 import { controlPersist, formatOptions } from './ssh-config.ts'
 
 /** Milliseconds: the default limit of one command or copy. */
@@ -65,7 +65,7 @@ export class Connection {
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts
-    this.#isKnown = parts.route.learnsInto === undefined
+    this.#isKnown = !parts.route.isTrusting
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
@@ -184,7 +184,8 @@ export class Connection {
       const remedy = `check the login shell on the node (getent passwd), and its start-up files (.bashrc); ${again}`
       return new Failure(`the login shell runs no command (${said})`, { node: node.name, code: 'no-answer', remedy })
     }
-    return sshFailure({ node: node.name, host: route.host, by, stderr, folder, ended, timedOut })
+    const failure = sshFailure({ node: node.name, host: route.host, by, stderr, folder, ended, timedOut })
+    return (failure.code === 'host-key-unknown' && whyUnknown(node.name, route)) || failure
   }
 
   /**

@@ -35,6 +35,7 @@ export async function findRoute(
   const config = parseSshConfig(stdout)
   const hostname = first(config, 'hostname') ?? ''
   const port = first(config, 'port') ?? '22'
+  const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
   return {
     /** The effective configuration for the node. */
     config,
@@ -43,8 +44,9 @@ export async function findRoute(
     way: wayOptions.map((option) => first(config, option)),
     /** Its name in known_hosts. */
     knownAs: first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`),
-    /** The files searched for its key, if an unknown key is trusted and written to the first of them. */
-    learnsInto: learnsInto(config)?.map((file) => resolve(use.folder, file.replace(/^~(?=\/)/, userInfo().homedir))),
+    isTrusting,
+    /** The files searched for its key; an unknown key that is trusted is written to the first of them. */
+    knownHosts: knownHosts(config).map((file) => resolve(use.folder, file.replace(/^~(?=\/)/, userInfo().homedir))),
   }
 }
 
@@ -56,8 +58,7 @@ function sshHost({ user, host, port }: ClusterNode, use: ConfigUse): SshHost {
   }
 }
 
-function learnsInto(config: SshConfig): string[] | undefined {
-  if (first(config, 'stricthostkeychecking') !== 'accept-new') return undefined
+function knownHosts(config: SshConfig): string[] {
   return ['userknownhostsfile', 'globalknownhostsfile'].flatMap((name) => spansOf(first(config, name) ?? ''))
 }
 
@@ -65,11 +66,21 @@ function learnsInto(config: SshConfig): string[] | undefined {
  * Throws a Failure if a key that was trusted on first use is not in a file now, as with /dev/null or on a full
  * disk: ssh does not report that. The next run would trust whoever answers.
  */
-export async function refuseUnkept(node: string, { knownAs, learnsInto = [] }: Route, run: Spawning): Promise<void> {
-  const statOf = (file: string) => doing('read', file, () => statSync(file, { throwIfNoEntry: false }))
-  const files = learnsInto.filter((file) => tryTo(() => statOf(file))?.isFile())
+export async function refuseUnkept(node: string, { knownAs, knownHosts }: Route, run: Spawning): Promise<void> {
+  const files = knownHosts.filter((file) => tryTo(() => statOf(file))?.isFile())
   const looks = files.map((file) => spawn(run)`ssh-keygen -F ${knownAs} -f ${file}`)
-  if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, learnsInto[0])
+  if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0))
+    throw unkept(node, knownHosts[0], `ssh trusts an unknown key of ${knownAs} each time`)
+}
+
+const statOf = (file: string) => doing('read', file, () => statSync(file, { throwIfNoEntry: false }))
+
+/** Why its key is unknown: to connect once does not help where ssh adds keys to no regular file. */
+export function whyUnknown(node: string, { config, knownAs, knownHosts }: Route): Failure | undefined {
+  const isNone = first(config, 'userknownhostsfile') === undefined
+  const [file = ''] = isNone ? ['UserKnownHostsFile none'] : knownHosts
+  const isLost = isNone || tryTo(() => statOf(file))?.isFile() === false
+  return isLost ? unkept(node, file, `that of ${knownAs} is unknown each time`) : undefined
 }
 
 /** Files in a list of `ssh -G`, where a name may contain blanks: every span of one or more consecutive words. */
@@ -78,10 +89,11 @@ function spansOf(list: string): string[] {
   return words.flatMap((_, i) => words.slice(i).map((__, more) => words.slice(i, i + more + 1).join(' ')))
 }
 
-function unkept(node: string, knownAs: string, file: string | undefined): Failure {
+function unkept(node: string, file: string | undefined, follows: string): Failure {
   const what = `${file} keeps no host keys`
-  const remedyFor = () => `set UserKnownHostsFile to a file that ssh can write (check ls -l, df); then ${runAgain}`
-  return new Failure(`${node}: ${what}, so ssh trusts an unknown key of ${knownAs} each time`, {
+  const remedyFor = () =>
+    `set UserKnownHostsFile in the ssh configuration to a file that ssh can write (check ls -l, df); then ${runAgain}`
+  return new Failure(`${node}: ${what}, so ${follows}`, {
     code: 'host-key-not-kept',
     shared: { what, who: node, place: undefined, remedyFor },
   })

@@ -69,10 +69,25 @@ describe('an impostor with another host key is given nothing', { skip }, () => {
   })
 
   test('with an unknown name and StrictHostKeyChecking no', async () => {
-    const config = at.host('node', 'HostKeyAlias nobody', 'StrictHostKeyChecking no', 'UserKnownHostsFile /dev/null')
+    const config = at.host('node', 'HostKeyAlias nobody', 'StrictHostKeyChecking no')
     assertFails(await at.run('node', 'echo in', { config }), 'host-key-unknown')
-    const options = { HostKeyAlias: 'nobody', StrictHostKeyChecking: 'no', UserKnownHostsFile: '/dev/null' }
+    const options = { HostKeyAlias: 'nobody', StrictHostKeyChecking: 'no' }
     assertFails(await at.run('node', 'echo in', { config: at.host('node'), options }), 'host-key-unknown')
+  })
+
+  test('nor with one that no file keeps, as vagrant ssh-config prints, and it says so', async () => {
+    const kept = /^node: \/dev\/null keeps no host keys, so that of nobody is unknown each time$/
+    for (const lines of [['StrictHostKeyChecking no'], []]) {
+      const config = at.host('node', 'HostKeyAlias nobody', ...lines, 'UserKnownHostsFile /dev/null')
+      const failure = await at.run('node', 'echo in', { config })
+      assertFails(failure, 'host-key-not-kept', kept)
+      assert.match(
+        String((failure as Failure).remedy),
+        /^set UserKnownHostsFile in the ssh configuration to a file that ssh can write/,
+      )
+    }
+    const options = { HostKeyAlias: 'nobody', StrictHostKeyChecking: 'no', UserKnownHostsFile: '/dev/null' }
+    assertFails(await at.run('node', 'echo in', { config: at.host('node'), options }), 'host-key-not-kept', kept)
   })
 
   test('with a KnownHostsCommand that confirms every key', async () => {
@@ -126,7 +141,9 @@ describe('keys that are learnt at the first meeting go into a file that stays', 
 
   test('which is not none: ssh refuses it', async () => {
     const config = at.host('node', 'StrictHostKeyChecking accept-new', 'UserKnownHostsFile none')
-    assertFails(await at.run('node', 'echo in', { config }), 'host-key-unknown')
+    const why =
+      /^node: UserKnownHostsFile none keeps no host keys, so that of \[127\.0\.0\.1\]:\d+ is unknown each time$/
+    assertFails(await at.run('node', 'echo in', { config }), 'host-key-not-kept', why)
   })
 
   test('and a disk that is too full for them is an error, not a node that is trusted again and again', {
