@@ -60,11 +60,14 @@ export const defaults = {
 const isDualStack = (blocks: string[]) => new Set(blocks.map((block) => block.includes(':'))).size === blocks.length
 
 const isOneLine = (s: string) => !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s)
+const isPrintable = (s: string, most: number) => {
+  const length = [...s].length
+  return length >= 1 && length <= most && isOneLine(s) && s.trim() === s
+}
 const printable = (most: number) =>
-  checked(`1 to ${most} characters, none of them a control character, and no space at either end`, (s) => {
-    const length = [...s].length
-    return length >= 1 && length <= most && isOneLine(s) && s.trim() === s
-  })
+  checked(`1 to ${most} characters, none of them a control character, and no space at either end`, (s) =>
+    isPrintable(s, most),
+  )
 const domain = checked(
   'a DNS name with a letter (lower-case letters, digits and hyphens, such as kubenet or example.org)',
   isDomain,
@@ -171,22 +174,28 @@ const node = object({
 })
 
 /** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */
-export const isUserName = (s: string): boolean => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s)
+const isUserName = (s: string): boolean => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s)
 const userName = checked(
   "a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends",
   isUserName,
 )
+/** Any CN, as other tools make certificates too; but none of the names that Kubernetes keeps for itself. */
+export const isRevocable = (s: string): boolean =>
+  isPrintable(s, 64) && !/^(sha256|system):/.test(s) && !isBareFingerprint(s)
 const revokedEntry = v.pipe(
   text("a name, or a certificate's fingerprint"),
   v.transform(readEntry),
   v.check(
-    (s) => /^sha256:[0-9a-f]{64}$/.test(s) || (isUserName(s) && !isBareFingerprint(s)),
-    ({ input }) =>
-      isBareFingerprint(String(input))
-        ? `${String(input).slice(0, 12)}… is a fingerprint alone; write sha256: before it`
-        : `${quoted(input)} is neither a name of lower-case letters, digits and . _ - @ nor a fingerprint (sha256: and 64 hexadecimal digits)`,
+    (s) => /^sha256:[0-9a-f]{64}$/.test(s) || isRevocable(s),
+    ({ input }) => whyNotRevocable(String(input)),
   ),
 )
+function whyNotRevocable(entry: string): string {
+  if (isBareFingerprint(entry)) return `${entry.slice(0, 12)}… is a fingerprint alone; write sha256: before it`
+  const [, node] = /^system:node:(.+)$/.exec(entry) ?? []
+  if (node !== undefined) return `${quoted(entry)} is how Kubernetes names a node; write ${node}`
+  return `${quoted(entry)} is neither the CN of a user or node (1 to 64 characters, none of them a control character, and no system: before it) nor a fingerprint (sha256: and 64 hexadecimal digits)`
+}
 const user = object({
   name: required('The CN of the certificate: lower-case letters, digits and `. _ - @`.', userName),
   groups: usually('The groups that role bindings name, each an O.', listOf(printable(64)), []),
@@ -341,7 +350,7 @@ export const clusterSchema = object({
   install: usually('`true`: installs files where units read them, and restarts units.', install, false),
   users: usually('People besides the admin. Each gets a certificate and a kubeconfig.', listOf(user), []),
   revoked: optional(
-    'Users, nodes and fingerprints of certificates that every API server denies. Needs `install`.',
+    'Users (any CN), nodes and fingerprints of certificates that every API server denies. Needs `install`.',
     listOf(revokedEntry),
   ),
   localKubeconfig: usually(

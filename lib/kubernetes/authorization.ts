@@ -126,7 +126,7 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
       `revoked is too long; its list has ${listed.length} characters, and API servers accept ${longest}`,
       { remedy: `remove entries whose certificates have expired; then ${runAgain}` },
     )
-  const comments = [...list.entries.map((entry) => `revoked: ${entry}`), ...list.certificates.map(formatShown)]
+  const comments = [...list.entries.map((entry) => `revoked: ${escaped(entry)}`), ...list.certificates.map(formatShown)]
   const refused = "request.extra['this certificate is revoked'][0] == 'revoked'"
   const webhook = (name: string, policy: 'Deny' | 'NoOpinion', its: readonly string[], ...conditions: string[]) => [
     '  - type: Webhook',
@@ -155,14 +155,16 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   ].join('\n')
 }
 
-const quoted = (values: readonly string[]) => values.map((each) => `'${each}'`).join(', ')
+/** Strings of CEL, in an expression that has double quotes of YAML: both read `\\` as `\`. */
+const quoted = (values: readonly string[]) =>
+  values.map((each) => `'${escaped(each).replaceAll('\\', '\\\\')}'`).join(', ')
 const credentials = (certificates: readonly Pick<Shown, 'fingerprint'>[]) =>
   quoted(certificates.map(({ fingerprint }) => credentialPrefix + fingerprint))
 const showsOne = (condition: string) =>
   `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, ${condition})`
 
 const formatShown = ({ fingerprint, keyId, user, end }: Shown) =>
-  `certificate: ${fingerprint} key ${keyId} until ${end.toISOString()} user ${user}`
+  `certificate: ${fingerprint} key ${keyId} until ${end.toISOString()} user ${escaped(user)}`
 
 const formatCounted = ({ label, since, certificates }: Counted) => [
   `counted: ${label} since ${since.toISOString()}`,
@@ -200,9 +202,21 @@ contexts:
 current-context: nobody
 `
 
-/** Of names: none of these ends a string of an expression. No name of cluster.yaml has others. */
+/** Of names: none of these means anything in a comment, in YAML or in CEL. */
 const characters = '\\w.:@-'
-export const plain = `[${characters}]+`
+/**
+ * Any other character is its code point, as CEL has it:
+ * https://github.com/google/cel-spec/blob/master/doc/langdef.md#string-and-bytes-values
+ */
+const escaped = (text: string): string =>
+  text.replaceAll(
+    new RegExp(`[^${characters}]`, 'gu'),
+    (char) => `\\U${(char.codePointAt(0) ?? 0).toString(16).padStart(8, '0')}`,
+  )
+const codePoint = '\\\\U(00(?:0[0-9a-f]|10)[0-9a-f]{4})'
+const unescaped = (text: string): string =>
+  text.replaceAll(new RegExp(codePoint, 'g'), (_, digits) => String.fromCodePoint(Number.parseInt(digits, 16)))
+const plain = `(?:[${characters}]|${codePoint.replace('(', '(?:')})+`
 
 /** A user of a certificate that another tool made may have others. */
 export const plainly = (user: string): string => user.replaceAll(new RegExp(`[^${characters}]`, 'g'), '_')
@@ -215,9 +229,14 @@ const [sha256, time] = ['[0-9a-f]{64}', '[\\dT:.-]+Z'] as const
 export function readRevoked(text: string): RevokedList | undefined {
   const partsOf = (pattern: string, from = text) =>
     Array.from(from.matchAll(new RegExp(`^ {8}# ${pattern}$`, 'gm')), ([, ...parts]) => parts)
-  const entries = partsOf(`revoked: (${plain})`).map(([entry = '']) => entry)
+  const entries = partsOf(`revoked: (${plain})`).map(([entry = '']) => unescaped(entry))
   const certificates = partsOf(`certificate: (${sha256}) key (${sha256}) until (${time}) user (${plain})`).map(
-    ([fingerprint = '', keyId = '', end = '', user = '']) => ({ fingerprint, keyId, user, end: new Date(end) }),
+    ([fingerprint = '', keyId = '', end = '', user = '']) => ({
+      fingerprint,
+      keyId,
+      user: unescaped(user),
+      end: new Date(end),
+    }),
   )
   const counted = partsOf(`counted: ([a-z0-9-]+) since (${time})((?:\\n {8}# old: .+)+)`).map(
     ([label = '', since = '', its = '']): Counted => ({
@@ -228,6 +247,8 @@ export function readRevoked(text: string): RevokedList | undefined {
     }),
   )
   const [, kubeconfig = ''] = /^ {8}kubeConfigFile: (.+)$/m.exec(text) ?? []
+  // What is for a terminal is in no name of cluster.yaml.
+  if ([...entries, ...certificates.map(({ user }) => user)].some((name) => /\p{Cc}/u.test(name))) return undefined
   const dates = [...certificates, ...counted.flatMap((group) => [{ end: group.since }, ...group.certificates])]
   if (dates.some(({ end }) => Number.isNaN(end.getTime()))) return undefined
   const list = { entries, certificates, ...(counted.length > 0 && { counted }) }

@@ -25,7 +25,6 @@ import {
   keysOf,
   nobody,
   pinnedBy,
-  plain,
   type RevokedList,
   readRevoked,
   type Shown,
@@ -101,13 +100,15 @@ export function listIn(auth: AuthDir): RevokedList | undefined {
  * What a user shows to an API server: certificates in auth/ and its backup, and those that its list has from before.
  */
 function certificatesIn(auth: AuthDir): Shown[] {
-  const isPlain = new RegExp(`^${plain}$`)
   const found = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId, user, end }): Shown[] =>
-    isPlain.test(user) && !certificate.isCa ? [{ fingerprint, keyId, user, end }] : [],
+    isExact(user) && !certificate.isCa ? [{ fingerprint, keyId, user, end }] : [],
   )
   const all = [...found, ...(listIn(auth)?.certificates ?? [])]
   return [...new Map(all.map((each) => [each.fingerprint, each])).values()]
 }
+
+/** OpenSSL prints a control character by its number, behind a backslash: the API server sees another name. */
+const isExact = (user: string) => user !== '' && !user.includes('\\')
 
 /** Entries by key that are not in the list yet: it gets them once the new pairs are loaded wherever they are read. */
 export function keysToList({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {

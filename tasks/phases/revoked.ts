@@ -3,6 +3,7 @@
  * its old key is listed. So this phase leaves out a key whose pair is still to be replaced; phase `revoked-keys` adds
  * it later.
  */
+import { join } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { refusal } from '../../lib/failure.ts'
@@ -31,7 +32,7 @@ import {
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
 
@@ -157,7 +158,9 @@ function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
 function leftToUser(run: Run): Finding[] {
   const { auth } = run
   const unknown = unknownKeys(run)
-  const ofUnknown = `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (system:masters can't be revoked)`
+  const folder = join(auth.path, 'backup', 'revoked')
+  const copy = `mkdir -m 700 -p ${quote(folder)} && cp FILE ${quote(join(folder, `${unknown[0]?.slice('sha256:'.length, 19)}.pem`))}`
+  const ofUnknown = `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (system:masters can't be revoked), or copy the certificate there: ${copy}`
   return asFindings([unknown.length > 0 && ofUnknown, ...etcdIsOpen(run)], { owner: 'user' })
 }
 

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
-import { isUserName } from '../../lib/cluster/schema.ts'
+import { isRevocable } from '../../lib/cluster/schema.ts'
 import { backUp, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import type { Rows, Run } from '../../lib/graph/target.ts'
 import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
@@ -118,7 +118,7 @@ function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
         ...{ name, certificates: [...own, ...shared] },
         how: shared.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${as}` : undefined,
         entries: [
-          ...(own.length > 0 && !inUse.has(name) && isUserName(name) ? [name] : entriesOf(own)),
+          ...(own.length > 0 && !inUse.has(name) && isRevocable(name) ? [name] : entriesOf(own)),
           ...entriesOf(shared),
         ],
       }

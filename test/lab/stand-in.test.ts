@@ -21,7 +21,7 @@ import {
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
-import { and, parsed, scratch, sha256 } from '../support/files.ts'
+import { and, hostileNames, parsed, scratch, sha256 } from '../support/files.ts'
 import { eventually, freePorts, needs, type Server, startServer } from '../support/programs.ts'
 import { Authorization } from './component/authorization.ts'
 import { parseFlags } from './component/flags.ts'
@@ -304,6 +304,19 @@ test(
     assert.ok((await metric(api, 'authorization_match_condition_evaluation_errors_total', 'name="revoked"')) === 0)
   },
 )
+
+test('a name is denied, and no other, whatever it has that means something in YAML or CEL', options, async (t) => {
+  const list = { ...nobody, entries: hostileNames.toSorted() }
+  put(formatAuthorization(list, paths.kubeconfig))
+  const api = await startApi(t, listing)
+  for (const spec of reviewsOf(list)) assert.equal((await review(api, spec)).denied, true)
+  for (const name of hostileNames) {
+    assert.equal((await review(api, { user: name })).denied, true, name)
+    assert.equal((await review(api, { user: `${name}x` })).denied, undefined, name)
+  }
+  for (const user of ['jane', 'bob', 'A']) assert.equal((await review(api, { user })).denied, undefined, user)
+  assert.equal((await api('jane', '/healthz')).status, 200)
+})
 
 test('a list that stands behind Node, or behind RBAC, is not in force', {
   ...options,

@@ -20,6 +20,31 @@ import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { layoutRules } from '../../tasks/layouts/tables.ts'
 
+/** Which certificates of other tools may have. */
+export const hostileNames = [
+  'Bob',
+  'BOB SMITH',
+  'Smith, Bob',
+  "O'Hara",
+  "'] || true || request.user in ['",
+  '"',
+  '"\\"',
+  '\\',
+  '\\u0041',
+  "\\'",
+  '# revoked: jane',
+  'a: b',
+  '- x',
+  '$(touch made)',
+  '`id`',
+  '{{.}}',
+  '%s',
+  'cn=bob,ou=devs',
+  '😀 Žluťoučký',
+  'Y',
+  'null',
+]
+
 /** A folder for one test, gone after it. */
 
 export function scratch(t: { after(work: () => void): void }): string {

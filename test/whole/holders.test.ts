@@ -285,6 +285,9 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
     await errorOf('kube-scheduler'),
     /"kube-scheduler" can't be revoked by name; see docs\/bad-day\.md, "A key that may have leaked"/,
   )
+  // The CN of one of the cluster's own certificates, which is no name of its file.
+  assert.match(await errorOf('service-accounts'), /"service-accounts" can't be revoked; see docs/)
+  assert.match(await errorOf('system:node:worker0'), /is how Kubernetes names a node; write worker0/)
   for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
     assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone; write sha256: before it/)
 })

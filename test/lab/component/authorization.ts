@@ -195,7 +195,8 @@ function requireServer(kubeconfig: string): void {
     throw new Error('invalid authorization config: invalid configuration: no configuration has been provided')
 }
 
-const list = (name: string) => String.raw`\[(?<${name}>(?:'[^'\\]*'(?:, '[^'\\]*')*)?)\]`
+const string = String.raw`'(?:[^'\\]|\\U[0-9a-f]{8})*'`
+const list = (name: string) => String.raw`\[(?<${name}>(?:${string}(?:, ${string})*)?)\]`
 const extra = String.raw`request\.extra`
 const shown = `has\\(${extra}\\) && '${credentialId}' in ${extra} && ${extra}\\['${credentialId}'\\]`
 const isNamed = String.raw`request\.user in ${list('users')}`
@@ -205,7 +206,10 @@ const counting = new RegExp(
   String.raw`^${shown}\.exists\(id, id in ${list('counted')}\) \? ${extra}\['(?<key>[^'\\]+)'\]\[0\] == '[^'\\]*' : true$`,
 )
 
-const valuesOf = (text = '') => Array.from(text.matchAll(/'([^']*)'/g), ([, value = '']) => value)
+const valuesOf = (text = '') =>
+  Array.from(text.matchAll(/'([^']*)'/g), ([, value = '']) =>
+    value.replaceAll(/\\U(.{8})/g, (_, digits) => String.fromCodePoint(Number.parseInt(digits, 16))),
+  )
 
 /** Of the first condition. */
 function readListed(expression: string): Pick<Webhook, 'users' | 'pinned' | 'good'> {

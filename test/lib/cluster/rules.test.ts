@@ -1,4 +1,4 @@
-import { and, edited, testFiles } from '../../support/files.ts'
+import { and, edited, hostileNames, testFiles } from '../../support/files.ts'
 
 const known =
   'expected one of name, layout, domain, subject, certificates, api, network, encryption, etcd, aggregation, ssh, install, users, revoked, localKubeconfig, nodes'
@@ -32,7 +32,13 @@ testFiles('who is revoked is a name or a fingerprint, once, where API servers ha
   [cutOff('jane, worker2, j.doe@example.org')],
   [cutOff('')],
   [cutOff('jane, jane'), '7:17 "jane" is listed twice'],
-  [cutOff('"system:node:w", \'a"b\', 7'), '7:11 is neither a name', '7:28 is neither a name', '7:35 7 is not text'],
+  [cutOff(hostileNames.map((name) => JSON.stringify(name)).join(', '))],
+  [
+    cutOff('"system:node:w", "system:kube-proxy", "a\\n", " a", 7'),
+    '7:11 "system:node:w" is how Kubernetes names a node; write w',
+    ...['7:28 "system:kube-proxy"', '7:49 "a\\n"', '7:56 " a"'].map((each) => `${each} is neither the CN of a user`),
+    '7:62 7 is not text',
+  ],
   [cutOff(`sha256:${'3f'.repeat(32)}, sha256 Fingerprint=${'3E:'.repeat(31)}3E, X509SHA256=${'0a'.repeat(32)}`)],
   [cutOff(`sha256:${'3f'.repeat(32)}, "SHA256:${'3F:'.repeat(31)}3F"`), '7:84 is listed twice'],
   [cutOff(`"sha256:${'3f'.repeat(31)}", "sha256:xy"`), '7:11 nor a fingerprint', '7:84 nor a fingerprint'],

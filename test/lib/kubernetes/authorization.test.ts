@@ -16,7 +16,7 @@ import {
 import { lockedOutBy, removedFrom } from '../../../lib/kubernetes/revocation.ts'
 import { Authorization } from '../../lab/component/authorization.ts'
 import { parseFlags } from '../../lab/component/flags.ts'
-import { scratch } from '../../support/files.ts'
+import { hostileNames, scratch } from '../../support/files.ts'
 
 const listOf = (...entries: string[]): RevokedList => ({ entries, certificates: [] })
 const end = new Date('2027-01-02T03:04:05Z')
@@ -68,6 +68,39 @@ test('an API server starts with the list, and denies by it users and nodes of th
   }
   assert.deepEqual(denied(), [])
   assert.deepEqual(denied('jane', 'worker2'), ['jane', 'system:node:jane', 'system:node:worker2'])
+})
+
+test('whatever a name has that means something in YAML or CEL, it is denied alone, and read back', (t) => {
+  const names = [...hostileNames]
+  const list: RevokedList = {
+    entries: [...names, `sha256:${digest('1')}`].toSorted(),
+    certificates: [shown("Eve O'Hara", '1', 'a'), shown("Eve O'Hara", '2', 'b')],
+  }
+  const text = formatAuthorization(list, '/k/a')
+  assert.deepEqual(readRevoked(text), list)
+  // No character of a name stands in the file as what it is there.
+  for (const line of text.split('\n')) assert.match(line, /^[ -~]*$/)
+  assert.equal(
+    text.split('\n').length,
+    formatAuthorization({ ...list, entries: names.map((_, i) => `n${i}`) }, '/k/a').split('\n').length + 1,
+  )
+  const server = serverOf(t, list)
+  const isDenied = (username: string, digit?: string) =>
+    server.denial({
+      ...{ username, groups: ['system:authenticated'] },
+      ...(digit && { extra: { 'authentication.kubernetes.io/credential-id': [`X509SHA256=${digest(digit)}`] } }),
+    }) !== undefined
+  for (const name of names) {
+    assert.equal(isDenied(name), true, name)
+    assert.equal(isDenied(`system:node:${name}`), true, name)
+    assert.equal(isDenied(`${name}x`), false, name)
+    assert.equal(isDenied(name.toUpperCase()), names.includes(name.toUpperCase()), name)
+  }
+  for (const user of ['jane', 'admin', 'system:node:worker0', '']) assert.equal(isDenied(user), false, user)
+  assert.deepEqual([isDenied("Eve O'Hara", '1'), isDenied("Eve O'Hara", '2')], [true, false])
+  // A file that somebody has changed has no list.
+  for (const changed of ['\\U00110000', '\\U0000004', '\\x41'])
+    assert.equal(readRevoked(text.replace('# revoked: Bob', `# revoked: ${changed}`)), undefined, changed)
 })
 
 test('whatever plain path its kubeconfig has: one that ends like a key of YAML, too', (t) => {
@@ -182,11 +215,10 @@ test('the list is read back, and what somebody else has written is told apart, e
   }
   // What would end a string of an expression, or is for a terminal.
   const foreign = [
-    listOf("a']||[user"),
-    listOf('a\x1b[2J'),
-    { ...ofJane, certificates: [...ofJane.certificates, shown("a']||[user", '4', 'a')] },
+    formatAuthorization(listOf('a\x1b[2J'), '/k'),
+    ...[listOf('bob'), ofJane].map((list) => formatAuthorization(list, '/k').replaceAll(/bob|jane/g, "a']||[user")),
   ]
-  for (const list of foreign) assert.equal(readRevoked(formatAuthorization(list, '/k')), undefined)
+  for (const each of foreign) assert.equal(readRevoked(each), undefined)
   const text = formatAuthorization({ ...ofJane, counted }, '/k')
   const changed = [
     text.slice(0, 300),

@@ -1,15 +1,19 @@
 /** Phase `revoked`: the list in auth/. What API servers do with it: authorization.test.ts, and on machines. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { chmodSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { parse } from 'yaml'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { formatAuthorization, isOverRevoked, readRevoked } from '../../../lib/kubernetes/authorization.ts'
 import { wantedList } from '../../../lib/kubernetes/revocation.ts'
 import { keyIdOf, readCertificate } from '../../../lib/pki/certificate.ts'
+import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { scratch } from '../../support/files.ts'
+import { leafProfile } from '../../support/certificates.ts'
+import { hostileNames, scratch } from '../../support/files.ts'
 import { type Edit, exits, harderway, writeCluster } from '../../support/harderway.ts'
 
 const own: Edit = [['etcd'], { ca: 'own' }]
@@ -127,6 +131,43 @@ test('a key: its pair is made again with a new one, every certificate over the o
   const isRevoked = isOverRevoked(wantedList(run))
   const good = certificates.filter((each) => !isRevoked(each)).map(({ fingerprint }) => fingerprint)
   assert.deepEqual(good, [fingerprintIn(third)])
+})
+
+test('somebody whom another tool gave a certificate is revoked by any name, or by the key once auth/ has the certificate', async (t) => {
+  const { folder, file, write, listed } = place(t)
+  const name = "Bob O'Hara, Jr."
+  write([])
+  await exits(0, folder, 'certs', 'kubeconfigs', 'revoked')
+  const theirs = new AuthDir(join(folder, 'auth'), harderWay.files)
+  const profile = leafProfile({ subject: { O: ['devs'], CN: name }, sans: [] })
+  const [issuer, now] = [readIssuer(theirs), new Date()]
+  await makePair(theirs, 'theirs', { profile, issuer, now, validity: 86_400_000 })
+  const pem = readFileSync(file('theirs.pem'))
+  for (const each of ['theirs.pem', 'theirs-key.pem']) rmSync(file(each))
+  writeFileSync(join(folder, 'theirs.pem'), pem)
+  for (const names of [[...hostileNames], [...hostileNames, name]]) {
+    write(names)
+    await exits(0, folder, 'revoked')
+    assert.deepEqual(listed(), names.toSorted())
+    await exits(0, folder, 'revoked')
+  }
+  write([name])
+  const fewer = await exits(3, folder, 'bootstrap', '--dry-run', '--offline')
+  const [, line = ''] = /- write (revoked: .*) in cluster\.yaml$/m.exec(fewer.stdout + fewer.stderr) ?? []
+  assert.deepEqual(parse(line).revoked.toSorted(), [...hostileNames, name].toSorted())
+  await exits(0, folder, 'revoked')
+  write([name, `sha256:${fingerprintIn(pem)}`])
+  const plan = await exits(4, folder, 'revoked', '--dry-run')
+  const [, copy = ''] = /or copy the certificate there: (mkdir .*\.pem)$/m.exec(plan.stdout) ?? assert.fail(plan.stdout)
+  execFileSync('sh', ['-c', copy.replace('FILE', join(folder, 'theirs.pem'))])
+  const known = await exits(4, folder, 'revoked', '--dry-run')
+  assert.doesNotMatch(known.stdout, /not revoked/)
+  await exits(4, folder, 'revoked')
+  const run = { auth: theirs, cluster: { revoked: [`sha256:${fingerprintIn(pem)}`] }, now }
+  assert.deepEqual(
+    wantedList(run).certificates.map(({ user }) => user),
+    [name],
+  )
 })
 
 test('without revoked in cluster.yaml nobody who is pinned gets a certificate that API servers would refuse', async (t) => {
