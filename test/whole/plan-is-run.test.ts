@@ -227,4 +227,15 @@ describe('the API certificate loses nothing that may be dialled, as the plan say
     for (const name of ['control1', '192.168.1.12']) assert.ok(said.includes(name), said)
     assert.ok(!kept().includes('192.168.1.12'))
   })
+
+  test('and what is taken out of extraSANs goes: the plan has it', async (t) => {
+    const { place, edits, kept, agree } = placeOf(t)
+    edits([['api', 'extraSANs'], ['old.example.org', 'new.example.org']])
+    await exits(0, place, 'certs')
+    edits([['api', 'extraSANs'], ['new.example.org']])
+    const { status, said } = await agree()
+    assert.equal(status, 0)
+    assert.match(said, /drops SAN old\.example\.org/)
+    assert.ok(kept().includes('new.example.org') && !kept().includes('old.example.org'), kept().join(' '))
+  })
 })
