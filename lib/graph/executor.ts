@@ -31,23 +31,46 @@ export interface RunOptions {
   readonly emit: (event: Event) => void
 }
 
-/** Returns a row for every target. Never rejects: a failure is the target's outcome, and cancels what needs it. */
-export async function execute(graph: Graph, options: RunOptions): Promise<Rows> {
-  const running = new Map<string, Promise<Row>>()
+/** A run over a graph, in which nothing begins by itself. */
+export interface Walk {
+  /**
+   * Begins what the target needs or comes after, then the target; a second call begins nothing. A failure is the
+   * target's outcome, and cancels what needs it.
+   */
+  start(id: string): Promise<Row>
+  /** All of them, once they have ended. Throws an Error for a target that nobody has started. */
+  rows(): Promise<Rows>
+}
+
+export function openWalk(graph: Graph, options: RunOptions): Walk {
+  const started = new Map<string, Promise<Row>>()
   const known = nothingKnown()
-  for (const target of graph.values()) {
-    const earlier = Promise.all(edgesOf(target).map((id) => running.get(id)))
-    const settle = async () => {
-      await earlier
-      const row = rowOf(target, await attempt(target, known, options))
-      known.outcomes.set(target.id, row)
-      options.emit({ type: 'ended', id: target.id, row })
-      return row
-    }
-    running.set(target.id, settle())
+  const settle = async (target: Target) => {
+    await Promise.all(edgesOf(target).flatMap((id) => (graph.has(id) ? start(id) : [])))
+    const row = rowOf(target, await attempt(target, known, options))
+    known.outcomes.set(target.id, row)
+    options.emit({ type: 'ended', id: target.id, row })
+    return row
   }
-  const ended = await Promise.all(running.values())
-  return new Map([...running.keys()].map((id, i) => [id, ended[i] as Row]))
+  const start = (id: string) => {
+    const target = graph.get(id)
+    if (!target) throw new Error(`${id} does not exist`)
+    const row = started.get(id) ?? settle(target)
+    started.set(id, row)
+    return row
+  }
+  return {
+    start,
+    rows: async () => {
+      const rows = new Map<string, Row>()
+      for (const id of graph.keys()) {
+        const row = await started.get(id)
+        if (!row) throw new Error(`${id} was not started`)
+        rows.set(id, row)
+      }
+      return rows
+    },
+  }
 }
 
 /** The results of the targets so far. */

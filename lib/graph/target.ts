@@ -252,12 +252,14 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
   return buildGraph(all)
 }
 
-/** The targets of each phase that has any, by its title. */
+/** The targets of each phase that has any, by its title. Throws an Error for a target of no such phase. */
 export function byPhase(
   phases: readonly Pick<Phase, 'name' | 'title'>[],
   graph: Graph,
 ): Map<string, readonly Target[]> {
   const targets = Map.groupBy(graph.values(), ({ phase }) => phase)
+  for (const phase of targets.keys())
+    if (!phases.some(({ name }) => name === phase)) throw new Error(`there is no phase ${phase} in the table`)
   const all = phases.map(({ name, title }) => [title, targets.get(name) ?? []] as const)
   return new Map(all.filter(([, own]) => own.length > 0))
 }

@@ -1,9 +1,12 @@
 /** What every view of a run has in common: the tree, plain lines, --json and the plan read the same events. */
+import type { ListrRendererFactory } from 'listr2'
 import type { Failure } from '../failure.ts'
 import type { Event, Rows, Target } from '../graph/target.ts'
 import type { Finding } from '../reason.ts'
 
 export interface Reporter {
+  /** The tree, as listr2 draws it; all other views are made of the events alone. */
+  readonly renderer?: ListrRendererFactory
   event(event: Event): void
   /** Information that belongs to no target: a wait for a lock, a mode that was tightened. */
   note(text: string): void

@@ -1,11 +1,10 @@
 /**
- * The live tree: a task of listr2 for each phase, and below it one for each of its targets. The executor schedules the
- * work: a task waits for its target's outcome. listr2 redraws them, each by its target's last event, and as many as
- * there are rows for.
+ * The live tree: how listr2 draws a task for each phase, and below it one for each of its targets. It redraws them, each
+ * by its target's last event, and as many as there are rows for. Who runs them: tasks/phases/bootstrap.ts.
  */
 import type { Writable } from 'node:stream'
-import { color, DefaultRenderer, Listr, type ListrRendererFactory, type ListrTask, Spinner } from 'listr2'
-import { type Event, nameInPhase, type Row, type Target } from '../graph/target.ts'
+import { color, DefaultRenderer, type ListrRendererFactory, Spinner } from 'listr2'
+import { type Event, nameInPhase, type Target } from '../graph/target.ts'
 import { beside, fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
@@ -36,72 +35,48 @@ interface TreeOptions {
 
 export function createTree(options: TreeOptions): Reporter {
   const { phases, verbose, transient, stdout, writeError } = options
-  const rows = rowsOf(phases)
+  const rows = new Map(
+    [...phases.values()].flat().map((target): [string, TreeRow] => [target.id, { target, event: undefined }]),
+  )
   const trailer: string[] = []
-  let running: Promise<unknown> | undefined
+  let isDrawn = false
   const { columns } = stdout
   const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
     fit(text, columns)
       .split('\n')
       .map((line) => color[colour](line))
   return {
+    renderer: rendererOf(rows, options),
     event: (event) => {
       const row = rows.get(event.id)
       if (!row) return
       row.event = event
-      if (event.type === 'ended') row.end.resolve(event.row)
-      running ??= draw(rows, options)
+      isDrawn = true
     },
     note: (text) => {
       for (const line of coloured(printable(text), 'dim'))
-        if (running) trailer.push(line)
+        if (isDrawn) trailer.push(line)
         else stdout.write(`${line}\n`)
     },
     problem: (failure, id) => writeError(coloured(formatFailure(failure, id, verbose), 'red').join('\n')),
     end: async (summary) => {
-      for (const { end } of rows.values()) end.resolve(undefined)
-      await running
       if (!transient) {
         trailer.push(...warningsOf(summary.rows).flatMap((text) => coloured(printable(text), 'yellow')))
         const failures = formatFailures(summary.rows, verbose).flatMap((text) => coloured(text, 'red'))
         if (failures.length > 0) trailer.push('', ...failures)
-        if (running) trailer.push('')
+        if (isDrawn) trailer.push('')
         trailer.push(...formatClosing(summary, columns))
-        if (running) trailer.push(formatSummary(summary, [...phases.values()].every(areChecks)))
+        if (isDrawn) trailer.push(formatSummary(summary, [...phases.values()].every(areChecks)))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },
   }
 }
 
-/** By the target's id; `end` has its outcome. */
-type TreeRows = ReadonlyMap<string, TreeRow & { readonly end: PromiseWithResolvers<Row | undefined> }>
-
-function rowsOf(phases: Phases): TreeRows {
-  const targets = [...phases.values()].flat()
-  return new Map(targets.map((target) => [target.id, { target, event: undefined, end: Promise.withResolvers() }]))
-}
-
-/** None ends the others. */
-const sideBySide = { concurrent: true, exitOnError: false } as const
-
-/** `endOf` never rejects; it resolves with undefined where the run ended without the target. */
-export function phaseTasks(phases: Phases, endOf: (id: string) => Promise<Row | undefined>): ListrTask[] {
-  const targetTask = ({ id }: Target): ListrTask => ({
-    title: id,
-    task: async (_, task) => {
-      const row = await endOf(id)
-      if (row?.failure) throw row.failure
-      if (row?.kind === 'cancelled' || row?.kind === 'fresh') task.skip()
-    },
-  })
-  return [...phases].map(([title, targets]) => ({
-    title,
-    task: (_, phase) => phase.newListr(targets.map(targetTask), sideBySide),
-  }))
-}
-
-function draw(rows: TreeRows, { phases, verbose, transient, stdout }: TreeOptions): Promise<unknown> {
+function rendererOf(
+  rows: ReadonlyMap<string, TreeRow>,
+  { phases, verbose, transient, stdout }: TreeOptions,
+): ListrRendererFactory {
   const spinner = new Spinner()
   const icons: Readonly<Record<Line['mark'], () => string>> = {
     waiting: () => color.dim('◼'),
@@ -113,17 +88,20 @@ function draw(rows: TreeRows, { phases, verbose, transient, stdout }: TreeOption
     failed: () => color.red('✖'),
     cancelled: () => color.yellow('⊘'),
   }
+  const shown = [...phases].map(([title, targets]) => ({
+    title,
+    rows: targets.flatMap(({ id }) => rows.get(id) ?? []),
+  }))
   let isOver = false
   class FittedRenderer extends DefaultRenderer {
     #redraw: NodeJS.Timeout | undefined
 
+    constructor(...[tasks, , events]: ConstructorParameters<typeof DefaultRenderer>) {
+      super(tasks, { spinner, formatOutput: 'truncate', clearOutput: transient }, events)
+    }
+
     override create(): string {
       const room = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
-      // A phase has its subtasks once it was started.
-      const shown = tree.tasks.map(({ title = '', subtasks = [] }) => ({
-        title,
-        rows: subtasks.flatMap(({ title: id = '' }) => rows.get(id) ?? []),
-      }))
       return layOut(shown, room, verbose)
         .flatMap(({ level, mark, text, note }) =>
           this.format(`${oneLine(text)}  ${color.dim(oneLine(note))}`, icons[mark](), level),
@@ -144,17 +122,7 @@ function draw(rows: TreeRows, { phases, verbose, transient, stdout }: TreeOption
       super.end()
     }
   }
-  const tree = new Listr(
-    phaseTasks(phases, async (id) => rows.get(id)?.end.promise),
-    {
-      ...sideBySide,
-      registerSignalListeners: false,
-      // listr2's types know its own renderers by name only.
-      renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
-      rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
-    },
-  )
-  return tree.run()
+  return FittedRenderer as ListrRendererFactory
 }
 
 function oneLine(text: string): string {

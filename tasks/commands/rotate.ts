@@ -73,9 +73,10 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
       const walkTo = async (stage?: Stage) => {
         const started = performance.now()
         const graph = await graphOf(rotating, stage)
-        const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
+        const shown = byPhase([...phases, proofPhase, rewritePhase], graph)
+        const reporter = await given.reporterFor(shown, false)
         const run = { ...rotating.run, note: reporter.note }
-        const walked = await walk(graph, { run, forced: new Map(), signal, reporter })
+        const walked = await walk(graph, { phases: shown, run, forced: new Map(), signal, reporter })
         const { rows } = walked
         // What its user has to change holds only the rotation that needs it: mayBegin.
         const causes = walked.causes.filter((cause) => cause !== 'unfinished')

@@ -47,7 +47,8 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const restAfter = (rows: Rows) => formatRest(given, graph, { forced, rows })
   if (loss) await confirm(given, loss, restAfter(new Map()))
   const wasWide = auth.isWide()
-  const reporter = await given.reporterFor(byPhase(phases, wanted), false)
+  const shown = byPhase(phases, wanted)
+  const reporter = await given.reporterFor(shown, false)
   return writeAuth(given, {
     graph: wanted,
     reporter,
@@ -55,7 +56,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
     work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
-      const walked = await walk(planned, { run, signal, forced, reporter })
+      const walked = await walk(planned, { phases: shown, run, signal, forced, reporter })
       if (walked.rows.size === 0) reporter.note('no file was created or changed')
       return walked
     },

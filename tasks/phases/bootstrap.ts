@@ -1,8 +1,11 @@
 /**
- * What happens, in the guide's order: each phase, what it makes, and the file that has its targets. A target begins
- * once all that it is made of is done, and one whose output is fresh is skipped (lib/graph/executor.ts).
+ * What happens, in the guide's order: each phase, what it makes, and the file that has its targets; and `runPhases`, by
+ * which listr2 runs them in that order.
  */
-import type { Phase } from '../../lib/graph/target.ts'
+import type { ListrRendererFactory, ListrTask } from 'listr2'
+import type { Walk } from '../../lib/graph/executor.ts'
+import type { Phase, Rows, Target } from '../../lib/graph/target.ts'
+import type { Phases } from '../../lib/show/reporter.ts'
 
 // biome-ignore format: a table of contents, two lines a row
 export const phases: readonly Phase[] = [
@@ -39,3 +42,30 @@ export const groups: Readonly<Record<string, readonly string[]>> = {
 }
 
 export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))
+
+/** None ends the others. */
+const sideBySide = { concurrent: true, exitOnError: false } as const
+
+/**
+ * Runs the phases: listr2 has a task for each, in their order, and starts them all. A task starts the targets of its
+ * phase; each waits until all that it needs or comes after has ended (lib/graph/executor.ts). With a renderer, a target
+ * has a task of its own. Throws an Error for a target of the walk that is in none of the phases.
+ */
+export async function runPhases(phases: Phases, walk: Walk, renderer?: ListrRendererFactory): Promise<Rows> {
+  const { Listr } = await import('listr2')
+  const run = async (targets: readonly Target[], task: { skip(): void }) => {
+    const rows = await Promise.all(targets.map(({ id }) => walk.start(id)))
+    for (const { failure } of rows) if (failure) throw failure
+    if (rows.every(({ kind }) => kind === 'fresh' || kind === 'cancelled')) task.skip()
+  }
+  const taskOf = (target: Target): ListrTask => ({ title: target.id, task: (_, task) => run([target], task) })
+  const tasks = [...phases].map(
+    ([title, targets]): ListrTask => ({
+      title,
+      // Thousands of tasks cost listr2 seconds, so a target has its own only where it is drawn.
+      task: (_, task) => (renderer ? task.newListr(targets.map(taskOf), sideBySide) : run(targets, task)),
+    }),
+  )
+  await new Listr(tasks, { ...sideBySide, renderer: renderer ?? 'silent', registerSignalListeners: false }).run()
+  return walk.rows()
+}

@@ -1,5 +1,5 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
-import { execute } from '../../lib/graph/executor.ts'
+import { openWalk } from '../../lib/graph/executor.ts'
 import {
   buildGraph,
   byPhase,
@@ -8,12 +8,13 @@ import {
   type Event,
   type Force,
   type Graph,
+  type Row,
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
 import { formatFinding } from '../../lib/reason.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
-import { phases as allPhases } from '../phases/bootstrap.ts'
+import { phases as allPhases, runPhases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from './exit-status.ts'
 import { withClockCheck } from './walk.ts'
@@ -58,7 +59,8 @@ export async function observe(
     events.push(event)
     reporter.event(event)
   }
-  const rows = await execute(graph, { run, dryRun: true, foresees, forced, signal, emit })
+  const walk = openWalk(graph, { run, dryRun: true, foresees, forced, signal, emit })
+  const rows = await runPhases(phases, walk, reporter.renderer)
   await reporter.end({ rows, seconds: 0, exit: 0 })
   return { run, graph, rows, phases, events, seconds: (performance.now() - started) / 1000 }
 }
@@ -72,6 +74,8 @@ export async function showObservation(
   const causes = [...causesOf(rows.values()), ...causesIn(findings)]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
+  const ended = { start: async (id: string) => rows.get(id) as Row, rows: async () => rows }
+  if (reporter.renderer) await runPhases(phases, ended, reporter.renderer)
   for (const each of findings ?? []) if (each.owner === 'run') reporter.note(formatFinding(each))
   await reporter.end({
     rows,

@@ -1,17 +1,22 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
 import type { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
+import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Rows, Run } from '../../lib/graph/target.ts'
-import type { Reporter } from '../../lib/show/reporter.ts'
+import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/rows.ts'
+import { runPhases } from '../phases/bootstrap.ts'
 import { causesOf, type ExitCause } from './exit-status.ts'
 import { setAside } from './holders.ts'
 
 /** Without a row if it was refused. */
 export async function walk(
   graph: Graph,
-  { reporter, ...options }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly reporter: Reporter },
+  {
+    phases,
+    reporter,
+    ...options
+  }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly phases: Phases; readonly reporter: Reporter },
 ): Promise<{ rows: Rows; causes: readonly ExitCause[] }> {
   const run = withClockCheck(options.run, graph)
   const { auth } = run
@@ -21,7 +26,8 @@ export async function walk(
   if (refusals.length > 0) return { rows: new Map(), causes: ['refused'] }
   closeFolder(auth, reporter.note)
   setAside({ ...run, note: reporter.note })
-  const rows = await execute(graph, { ...options, run, dryRun: false, emit: reporter.event })
+  const opened = openWalk(graph, { ...options, run, dryRun: false, emit: reporter.event })
+  const rows = await runPhases(phases, opened, reporter.renderer)
   return { rows, causes: causesOf(rows.values()) }
 }
 

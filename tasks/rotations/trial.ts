@@ -4,9 +4,10 @@
  */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { execute } from '../../lib/graph/executor.ts'
-import { closure, type Graph, type Run } from '../../lib/graph/target.ts'
+import { openWalk } from '../../lib/graph/executor.ts'
+import { byPhase, closure, type Graph, type Run } from '../../lib/graph/target.ts'
 import { count } from '../../lib/wording.ts'
+import { phases, runPhases } from '../phases/bootstrap.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 import { stepsOf, type Tried } from './transition.ts'
 
@@ -36,9 +37,11 @@ export async function makeInMemory(run: Run, graph: Graph, from: AuthDir, signal
   const isOurs = (file: string) => ![undefined, 'authorization'].includes(auth.files.parse(file)?.kind)
   const made = [...graph.values()].filter(({ where, makes }) => where === 'auth' && makes.some(isOurs))
   const ids = made.map(({ id }) => id)
-  const outcomes = await execute(closure(graph, ids), {
+  const wanted = closure(graph, ids)
+  const walk = openWalk(wanted, {
     ...{ run: { ...run, auth, note: () => {} }, dryRun: false, forced: new Map(), signal, emit: () => {} },
   })
+  const outcomes = await runPhases(byPhase(phases, wanted), walk)
   signal.throwIfAborted()
   for (const outcome of outcomes.values()) if (outcome.kind === 'failed') throw outcome.failure
   return auth

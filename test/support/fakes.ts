@@ -6,12 +6,13 @@ import { stripVTControlCharacters } from 'node:util'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { execute } from '../../lib/graph/executor.ts'
+import { openWalk, type RunOptions } from '../../lib/graph/executor.ts'
 import {
   buildGraph,
   byPhase,
   type Event,
   type Force,
+  type Graph,
   type Outcome,
   type Row,
   type Rows,
@@ -204,7 +205,16 @@ export interface FakeRunOptions {
   readonly forced?: Readonly<Record<string, Force>>
   readonly auth?: number
   readonly node?: number
+  /** Starts the targets from the last on. */
+  readonly isReversed?: boolean
   readonly onEvent?: (event: Event) => void
+}
+
+/** Without listr2. */
+export function startAll(graph: Graph, options: RunOptions): Promise<Rows> {
+  const walk = openWalk(graph, options)
+  for (const id of graph.keys()) walk.start(id)
+  return walk.rows()
 }
 
 export function runFakes(targets: readonly Target[], options: FakeRunOptions = {}) {
@@ -217,7 +227,8 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
     node: pLimit(options.node ?? 100),
     kubeconfig: pLimit(1),
   }
-  const rows = execute(buildGraph(targets), {
+  const graph = buildGraph(targets)
+  const rows = startAll(options.isReversed ? new Map([...graph].toReversed()) : graph, {
     run: { ...nowhere, limits },
     dryRun: options.dryRun ?? false,
     foresees: options.foresees ?? false,

@@ -407,6 +407,18 @@ test(
   },
 )
 
+test('on a terminal verify leaves the tree of what it has tried, and its sum', onTerminal, async (t) => {
+  const folder = place(t)
+  await run(folder, local)
+  for (const args of [['verify'], ['verify', '--planned']]) {
+    const { stdout } = await startOnTerminal(folder, args).ended
+    const lines = (await showOn({ rows: 80, columns: 200 }, stdout)).lines.filter(Boolean)
+    const [first] = lines.flatMap((line, i) => (line.startsWith('✔ Clients to etcd  ') ? [i] : []))
+    assert.ok(first !== undefined && first < lines.length - 1, lines.join('\n'))
+    assert.match(lines.at(-1) ?? '', /^\d+ checks: \d+ passed/)
+  }
+})
+
 test('NO_COLOR leaves the tree without a colour', onTerminal, async (t) => {
   const { status, stdout } = await startOnTerminal(place(t), local, { NO_COLOR: '1' }).ended
   assert.equal(status, 0)

@@ -13,7 +13,7 @@ const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/pki', 'lib/kubernetes', 'lib/node', 'lib/graph', 'lib/show'],
   // The guide's chapter, which knows nothing of what runs; then what runs, and what a command asks for.
   ...['tasks/layouts', 'tasks/auth', 'tasks/looks', 'tasks/node-folder', 'tasks/chapter'],
-  ...['tasks/units', 'tasks/rotations', 'tasks/phases', 'tasks/request'],
+  ...['tasks/units', 'tasks/phases', 'tasks/rotations', 'tasks/request'],
   ...['tasks/commands/report', 'tasks/commands', 'tasks'],
 ]
 

@@ -45,13 +45,13 @@ test('--version, --help and completion load the command line: no cluster, and no
   }
 })
 
-test('a run with nothing to do loads what reads, and nothing that makes, connects, plans or is not in cluster.yaml', async (t) => {
+test('a run with nothing to do loads what reads, and listr2, which runs it, and nothing that makes, draws, connects, plans or is not in cluster.yaml', async (t) => {
   const folder = place(t)
   const made = await loadedBy(folder, ...local)
   assert.ok(made.packages.has('node-forge'), 'what makes certificates is counted too')
   const { ours, packages } = await loadedBy(folder, ...local)
   assertAtMost(50, ours)
-  assert.deepEqual([...packages].toSorted(), ['p-limit', 'valibot', 'yaml', 'yocto-queue'])
+  assert.deepEqual([...packages].toSorted(), ['listr2', 'p-limit', 'valibot', 'yaml', 'yocto-queue'])
   assert.deepEqual(
     ours.filter((file) =>
       /^lib\/(node|show\/(tree|plan))|^tasks\/(looks|folder|units|rotations|chapter\/deploy|phases\/(revoked|install))/.test(

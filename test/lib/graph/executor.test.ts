@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import pLimit from 'p-limit'
 import { Failure, runAgain } from '../../../lib/failure.ts'
-import { findRefusals } from '../../../lib/graph/executor.ts'
+import { findRefusals, openWalk } from '../../../lib/graph/executor.ts'
 import {
   buildGraph,
   type Force,
@@ -20,6 +21,7 @@ const throws = (error: unknown) => () => {
   throw error
 }
 const notBuilt = async () => assert.fail('built')
+const unlimited = { auth: pLimit(100), node: pLimit(100), kubeconfig: pLimit(1) }
 const kinds = (outcomes: ReadonlyMap<string, Outcome>) =>
   Object.fromEntries([...outcomes].map(([id, { kind }]) => [id, kind]))
 
@@ -34,6 +36,42 @@ function bare(row: Row | undefined): object {
   const { id, phase, node, target, findings, reasons, ...outcome } = row ?? assert.fail()
   return reasons.length > 0 ? { ...outcome, reasons } : outcome
 }
+
+test('nothing begins by itself: a start begins what the target needs or comes after, then the target, once', async () => {
+  const started: string[] = []
+  const target = (id: string, told: Partial<Target> = {}) =>
+    fakeTarget(id, {
+      check: () => {
+        started.push(id)
+        return fresh
+      },
+      ...told,
+    })
+  const graph = buildGraph([
+    target('other'),
+    target('a'),
+    target('b', { needs: ['a'] }),
+    target('c', { needs: ['b'], after: ['a'] }),
+  ])
+  const options = { run: { ...nowhere, limits: unlimited }, dryRun: false, forced: new Map(), emit: () => {} }
+  const walk = openWalk(graph, { ...options, signal: new AbortController().signal })
+  await settled()
+  assert.deepEqual(started, [])
+  const row = walk.start('c')
+  assert.equal(walk.start('c'), row)
+  assert.equal((await row).id, 'c')
+  assert.deepEqual(started, ['a', 'b', 'c'])
+  await assert.rejects(walk.rows(), { name: 'Error', message: 'other was not started' })
+  await walk.start('other')
+  assert.deepEqual([...(await walk.rows()).keys()], ['other', 'a', 'b', 'c'])
+})
+
+test('with one slot a walk whose targets are started in reverse order ends', async () => {
+  const where = 'node'
+  const chain = ['a', 'b', 'c'].map((id, i, ids) => fakeTarget(id, { where, needs: ids.slice(0, i) }))
+  const run = runFakes([...chain, fakeTarget('d')], { auth: 1, node: 1, isReversed: true })
+  assert.deepEqual(kinds(await run.rows), { a: 'built', b: 'built', c: 'built', d: 'built' })
+})
 
 test('builds without an edge between them run at once, and a slow one holds up only those that need it', async () => {
   const slow = gate()

@@ -9,7 +9,6 @@ import { test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { AuthDir, timeOfBackup } from '../../../lib/files/auth-dir.ts'
-import { execute } from '../../../lib/graph/executor.ts'
 import { buildGraph, clusterGraph, type Rows, type Run, type Target, type Work } from '../../../lib/graph/target.ts'
 import { partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../lib/node/place.ts'
@@ -25,7 +24,7 @@ import { foreseeUnits, type InstallFound } from '../../../tasks/phases/install.t
 import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
 import { rotations } from '../../../tasks/rotations/rotations.ts'
 import { checkUnitsOf } from '../../../tasks/units/check-units.ts'
-import { foundAsIn, rootsFile } from '../../support/fakes.ts'
+import { foundAsIn, rootsFile, startAll } from '../../support/fakes.ts'
 import { minimal, parsed, scratch } from '../../support/files.ts'
 
 const text = `${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }
@@ -74,7 +73,7 @@ const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
 /** What is in auth/ alone, and these targets of nodes. Rejects where a target fails. */
 async function walk({ run, signal }: Rotating, nodes: readonly Target[] = []): Promise<Rows> {
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
-  const outcomes = await execute(graph, { run, dryRun: false, forced: new Map(), signal, emit: () => {} })
+  const outcomes = await startAll(graph, { run, dryRun: false, forced: new Map(), signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
   return outcomes
@@ -87,7 +86,7 @@ const authTargets = async (cluster: Cluster) => (await targetsOf(cluster)).filte
 async function plan({ run, signal }: Rotating, nodes: readonly Target[]): Promise<Rows> {
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
   const options = { run, forced: new Map(), signal, emit: () => {} }
-  return execute(graph, { ...options, dryRun: true, foresees: true })
+  return startAll(graph, { ...options, dryRun: true, foresees: true })
 }
 
 /** What is done with each target that is not fresh: files that are made, copied and installed, and restarts. */

@@ -4,7 +4,6 @@ import { test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { AuthDir, kubeconfigFile, MemoryStore } from '../../../lib/files/auth-dir.ts'
-import { execute } from '../../../lib/graph/executor.ts'
 import { closure, clusterGraph, type Run } from '../../../lib/graph/target.ts'
 import { formatKubeconfig, readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { blocksIn, certificatePem } from '../../../lib/pki/encoding.ts'
@@ -13,6 +12,7 @@ import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { rotations, stageNumber } from '../../../tasks/rotations/rotations.ts'
 import { formatTried, stepsOf, type Transition } from '../../../tasks/rotations/transition.ts'
 import { makeInMemory, tryStages } from '../../../tasks/rotations/trial.ts'
+import { startAll } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -221,7 +221,7 @@ async function makeHere(auth: AuthDir, cluster: Cluster, rotating: string): Prom
   const run = { ...runIn(auth, cluster), stagedBy: rotating }
   const options = { run, dryRun: false, forced: new Map(), signal, emit: () => {} }
   const ids = made.map(({ id }) => id)
-  for (const outcome of (await execute(closure(graph, ids), options)).values())
+  for (const outcome of (await startAll(closure(graph, ids), options)).values())
     if (outcome.kind === 'failed') throw outcome.failure
 }
 

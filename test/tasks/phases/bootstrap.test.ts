@@ -1,0 +1,92 @@
+/** Who runs the phases: listr2, a task for each, in the order of the table. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Listr, type ListrRendererFactory, type ListrTaskObject, SilentRenderer } from 'listr2'
+import pLimit from 'p-limit'
+import { Failure } from '../../../lib/failure.ts'
+import { openWalk } from '../../../lib/graph/executor.ts'
+import { buildGraph, byPhase, type Target } from '../../../lib/graph/target.ts'
+import { runPhases } from '../../../tasks/phases/bootstrap.ts'
+import { fakeTarget, fresh, nowhere } from '../../support/fakes.ts'
+
+const table = [
+  { name: 'certs', title: 'Certificates' },
+  { name: 'ca', title: 'Certificate authority' },
+]
+
+const fails = { build: () => Promise.reject(new Failure('no')) }
+const targets = [
+  fakeTarget('ca', { check: () => fresh }),
+  fakeTarget('certs/made', { needs: ['ca'] }),
+  fakeTarget('certs/fresh', { check: () => fresh }),
+  fakeTarget('certs/failed', fails),
+  fakeTarget('certs/held', { needs: ['certs/failed'] }),
+]
+
+async function runFakePhases(all: readonly Target[], renderer?: ListrRendererFactory) {
+  const limits = { auth: pLimit(2), node: pLimit(2), kubeconfig: pLimit(1) }
+  const options = { dryRun: false, forced: new Map(), signal: new AbortController().signal, emit: () => {} }
+  const graph = buildGraph(all)
+  const walk = openWalk(graph, { run: { ...nowhere, limits }, ...options })
+  return runPhases(byPhase(table, graph), walk, renderer)
+}
+
+/** The tasks of what is run meanwhile, by their titles: the path, and the state in which each ended. */
+async function tasksOf(t: { mock: typeof import('node:test').mock }, work: () => Promise<unknown>) {
+  const roots: ListrTaskObject<unknown>[] = []
+  const { run } = Listr.prototype
+  t.mock.method(Listr.prototype, 'run', function (this: Listr, ...args: Parameters<typeof run>) {
+    if (this.isRoot()) roots.push(...this.tasks)
+    return run.apply(this, args)
+  })
+  await work()
+  return roots.flatMap((task) => [task, ...(task.subtasks ?? [])]).map(({ path, state }) => [path.join(' > '), state])
+}
+
+test('without a renderer a phase is a task of listr2, in the order of the table, and ends as its targets do', async (t) => {
+  assert.deepEqual(await tasksOf(t, () => runFakePhases(targets)), [
+    ['Certificates', 'FAILED'],
+    ['Certificate authority', 'SKIPPED'],
+  ])
+})
+
+test('with a renderer each target has a task of its own below its phase, and ends as it does', async (t) => {
+  class Renderer extends SilentRenderer {}
+  const drawn = await tasksOf(t, () => runFakePhases(targets, Renderer as ListrRendererFactory))
+  assert.deepEqual(drawn, [
+    ['Certificates', 'COMPLETED'],
+    ['Certificates > certs/made', 'COMPLETED'],
+    ['Certificates > certs/fresh', 'SKIPPED'],
+    ['Certificates > certs/failed', 'FAILED'],
+    ['Certificates > certs/held', 'SKIPPED'],
+    ['Certificate authority', 'COMPLETED'],
+    ['Certificate authority > ca', 'SKIPPED'],
+  ])
+})
+
+test('the rows are those of all targets, each after what it is made of', async () => {
+  const rows = await runFakePhases(targets)
+  assert.deepEqual(
+    [...rows].map(([id, { kind }]) => [id, kind]),
+    [
+      ['ca', 'fresh'],
+      ['certs/made', 'built'],
+      ['certs/fresh', 'fresh'],
+      ['certs/failed', 'failed'],
+      ['certs/held', 'cancelled'],
+    ],
+  )
+})
+
+test('a target of a phase that is not in the table is a bug, before anything is made', async () => {
+  const built: string[] = []
+  const build = async () => void built.push('ca')
+  const all = [fakeTarget('ca', { build }), fakeTarget('lost/one', { needs: ['ca'] })]
+  await assert.rejects(runFakePhases(all), { name: 'Error', message: 'there is no phase lost in the table' })
+  assert.deepEqual(built, [])
+})
+
+test('a target that listr2 has not run is a bug', async (t) => {
+  t.mock.method(Listr.prototype, 'run', async () => {})
+  await assert.rejects(runFakePhases(targets), { name: 'Error', message: 'ca was not started' })
+})
