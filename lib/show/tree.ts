@@ -35,9 +35,11 @@ interface TreeOptions {
 
 export function createTree(options: TreeOptions): Reporter {
   const { phases, verbose, transient, stdout, writeError } = options
-  const rows = new Map(
-    [...phases.values()].flat().map((target): [string, TreeRow] => [target.id, { target, event: undefined }]),
-  )
+  const shown = [...phases].map(([title, targets]) => ({
+    title,
+    rows: targets.map((target): TreeRow => ({ target, event: undefined })),
+  }))
+  const rows = new Map(shown.flatMap((phase) => phase.rows).map((row) => [row.target.id, row]))
   const trailer: string[] = []
   let isDrawn = false
   const { columns } = stdout
@@ -46,7 +48,7 @@ export function createTree(options: TreeOptions): Reporter {
       .split('\n')
       .map((line) => color[colour](line))
   return {
-    renderer: rendererOf(rows, options),
+    renderer: rendererOf(shown, options),
     event: (event) => {
       const row = rows.get(event.id)
       if (!row) return
@@ -73,10 +75,7 @@ export function createTree(options: TreeOptions): Reporter {
   }
 }
 
-function rendererOf(
-  rows: ReadonlyMap<string, TreeRow>,
-  { phases, verbose, transient, stdout }: TreeOptions,
-): ListrRendererFactory {
+function rendererOf(phases: readonly PhaseRows[], { verbose, transient, stdout }: TreeOptions): ListrRendererFactory {
   const spinner = new Spinner()
   const icons: Readonly<Record<Line['mark'], () => string>> = {
     waiting: () => color.dim('◼'),
@@ -88,10 +87,6 @@ function rendererOf(
     failed: () => color.red('✖'),
     cancelled: () => color.yellow('⊘'),
   }
-  const shown = [...phases].map(([title, targets]) => ({
-    title,
-    rows: targets.flatMap(({ id }) => rows.get(id) ?? []),
-  }))
   let isOver = false
   class FittedRenderer extends DefaultRenderer {
     #redraw: NodeJS.Timeout | undefined
@@ -102,10 +97,8 @@ function rendererOf(
 
     override create(): string {
       const room = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
-      return layOut(shown, room, verbose)
-        .flatMap(({ level, mark, text, note }) =>
-          this.format(`${oneLine(text)}  ${color.dim(oneLine(note))}`, icons[mark](), level),
-        )
+      return inColumns(layOut(phases, room, verbose))
+        .flatMap(({ level, mark, text }) => this.format(text, icons[mark](), level))
         .join('\n')
     }
 
@@ -123,6 +116,18 @@ function rendererOf(
     }
   }
   return FittedRenderer as ListrRendererFactory
+}
+
+/** Each line with its note, which begins in one column on each level. */
+export function inColumns(lines: readonly Line[]): (Pick<Line, 'level' | 'mark'> & { readonly text: string })[] {
+  const printed = lines.map(({ text, note, ...line }) => ({ ...line, text: oneLine(text), note: oneLine(note) }))
+  const width = (level: Line['level']) =>
+    Math.max(0, ...printed.flatMap((line) => (line.level === level ? line.text.length : [])))
+  const widths = [width(0), width(1)] as const
+  return printed.map(({ level, mark, text, note }) => ({
+    ...{ level, mark },
+    text: note ? `${text.padEnd(widths[level])}  ${color.dim(note)}` : text,
+  }))
 }
 
 function oneLine(text: string): string {

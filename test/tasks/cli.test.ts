@@ -424,7 +424,7 @@ test('NO_COLOR leaves the tree without a colour', onTerminal, async (t) => {
   assert.equal(status, 0)
   const { lines, isStyled, isCursorShown } = await showOn(size, stdout)
   assert.ok(
-    lines.some((line) => line.startsWith('✔ Kubeconfigs  6 new')),
+    lines.some((line) => line.startsWith('✔ Kubeconfigs             6 new')),
     lines.join('\n'),
   )
   assert.deepEqual([isStyled, isCursorShown], [false, true])
@@ -447,7 +447,7 @@ test('SIGINT in the middle of the tree exits with 130 and gives the cursor back'
   mkdirSync(join(folder, '.kube'))
   writeFileSync(join(folder, '.kube', 'config.lock'), '')
   const stopped = startOnTerminal(folder, ['certs', 'local-kubeconfig'])
-  await stopped.told('Local kubeconfig  \x1b[2mchanging')
+  await stopped.told('Local kubeconfig        \x1b[2mchanging')
   const { pid } = JSON.parse(readFileSync(join(folder, 'auth', '.lock'), 'utf8'))
   process.kill(pid, 'SIGINT')
   const { status, stdout } = await stopped.ended
@@ -455,7 +455,7 @@ test('SIGINT in the middle of the tree exits with 130 and gives the cursor back'
   const { lines, isCursorShown } = await showOn(size, stdout)
   assert.equal(isCursorShown, true)
   assert.ok(
-    lines.some((line) => line.startsWith('⊘ Local kubeconfig  interrupted; the next run')),
+    lines.some((line) => line.startsWith('⊘ Local kubeconfig        interrupted; the next run')),
     lines.join('\n'),
   )
   assert.ok(!existsSync(join(folder, 'auth', '.lock')))

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { stripVTControlCharacters } from 'node:util'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome, Target } from '../../../lib/graph/target.ts'
-import { layOut } from '../../../lib/show/tree.ts'
+import { inColumns, layOut } from '../../../lib/show/tree.ts'
 import { fakeRow, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -76,6 +77,27 @@ test('a small run shows every target that has begun and is not fresh below its p
     ],
   )
   assert.deepEqual(lay([[phase('deploy', 3), []]]), [{ level: 0, mark: 'waiting', text: 'deploy', note: '' }])
+})
+
+test('the notes of phases begin in one column, and those of their targets in another', () => {
+  const users = ['users/jane', 'users/a-longer-name', 'users/b'].map((id) => fakeTarget(id))
+  const lines = lay([
+    all(phase('certificate authority', 1), made),
+    all(phase('ca', 1), failed),
+    [users, [made, making]],
+    [phase('deploy', 3), []],
+  ])
+  assert.deepEqual(
+    inColumns(lines).map(({ level, text }) => [level, stripVTControlCharacters(text)]),
+    [
+      [0, 'certificate authority  new'],
+      [0, 'ca                     connection refused'],
+      [0, 'users                  1/3'],
+      [1, 'jane           new'],
+      [1, 'a-longer-name  changing'],
+      [0, 'deploy'],
+    ],
+  )
 })
 
 test('a phase of one target has what is done with it beside its name', () => {
