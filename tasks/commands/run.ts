@@ -1,7 +1,7 @@
 /** One run: a walk over the graph, and what it reports at its end. */
 import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
-import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import {
   byPhase,
@@ -20,13 +20,19 @@ import {
 import { asFindings, type Finding } from '../../lib/reason.ts'
 import { adviseAfter } from '../../lib/show/rows.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
-import { replaceCommand } from '../auth/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { ExitCause } from '../request/exit-status.ts'
 import { columnsOf } from '../request/host.ts'
-import { adviseOnRotations, findBeside, hasNewKubeconfig, isNewIdentity, nextToExpire } from '../request/notices.ts'
+import {
+  adviseOnRotations,
+  findBeside,
+  hasNewKubeconfig,
+  isCaNew,
+  isNewIdentity,
+  nextToExpire,
+} from '../request/notices.ts'
 import { usage } from '../request/options.ts'
 import { namesToForce, select } from '../request/selection.ts'
 import { walk } from '../request/walk.ts'
@@ -87,11 +93,11 @@ async function findAfter(given: CommandRun, scope: RunScope, restAfter: (rows: R
   const isRestNamed = (options.force || options.renew) && all.some(isLost) && !signal.aborted
   const afterwards = (texts: readonly (string | false | undefined)[]) => asFindings(texts, { owner: 'afterwards' })
   return [
+    ...asFindings(noteOnNewIdentity(rows)),
     ...adviseAfter(rows),
     ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
     ...(await findBeside(given, rows, { isIdle })),
     ...afterwards([
-      ...adviseNewIdentity(given, rows),
       ...(scope.wasWide && !signal.aborted ? adviseExposed(given, rows) : []),
       isRestNamed && `run the rest: ${command(restAfter(rows))}`,
     ]),
@@ -121,19 +127,11 @@ function adviseOthers({ command }: Run, { all, rows }: RunScope): string[] {
   return isUsed(isCopied) ? [`run ${command('bootstrap')}; until then units do not have the new files`] : []
 }
 
-/**
- * After a new CA: a deploy refuses a node that holds another one. Without a deploy to every control node, the run can't
- * know whether the cluster has one already.
- */
-function adviseNewIdentity(run: Run, rows: Rows): string[] {
-  const made = [...rows.values()].filter(isNewIdentity)
-  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  const hasLooked = controls.every(({ name }) => isDone(rows.get(`deploy/${name}`)))
-  if (hasLooked || !made.some(({ id }) => id === caName)) return []
-  const names = formatNames(made.map(({ target }) => nameInPhase(target)))
-  return [
-    `new cluster identity (${names}); if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`,
-  ]
+/** A deploy refuses nodes that hold another one. */
+function noteOnNewIdentity(rows: Rows): string[] {
+  if (!isCaNew(rows)) return []
+  const made = [...rows.values()].filter(isNewIdentity).map(({ target }) => nameInPhase(target))
+  return [`made a new cluster identity (${formatNames(made)})`]
 }
 
 /** The modes are repaired by now, but whoever has read a key still has it. */

@@ -402,10 +402,11 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       )
   })
 
-  test('a CA that was made in its place is moved aside by the command that this run prints, which recovers the lost one', async () => {
-    const { stdout } = await exits(0, place, 'certs')
+  test('a CA that was made in its place is moved aside by the command that the next deploy prints, which recovers the lost one', async () => {
+    await exits(0, place, 'certs')
+    const refused = await exits(3, place, 'bootstrap')
     const [, move = '', ...args] =
-      /recover the lost auth\/: (mv .*) && npm run task -- (recover) (--node) (\S+)$/m.exec(stdout) ?? []
+      /recover the cluster: (mv .*) && npm run task -- (recover) (--node) (\S+)$/m.exec(told(refused)) ?? []
     execFileSync('sh', ['-c', move])
     await exits(0, place, ...args)
     assertBack()
