@@ -206,14 +206,14 @@ export function formatKept(why: string): string {
   return `--prune keeps it because ${why}; remove it once nothing reads it`
 }
 
-/** Requests that an API server has counted by certificates that were replaced. */
+/** Requests that an API server has counted: of one user, or where there are many of several together. */
 export interface Use {
-  /** Of more than one it is not known which: a run splits what has counted. */
   readonly users: readonly string[]
-  /** When the last of them expires. */
-  readonly until: Date
   readonly count: number
+  /** All of them, or none, were made after this time, by the node's clock. */
   readonly since: Date
+  /** When the last of the certificates expires. */
+  readonly until: Date
 }
 
 /** The result of a check, with what it hands on to build. */
@@ -238,8 +238,10 @@ export interface CheckResult<Found = unknown> {
   readonly revokedInForce?: number
   /** And what it has counted; undefined if it counts nothing. */
   readonly uses?: readonly Use[] | undefined
-  /** Requests that it has refused to who is revoked, since a time. */
-  readonly refused?: { readonly count: number; readonly since: Date } | undefined
+  /** Requests that it has denied to who is revoked, since a time; `by`: whose they were. */
+  readonly refused?:
+    | { readonly count: number; readonly since: Date; readonly by: readonly Pick<Use, 'users' | 'count'>[] }
+    | undefined
   /** It stays fresh even if its needs are rebuilt. */
   readonly staysFresh?: boolean
   /** There is nothing to make: it stays fresh, forced or not. */

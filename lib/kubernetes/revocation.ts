@@ -20,7 +20,7 @@ import {
 import { tryCertificate } from '../pki/pair.ts'
 import { formatNames } from '../wording.ts'
 import {
-  counterOf,
+  byUser,
   isOverRevoked,
   keysOf,
   nobody,
@@ -142,8 +142,7 @@ export function wantedList(of: Listing, held: readonly string[] = []): RevokedLi
   const isNew = ({ user, fingerprint }: Shown) => stays.flatMap(usersOf).includes(user) && !before.has(fingerprint)
   const isWanted = (each: Shown) =>
     users.has(each.user) && !isNew(each) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
-  const byName = (a: Shown, b: Shown) => compare(a.user, b.user) || compare(a.fingerprint, b.fingerprint)
-  const certificates = all.filter(isWanted).toSorted(byName)
+  const certificates = all.filter(isWanted).toSorted(byUser)
   // An expired certificate is dropped with the next change: time alone changes no file.
   const listed = listIn(auth)
   const isSame =
@@ -166,8 +165,6 @@ function replacedBy(wanted: RevokedList, listed: RevokedList, now: Date): string
   )
 }
 
-const compare = (a: string, b: string) => Number(a > b) - Number(a < b)
-
 /** Whether the file in auth/ has the list that is wanted. */
 export function isListed(of: Listing): boolean {
   return of.auth.read(authorizationConfigFile) !== undefined && wantedList(of) === listIn(of.auth)
@@ -180,7 +177,9 @@ export function mergeLists(lists: readonly RevokedList[]): RevokedList {
   return {
     entries: [...new Set(lists.flatMap(({ entries }) => entries))].toSorted(),
     certificates: [...new Map(all.map((each) => [each.fingerprint, each])).values()],
-    ...(counted.length > 0 && { counted: [...new Map(counted.map((group) => [counterOf(group), group])).values()] }),
+    ...(counted.length > 0 && {
+      counted: [...new Map(counted.map((each) => [each.fingerprint, each])).values()].toSorted(byUser),
+    }),
   }
 }
 

@@ -46,7 +46,7 @@ interface Ran {
 }
 
 /** What ran, for messages, and its limit in milliseconds. */
-interface Work {
+interface RemoteWork {
   readonly what: string
   readonly limit: number
 }
@@ -192,7 +192,7 @@ export class Connection {
    * Whether the machine is down is shown by a new connection alone: a command may hang, or end the connection that it
    * came by.
    */
-  async #settle(failure: Failure, { output, timedOut }: Ran, work: Work): Promise<Failure> {
+  async #settle(failure: Failure, { output, timedOut }: Ran, work: RemoteWork): Promise<Failure> {
     const mayBeUp = this.#isOpen || timedOut || failure.code === 'connection-lost'
     if (!isUnreached(failure) || !mayBeUp || !(await this.#answers())) return failure
     return timedOut ? hung(this.#parts.node.name, work) : this.#saidBySsh(output.stderr, true)
@@ -447,7 +447,7 @@ export function sshFailure(result: SshResult): Failure {
   })
 }
 
-function hung(node: string, { what: work, limit }: Work): Failure {
+function hung(node: string, { what: work, limit }: RemoteWork): Failure {
   const what = `hung (${work} did not end within ${limit / 1000} s, though ssh connects)`
   const remedyFor = () =>
     `find what it waits for on the node: ps -eo pid,stat,wchan,args (D: a disk or mount); ${again}`

@@ -228,7 +228,7 @@ const works: Readonly<Record<Verb, string>> = {
   run: 'a command',
 }
 
-interface Asking {
+interface Request {
   readonly trouble?: string
   readonly limit?: number | undefined
   /** For the message of a failure. */
@@ -350,7 +350,7 @@ export class Node {
     verb: Verb,
     lines: readonly string[],
     read: (output: string, nonce: string) => T,
-    { trouble, limit, work = works[verb] }: Asking = {},
+    { trouble, limit, work = works[verb] }: Request = {},
   ): Promise<T> {
     const nonce = newNonce()
     try {

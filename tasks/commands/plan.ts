@@ -1,9 +1,10 @@
 /** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
 import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { sshConfigPath } from '../../lib/cluster/cluster.ts'
 import { doing, Failure } from '../../lib/failure.ts'
+import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import {
   byPhase,
   closure,
@@ -23,6 +24,7 @@ import { formatFailures } from '../../lib/show/rows.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { outageOf } from '../layouts/tables.ts'
 import { phases } from '../phases/bootstrap.ts'
+import { countedCertificates } from '../phases/revoked.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { type ExitCause, exitStatus } from '../request/exit-status.ts'
@@ -159,10 +161,12 @@ type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
-  const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsOf)
+  const isCounting = !all.some(changesList)
+  const actionsIn = (row: Row) => actionsOf(row, isCounting)
+  const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsIn)
   const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
-  return { hash: hash('sha256', whole), actions: new Set(actions) }
+  return { hash: hash('sha256', whole), actions: new Set(actions), actionsIn }
 }
 
 /**
@@ -182,11 +186,11 @@ async function waysIn({ cluster, file }: CommandRun, run: Run, rows: Rows): Prom
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */
-export function keepTo({ actions }: Plan, graph: Graph): Graph {
-  return new Map([...graph].map(([id, target]) => [id, keepTargetTo(actions, target)]))
+export function keepTo(planned: Plan, graph: Graph): Graph {
+  return new Map([...graph].map(([id, target]) => [id, keepTargetTo(planned, target)]))
 }
 
-function keepTargetTo(actions: Plan['actions'], target: Target): Target {
+function keepTargetTo({ actions, actionsIn }: Plan, target: Target): Target {
   const { build } = target
   if (!build) return target
   return {
@@ -195,7 +199,7 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
       const { reasons } = work
       const change = isRepair(reasons) ? undefined : await target.foresee?.(run, work)
       const row = rowOf(target, { kind: 'stale', reasons, ...(change && { change }) })
-      if (actionsOf(row).some((action) => !actions.has(action)))
+      if (actionsIn(row).some((action) => !actions.has(action)))
         throw otherPlan(`not in the plan: ${formatReasons(reasons)}`, run)
       try {
         return await build(run, work)
@@ -216,11 +220,25 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
  * The target with the values that it is to have, with each file and with each unit to restart. The user's own
  * kubeconfig is of one machine, and part of no plan that others review.
  */
-function actionsOf(row: Row): string[] {
+function actionsOf(row: Row, isCounting: boolean): string[] {
   const { id, where, wanted } = row.target
   if (where === 'kubeconfig') return []
-  const works = Object.entries(worksOf(row)).flatMap(([verb, names]) => names.map((name) => `${verb} ${name}`))
-  return ['', ...works].map((what) => JSON.stringify([id, wanted, what]))
+  const all = Object.entries(worksOf(row)).flatMap(([verb, names]) => names.map((name) => [verb, name] as const))
+  const works = isCounting ? all.filter(([, name]) => basename(name) !== authorizationConfigFile) : all
+  if (works.length === 0 && all.length > 0) return []
+  return ['', ...works.map((each) => each.join(' '))].map((what) => JSON.stringify([id, wanted, what]))
+}
+
+/** Whether somebody loses or gets access by it. What API servers count alone depends on backups, and is in no hash. */
+function changesList({ target, reasons }: Row): boolean {
+  return (
+    target.phase.startsWith('revoked') &&
+    reasons.some(
+      (each) =>
+        each.kind === 'revoked-changed' ||
+        (each.kind === 'content-changed' && !each.what.includes(countedCertificates)),
+    )
+  )
 }
 
 /** The name of the rotation that replaces what an irreplaceable target makes. */

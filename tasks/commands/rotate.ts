@@ -179,8 +179,7 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   let stage = stages[at - 1]
   for (const next of [...stages.slice(at), undefined]) {
     say(heading(rotation, stage))
-    let causes = await drive.walk(stage)
-    if (causes.length === 0 && finish && (await next?.untilCounted?.(rotating, say))) causes = await drive.walk(stage)
+    const causes = await drive.walk(stage)
     if (causes.length > 0 || rotating.signal.aborted || !next) return causes
     if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(formatFinding(note))
     if (next.isLast && !finish) {

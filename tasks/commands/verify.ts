@@ -16,13 +16,14 @@ import { phases } from '../phases/bootstrap.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { ExitCause } from '../request/exit-status.ts'
+import { notesOnHolders } from '../request/holders.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
 import { missingFiles, missingOf, type Parties, partiesOf, presentedBy } from '../rotations/parties.ts'
 import { formatRefused, formatTried, stepsOf, type Tried } from '../rotations/transition.ts'
-import { makeInMemory, notTried, triedNodes } from '../rotations/trial.ts'
+import { makeInMemory, notTried, sampleOf } from '../rotations/trial.ts'
 
 /** Throws a usage Failure for a node without connections. */
 export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
@@ -35,13 +36,14 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.rows.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
     const text = `run ${run.command('status')}; it shows what is wrong and how to repair it`
-    return () => showObservation(run, seen, { findings: asFindings([!isAllRight && text], { owner: 'afterwards' }) })
+    const findings = [...notesOnHolders(run), ...asFindings([!isAllRight && text], { owner: 'afterwards' })]
+    return () => showObservation(run, seen, { findings })
   })
 }
 
 /** What the next run makes is made in memory, and each connection tried with the files from before it and after it. */
 async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
-  const cluster = triedNodes(given.cluster)
+  const cluster = sampleOf(given.cluster)
   const files = await clusterGraph(phases, cluster)
   let tried: Tried
   const targets = [...connectionTable(cluster), ...keyRows].map(({ id, node }) => {

@@ -89,7 +89,7 @@ function credentialsOf({ auth }: Pick<Run, 'auth'>, name: string): Credentials |
 }
 
 /** PEM. Throws a Failure if there is no CA. */
-function trustOf({ auth }: Pick<Run, 'auth'>, { ca = caName }: Health): Buffer {
+function trustOf({ auth }: Pick<Run, 'auth'>, { ca = caName }: { readonly ca?: string | undefined }): Buffer {
   return auth.bytes(auth.files.certificate(ca))
 }
 
@@ -158,6 +158,33 @@ export async function readMetrics(asking: Asking, node: ClusterNode): Promise<st
   const { status, body } = await withApi(asking, node, (api) => api.ask('GET', '/metrics'))
   if (status === 200) return body
   throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
+}
+
+/** Where an API server may be, and the node through whose connection it is asked. */
+interface ApiServerAt {
+  readonly address: string
+  readonly port: number
+}
+
+const openAt =
+  ({ run, node }: OnNode, { address, port }: ApiServerAt) =>
+  async () =>
+    (await run.connect(node)).tunnel(address, port)
+
+/** DER of the certificate that it serves, whoever signed it. Throws a Failure if there is none. */
+export async function readServedAt(on: OnNode, at: ApiServerAt): Promise<Buffer> {
+  return readServed({ open: openAt(on, at), address: at.address })
+}
+
+/** The same of an API server at an address that its certificate need not have. */
+export async function readMetricsAt(on: OnNode, at: ApiServerAt): Promise<string> {
+  const { run, node } = on
+  const health = nodeUnits(run.cluster, node).find(isApiServer)?.health
+  const as = health?.as === undefined ? undefined : credentialsOf(run, health.as)
+  const server = { open: openAt(on, at), address: addressOf(node), as, trust: trustOf(run, { ca: health?.ca }) }
+  const { status, body } = await withServer(server, (client) => client.ask('GET', '/metrics'))
+  if (status === 200) return body
+  throw new Failure(`GET /metrics answers ${status}`, { code: 'not-answered' })
 }
 
 const metricsOf = 'apiserver_encryption_config_controller'

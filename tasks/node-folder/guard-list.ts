@@ -10,12 +10,14 @@ import {
   nobody,
   type RevokedList,
   readRevoked,
+  withCounted,
 } from '../../lib/kubernetes/authorization.ts'
 import {
   formatDropped,
   formatEntries,
   formatUnread,
   isListed,
+  knownCertificates,
   listIn,
   lockedOutBy,
   mergeLists,
@@ -75,11 +77,33 @@ export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
     const lost = listed.entries.filter((entry) => known.every((removed) => removed.includes(entry)))
     if (lost.length > 0) throw unknownThere(run, node, lost, file)
     const refused = lockedOutBy(wanted, listed, now)
-    if (refused.length > 0)
-      throw refusal(`${file} accepts a certificate of ${formatNames(refused)} that ${auth.path} lacks`, [
+    const uncounted = isNamed ? [] : lostCounts(run, listed)
+    const lacking = [
+      refused.length > 0 && `accepts a certificate of ${formatNames(refused)}`,
+      uncounted.length > 0 && `counts requests with a certificate of ${formatNames(uncounted)}`,
+    ].find(Boolean)
+    if (lacking)
+      throw refusal(`${file} ${lacking} that ${auth.path} lacks`, [
         `restore the list: ${readBack(run, node)}; then ${runAgain}`,
       ]).with({ node: node.name })
   }
+}
+
+/** Users of certificates that another auth/ has listed to be counted, and that this one does not know. */
+function lostCounts(run: Run, listed: RevokedList): string[] {
+  const known = new Set(knownCertificates(run.auth).map(({ fingerprint }) => fingerprint))
+  const own = listIn(run.auth) ?? nobody
+  const all = mergeLists([own, { ...nobody, counted: listed.counted ?? [] }])
+  // Of a list that has no room for all of them, none is lost.
+  const kept = new Set(withCounted(own, all.counted ?? []).counted?.map(({ fingerprint }) => fingerprint))
+  const lost = (all.counted ?? []).filter(
+    ({ fingerprint, end }) =>
+      end > run.now &&
+      kept.has(fingerprint) &&
+      !known.has(fingerprint) &&
+      !own.counted?.some((each) => each.fingerprint === fingerprint),
+  )
+  return [...new Set(lost.map(({ user }) => user))]
 }
 
 /** Those of auth/ when this run began: it keeps a copy of one that it shortens. */

@@ -1,30 +1,19 @@
 /**
  * Phase `revoked-keys`: adds the revoked keys to the list, once everything that reads a pair over such a key has loaded
- * the new one; and the certificates that were replaced, so that API servers count who still uses one.
+ * the new one.
  */
-import { isDeepStrictEqual } from 'node:util'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isUnreached } from '../../lib/failure.ts'
-import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import {
-  authTarget,
-  type Earlier,
-  type Force,
-  isLost,
-  type Run,
-  type Target,
-  type Waiting,
-} from '../../lib/graph/target.ts'
-import { nobody, type RevokedList } from '../../lib/kubernetes/authorization.ts'
-import { countingIn, withCounts } from '../../lib/kubernetes/counts.ts'
-import { keysToList, listIn, pairsToReplace, wantedList } from '../../lib/kubernetes/revocation.ts'
-import type { CheckResult, Reason } from '../../lib/reason.ts'
+import { authTarget, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
+import type { RevokedList } from '../../lib/kubernetes/authorization.ts'
+import { keysToList, pairsToReplace, wantedList } from '../../lib/kubernetes/revocation.ts'
+import type { CheckResult } from '../../lib/reason.ts'
+import { withReplaced } from '../auth/accepted.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
-import { installId, listId, listTargets } from './install-targets.ts'
+import { installId, listTargets } from './install-targets.ts'
 import { changeOf, writeList } from './revoked.ts'
-import type { ListFound } from './revoked-list.ts'
 
 const name = 'revoked-keys'
 
@@ -38,8 +27,8 @@ interface Readers {
 
 /** In a walk over everything, after all of it. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
-  const { revoked = [], install } = cluster
-  if (cluster.revoked === undefined || !(install || revoked.some(isKeyEntry))) return []
+  const { revoked = [] } = cluster
+  if (!revoked.some(isKeyEntry)) return []
   const local = earlier.filter(({ phase }) => phase === 'local-kubeconfig').map(({ id }) => id)
   const target: Target<Readers> = authTarget({
     id: name,
@@ -65,46 +54,23 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
   return [target, ...listTargets(cluster, name)]
 }
 
-/** With certificates to count. Whoever loads a new one in this walk may still use the old. */
-function listWith(run: Run, before: Earlier): RevokedList {
-  const { auth, cluster, waits } = run
-  const list = wantedList(run)
-  const kinds = cluster.nodes.map((node) => before.outcomes.get(installId(node))?.kind)
-  if (!cluster.install || kinds.includes('built') || kinds.includes('stale')) return list
-  const looks = cluster.nodes.map((node) => before.found.get(listId('revoked', node)) as ListFound | undefined)
-  const counting = countingIn(
-    list,
-    looks.flatMap((look) => look?.counts ?? []),
-  )
-  // Not the run's own moment: what is listed later than that is not counted since then.
-  return withCounts({ auth, now: run.clock() }, list, { seconds: waits.polled, counting })
-}
-
-function check(run: Run, _force?: Force, before: Earlier = nothingBefore): CheckResult<Readers> {
+function check(run: Run): CheckResult<Readers> {
   const { auth, cluster } = run
   const keys = keysToList(run)
   const isReplaced = pairsToReplace(run)
   const nodes = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(isReplaced))
   const holder = localHolder(cluster)
-  const list = listWith(run, before)
-  const isOther = !isDeepStrictEqual(list.counted, (listIn(auth) ?? nobody).counted)
-  const counted: Reason = { kind: 'content-changed', path: authorizationConfigFile, what: ['counted certificates'] }
   return {
-    reasons: [
-      ...(keys.length > 0 ? [{ kind: 'revoked-changed' as const, added: keys, removed: [] }] : []),
-      ...(isOther ? [counted] : []),
-    ],
+    reasons: keys.length > 0 ? [{ kind: 'revoked-changed', added: keys, removed: [] }] : [],
     // A rebuilt `revoked` adds no key.
     staysFresh: true,
     found: {
       nodes: nodes.map(({ name }) => name),
       isLocal: holder !== undefined && isReplaced(auth.files.certificate(holder.name)),
-      list,
+      list: withReplaced(run, wantedList(run)),
     },
   }
 }
-
-const nothingBefore: Earlier = { found: new Map(), outcomes: new Map() }
 
 /**
  * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that

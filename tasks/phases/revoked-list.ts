@@ -6,8 +6,8 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
-import { nobody } from '../../lib/kubernetes/authorization.ts'
-import { type Counts, isCounting, refusedBy, usesIn } from '../../lib/kubernetes/counts.ts'
+import { type Counter, countersOf, nobody } from '../../lib/kubernetes/authorization.ts'
+import { isCounting, refusedBy, usesIn } from '../../lib/kubernetes/counts.ts'
 import { keysToList, listIn, unknownKeys } from '../../lib/kubernetes/revocation.ts'
 import { diff } from '../../lib/node/place.ts'
 import { asFindings, type Change, type CheckResult, type Reason } from '../../lib/reason.ts'
@@ -21,13 +21,9 @@ import { replaceInFolder } from '../node-folder/copy.ts'
 import { guardList } from '../node-folder/guard-list.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../units/inspect.ts'
 import { formatOwned, readCounts, readInForce } from '../units/list-in-force.ts'
+import { formatOther, formatSilent } from '../units/other-api-servers.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../units/replace.ts'
 import { wantedAt } from '../units/wanted.ts'
-
-/** A look, and what the API server has counted by the list. */
-export interface ListFound extends UnitsFound {
-  readonly counts?: Counts | undefined
-}
 
 /** `before`: a look of earlier in this walk. */
 export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<CheckResult<UnitsFound>> {
@@ -39,24 +35,30 @@ export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound
 export async function countUses(
   run: Run,
   node: ClusterNode,
-  { found, ...checked }: CheckResult<UnitsFound>,
-): Promise<CheckResult<ListFound>> {
+  checked: CheckResult<UnitsFound>,
+): Promise<CheckResult<UnitsFound>> {
   const list = listIn(run.auth) ?? nobody
-  const isAsked = found?.inForce?.isLoaded && (list.counted || (run.isObserved && list.entries.length > 0))
+  const isAsked = checked.found?.inForce?.isCounting && countersOf(list).length > 0
   const counts = isAsked ? await readCounts(run, node) : undefined
-  if (!found || !counts || !isCounting(counts)) return { ...checked, ...(found && { found }) }
+  if (!counts || !isCounting(counts)) return checked
+  const uses = usesIn(list, counts)
+  const of = (kind: Counter['counts']) => uses.filter(({ counter }) => counter.counts === kind)
   return {
     ...checked,
-    found: { ...found, counts },
-    uses: usesIn(list, counts),
-    ...(list.entries.length > 0 && { refused: { count: refusedBy(counts), since: counts.started } }),
+    uses: of('replaced').map(({ counter: { users }, ...use }) => ({ users, ...use })),
+    ...(list.entries.length > 0 && {
+      refused: {
+        ...{ count: refusedBy(counts), since: counts.started },
+        by: of('denied').flatMap(({ counter: { users }, count }) => (count > 0 ? [{ users, count }] : [])),
+      },
+    }),
   }
 }
 
 function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult<UnitsFound> {
   guardList(run, node, found)
   const { revoked = [] } = run.cluster
-  const open = revoked.length === 0 ? [] : whyOpen(run, found)
+  const open = revoked.length === 0 ? [] : whyOpen(found)
   const isEnforced = revoked.length > 0 && found.inForce?.isLoaded === true
   const count = isEnforced ? revoked.length - notListed(run).length : 0
   const owned = found.inForce?.isLoaded === false ? ofApiServer(found)?.owned : undefined
@@ -69,7 +71,10 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
     note: revoked.length > 0 ? `${count} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
     findings: [
       ...asFindings(open, { kind: 'unreached', owner: 'user', nodes: [node.name] }),
-      ...asFindings((owned ?? []).map((why) => formatOwned(run, why))),
+      ...asFindings([
+        ...(owned ?? []).map((why) => formatOwned(run, why)),
+        found.inForce?.others && formatSilent(found.inForce.others),
+      ]),
     ],
   }
 }
@@ -101,7 +106,7 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
   const inFolder = { ...nothingOnNode, missing: own(missing), differ: own(differ), wrongOwner: own(wrongOwner) }
   const unit = listUnit(found)
   const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
-  const isOld = unit !== undefined && places.length === 0 && reloads(unit) && found.inForce?.isLoaded === false
+  const isOld = unit !== undefined && places.length === 0 && reloads(unit) && found.inForce?.isCounting === false
   const notLoaded = isOld ? unit.files.filter(({ loads }) => loads === 'reload').map(({ path }) => path) : []
   return [
     ...(isRight(inFolder) ? [] : [inFolder]),
@@ -117,25 +122,17 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
 }
 
 /** Why API servers there may not enforce the list, in a clause each, without what this run is about to change. */
-export function whyOpen({ cluster }: Pick<Run, 'cluster'>, found: UnitsFound): string[] {
-  const { inForce, otherProcesses, places } = found
+export function whyOpen(found: UnitsFound): string[] {
+  const { inForce, otherProcesses } = found
   const unit = ofApiServer(found)
   const others = otherProcesses.filter(({ component }) => component === apiServer)
-  // By its own host name, and by those that cluster.yaml gives to others.
-  const known = [places.hostname, ...cluster.nodes.map(({ name }) => name)]
-  const strangers = (inForce?.servers ?? []).filter(
-    (host) => !known.some((name) => name !== undefined && (host === name || host.startsWith(`${name}.`))),
-  )
   return [
     ...(unit ? notEnforcing(unit, found) : [`revoked is not enforced, as ${apiServer} is not installed as a unit`]),
     ...others.map(
       ({ process: { id, group } }) =>
         `revoked may not be enforced by ${apiServer}, process ${id} in ${printable(group)}, which belongs to no unit in cluster.yaml`,
     ),
-    ...strangers.map(
-      (host) =>
-        `revoked may not be enforced by the API server on ${printable(host || 'an unnamed machine')}, which is not in cluster.yaml; add the node, or stop the API server (its lease expires within 1 h)`,
-    ),
+    ...(inForce?.others?.found ?? []).map((where) => `revoked may not be enforced by ${formatOther(where)}`),
   ]
 }
 
@@ -178,7 +175,7 @@ export async function bringList(
   await replaceAtPlaces(at, found, { wanted, all })
   if (reloads(unit)) {
     tell({ doing: 'waiting for', unit: apiServer, path: authorizationConfigFile })
-    const look = async () => ((await readInForce(run, node))?.isLoaded ? undefined : 'not loaded')
+    const look = async () => ((await readInForce(run, node))?.isCounting ? undefined : 'not loaded')
     if ((await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) !== undefined) {
       await putBack(at, found, [...paths])
       throw notLoaded(run, node)

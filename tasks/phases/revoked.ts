@@ -4,6 +4,7 @@
  * it later.
  */
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { refusal } from '../../lib/failure.ts'
@@ -32,7 +33,8 @@ import {
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
-import { formatNames, quote } from '../../lib/wording.ts'
+import { count, formatNames, quote } from '../../lib/wording.ts'
+import { withReplaced } from '../auth/accepted.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
 
@@ -67,10 +69,13 @@ export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: r
   ]
 }
 
+/** What of the list changes nobody's access, and is part of no plan's hash. */
+export const countedCertificates = 'counted certificates'
+
 const isLonger = (listed: RevokedList | undefined, list: RevokedList, { now }: Run) =>
   !listed || removedFrom(listed, list, now).length > 0
 
-const wantedNow = (run: Run) => wantedList(run, keysToList(run))
+const wantedNow = (run: Run) => withReplaced(run, wantedList(run, keysToList(run)))
 
 function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
   return [
@@ -111,18 +116,23 @@ function check(run: Run): CheckResult {
     const found = auth.checkFile(file, secretMode, 'a list written by harderway', (bytes) => bytes.toString()).reasons
     const there = auth.tryBytes(file)?.toString()
     // The entries say it better.
-    const isChanged = !isOther && there !== undefined && (there !== text || isPending(run, file))
-    return isChanged ? [...found, { kind: 'content-changed', path: file, what: [file] }] : found
+    if (isOther || there === undefined) return found
+    if (isPending(run, file, pinnedUsers(auth)) || (there !== text && !isAlike(listed, list)))
+      return [...found, { kind: 'content-changed', path: file, what: [file] }]
+    const isCounted = there !== text || isPending(run, file)
+    return isCounted ? [...found, { kind: 'content-changed', path: file, what: [countedCertificates] }] : found
   })
   const change: Reason[] = isOther ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
   const names = added.filter((each) => !isKeyEntry(each))
   const known = names.length > 0 ? knownCertificates(auth) : []
+  const replaced = toBeReplaced(run)
   const misspelt = names.filter((each) => coveredBy(each, known).length === 0)
   return {
     reasons: [...change, ...reasons],
     findings: [
       ...asFindings([
         misspelt.length > 0 && `${auth.path} has no certificate of ${misspelt.join(', ')}; check the spelling`,
+        replaced > 0 && `each API server will count requests with ${count(replaced, 'earlier certificate')}`,
       ]),
       ...leftToUser(run),
     ],
@@ -130,12 +140,24 @@ function check(run: Run): CheckResult {
   }
 }
 
-/** In a plan: the list will have a certificate that is not issued yet. */
-function isPending({ auth, cluster, pending }: Run, file: string): boolean {
-  if (file !== authorizationConfigFile || !pending) return false
-  const pinned = pinnedUsers(auth)
-  const isMade = ({ name }: CertRow) => pending.has(auth.files.certificate(name))
-  return certTable(cluster).some((row) => pinned.includes(row.profile.subject.CN) && isMade(row))
+/** In a plan: a certificate of one of the users will be replaced, by default of anybody whose requests are counted. */
+function isPending(run: Run, file: string, users?: readonly string[]): boolean {
+  return file === authorizationConfigFile && toBeReplaced(run, users) > 0
+}
+
+function toBeReplaced({ auth, cluster, pending }: Run, users?: readonly string[]): number {
+  if (!pending) return 0
+  const isWanted = ({ isClient, name, profile: { subject } }: CertRow) =>
+    users ? users.includes(subject.CN) : isClient && name !== auth.files.names.admin
+  return certTable(cluster).filter((row) => {
+    const file = auth.files.certificate(row.name)
+    return isWanted(row) && pending.has(file) && (users !== undefined || auth.read(file) !== undefined)
+  }).length
+}
+
+/** Lists that let in the same, and may count others. */
+function isAlike(listed: RevokedList | undefined, { entries, certificates }: RevokedList): boolean {
+  return listed !== undefined && isDeepStrictEqual([listed.entries, listed.certificates], [entries, certificates])
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */

@@ -17,6 +17,7 @@ import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.
 import { AuthDir, caName, workTreeOf } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
+import { isTooLong } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
   formatEntries,
@@ -24,6 +25,7 @@ import {
   keysOfName,
   knownCertificates,
   namesInUse,
+  wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
@@ -226,6 +228,25 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
     }
     if (isReserved(entry)) throw wrong("can't be revoked by name", line ? `to revoke its key, write ${line}` : leaked)
   }
+  const isTooMany = (many: number) =>
+    isTooLong(wantedList({ auth, cluster: { ...cluster, revoked: revoked.slice(0, many) }, now }))
+  if (isTooMany(revoked.length)) throw tooMany(mistake, firstWhere(isTooMany, revoked.length) - 1)
+}
+
+function tooMany(mistake: ClusterFile['mistake'], i: number): Failure {
+  const way = 'remove entries whose certificates have expired, or end the others at once with rotate ca'
+  return mistake(['revoked', i], `is one entry too many: API servers take no longer list`, way)
+}
+
+/** The least of 1 to `most` for which it holds: it holds for `most`, and for all that are greater than one. */
+function firstWhere(isSo: (number: number) => boolean, most: number): number {
+  let [below, at] = [0, most]
+  while (at - below > 1) {
+    const middle = Math.floor((below + at) / 2)
+    if (isSo(middle)) at = middle
+    else below = middle
+  }
+  return at
 }
 
 /**

@@ -1,152 +1,281 @@
 /**
- * Who is let in by a certificate that cluster.yaml has no use for: who left, and who has an older key, or a group that
- * was taken away. A line of `revoked` ends each, but for what a control node keeps.
+ * What every view says of who may still be let in: who left, who has an earlier certificate, or a group that was taken
+ * away; and the files of who left, which a run moves to auth/backup.
  */
-import { join } from 'node:path'
+
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isRevocable } from '../../lib/cluster/schema.ts'
-import { backUp, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import type { Rows, Run } from '../../lib/graph/target.ts'
-import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
+import { backUp, caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { endsSoon, type Rows, type Run } from '../../lib/graph/target.ts'
+import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
   entriesOf,
   formatEntries,
-  isAccepted,
-  type KnownCertificate,
   knownCertificates,
-  listIn,
   namesInUse,
   timeOf,
-  wantedList,
 } from '../../lib/kubernetes/revocation.ts'
-import { commonNameOf, endOf } from '../../lib/pki/certificate.ts'
-import { backdating, isOfOwnCa, ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Finding } from '../../lib/reason.ts'
-import { count, formatDate, formatNames } from '../../lib/wording.ts'
-import { type CertRow, certTable, identityFiles, isKeptOff } from '../layouts/tables.ts'
+import { commonNameOf } from '../../lib/pki/certificate.ts'
+import { backdating, isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
+import { asFindings, type Finding, type Use } from '../../lib/reason.ts'
+import { type AllReplies, gatherReplies, type Replies } from '../../lib/replies.ts'
+import { count, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
+import { type AcceptedCertificate, acceptedCertificates, type Given, isMovedAway } from '../auth/accepted.ts'
+import { certTable, identityFiles, isKeptOff } from '../layouts/tables.ts'
 
-export type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
-
-/**
- * A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows: without a file.
- */
-type ClientCertificate = Shown & { readonly file?: KnownCertificate }
-
-/** All that have not expired, with whether one is over a revoked key, and whether its user is let in by it. */
-function validCertificates(run: Given) {
-  const { auth, cluster, now } = run
-  const { known = [], out = [] } = Object.groupBy(
-    knownCertificates(auth).filter(({ certificate }) => !certificate.isCa),
-    (each) => (isAccepted(run, each) ? 'known' : 'out'),
-  )
-  // Of a CA that was replaced the list may have some still.
-  const ended = new Set(out.map(({ fingerprint }) => fingerprint))
-  const found = known.map((file): ClientCertificate => ({ ...file, end: endOf(file.certificate, ownCas(auth)), file }))
-  // A copy in auth/backup is the one in auth/.
-  const ofList = listIn(auth)?.certificates.filter(({ fingerprint }) => !ended.has(fingerprint)) ?? []
-  const listed: readonly ClientCertificate[] = [...ofList, ...found.toReversed()]
-  const all = [...new Map(listed.map((each) => [each.fingerprint, each] as const)).values()].toReversed()
-  const isOver = isOverRevoked(wantedList(run))
-  const names = new Set(cluster.revoked?.flatMap(usersOf))
-  const isOpen = (each: ClientCertificate) => !isOver(each) && !names.has(each.user)
-  return { valid: all.filter(({ end }) => end > now), isOver, isOpen }
-}
-
-export interface Former {
+/** Who may be let in by certificates that cluster.yaml would not issue now. */
+export interface Holder {
   readonly name: string
-  readonly role: 'user' | 'worker' | 'control'
-  /** When the last of its certificates expires, revoked or not. */
+  /** Of a node or user that cluster.yaml has, or had. `admin`: whoever is in system:masters. */
+  readonly role: 'user' | 'worker' | 'control' | 'component' | 'admin'
+  readonly isFormer: boolean
+  /** Those that `revoked` in cluster.yaml does not deny. */
+  readonly own: readonly AcceptedCertificate[]
+  /** Of a former worker: those in use that all workers have. */
+  readonly shared: readonly AcceptedCertificate[]
+  /** When the last of its certificates expires, denied or not. */
   readonly end: Date
-  /** Those by which it is let in. */
-  readonly own: readonly ClientCertificate[]
-  /** Of a worker: those of clients that all workers are. */
-  readonly shared: readonly ClientCertificate[]
 }
 
-/** Who is gone from cluster.yaml with a certificate that is valid. */
-export function formerHolders(run: Given): Former[] {
+/** Whom no list of the revoked keeps out: only rotations do. */
+const isBeyondRevoked = ({ role, own }: Holder) =>
+  role === 'control' || role === 'admin' || own.some(({ isMaster }) => isMaster)
+
+export function holdersOf(run: Given): Holder[] {
+  const accepted = acceptedCertificates(run)
+  return [...formerHolders(run, accepted), ...presentHolders(run, accepted)].filter(
+    (each) => isBeyondRevoked(each) || each.own.length + each.shared.length > 0,
+  )
+}
+
+const lastOf = (certificates: readonly Pick<AcceptedCertificate, 'end'>[]) =>
+  new Date(Math.max(...certificates.map(({ end }) => Number(end))))
+const isOpen = ({ isDenied }: AcceptedCertificate) => !isDenied
+
+/** Who is gone from cluster.yaml, and control nodes that became another node. */
+function formerHolders(run: Given, accepted: readonly AcceptedCertificate[]): Holder[] {
   const { auth, cluster } = run
-  const { valid, isOpen } = validCertificates(run)
-  const rows = certTable(cluster)
-  const known = new Set(rows.map(({ profile }) => profile.subject.CN))
-  // As a layout's own have another name as a user than as a file.
-  const former = valid.filter(({ file, user }) => file && !known.has(user) && usersOf(file.name).includes(user))
-  const ofWorkers = rows.flatMap(({ node, isClient, on, profile }) =>
+  const ofWorkers = certTable(cluster).flatMap(({ node, isClient, on, profile }) =>
     node === undefined && isClient && on.worker?.some((part) => part !== 'certificate') ? [profile.subject.CN] : [],
   )
   const apiNames = new Set(
-    knownCertificates(auth).flatMap(({ name, certificate }) => (name === auth.files.names.api ? certificate.sans : [])),
+    knownCertificates(auth).flatMap(({ name, certificate }) =>
+      name === auth.files.names.api && isOfOwnCa(auth, certificate) ? certificate.sans : [],
+    ),
   )
-  return [...Map.groupBy(former, ({ file }) => file?.name ?? '')].map(([name, certificates]): Former => {
+  // A layout's own certificates have another name as a user than as a file.
+  const gone = accepted.filter(
+    ({ why, file, user }) => why === 'name removed' && file && usersOf(file.name).includes(user),
+  )
+  const former = [...Map.groupBy(gone, ({ file }) => file?.name ?? '')].map(([name, certificates]): Holder => {
     const isNode = certificates.some(({ user }) => user !== name)
     const role = !isNode ? 'user' : apiNames.has(name) ? 'control' : 'worker'
     const left = Math.max(...certificates.map(({ file }) => timeOf(file?.folder)))
-    const hasIt = ({ file }: ClientCertificate) => !file || file.certificate.notBefore.getTime() + backdating < left
-    const shared = valid.filter((each) => ofWorkers.includes(each.user) && isOpen(each) && hasIt(each))
+    const hasIt = ({ file }: AcceptedCertificate) => !file || file.certificate.notBefore.getTime() + backdating < left
+    const shared = accepted.filter((each) => ofWorkers.includes(each.user) && isOpen(each) && hasIt(each))
     return {
-      ...{ name, role, own: certificates.filter(isOpen), shared: role === 'worker' ? shared : [] },
+      ...{ name, role, isFormer: true, own: certificates.filter(isOpen) },
+      shared: role === 'worker' ? shared : [],
       end: lastOf(certificates),
     }
   })
-}
-
-const lastOf = (certificates: readonly ClientCertificate[]) =>
-  new Date(Math.max(...certificates.map(({ end }) => Number(end))))
-
-const isMaster = ({ file }: ClientCertificate) => file?.certificate.attributes.includes('O=system:masters') === true
-
-/** Who is let in by certificates that cluster.yaml no longer needs, and the entries of `revoked` that end it. */
-interface LetIn {
-  readonly name: string
-  readonly certificates: readonly ClientCertificate[]
-  readonly how?: string | undefined
-  readonly entries: readonly string[]
-}
-
-/** `beyond`: those who have what only rotations end. `isReplaced`: targets whose key a plan replaces. */
-function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
-  // A gateway has the name that it had as another node; a user may have that of a node that left.
-  const inUse = namesInUse(run.cluster)
-  const isBeyond = ({ role, own }: Former) => role === 'control' || own.some(isMaster)
-  const former = formerHolders(run)
-  const left = former
-    .filter((each) => !isBeyond(each))
-    .map(({ name, own, shared }): LetIn => {
-      const as = formatNames([...new Set(shared.map(({ user }) => user))])
-      return {
-        ...{ name, certificates: [...own, ...shared] },
-        how: shared.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${as}` : undefined,
-        entries: [
-          ...(own.length > 0 && !inUse.has(name) && isRevocable(name) ? [name] : entriesOf(own)),
-          ...entriesOf(shared),
-        ],
-      }
-    })
-  const all = [...left, ...olderCertificates(run, isReplaced)]
-  return { beyond: former.filter(isBeyond), letIn: all.filter(({ certificates }) => certificates.length > 0) }
-}
-
-/** A sentence with the line of `revoked` that ends it for all of them, and one for each whom only rotations end. */
-export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): Finding[] {
-  const { beyond, letIn } = findHolders(run, isReplaced)
-  const notes = beyond.map(({ name, role }) => {
-    const what = role === 'control' ? formatNames(keptBy(run)) : 'a certificate of system:masters'
-    const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
-    return `${name} still has ${what}; only rotations revoke that (docs/bad-day.md, "${heading}")`
+  const demoted = cluster.nodes.flatMap(({ name, role }): Holder[] => {
+    const isDemoted = role !== 'control' && apiNames.has(name) && !currentApiNames(run).has(name)
+    return isDemoted ? [{ name, role: 'control', isFormer: true, own: [], shared: [], end: endOfCa(run) }] : []
   })
-  if (letIn.length === 0) return asFindings(notes)
-  const list = letIn.map(
-    ({ name, how, certificates }) => `${name} (${[how, untilOf(certificates)].filter(Boolean).join(', ')})`,
+  return [...former, ...demoted]
+}
+
+const currentApiNames = ({ auth }: Given) => new Set(tryCertificate(auth, auth.files.names.api)?.sans)
+const endOfCa = ({ auth, now }: Given) => tryCertificate(auth, caName)?.notAfter ?? now
+
+/**
+ * Of those who are there. Components and nodes take the new certificate themselves, so an earlier one is in nobody
+ * else's hands, unless it was revoked for a theft, or its node was given up meanwhile.
+ */
+function presentHolders(run: Given, accepted: readonly AcceptedCertificate[]): Holder[] {
+  const byRow = Map.groupBy(accepted, ({ row }) => row)
+  return certTable(run.cluster).flatMap((row): Holder[] => {
+    const all = byRow.get(row) ?? []
+    const isStolen = all.some(({ why }) => why === 'key revoked')
+    const unneeded = all.filter((each) => each.why !== undefined && isOpen(each))
+    const isUser = row.phase === 'user-certs'
+    const own = unneeded.filter((each) => {
+      // What a renewal replaced ends soon by itself.
+      if (each.isMaster) return !endsSoon(run, each.end)
+      return isUser || isStolen || (row.phase === 'node-certs' && isMovedAway(run, each))
+    })
+    if (own.length === 0) return []
+    const role = own.some(({ isMaster }) => isMaster) ? 'admin' : isUser ? 'user' : row.node ? 'worker' : 'component'
+    return [{ name: row.name, role, isFormer: false, own, shared: [], end: lastOf(own) }]
+  })
+}
+
+/**
+ * Each is in one note, with the line of `revoked` where the next run takes it. `uses`: what API servers have counted,
+ * where their nodes were looked at.
+ */
+export function notesOnHolders(run: Given, uses: Replies<readonly Use[]> = nobodyAsked): Finding[] {
+  const {
+    beyond = [],
+    former = [],
+    renewed = [],
+    other = [],
+  } = Object.groupBy(holdersOf(run), (each) => {
+    if (isBeyondRevoked(each)) return 'beyond'
+    if (each.isFormer) return 'former'
+    return isRenewedUser(each) ? 'renewed' : 'other'
+  })
+  // Whose requests are counted is named.
+  const { used = [], silent = [] } = Object.groupBy(renewed, ({ name }) =>
+    countOf(uses, name) > 0 ? 'used' : 'silent',
   )
-  const entries = [...new Set(letIn.flatMap((each) => each.entries))]
-  const page = entries.every(isKeyEntry)
-    ? 'docs/bad-day.md, "Revoke a stolen key"'
-    : 'docs/everyday.md, "Remove a node or user"'
+  const isFolded = silent.length > 3
   return asFindings([
-    ...notes,
-    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(run, entries)} in cluster.yaml (${page})`,
+    ...beyond.map((each) => formatBeyond(run, each)),
+    former.length > 0 && formatFormer(run, former, uses),
+    ...other.map((each) => formatOther(run, each, uses)),
+    ...[...used, ...(isFolded ? [] : silent)].map((each) => formatRenewed(run, each, uses)),
+    isFolded &&
+      `earlier certificates of ${formatNames(silent.map(({ name }) => name))} are accepted until ${formatDate(lastOf(silent.flatMap(({ own }) => own)))}: give each the new kubeconfig`,
   ])
+}
+
+const nobodyAsked: Replies<readonly Use[]> = gatherReplies<readonly Use[]>([], () => undefined)
+
+/** A user of cluster.yaml who has earlier certificates, and nothing worse. */
+function isRenewedUser({ role, isFormer, own }: Holder): boolean {
+  return role === 'user' && !isFormer && own.every(({ why }) => why === 'replaced')
+}
+
+function formatBeyond(run: Given, { name, role, own }: Holder): string {
+  if (role === 'admin')
+    return `${name}'s earlier certificate is in system:masters and accepted until ${formatDate(lastOf(own))}: only ${run.cluster.install ? 'rotate ca' : 'another CA'} ends that (docs/bad-day.md, "The admin's kubeconfig")`
+  const [what, heading] =
+    role === 'control'
+      ? [formatNames(keptBy(run)), 'A control node, auth/, or a backup of it']
+      : ['a certificate of system:masters', "The admin's kubeconfig"]
+  return `${name} still has ${what}; only rotations revoke that (docs/bad-day.md, "${heading}")`
+}
+
+/** Who left: one line of `revoked` for all of them. */
+function formatFormer(run: Given, former: readonly Holder[], uses: Replies<readonly Use[]>): string {
+  const list = former.map(({ name, own, shared }) => {
+    const as = formatNames([...new Set(shared.map(({ user }) => user))])
+    const also = shared.length > 0 && `${own.length > 0 ? 'also ' : ''}as ${as}`
+    return `${name} (${[also, `until ${formatDate(lastOf([...own, ...shared]))}`, formatCounted(uses, name)].filter(Boolean).join(', ')})`
+  })
+  const line = lineFor(
+    run,
+    // A gateway has the name that it had as another node; a user may have that of a node that left.
+    former.flatMap(({ name, own, shared }) => {
+      const isByName = own.length > 0 && !namesInUse(run.cluster).has(name) && isRevocable(name)
+      return [...(isByName ? [name] : entriesOf(own)), ...entriesOf(shared)]
+    }),
+  )
+  return joinClauses(
+    `certificates of ${list.join(', ')} are still accepted, although cluster.yaml no longer has ${former.length > 1 ? 'these names' : 'that name'}`,
+    line && `to revoke them now, write ${line} in cluster.yaml (docs/everyday.md, "Remove a node or user")`,
+  )
+}
+
+/** "jane's earlier certificate is accepted until 2027-01-05 (12 requests on control0 since 2026-12-01 10:00Z)" */
+function formatEarlier({ name, own }: Holder, uses: Replies<readonly Use[]>): string {
+  const groups = [...new Set(own.flatMap(({ lostGroups }) => lostGroups))]
+  const which = groups.length > 0 ? ` in ${formatNames(groups)}` : ''
+  const [what, is] =
+    own.length > 1
+      ? [`${own.length} earlier certificates`, 'are']
+      : [which ? 'certificate' : 'earlier certificate', 'is']
+  const counted = formatCounted(uses, name)
+  return `${name}'s ${what}${which} ${is} accepted until ${formatDate(lastOf(own))}${counted && ` (${counted})`}`
+}
+
+function formatRenewed(run: Given, holder: Holder, uses: Replies<readonly Use[]>): string {
+  const { name, own } = holder
+  const line = lineFor(run, entriesOf(own))
+  const ways = joinClauses(
+    `give ${name} the new ${kubeconfigFile(name)}`,
+    line && `if the old one was stolen, write ${line} in cluster.yaml (docs/bad-day.md, "Revoke a stolen key")`,
+  )
+  return `${formatEarlier(holder, uses)}: ${ways}`
+}
+
+function formatOther(run: Given, holder: Holder, uses: Replies<readonly Use[]>): string {
+  const line = lineFor(run, entriesOf(holder.own))
+  return joinClauses(
+    formatEarlier(holder, uses),
+    line && `to revoke it now, write ${line} in cluster.yaml (docs/bad-day.md, "Revoke a stolen key")`,
+  )
+}
+
+/** Only with `install` cluster.yaml takes `revoked`. */
+function lineFor(run: Given, entries: readonly string[]): string | undefined {
+  return run.cluster.install ? formatEntries(run, entries) : undefined
+}
+
+/** "12 requests on control0, control1 since 2026-12-01 10:00Z" */
+function formatCounted(uses: Replies<readonly Use[]>, name: string): string {
+  const own = [...uses.answers].flatMap(([node, all]) =>
+    all.filter(({ users }) => users.length === 1 && users[0] === name).map((use) => ({ ...use, node })),
+  )
+  const used = own.filter((use) => use.count > 0)
+  if (used.length > 0) {
+    const since = new Date(Math.min(...used.map((use) => Number(use.since))))
+    return `${count(countOf(uses, name), 'request')} on ${formatNames(used.map(({ node }) => node))} since ${formatDate(since, since)}`
+  }
+  return uses.isComplete ? formatUnused(uses, own) : ''
+}
+
+/** Only where every API server has counted all of that user's. */
+function formatUnused({ answers }: AllReplies<readonly Use[]>, own: readonly Use[]): string {
+  if (own.length < answers.size) return ''
+  const since = new Date(Math.max(...own.map((use) => Number(use.since))))
+  return `not used since ${formatDate(since, since)}`
+}
+
+function countOf({ answers }: Replies<readonly Use[]>, name: string): number {
+  const own = [...answers.values()].flat().filter(({ users }) => users.length === 1 && users[0] === name)
+  return own.reduce((sum, use) => sum + use.count, 0)
+}
+
+/** What each API server has counted, as a walk has read it. */
+export function usesOf({ cluster }: Given, rows: Rows): Replies<readonly Use[]> {
+  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
+  return gatherReplies(controls, (name) => rows.get(`revoked/${name}`)?.uses)
+}
+
+/** Who is revoked and tries all the same. */
+export function notesOnDenied({ cluster }: Given, rows: Rows): Finding[] {
+  const found = cluster.nodes.flatMap(({ name: node }) => {
+    const { refused } = rows.get(`revoked/${node}`) ?? {}
+    return (refused?.by ?? []).map((each) => ({ ...each, node, since: refused?.since ?? new Date(0) }))
+  })
+  return asFindings(
+    [...Map.groupBy(found, ({ users }) => formatNames(users))].map(([users, all]) => {
+      const since = new Date(Math.min(...all.map((each) => Number(each.since))))
+      const sum = all.reduce((requests, each) => requests + each.count, 0)
+      return `${formatNames(all.map(({ node }) => node))} denied ${count(sum, 'request')} of ${users} since ${formatDate(since, since)}`
+    }),
+  )
+}
+
+/** When the last certificate by which each of these is let in expires, by name. */
+export function unneededUntil(run: Given): ReadonlyMap<string, Date> {
+  const all = holdersOf(run).filter((each) => !isRenewedUser(each))
+  return new Map(
+    all.map(({ name, own, shared, end }) => [name, own.length + shared.length > 0 ? lastOf([...own, ...shared]) : end]),
+  )
+}
+
+/** When the last earlier certificate of each user expires, by name. */
+export function earlierUntil(run: Given): ReadonlyMap<string, Date> {
+  return new Map(
+    holdersOf(run)
+      .filter(isRenewedUser)
+      .map(({ name, own }) => [name, lastOf(own)]),
+  )
 }
 
 /** What a control node has that no list revokes. */
@@ -156,49 +285,6 @@ function keptBy({ auth, cluster }: Given): string[] {
   )
   return [...new Set(labels), kubeconfigFile(auth.files.names.admin)]
 }
-
-/**
- * Of those who are there, certificates over another key than now, or with groups that were taken away: of every user;
- * of a node that came back; and of whoever has a revoked key, since that may not be the one that was stolen.
- */
-function olderCertificates(run: Given, isReplaced: (id: string) => boolean = () => false): LetIn[] {
-  const { auth, cluster } = run
-  const { valid, isOver, isOpen } = validCertificates(run)
-  const byUser = Map.groupBy(valid, ({ user }) => user)
-  const isMoved = ({ file }: ClientCertificate) =>
-    file && file.folder !== '.' && auth.read(join(file.folder, auth.files.key(file.name)))
-  return certTable(cluster).map((row): LetIn => {
-    const { name, id, phase, profile } = row
-    const all = byUser.get(profile.subject.CN) ?? []
-    const present = all.find(({ file }) => file?.folder === '.' && file.name === name && !isReplaced(id))
-    const countsAll = phase === 'user-certs' || all.some(isOver)
-    const counts = (each: ClientCertificate) => countsAll || (phase === 'node-certs' && isMoved(each))
-    const others = all.filter((each) => isOpen(each) && each.keyId !== present?.keyId && counts(each))
-    const lost = phase === 'user-certs' ? all.filter((each) => isOpen(each) && lostGroups(row, each).length > 0) : []
-    const certificates = [...new Set([...others, ...lost])]
-    const ofPresent = lost.filter(({ keyId }) => keyId === present?.keyId)
-    const groups = [...new Set(ofPresent.flatMap((each) => lostGroups(row, each)))]
-    const how = groups.length > 0 ? `in ${formatNames(groups)}` : 'with an older key'
-    return { name, certificates, how, entries: entriesOf(certificates) }
-  })
-}
-
-function lostGroups({ profile }: CertRow, { file }: ClientCertificate): string[] {
-  const wanted = [profile.subject.O ?? []].flat().map((group) => `O=${group}`)
-  const its = file?.certificate.attributes.filter((attribute) => attribute.startsWith('O=')) ?? []
-  return its.flatMap((each) => (wanted.includes(each) ? [] : [each.slice('O='.length)]))
-}
-
-/** When the last certificate by which each of these is let in expires, by name. */
-export function unneededUntil(run: Given): ReadonlyMap<string, Date> {
-  const { beyond, letIn } = findHolders(run)
-  return new Map([
-    ...beyond.map(({ name, end }): [string, Date] => [name, end]),
-    ...letIn.map(({ name, certificates }): [string, Date] => [name, lastOf(certificates)]),
-  ])
-}
-
-const untilOf = (certificates: readonly ClientCertificate[]) => `until ${formatDate(lastOf(certificates))}`
 
 /** Files of auth/ of those who are gone, which a run moves to its backup: a name that comes back gets a new key. */
 export function formerFiles(run: Given): string[] {
@@ -238,10 +324,12 @@ export function notesOnEntries(run: Given, rows: Rows): Finding[] {
   const reasons = [...rows.values()].flatMap((row) => row.reasons)
   const added = new Set(reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : [])))
   if (added.size === 0) return []
-  const { valid } = validCertificates(run)
+  const valid = acceptedCertificates(run)
   const covered = [...added].map((entry) => [entry, coveredBy(entry, valid)] as const)
-  const describe = (found: readonly ClientCertificate[]) =>
-    found.length > 0 ? `${count(found.length, 'certificate')}, ${untilOf(found)}` : 'no certificate known'
+  const describe = (found: readonly AcceptedCertificate[]) =>
+    found.length > 0
+      ? `${count(found.length, 'certificate')}, until ${formatDate(lastOf(found))}`
+      : 'no certificate known'
   const names = covered.flatMap(([entry, found]) => (isKeyEntry(entry) ? [] : [`${entry} (${describe(found)})`]))
   const keys = covered.filter(([entry, found]) => isKeyEntry(entry) && found.length > 0)
   return asFindings([

@@ -36,7 +36,7 @@ export const metrics = {
   },
   earlier_certificate_requests: {
     labels: ['node', 'name'],
-    help: 'Requests by replaced certificates of that name that its API server has counted; several: not known yet whose.',
+    help: 'Requests by replaced certificates of that user that its API server has counted; several: of more than one.',
   },
   revoked_refused_requests: { labels: ofNode, help: 'Requests of revoked users that its API server has denied.' },
   rotation_stage: { labels: ['rotation'], help: 'Stage of the rotation in progress, else 0.' },

@@ -35,7 +35,7 @@ import { readCaState, readEncryptionState, readTokenState, signingCa } from '../
 import { certTable, nodeFiles } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import type { UnderWay } from '../rotations/rotations.ts'
-import { notesOnEntries, notesOnHolders, notesOnMove } from './holders.ts'
+import { notesOnDenied, notesOnEntries, notesOnHolders, notesOnMove, usesOf } from './holders.ts'
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {
@@ -85,11 +85,6 @@ function adviseOnCa(run: Run): Finding[] {
 export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}): Promise<Finding[]> {
   const { auth, cluster, isObserved } = run
   const all = [...rows.values()]
-  const isNewKey = (file: string) => auth.files.parse(file)?.kind === 'key'
-  const isReplaced = (id: string) => {
-    const { kind, change } = rows.get(id) ?? {}
-    return kind === 'stale' && change?.kind === 'made' && change.files.some(isNewKey)
-  }
   const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
@@ -99,9 +94,7 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
       : [
           ...notesOnMove(run),
           ...notesOnEntries(run, rows),
-          ...(isCaNew(rows)
-            ? []
-            : [...notesOnHolders(run, isReplaced), ...(await import('./uses.ts')).notesOnUses(run, rows)]),
+          ...(isCaNew(rows) ? [] : [...notesOnHolders(run, usesOf(run, rows)), ...notesOnDenied(run, rows)]),
         ]),
     ...(isObserved || all.some(({ target }) => target.where !== 'auth')
       ? (await import('../chapter/local-kubeconfig.ts')).notesOnAdminKeys(run)

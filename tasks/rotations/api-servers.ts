@@ -5,18 +5,17 @@
  * has signed. https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
 
-import { setTimeout as delay } from 'node:timers/promises'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { printable } from '../../lib/wording.ts'
 import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../layouts/tables.ts'
 import { type Asking, isApiServer, withApi } from '../looks/component.ts'
 import { reloadTime, repeat } from '../looks/look.ts'
 import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
 import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
-import { hostnameOf, isLive, keptTime, type Lease, type LeasesSeen, readLeases } from '../units/leases.ts'
+import { hostnameOf, isLive, readLeases } from '../units/leases.ts'
+import { findOtherApiServers, formatOther, formatSilent } from '../units/other-api-servers.ts'
 import { foreignMembers, readMembers } from '../units/quorum.ts'
 import { unreachedOn, unsetOn } from '../units/unreached.ts'
 import { changedBy, type Rotating, type Rotation } from './rotation.ts'
@@ -73,8 +72,6 @@ export async function someApiServer(asking: Asking): Promise<ClusterNode> {
   })
 }
 
-/** Milliseconds in which a running API server renews its lease at least once. */
-const renewalTime = 12_000
 /** A control node, and what its machine calls itself, which is the label of its API server's lease. */
 interface Control {
   readonly node: Pick<ClusterNode, 'name' | 'ips'>
@@ -129,54 +126,36 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
   const running = (looks ?? (await apiServers(asking))).map(controlOf)
   const first = running[0]?.node
   if (!first) return { unreached: [], unknown: ['no API server runs on any control node'] }
-  let seen: LeasesSeen = { leases: [], now: new Date(0) }
+  const hostnames = new Set(running.map(({ hostname }) => hostname))
   let silent: Control[] = []
   const look = async () => {
-    seen = await withApi(asking, first, readLeases)
-    const live = seen.leases.filter((lease) => isLive(lease, seen.now))
+    const { leases, now } = await withApi(asking, first, readLeases)
+    const live = leases.filter((lease) => isLive(lease, now))
     silent = running.filter(({ hostname }) => !live.some((lease) => hostnameOf(lease) === hostname))
     return silent[0]?.hostname
   }
   // One that was just started renews its lease after it is ready.
   await repeat(reloadTime, look, signal)
-  const strangers = await findStrangers(seen, running, async () => {
-    await delay(renewalTime, undefined, { signal })
-    return (await withApi(asking, first, readLeases)).leases
-  })
+  const others = await withApi(asking, first, async (api) =>
+    findOtherApiServers(asking, first, {
+      ...{ api, isKnown: (host) => hostnames.has(host) },
+      leases: await readLeases(api),
+    }),
+  )
+  const dead = formatSilent(others)
+  if (dead !== undefined) run.note(dead)
   const hasEtcd = nodeUnits(run.cluster, first).some(({ unit }) => unit === store)
   const members = hasEtcd ? await readMembers(asking, first) : []
   return {
-    unreached: [...strangers, ...foreignMembers(members, controls)],
+    unreached: [
+      ...others.found.map((where) => `${formatOther(where)} (its lease ends after 60 s)`),
+      ...foreignMembers(members, controls),
+    ],
     unknown: silent.map(
       ({ node }) =>
         `the API server of ${node.name} renewed no lease in kube-system for 60 s (this needs Kubernetes 1.26, feature gate APIServerIdentity and synchronised clocks)`,
     ),
   }
-}
-
-/**
- * The live API servers that run on no machine of these. The clock of such a machine may be wrong: one that renews its
- * lease runs.
- */
-export async function findStrangers(
-  { leases, now }: LeasesSeen,
-  running: readonly Control[],
-  readLater: () => Promise<readonly Lease[]>,
-): Promise<string[]> {
-  const known = new Set(running.map(({ hostname }) => hostname))
-  const strangers = leases.filter((lease) => !known.has(hostnameOf(lease)))
-  const doubtful = strangers.filter((lease) => !isLive(lease, now) && isLive(lease, now, keptTime))
-  const later = new Map((doubtful.length > 0 ? await readLater() : []).map((lease) => [lease.metadata.name, lease]))
-  const isRenewed = (lease: Lease) => {
-    const again = later.get(lease.metadata.name)
-    return again !== undefined && again.spec.renewTime !== lease.spec.renewTime
-  }
-  return strangers
-    .filter((lease) => isLive(lease, now) || isRenewed(lease))
-    .map(
-      (lease) =>
-        `an API server on ${printable(hostnameOf(lease) || 'an unnamed machine')} (lease ${printable(lease.metadata.name)}), which is no unit in cluster.yaml; stop it and wait 60 s, or add it to cluster.yaml`,
-    )
 }
 
 /** With its host name as the kernel has it, where kube-apiserver reads it. */

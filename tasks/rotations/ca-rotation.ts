@@ -46,7 +46,7 @@ import { reloadTime, repeat } from '../looks/look.ts'
 import { checkUnitsOf } from '../units/check-units.ts'
 import { lookAtUnits } from '../units/inspect.ts'
 import { type Askable, askable } from './api-servers.ts'
-import { untilCounted, usersOfOldCa, watchClients } from './old-clients.ts'
+import { usersOfOldCa, watchClients } from './old-clients.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 
 /** Seconds from one line to the next while a stage waits. */
@@ -137,7 +137,7 @@ const finishingOf = (name: CaName): Stage => ({
     const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
     return (await run.limits.node.map(nodes, (node) => ownClients(rotating, node))).flat()
   },
-  ...(name === caName && { untilCounted, usedBy: usersOfOldCa, watch: watchClients }),
+  ...(name === caName && { usedBy: usersOfOldCa, watch: watchClients }),
   async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files, name)
     backUp(auth, auth.files.pair(name), now)

@@ -7,19 +7,13 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { type Counted, nobody } from '../../lib/kubernetes/authorization.ts'
-import {
-  type Counts,
-  countOf,
-  isCounting,
-  namesOf,
-  replacedAt,
-  replacedCertificates,
-} from '../../lib/kubernetes/counts.ts'
+import { type Counter, countersOf, nobody } from '../../lib/kubernetes/authorization.ts'
+import { type Counts, countOf, isCounting } from '../../lib/kubernetes/counts.ts'
 import { knownCertificates, listIn } from '../../lib/kubernetes/revocation.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { count, formatNames, printable } from '../../lib/wording.ts'
+import { acceptedCertificates, isCountable } from '../auth/accepted.ts'
 import { withApi } from '../looks/component.ts'
 import { repeat } from '../looks/look.ts'
 import { isLive, readLeases } from '../units/leases.ts'
@@ -27,35 +21,27 @@ import { readCounts, readInForce } from '../units/list-in-force.ts'
 import type { Rotating } from './rotation.ts'
 
 /**
- * Of certificates that the CA which the last stage ends has signed; those of `counted` that auth/ does not know may be
- * of it.
+ * Of certificates that the CA which the last stage ends has signed: those that API servers count, of which some may be
+ * unknown to auth/, and those that the list has no room for.
  */
-function readOld({ auth, now }: Run) {
+function readOld(run: Run): { readonly counters: Counter[]; readonly uncounted: string[] } {
+  const { auth } = run
   const ca = tryCertificate(auth, caName)
   const isOld = (certificate: Certificate) => ca !== undefined && isIssuedBy(certificate, ca)
-  const { counted = [] } = listIn(auth) ?? nobody
-  const listed = new Set(counted.flatMap(({ certificates }) => certificates.map(({ fingerprint }) => fingerprint)))
-  const known = knownCertificates(auth)
-  const others = new Set(known.flatMap(({ certificate, fingerprint }) => (isOld(certificate) ? [] : fingerprint)))
+  const list = listIn(auth) ?? nobody
+  const counted = new Set(list.counted?.map(({ fingerprint }) => fingerprint))
+  const others = new Set(
+    knownCertificates(auth).flatMap(({ certificate, fingerprint }) => (isOld(certificate) ? [] : fingerprint)),
+  )
+  const open = acceptedCertificates(run).filter(
+    (each) => each.file && isOld(each.file.certificate) && isCountable(each) && !each.isDenied,
+  )
   return {
-    groups: counted.filter(({ certificates }) => certificates.some(({ fingerprint }) => !others.has(fingerprint))),
-    open: replacedCertificates({ auth, now }).filter(
-      (each) => isOld(each.certificate) && !listed.has(each.fingerprint),
+    counters: countersOf(list).filter(({ certificates }) =>
+      certificates.some(({ fingerprint }) => !others.has(fingerprint)),
     ),
+    uncounted: [...new Set(open.flatMap(({ fingerprint, user }) => (counted.has(fingerprint) ? [] : user)))],
   }
-}
-
-/** Waits until a run lists what was replaced; false if it is listed. */
-export async function untilCounted({ run, signal }: Rotating, say: (text: string) => void): Promise<boolean> {
-  const { open } = run.cluster.revoked ? readOld(run) : { open: [] }
-  if (open.length === 0) return false
-  const now = run.clock()
-  const due = Math.max(...open.map(({ folder }) => replacedAt(folder, now))) + run.waits.polled * 1000
-  await wait(due - now.getTime(), 'until requests with certificates of the old CA can be counted', {
-    say,
-    signal,
-  })
-  return true
 }
 
 /**
@@ -66,22 +52,24 @@ export async function untilCounted({ run, signal }: Rotating, say: (text: string
 export async function usersOfOldCa(rotating: Rotating, say: (text: string) => void): Promise<string[]> {
   const { run, signal } = rotating
   if (!run.cluster.revoked) return []
-  const { groups, open } = readOld(run)
-  if (open.length > 0)
-    return [`requests with earlier certificates of ${formatNames(namesOf(open))} are not counted yet (${runAgain})`]
+  const { counters, uncounted } = readOld(run)
+  if (uncounted.length > 0)
+    return [
+      `requests with earlier certificates of ${formatNames(uncounted)} are not counted; the list has no room for them`,
+    ]
   const nodes = run.cluster.nodes.filter(({ role }) => role === 'control')
   const read = () =>
     run.limits.node.map(nodes, async (node) =>
-      (await readInForce(run, node))?.isLoaded ? readCounts(run, node) : undefined,
+      (await readInForce(run, node))?.isCounting ? readCounts(run, node) : undefined,
     )
   const before = await read()
   const blind = nodes.filter((_, i) => !(before[i] && isCounting(before[i])))
   if (blind.length > 0) return [`no requests are counted on ${formatNames(blind.map(({ name }) => name))}`]
-  const left = groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0)))
+  const left = counters.flatMap((counter) => before.map((each) => (each ? leftToCount(run, counter, each) : 0)))
   await wait(Math.max(0, ...left), 'for requests with certificates of the old CA', { say, signal })
   const after = await read()
   return whoUsed(
-    groups,
+    counters,
     nodes.map(({ name }, i) => ({ name, before: before[i], after: after[i] })),
   )
 }
@@ -92,12 +80,13 @@ interface SeenOn {
   readonly after: Counts | undefined
 }
 
-/** A clause for each group that was used meanwhile, and for each API server that has not counted all the time. */
-export function whoUsed(groups: readonly Counted[], seen: readonly SeenOn[]): string[] {
-  const used = groups.flatMap((group) => {
-    const more = ({ before, after }: SeenOn) => (before && after ? countOf(after, group) - countOf(before, group) : 0)
+/** A clause for each user that was counted meanwhile, and for each API server that has not counted all the time. */
+export function whoUsed(counters: readonly Counter[], seen: readonly SeenOn[]): string[] {
+  const used = counters.flatMap((counter) => {
+    const more = ({ before, after }: SeenOn) =>
+      before && after ? countOf(after, counter) - countOf(before, counter) : 0
     const on = seen.filter((each) => more(each) > 0)
-    const users = namesOf(group.certificates)
+    const { users } = counter
     const who = `${users.length > 1 ? 'one of ' : ''}${formatNames(users)}`
     const times = count(
       on.reduce((sum, each) => sum + more(each), 0),
@@ -108,7 +97,7 @@ export function whoUsed(groups: readonly Counted[], seen: readonly SeenOn[]): st
       : []
   })
   const isLess = ({ before, after }: SeenOn) =>
-    groups.some((group) => before && after && countOf(after, group) < countOf(before, group))
+    counters.some((counter) => before && after && countOf(after, counter) < countOf(before, counter))
   const lost = seen.filter(
     (each) => !each.before || Number(each.before.loaded) !== Number(each.after?.loaded) || isLess(each),
   )
@@ -116,11 +105,14 @@ export function whoUsed(groups: readonly Counted[], seen: readonly SeenOn[]): st
 }
 
 /** Milliseconds. What nobody has used since the API server counts it need not be counted longer. */
-export function leftToCount({ waits, clock }: Pick<Run, 'waits' | 'clock'>, group: Counted, counts: Counts): number {
+export function leftToCount(
+  { waits, clock }: Pick<Run, 'waits' | 'clock'>,
+  counter: Pick<Counter, 'name'>,
+  counts: Counts,
+): number {
   const all = waits.counted * 1000
-  if (countOf(counts, group) > 0) return all
-  const since = Math.max(Number(group.since), Number(counts.loaded))
-  return Math.min(all, since + all - clock().getTime())
+  if (countOf(counts, counter) > 0) return all
+  return Math.min(all, Number(counts.loaded) + all - clock().getTime())
 }
 
 /** Milliseconds. */

@@ -22,8 +22,6 @@ export interface Stage {
   begin(rotating: Rotating): Promise<void>
   /** Who still uses what it ends; it can't begin while there is anyone. */
   heldBy?(rotating: Rotating): Promise<readonly string[]>
-  /** Waits until a walk may count who uses what it ends; false if none is needed. */
-  untilCounted?(rotating: Rotating, say: (text: string) => void): Promise<boolean>
   /** Who has used what it ends lately; asked once all else allows it to begin, as it takes minutes. */
   usedBy?(rotating: Rotating, say: (text: string) => void): Promise<readonly string[]>
   /** Around the change of a control node: what it returns throws a Failure that ends the stage before the next one. */

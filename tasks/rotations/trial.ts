@@ -11,20 +11,31 @@ import { phases, runPhases } from '../phases/bootstrap.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 import { stepsOf, type Tried } from './transition.ts'
 
-/** Nodes of a larger cluster are alike: all control nodes are tried, and so many of each other role. */
-const [large, ofEach] = [200, 20]
+/**
+ * Nodes and users of a larger cluster are alike: all control nodes are tried, and so many of each other role, and of
+ * the users.
+ */
+const [manyNodes, manyUsers, ofEach] = [200, 40, 20]
 
-export function triedNodes(cluster: Cluster): Cluster {
-  if (cluster.nodes.length <= large) return cluster
-  const byRole = Map.groupBy(cluster.nodes, ({ role }) => role)
-  const nodes = [...byRole].flatMap(([role, all]) => (role === 'control' ? all : all.slice(0, ofEach)))
-  return { ...cluster, nodes }
+/** With the nodes and users that a trial has time for. */
+export function sampleOf(cluster: Cluster): Cluster {
+  const { nodes, users } = cluster
+  const byRole = Map.groupBy(nodes, ({ role }) => role)
+  const some = [...byRole].flatMap(([role, all]) => (role === 'control' ? all : all.slice(0, ofEach)))
+  return {
+    ...cluster,
+    nodes: nodes.length > manyNodes ? some : nodes,
+    users: users.length > manyUsers ? users.slice(0, ofEach) : users,
+  }
 }
 
 export function notTried(cluster: Cluster): string[] {
-  const left = cluster.nodes.length - triedNodes(cluster).nodes.length
+  const sample = sampleOf(cluster)
+  const nodes = cluster.nodes.length - sample.nodes.length
+  const users = cluster.users.length - sample.users.length
   return [
-    ...(left > 0 ? [`${count(left, 'node')} beyond ${ofEach} of each role, which are alike`] : []),
+    ...(nodes > 0 ? [`${count(nodes, 'node')} beyond ${ofEach} of each role, which are alike`] : []),
+    ...(users > 0 ? [`${count(users, 'user')} beyond the first ${ofEach}`] : []),
     'certificates and kubeconfigs not created by harderway, and CA bundles of webhooks and APIServices',
     'the moment between writing a new certificate and its key, when handshakes fail',
     'RBAC, networks, clocks, and whether files are loaded, which each stage checks',
@@ -59,7 +70,7 @@ export async function tryStages(
   rotation: Rotation,
   { at, graphOf }: { readonly at: number; readonly graphOf: (cluster: Cluster) => Promise<Graph> },
 ): Promise<TriedStage[]> {
-  const cluster = triedNodes(run.cluster)
+  const cluster = sampleOf(run.cluster)
   const trying = { ...run, cluster, stagedBy: rotation.name, note: () => {} }
   const graph = await graphOf(cluster)
   const tryStep = stepsOf(trying)

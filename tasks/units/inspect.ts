@@ -28,7 +28,7 @@ import {
 import { refuseContradicted } from '../looks/declared.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from '../looks/look.ts'
 import { loadsOf, type UnitSeen } from '../looks/reads.ts'
-import { type ListInForce, readInForce, refuseOldApi } from './list-in-force.ts'
+import { type ListInForce, readWithOthers, refuseOldApi } from './list-in-force.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
@@ -57,7 +57,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
     const hasApi = asked.some(isApiServer)
-    const inForce = hasApi ? await readInForce(run, node) : undefined
+    const inForce = hasApi ? await readWithOthers(run, node, places.hostname) : undefined
     if (inForce) refuseOldApi(run, node, asked, inForce)
     return {
       ...look,

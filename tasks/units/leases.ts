@@ -6,8 +6,6 @@ import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
 
 /** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
 const leaseTime = 60_000
-/** Milliseconds after which Kubernetes removes the lease of an API server that has stopped. */
-export const keptTime = 3_600_000
 
 const lease = v.object({
   metadata: v.object({
@@ -26,9 +24,9 @@ export type LeasesSeen = Pick<Awaited<ReturnType<typeof readLeases>>, 'leases' |
  * Whether it was renewed in that time, by the clock of the API server that answers. A time that can't be read counts as
  * renewed.
  */
-export function isLive({ spec: { renewTime } }: Pick<Lease, 'spec'>, now: Date, within = leaseTime): boolean {
+export function isLive({ spec: { renewTime } }: Pick<Lease, 'spec'>, now: Date): boolean {
   const renewed = Date.parse(renewTime ?? '')
-  return Number.isNaN(renewed) || now.getTime() - renewed <= within
+  return Number.isNaN(renewed) || now.getTime() - renewed <= leaseTime
 }
 
 export function hostnameOf({ metadata: { labels } }: Lease): string {

@@ -4,7 +4,14 @@ import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { formatAuthorizers, nobody, reviewsOf } from '../../lib/kubernetes/authorization.ts'
+import {
+  countersOf,
+  formatAuthorizers,
+  nobody,
+  reviewOfCounters,
+  reviewsOf,
+} from '../../lib/kubernetes/authorization.ts'
+import type { Client } from '../../lib/kubernetes/client.ts'
 import { type Counts, parseCounts } from '../../lib/kubernetes/counts.ts'
 import { listIn } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
@@ -12,6 +19,7 @@ import { apiServer } from '../layouts/layout.ts'
 import { authorizationWebhookPath } from '../layouts/tables.ts'
 import { readMetrics, withApi } from '../looks/component.ts'
 import type { UnitSeen } from '../looks/reads.ts'
+import type { OtherApiServers } from './other-api-servers.ts'
 
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
 const oldest = 32
@@ -19,18 +27,23 @@ const oldest = 32
 export interface ListInForce {
   /** It denies everybody on the list in auth/, before Node or RBAC allows anything. */
   readonly isLoaded: boolean
-  /** Host names of the API servers that ran within the last hour, by their leases. */
-  readonly servers: readonly string[]
+  /** It counts the requests of all certificates of that list. */
+  readonly isCounting: boolean
+  /** API servers that are no control node's of cluster.yaml; undefined if they were not looked for. */
+  readonly others?: OtherApiServers | undefined
   /** It is Kubernetes 1.X; undefined if its answer does not tell. */
   readonly minor?: number | undefined
 }
 
 /** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
-export async function readInForce(run: Run, node: ClusterNode): Promise<ListInForce | undefined> {
+export async function readInForce(
+  run: Run,
+  node: ClusterNode,
+  look?: (api: Client) => Promise<OtherApiServers>,
+): Promise<ListInForce | undefined> {
   const { auth, cluster } = run
   if (!cluster.revoked) return undefined
   const list = listIn(auth) ?? nobody
-  const { hostnameOf, isLive, keptTime, readLeases } = await import('./leases.ts')
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
       const minor = minorOf(await api.read('GET', '/version'))
@@ -42,10 +55,25 @@ export async function readInForce(run: Run, node: ClusterNode): Promise<ListInFo
       // One after the other, over one connection.
       let isLoaded = true
       for (const spec of reviewsOf(list)) isLoaded = isLoaded && (await isDenied(spec))
-      const { leases, now } = await readLeases(api)
-      return { isLoaded, servers: leases.filter((lease) => isLive(lease, now, keptTime)).map(hostnameOf), minor }
+      const isCounting = isLoaded && (countersOf(list).length === 0 || (await isDenied(reviewOfCounters(list))))
+      return { isLoaded, isCounting, others: await look?.(api), minor }
     }),
   )
+}
+
+/** The same, with the API servers of others. `hostname`: what the node's machine calls itself. */
+export async function readWithOthers(run: Run, node: ClusterNode, hostname: string | undefined) {
+  const names = run.cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
+  // What another control node's machine calls itself is not known here: it may add a domain.
+  const isKnown = (host: string) =>
+    host === hostname || names.some((name) => host === name || host.startsWith(`${name}.`))
+  return readInForce(run, node, async (api) => {
+    const [{ readLeases }, { findOtherApiServers }] = await Promise.all([
+      import('./leases.ts'),
+      import('./other-api-servers.ts'),
+    ])
+    return findOtherApiServers({ run }, node, { api, leases: await readLeases(api), isKnown })
+  })
 }
 
 /** Undefined if it did not answer. */

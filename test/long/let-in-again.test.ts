@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
 import type { Edit } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
 import {
@@ -109,5 +110,31 @@ describe('nobody who is revoked is let in again by accident', { skip }, () => {
       (await startedSince(lab, at)).filter((started) => started.startsWith('control2')),
       [],
     )
+  })
+
+  test('a control node that became a worker and goes on, and a clone with the name of another, are named: no stage begins', {
+    skip: realBinaries === undefined && 'a stand-in publishes no address',
+  }, async () => {
+    const { ip } = lab.machine('control2')
+    const other = `the API server at ${ip}:6443, which is no control node's of cluster\\.yaml`
+    const told = async (...nodes: string[]) =>
+      toldOf(await mustRun(lab, 4, 'status', '--on-nodes', ...nodes.flatMap((name) => ['--node', name])))
+    const nodes = lab.all.map(({ name, role, ip: at }) => ({
+      name,
+      role: name === 'control2' ? 'worker' : role,
+      ip: at,
+    }))
+    lab.write(...running({}, [['nodes'], nodes], [['users'], []], [['revoked'], ['jane', 'bob']]))
+    assert.match(await told('control0'), new RegExp(`may not be enforced by ${other}`))
+    write([], ['jane', 'bob'], ['control2'])
+    await lab.machine('control2').exec('hostname control0; systemctl restart kube-apiserver')
+    await eventually(async () => assert.match(await told('control0'), new RegExp(`may not be enforced by ${other}`)))
+    assert.match(
+      toldOf(await mustRun(lab, 3, 'rotate', 'ca')),
+      new RegExp(`can't reach all that need the change: .*${other}`),
+    )
+    // One that has stopped is no longer listed, and blocks nothing.
+    await lab.machine('control2').exec('systemctl stop kube-apiserver')
+    await eventually(async () => assert.doesNotMatch(await told('control0'), /may not be enforced by the API server/))
   })
 })

@@ -1,6 +1,6 @@
 /** A plan that was reviewed: carried out as it is, on another machine too, or refused. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -23,6 +23,7 @@ import {
 import { localPlace } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
+import { fc } from '../support/properties.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key'] as const
 const day = 86_400_000
@@ -31,6 +32,12 @@ const sans = (...names: string[]): Edit => [['api', 'extraSANs'], names]
 
 describe('--expect-plan', () => {
   const origin = madePlace(oneOfEach, ...local)
+  const listing: Edit[] = [
+    [['install'], true],
+    [['revoked'], []],
+    [['users'], [{ name: 'jane', validity: '90d' }]],
+  ]
+  const listed = madePlace([...oneOfEach, ...listing], ...local, 'revoked')
 
   const copied = (t: TestContext, ...edits: Edit[]) => copyPlace(t, origin, [...oneOfEach, ...edits])
   const hashFor = async (t: TestContext, ...edits: Edit[]) => {
@@ -47,6 +54,30 @@ describe('--expect-plan', () => {
     assert.match(words.stdout, new RegExp(`\nPlan hash: ${hashIn(json)}\n$`))
     const { type, hash, ...counts } = json.events.find(({ type }) => type === 'plan') ?? {}
     assert.deepEqual(counts, { added: 0, changed: 1, removed: 0, restarts: 0 })
+  })
+
+  test('no time before a renewal changes it, nor what API servers are to count, which follows backups', async (t) => {
+    const place = copyPlace(t, listed, [...oneOfEach, ...listing, sans('a.example.org')])
+    const plannedIn = async (days: number) => {
+      const now = new Date(Date.now() + days * day)
+      return harderway({ place: place.place, now }, 'bootstrap', '--dry-run', '--offline', '--json')
+    }
+    const hash = hashIn(await plannedIn(0))
+    assert.match(hash, /^[0-9a-f]{64}$/)
+    await fc.assert(
+      fc.asyncProperty(fc.double({ min: 0, max: 50, noNaN: true }), async (days) => {
+        assert.equal(hashIn(await plannedIn(days)), hash)
+      }),
+      { numRuns: 8 },
+    )
+    // Another auth/ of this cluster has another backup.
+    const backup = join(place.auth, 'backup/2026-01-01T00-00-00-000Z')
+    mkdirSync(backup, { recursive: true })
+    for (const part of ['jane.pem', 'jane-key.pem']) cpSync(join(place.auth, part), join(backup, part))
+    await harderway(place.place, 'user-certs/jane', 'kubeconfigs/jane', '--force')
+    const counting = await plannedIn(0)
+    assert.match(JSON.stringify(counting.events), /counted certificates/)
+    assert.equal(hashIn(counting), hash)
   })
 
   test('each wanted value is in it; the order of names is not', async (t) => {

@@ -46,7 +46,7 @@ const notesIn = ({ events }: Ran) => events.flatMap(({ type, message }) => (type
  */
 async function told(place: string): Promise<{ notes: string[]; metrics: string[] }> {
   const ofHolders = (notes: readonly string[]) =>
-    notes.filter((note) => / still accepted, |; only rotations revoke that /.test(note))
+    notes.filter((note) => / accepted until | still accepted, |; only rotations revoke that /.test(note))
   const [status, plan] = [
     await harderway(place, 'status', '--json'),
     await harderway(place, 'bootstrap', '--dry-run', '--offline', '--json'),
@@ -57,7 +57,7 @@ async function told(place: string): Promise<{ notes: string[]; metrics: string[]
   for (const note of notes) assert.ok(text.includes(note), text)
   await exits(0, place, 'report', '--format', 'prometheus')
   const lines = readFileSync(join(place, 'auth/report.prom'), 'utf8').matchAll(
-    /^harderway_unneeded_certificate_end_timestamp_seconds\{.*name="(.*)"\} \d+$/gm,
+    /^harderway_(?:unneeded|earlier)_certificate_end_timestamp_seconds\{.*name="(.*)"\} \d+$/gm,
   )
   return { notes, metrics: Array.from(lines, ([, name = '']) => name).toSorted() }
 }
@@ -70,7 +70,7 @@ test('who left is named until revoked or expired, with the line; and gets a new 
   const first = await told(place)
   assert.match(
     first.notes.join('\n'),
-    /^certificates of jane \(until \d{4}-\d\d-\d\d\) are still accepted, but cluster\.yaml no longer needs them; to revoke them now, write revoked: \[jane\] in cluster\.yaml \(/,
+    /^certificates of jane \(until \d{4}-\d\d-\d\d\) are still accepted, although cluster\.yaml no longer has that name; to revoke them now, write revoked: \[jane\] in cluster\.yaml \(/,
   )
   assert.deepEqual(first.metrics, ['jane'])
   assert.match(
@@ -94,7 +94,7 @@ test('who left is named until revoked or expired, with the line; and gets a new 
   write(users('jane', 'joe'))
   const back = await exits(0, place, 'certs')
   assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
-  const line = `certificates of jane \\(with an older key, until .*\\) are still accepted, .*; to revoke them now, write revoked: \\[${old}\\] in cluster\\.yaml`
+  const line = `jane's earlier certificate is accepted until .*: give jane the new jane\\.kubeconfig; if the old one was stolen, write revoked: \\[${old}\\] in cluster\\.yaml`
   assert.match(back.stdout.replaceAll(/\s+/g, ' '), new RegExp(line))
   const { notes, metrics } = await told(place)
   assert.match(notes.join('\n'), new RegExp(`^${line}`))
@@ -160,14 +160,12 @@ test('a control node that left has what only rotations end: no line of revoked i
 test('the fingerprint that status shows is of the new key: an older one of its owner is named, with its line, before and after', async (t) => {
   const { place, entryOf, write } = copy(t)
   const stolen = entryOf('worker0.pem')
-  const forced = await exits(4, place, 'user-certs/jane', 'node-certs/worker0', '--force', '--dry-run')
-  assert.match(forced.stdout.replaceAll(/\s+/g, ' '), /certificates of jane \(with an older key,/)
   await exits(0, place, 'node-certs/worker0', '--force')
   assert.deepEqual((await told(place)).notes, [])
   const shown = entryOf('worker0.pem')
   write(users('jane', 'joe'), revoked(shown))
   const named = new RegExp(
-    `certificates of worker0 \\(with an older key, until .*\\) are still accepted, .*; to revoke them now, write revoked: \\[${shown}, ${stolen}\\] in cluster\\.yaml`,
+    `worker0's earlier certificate is accepted until .*; to revoke it now, write revoked: \\[${shown}, ${stolen}\\] in cluster\\.yaml`,
   )
   assert.match((await told(place)).notes.join('\n'), named)
   const ran = await harderway(place, 'certs')
@@ -183,7 +181,7 @@ test('a group that was taken away is said in the plan, and as long as a certific
   const fewer: Edit = [['users'], [{ name: 'jane' }, { name: 'joe', groups: ['devs'] }]]
   write(fewer)
   const said = new RegExp(
-    `certificates of jane \\(in devs, until .*\\) are still accepted, .*; to revoke them now, write revoked: \\[${old}\\] in cluster\\.yaml`,
+    `jane's certificate in devs is accepted until .*; to revoke it now, write revoked: \\[${old}\\] in cluster\\.yaml`,
   )
   for (const _ of ['before', 'after']) {
     assert.match((await told(place)).notes.join('\n'), said)
@@ -230,7 +228,7 @@ test('the line can be pasted, whatever the name', async (t) => {
   assert.deepEqual(await told(place), { notes: [], metrics: [] })
 })
 
-test('an older key of a user is said by the plan that renews it as by the run; a move by the plan of a rotation too', async (t) => {
+test('a move is said by the plan of a rotation too; a renewal says in one note that the user has an earlier certificate', async (t) => {
   const { place, write } = copy(t)
   write([
     ['users'],
@@ -243,13 +241,12 @@ test('an older key of a user is said by the plan that renews it as by the run; a
   assert.match(rotation.stdout, /a run moves jane-key\.pem, jane\.kubeconfig, jane\.pem to auth\/backup/)
   await exits(0, place, 'certs')
   const later = { place, now: new Date(Date.now() + 40 * day) }
-  const saidBy = async (status: number, ...args: string[]) =>
-    notesIn(await exits(status, later, 'user-certs/max', ...args, '--json')).filter((note) =>
-      note.includes('still accepted'),
-    )
-  const planned = await saidBy(4, '--dry-run')
-  assert.match(planned.join(), /, max \(with an older key, until /)
-  assert.deepEqual(await saidBy(0), planned)
+  const said = notesIn(await exits(0, later, 'user-certs/max', '--json')).filter((note) => note.includes('max'))
+  assert.equal(said.length, 1)
+  assert.match(
+    said.join(),
+    /^max's earlier certificate is accepted until .*: give max the new max\.kubeconfig; if the old/,
+  )
 })
 
 test('what an entry that is added revokes is said by the plan, with what it does not', async (t) => {
@@ -318,26 +315,62 @@ test('a name that comes back with its keys in its place is let in with its new k
   assert.match(refused.stderr + refused.stdout, /; jane would regain access/)
 })
 
-test('a user whose earlier kubeconfig is still valid is named, and what is yours to copy, until it has expired', async (t) => {
+test('without install a user who has an earlier kubeconfig is named once, with no line that the next run refuses', async (t) => {
   const { place, write } = copy(t)
   write(users('jane', 'joe'), [['install'], false])
-  const untold = async (...args: string[]) => notesIn(await harderway(place, ...args, '--json')).join('\n')
-  const jane = /^if not done yet, give jane the new jane\.kubeconfig; the earlier one is valid until \d{4}-\d\d-\d\d$/m
-  const copies = /^if not done yet, copy worker0\.pem to where units read them; the first earlier certificate expires/m
-  assert.doesNotMatch(await untold('status'), /earlier/)
+  const notes = async (...args: string[]) => notesIn(await harderway(place, ...args, '--json')).join('\n')
+  assert.doesNotMatch(await notes('status'), /earlier/)
   await exits(0, place, 'user-certs/jane', 'node-certs/worker0', 'kubeconfigs/jane', '--force')
-  const status = await untold('status')
-  assert.match(status, jane)
-  assert.match(status, copies)
-  assert.doesNotMatch(status, /joe may/)
+  const status = await notes('status')
+  assert.match(
+    status,
+    /^jane's earlier certificate is accepted until \d{4}-\d\d-\d\d: give jane the new jane\.kubeconfig$/m,
+  )
+  assert.doesNotMatch(status, /joe|worker0|revoked/)
   // A repair of its mode makes no new one.
   chmodSync(join(place, 'auth', 'jane.kubeconfig'), 0o644)
-  const repaired = await exits(0, place, 'kubeconfigs', '--json')
-  assert.match(notesIn(repaired).join('\n'), jane)
-  assert.doesNotMatch(repaired.stdout, /"give jane/)
+  assert.doesNotMatch((await exits(0, place, 'kubeconfigs', '--json')).stdout, /"give jane/)
   await exits(0, place, 'report', '--format', 'prometheus')
   assert.match(
     readFileSync(join(place, 'auth/report.prom'), 'utf8'),
     /^harderway_earlier_certificate_end_timestamp_seconds\{.*name="jane"\} \d+$/m,
+  )
+  write(users('joe'), [['install'], false])
+  const left = await notes('status')
+  assert.match(
+    left,
+    /certificates of jane \(until .*\) are still accepted, although cluster\.yaml no longer has that name$/m,
+  )
+})
+
+test("the admin's certificate that was replaced by hand is named: only a rotation ends it", async (t) => {
+  const { place, write } = copy(t)
+  write(users('jane', 'joe'))
+  await exits(0, place, 'component-certs/admin', '--force')
+  assert.match(
+    (await told(place)).notes.join('\n'),
+    /^admin's earlier certificate is in system:masters and accepted until .*: only rotate ca ends that/,
+  )
+})
+
+test('a control node that became a worker has had what only rotations end', async (t) => {
+  const { place, write } = copy(t)
+  const demoted = all.map((node) => (node.name === 'control1' ? { ...node, role: 'worker' } : node))
+  write([['nodes'], demoted], users('jane', 'joe'))
+  await exits(0, place, 'cluster-cert')
+  assert.match(
+    (await told(place)).notes.join('\n'),
+    /^control1 still has CA, .*service-account key.*; only rotations revoke that/,
+  )
+})
+
+test('many renewals at once are one note', async (t) => {
+  const { place, write } = copy(t)
+  write(users('jane', 'joe', 'max', 'eve'))
+  await exits(0, place, 'certs')
+  await exits(0, place, ...['jane', 'joe', 'max', 'eve'].map((name) => `user-certs/${name}`), '--force')
+  assert.deepEqual(
+    (await told(place)).notes.map((note) => note.replace(/until \S+:/, 'until D:')),
+    ['earlier certificates of jane, joe, max, eve are accepted until D: give each the new kubeconfig'],
   )
 })

@@ -230,7 +230,10 @@ describe('the API certificate loses nothing that may be dialled, as the plan say
 
   test('and what is taken out of extraSANs goes: the plan has it', async (t) => {
     const { place, edits, kept, agree } = placeOf(t)
-    edits([['api', 'extraSANs'], ['old.example.org', 'new.example.org']])
+    edits([
+      ['api', 'extraSANs'],
+      ['old.example.org', 'new.example.org'],
+    ])
     await exits(0, place, 'certs')
     edits([['api', 'extraSANs'], ['new.example.org']])
     const { status, said } = await agree()

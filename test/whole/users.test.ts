@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { nodeFiles } from '../../tasks/layouts/tables.ts'
-import { formerHolders, notesOnHolders } from '../../tasks/request/holders.ts'
+import { holdersOf, notesOnHolders } from '../../tasks/request/holders.ts'
 import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/certificates.ts'
 import { minimal, parsed } from '../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace } from '../support/harderway.ts'
@@ -140,14 +140,14 @@ test("a group that is Kubernetes' own is a warning, in the run that asks for it 
 
 test('a former user or node is recognised by its certificate: until it expires, and not at all if the CA never signed it', async (t) => {
   const auth = temporaryAuth(t)
-  const cluster = parsed(`${minimal}certificates: { key: ecdsa-p256 }\n`)
+  const cluster = parsed(`${minimal}install: true\ncertificates: { key: ecdsa-p256 }\n`)
   await makeEverything(auth, cluster)
   const profile = leafProfile({ subject: { O: ['devs'], CN: 'jane' }, sans: [] })
   await makePair(auth, 'jane', { profile, issuer: readIssuer(auth), now, validity: day })
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const stranger = { ...caProfile, isCa: false, subject: { CN: 'stranger' } }
   auth.write('stranger.pem', selfSign({ profile: stranger, ...validityPeriod(now, day) }, privateKey), 0o644)
-  const toldAt = (at: Date) => formerHolders({ auth, cluster, now: at }).map(({ name, role }) => `${name}: ${role}`)
+  const toldAt = (at: Date) => holdersOf({ auth, cluster, now: at }).map(({ name, role }) => `${name}: ${role}`)
   assert.deepEqual(toldAt(now), ['jane: user'])
   assert.deepEqual(toldAt(new Date(now.getTime() + day)), [])
   const left = leafProfile({ subject: { O: ['system:nodes'], CN: 'system:node:worker2' }, sans: [] })

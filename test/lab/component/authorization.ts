@@ -2,8 +2,9 @@
  * The file of --authorization-config: pkg/kubeapiserver/authorizer/reload.go. Of it the stand-in plays Node, RBAC and,
  * ahead of them, Webhooks that are never dialled. Of one that denies the first match condition lists users, and users
  * with the only certificates that they may show, and the second is an error, which denies (apiserver,
- * authorization/cel/matcher.go). Of one with NoOpinion the first is an error for who shows a listed certificate, which
- * is counted and denies nobody, and the second is false. It starts with no other configuration.
+ * authorization/cel/matcher.go). Of one with NoOpinion the first is an error for who shows a listed certificate, or whom
+ * one that follows denies: that is counted and denies nobody, and the second is false. It starts with no other
+ * configuration.
  */
 import { readFileSync, statSync, watch } from 'node:fs'
 import { dirname, isAbsolute } from 'node:path'
@@ -23,14 +24,21 @@ const pollTime = Number(process.env.STAND_IN_AUTHORIZATION_POLL ?? 60_000)
 interface Webhook {
   readonly name: string
   readonly kubeconfig: string
-  /** Who shows one of these is counted, and nobody denied. */
-  readonly counted?: readonly string[]
+  /** It counts, and denies nobody. */
+  readonly isCounter: boolean
+  /** Whoever shows one of these. */
+  readonly shown: readonly string[]
+  /** One of these. */
+  readonly listed: readonly Listed[]
+  /** What the error says. */
+  readonly error: string
+}
+
+interface Listed {
   readonly users: readonly string[]
   /** They may show none but the good certificates. */
   readonly pinned: readonly string[]
   readonly good: readonly string[]
-  /** What the error says. */
-  readonly error: string
 }
 
 interface Configuration {
@@ -110,12 +118,12 @@ export class Authorization {
     if (groups.includes('system:masters')) return undefined
     const shown = extra?.[credentialId] ?? []
     const certificates = shown.filter((id) => id.startsWith('X509SHA256='))
-    for (const { name, users, pinned, good, counted, error } of this.#loaded.configuration.webhooks) {
-      const isPinned = pinned.includes(username) && certificates.some((id) => !good.includes(id))
-      const isCounted = shown.some((id) => counted?.includes(id))
-      if (!users.includes(username) && !isPinned && !isCounted) continue
+    const isListed = ({ users, pinned, good }: Listed) =>
+      users.includes(username) || (pinned.includes(username) && certificates.some((id) => !good.includes(id)))
+    for (const { name, isCounter, listed, error, ...webhook } of this.#loaded.configuration.webhooks) {
+      if (!listed.some(isListed) && !shown.some((id) => webhook.shown.includes(id))) continue
       this.#errors.set(name, (this.#errors.get(name) ?? 0) + 1)
-      if (!isCounted) return `cel evaluation error: ${error}`
+      if (!isCounter) return `cel evaluation error: ${error}`
     }
     return undefined
   }
@@ -166,16 +174,22 @@ function readWebhook(name: string, { connectionInfo, matchConditions, ...fields 
   if (!stat.isFile()) throw new Error(`kubeConfigFile: Invalid value: "${file}": must be a regular file`)
   const [first, second, ...more] = (matchConditions as { expression: string }[]).map(({ expression }) => expression)
   if (first === undefined || second === undefined || more.length > 0) throw notCompiled(more[0] ?? first ?? '')
-  const webhook = { name, kubeconfig: file, users: [], pinned: [], good: [] }
-  if (fields.failurePolicy === 'NoOpinion') {
+  const webhook = { name, kubeconfig: file, isCounter: fields.failurePolicy === 'NoOpinion', shown: [] }
+  if (webhook.isCounter) {
     const { counted, key } = counting.exec(first)?.groups ?? {}
+    const [, of = '', denied] = countingDenied.exec(first) ?? []
     // An error there would be answered, as 500, where RBAC forbids.
-    if (key === undefined || second !== 'false') throw notCompiled(second)
-    return { ...webhook, counted: valuesOf(counted), error: `no such key: ${key}` }
+    if ((key ?? denied) === undefined || second !== 'false') throw notCompiled(second)
+    const listed = key === undefined ? of.split(' || ').map(readListed) : []
+    return { ...webhook, shown: valuesOf(counted), listed, error: `no such key: ${key ?? denied}` }
   }
   const [, key] = /^request\.extra\['([^'\\]+)'\]\[0\] == '[^'\\]*'$/.exec(second) ?? []
   if (key === undefined) throw notCompiled(second)
-  return { ...webhook, ...readListed(first), error: `expression '${second}' resulted in error: no such key: ${key}` }
+  return {
+    ...webhook,
+    listed: [readListed(first)],
+    error: `expression '${second}' resulted in error: no such key: ${key}`,
+  }
 }
 
 interface Named {
@@ -206,13 +220,17 @@ const counting = new RegExp(
   String.raw`^${shown}\.exists\(id, id in ${list('counted')}\) \? ${extra}\['(?<key>[^'\\]+)'\]\[0\] == '[^'\\]*' : true$`,
 )
 
+const countingDenied = new RegExp(
+  String.raw`^(request\.user in .*) \? ${extra}\['([^'\\]+)'\]\[0\] == '[^'\\]*' : true$`,
+)
+
 const valuesOf = (text = '') =>
   Array.from(text.matchAll(/'([^']*)'/g), ([, value = '']) =>
     value.replaceAll(/\\U(.{8})/g, (_, digits) => String.fromCodePoint(Number.parseInt(digits, 16))),
   )
 
 /** Of the first condition. */
-function readListed(expression: string): Pick<Webhook, 'users' | 'pinned' | 'good'> {
+function readListed(expression: string): Listed {
   const match = expression === '' ? null : condition.exec(expression)
   if (match === null) throw notCompiled(expression)
   const { users, pinned, good } = match.groups ?? {}

@@ -1,17 +1,22 @@
 import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import {
   type Counted,
-  counterOf,
+  countersOf,
   formatAuthorization,
   isOwnAuthorization,
+  isTooLong,
+  kindOf,
   type RevokedList,
   readRevoked,
+  reviewOfCounters,
   reviewsOf,
   type Shown,
   webhookKubeconfig,
+  withCounted,
 } from '../../../lib/kubernetes/authorization.ts'
 import { lockedOutBy, removedFrom } from '../../../lib/kubernetes/revocation.ts'
 import { Authorization } from '../../lab/component/authorization.ts'
@@ -36,20 +41,11 @@ const ofJane: RevokedList = {
 }
 
 const counted: readonly Counted[] = [
-  {
-    label: 'users',
-    since: new Date('2026-03-04T05:06:07Z'),
-    certificates: [shown('jane', '4', 'c'), shown('bob', '5', 'd')],
-  },
-  {
-    label: 'kube-proxy',
-    since: new Date('2026-04-04T05:06:07Z'),
-    certificates: [shown('system:kube-proxy', '6', 'e')],
-  },
-].map((group) => ({
-  ...group,
-  certificates: group.certificates.map(({ fingerprint, user, end }) => ({ fingerprint, user, end })),
-}))
+  ['jane', '4'],
+  ['bob', '5'],
+  ['system:kube-proxy', '6'],
+  ['system:node:worker0', '7'],
+].map(([user = '', digit = '']) => ({ fingerprint: digest(digit), user, end }))
 
 /** An API server that starts with the list. */
 function serverOf(t: TestContext, list: RevokedList, name = 'webhook.yaml'): Authorization {
@@ -146,25 +142,100 @@ test('two reviews show that exactly a list is in force, before Node and RBAC are
     { ...ofJane, entries: [...ofJane.entries, 'joe'] },
     { ...ofJane, certificates: others },
     { ...ofJane, certificates: [{ ...(first as Shown), end: new Date(0) }, ...others] },
-    { ...ofJane, counted },
   ])
     assert.deepEqual(denied(another), [false, false])
+  // What is counted lets nobody in or out, and has a review of its own.
+  const counting = { ...ofJane, counted }
+  assert.deepEqual(denied(counting), [true, true])
+  const isCounting = (list: RevokedList, by: Authorization) =>
+    by.denial({ username: (reviewOfCounters(list) as { user: string }).user, groups: [] }) !== undefined
+  assert.equal(isCounting(counting, server), false)
+  assert.equal(isCounting(counting, serverOf(t, counting)), true)
   // RBAC allows the one to everybody, and Node the other to every kubelet: what stands behind them denies it to nobody.
   const [everybody, kubelet] = reviewsOf(ofJane).map((each) => JSON.stringify(each)) as [string, string]
   assert.match(everybody, /"groups":\["system:authenticated"\].*"path":"\/version","verb":"get"/)
   assert.match(kubelet, /"user":"system:node:revoked:.*"groups":\["system:nodes".*"resource":"services","verb":"get"/)
 })
 
-test('what is counted has names of the same certificates and time, which an API server takes', () => {
-  const [users, proxy] = counted.map(counterOf) as [string, string]
-  assert.match(users, /^old-users-[0-9a-f]{16}$/)
-  assert.match(proxy, /^old-kube-proxy-[0-9a-f]{16}$/)
-  const [group] = counted as [Counted]
-  for (const other of [
-    { ...group, since: end },
-    { ...group, certificates: group.certificates.slice(1) },
-  ])
-    assert.notEqual(counterOf(other), users)
+test('there is a counter for each user, by a name that no other certificates have, which an API server takes', () => {
+  const namesOf = (list: RevokedList) => countersOf(list).map(({ name }) => name)
+  const names = namesOf({ ...ofJane, counted })
+  assert.deepEqual(
+    names.map((name) => name.replace(/-[0-9a-f]{16}$/, '')),
+    ['denied-user-bob', 'denied-user-jane', 'old-kube-proxy', 'old-user-jane', 'old-user-bob', 'old-node-worker0'],
+  )
+  const [other = assert.fail(), ...rest] = counted.filter(({ user }) => user === 'bob')
+  assert.deepEqual(rest, [])
+  const more = namesOf({ ...ofJane, counted: [...counted, { ...other, fingerprint: digest('8') }] })
+  assert.deepEqual(
+    names.filter((name) => !more.includes(name)).map((name) => name.slice(0, 12)),
+    ['old-user-bob'],
+  )
+  // Only the time of their end is another: it counts on.
+  assert.deepEqual(namesOf({ ...ofJane, counted: counted.map((each) => ({ ...each, end: new Date(0) })) }), names)
+})
+
+test('with many users the nodes share counters first, then the people: never more than 32, and each is counted', () => {
+  const of = (kind: string, many: number): Counted[] =>
+    Array.from({ length: many }, (_, i) => ({ user: `${kind}${i}`, fingerprint: hash('sha256', `${kind}${i}`), end }))
+  for (const [nodes, users, expected] of [
+    [20, 10, [1, 10, 20]],
+    [100, 10, [1, 10, 21]],
+    [100, 100, [1, 30, 1]],
+    [0, 100, [1, 31, 0]],
+    [3, 28, [1, 28, 3]],
+  ] as const) {
+    const all = [...of('system:node:w', nodes), ...of('u', users), ...of('system:kube-proxy', 1)]
+    const counters = countersOf({ ...listOf(), counted: all })
+    const kinds = ['component', 'user', 'node'] as const
+    assert.deepEqual(
+      kinds.map((kind) => counters.filter((each) => kindOf(each.users[0] ?? '') === kind).length),
+      expected,
+    )
+    assert.ok(counters.length <= 32)
+    assert.deepEqual(counters.flatMap((each) => each.users).toSorted(), all.map(({ user }) => user).toSorted())
+    assert.equal(new Set(counters.map(({ name }) => name)).size, counters.length)
+  }
+})
+
+test('who is denied is counted by name, and denied as before', (t) => {
+  const server = serverOf(t, ofJane)
+  const ask = (username: string, digit: string) =>
+    server.denial({
+      ...{ username, groups: ['system:authenticated'] },
+      extra: { 'authentication.kubernetes.io/credential-id': [`X509SHA256=${digest(digit)}`] },
+    }) !== undefined
+  assert.deepEqual([ask('bob', '9'), ask('jane', '1'), ask('jane', '3'), ask('joe', '9')], [true, true, false, false])
+  for (const [name, requests] of [
+    ['denied-user-bob-\\w+', 1],
+    ['denied-user-jane-\\w+', 1],
+    ['revoked', 2],
+  ] as const)
+    assert.match(server.metrics(), new RegExp(`name="${name}",type="Webhook"} ${requests}$`, 'm'))
+})
+
+test('a file stays within 200 kB: what counts nodes is left out first, then people; who is denied never', () => {
+  const of = (kind: string, many: number): Counted[] =>
+    Array.from({ length: many }, (_, i) => ({ user: `${kind}${i}`, fingerprint: hash('sha256', `${kind}${i}`), end }))
+  const kindsIn = (...all: Counted[]) => {
+    const list = withCounted(ofJane, all)
+    assert.ok(formatAuthorization(list, '/var/lib/kubernetes/authorization-webhook.yaml').length <= 200_000)
+    assert.deepEqual(list.entries, ofJane.entries)
+    return [...new Set(list.counted?.map(({ user }) => kindOf(user)))]
+  }
+  const proxy = of('system:kube-proxy', 4)
+  assert.deepEqual(kindsIn(...of('u', 100), ...of('system:node:w', 100), ...proxy), ['component', 'node', 'user'])
+  assert.deepEqual(kindsIn(...of('u', 100), ...of('system:node:w', 1400), ...proxy), ['component', 'user'])
+  assert.deepEqual(kindsIn(...of('u', 1400), ...of('system:node:w', 1400), ...proxy), ['component'])
+})
+
+test('a list of 0.4.0 is read, with what it counted', () => {
+  const text = formatAuthorization({ ...ofJane, counted }, '/k')
+  const earlier = text.replace(/^( +)# old: /m, '$1# counted: users since 2026-03-04T05:06:07.000Z\n$1# old: ')
+  assert.notEqual(earlier, text)
+  const read = readRevoked(earlier) ?? assert.fail()
+  assert.deepEqual(removedFrom(read, ofJane, new Date(0)), [])
+  assert.equal(read.counted?.length, counted.length)
 })
 
 test('who regains access by another list, and who would be locked out by it', () => {
@@ -191,6 +262,7 @@ test('who regains access by another list, and who would be locked out by it', ()
 test('a list that is longer than an expression may be is refused, and none that can be read where a node has it', () => {
   const many = Array.from({ length: 3000 }, (_, i) => `gone-${i}`)
   assert.throws(() => formatAuthorization(listOf(...many), '/k'), /revoked is too long; .* API servers accept 100000/)
+  assert.deepEqual([isTooLong(listOf(...many)), isTooLong(listOf(...many.slice(0, 1000)))], [true, false])
   const [header] = formatAuthorization(listOf(), '/k').split('\n')
   const lines = many.map((name) => `        # revoked: ${name}`)
   assert.equal(readRevoked([header, ...lines, ''].join('\n')), undefined)
@@ -203,13 +275,15 @@ test('the list is read back, and what somebody else has written is told apart, e
     listOf('j.doe@example.org', 'worker2'),
     ofJane,
     { entries: [`sha256:${digest('1')}`], certificates: [shown('system:node:worker2', '1', 'a')] },
-    { ...ofJane, counted: [...counted] },
+    withCounted(ofJane, counted),
     // Of one of these keys nothing is known.
     { ...ofJane, entries: [...ofJane.entries, `sha256:${digest('9')}`] },
   ]
   for (const list of lists) {
     const text = formatAuthorization(list, '/k/webhook.yaml')
-    assert.deepEqual(readRevoked(text), list)
+    const { counted: its, ...read } = readRevoked(text) ?? assert.fail()
+    assert.deepEqual(read, { entries: list.entries, certificates: list.certificates })
+    assert.deepEqual(new Set(its), new Set(list.counted))
     for (const each of [text, text.slice(0, 200), '', 'half a fi']) assert.equal(isOwnAuthorization(each), false)
     assert.equal(isOwnAuthorization(text.replace(/^#.*\n/, '')), true)
   }
@@ -225,11 +299,8 @@ test('the list is read back, and what somebody else has written is told apart, e
     text.replace('# revoked: bob\n', ''),
     text.replace(`# certificate: ${digest('3')}`, `# certificate: ${digest('4')}`),
     text.replace('2027-01-02T03:04:05.000Z', '2027-99-02T03:04:05.000Z'),
-    text.replace("request.user in ['jane']", "request.user in ['joe']"),
+    text.replaceAll("request.user in ['jane']", "request.user in ['joe']"),
     text.replace('failurePolicy: Deny', 'failurePolicy: NoOpinion'),
-    text.replace('failurePolicy: NoOpinion', 'failurePolicy: Deny'),
-    text.replace(`# old: ${digest('5')}`, `# old: ${digest('6')}`),
-    text.replace('counted: users since 2026-03', 'counted: users since 2026-02'),
   ]
   for (const other of ['', 'x', ...changed]) assert.equal(readRevoked(other), undefined, other)
 })

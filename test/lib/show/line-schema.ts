@@ -318,19 +318,26 @@ const lines = {
     revokedInForce,
     uses: optional(
       list(
-        'Requests that its API server has counted by certificates that were replaced, for each group of these.',
+        'Requests with certificates that were replaced, as its API server has counted them.',
         strictObject({
-          users: texts('Whose they are.'),
+          users: texts('Whose they are: one, or several that share a counter.'),
           until: time('When the last of them expires.'),
           count: number('How many requests.'),
-          since: time('Since when they are counted.'),
+          since: time('All of them, or none, were made after this time.'),
         }),
       ),
     ),
     refused: optional(
       described(
         'Requests of revoked users that its API server has denied.',
-        strictObject({ count: number('How many.'), since: time('Since when.') }),
+        strictObject({
+          count: number('How many.'),
+          since: time('Since when.'),
+          by: list(
+            'Whose they were.',
+            strictObject({ users: texts('One, or several that share a counter.'), count: number('How many.') }),
+          ),
+        }),
       ),
     ),
     left,

@@ -8,7 +8,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import { sha256 } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
-import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
+import { type Counted, formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
@@ -520,6 +520,18 @@ test('a node whose list lets in a certificate that auth/ does not know is refuse
     failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })), true)),
     undefined,
   )
+  // Another admin's run has listed a certificate to be counted; one that has expired, or finds no room, is not missed.
+  const refusedWith = (...counted: Counted[]) => {
+    const list = { entries, certificates: [revoked], counted }
+    const look = lookAt(control, { [file]: Buffer.from(formatAuthorization(list, '/k')) })
+    return failureOf(() => guard(of, control, seenIn(of.cluster, control, look), true))
+  }
+  const bob = { user: 'bob', fingerprint: digest('3'), end }
+  const lost = refusedWith(bob)
+  assert.equal(lost?.kind, 'refused')
+  assert.match(lost?.message ?? '', /counts requests with a certificate of bob that .* lacks/)
+  assert.match(lost?.remedy ?? '', /restore the list: .*recover --node c0; then run/)
+  assert.equal(refusedWith({ ...bob, end: new Date(0) }), undefined)
 })
 
 test('a node whose list has more than ours is refused, wherever it is; where the list is named, if auth/ never had that', () => {

@@ -4,21 +4,20 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Counted, counterOf } from '../../../lib/kubernetes/authorization.ts'
+import type { Counter } from '../../../lib/kubernetes/authorization.ts'
 import type { Counts } from '../../../lib/kubernetes/counts.ts'
 import { leftToCount, whoUsed } from '../../../tasks/rotations/old-clients.ts'
 
 const at = (seconds: number) => new Date(seconds * 1000)
-const group = (...users: string[]): Counted => ({
-  ...{ label: 'users', since: at(1000) },
-  certificates: users.map((user) => ({ user, fingerprint: '0'.repeat(64), end: at(9e6) })),
+const counter = (...users: string[]): Counter => ({
+  ...{ name: `old-${users.join('-')}`, counts: 'replaced', users, condition: 'true', certificates: [] },
 })
-const [jane, both] = [group('jane'), group('bob', 'joe')]
+const [jane, both] = [counter('jane'), counter('bob', 'joe')]
 const counts = (loaded: number, ofJane: number, ofBoth = 0): Counts => ({
   ...{ started: at(0), loaded: at(loaded), unauthenticated: 0 },
   errors: new Map([
-    [counterOf(jane), ofJane],
-    [counterOf(both), ofBoth],
+    [jane.name, ofJane],
+    [both.name, ofBoth],
   ]),
 })
 
@@ -48,10 +47,10 @@ test('an API server that was restarted or has loaded another list meanwhile, or 
     assert.match(lost, /^the API server of control0 did not count/)
 })
 
-test('it counts from the listing, its start or its last load on; anew where it has counted', () => {
+test('it counts from its start or its last load on; anew where it has counted', () => {
   const left = (counted: Counts) =>
     leftToCount({ waits: { healthy: 0, polled: 0, counted: 660 }, clock: () => at(1500) }, jane, counted) / 1000
-  assert.equal(left(counts(0, 0)), 160)
+  assert.equal(left(counts(1000, 0)), 160)
   assert.equal(left(counts(1400, 0)), 560)
   assert.equal(left(counts(0, 1)), 660)
   // A node's clock that is ahead.

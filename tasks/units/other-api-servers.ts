@@ -1,0 +1,99 @@
+/**
+ * The API servers that the cluster has beside those of cluster.yaml's control nodes: a control node that became a worker
+ * and goes on, a clone, a machine that nobody remembers. Such a one lets in who is revoked, and knows no next CA or key.
+ * Each publishes an address, in the EndpointSlice `kubernetes`, and its machine's name, in a lease:
+ * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
+ */
+import * as v from 'valibot'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { tryToAwait } from '../../lib/failure.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
+import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
+import { parseCounts } from '../../lib/kubernetes/counts.ts'
+import { isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { formatNames, printable } from '../../lib/wording.ts'
+import { type Asking, readMetrics, readMetricsAt, readServedAt } from '../looks/component.ts'
+import { hostnameOf, isLive, type LeasesSeen } from './leases.ts'
+
+export interface OtherApiServers {
+  /** Where each is, in a clause: "on worker0". */
+  readonly found: readonly string[]
+  /** Addresses that the cluster publishes, and that do not answer, as those of API servers that are gone may not. */
+  readonly silent: readonly string[]
+}
+
+const slices = v.object({
+  items: itemsOf(
+    v.object({
+      endpoints: v.nullish(v.array(v.object({ addresses: v.array(v.string()) })), []),
+      ports: v.nullish(v.array(v.object({ port: v.nullish(v.number()) })), []),
+    }),
+  ),
+})
+const ofKubernetes =
+  '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes'
+
+/** Asked by way of `through`, whose API server `api` is. `isKnown`: whether a control node has that host name. */
+export async function findOtherApiServers(
+  asking: Asking,
+  through: ClusterNode,
+  {
+    api,
+    leases: { leases, now },
+    isKnown,
+  }: {
+    readonly api: Client
+    readonly leases: LeasesSeen
+    readonly isKnown: (hostname: string) => boolean
+  },
+): Promise<OtherApiServers> {
+  const named = leases
+    .filter((lease) => isLive(lease, now) && !isKnown(hostnameOf(lease)))
+    .map((lease) => `on ${printable(hostnameOf(lease) || 'an unnamed machine')}`)
+  const { cluster } = asking.run
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const known = new Set([...controls.flatMap(({ ips }) => ips), cluster.api.virtualIP])
+  const answer = await tryToAwait(() => api.readAs(slices, 'GET', ofKubernetes))
+  const published = (answer?.items ?? []).flatMap(({ endpoints, ports }) => {
+    const port = ports?.find((each) => each.port)?.port ?? 6443
+    return (endpoints ?? []).flatMap(({ addresses }) => addresses.map((address) => ({ address, port })))
+  })
+  const unknown = published.filter(({ address }) => !known.has(address))
+  const asked = { ...asking, node: through }
+  const looks = await Promise.all(unknown.map(async (at) => ({ ...at, is: await identify(asked, controls, at) })))
+  const at = (is: 'another' | 'silent') =>
+    looks.flatMap((each) => (each.is === is ? [`at ${printable(each.address)}:${each.port}`] : []))
+  return { found: [...named, ...at('another')], silent: at('silent') }
+}
+
+/**
+ * A control node may publish the address of a second network card: the process that answers there is then the one that
+ * answers at the address which cluster.yaml has.
+ */
+async function identify(
+  asking: Asking & { readonly node: ClusterNode },
+  controls: readonly ClusterNode[],
+  at: { readonly address: string; readonly port: number },
+): Promise<'known' | 'another' | 'silent'> {
+  const { auth } = asking.run
+  const served = await tryToAwait(() => readServedAt(asking, at))
+  const [certificate, ca] = [served && readDerCertificate(served), tryCertificate(auth, caName)]
+  if (!certificate || !ca || !isIssuedBy(certificate, ca)) return 'silent'
+  const startOf = async (read: () => Promise<string>) => {
+    const metrics = await tryToAwait(read)
+    return Number(metrics === undefined ? Number.NaN : parseCounts(metrics)?.started)
+  }
+  const start = await startOf(() => readMetricsAt(asking, at))
+  const starts = await Promise.all(controls.map((node) => startOf(() => readMetrics(asking, node))))
+  return starts.includes(start) && !Number.isNaN(start) ? 'known' : 'another'
+}
+
+export function formatOther(where: string): string {
+  return `the API server ${where}, which is no control node's of cluster.yaml; add the node, or stop the API server`
+}
+
+export function formatSilent({ silent }: Pick<OtherApiServers, 'silent'>): string | undefined {
+  if (silent.length === 0) return undefined
+  return `the cluster lists API servers ${formatNames(silent)}, which do not answer with a certificate of its CA`
+}
