@@ -70,7 +70,8 @@ export const run: Command = {
   exits: {
     refused: 'refused to replace something irreplaceable, or to deviate from --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
-    stale: 'something is left to do: in a plan, changes; after a run, what only you can do',
+    stale:
+      'something is left to do: in a plan, changes; after a run, what only you can do (copying files without install leaves 0)',
   },
   load: async () => (await import('./run.ts')).run,
   loadPlan: async () => (await import('./plan.ts')).plan,
@@ -158,7 +159,7 @@ export const commands: readonly Command[] = [
       refused:
         'another rotation is in progress (with --finish: none is), something still uses the old CA or key, or undo is not possible',
       failed: 'a node is out of date or failed a check; the same command continues from there',
-      stale: '--dry-run: stages are left; otherwise: it waits until you change the named nodes',
+      stale: '--dry-run: stages are left; otherwise: something is left that only you can do',
     },
     load: async () => (await import('./rotate.ts')).rotate,
     loadPlan: async () => (await import('./rotate.ts')).plan,

@@ -44,12 +44,15 @@ interface Drive {
   readonly options: Options
   readonly rotation: Rotation
   readonly rotating: Rotating
-  /** Walks to the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
+  /** Walks to the end of a stage, or of the settled state. */
   readonly walk: (stage?: Stage) => Promise<readonly ExitCause[]>
   readonly say: (text: string) => void
   /** Asks its user, with what would happen. Throws a refusal unless that is wanted. */
   readonly confirm: (loss: string) => Promise<void>
 }
+
+/** What its user has to change holds only the rotation that needs it: mayBegin. All else does. */
+const isHeld = (causes: readonly ExitCause[]) => causes.some((cause) => cause !== 'unfinished')
 
 /** What its files are read for. */
 type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rotating, 'run'> }
@@ -76,10 +79,7 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
         const shown = byPhase([...phases, proofPhase, rewritePhase], graph)
         const reporter = await given.reporterFor(shown, false)
         const run = { ...rotating.run, note: reporter.note }
-        const walked = await walk(graph, { phases: shown, run, forced: new Map(), signal, reporter })
-        const { rows } = walked
-        // What its user has to change holds only the rotation that needs it: mayBegin.
-        const causes = walked.causes.filter((cause) => cause !== 'unfinished')
+        const { rows, causes } = await walk(graph, { phases: shown, run, forced: new Map(), signal, reporter })
         const exit = exitStatus(causes, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
         const backup = stage ? asFindings([backUpAgain(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
@@ -180,11 +180,11 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   for (const next of [...stages.slice(at), undefined]) {
     say(heading(rotation, stage))
     const causes = await drive.walk(stage)
-    if (causes.length > 0 || rotating.signal.aborted || !next) return causes
+    if (isHeld(causes) || rotating.signal.aborted || !next) return causes
     if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(formatFinding(note))
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
-      return []
+      return causes
     }
     if (!(await mayBegin(drive, next))) return ['stale']
     if (next === stages[at]) await tryFirst(drive, at)
@@ -280,7 +280,7 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
     if (stage.undoHeldBy || !isFirstStep) {
       say(`undoing ${heading(rotation, stage)}`)
       const causes = await drive.walk()
-      if (causes.length > 0 || rotating.signal.aborted) return causes
+      if (isHeld(causes) || rotating.signal.aborted) return causes
     }
     const held = (await stage.undoHeldBy?.(rotating)) ?? []
     if (held.length > 0) {
@@ -294,7 +294,7 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
     await stage.undo(rotating)
   }
   const causes = await drive.walk()
-  if (causes.length === 0) say(`undid the rotation of ${rotation.what}`)
+  if (!isHeld(causes)) say(`undid the rotation of ${rotation.what}`)
   return causes
 }
 

@@ -85,20 +85,19 @@ async function show(
   const isWanted = ({ node = '' }: { readonly node?: string | undefined }) => isWhole || options.nodes.includes(node)
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
+  const others = inventory.others.filter(isWanted)
   const rows = new Map([...inventory.rows].filter(([, row]) => isWanted(row)))
   const onFolder = notesOnFolder(run.auth)
   const findings = isWhole ? [...(await findBeside(run, rows)), ...rights] : onFolder
   const causes: ExitCause[] = [
-    ...[...items, ...nodes].flatMap((each) =>
-      isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),
-    ),
-    // What a run would refuse, or leave to its user.
-    ...causesOf(rows.values()).filter((each) => each === 'refused' || each === 'unfinished'),
+    ...causesOf(rows.values(), { isLook: true }),
+    // What is up to date, and expires with its CA.
+    ...items.flatMap((each) => (each.endsSoon ? ('stale' as const) : [])),
     ...causesIn(findings),
     ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
-  const found = { ...inventory, ...waysOut(run, inventory), items, nodes, rows, findings, rotations }
+  const found = { ...inventory, ...waysOut(run, inventory), items, nodes, others, rows, findings, rotations }
   if (options.json) for (const line of asJson(found, exitStatus(causes))) print(formatJsonLine(line))
   else for (const line of asText(given, found, causes.length === 0)) print(line)
   return causes
@@ -135,9 +134,9 @@ function noteOnLoss(run: Run): string[] {
   return [`${auth.path} has no CA; if this cluster already runs, restore it first: ${recoverCommand(run)}`]
 }
 
-function asJson({ run, rows, items, nodes, findings, rotations }: Status, exit: number): object[] {
+function asJson({ run, rows, items, nodes, others, findings, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
-  const notes = [...noteOnLoss(run), ...findings.map(formatFinding)]
+  const notes = [...noteOnLoss(run), ...others.map(({ id, why }) => `${id}: ${why}`), ...findings.map(formatFinding)]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
     ...notes.map((message) => ({ type: 'note', message })),
@@ -166,7 +165,7 @@ function asJson({ run, rows, items, nodes, findings, rotations }: Status, exit: 
 /** Rows that are not right are folded if more than this are alike. */
 const mostAlike = 2
 
-interface StatusTable extends Pick<Inventory, 'items' | 'nodes'> {
+interface StatusTable extends Pick<Inventory, 'items' | 'nodes'>, Partial<Pick<Inventory, 'others'>> {
   /** The command that shows what would be done, and the one that does it. */
   readonly plan: string
   readonly repair: string
@@ -193,16 +192,19 @@ interface TableRow {
  * the rest.
  */
 export function formatStatus(table: StatusTable): string[] {
-  const { now, verbose, quiet } = table
+  const { now, verbose, quiet, others = [] } = table
   const items = table.items.filter((item) => !quiet || !isRight(item))
   const nodes = table.nodes.filter((node) => !quiet || !isRight(node))
   const folded = (rows: readonly TableRow[]) => (verbose ? rows : foldRows(rows))
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const parts = [
-    table.items.length + table.nodes.length > 0 ? sumUp(table).map((line) => fit(line, table.columns)) : [],
+    table.items.length + table.nodes.length + others.length > 0
+      ? sumUp(table).map((line) => fit(line, table.columns))
+      : [],
     items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now, verbose)))) : [],
     nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map((node) => nodeRow(node, now)))) : [],
+    others.map(({ id, why }) => styleText('yellow', `● ${id}  ${printable(why)}`)),
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
@@ -268,11 +270,11 @@ function formatRows(nameHeading: string, headings: readonly string[], rows: read
  * "All 24 items are up to date; deployed on 7 of 7 nodes", "Next expiry: 2036-11-22, in 3649d (ca)"; what has expired
  * comes before everything else.
  */
-function sumUp({ items, nodes, plan, repair, now }: StatusTable): string[] {
+function sumUp({ items, nodes, others = [], plan, repair, now }: StatusTable): string[] {
   const { wrong, expired, next } = fold(items, now)
   // A certificate and its kubeconfig have one name.
   const names = formatNames([...new Set(expired.map(({ name }) => name))])
-  const isToSee = wrong.length > 0 || nodes.some(({ state }) => state === 'stale')
+  const isToSee = wrong.length + others.length > 0 || nodes.some(({ state }) => state === 'stale')
   const lines = [
     expired.length > 0 &&
       `${expired.length} of ${count(items.length, 'item')} ${expired.length === 1 ? 'has' : 'have'} expired: ${names}`,

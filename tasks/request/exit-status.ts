@@ -25,9 +25,13 @@ const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
   built: [],
 }
 
-export function causesOf(rows: Iterable<Row>): ExitCause[] {
+/**
+ * The one rule of every view: each row counts that is not up to date, or leaves something to the user. `isLook`: nothing
+ * was to run, so what could not be inspected because of another row is only not up to date.
+ */
+export function causesOf(rows: Iterable<Row>, { isLook = false } = {}): ExitCause[] {
   return [...rows].flatMap(({ kind, failure, findings }) => [
-    ...(failure?.kind === 'refused' ? ['refused' as const] : causes[kind]),
+    ...(failure?.kind === 'refused' ? ['refused' as const] : causes[isLook && kind === 'cancelled' ? 'stale' : kind]),
     ...causesIn(findings),
   ])
 }

@@ -10,7 +10,7 @@ import { before, describe, test } from 'node:test'
 import { ecdsa, genauth } from '../guide/genauth.ts'
 import { type GuideNode, guideNodes } from '../guide/requests.ts'
 import { openssl } from '../support/certificates.ts'
-import { exits, labEdits, writeCluster } from '../support/harderway.ts'
+import { type Edit, exits, labEdits, writeCluster } from '../support/harderway.ts'
 import { localPlace } from '../support/labs.ts'
 import { kubectl, needs } from '../support/programs.ts'
 
@@ -38,12 +38,13 @@ for (const [whose, make] of origins)
       cpSync(file('ca.pem'), join(place, name))
       return join(place, name)
     }
-    const describeCluster = (nodes: readonly GuideNode[], install: unknown = true) =>
+    const describeCluster = (nodes: readonly GuideNode[], install: unknown = true, ...more: Edit[]) =>
       writeCluster(place, [
         ...labEdits(suite.lab),
         [['certificates', 'key'], 'ecdsa-p256'],
         [['nodes'], nodes],
         [['install'], install],
+        ...more,
       ])
     /** Throws unless both find the certificate right for those who trust that CA alone. */
     const verify = (trusted: string, name: string) => {
@@ -93,6 +94,16 @@ for (const [whose, make] of origins)
 
     // From then on the CA is one that was made here.
     if (whose !== ours) return
+
+    test('end with 4 where something is left to their user, as the run after them does', async () => {
+      describeCluster(nodes, true, [['certificates', 'caKeyOnNodes'], false])
+      for (const args of [['rotate', 'ca', '--finish'], ['bootstrap']]) {
+        const { stdout } = await exits(4, place, ...args)
+        assert.match(stdout, /^To do +on control0, remove ca-key\.pem, which cluster\.yaml has on no node/m)
+      }
+      describeCluster(nodes)
+      await must('rotate', 'ca', '--finish')
+    })
 
     test('go over once more, after which the first CA is worth nothing', async () => {
       const [first, second] = [join(place, 'old.pem'), keep('second.pem')]

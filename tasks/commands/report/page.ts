@@ -20,6 +20,7 @@ import {
 import { namesOfOwnKeys } from '../../chapter/local-kubeconfig.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { phaseTitles } from '../../phases/bootstrap.ts'
+import { causesOf } from '../../request/exit-status.ts'
 import {
   fold,
   formatTotals,
@@ -74,10 +75,10 @@ export async function formatPage(data: Inventory): Promise<string> {
 }
 
 /** What expires next, and whether all is well. */
-function showNext({ run, items, nodes }: Inventory): string {
+function showNext({ run, items, nodes, rows }: Inventory): string {
   const { now, cluster } = run
   const { wrong, first } = fold(items, now)
-  const state = wrong.length > 0 || nodes.some((node) => !isRight(node)) ? 'bad' : 'good'
+  const state = wrong.length + causesOf(rows.values()).length > 0 ? 'bad' : 'good'
   const read = `read on ${now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
   const left = Number(first?.end) - now.getTime()
   const urgency = left <= 0 ? 'bad' : left <= cluster.certificates.renewBefore ? 'soon' : 'good'
@@ -95,7 +96,7 @@ async function showRotations({ run }: Inventory): Promise<string> {
 }
 
 /** Empty if there are no problems. */
-function showWrong({ run, items, nodes, rows }: Inventory): string {
+function showWrong({ run, items, nodes, others, rows }: Inventory): string {
   const isFailed = (id: string) => rows.get(id)?.kind === 'failed'
   const alike = foldAlike(
     fold(items, run.now).wrong.filter(({ id }) => !isFailed(id)),
@@ -106,7 +107,8 @@ function showWrong({ run, items, nodes, rows }: Inventory): string {
   const onNodes = nodes
     .filter((each) => !isRight(each) && !isFailed(`deploy/${each.node}`) && !isFailed(`install/${each.node}`))
     .map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...folded, ...onNodes, ...formatFailures(rows)]
+  const apart = others.map(({ id, why }) => `${id}: ${why}`)
+  const lines = [...folded, ...onNodes, ...apart, ...formatFailures(rows)]
   if (lines.length === 0) return ''
   const { plan, repair } = waysOut(run, { items, nodes })
   return html`!${listLines('wrong', lines)}
