@@ -10,6 +10,7 @@ import {
   foldFindings,
   formatFinding,
   formatReasons,
+  hasOwner,
   isRepair,
   ownReasons,
   type Reason,
@@ -249,7 +250,7 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
   const all = [...rows.values()]
   // A command that only checks has nothing that expires next.
   const isIdle = nextToExpire && all.every(({ kind }) => kind === 'fresh')
-  const isKeptOff = all.some(({ findings }) => findings.some(({ left }) => left?.isKeptOff))
+  const isLeft = hasOwner(toDoOf(summary), 'user')
   const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom, now)}` : ''
   const last = [
     nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
@@ -259,7 +260,7 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
   ]
   return [
     ...formatChanged(rows).map((text) => fit(text, columns)),
-    ...(isIdle ? [`Changed    nothing${isKeptOff ? '' : '; everything is up to date'}`] : []),
+    ...(isIdle ? [`Changed    nothing${isLeft ? '' : '; everything is up to date'}`] : []),
     ...formatToDo(summary, columns),
     ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),
   ]

@@ -78,6 +78,19 @@ function adviseOnCa(run: Run): Finding[] {
   })
 }
 
+/** What has expired in auth/ and the run, which is for other targets, does not reissue. `status` counts it itself. */
+function adviseExpired({ auth, cluster, command, now }: Run, rows: Rows): Finding[] {
+  const all = certTable(cluster).flatMap(({ id, name }) => {
+    const end = tryCertificate(auth, name)?.notAfter
+    return end ? [{ name, isExpired: end <= now && rows.get(id)?.kind !== 'stale' }] : []
+  })
+  const expired = all.flatMap(({ name, isExpired }) => (isExpired ? name : []))
+  if (expired.length === 0) return []
+  const verb = expired.length === 1 ? 'has' : 'have'
+  const text = `${expired.length} of ${count(all.length, 'certificate')} in ${auth.path} ${verb} expired (${formatNames(expired)})`
+  return asFindings([text], { owner: 'user', remedy: `reissue and deploy: ${command('bootstrap')}` })
+}
+
 /**
  * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and
  * the report. A run that `isIdle` opens no certificates of others.
@@ -100,7 +113,7 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
       ? (await import('../chapter/local-kubeconfig.ts')).notesOnAdminKeys(run)
       : []),
     ...noteOnValidity(run, rows),
-    ...(isObserved ? [] : [...adviseBackup(run, rows), ...adviseRevoked(run, rows)]),
+    ...(isObserved ? [] : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...adviseExpired(run, rows)]),
     ...(isCaForced ? [] : adviseOnCa(run)),
   ]
 }
