@@ -240,9 +240,15 @@ function nodeOptions(nodes: readonly ClusterNode[]): string {
   return nodes.map(({ name }) => `--node ${name}`).join(' ')
 }
 
-/** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
+/**
+ * An out-of-date copy of auth/ would undo a renewal made elsewhere. What is not valid yet, by this machine's clock and
+ * by the node's, was issued with a wrong clock: nobody can use it there, so it is overwritten.
+ */
 function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
-  const newer = newerOn(run, node, look)
+  const theirs = look.now ?? (look.places instanceof Failure ? undefined : look.places?.now)
+  const isValidYet = ({ notBefore }: Newer) =>
+    theirs === undefined || notBefore <= run.now || notBefore.getTime() <= theirs * 1000
+  const newer = newerOn(run, node, look).filter(isValidYet)
   if (newer.length > 0) throw newerThere(run, node, newer)
 }
 

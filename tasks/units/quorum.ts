@@ -183,8 +183,8 @@ async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNo
 
 /**
  * The member's state before anything is changed: it is healthy; it can be once it has the files of auth/; or it can't
- * be yet. If all certificates have expired, the other members refuse a first new certificate, and it refuses theirs,
- * until a quorum has new ones. Their expiry is read where they are installed: that nobody accepts our credentials does
+ * be yet. If all certificates have expired, or are from the future, the other members refuse a first new certificate,
+ * and it refuses theirs, until a quorum has new ones. Their dates are read where they are installed: that nobody accepts our credentials does
  * not prove it. Throws a Failure if the quorum is missing for another reason.
  */
 export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
@@ -193,8 +193,8 @@ export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumStat
   const standings = await limitBeside(on.run).map(others, (other) => standingOfOther(on, other, unit))
   const ready = 1 + standings.filter((each) => each === 'ready').length
   if (ready >= majority) return 'not healthy'
-  const expired = standings.filter((each) => each === 'expired').length
-  if (ready + expired >= majority) return 'without a quorum'
+  const invalid = standings.filter((each) => each === 'invalid').length
+  if (ready + invalid >= majority) return 'without a quorum'
   const lost = others.flatMap(({ name }, i) => (standings[i] === 'unknown' ? [name] : []))
   throw new Failure(`${unit.unit} has no quorum; unhealthy on ${formatNames([on.node.name, ...lost])}`, {
     node: on.node.name,
@@ -203,7 +203,7 @@ export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumStat
   })
 }
 
-async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'expired' | 'unknown'> {
+async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'invalid' | 'unknown'> {
   // At once: a member without a quorum does not answer, and each question has its ten seconds.
   const [isOurs, why] = await Promise.all([servesOurs(on, other, unit), whyNotHealthy(on, other, unit)])
   if (isOurs || why === undefined) return 'ready'
@@ -214,6 +214,6 @@ async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Pro
   const [leaf] = held
     .filter(({ file, isPlace }) => isPlace && unit.serves.some(({ name }) => file === auth.files.certificate(name)))
     .flatMap(({ bytes }) => (bytes ? readCertificates(bytes).slice(0, 1) : []))
-  const hasExpired = leaf !== undefined && leaf.notAfter < now && cas.some((ca) => isIssuedBy(leaf, ca))
-  return hasExpired ? 'expired' : 'unknown'
+  const isOutOfTime = leaf !== undefined && (leaf.notAfter < now || leaf.notBefore > now)
+  return isOutOfTime && cas.some((ca) => isIssuedBy(leaf, ca)) ? 'invalid' : 'unknown'
 }

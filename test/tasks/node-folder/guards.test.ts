@@ -461,8 +461,8 @@ test('with --prune, what belongs to another role is another identity too', () =>
 
 describe('a certificate that is newer than in auth/', () => {
   const inTwoDays = new Date(now.getTime() + 2 * 86_400_000)
-  const newer = (folder: There, places: There = {}, of = auth, today = inTwoDays) => {
-    const look = seenIn(cluster, control, lookAt(control, folder, places, of))
+  const newer = (folder: There, places: There = {}, of = auth, today = inTwoDays, theirs = inTwoDays) => {
+    const look = { ...seenIn(cluster, control, lookAt(control, folder, places, of)), now: theirs.getTime() / 1000 }
     return failureOf(() => guard({ ...at({}, of), now: today }, control, look, false))
   }
   const leaf = 'kubernetes.pem'
@@ -479,6 +479,14 @@ describe('a certificate that is newer than in auth/', () => {
     ] as const)
       assert.equal(newer(folder, places)?.message, `c0: ${what} newer than in ${auth.path}`)
     assert.equal(newer(inFolder, {}, auth, now)?.message, `c0: ${leaf} is from the future`)
+  })
+
+  test('is overwritten where it is not valid yet by the clocks of both, as after all were ahead', () => {
+    const folder = { [leaf]: bytesOf(renewed, leaf) }
+    assert.equal(newer(folder, {}, auth, now, now), undefined)
+    assert.equal(newer(folder, { [path]: bytesOf(renewed, leaf) }, auth, now, now), undefined)
+    // It is newer, and one of the clocks is wrong.
+    assert.match(String(newer(folder, {}, auth, inTwoDays, now)?.message), /is newer than in /)
   })
 
   test('is not one that is older or as old, is of another CA, or can not be read', () => {
