@@ -45,7 +45,9 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const selection = select(given, all)
   const whole = closure(all, selection.ids)
   const graph = offline ? withoutLooks(whole) : whole
-  const read = async (run: CommandRun) => {
+  const read = async (given: CommandRun) => {
+    // A node that is not reached before the targets is not waited for by its own.
+    const run = { ...given, unreached: new Map() }
     const { forced } = selection
     const warnings: string[] = []
     const noting = { ...run, note: (text: string) => void warnings.push(text) }

@@ -64,7 +64,13 @@ const reachesNodes = (graph: Graph) => [...graph.values()].some(({ where }) => w
 
 /** For a walk that makes something, or foresees it. */
 export function withClockCheck<Given extends Run>(given: Given, graph: Graph): Given {
-  const run = { ...given, unreached: new Map() }
+  const unreached: NonNullable<Run['unreached']> = given.unreached ?? new Map()
+  const connect: Run['connect'] = async (node) => {
+    const failure = unreached.get(node.name)
+    if (failure) throw failure
+    return given.connect(node)
+  }
+  const run = { ...given, unreached, connect }
   if (!reachesNodes(graph)) return run
   let checked: Promise<void> | undefined
   const check = async () => (await import('../node-folder/clocks.ts')).refuseWrongClocks(run, graph)

@@ -4,7 +4,7 @@ import { hostname } from 'node:os'
 import * as v from 'valibot'
 import { specialUse } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { asFailure, Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/stored.ts'
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
@@ -83,15 +83,20 @@ async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
       code: 'busy',
       remedy: `${runAgain} once that run has ended`,
     })
-  try {
-    const why = await whyNoTurn(on, unit)
-    if (why === undefined) return taken
-    await giveBack(on, taken)
-    return why
-  } catch (error) {
-    await giveBack(on, taken)
-    throw error
-  }
+  const seen = await whyNoTurn(on, unit).then(
+    (why) => ({ why, isThrown: false }),
+    (error: unknown) => ({ why: asFailure(error), isThrown: true }),
+  )
+  const { why, isThrown } = seen
+  if (why === undefined) return taken
+  await giveBack(on, taken).catch((error: unknown) => {
+    const { what } = asFailure(error)
+    throw why.with({
+      what: `${why.what}; its lock in etcd expires within ${owner.seconds} s, as it couldn't be given back (${what})`,
+    })
+  })
+  if (isThrown) throw why
+  return why
 }
 
 /**

@@ -32,9 +32,17 @@ const answers: Readonly<Record<string, object>> = {
   '/health': { health: 'true' },
 }
 
+interface Told {
+  readonly failing: number
+  readonly hasGivenUp: boolean
+  /** Other answers of c0. */
+  readonly other?: Readonly<Record<string, unknown>>
+}
+
 /** How often c1 was asked, until c0 was restarted or why it was not. `asked`: of its answers, those that fail. */
-async function turn({ failing, hasGivenUp }: { failing: number; hasGivenUp: boolean }) {
-  await using server = createServer(({ url = '' }, response) => response.end(JSON.stringify(answers[url])))
+async function turn({ failing, hasGivenUp, other = {} }: Told) {
+  const all: Readonly<Record<string, unknown>> = { ...answers, ...other }
+  await using server = createServer(({ url = '' }, response) => response.end(JSON.stringify(all[url])))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
@@ -62,4 +70,14 @@ test('a member waits until the others are healthy, and not for one on a node tha
   const { asked, ended } = await turn({ failing: Number.POSITIVE_INFINITY, hasGivenUp: true })
   assert.equal(asked, 1)
   assert.match(String(ended), /etcd not restarted; unhealthy on c1 \(.*timed out/)
+})
+
+test('a lock that can not be given back does not hide why the member had no turn', async () => {
+  const other = {
+    '/v3/cluster/member/list': { members: [{ ID: '2', name: 'stranger' }] },
+    '/v3/lease/revoke': undefined,
+  }
+  const { ended } = await turn({ failing: 0, hasGivenUp: false, other })
+  assert.match(String(ended), /c0: etcd not restarted; the etcd member stranger .* matches no control node/)
+  assert.match(String(ended), /; its lock in etcd expires within \d+ s, as it couldn't be given back \(.+\)$/)
 })
