@@ -34,7 +34,7 @@ export interface Inventory extends Observation {
   readonly others: readonly OtherItem[]
 }
 
-export type OtherItem = Readonly<ReturnType<typeof otherRow>>
+type OtherItem = Readonly<ReturnType<typeof otherRow>>
 
 export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
   return state === 'fresh' && !endsSoon
