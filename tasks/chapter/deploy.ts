@@ -35,6 +35,8 @@ export async function checkFolder<Units>(
   lookBeside: (look: NodeLook, checked: NodeVerdict) => Promise<Beside<Units>>,
   force?: Force,
 ): Promise<CheckResult<DeployFound<Units>>> {
+  const unreached = run.unreached?.get(node.name)
+  if (unreached) throw unreached
   if (run.cluster.install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)
