@@ -31,6 +31,8 @@ marks=/var/lib/harderway
 # the new one.
 new_suffix=.harderway-new
 old_suffix=.harderway-old
+# Seconds, for each file that another user may swap for a pipe that never ends.
+longest_read=5
 # Bytes: ours have a few thousand. A larger file gets no digest.
 largest=262144
 # Bytes, for all contents together.
@@ -45,7 +47,7 @@ main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' others='' former='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
   sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' now=''
-  files='' paths='' reversed='' command=''
+  files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' wary='' flags=''
   lines=$(cat)
   exec </dev/null
   with_lines read_request "$lines"
@@ -229,6 +231,7 @@ say_open() {
       0,*[2367]?|0,*[2367]|"$uid",*[2367]?|"$uid",*[2367]) case $mode in [1357]???) continue ;; esac ;;
       0,*|"$uid",*) continue ;;
     esac
+    is_shared=1
     say open "$name"
     return 0
   done <<ABOVE
@@ -249,11 +252,11 @@ say_leftovers() {
 
 # stat_files NAME...: sets $stats and $sums to a line for each of the names, and fails if one of them or a tool does.
 stat_files() {
-  stats='' sums='' small='' sizes=' ' count=$#
+  stats='' sums='' small='' safe='' sizes=' ' count=$# read=0
   [ $# -gt 0 ] || return 0
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@")
   with_lines find_small "$stats"
-  [ -z "$small" ] || sums=$(sha256sum -- $small)
+  sum_small
 }
 find_small() {
   for line do
@@ -263,14 +266,78 @@ find_small() {
     if [ "$6" -le $largest ] && [ -r "${10}" ]; then small="$small ${10}" sizes="$sizes${10}:$6 "; fi
   done
 }
+# Sets $sums, in the order of $small. Files that nobody can swap are summed by one process: a node has some twenty.
+sum_small() {
+  sums='' safe='' each='' read=0
+  for f in $small; do
+    if is_swappable "$f"; then wary="$wary $f" each="$each $f"; else safe="$safe $f"; fi
+  done
+  [ -z "$safe" ] || sums=$(sha256sum -- $safe)
+  [ -n "$each" ] || return 0
+  flags=iflag=nofollow,nonblock
+  dd $flags if=/dev/null of=/dev/null 2>/dev/null || flags=''
+  for f in $each; do
+    sum=$({ { read_wary "$f" || echo x >&3; } | sha256sum; } 3>&1)
+    # Only of a file that was read to its end.
+    case $sum in *x*) ;; *) sums="$sums$nl${sum%% *}  $f" read=$((read + 1)) ;; esac
+  done
+  unordered=$nl$sums$nl sums=''
+  for f in $small; do
+    case $unordered in *"  $f$nl"*) ;; *) continue ;; esac
+    line=${unordered%%"  $f$nl"*}
+    sums="$sums${sums:+$nl}${line##*"$nl"}  $f"
+  done
+}
 say_files() {
   # Counted by the names, whatever the tools printed.
   [ $count -eq 0 ] || printf '%s\n' "$stats"
   n=$((n + count))
-  set -- $small
-  [ $# -eq 0 ] || printf '%s\n' "$sums"
-  n=$((n + $#))
+  [ -z "$sums" ] || printf '%s\n' "$sums"
+  set -- $safe
+  n=$((n + $# + read))
 }
+
+# find_above PATH...: all folders above the paths.
+find_above() {
+  for f do
+    while f=${f%/*} && [ -n "$f" ]; do
+      case "$above " in *" $f "*) break ;; esac
+      above="$above $f"
+    done
+  done
+}
+# Sets $above to a line for each of these folders, and $open to those in which users other than root may rename files;
+# $sticky to those in which each user may rename their own files.
+find_open() {
+  above=$(stat -c 'above %a %u %g %f %n' -- $above 2>/dev/null) || :
+  with_lines find_each_open "$above"
+}
+find_each_open() {
+  for line do
+    set -- $line
+    case $3,$5,$2 in
+      # S_IFLNK of stat(2)
+      0,a*) ;;
+      0,*,[1357]??[2367]|0,*,[1357]?[2367]?) sticky="$sticky $6" ;;
+      0,*[2367]?|0,*[2367]) open="$open $6" ;;
+      0,*) ;;
+      *) open="$open $6" ;;
+    esac
+  done
+}
+# is_swappable FILE: another user may put a pipe, or a link to a device, in its place at any moment.
+is_swappable() {
+  case $1 in
+    /*) ;;
+    *) [ -n "$is_shared" ]; return ;;
+  esac
+  case "$sticky " in *" ${1%/*} "*) return 0 ;; esac
+  for d in $open; do case $1 in "${d%/}"/*) return 0 ;; esac; done
+  return 1
+}
+# read_wary FILE: follows no link and waits for nothing where dd is of coreutils; that of busybox is only stopped in
+# time.
+read_wary() { timeout -s KILL $longest_read dd bs=65536 $flags if="$1"; } 2>/dev/null
 
 # One grep leaves out what is as expected, which is most: a shell is slow at searching long texts. The last line is no
 # file's: where it is not left over, something has failed, which may be a here-document.
@@ -298,25 +365,33 @@ say_content() {
   size=${sizes#*" $1:"} size=${size%% *}
   total=$((total + size))
   [ $total -le $largest_contents ] || return 0
-  say "$2" "$1"
-  od -A n -t x1 -v < "$1"
+  case "$wary " in
+    *" $1 "*) say other "$1"; read_wary "$1" | od -A n -t x1 -v ;;
+    *) say "$2" "$1"; od -A n -t x1 -v < "$1" ;;
+  esac
 }
 
 # say_public NAME: of a file of others, which may hold a key: its certificates, a kubeconfig's lines that name or hold
 # one, and other settings of a file's path.
 say_public() {
-  case $sizes in *" $1:"*) ;; *) return 0 ;; esac
-  # Each setting on a line of its own, as in flow style and JSON others may stand beside it.
-  # shellcheck disable=SC2020
-  public=$(tr '{},' '\n\n\n' < "$1" | sed -nE -e '/BEGIN [A-Z ]*PRIVATE KEY/,/END [A-Z ]*PRIVATE KEY/d' \
-    -e '/^[[:blank:]]*-----BEGIN CERTIFICATE-----[[:space:]]*$/,/-----END CERTIFICATE-----/{' \
-    -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}' \
-    -e 's/^([[:blank:]-]*"?(certificate-authority|client-certificate)(-data)?"?:[[:blank:]]*["'"'"']?[A-Za-z0-9_@%+=:.\/-]+["'"'"']?)([[:space:]].*)?$/\1/p' \
-    -e 's/^([[:blank:]-]*"?[A-Za-z-]*([Ff]ile|[Kk]ube[Cc]onfig)"?:[[:blank:]]*["'"'"']?\/[A-Za-z0-9_@%+=:.\/-]*["'"'"']?)([[:space:]].*)?$/\1/p') || return 0
+  case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
+  case "$wary " in
+    *" $1 "*) public=$(read_wary "$1" | publish) || return 0 ;;
+    *) public=$(publish < "$1") || return 0 ;;
+  esac
   total=$((total + ${#public}))
   if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi
   say published "$1"
   printf '%s\n' "$public" | od -A n -t x1 -v
+}
+publish() {
+  # Each setting on a line of its own, as in flow style and JSON others may stand beside it.
+  # shellcheck disable=SC2020
+  tr '{},' '\n\n\n' | sed -nE -e '/BEGIN [A-Z ]*PRIVATE KEY/,/END [A-Z ]*PRIVATE KEY/d' \
+    -e '/^[[:blank:]]*-----BEGIN CERTIFICATE-----[[:space:]]*$/,/-----END CERTIFICATE-----/{' \
+    -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}' \
+    -e 's/^([[:blank:]-]*"?(certificate-authority|client-certificate)(-data)?"?:[[:blank:]]*["'"'"']?[A-Za-z0-9_@%+=:.\/-]+["'"'"']?)([[:space:]].*)?$/\1/p' \
+    -e 's/^([[:blank:]-]*"?[A-Za-z-]*([Ff]ile|[Kk]ube[Cc]onfig)"?:[[:blank:]]*["'"'"']?\/[A-Za-z0-9_@%+=:.\/-]*["'"'"']?)([[:space:]].*)?$/\1/p'
 }
 
 # say_others CERTIFICATE KEY KUBECONFIG, endings: every other certificate that has a key or kubeconfig of its name
@@ -401,8 +476,8 @@ look_as_root() {
   found='' named='' expected='' resolved=' ' steps=''
   with_lines find_places "$places"
   cd /
+  find_open
   say_processes
-  # One process for all files: a node has some twenty.
   stat_files $found
   say_files
   [ -z "$named" ] || say_named $named
@@ -414,10 +489,10 @@ say_named() {
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@" 2>/dev/null) || :
   with_lines find_small "$stats"
   with_lines say_each "$stats"
-  [ -n "$small" ] || return 0
-  more=$(sha256sum -- $small 2>/dev/null) || :
-  with_lines say_each "$more"
-  sums=$sums$nl$more
+  earlier=$sums
+  sum_small 2>/dev/null || :
+  with_lines say_each "$sums"
+  sums=$earlier$nl$sums
 }
 find_places() {
   for line do
@@ -426,6 +501,7 @@ find_places() {
     # A file of the kernel's may never end, or wait.
     case $real in /proc/*|/sys/*|/dev/*) say odd "$target"; continue ;; esac
     for f in $ways "$real"; do case " $steps " in *" .$f "*) ;; *) steps="$steps .$f" ;; esac; done
+    for f in $ways; do case "$above " in *" $f "*) ;; *) above="$above $f" ;; esac; done
     if [ "$real" != "$target" ]; then say real "$target" "$real"; say_links; fi
     # Several paths may resolve to one file.
     case $resolved in *" $real "*) continue ;; esac
@@ -740,6 +816,7 @@ replace_files() {
   cd -P -- "$folder"
   if [ -n "$archive" ]; then unpack; fi
   lock_all
+  if [ -n "$as_root" ]; then find_above $unchanged; find_open; fi
   refuse_changed
   with_lines change_modes "$modes"
   trap '' HUP INT TERM PIPE
@@ -956,8 +1033,11 @@ forget_files() {
     return 0
   fi
   lock_all
-  # Its status is 1 if one of them is gone.
-  sums=$(sha256sum -- $paths 2>/dev/null) || :
+  find_above $paths
+  find_open
+  set --
+  for f in $paths; do if there "$f"; then set -- "$@" "$f"; fi; done
+  stat_files "$@"
   trash=''
   with_lines find_proven "$files"
   rm -f -- $trash

@@ -61,7 +61,7 @@ const fact = String.raw` (\d{1,10}) ?([^]*)`
 const shapes = {
   ...{ uid: seconds, now: seconds, folder: anyPath, open: anyPath, absent: '()', root: '', shown: '' },
   ...{ exists: anyPath, unmounted: anyPath, odd: ` ${path}`, real: ` ${path} ${path}`, link: ` ${path} ${path}` },
-  // `other`: of a file that is not ours, which somebody may be writing; `published`: of its certificates alone.
+  // `other`: of a file that another user may be writing; `published`: of its certificates alone.
   ...{ content: ` ${name}`, other: ` ${name}`, published: ` ${name}` },
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
@@ -242,10 +242,12 @@ function readSeen({ entries }: Records): FilesSeen & { readonly published: Reado
   for (const { word, file, hex } of content) {
     const bytes = Buffer.from(hex, 'hex')
     // The file may have changed after it was summed, or the answer may be truncated.
-    const isWhole = sha256(bytes) === files.get(file)?.sha256
+    const there = files.get(file)
+    const isWhole = sha256(bytes) === there?.sha256
     if (word === 'published') published.set(file, bytes)
     else if (isWhole) setOnce(contents, file, bytes)
     else if (word !== 'other') throw notWhole()
+    else if (there) files.set(file, { ...there, sha256: undefined })
   }
   return { files, contents, published }
 }

@@ -63,7 +63,7 @@ const node = (t: TestContext) => {
 const systemctl = (t: TestContext, lines: readonly string[]) =>
   fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${lines.join('\n')}\nSHOWN`)
 
-inUsualShells(({ did, run }) => {
+inUsualShells(({ did, run, some }) => {
   const look = (query: PlacesQuery, path?: string) =>
     readPlaces(did('/', placesScript(query), path === undefined ? {} : { path }))
   const inHome = (home: string, ...names: string[]) => names.map((name) => join(home, name))
@@ -429,6 +429,59 @@ inUsualShells(({ did, run }) => {
     const kernel = ['/proc/kmsg', '/dev/zero', link]
     const { odd, files, contents } = look(queryOf([pipe, ...kernel]))
     assert.deepEqual([odd, [...files.keys()], contents.size], [kernel, [pipe], 0])
+  })
+
+  describe('in a folder of another user, who swaps a file while root looks,', { skip: !isRoot && 'needs root' }, () => {
+    const others = (t: TestContext) => {
+      const folder = join(node(t), 'places')
+      chownSync(folder, anybody, anybody)
+      writeFileSync(join(folder, 'other'), 'x')
+      return inHome(folder, 'left', 'other')
+    }
+    /** After the tool has run with that among its arguments. */
+    const swapped = (t: TestContext, [tool, argument]: readonly [string, string], swap: string) =>
+      fakeTool(t, tool, `code=0; real "$@" || code=$?; case " $* " in *' ${argument} '*) ${swap} ;; esac; exit $code`)
+    const asked = (...paths: string[]) => queryOf([], { paths: new Map(paths.map((path) => [path, sha256('y')])) })
+
+    // Busybox has no dd that would not wait.
+    const impatient = (query: PlacesQuery, path: string) =>
+      readPlaces(did('/', placesScript(query).replace('longest_read=5', 'longest_read=1'), { path }))
+
+    for (const [what, make] of some([
+      ['a pipe that somebody holds open', 'mkfifo'],
+      ['a link to what never ends', 'ln -s /dev/zero'],
+    ]))
+      test(`${what} is not waited for, and the other files are read`, async (t) => {
+        const [file = '', other = ''] = others(t)
+        execFileSync('sh', ['-c', `${make} ${file}.swap`])
+        const holder = spawn('sh', ['-c', `exec 3<>${file}.swap; echo; read -r line`], {
+          stdio: ['pipe', 'pipe', 'inherit'],
+        })
+        await once(holder.stdout, 'data')
+        const { files, contents } = impatient(
+          asked(file, other),
+          swapped(t, ['stat', file], `mv -f ${file}.swap ${file}`),
+        )
+        holder.stdin.end()
+        await once(holder, 'close')
+        assert.deepEqual([files.get(file)?.kind, files.get(file)?.sha256], ['file', undefined])
+        assert.deepEqual([files.get(other)?.sha256, contents.get(other)], [digest, Buffer.from('x')])
+      })
+
+    test('a pipe that nobody writes to is no more than an empty file', (t) => {
+      const [file = '', other = ''] = others(t)
+      const path = swapped(t, ['stat', file], `rm ${file} && mkfifo ${file}`)
+      const { files, contents } = impatient(asked(file, other), path)
+      assert.notEqual(files.get(file)?.sha256, digest)
+      assert.deepEqual([files.get(other)?.sha256, contents.get(other)], [digest, Buffer.from('x')])
+    })
+
+    test('one that is another once its content is read is not readable', (t) => {
+      const [file = '', other = ''] = others(t)
+      const path = swapped(t, ['grep', '-vxF'], `echo z > ${file}`)
+      const { files, contents } = impatient(asked(file, other), path)
+      assert.deepEqual([files.get(file)?.sha256, [...contents.keys()]], [undefined, [other]])
+    })
   })
 
   test("a unit's account is root, or has its group first and those it adds last; it is not known where the node does not know it", (t) => {
