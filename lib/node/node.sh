@@ -33,7 +33,7 @@ new_suffix=.harderway-new
 old_suffix=.harderway-old
 # Seconds, for each file that another user may swap for a pipe that never ends.
 longest_read=5
-# Bytes: ours have a few thousand. A larger file gets no digest.
+# Bytes: ours have a few thousand. The content of a larger file is not sent, and one of others gets no digest.
 largest=262144
 # Bytes, for all contents together.
 largest_contents=1048576
@@ -477,6 +477,7 @@ look_as_root() {
   with_lines find_places "$places"
   cd /
   find_open
+  with_lines say_each "$above"
   say_processes
   stat_files $found
   say_files
@@ -502,7 +503,7 @@ find_places() {
     case $real in /proc/*|/sys/*|/dev/*) say odd "$target"; continue ;; esac
     for f in $ways "$real"; do case " $steps " in *" .$f "*) ;; *) steps="$steps .$f" ;; esac; done
     for f in $ways; do case "$above " in *" $f "*) ;; *) above="$above $f" ;; esac; done
-    if [ "$real" != "$target" ]; then say real "$target" "$real"; say_links; fi
+    if [ "$real" != "$target" ]; then say real "$target" "$real"; say ways "$target$ways"; say_links; fi
     # Several paths may resolve to one file.
     case $resolved in *" $real "*) continue ;; esac
     resolved="$resolved$real "

@@ -5,7 +5,7 @@
 import { publicMode, secretMode } from '../files/plain-file.ts'
 import type { Difference } from '../reason.ts'
 
-/** Bytes. Our files have a few thousand; a larger file gets no digest (node.sh). */
+/** Bytes. Our files have a few thousand; the content of a larger file is not sent (node.sh). */
 export const largestFile = 256 * 1024
 
 /** The old file, kept beside the new one until the units that read it are healthy (node.sh). */
@@ -95,12 +95,21 @@ function mayRead({ uid, gids }: Account, { uid: owner, gid, mode }: FileState): 
 }
 
 /** True if a user who is neither root nor a reader may change the file, or read it although it is a secret. */
-function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode }: FileState): boolean {
+function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode }: FileAccess): boolean {
   const isOurs = uid === 0 || readers.some((each) => each.uid === uid)
   const isOurGroup = gid === 0 || readers.some(({ gids }) => gids.includes(gid))
   const ofOthers = (isOurGroup ? 0 : mode & 0o070) | (mode & 0o007)
   const forbidden = isSecret ? 0o077 : 0o022
   return !isOurs || (ofOthers & forbidden) !== 0
+}
+
+/**
+ * The same for renaming files in a folder. `isParent`: of a file. Above that the sticky bit is enough: it keeps names to
+ * their owners, who are root or readers.
+ */
+export function isOpenFolder(readers: readonly Account[], access: FileAccess, isParent: boolean): boolean {
+  const isSticky = !isParent && (access.mode & 0o1000) !== 0
+  return isOpen(readers, false, isSticky ? { ...access, mode: access.mode & ~0o022 } : access)
 }
 
 export type FileAccess = Pick<FileState, 'uid' | 'gid' | 'mode'>

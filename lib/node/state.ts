@@ -3,7 +3,15 @@ import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
 import { sha256 } from '../files/plain-file.ts'
 import { notWhole, readAnswer, shellEnded } from './channel.ts'
-import { type Account, type FileState, type FilesSeen, type Leftover, root } from './place.ts'
+import {
+  type Account,
+  type FileAccess,
+  type FileState,
+  type FilesSeen,
+  folderOf,
+  type Leftover,
+  root,
+} from './place.ts'
 
 /** Its own files are those of the folder, by name. */
 export type NodeState = Readonly<ReturnType<typeof readFolder>> & {
@@ -33,6 +41,20 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
   return real.get(path) ?? path
 }
 
+/** The folders through which root, and a unit, come to a file. `isParent`: the one that it is in. */
+export function foldersTo({ above, ways, real }: Pick<PlacesState, 'above' | 'ways' | 'real'>, path: string) {
+  const parent = folderOf(realPath({ real }, path))
+  return ['/', ...(ways.get(path) ?? foldersAbove(path))].flatMap((folder) => {
+    const access = above.get(folder)
+    return access ? [{ path: folder, access, isParent: folder === parent }] : []
+  })
+}
+
+function foldersAbove(path: string): string[] {
+  const folder = folderOf(path)
+  return folder === '' ? [] : [...foldersAbove(folder), folder]
+}
+
 export type TextsSeen = Pick<PlacesState, 'published' | 'contents' | 'real'>
 
 /**
@@ -50,6 +72,7 @@ export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): 
 
 /** A file of the folder by its name, any other by its absolute path. */
 const path = String.raw`((?:\/[\w@%+=:,.-]+)+)`
+const plainPaths = String.raw`((?: (?:\/[\w@%+=:,.-]+)+)+)`
 const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
 const anyPath = ' (/.*)'
 const seconds = String.raw` (\d{1,12})`
@@ -61,6 +84,9 @@ const fact = String.raw` (\d{1,10}) ?([^]*)`
 const shapes = {
   ...{ uid: seconds, now: seconds, folder: anyPath, open: anyPath, absent: '()', root: '', shown: '' },
   ...{ exists: anyPath, unmounted: anyPath, odd: ` ${path}`, real: ` ${path} ${path}`, link: ` ${path} ${path}` },
+  // Of the folders above: with the mode and owner of each; by path, those that lead to it through links.
+  above: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\/|(?:\/[\w@%+=:,.-]+)+)`,
+  ways: ` ${path}${plainPaths}`,
   // `other`: of a file that another user may be writing; `published`: of its certificates alone.
   ...{ content: ` ${name}`, other: ` ${name}`, published: ` ${name}` },
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
@@ -99,10 +125,11 @@ function readRecords(records: readonly string[]) {
 
 function fileState(lines: string, [mode = '', uid, gid, type = '', size, changed = '']: readonly string[]): FileState {
   const numbers = { mode: Number.parseInt(mode, 8), uid: Number(uid), gid: Number(gid), size: Number(size) }
-  // S_IFMT of stat(2), in hex.
-  const kind = kinds.get(Number.parseInt(type, 16) & 0o170000) ?? 'other'
-  return { kind, ...numbers, changed: readTime(changed), sha256: undefined, lines }
+  return { kind: kindOf(type), ...numbers, changed: readTime(changed), sha256: undefined, lines }
 }
+
+/** By st_mode of stat(2), in hex. */
+const kindOf = (type: string) => kinds.get(Number.parseInt(type, 16) & 0o170000) ?? 'other'
 
 const kinds = new Map<number, FileState['kind']>([
   [0o100000, 'file'],
@@ -188,6 +215,14 @@ function readPlaces(output: string, nonce: string) {
     real: pairs('real'),
     /** For paths with a link in them: the first component whose owner is not root, and could redirect the path. */
     links: pairs('link'),
+    /** The folders above the files, by path. */
+    above: readAbove(records),
+    /** For paths with a link in them: the folders, and links, that lead to the file. */
+    ways: new Map(
+      pairs('ways')
+        .entries()
+        .map(([path, ways]) => [path, ways.trim().split(' ')] as const),
+    ),
     /** Paths that can't be resolved, or resolve to a name that is not plain. */
     odd: all('odd').flat(),
     /** Marks of runs that have drained the node, and not undrained it yet. */
@@ -200,6 +235,14 @@ function readPlaces(output: string, nonce: string) {
     hostname: one('hostname'),
     ...readSeen(records),
   }
+}
+
+function readAbove({ all }: Records): ReadonlyMap<string, FileAccess> {
+  const rows = all('above').map(([mode = '', uid, gid, type = '', path = '']) => {
+    const access = { mode: Number.parseInt(mode, 8), uid: Number(uid), gid: Number(gid) }
+    return { path, access, kind: kindOf(type) }
+  })
+  return unique(rows.flatMap(({ path, access, kind }) => (kind === 'folder' ? [[path, access]] : [])))
 }
 
 /** `changed`: ctime, in seconds since 1970 by the node's clock. */

@@ -31,6 +31,7 @@ import { splitMarks } from '../node-folder/marks.ts'
 import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
 import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
 import { isListPlaced } from '../units/list-in-force.ts'
+import { formatOpen, openFolders } from '../units/open-folders.ts'
 import { unreachedOn, unsetOn } from '../units/unreached.ts'
 
 /** With what would be overwritten. */
@@ -148,6 +149,14 @@ function findingsOn(
     ...asFindings(unsetOn(run, found), { owner: 'user', nodes }).map((each) =>
       ready.includes(each.text) ? each : silenced(each),
     ),
+    ...asFindings(openFolders(run, withUnits(installed, found), found.places).map(formatOpen), {
+      owner: 'user',
+      nodes,
+    }),
+    ...asFindings(
+      installed.map(({ unit: { unit }, held }) => held.length > 0 && formatHeld(unit, held)),
+      { owner: 'user', kind: 'unreached', nodes },
+    ),
     ...asFindings(run.cluster.revoked ? [] : stillListed(run, node, found), { owner: 'user', nodes }),
     ...asFindings([
       marks.inUse.length > 0 && `${node.name} may be drained by another run, active or interrupted`,
@@ -170,6 +179,13 @@ function findingsOn(
     ),
   ]
 }
+
+/** With all files of each unit, also those that the check leaves out. */
+const withUnits = (installed: readonly UnitCheck[], { units }: UnitsFound): Unit[] =>
+  units.filter(({ unit }) => installed.some((each) => each.unit.unit === unit))
+
+const formatHeld = (unit: string, files: readonly string[]) =>
+  `${formatNames(files)} of ${unit} ${files.length === 1 ? 'is' : 'are'} not installed where other users could replace ${files.length === 1 ? 'it' : 'them'}`
 
 function formatTrust({ auth, now }: Run, unit: string, ends: Date): string {
   const ca = auth.files.certificate(caName)

@@ -10,6 +10,7 @@ import { type Counter, countersOf, nobody } from '../../lib/kubernetes/authoriza
 import { isCounting, refusedBy, usesIn } from '../../lib/kubernetes/counts.ts'
 import { keysToList, listIn, unknownKeys } from '../../lib/kubernetes/revocation.ts'
 import { diff } from '../../lib/node/place.ts'
+import { realPath } from '../../lib/node/state.ts'
 import { asFindings, type Change, type CheckResult, type Reason } from '../../lib/reason.ts'
 import { printable } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
@@ -21,6 +22,7 @@ import { replaceInFolder } from '../node-folder/copy.ts'
 import { guardList } from '../node-folder/guard-list.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../units/inspect.ts'
 import { formatOwned, readCounts, readInForce } from '../units/list-in-force.ts'
+import { openFolders, refuseOpenList } from '../units/open-folders.ts'
 import { formatOther, formatSilent } from '../units/other-api-servers.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../units/replace.ts'
 import { wantedAt } from '../units/wanted.ts'
@@ -58,7 +60,7 @@ export async function countUses(
 function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult<UnitsFound> {
   guardList(run, node, found)
   const { revoked = [] } = run.cluster
-  const open = revoked.length === 0 ? [] : whyOpen(found)
+  const open = revoked.length === 0 ? [] : whyOpen(run, found)
   const isEnforced = revoked.length > 0 && found.inForce?.isLoaded === true
   const count = isEnforced ? revoked.length - notListed(run).length : 0
   const owned = found.inForce?.isLoaded === false ? ofApiServer(found)?.owned : undefined
@@ -122,7 +124,7 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
 }
 
 /** Why API servers there may not enforce the list, in a clause each, without what this run is about to change. */
-export function whyOpen(found: UnitsFound): string[] {
+export function whyOpen(run: Run, found: UnitsFound): string[] {
   const { inForce, otherProcesses } = found
   const unit = ofApiServer(found)
   const others = otherProcesses.filter(({ component }) => component === apiServer)
@@ -133,7 +135,18 @@ export function whyOpen(found: UnitsFound): string[] {
         `revoked may not be enforced by ${apiServer}, process ${id} in ${printable(group)}, which belongs to no unit in cluster.yaml`,
     ),
     ...(inForce?.others?.found ?? []).map((where) => `revoked may not be enforced by ${formatOther(where)}`),
+    ...whyReplaceable(run, found),
   ]
+}
+
+/** Whoever can put another list in its place lets in whom they like. */
+function whyReplaceable(run: Run, found: UnitsFound): string[] {
+  const unit = listUnit(found)
+  const open = unit ? openFolders(run, [unit], found.places) : []
+  return open.map(
+    ({ path, remedy }) =>
+      `revoked may not be enforced by ${apiServer}, as users other than root can replace files below ${path}; ${remedy}`,
+  )
 }
 
 function notEnforcing({ flags, owned, ...unit }: UnitSeen, { inForce }: UnitsFound): string[] {
@@ -171,7 +184,14 @@ export async function bringList(
   const all = wantedAt(run, [unit], found.places)
   const paths = new Set(diff(all, found.places).map(({ path }) => path))
   const wanted = all.filter(({ path }) => paths.has(path))
-  if (wanted.length > 0) tell({ doing: 'installing', files: wanted.length })
+  if (wanted.length > 0) {
+    refuseOpenList(
+      on,
+      { ...unit, files: unit.files.filter(({ path }) => paths.has(realPath(found.places, path))) },
+      found.places,
+    )
+    tell({ doing: 'installing', files: wanted.length })
+  }
   await replaceAtPlaces(at, found, { wanted, all })
   if (reloads(unit)) {
     tell({ doing: 'waiting for', unit: apiServer, path: authorizationConfigFile })

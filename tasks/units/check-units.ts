@@ -1,5 +1,5 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
-import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
+import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { besideOf, diff } from '../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -11,6 +11,7 @@ import { isApiServer, renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
 import { processesOf, type UnitSeen } from '../looks/reads.ts'
 import { embedsCa, isInstalled, isLoaded, isUp, keepsOwnClient, sameClock, type UnitsFound } from './inspect.ts'
+import { isHeldBack } from './open-folders.ts'
 import { trustEndOf, wantedAt } from './wanted.ts'
 
 /** The check of one unit; the checks are in the table's order. */
@@ -25,12 +26,15 @@ export function checkUnitsOf(run: Run, found: UnitsFound) {
       const keepsOwn = keepsOwnClient(run, unit, places)
       const isLeft = (place: Place) =>
         keepsOwn ? place.part !== undefined : place.part === 'ca' && embedsCa(run, place, unit, places)
+      const isHeld = isHeldBack(run, unit, places, isUp(unit, places))
+      const held = heldSecrets(run, { ...unit, files: unit.files.filter(isHeld) }, places)
       const trustEnds = keepsOwn ? trustEndOf(run, unit, places) : undefined
-      return { unit: { ...unit, files: unit.files.filter((place) => !isLeft(place)) }, keepsOwn, trustEnds }
+      const files = unit.files.filter((place) => !isLeft(place) && !isHeld(place))
+      return { unit: { ...unit, files }, keepsOwn, trustEnds, held }
     })
   const units = installed.map(({ unit }) => unit)
   const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
-  return installed.map(({ unit, keepsOwn, trustEnds }) => ({
+  return installed.map(({ unit, keepsOwn, trustEnds, held }) => ({
     unit,
     /** Undefined if everything matches. */
     reason: checkUnit(run, unit, found, drifts),
@@ -45,7 +49,17 @@ export function checkUnitsOf(run: Run, found: UnitsFound) {
     keepsOwnClient: keepsOwn,
     /** When the certificate of the CA in such a kubeconfig expires, if it is none of ours, as after `ca --renew`. */
     trustEnds,
+    /** Its files that are not installed, since other users could replace them there. */
+    held,
   }))
+}
+
+/** The list of the revoked has a row of its own, which fails. */
+function heldSecrets(run: Run, unit: UnitSeen, places: PlacesState): string[] {
+  const differing = new Set(diff(wantedAt(run, [unit], places), places).map(({ path }) => path))
+  return unit.files.flatMap(({ file, path }) =>
+    differing.has(realPath(places, path)) && !authorizationFiles.includes(file) ? [file] : [],
+  )
 }
 
 interface Judged {

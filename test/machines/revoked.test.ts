@@ -130,6 +130,46 @@ describe('who is revoked', { skip }, () => {
     assert.deepEqual(await startedSince(lab, at), [])
   })
 
+  test('into a folder that others may change no list is installed, which is said with the command; closed, nobody can replace the list', async () => {
+    const machine = lab.machine('control1')
+    const asNobody = 'setpriv --reuid=nobody --regid=nogroup --clear-groups'
+    await machine.exec('chmod 777 /var/lib/kubernetes')
+    await unnoticed(lab, async () => {
+      const named = (await must('status', '--on-nodes')).stdout
+      assert.match(
+        named,
+        /may not be enforced by kube-apiserver, as users other than root can replace files below \/var\/lib\/kubernetes; run/,
+      )
+      write([], ['jane', 'worker1', 'bob'])
+      const failed = await mustRun(lab, 1, 'bootstrap', '--json')
+      assert.match(toldOf(failed), /so no list of the revoked is installed there/)
+      assert.deepEqual([await answers('bob'), await answers('jane')], [['500', '200', '500'], all(500)])
+      const [, typed = ''] = /run as root on the node: (chmod go-w [\w/]+)/.exec(named) ?? []
+      await machine.exec(typed)
+      await must('bootstrap')
+    })
+    assert.equal(await machine.exec(`${asNobody} mv ${config} ${config}.gone 2>/dev/null || echo kept`), 'kept\n')
+    for (const name of ['bob', 'jane']) assert.deepEqual(await answers(name), all(500), name)
+    write([], ['jane', 'worker1'])
+    await must('revoked', 'install')
+    await eventually(async () => assert.deepEqual(await answers('bob'), all(200)))
+  })
+
+  test('a user who swaps a pipe for a file that root reads holds up no look, and nothing of root is left', async () => {
+    const machine = lab.machine('control1')
+    const swaps = 'while :; do mv ca.pem was; mv pipe ca.pem; mv ca.pem pipe; mv was ca.pem; done'
+    await machine.exec(
+      `chown nobody /etc/etcd && cd /etc/etcd && mkfifo -m 600 pipe && systemd-run -q --uid=nobody --unit=swaps --working-directory=/etc/etcd sh -c '${swaps}'`,
+    )
+    for (let looks = 0; looks < 5; looks++) await lab.run('status', '--on-nodes')
+    assert.equal(await machine.exec('pgrep -x "sha256sum|dd|od|sed|tr" || echo none'), 'none\n')
+    await machine.exec(
+      'systemctl stop swaps; cd /etc/etcd; [ ! -f was ] || mv -f was ca.pem; rm -f pipe; [ -f ca.pem ] && chown root .',
+    )
+    const ran = await must('bootstrap')
+    assert.doesNotMatch(ran.stdout, /users other than root/)
+  })
+
   test('a thousand are refused like two, and no request of others fails', async () => {
     const at = await starts()
     const many = Array.from({ length: 1000 }, (_, i) => `gone-${i}`)

@@ -22,8 +22,8 @@ import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { message } from '../../../lib/node/channel.ts'
 import { listenLines, lookLines, publicParts, publicPartsOfRoots, type Query } from '../../../lib/node/node.ts'
-import { oldSuffix } from '../../../lib/node/place.ts'
-import { type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
+import { isOpenFolder, oldSuffix, root as rootAccount } from '../../../lib/node/place.ts'
+import { foldersTo, type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { shownUnit } from '../../support/fakes.ts'
 import { fakeTool, newSuffix, scratch, sha256 } from '../../support/files.ts'
@@ -244,6 +244,36 @@ inUsualShells(({ did, run, some }) => {
         [...look(queryOf([], { paths })).files.keys()],
         inHome(home, `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`),
       )
+    })
+
+    test('with the folders on the way, and who may change them', { skip: !isRoot && 'needs root' }, (t) => {
+      const home = node(t)
+      const [open = '', places = '', path = '', straight = ''] = inHome(
+        home,
+        'open',
+        'places',
+        'open/link/ca.pem',
+        'places/left',
+      )
+      mkdirSync(open)
+      chmodSync(open, 0o777)
+      symlinkSync(places, join(open, 'link'))
+      chownSync(places, anybody, anybody)
+      const seen = look(queryOf([path, straight]))
+      const openTo = (of: string) =>
+        foldersTo(seen, of).filter(({ access }) => isOpenFolder([rootAccount], access, false))
+      assert.deepEqual(
+        openTo(path).map((each) => [each.path, each.isParent]),
+        [
+          [open, false],
+          [places, true],
+        ],
+      )
+      assert.deepEqual(
+        openTo(straight).map((each) => [each.path, each.isParent]),
+        [[places, true]],
+      )
+      assert.deepEqual(foldersTo(seen, straight)[0]?.path, '/')
     })
 
     test('a link that another user may change is reported, and no other', { skip: !isRoot && 'needs root' }, (t) => {

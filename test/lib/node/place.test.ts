@@ -6,6 +6,7 @@ import {
   diff,
   type FileAccess,
   type FileState,
+  isOpenFolder,
   type WantedFile,
 } from '../../../lib/node/place.ts'
 import type { Difference } from '../../../lib/reason.ts'
@@ -131,6 +132,19 @@ describe('owner and mode of', () => {
     assert.deepEqual(given(false, kube, etcd), twice({ mode: 0o644, uid: 990, gid: 981 }))
     assert.deepEqual(given(true), twice({ mode: 0o600, uid: 0, gid: 0 }))
   })
+})
+
+test('a folder is open where others than root and its readers may rename what is in it; a sticky one above is not', () => {
+  const openOf = (mode: number, uid: number, gid: number, readers: readonly Account[] = [root], isParent = true) =>
+    isOpenFolder(readers, { mode, uid, gid }, isParent)
+  assert.deepEqual(
+    [openOf(0o755, 0, 0), openOf(0o775, 0, 0), openOf(0o700, 990, 991, [root, kube])],
+    [false, false, false],
+  )
+  assert.deepEqual([openOf(0o777, 0, 0), openOf(0o775, 0, 50), openOf(0o700, 990, 991)], [true, true, true])
+  assert.deepEqual([openOf(0o775, 0, 991, [kube]), openOf(0o700, 980, 981, [kube])], [false, true])
+  assert.deepEqual([openOf(0o1777, 0, 0, [root], false), openOf(0o1777, 0, 0)], [false, true])
+  assert.equal(openOf(0o1777, 980, 0, [root], false), true)
 })
 
 describe('the access that a file gets', () => {

@@ -17,6 +17,7 @@ test('where root may not look at what units read, recover takes the folder, and 
   const { install: _, ...cluster } = twoNodes
   const places = {
     ...{ now: 0, units: new Map(), processes: [], folders: new Set(), real: new Map(), links: new Map() },
+    ...{ above: new Map(), ways: new Map() },
     ...{ odd: [], drained: [], files: new Map(), contents: new Map(), published: new Map() },
   }
   const look = async (query: Query) => ({

@@ -28,6 +28,7 @@ import { processHost } from '../../../tasks/request/host.ts'
 import { unprovenClients } from '../../../tasks/units/bring-up.ts'
 import { checkUnitsOf } from '../../../tasks/units/check-units.ts'
 import { refuseOtherUsers, refuseWrongSettings } from '../../../tasks/units/inspect.ts'
+import { formatOpen, openFolders } from '../../../tasks/units/open-folders.ts'
 import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
@@ -181,6 +182,7 @@ describe("the check of a node's units", () => {
       units: Map<string, UnitState>
       folders: Set<string>
       files: Map<string, FileState>
+      above: PlacesState['above']
       contents: Map<string, Buffer>
       real: Map<string, string>
     }
@@ -259,6 +261,43 @@ describe("the check of a node's units", () => {
         [false, undefined, undefined, undefined],
       ],
     )
+  })
+
+  describe('in a folder that other users may change', () => {
+    const [pem, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
+    const open: Change = ({ places }) => {
+      places.above = new Map([['/var/lib/kubernetes', { mode: 0o777, uid: 0, gid: 0 }]])
+    }
+    const apiServerIn = (...changes: Change[]) => {
+      const { checks, units, places } = look('c0', all(open, ...changes))
+      const { reason, held } = checks.find(({ unit }) => unit.unit === 'kube-apiserver') ?? assert.fail()
+      return {
+        paths: reason?.places.map(({ path }) => path) ?? [],
+        held,
+        said: openFolders(at, units, places).map(formatOpen),
+      }
+    }
+
+    test('the folder is named, with the command', () => {
+      const { said, held } = apiServerIn()
+      assert.equal(said.length, 1)
+      assert.match(
+        said.join(),
+        /kube-apiserver.* read files below \/var\/lib\/kubernetes, where users other than root can replace them; run as root on the node: chmod go-w \/var\/lib\/kubernetes$/,
+      )
+      assert.deepEqual(held, [])
+    })
+
+    test('a new certificate, a new key of one that it has, and what it needs to start again are installed', () => {
+      assert.deepEqual(apiServerIn(differs(pem)).paths, [pem])
+      assert.deepEqual(apiServerIn(differs(pem, key)).paths, [pem, key])
+      assert.deepEqual(apiServerIn(without(key)).paths, [key])
+    })
+
+    test('a key that it never had is not', () => {
+      const { paths, held } = apiServerIn(stopped('kube-apiserver'), without(pem), without(key))
+      assert.deepEqual([paths, held], [[pem], ['kubernetes-key.pem']])
+    })
   })
 
   test('finds in a plan what would be written again, with the restarts', () => {

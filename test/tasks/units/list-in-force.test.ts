@@ -2,12 +2,24 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Run } from '../../../lib/graph/target.ts'
 import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
+import type { PlacesState } from '../../../lib/node/state.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unitsOn } from '../../../tasks/looks/reads.ts'
 import { stillListed } from '../../../tasks/node-folder/guard-list.ts'
 import { whyOpen } from '../../../tasks/phases/revoked-list.ts'
 import type { UnitsFound } from '../../../tasks/units/inspect.ts'
 import { formatOwned, type ListInForce, minorOf, refuseOldApi } from '../../../tasks/units/list-in-force.ts'
-import { allThere, control, placesWith, rootsFile, runningUnit, startedAs, twoNodes } from '../../support/fakes.ts'
+import { refuseOpenList } from '../../../tasks/units/open-folders.ts'
+import {
+  allThere,
+  control,
+  failureOf,
+  placesWith,
+  rootsFile,
+  runningUnit,
+  startedAs,
+  twoNodes,
+} from '../../support/fakes.ts'
 
 const config = '/var/lib/kubernetes/authorization-config.yaml'
 
@@ -32,7 +44,7 @@ const said = (isLoaded: boolean, ...found: string[]): ListInForce => ({
 const ours = `--authorization-config=${config}`
 
 test('what is not enforced is said where no run can change it', () => {
-  const openOf = (...of: Parameters<typeof found>) => whyOpen(found(...of)).join()
+  const openOf = (...of: Parameters<typeof found>) => whyOpen(run, found(...of)).join()
   assert.equal(openOf(said(true), ours), '')
   // A run waits for it.
   assert.equal(openOf(said(false), ours), '')
@@ -45,10 +57,37 @@ test('what is not enforced is said where no run can change it', () => {
   const process = { id: 7, group: '/system.slice/k8s-api.service' }
   const another = [{ component: 'kube-apiserver', process, names: [] }] as unknown as UnitsFound['otherProcesses']
   assert.match(
-    whyOpen({ ...found(said(true), ours), otherProcesses: another }).join(),
+    whyOpen(run, { ...found(said(true), ours), otherProcesses: another }).join(),
     /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service, which belongs to no unit in cluster\.yaml/,
   )
-  assert.match(whyOpen({ ...found(said(true), ours), units: [] }).join(), /is not installed as a unit/)
+  assert.match(whyOpen(run, { ...found(said(true), ours), units: [] }).join(), /is not installed as a unit/)
+})
+
+test('a list that other users could replace may not be enforced, and no other is installed there', () => {
+  const seen = found(said(true), ours)
+  const above = new Map([['/var', { mode: 0o755, uid: 65534, gid: 0 }]])
+  const places = { ...seen.places, above }
+  const cluster = { ...twoNodes, revoked: ['jane'] }
+  const files = { ...harderWay.files, mode: () => 0o600 }
+  const of = { cluster, auth: { ...auth, files } } as unknown as Run
+  const [why = '', ...more] = whyOpen(of, { ...seen, places })
+  assert.match(
+    why,
+    /^revoked may not be enforced by kube-apiserver, as users other than root can replace files below \/var; run as root on the node: chown root \/var$/,
+  )
+  assert.deepEqual(more, [])
+  const unit = seen.units.find((each) => each.unit === 'kube-apiserver') ?? assert.fail()
+  const list = { ...unit, files: unit.files.filter(({ path }) => path === config) }
+  const refused = (of: Pick<PlacesState, 'files'>) =>
+    failureOf(() =>
+      refuseOpenList({ run: { cluster, auth: { ...auth, files } } as unknown as Run, node: control }, list, {
+        ...places,
+        ...of,
+      }),
+    )?.code
+  assert.equal(refused({ files: new Map([[config, rootsFile]]) }), 'open-folder')
+  // Without it an API server that is started with it would not start again.
+  assert.equal(refused({ files: new Map() }), undefined)
 })
 
 test('a configuration of its owner is left alone: the authorizer to add is printed', () => {
