@@ -47,7 +47,7 @@ main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' others='' former='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
   sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' now=''
-  files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' wary='' flags=''
+  files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' limit_size='' wary='' flags=''
   lines=$(cat)
   exec </dev/null
   with_lines read_request "$lines"
@@ -252,24 +252,25 @@ say_leftovers() {
 
 # stat_files NAME...: sets $stats and $sums to a line for each of the names, and fails if one of them or a tool does.
 stat_files() {
-  stats='' sums='' small='' safe='' sizes=' ' count=$# read=0
+  stats='' sums='' plain='' safe='' sizes=' ' count=$# read=0
   [ $# -gt 0 ] || return 0
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@")
-  with_lines find_small "$stats"
-  sum_small
+  with_lines find_plain "$stats"
+  sum_plain
 }
-find_small() {
+find_plain() {
   for line do
     set -- $line
     # S_IFREG of stat(2)
     case $5 in 8???) ;; *) continue ;; esac
-    if [ "$6" -le $largest ] && [ -r "${10}" ]; then small="$small ${10}" sizes="$sizes${10}:$6 "; fi
+    if [ -n "$limit_size" ] && [ "$6" -gt $largest ]; then continue; fi
+    if [ -r "${10}" ]; then plain="$plain ${10}" sizes="$sizes${10}:$6 "; fi
   done
 }
-# Sets $sums, in the order of $small. Files that nobody can swap are summed by one process: a node has some twenty.
-sum_small() {
+# Sets $sums, in the order of $plain. Files that nobody can swap are summed by one process: a node has some twenty.
+sum_plain() {
   sums='' safe='' each='' read=0
-  for f in $small; do
+  for f in $plain; do
     if is_swappable "$f"; then wary="$wary $f" each="$each $f"; else safe="$safe $f"; fi
   done
   [ -z "$safe" ] || sums=$(sha256sum -- $safe)
@@ -282,7 +283,7 @@ sum_small() {
     case $sum in *x*) ;; *) sums="$sums$nl${sum%% *}  $f" read=$((read + 1)) ;; esac
   done
   unordered=$nl$sums$nl sums=''
-  for f in $small; do
+  for f in $plain; do
     case $unordered in *"  $f$nl"*) ;; *) continue ;; esac
     line=${unordered%%"  $f$nl"*}
     sums="$sums${sums:+$nl}${line##*"$nl"}  $f"
@@ -363,6 +364,7 @@ total=0
 say_content() {
   case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
   size=${sizes#*" $1:"} size=${size%% *}
+  [ "$size" -le $largest ] || return 0
   total=$((total + size))
   [ $total -le $largest_contents ] || return 0
   case "$wary " in
@@ -486,12 +488,12 @@ look_as_root() {
 }
 # What other processes name is not ours to keep: a file that has gone meanwhile is none.
 say_named() {
-  small=''
+  plain='' limit_size=1
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@" 2>/dev/null) || :
-  with_lines find_small "$stats"
+  with_lines find_plain "$stats"
   with_lines say_each "$stats"
   earlier=$sums
-  sum_small 2>/dev/null || :
+  sum_plain 2>/dev/null || :
   with_lines say_each "$sums"
   sums=$earlier$nl$sums
 }

@@ -26,7 +26,7 @@ export interface FileState {
   readonly size: number
   /** ctime, in seconds since 1970 by the node's clock. A rename changes it. */
   readonly changed: number
-  /** In hex; undefined if it is not a plain file, can't be read, or is too large to be one of ours. */
+  /** In hex; undefined if it is not a plain file, can't be read, or was changed meanwhile. */
   readonly sha256: string | undefined
   /** The lines of the answer about it, verbatim. A change is refused if they differ by then. */
   readonly lines: string
