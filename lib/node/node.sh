@@ -46,7 +46,7 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' others='' former='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' now=''
+  sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' ports='' now=''
   files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' limit_size='' wary='' flags=''
   lines=$(cat)
   exec </dev/null
@@ -98,6 +98,7 @@ read_request() {
         ;;
       early) early="$early $value" ;;
       listen) listens=$listens$value$nl ;;
+      port) ports=$ports${ports:+|}$value ;;
       archive) archive=$value ;;
       file) files=$files$value$nl paths="$paths ${value%% *}" reversed="${value%% *} $reversed" ;;
       mode) modes=$modes$value$nl ;;
@@ -701,7 +702,21 @@ say_processes() {
   say_commands $largest_contents $owns
   say_commands $largest_others $roots
   say_commands $largest_others $others
+  if [ -n "$others" ] && [ -n "$ports" ]; then say_listeners; fi
   say_views $owns
+}
+# Whose processes listen on one of the ports: proc_pid_net(5).
+say_listeners() {
+  uids=' '
+  sockets=$(grep -hE "^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
+  with_lines find_listener "$sockets"
+  for f in $uids; do say listener "$f"; done
+}
+find_listener() {
+  for line do
+    set -- $line
+    case "$uids" in *" $8 "*) ;; *) uids="$uids$8 " ;; esac
+  done
 }
 # The real user, of proc_pid_status(5): a program that is setuid takes any arguments.
 find_owner() {

@@ -56,6 +56,8 @@ interface PlacesQuery {
   readonly components: readonly string[]
   readonly readers?: string
   readonly variables: readonly string[]
+  /** Of the API server. Whose processes listen there is reported where other users have started a component. */
+  readonly ports: readonly number[]
   /**
    * Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or
    * one of the words above.
@@ -82,7 +84,16 @@ function folderLines(directory: string, names: FileNames): string[] {
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 
-function placesLines({ sudo, units, components, readers, variables, paths, alsoIfPresent }: PlacesQuery): string[] {
+function placesLines({
+  sudo,
+  units,
+  components,
+  readers,
+  variables,
+  ports,
+  paths,
+  alsoIfPresent,
+}: PlacesQuery): string[] {
   return [
     'now',
     `sudo ${sudo}`,
@@ -91,6 +102,7 @@ function placesLines({ sudo, units, components, readers, variables, paths, alsoI
     ...components.map((component) => `component ${component}`),
     ...(readers === undefined ? [] : [`readers ${readers}`]),
     ...variables.map((variable) => `variable ${variable}`),
+    ...ports.map((port) => `port ${hexPort(port)}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
     ...alsoIfPresent.map((path) => `early ${path}`),
   ]
@@ -110,6 +122,8 @@ function mountsAbove(paths: readonly string[]): string[] {
   return [...new Set(paths.flatMap(above))].map((folder) => `${escaped(folder)}.mount`)
 }
 
+const hexPort = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
+
 /** Lines of /proc/net/tcp: the address and the wildcard addresses, in four-byte words of either byte order. */
 export function listenLines(address: string, ports: readonly number[]): string[] {
   const bytes = addressBytes(address) ?? Buffer.alloc(4)
@@ -119,9 +133,8 @@ export function listenLines(address: string, ports: readonly number[]): string[]
   const words = all
     .flatMap((each) => [each, Buffer.from(each).swap32()])
     .map((each) => each.toString('hex').toUpperCase())
-  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
   const rows = ports.flatMap((port) =>
-    [...new Set(words)].map((word) => `listen ${port} ${word}:${hex(port)} ${word.replaceAll(/./g, '0')}:0000`),
+    [...new Set(words)].map((word) => `listen ${port} ${word}:${hexPort(port)} ${word.replaceAll(/./g, '0')}:0000`),
   )
   return ['now', ...rows]
 }

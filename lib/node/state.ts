@@ -94,6 +94,7 @@ const shapes = {
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
   setting: String.raw` (\d{1,10}) ([0-7]{1,5}) (\d{1,12}) (\/.*)`,
   hostname: String.raw` (\S{1,64})`,
+  listener: String.raw` (\d{1,10})`,
   account: String.raw` (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)`,
   clock: String.raw` (\d{1,12} \d{1,15})`,
   process: String.raw` (\d{1,10}) ([A-Za-z]) (\d{1,15})`,
@@ -229,6 +230,8 @@ function readPlaces(output: string, nonce: string) {
     drained: readLeftovers(records),
     /** Folders that systemd mounts a file system on, and that is not mounted. */
     unmounted: all('unmounted').flat(),
+    /** The users whose processes listen on the API server's port; empty where no user's process has its name. */
+    listeners: new Set(all('listener').flat().map(Number)) as ReadonlySet<number>,
     /** Unit files and environment files of units, by path: what systemd reads before it starts a unit. */
     settings: readSettings(records),
     /** The machine's name, as the kernel has it; undefined if root did not look. */

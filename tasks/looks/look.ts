@@ -286,6 +286,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
     readers,
     variables: variablesIn(units.flatMap(({ reads }) => reads.flatMap(({ by }) => by))),
+    ports: units.flatMap(({ unit, serves }) => (unit === apiServer ? serves.map(({ port }) => port) : [])),
     paths: new Map([
       ...units.flatMap((unit) => expectedAt(run, unit)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
@@ -319,6 +320,7 @@ const emptyQuery: PlacesAsked = {
   units: [],
   components: [],
   variables: [],
+  ports: [],
   paths: new Map(),
   alsoIfPresent: [],
 }

@@ -125,9 +125,12 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
 
 /** Why API servers there may not enforce the list, in a clause each, without what this run is about to change. */
 export function whyOpen(run: Run, found: UnitsFound): string[] {
-  const { inForce, otherProcesses } = found
+  const { inForce, otherProcesses, places } = found
   const unit = ofApiServer(found)
-  const others = otherProcesses.filter(({ component }) => component === apiServer)
+  const { account } = places.units.get(apiServer) ?? {}
+  // Any user may start a process of that name, which serves nobody.
+  const mayServe = (uid: number) => uid === 0 || uid === account?.uid || places.listeners.has(uid)
+  const others = otherProcesses.filter(({ component, process }) => component === apiServer && mayServe(process.uid))
   return [
     ...(unit ? notEnforcing(unit, found) : [`revoked is not enforced, as ${apiServer} is not installed as a unit`]),
     ...others.map(

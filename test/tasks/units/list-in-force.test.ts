@@ -54,13 +54,27 @@ test('what is not enforced is said where no run can change it', () => {
     openOf(said(true, 'on w0', 'at 192.0.2.9:6443'), ours),
     /may not be enforced by the API server on w0, which is no control node's .* by the API server at 192\.0\.2\.9:6443/,
   )
-  const process = { id: 7, group: '/system.slice/k8s-api.service' }
+  const process = { id: 7, uid: 0, group: '/system.slice/k8s-api.service' }
   const another = [{ component: 'kube-apiserver', process, names: [] }] as unknown as UnitsFound['otherProcesses']
   assert.match(
     whyOpen(run, { ...found(said(true), ours), otherProcesses: another }).join(),
     /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service, which belongs to no unit in cluster\.yaml/,
   )
   assert.match(whyOpen(run, { ...found(said(true), ours), units: [] }).join(), /is not installed as a unit/)
+})
+
+test("a process of any user's that has its name is no API server, unless that user is the unit's or serves its port", () => {
+  const process = { id: 7, uid: 1000, group: '/user.slice/a.scope' }
+  const otherProcesses = [
+    { component: 'kube-apiserver', process, names: [] },
+  ] as unknown as UnitsFound['otherProcesses']
+  const seen = found(said(true), ours)
+  const openWhere = (more: Partial<PlacesState>) =>
+    whyOpen(run, { ...seen, otherProcesses, places: { ...seen.places, ...more } }).length > 0
+  assert.equal(openWhere({}), false)
+  assert.equal(openWhere({ listeners: new Set([1000]) }), true)
+  const unit = { ...runningUnit, account: { uid: 1000, gids: [1000] } as const }
+  assert.equal(openWhere({ units: new Map([['kube-apiserver', unit]]) }), true)
 })
 
 test('a list that other users could replace may not be enforced, and no other is installed there', () => {
