@@ -229,6 +229,8 @@ export interface CheckResult<Found = unknown> {
   readonly findings?: readonly Finding[]
   /** For a node: the units that are installed there. */
   readonly units?: readonly string[]
+  /** For a node: files that it has under our names, and that are none of ours. */
+  readonly unknown?: readonly string[]
   /**
    * For a node with a pair over a key that is about to be revoked: a unit gets its client certificate elsewhere, and
    * would be refused.

@@ -14,6 +14,7 @@ import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict 
 import { refuseWrongClock } from '../node-folder/clocks.ts'
 import { replaceInFolder } from '../node-folder/copy.ts'
 import { keepOthers } from '../node-folder/guards.ts'
+import { unknownOn } from '../node-folder/held.ts'
 
 export interface DeployFound<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
@@ -50,6 +51,7 @@ export async function checkFolder<Units>(
   return {
     reasons: wrong ? [wrong] : [],
     ...life,
+    ...(wrong && { unknown: unknownOn(run, node, look, [...wrong.missing, ...wrong.differ]) }),
     findings: [...findings, ...more],
     found: { look, checked, units },
   }

@@ -263,7 +263,7 @@ export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'r
       ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
     )
   const isReached = [install, list].every((row) => textsOf(row, 'unreached').length === 0)
-  const lacking = lackedBy(cluster, node, deploy, install)
+  const lacking = [...lackedBy(cluster, node, deploy, install), ...(deploy.unknown ?? [])]
   const belongs = nodeFiles(cluster, node).filter((file) => !lacking.includes(file))
   return {
     node: node.name,

@@ -1,5 +1,7 @@
 /** A plan says who gets a key and who no longer has one, of a cluster that is there: in text, Markdown and --json. */
 import assert from 'node:assert/strict'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Edit, exits, labEdits, writeCluster } from '../support/harderway.ts'
 import { localPlace } from '../support/labs.ts'
@@ -46,12 +48,22 @@ test('a new cluster gives nobody more than he had; later each key that somebody 
     ofUsers,
   )
   for (const file of own) assert.ok(plan.includes(`+ control1: ${file}`), plan.join('\n'))
+  // Whatever a new machine has under these names.
+  const junk = join(at.lab.node('control1').home, 'control1-key.pem')
+  writeFileSync(junk, 'no key of ours')
+  assert.deepEqual(await planned(), plan)
+  rmSync(junk)
   // Its key is in control1-key.pem already.
   assert.ok(!plan.some((line) => line.includes('control1.kubeconfig')))
   assert.deepEqual(await planned('--offline'), [...ofUsers, '? control0, worker0, control1'])
   const line = 'Access + control1: ca-key.pem (becomes anyone; signs certificates for any user and any server)'
   for (const format of [[], ['--format', 'markdown']])
     assert.ok((await exits(4, at.place, 'bootstrap', '--dry-run', ...format)).stdout.split('\n').includes(line))
+  await bootstrap()
+
+  // A node whose key is replaced has had the old one.
+  await exits(0, at.place, 'node-certs', '--force')
+  assert.deepEqual(await planned(), [])
   await bootstrap()
 
   const kept: Edit = [['certificates', 'caKeyOnNodes'], false]
