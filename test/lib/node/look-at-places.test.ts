@@ -134,7 +134,9 @@ inUsualShells(({ did, run, some }) => {
     ] as const) {
       for (const path of paths.keys()) writeFileSync(path, 'client-certificate: a\n')
       const { files, published } = look(queryOf([], { paths }), fakeTool(t, tool, `rm -f ${gone}; real "$@"`))
-      assert.deepEqual([files.has(gone), files.get(gone)?.sha256, [...published.keys()]], [isSeen, undefined, [stays]])
+      assert.deepEqual([files.has(gone), [...published.keys()]], [isSeen, [stays]])
+      // A file of another user than root is read before it is summed.
+      if (isRoot) assert.equal(files.get(gone)?.sha256, undefined)
     }
   })
 
