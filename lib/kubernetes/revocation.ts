@@ -262,18 +262,24 @@ export function keysOfName(name: string, known: readonly Shown[], { auth, now }:
 export const namesInUse = ({ nodes, users }: Pick<Cluster, 'nodes' | 'users'>): ReadonlySet<string> =>
   new Set([...nodes, ...users].map(({ name }) => name))
 
-/** The line of cluster.yaml with more entries. A name that a node or user has is not taken: its keys are listed. */
+/**
+ * The line of cluster.yaml with more entries, each as it is, so that the line shortens no list; without `revoked` with
+ * those of the list in auth/. Of those that cluster.yaml has, a name that a node or user has is not taken: its keys are
+ * listed.
+ */
 export function formatEntries(
   { auth, cluster, now }: Listing & { readonly cluster: Pick<Cluster, 'nodes' | 'users'> },
   more: readonly string[],
 ): string {
   const inUse = namesInUse(cluster)
-  const known = more.some((entry) => inUse.has(entry)) ? knownCertificates(auth) : []
-  const entries = [...(cluster.revoked ?? []), ...more].flatMap((entry) => {
+  const { revoked = [] } = cluster
+  const known = revoked.some((entry) => inUse.has(entry)) ? knownCertificates(auth) : []
+  const entries = revoked.flatMap((entry) => {
     const keys = inUse.has(entry) ? keysOfName(entry, coveredBy(entry, known), { auth, now }) : []
     return keys.length > 0 ? keys : entry
   })
-  return `revoked: [${[...new Set(entries)].map(scalarText).join(', ')}]`
+  const listed = cluster.revoked ? [] : (listIn(auth) ?? nobody).entries
+  return `revoked: [${[...new Set([...listed, ...entries, ...more])].map(scalarText).join(', ')}]`
 }
 
 /** What is wrong where entries that a file has would be dropped. */

@@ -3,11 +3,11 @@ import type { KeyObject } from 'node:crypto'
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
-import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, authorizationConfigFile, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
 import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
-import { usersOf } from '../../lib/kubernetes/authorization.ts'
+import { nobody, type RevokedList, usersOf } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/revocation.ts'
+import { formatEntries, listIn, namesInUse, pinnedUsers, revokedKeys } from '../../lib/kubernetes/revocation.ts'
 import { type Certificate, commonNameOf, compareKeyKind } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
@@ -54,6 +54,7 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         stopsRun: row.phase === 'cluster-cert',
         check: (run, force) => {
           const checked = check(run, row, checkKey)
+          refuseUndecided(run, row)
           if (force || !isRepair(checked.reasons)) refusePinned(run, row)
           return checked
         },
@@ -62,6 +63,11 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
       })
     })
+}
+
+function refuseUndecided(run: Run, { name }: CertRow): void {
+  const failure = findUndecided(run, name)
+  if (failure) throw failure
 }
 
 function refusePinned(run: Run, { name, profile }: CertRow): void {
@@ -81,6 +87,43 @@ export function unlisted(run: Run, what: string): Failure {
       `or end it for all with revoked: [], then run ${command('revoked install')}`,
     ],
   )
+}
+
+type Unlisted = Pick<Run, 'auth' | 'cluster' | 'now' | 'command'>
+
+/**
+ * Without `revoked` in cluster.yaml nothing says whether a node or user whom a list names is to have access: until
+ * cluster.yaml or the list does, they get nothing.
+ */
+export function undecidedIn({ entries }: RevokedList, cluster: Cluster): string[] {
+  const inUse = namesInUse(cluster)
+  return cluster.revoked === undefined ? entries.filter((entry) => inUse.has(entry)) : []
+}
+
+/** What is wrong, and the ways out. `file` has the list. */
+export function formatUndecided(
+  run: Unlisted,
+  { file, list, names }: { readonly file: string; readonly list: RevokedList; readonly names: readonly string[] },
+): { what: string; ways: string[] } {
+  const who = formatNames(names)
+  const them = names.length === 1 ? 'this name' : 'these names'
+  return {
+    what: `${file} lists ${who} as revoked; cluster.yaml has ${them}, but no revoked`,
+    ways: [
+      `remove ${who} from cluster.yaml, and add ${formatEntries(run, list.entries)}`,
+      `or restore access, with every certificate that is still valid: add revoked without ${who}, then run ${run.command('revoked install')}`,
+    ],
+  }
+}
+
+/** By the list in auth/; of all names, or of one. */
+export function findUndecided(run: Unlisted, name?: string): Failure | undefined {
+  const { auth } = run
+  const list = listIn(auth) ?? nobody
+  const names = undecidedIn(list, run.cluster)
+  if (names.length === 0 || (name !== undefined && !names.includes(name))) return undefined
+  const { what, ways } = formatUndecided(run, { file: `${auth.path}/${authorizationConfigFile}`, list, names })
+  return refusal(what, ways)
 }
 
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {

@@ -12,7 +12,7 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/rows.ts'
 import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
 import { refusalDuring } from '../auth/states.ts'
-import { unlisted } from '../chapter/certs.ts'
+import { findUndecided, unlisted } from '../chapter/certs.ts'
 import type { Place } from '../layouts/layout.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
 import { reloadFlag } from '../looks/command-line.ts'
@@ -125,6 +125,8 @@ async function checked(given: CommandRun) {
     )
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`nothing to rotate: ${auth.path} has no CA yet`, command('bootstrap'))
+  const undecided = findUndecided(given)
+  if (undecided) throw undecided
   if (cluster.revoked === undefined && pinnedUsers(auth).length > 0) throw unlisted(given, 'no rotation begins')
   return { rotation, graph: await graphFor(cluster) }
 }

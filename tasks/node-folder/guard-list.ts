@@ -2,7 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { Failure, isUnanswered, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
-import { authorizationConfigFile, backupTime, readBackup } from '../../lib/files/auth-dir.ts'
+import { authorizationConfigFile, backupTime, caName, readBackup } from '../../lib/files/auth-dir.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import {
   isOwnAuthorization,
@@ -21,6 +21,7 @@ import {
   listIn,
   lockedOutBy,
   mergeLists,
+  namesInUse,
   removedFrom,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
@@ -28,7 +29,9 @@ import { largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
+import { formatUndecided, undecidedIn } from '../chapter/certs.ts'
 import { apiServer } from '../layouts/layout.ts'
+import { certTable } from '../layouts/tables.ts'
 import { formatDropIn } from '../looks/flags.ts'
 import { digestOf, lookAtNode, type NodeLook, placesOf } from '../looks/look.ts'
 import { leftLists, startingOf } from '../looks/reads.ts'
@@ -61,7 +64,10 @@ export function listOf(run: Run, { file, bytes, state }: HeldFile): RevokedList 
  */
 export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
   const { auth, cluster, now, options, command } = run
-  if (!cluster.revoked) return
+  if (!cluster.revoked) {
+    refuseUndecided(run, node, seen)
+    return
+  }
   const isNamed = options.names.includes('revoked')
   for (const held of listsOn(node, seen)) {
     const listed = listOf(run, held)
@@ -104,6 +110,20 @@ function lostCounts(run: Run, listed: RevokedList): string[] {
       !own.counted?.some((each) => each.fingerprint === fingerprint),
   )
   return [...new Set(lost.map(({ user }) => user))]
+}
+
+/** Without `revoked`: the list of the node, whatever auth/ has. */
+function refuseUndecided(run: Run, node: ClusterNode, seen: NodeLook): void {
+  for (const held of listsOn(node, seen)) {
+    const list = listOf(run, held)
+    const names = list ? undecidedIn(list, run.cluster) : []
+    if (!list || names.length === 0) continue
+    const { what, ways } = formatUndecided(run, { file: held.at, list, names })
+    throw sharedRefusal<ClusterNode>(`${node.name}: ${what}`, {
+      ...{ what, who: node.name, place: node },
+      waysOut: () => ways,
+    })
+  }
 }
 
 /** Those of auth/ when this run began: it keeps a copy of one that it shortens. */
@@ -160,18 +180,27 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   ]
 }
 
+/** A node or user gets a first certificate by the CA that is there. */
+function isAnybodyNew({ auth, cluster }: Run, graph: Graph): boolean {
+  const { certificate } = auth.files
+  if (!auth.read(certificate(caName))) return false
+  const inUse = namesInUse(cluster)
+  return certTable(cluster).some(({ id, name }) => inUse.has(name) && graph.has(id) && !auth.read(certificate(name)))
+}
+
 /**
- * Before the list of who is revoked changes in auth/: what the guard of each control node refuses. Any that can't be
- * looked at is guarded by its own targets.
+ * Before the list of who is revoked changes in auth/, or without `revoked` a node or user is new: what the guard of
+ * each control node refuses. Any that can't be looked at is guarded by its own targets.
  */
 export async function findLongerLists(
   run: Run,
   graph: Graph,
   { tell }: { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
-  if (!graph.has('revoked') || isListed(run)) return []
-  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  tell(`reading who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
+  const { cluster } = run
+  if (cluster.revoked ? !graph.has('revoked') || isListed(run) : !isAnybodyNew(run, graph)) return []
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  if (cluster.revoked) tell(`reading who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
   const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {
     try {
       guardList(run, node, await lookAtNode(run, node))
@@ -179,7 +208,7 @@ export async function findLongerLists(
     } catch (error) {
       if (!(error instanceof Failure)) throw error
       if (isUnanswered(error)) run.unreached?.set(node.name, error)
-      return error.kind === 'refused' ? [[`revoked/${node.name}`, error]] : []
+      return error.kind === 'refused' ? [[`${cluster.revoked ? 'revoked' : 'deploy'}/${node.name}`, error]] : []
     }
   })
   return refusals.flat()

@@ -5,6 +5,7 @@ import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executo
 import type { Graph, Rows, Run } from '../../lib/graph/target.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/rows.ts'
+import { findUndecided } from '../chapter/certs.ts'
 import { runPhases } from '../phases/bootstrap.ts'
 import { causesOf, type ExitCause } from './exit-status.ts'
 import { setAside } from './holders.ts'
@@ -49,6 +50,8 @@ export async function refusalsBefore(
   const nodes = deploys ? await import('../node-folder/other-cluster.ts') : undefined
   const { files } = run.auth
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
+  const undecided = findUndecided(run)
+  if (undecided) return [[undefined, undecided]]
   const refusals = await findRefusals(graph, run, forced)
   return joinFailures([
     ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),

@@ -103,6 +103,17 @@ test('who left is named until revoked or expired, with the line; and gets a new 
   assert.deepEqual(await told(place), { notes: [], metrics: [] })
 })
 
+test('without the key who is on the list in auth/ is not said to be accepted: API servers deny that name still', async (t) => {
+  const { place, write } = copy(t)
+  write(users('joe'), revoked('jane'))
+  await exits(0, place, 'certs', 'revoked')
+  write(users('joe'))
+  assert.deepEqual(await told(place), { notes: [], metrics: [] })
+  // Whoever leaves then is added to those.
+  write(users())
+  assert.match((await told(place)).notes.join('\n'), /^certificates of joe \(.* write revoked: \[jane, joe\] in/)
+})
+
 test('a move that was interrupted is finished: no key of the old name is left to be used again', async (t) => {
   const { place, auth, write } = copy(t)
   write(users('joe'))

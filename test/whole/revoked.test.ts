@@ -245,6 +245,40 @@ describe('nobody who is revoked is let in again by accident', () => {
     assert.deepEqual(everywhere(), Array(3).fill(['bob', 'jane']))
   })
 
+  test('whom a list denies, and cluster.yaml has again without the key, gets nothing; and no line that is printed lets them in', async () => {
+    const users = (...names: string[]): Edit => [['users'], names.map((name) => ({ name }))]
+    write([], users('eve', 'max'))
+    await exits(0, place, 'bootstrap')
+    write(['max'], users('eve'))
+    await exits(4, place, 'bootstrap')
+    const runs = [['bootstrap'], ['bootstrap', '--dry-run'], ['bootstrap', '--expect-plan', 'a'.repeat(64)]]
+    for (const state of ['everywhere', 'on nodes alone']) {
+      if (state === 'on nodes alone') rmSync(join(auth, file))
+      const before = stateOf(auth)
+      for (const revoked of [undefined, []]) {
+        write(revoked, users('eve', 'max'))
+        for (const args of state === 'everywhere' ? [...runs, ['certs'], ['user-certs/max', '--force']] : runs) {
+          if (revoked && args[0] !== 'bootstrap') continue
+          const refused = told(await exits(3, place, ...args))
+          assert.match(
+            refused,
+            revoked ? /; max would regain access/ : /lists max as revoked; cluster\.yaml has this name/,
+          )
+          assert.match(refused, / revoked: \[max\]/)
+        }
+        assert.deepEqual(stateOf(auth), before, state)
+      }
+    }
+    write(undefined, users('eve', 'max'))
+    const refused = await exits(3, place, 'bootstrap')
+    const { revoked } = parse(commandIn(refused, /(revoked: \[[^\]]*\])/))
+    write(revoked, users('eve', 'max'))
+    assert.match(told(await exits(2, place, 'bootstrap')), /"max" is still a node or user; remove that first/)
+    write(revoked, users('eve'))
+    await exits(4, place, 'bootstrap')
+    assert.deepEqual(everywhere(), Array(3).fill(['max']))
+  })
+
   test('recover brings back what the lists of all control nodes have, whatever cluster.yaml has, and prints the line', async () => {
     for (const revoked of [undefined, ['jane']]) {
       write(revoked)

@@ -87,6 +87,35 @@ test('without the key nothing is made, and what is there stays', async (t) => {
   assert.deepEqual(listed(), ['jane'])
 })
 
+test('without the key a node or user whom the list names gets nothing, nor do nodes have to be asked', async (t) => {
+  const { folder, file, write, listed } = place(t)
+  const joe: Edit = [['users'], [{ name: 'joe' }]]
+  write(['joe', 'worker9'])
+  await exits(0, folder, 'revoked')
+  const nodes: Edit = [['nodes'], [{ name: 'control0', role: 'control', ip: '192.168.1.11' }]]
+  const more: Edit = [['nodes', 1], { name: 'worker9', role: 'worker', ip: '192.168.1.19' }]
+  write(undefined, joe, nodes, more)
+  for (const args of [['certs'], ['certs', '--dry-run'], ['bootstrap', '--dry-run', '--offline'], ['deploy/worker9']]) {
+    const { stdout, stderr } = await exits(3, folder, ...args)
+    const text = (stdout + stderr).replaceAll(/\s+/g, ' ')
+    assert.match(text, /lists joe, worker9 as revoked; cluster\.yaml has these names, but no revoked/)
+    assert.match(
+      text,
+      /- remove joe, worker9 from cluster\.yaml, and add revoked: \[joe, worker9\] - or restore access/,
+    )
+  }
+  assert.throws(() => readFileSync(file('joe.pem')))
+  assert.match((await exits(3, folder, 'status')).stdout, /lists joe, worker9 as revoked/)
+  // Both ways out.
+  write(['worker9'], joe, nodes)
+  assert.match((await exits(3, folder, 'bootstrap', '--dry-run', '--offline')).stderr, /joe would regain access/)
+  await exits(0, folder, 'revoked')
+  await exits(0, folder, 'certs')
+  assert.deepEqual(listed(), ['worker9'])
+  write(undefined, joe, nodes, more)
+  assert.match((await exits(3, folder, 'rotate', 'ca')).stderr, /lists worker9 as revoked/)
+})
+
 const fingerprintIn = (pem: Uint8Array) => new X509Certificate(pem).fingerprint256.replaceAll(':', '').toLowerCase()
 
 test('a key: its pair is made again with a new one, every certificate over the old one is known, and a run over everything lists it', async (t) => {
