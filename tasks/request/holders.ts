@@ -1,12 +1,12 @@
 /**
  * What every view says of who may still be let in: who left, who has an earlier certificate, or a group that was taken
- * away; and the files of who left, which a run moves to auth/backup.
+ * away.
  */
 
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isRevocable } from '../../lib/cluster/schema.ts'
-import { backUp, caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { endsSoon, type Rows, type Run } from '../../lib/graph/target.ts'
+import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { endsSoon, type Rows } from '../../lib/graph/target.ts'
 import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
@@ -16,7 +16,6 @@ import {
   namesInUse,
   timeOf,
 } from '../../lib/kubernetes/revocation.ts'
-import { commonNameOf } from '../../lib/pki/certificate.ts'
 import { backdating, isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, type Use } from '../../lib/reason.ts'
 import { type AllReplies, gatherReplies, type Replies } from '../../lib/replies.ts'
@@ -284,39 +283,6 @@ function keptBy({ auth, cluster }: Given): string[] {
     auth.files.parse(file)?.kind === 'certificate' || isKeptOff(cluster, file) ? [] : [label],
   )
   return [...new Set(labels), kubeconfigFile(auth.files.names.admin)]
-}
-
-/** Files of auth/ of those who are gone, which a run moves to its backup: a name that comes back gets a new key. */
-export function formerFiles(run: Given): string[] {
-  const { auth } = run
-  const names = new Set(auth.names().flatMap((file) => auth.files.parse(file)?.name ?? []))
-  const known = new Set(certTable(run.cluster).map(({ name }) => name))
-  const former = [...names].filter((name) => {
-    const certificate = known.has(name) ? undefined : tryCertificate(auth, name)
-    return certificate && usersOf(name).includes(commonNameOf(certificate) ?? '') && isOfOwnCa(auth, certificate)
-  })
-  return former.flatMap((name) =>
-    // The certificate last: by it an interrupted move is found.
-    [auth.files.key(name), kubeconfigFile(name), auth.files.certificate(name)].filter((file) => auth.read(file)),
-  )
-}
-
-export function notesOnMove(run: Given): Finding[] {
-  const files = formerFiles(run)
-  return asFindings([
-    files.length > 0 &&
-      `a run moves ${formatNames(files)} to auth/backup, as no node or user of cluster.yaml has that name`,
-  ])
-}
-
-/** Moves them to auth/backup. */
-export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note'>): void {
-  const { auth, now, note } = run
-  const files = formerFiles(run)
-  const folder = files.length > 0 ? backUp(auth, files, now) : undefined
-  for (const file of files) auth.remove(file)
-  if (folder !== undefined)
-    note(`moved ${formatNames(files)} to ${folder}, as no node or user of cluster.yaml has that name`)
 }
 
 /** What each entry that is added revokes, and what it does not. */

@@ -35,7 +35,8 @@ import { readCaState, readEncryptionState, readTokenState, signingCa } from '../
 import { certTable, nodeFiles } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import type { UnderWay } from '../rotations/rotations.ts'
-import { notesOnDenied, notesOnEntries, notesOnHolders, notesOnMove, usesOf } from './holders.ts'
+import { notesOnMove } from './former-files.ts'
+import { notesOnDenied, notesOnEntries, notesOnHolders, usesOf } from './holders.ts'
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {

@@ -8,7 +8,7 @@ import { joinFailures } from '../../lib/show/rows.ts'
 import { findUndecided } from '../chapter/certs.ts'
 import { runPhases } from '../phases/bootstrap.ts'
 import { causesOf, type ExitCause } from './exit-status.ts'
-import { setAside } from './holders.ts'
+import { setAside } from './former-files.ts'
 
 /** Without a row if it was refused. */
 export async function walk(
