@@ -15,6 +15,7 @@ import { revocations } from '../support/recipe.ts'
 import {
   fingerprint,
   mustRun,
+  probe,
   readStarts,
   running,
   skip,
@@ -316,5 +317,37 @@ describe('who is revoked', { skip }, () => {
     const ran = await must('bootstrap')
     assert.match(warningOf(ran, 'install/control0'), /still denies bob, sha256:.*zz-harderway\.conf/s)
     assert.deepEqual(await answers('jane'), all(500))
+  })
+
+  test('an old cluster.yaml, without the key and with a revoked worker and user, is refused; the line that is printed lets nobody in', async () => {
+    const at = await starts()
+    const files = () => lab.exec('ls -R auth; cat auth/*.kubeconfig auth/authorization-config.yaml | sha256sum')
+    const before = await files()
+    await using probing = probe(lab)
+    write(['jane', 'bob'], undefined, ['worker0', 'worker1'])
+    for (const args of [['bootstrap', '--dry-run'], ['bootstrap'], ['bootstrap', '--node', 'worker1']])
+      assert.match(
+        toldOf(await mustRun(lab, 3, ...args)),
+        /lists bob, worker1 as revoked; cluster\.yaml has these names, but no revoked/,
+      )
+    const printed = toldOf(await mustRun(lab, 3, 'bootstrap'))
+    const entries = /add revoked: \[([^\]]*)\]/.exec(printed)?.[1]?.split(', ') ?? assert.fail(printed)
+    assert.equal(await files(), before)
+    // The line alone, then without the names as well, as is printed.
+    write(['jane', 'bob'], entries, ['worker0', 'worker1'])
+    assert.match(toldOf(await mustRun(lab, 2, 'bootstrap')), /is still a node or user; remove that first/)
+    write(['jane'], entries)
+    await must('bootstrap')
+    assert.deepEqual(await startedSince(lab, at), [])
+    for (const stolen of ['first/bob', 'first/worker1', 'first/kube-proxy', 'first/jane', 'old/stolen'])
+      assert.deepEqual(await answersOf(stolen), all(500), stolen)
+    for (const name of ['auth/jane', 'auth/worker0', 'auth/kube-proxy', 'auth/admin'])
+      assert.deepEqual(await answersOf(name), all(200), name)
+    const { counts, failures } = await probing.end()
+    assert.deepEqual(failures, [])
+    assert.ok(
+      counts.every((count) => count > 0),
+      counts.join(),
+    )
   })
 })
