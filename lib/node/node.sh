@@ -39,13 +39,18 @@ largest=262144
 largest_contents=1048576
 # Bytes, for the command lines of all processes that are of no unit of ours: any user may start such ones.
 largest_others=131072
+# Of the login user's home: the directories that deploys have put files in, a line each, the latest last: NODE, the
+# digest of ca.pem, PATH. Anything may be in it that its user has written.
+record=.harderway.directories
+# Bytes.
+largest_record=16384
 nl='
 '
 
 # main PROGRAM VERB NONCE [root] < LINES. The program is this text: root's shell gets it from here.
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
-  folder='' patterns='' expected='' others='' former='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
+  folder='' patterns='' expected='' recorded='' entry='' void='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
   sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' ports='' now=''
   files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' limit_size='' wary='' flags=''
   lines=$(cat)
@@ -82,8 +87,9 @@ read_request() {
       make) makes=1 ;;
       pattern) patterns="$patterns $value" ;;
       expect) expect "${value%% *}" "${value#* }" ;;
-      others) others=$value ;;
-      former) former=1 ;;
+      recorded) recorded=1 ;;
+      entry) entry=$value ;;
+      void) void=$void$value$nl ;;
       sudo) as_root=1 sudo=$value ;;
       now) asks=1 ;;
       unit) units="$units $value" ;;
@@ -158,7 +164,6 @@ look_at_folder() {
   if cd -P -- "$folder" 2>/dev/null; then
     say_folder
     say_differing
-    [ -z "$others" ] || say_others $others
     return 0
   fi
   f=$folder
@@ -167,7 +172,7 @@ look_at_folder() {
   uid=$(id -u)
   say uid "$uid"
   say absent
-  find_former
+  find_recorded
   stat_files $found
   say_files
 }
@@ -203,21 +208,52 @@ say_folder() {
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if there "$f"; then set -- "$@" "$f"; fi
   done
-  find_former "$PWD"
+  find_recorded "$PWD"
   stat_files "$@" $found
   say_files
 }
 
-# find_former [FOLDER]: sets $found to the files of the home, unless that is the folder: deploys went there before
-# cluster.yaml named another.
-find_former() {
-  found='' own=$PWD
-  [ -n "$former" ] && [ -n "${HOME-}" ] && cd -P -- "$HOME" 2>/dev/null || return 0
-  for f in $patterns; do
-    case $PWD/$f in "${1:-.}"/*|//*|*[!A-Za-z0-9_@%+=:,./-]*) continue ;; esac
-    ! there "$f" || found="$found $PWD/$f"
-  done
+# find_recorded [FOLDER]: reports the lines of the record, and sets $found to the files of ours in other directories than
+# the folder. No link is followed. What can't be entered is not reported.
+find_recorded() {
+  found='' own=$PWD looked=' ' here=${1-}
+  if [ -z "$recorded" ] || ! read_record; then return 0; fi
+  # Another machine's directory may have the same numbers.
+  boot=-
+  { read -r boot < /proc/sys/kernel/random/boot_id; } 2>/dev/null || :
+  with_lines look_at_recorded "$lines_recorded"
   cd -- "$own"
+}
+look_at_recorded() {
+  for line do
+    at=${line##* }
+    case $at in *[!A-Za-z0-9_@%+=:,./-]*|*//*) continue ;; /?*) ;; *) continue ;; esac
+    if cd -P -- "$at" 2>/dev/null; then
+      if [ "$PWD" != "$at" ] || [ ! -r . ]; then continue; fi
+      case $looked in *" $at "*) ;; *) look_at_former ;; esac
+    elif there "$at"; then continue; fi
+    say recorded "$line"
+  done
+}
+look_at_former() {
+  looked="$looked$at "
+  [ "$at" != "$here" ] || return 0
+  id=$(stat -c '%d %i' .)
+  say former "$boot $id $at"
+  for f in $patterns; do
+    case $f in *[!A-Za-z0-9._-]*) continue ;; esac
+    ! there "$f" || found="$found $at/$f"
+  done
+}
+
+# Sets $lines_recorded; status 1 if the record is no file that deploys have written.
+read_record() {
+  lines_recorded=''
+  [ -n "${HOME-}" ] || return 1
+  there "$HOME/$record" || return 0
+  if [ -L "$HOME/$record" ] || [ ! -f "$HOME/$record" ] || [ ! -r "$HOME/$record" ]; then return 1; fi
+  lines_recorded=$(head -c $((largest_record + 1)) < "$HOME/$record" | tr -d '\0')
+  [ ${#lines_recorded} -le $largest_record ]
 }
 
 # Reports the folder, or the first above it, where users other than this one and root may rename or replace folders.
@@ -395,25 +431,6 @@ publish() {
     -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}' \
     -e 's/^([[:blank:]-]*"?(certificate-authority|client-certificate)(-data)?"?:[[:blank:]]*["'"'"']?[A-Za-z0-9_@%+=:.\/-]+["'"'"']?)([[:space:]].*)?$/\1/p' \
     -e 's/^([[:blank:]-]*"?[A-Za-z-]*([Ff]ile|[Kk]ube[Cc]onfig)"?:[[:blank:]]*["'"'"']?\/[A-Za-z0-9_@%+=:.\/-]*["'"'"']?)([[:space:]].*)?$/\1/p'
-}
-
-# say_others CERTIFICATE KEY KUBECONFIG, endings: every other certificate that has a key or kubeconfig of its name
-# beside it. It comes after the expected files, so that these are first within the limit. The folder may be somebody's
-# home: no key leaves it.
-say_others() {
-  for f in *"$1"; do
-    case $f in *"$2"|*[!A-Za-z0-9._-]*) continue ;; esac
-    case $expected in *"  $f$nl"*) continue ;; esac
-    # A plain file that has a digest.
-    case $sizes in *" $f:"*) ;; *) continue ;; esac
-    name=${f%"$1"}
-    if [ ! -e "$name$2" ] && [ ! -e "$name$3" ]; then continue; fi
-    grep -q '^-----BEGIN CERTIFICATE-----' < "$f" || continue
-    # 1: there is no such line. The file may have gone meanwhile.
-    code=0
-    grep -q 'PRIVATE KEY' < "$f" || code=$?
-    if [ $code -eq 1 ]; then say_content "$f" other; fi
-  done
 }
 
 # The login user sees whether there is a unit and a folder of one, or a process of a component, whose unit may have any
@@ -831,6 +848,7 @@ replace_files() {
   # What can't be removed is no reason to hide why it stopped.
   trap '[ -z "$trash" ] || rm -rf -- $trash || :' EXIT
   trap 'exit 1' HUP INT TERM
+  [ -z "$entry" ] || write_record
   cd -P -- "$folder"
   if [ -n "$archive" ]; then unpack; fi
   lock_all
@@ -854,6 +872,29 @@ replace_files() {
   [ -z "$archive" ] || rm -rf -- "$archive" "$archive-swap"
   trash=''
   say_folder
+}
+
+# Before the files, so that a run that is killed leaves none that nobody knows of. Whoever has no home that can be
+# written to has no record.
+write_record() {
+  [ -n "${HOME-}" ] && cd -- "$HOME" 2>/dev/null || return 0
+  lock 7
+  if read_record; then
+    kept=''
+    with_lines keep_line "$lines_recorded"
+    kept=$kept$entry
+    while [ ${#kept} -ge $largest_record ]; do kept=${kept#*"$nl"}; done
+    # A default ACL of the home has precedence over the umask: acl(5).
+    { rm -f -- "$record.new" && install -m 600 /dev/stdin "$record.new" && mv -fT -- "$record.new" "$record"; } 2>/dev/null <<RECORD || :
+$kept
+RECORD
+  fi
+  exec 7<&-
+}
+keep_line() {
+  for line do
+    case $nl$void$entry$nl in *"$nl$line$nl"*) ;; *) kept=$kept$line$nl ;; esac
+  done
 }
 
 unpack() {

@@ -19,7 +19,7 @@ import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.
 import type { Connection } from './connection.ts'
 import { type FileAccess, type FileState, folderOf } from './place.ts'
 import type { Route } from './route.ts'
-import { type NodeState, readFolder, readListening, readState } from './state.ts'
+import { type Entry, entryLine, type NodeState, readFolder, readListening, readState } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
@@ -38,9 +38,7 @@ export interface Query {
   readonly names: FileNames
   /** Name → SHA-256 in hex. The answer includes the content of a file that differs. */
   readonly expected: ReadonlyMap<string, string>
-  /** The answer also includes each other certificate there that has a key or kubeconfig of its name beside it. */
-  readonly hasOthers?: boolean
-  /** It has the files of ours in the user's home, too, by their paths. */
+  /** The answer has the files of ours in other directories that deploys have recorded, too, by their paths. */
   readonly hasFormer?: boolean
   readonly places?: PlacesQuery | undefined
 }
@@ -67,13 +65,11 @@ interface PlacesQuery {
   readonly alsoIfPresent: readonly string[]
 }
 
-export function lookLines({ directory, names, expected, hasOthers, hasFormer, places }: Query): string[] {
-  const endings = [names.certificate(''), names.key(''), kubeconfigFile('')]
+export function lookLines({ directory, names, expected, hasFormer, places }: Query): string[] {
   return [
     ...folderLines(directory, names),
     ...[...expected].map(([name, digest]) => `expect ${name} ${digest}`),
-    ...(hasOthers ? [`others ${endings.join(' ')}`] : []),
-    ...(hasFormer ? ['former'] : []),
+    ...(hasFormer ? ['recorded'] : []),
     ...(places ? placesLines(places) : []),
   ]
 }
@@ -164,6 +160,9 @@ interface Tidied {
   readonly modes: readonly { name: string; mode: number }[]
   /** What other runs have left: archives, and folders that they were unpacked in. */
   readonly leftovers: readonly string[]
+  /** What is recorded in the user's home before, and no longer. */
+  readonly entry?: Entry
+  readonly void?: readonly Entry[]
 }
 
 interface NewFile {
@@ -202,6 +201,8 @@ export function replaceLines(
     ...(tidied?.modes ?? []).map(({ name, mode }) => `mode ${mode.toString(8)} ${name}`),
     ...pruned.map((name) => `remove ${name}`),
     ...(tidied?.leftovers ?? []).map((name) => `leftover ${name}`),
+    ...(tidied?.entry ? [`entry ${entryLine(tidied.entry)}`] : []),
+    ...(tidied?.void ?? []).map((entry) => `void ${entryLine(entry)}`),
     ...unchanged.map((name) => `unchanged ${name}`),
     ...[...lines.filter(isStat), ...lines.filter((line) => !isStat(line))].map((line) => `was ${line}`),
   ]

@@ -75,19 +75,19 @@ export async function copyFiles(
   { found: { look, checked }, force, tell }: Work<DeployFound>,
 ): Promise<{ change?: Change | undefined }> {
   const isForced = force !== undefined
-  let [seen, { wrong, others }] = [look, checked]
+  let [seen, { wrong, others, empty }] = [look, checked]
   for (let tries = 0; ; tries++) {
     const left = isForced ? everything(run, node, wrong) : wrong
     if (!left) return {}
     try {
       keepOthers(run, node, others)
-      await replaceInFolder(run, node, { seen, wrong: left, tell })
+      await replaceInFolder(run, node, { seen, wrong: left, tell, empty })
       return { change: changeOf(left) }
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
       seen = await lookAtNode(run, node)
-      ;({ wrong, others } = checkNode(run, node, seen, names, isForced))
+      ;({ wrong, others, empty } = checkNode(run, node, seen, names, isForced))
       if (wrong && !isWithin(wrong, left)) throw error
     }
   }

@@ -244,9 +244,8 @@ export function placesOf({ places }: NodeState): PlacesState {
 }
 
 /**
- * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; of
- * certificates and kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those
- * of former nodes.
+ * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; and of
+ * certificates and kubeconfigs, to see whether they are newer than ours.
  */
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth } = run
@@ -263,11 +262,7 @@ function folderQuery(run: Run, node: ClusterNode): Query {
       digestOf(run, name) ?? noDigest,
     ]),
   ])
-  const isDefault = ({ host, directory }: ClusterNode) => host === node.host && /^~\/?$/.test(directory)
-  return {
-    ...{ directory: node.directory, names: auth.files, expected, hasOthers: true },
-    hasFormer: !cluster.nodes.some(isDefault),
-  }
+  return { directory: node.directory, names: auth.files, expected, hasFormer: true }
 }
 
 /** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */

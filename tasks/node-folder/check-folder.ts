@@ -1,20 +1,17 @@
 /** The check of a node's folder: what differs from what belongs there, and what else is in it. */
-import { basename } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import { caNames, hasDigest, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { checkStaging, diff, folderOf, longestUse } from '../../lib/node/place.ts'
 import { type NodeState, realPath } from '../../lib/node/state.ts'
-import { readCertificate } from '../../lib/pki/certificate.ts'
-import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import { asFindings, type Difference, findingOf, formatKept, type ReasonOf } from '../../lib/reason.ts'
-import { formatNames, quote } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { digestOf, type NodeLook } from '../looks/look.ts'
 import { whyRead } from '../looks/reads.ts'
+import { checkRecord } from './former-directories.ts'
 import { formatOthers, guard } from './guards.ts'
 import { stagingOwner } from './marks.ts'
 import { guardMachine, pairsIn } from './reached-machine.ts'
@@ -34,21 +31,20 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   const unproven = guardMachine(run, node, look, names.together)
   refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
+  const record = checkRecord(run, node, look, names.known)
+  const known = names.known.union(record.formerNodes)
   const readers = new Map(
-    [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].map((name) => [
-      name,
-      readerOf(run, look, name),
-    ]),
+    foreignFiles(run, node, look, { ...names, known }).map((name) => [name, readerOf(run, look, name)]),
   )
   const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
   const why = neighbours.length > 0 && `${node.name} may be the same machine as ${formatNames(neighbours)}`
   const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
-    reader === undefined ? !prunes : isKeptOff(run.cluster, basename(name))
+    reader === undefined ? !prunes : isKeptOff(run.cluster, name)
   const left = [...readers].filter(isLeft).map(([file, reader]) => ({
-    ...{ file: basename(file), path: pathIn(look, file) },
-    ...(isKeptOff(run.cluster, basename(file)) && { isKeptOff: true as const }),
+    ...{ file, path: `${look.folder}/${file}` },
+    ...(isKeptOff(run.cluster, file) && { isKeptOff: true as const }),
     ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
   }))
   // What is kept off nodes is more than a warning.
@@ -64,11 +60,10 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
     unproven,
     others.length > 0 && `another ${formatOthers(others)} on ${node.name} is backed up to auth/backup and overwritten`,
     unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
-    formatFormer(run, node, look),
     ...[...readers].map(
       ([name, why]) =>
         why !== undefined &&
-        !isKeptOff(run.cluster, basename(name)) &&
+        !isKeptOff(run.cluster, name) &&
         `${node.name} has ${name}, which does not belong on it; ${formatKept(why)}`,
     ),
     ...(stagings.get('may be in use') ?? []).map(
@@ -81,7 +76,8 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
     wrong: isRight(wrong) ? undefined : wrong,
     /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
-    findings: [...warnings, ...left.map((each) => findingOf(run, node.name, each))],
+    findings: [...warnings, ...left.map((each) => findingOf(run, node.name, each)), ...record.findings],
+    empty: record.empty,
   }
 }
 
@@ -142,16 +138,15 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
 }
 
 /** Why a file of an identity, or of what is switched off, has to stay in the folder; undefined if nothing reads it. */
-function readerOf({ auth, cluster }: Run, look: NodeLook, at: string): string | undefined {
+function readerOf({ auth, cluster }: Run, look: NodeLook, name: string): string | undefined {
   const { places, units, files } = look
-  const name = basename(at)
   const isOff = isSwitchedOff(cluster, name)
   if (!isOff && !identityFiles(cluster).has(name)) return undefined
   // The key of a CA that auth/ has lost may be the only one.
-  if (isOff && !hasDigest(auth, name, files.get(at)?.sha256)) return 'auth/ has no copy'
+  if (isOff && !hasDigest(auth, name, files.get(name)?.sha256)) return 'auth/ has no copy'
   if (!places) return undefined
   if (places instanceof Failure) return 'the files that its components read could not be inspected'
-  return whyRead(units, places, pathIn(look, at))
+  return whyRead(units, places, `${look.folder}/${name}`)
 }
 
 /**
@@ -168,27 +163,9 @@ function foreignFiles(
   const isCaKey = (name: string) => caNames.some((each) => name === auth.files.key(each))
   const isOurs = (name: string, digest: string | undefined) =>
     !isSwitchedOff(cluster, name) || isCaKey(name) || hasDigest(auth, name, digest)
-  return [...files].flatMap(([at, { kind, sha256 }]) => {
-    const isFormer = at.startsWith('/')
-    const isForeign = isFormer
-      ? isKeptOff(cluster, basename(at)) && hasDigest(auth, basename(at), sha256)
-      : known.has(at) && !belongs.has(at) && kind !== 'folder' && isOurs(at, sha256)
-    return isForeign ? [at] : []
-  })
-}
-
-/** Files of nodes that are no longer in cluster.yaml: a node was renamed, or the machine used to be another node. */
-function formerNodeFiles({ auth, cluster }: Run, { files, contents }: NodeState): string[] {
-  const names = new Set(cluster.nodes.map(({ name }) => name))
-  return [...contents].flatMap(([file, bytes]) => {
-    const { kind, name = '' } = auth.files.parse(file) ?? {}
-    const certificate = kind === 'certificate' && !names.has(name) ? readCertificate(bytes) : undefined
-    if (!certificate?.attributes.includes(`CN=${nodeUser(name)}`)) return []
-    if (!isOfOwnCa(auth, certificate)) return []
-    return [...auth.files.pair(name), kubeconfigFile(name)].filter(
-      (each) => (files.get(each)?.kind ?? 'folder') !== 'folder',
-    )
-  })
+  return [...files].flatMap(([name, { kind, sha256 }]) =>
+    known.has(name) && !belongs.has(name) && kind !== 'folder' && isOurs(name, sha256) ? [name] : [],
+  )
 }
 
 /** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
@@ -202,32 +179,6 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
   return neighbours.length === 0
     ? `${holds}; remove with --prune`
     : `${holds}; --prune keeps them because ${node.name} may be the same machine as ${formatNames(neighbours)}; if not, remove them yourself`
-}
-
-const pathIn = ({ folder }: NodeState, at: string) => (at.startsWith('/') ? at : `${folder}/${at}`)
-
-/**
- * Names what deploys left in the home before cluster.yaml named another folder, without the keys that `foreignFiles`
- * has.
- */
-function formatFormer(
-  { auth, cluster }: Run,
-  node: ClusterNode,
-  { files, units, places }: NodeLook,
-): string | undefined {
-  const isRead = (at: string) =>
-    places &&
-    !(places instanceof Failure) &&
-    units.some((unit) => unit.files.some(({ path }) => realPath(places, path) === at))
-  const left = [...files].flatMap(([at, { sha256 }]) => {
-    const name = basename(at)
-    const isOurs = at.startsWith('/') && !isKeptOff(cluster, name) && hasDigest(auth, name, sha256)
-    return isOurs && !isRead(at) ? [at] : []
-  })
-  const [first] = left
-  if (first === undefined) return undefined
-  const names = formatNames(left.map((at) => basename(at)))
-  return `${node.name} has ${names} in ${folderOf(first)} (the default of ssh.directory); once nothing reads them, remove them from ${node.name}: rm ${left.map(quote).join(' ')}`
 }
 
 export const nothingOnNode: ReasonOf<'on-node'> = {

@@ -6,18 +6,27 @@ import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
 import type { Replacement } from '../../lib/node/node.ts'
 import { namesOf } from '../../lib/node/place.ts'
-import type { NodeState } from '../../lib/node/state.ts'
+import type { Entry, NodeState } from '../../lib/node/state.ts'
 import { formatReason, type ReasonOf } from '../../lib/reason.ts'
 import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { compareFolder, filesToCopy, isRight } from './check-folder.ts'
+import { changeRecord } from './former-directories.ts'
 import { stagingOwner } from './marks.ts'
 
-/** Throws a Failure unless the node reports all its files in place afterwards. */
+/**
+ * Throws a Failure unless the node reports all its files in place afterwards. `empty`: entries of the record that have
+ * become void.
+ */
 export async function replaceInFolder(
   run: Run,
   node: ClusterNode,
-  { seen, wrong, tell }: { seen: NodeState; wrong: ReasonOf<'on-node'>; tell: Work['tell'] },
+  {
+    seen,
+    wrong,
+    tell,
+    empty = [],
+  }: { seen: NodeState; wrong: ReasonOf<'on-node'>; tell: Work['tell']; empty?: readonly Entry[] },
 ): Promise<void> {
   const { auth, cluster } = run
   const on = await run.connect(node)
@@ -39,6 +48,7 @@ export async function replaceInFolder(
       names: auth.files,
       modes: modes.map((name) => ({ name, mode: auth.files.mode(name) })),
       leftovers: wrong.leftovers,
+      ...changeRecord(run, node, seen, { directory: there.folder ?? '', empty }),
     },
   }
   const name = `${namesOf(stagingOwner(run))}${randomBytes(8).toString('hex')}`

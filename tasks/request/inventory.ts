@@ -104,7 +104,7 @@ export function waysOut(
   { command }: Run,
   { items, nodes }: Pick<Inventory, 'items' | 'nodes'>,
 ): { plan: string; repair: string } {
-  const isPruned = nodes.some(({ left }) => left.some(({ isKeptOff }) => isKeptOff))
+  const isPruned = nodes.some(({ left }) => left.some(({ isKeptOff, why }) => isKeptOff && why === undefined))
   const [bootstrap, renewal] = [command(`bootstrap${isPruned ? ' --prune' : ''}`), command('ca --renew')]
   return items.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
     ? { plan: command('ca --renew --dry-run'), repair: `${renewal}, then ${bootstrap}` }
@@ -309,7 +309,9 @@ function answerOf(row: Row | undefined, isSo: (row: Row) => boolean): boolean | 
 function onNode(cluster: Cluster, node: ClusterNode, row: Row): { readonly state: State; readonly why: string } {
   if (row.failure) return { state: stateOf(row), why: beside(`/${node.name}`, row.failure.what) }
   if (row.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
-  const left = row.findings.filter((each) => each.left?.isKeptOff).map(({ nodes, ...each }) => formatFinding(each))
+  const left = row.findings.flatMap(({ nodes, ...each }) =>
+    each.left && each.owner === 'user' ? (each.left.why === undefined ? formatFinding(each) : each.text) : [],
+  )
   const why = joinClauses(formatReasons(ownReasons(row.reasons)), ...left, ...textsOf(row, 'unreached'))
   if (why !== '') return { state: 'stale', why }
   return { state: 'fresh', why: row.note ?? `${count(nodeFiles(cluster, node).length, 'file')} up to date` }

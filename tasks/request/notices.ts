@@ -158,10 +158,10 @@ function notesOnAddresses({ api, nodes }: Cluster): Finding[] {
 /** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
 export function adviseBackup(run: Run, rows: Rows): Finding[] {
   const { auth, cluster } = run
-  const [ca] = auth.files.pair(caName)
+  const [ca, caKey] = auth.files.pair(caName)
   const all = [...rows.values()]
   const isCaKey = (file: string) => caNames.some((name) => file === auth.files.key(name))
-  const left = all.flatMap(({ findings }) => findings.flatMap((each) => (each.left?.isKeptOff ? each.left.file : [])))
+  const left = all.flatMap(({ findings }) => findings.flatMap((each) => each.left?.file ?? []))
   const found = all.flatMap((row) => {
     const { id, kind, change, reasons, target } = row
     if (kind !== 'built' && kind !== 'stale') return []
@@ -169,6 +169,7 @@ export function adviseBackup(run: Run, rows: Rows): Finding[] {
       const isTaken = worksOf(row).remove.some((path) => isCaKey(basename(path)) && !left.includes(basename(path)))
       // After a run that was interrupted, or did not deploy.
       const isFirst =
+        !left.includes(caKey) &&
         cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&
         reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
       return isTaken || isFirst ? [{ kind, isOnly: true }] : []

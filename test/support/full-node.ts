@@ -32,7 +32,7 @@ try {
     assert.equal(stderr, '')
     assertNothingHalf(place, 'changed')
     assert.deepEqual(
-      readdirSync(home).filter((name) => name.startsWith('.harderway')),
+      readdirSync(home).filter((name) => name.startsWith('.harderway-')),
       [],
       `with ${pages} pages left`,
     )

@@ -254,7 +254,8 @@ export async function makeSevenNodes(special?: readonly LabNodeOptions[]): Promi
   const write = (...edits: Edit[]) =>
     writeCluster(path, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), gateway, ...edits])
   const run = (...args: string[]) => harderway(path, ...args)
-  const filesOn = (name: string) => readdirSync(lab.node(name).home).filter((file) => !shellFiles.includes(file))
+  const filesOn = (name: string) =>
+    readdirSync(lab.node(name).home).filter((file) => !file.startsWith('.harderway.') && !shellFiles.includes(file))
   const dispose = async () => {
     await lab.stop()
     rmSync(path, { recursive: true, force: true })

@@ -79,7 +79,7 @@ describe("the guide's cluster, bootstrapped onto seven real sshd", { skip: needs
     for (const node of suite.lab.nodes) {
       const { connections, authentications } = await node.counts()
       assert.deepEqual([connections, authentications], [1, 1], node.name)
-      assert.ok(!readdirSync(node.home).some((file) => file.startsWith('.harderway')))
+      assert.ok(!readdirSync(node.home).some((file) => file.startsWith('.harderway-')))
     }
   })
 

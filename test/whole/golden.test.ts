@@ -242,7 +242,17 @@ test('what --json prints of units that run reads as it should', async (t) => {
   const cluster: Cluster = { ...keptOff, revoked: ['jane', entryIn(auth.path, 'w0')] }
   auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), 0o600)
   const nothingThere: NodeState = {
-    ...{ folder: '/home', open: undefined, uid: 0, now: 0, leftovers: [], addresses: new Set(), places: undefined },
+    ...{
+      folder: '/home',
+      open: undefined,
+      uid: 0,
+      now: 0,
+      leftovers: [],
+      recorded: [],
+      former: new Map<string, string>(),
+      addresses: new Set(),
+      places: undefined,
+    },
     ...{ files: new Map(), contents: new Map() },
   }
   const run = {

@@ -5,6 +5,7 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -197,7 +198,7 @@ real -f -- "$@"`,
     )
     assert.deepEqual([existsSync(join(gate, 'waits')), existsSync(join(gate, 'passed'))], [true, true])
     assert.deepEqual(
-      readdirSync(home()).filter((name) => name.startsWith('.harderway')),
+      readdirSync(home()).filter((name) => name.startsWith('.harderway-')),
       [],
     )
   })
@@ -305,56 +306,91 @@ real -f -- "$@"`,
       for (const file of files) assert.ok(existsSync(join(home('worker0'), file)))
     })
 
-    test('of the home, where ssh.directory names another folder by now: a key that no node is to have; the rest is named', async () => {
-      const moved: Edit = [['ssh', 'directory'], '~/pki']
+    describe('not of a directory that cluster.yaml had before: what is ours there is named, with the command that removes it,', () => {
+      const moved: Edit = [['ssh', 'directory'], '~/new']
       const off: Edit = [['certificates', 'caKeyOnNodes'], false]
-      const others = readdirSync(home()).filter((name) => name !== 'ca-key.pem')
-      const text = ({ stdout }: Ran) => stdout.replaceAll(/\s+/g, ' ')
-      const stays = new RegExp(
-        `control0 has .* in ${home()} \\(the default of ssh\\.directory\\); once nothing reads them, remove them from control0: (rm(?: /\\S+)+)`,
-      )
-      write(moved)
-      for (const [status, ...args] of [[4, '--dry-run'], [0], [0, '--prune']] as const)
-        assert.match(text(await exits(status, place, 'deploy', ...args)), stays)
-      write(moved, off)
-      const named = await exits(4, place, 'deploy')
-      const way = /on control0, remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/
-      assert.match(text(named), way)
-      assert.match(text(await exits(4, place, 'status', '--on-nodes')), way)
-      const pruned = await exits(0, place, 'deploy', '--prune')
-      assert.deepEqual(
-        [home(), join(home(), 'pki')].map((folder) => existsSync(join(folder, 'ca-key.pem'))),
-        [false, false],
-      )
-      assert.match(text(pruned), /back up .*; its keys have no other copy/)
-      assert.deepEqual(
-        others.filter((name) => !existsSync(join(home(), name))),
-        [],
-      )
-      const [, command = ''] = stays.exec(text(pruned)) ?? []
-      execFileSync('sh', ['-c', command])
-      assert.deepEqual(
-        readdirSync(home()).filter((name) => others.includes(name) && !name.startsWith('.')),
-        [],
-      )
-      assert.doesNotMatch(text(await exits(0, place, 'deploy', '--node', 'control0')), /default of ssh/)
-    })
+      const record = () => readFileSync(join(home(), '.harderway.directories'), 'utf8').split('\n').slice(0, -1)
+      const commandIn = ({ stdout }: Ran) =>
+        /To do +on control0, remove what deploys left in the former directory \S+, once nothing reads it: (cd \S+ && rm(?: \S+)+)$/m.exec(
+          stdout,
+        )?.[1]
+      const shell = (command: string | undefined) => execFileSync('sh', ['-c', command ?? assert.fail()])
+      const saysNothing = ({ stdout }: Ran) => assert.doesNotMatch(stdout, /former directory/)
 
-    test('not of the home, where that is the folder of another node on the same machine', async () => {
-      writeNode(1, { host: 'control0', directory: '~/pki' })
-      assert.doesNotMatch((await exits(0, place, 'deploy')).stdout, /default of ssh/)
-    })
+      for (const [title, former] of [
+        ['the home', '~'],
+        ['another', '~/old'],
+      ] as const)
+        test(`${title}, until nothing of ours is in it`, async () => {
+          const folder = join(home(), former.slice(2))
+          write([['ssh', 'directory'], former])
+          await exits(former === '~' ? 0 : 4, place, 'deploy')
+          if (former !== '~') shell(commandIn(await exits(4, place, 'deploy', '--node', 'control0')))
+          const files = readdirSync(folder).filter((name) => !name.startsWith('.'))
+          writeFileSync(join(folder, 'notes.pem'), 'mine')
+          write(moved)
+          const named = `cd ${folder} && rm ${files.filter((name) => !/^(old|new)$/.test(name)).join(' ')}`
+          const sorted = (command = '') => command.split(' ').toSorted()
+          for (const args of [['deploy', '--dry-run'], ['deploy'], ['deploy', '--prune'], ['bootstrap', '--quiet']])
+            assert.deepEqual(sorted(commandIn(await exits(4, place, ...args))), sorted(named))
+          const status = await exits(4, place, 'status', '--on-nodes')
+          assert.deepEqual(sorted(commandIn(status)), sorted(named))
+          assert.match(
+            status.stdout,
+            /^● control0 +remove what deploys left in the former directory \S+, once nothing reads it$/m,
+          )
+          shell(commandIn(status))
+          assert.deepEqual(
+            readdirSync(folder).filter((name) => !/^(old|new|\..*)$/.test(name)),
+            ['notes.pem'],
+          )
+          saysNothing(await exits(0, place, 'deploy', '--node', 'control0', '--dry-run'))
+          assert.equal(record().length, 2)
+          await exits(0, place, 'deploy', '--node', 'control0', '--force')
+          assert.deepEqual(
+            record().map((line) => line.replace(/^control0 [0-9a-f]{64} /, '')),
+            [join(home(), 'new')],
+          )
+        })
 
-    test("not of what is somebody else's in the home", async () => {
-      write([['ssh', 'directory'], '~/pki'], [['certificates', 'caKeyOnNodes'], false])
-      const names = readdirSync(home()).filter((name) => !name.startsWith('.'))
-      for (const name of names) writeFileSync(join(home(), name), 'another')
-      const { stdout } = await exits(0, place, 'deploy', '--node', 'control0', '--prune')
-      assert.doesNotMatch(stdout, /default of ssh|does not belong/)
-      assert.deepEqual(
-        readdirSync(home()).filter((name) => !name.startsWith('.')),
-        [...names, 'pki'].toSorted(),
-      )
+      test('so that no run takes the other copies of its keys for the last', async () => {
+        const noCopy = /its keys have no other copy/
+        write(moved, off)
+        assert.doesNotMatch((await exits(4, place, 'deploy')).stdout, noCopy)
+        write(moved)
+        await exits(4, place, 'deploy')
+        write(moved, off)
+        const pruned = await exits(4, place, 'deploy', '--prune')
+        assert.doesNotMatch(pruned.stdout, noCopy)
+        assert.match(commandIn(pruned) ?? '', / ca-key\.pem /)
+        const way = /on control0, remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/
+        assert.doesNotMatch((await exits(4, place, 'bootstrap')).stdout, way)
+      })
+
+      test('but not where another node of the same machine has it', async () => {
+        writeNode(1, { host: 'control0', directory: '~/worker' })
+        saysNothing(await exits(0, place, 'deploy'))
+        saysNothing(await exits(0, place, 'status', '--on-nodes'))
+      })
+
+      test("but not what is somebody else's, or of a whole auth/", async () => {
+        write(moved)
+        await exits(4, place, 'deploy', '--node', 'control0')
+        cpSync(auth(), home(), { recursive: true })
+        saysNothing(await exits(0, place, 'deploy', '--node', 'control0', '--force'))
+        for (const name of readdirSync(home()).filter((each) => each.endsWith('-key.pem'))) rmSync(join(home(), name))
+        assert.match(commandIn(await exits(4, place, 'deploy', '--node', 'control0')) ?? '', / ca\.pem /)
+        const names = readdirSync(home()).filter((name) => lstatSync(join(home(), name)).isFile())
+        for (const name of names.filter((each) => !each.startsWith('.'))) writeFileSync(join(home(), name), 'another')
+        saysNothing(await exits(0, place, 'deploy', '--node', 'control0', '--force'))
+        assert.equal(record().length, 1)
+      })
+
+      test('and without a record nothing is known', async () => {
+        for (const name of names) rmSync(join(home(name), '.harderway.directories'))
+        write(moved)
+        saysNothing(await exits(0, place, 'deploy'))
+      })
     })
 
     test('not of the files of a node that shares its folder', async () => {
@@ -368,6 +404,8 @@ real -f -- "$@"`,
         assert.ok(!ran.stdout.includes('does not belong'), ran.stdout)
       }
       for (const name of ['control0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
+      const record = readFileSync(join(home(), '.harderway.directories'), 'utf8')
+      assert.deepEqual(record.match(/^\w+(?= )/gm)?.toSorted(), ['control0', 'gateway'])
     })
 
     test('not of the files of a node that is there under another name, which is reported', async () => {

@@ -175,7 +175,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
 })
 
 function stagingOf({ lab }: ThreeNodes, nodes: readonly string[]): string[] {
-  return nodes.flatMap((name) => readdirSync(lab.node(name).home).filter((each) => each.startsWith('.harderway')))
+  return nodes.flatMap((name) => readdirSync(lab.node(name).home).filter((each) => each.startsWith('.harderway-')))
 }
 
 /** Programs of a node that stand still until they may go on. */

@@ -6,6 +6,7 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -15,14 +16,14 @@ import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { message } from '../../../lib/node/channel.ts'
 import { lookLines } from '../../../lib/node/node.ts'
-import { type NodeState, readState } from '../../../lib/node/state.ts'
+import { entryLine, type NodeState, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256 } from '../../support/files.ts'
 import { anybody, asAnybody, inUsualShells, isRoot, type NodeShell, nonce } from '../../support/node-shells.ts'
 
 const { files } = harderWay
-const linesOf = (directory: string, expected: Readonly<Record<string, string>> = {}, hasOthers = false) =>
-  lookLines({ directory, names: files, expected: new Map(Object.entries(expected)), hasOthers })
+const linesOf = (directory: string, expected: Readonly<Record<string, string>> = {}, hasFormer = false) =>
+  lookLines({ directory, names: files, expected: new Map(Object.entries(expected)), hasFormer })
 const folderScript = (...query: Parameters<typeof linesOf>) => message('look', linesOf(...query), nonce)
 const makeScript = (directory: string) => message('look', ['make', ...linesOf(directory)], nonce)
 
@@ -86,24 +87,105 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       }
     })
 
-    test('of another folder than the home tells the files of that too, by their paths; the content of none', (t) => {
-      const home = homeWith(t, { 'ca-key.pem': 'a key', 'b.kubeconfig': 'b', 'notes.txt': 'x', '.hidden.pem': 'x' })
-      mkdirSync(join(home, 'pki'))
-      writeFileSync(join(home, 'pki/ca-key.pem'), 'another')
-      const at = (directory: string) => {
-        const query = { directory, names: files, expected: new Map([['ca-key.pem', '-']]), hasFormer: true }
-        return readState(did(home, message('look', lookLines(query), nonce)), nonce)
-      }
+    describe('at the directories that deploys have recorded in the home', () => {
+      const digest = sha256('a CA')
+      const record = (home: string, ...lines: readonly string[]) =>
+        writeFileSync(join(home, '.harderway.directories'), lines.map((line) => `${line}\n`).join(''))
+      const at = (home: string, directory = '~/new') =>
+        readState(did(home, folderScript(directory, { 'ca-key.pem': '-' }, true)), nonce)
       const digests = (seen: NodeState) =>
-        Object.fromEntries([...seen.files].map(([name, { sha256 }]) => [name, sha256]))
-      const former = { [`${home}/ca-key.pem`]: sha256('a key'), [`${home}/b.kubeconfig`]: sha256('b') }
-      const seen = at('~/pki')
-      assert.deepEqual(digests(seen), { 'ca-key.pem': sha256('another'), ...former })
-      assert.deepEqual(Object.fromEntries(seen.contents), { 'ca-key.pem': Buffer.from('another') })
-      // Before the first run that makes the folder.
-      const absent = at('~/not/there')
-      assert.deepEqual([absent.folder, digests(absent)], [undefined, former])
-      assert.deepEqual(Object.keys(digests(at(home))).toSorted(), ['b.kubeconfig', 'ca-key.pem'])
+        Object.fromEntries([...seen.files].map(([name, state]) => [name, state.sha256]))
+      const homeWithOld = (t: TestContext) => {
+        const home = homeWith(t, { 'ca-key.pem': 'of the home' })
+        for (const name of ['old', 'new']) mkdirSync(join(home, name))
+        for (const name of ['ca-key.pem', 'b.kubeconfig', 'notes.txt', '.hidden.pem'])
+          writeFileSync(join(home, 'old', name), name)
+        return home
+      }
+
+      test('tells their files by their paths, and the content of none', (t) => {
+        const home = homeWithOld(t)
+        writeFileSync(join(home, 'new/ca-key.pem'), 'another')
+        const lines = [`c0 ${digest} ${home}/old`, `c1 ${digest} ${home}/old`, `c0 ${digest} ${home}/new`]
+        record(home, ...lines)
+        const former = {
+          [`${home}/old/b.kubeconfig`]: sha256('b.kubeconfig'),
+          [`${home}/old/ca-key.pem`]: sha256('ca-key.pem'),
+        }
+        const seen = at(home)
+        assert.deepEqual(digests(seen), { 'ca-key.pem': sha256('another'), ...former })
+        assert.deepEqual([...seen.contents.keys()], ['ca-key.pem'])
+        assert.deepEqual(seen.recorded.map(entryLine), lines)
+        const { dev, ino } = lstatSync(join(home, 'old'))
+        const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+        assert.deepEqual([...seen.former], [[join(home, 'old'), `${boot} ${dev} ${ino}`]])
+        // Before the first run that makes the new one.
+        const absent = at(home, '~/not/there')
+        assert.deepEqual([absent.folder, absent.recorded.length], [undefined, 3])
+        assert.deepEqual(digests(absent), { ...former, [`${home}/new/ca-key.pem`]: sha256('another') })
+      })
+
+      test('knows nothing without a record, nor of the home', (t) => {
+        const { recorded, files } = at(homeWithOld(t))
+        assert.deepEqual([recorded, [...files]], [[], []])
+      })
+
+      test('reports one that is gone, so that its line may go, and none that it can not enter, or reaches by a link', (t) => {
+        const home = homeWithOld(t)
+        symlinkSync('old', join(home, 'link'))
+        writeFileSync(join(home, 'file'), '')
+        const line = (path: string) => `c0 ${digest} ${home}/${path}`
+        const paths = ['gone', 'link', 'link/..', 'old/../old', 'old/', 'file', 'file/x']
+        record(home, ...paths.map(line))
+        const { recorded, files } = at(home)
+        assert.deepEqual([recorded.map(entryLine), [...files]], [[line('gone'), line('file/x')], []])
+      })
+
+      test('follows no link there', (t) => {
+        const home = homeWithOld(t)
+        symlinkSync('notes.txt', join(home, 'old/ca.pem'))
+        record(home, `c0 ${digest} ${home}/old`)
+        assert.partialDeepStrictEqual(at(home).files.get(`${home}/old/ca.pem`), { kind: 'link', sha256: undefined })
+      })
+
+      test('passes over lines that no deploy has written', (t) => {
+        const home = homeWithOld(t)
+        mkdirSync(join(home, '$(id)'))
+        mkdirSync(join(home, '-rf'))
+        const lines = [
+          ...[`${home}/old`, `c0 ${home}/old`, `c0 ${digest}`, `c0 ${digest} `, '', ' ', '*', 'x\r'],
+          ...[
+            `c0 ${digest} old`,
+            `c0 ${digest} ~/old`,
+            `c0 ${digest} -rf`,
+            `c0 ${digest} /`,
+            `c0 ${digest} /${home}/old`,
+          ],
+          ...[
+            `c0 ${digest} ${home}/$(id)`,
+            `c0 ${digest} ${home}/o*`,
+            `c0 ${digest}\t${home}/old`,
+            `é ${digest} ${home}/old`,
+          ],
+          ...[`${nonce}-folder end 1`, `c0 ${digest} /proc/self/cwd`, `c0 ${digest} ${home}/old\0`, '\u2028 \u0007'],
+        ]
+        record(home, ...lines)
+        assert.deepEqual(at(home).recorded.map(entryLine), [`c0 ${digest} ${home}/old`])
+      })
+
+      for (const [what, make] of [
+        ['a link', (path: string) => symlinkSync('kept', path)],
+        ['a pipe', (path: string) => execFileSync('mkfifo', [path])],
+        ['a folder', (path: string) => mkdirSync(path)],
+        ['larger than any of ours', (path: string) => writeFileSync(path, `${'x\n'.repeat(10_000)}`)],
+      ] as const)
+        test(`takes a record that is ${what} for none`, (t) => {
+          const home = homeWithOld(t)
+          writeFileSync(join(home, 'kept'), `c0 ${digest} ${home}/old\n`)
+          make(join(home, '.harderway.directories'))
+          const { recorded, files } = at(home)
+          assert.deepEqual([recorded, [...files]], [[], []])
+        })
     })
 
     test('brings the content of files that are not as expected, and of no others', (t) => {
@@ -117,33 +199,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         ...{ 'encryption-config.yaml': '-', 'missing.pem': '-' },
       })
       assert.deepEqual(Object.fromEntries(contents), { 'ca.pem': bytes, 'encryption-config.yaml': Buffer.alloc(0) })
-    })
-
-    test("brings another certificate with a key or kubeconfig of its name, and nothing else of a stranger's", (t) => {
-      const certificate = '-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n'
-      const key = '-----BEGIN RSA PRIVATE KEY-----\nMII=\n-----END RSA PRIVATE KEY-----\n'
-      const written: Readonly<Record<string, string>> = {
-        ...{ 'a.pem': certificate, 'a-key.pem': key },
-        ...{ '-b.pem': `${certificate}${certificate}`, '-b.kubeconfig': '' },
-        'alone.pem': certificate,
-        ...{ 'aws.pem': key, 'aws-key.pem': key },
-        ...{ 'both.pem': `${key}${certificate}`, 'both-key.pem': key },
-        ...{ 'text.pem': 'x', 'text-key.pem': key },
-        'link-key.pem': key,
-        'pipe-key.pem': key,
-      }
-      const home = homeWith(t, written)
-      symlinkSync('a.pem', join(home, 'link.pem'))
-      execFileSync('mkfifo', [join(home, 'pipe.pem')])
-      const others = (path?: string) => {
-        const script = folderScript('~', { 'ca.pem': '-' }, true)
-        return readState(did(home, script, path === undefined ? {} : { path }), nonce)
-      }
-      const meant = ['-b.pem', 'a.pem'].map((name) => [name, Buffer.from(written[name] ?? '')])
-      assert.deepEqual([...others().contents].toSorted(), meant)
-      // One that is written between the sum and the reading.
-      const writer = `case $* in *BEGIN*) echo y >> ${join(home, 'a.pem')} ;; esac\nreal "$@"`
-      assert.deepEqual([...others(fakeTool(t, 'grep', writer)).contents.keys()], ['-b.pem'])
     })
 
     test('follows no symbolic link, and reads nothing behind it', (t) => {

@@ -243,11 +243,6 @@ describe('the answer to a look at a folder', () => {
     test(`has a file of type ${type} as ${kind}`, () =>
       assert.equal(read('uid 0', 'folder /', file(type)).files.get('ca.pem')?.kind, kind))
 
-  test("is whole without the content of a stranger's file that is being written", () => {
-    const { files, contents } = read('uid 0', 'folder /', file('81a4'), `${digest}  ca.pem`, 'other ca.pem', ' 79')
-    assert.deepEqual([files.size, contents.size], [1, 0])
-  })
-
   const wrong: Readonly<Record<string, readonly string[]>> = {
     'no user': ['folder /root'],
     'two users': ['uid 0', 'uid 1', 'folder /root'],

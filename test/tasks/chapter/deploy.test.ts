@@ -95,7 +95,14 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const ran = await exits(0, place, 'bootstrap', '--json')
     assert.deepEqual(idsOf(ran, 'built'), ['deploy/late', 'kubeconfigs/late', 'node-certs/late'])
     assert.deepEqual(changes(before), {
-      late: ['ca.pem', 'kube-proxy.kubeconfig', 'late-key.pem', 'late.kubeconfig', 'late.pem'],
+      late: [
+        '.harderway.directories',
+        'ca.pem',
+        'kube-proxy.kubeconfig',
+        'late-key.pem',
+        'late.kubeconfig',
+        'late.pem',
+      ],
     })
     assert.deepEqual(
       stateOf(auth(), (name) => !name.startsWith('late')),
@@ -243,7 +250,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const { warning } = told.events.find(({ id, type }) => id === 'deploy/third' && type === 'built') ?? {}
     assert.match(
       String(warning),
-      /^third has worker1\.pem, worker1-key\.pem, worker1\.kubeconfig, which do .*; remove with --prune/,
+      /^third has worker1-key\.pem, worker1\.pem, worker1\.kubeconfig, which do .*; remove with --prune/,
     )
     assert.ok(old.every((file) => existsSync(join(folder, file))))
     await exits(0, place, 'deploy', '--prune')

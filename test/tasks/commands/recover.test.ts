@@ -48,7 +48,18 @@ test('what a run had deployed of a list, and not installed, is taken with what t
     contents: new Map([[at, Buffer.from(formatAuthorization({ entries, certificates: [] }, '/k'))]]),
   })
   const places = placesWith(listed(`/var/lib/kubernetes/${authorizationConfigFile}`, 'jane'))
-  const unseen = { ...{ folder: '/home/jane', open: undefined, uid: 0, now: undefined, leftovers: [] }, places }
+  const unseen = {
+    ...{
+      folder: '/home/jane',
+      open: undefined,
+      uid: 0,
+      now: undefined,
+      leftovers: [],
+      recorded: [],
+      former: new Map<string, string>(),
+    },
+    places,
+  }
   const look = { ...unseen, ...listed(authorizationConfigFile, 'bob', 'jane'), addresses: new Set<string>() }
   const run = { cluster, auth } as unknown as Run
   const { lists = [] } = holdingOf(run, control, seenIn(cluster, control, look))

@@ -84,7 +84,16 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     return { files, contents }
   }
   return {
-    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set<string>() },
+    ...{
+      folder: '/home/ubuntu',
+      open: undefined,
+      uid: 0,
+      now: undefined,
+      leftovers: [],
+      recorded: [],
+      former: new Map<string, string>(),
+      addresses: new Set<string>(),
+    },
     ...has(names, folder),
     places: placesWith(has(rows, places)),
   }

@@ -21,7 +21,15 @@ type Answer = (places: NonNullable<Query['places']>) => NodeState['places']
 
 /** Nothing in the node's folder, and nothing that listens. */
 const nothingThere = {
-  ...{ folder: undefined, open: undefined, uid: 1000, leftovers: [], addresses: new Set() },
+  ...{
+    folder: undefined,
+    open: undefined,
+    uid: 1000,
+    leftovers: [],
+    recorded: [],
+    former: new Map<string, string>(),
+    addresses: new Set(),
+  },
   ...{ files: new Map(), contents: new Map() },
 }
 const noPlaces = placesWith()
