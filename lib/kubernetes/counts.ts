@@ -1,6 +1,8 @@
 /** What an API server has counted by the list, as its metrics say. Pure. */
-import { authorizerName, type Counter, countersOf, markName, type RevokedList } from './authorization.ts'
+import { authorizerName, markName } from './authorization.ts'
+import { type Counter, countersOf } from './counters.ts'
 import { labelIn, samplesOf } from './metrics.ts'
+import type { RevokedList } from './revoked-list.ts'
 
 /** Of one process; times by the node's clock. */
 export interface Counts {

@@ -19,6 +19,8 @@ import {
 } from '../pki/certificate.ts'
 import { tryCertificate } from '../pki/pair.ts'
 import { formatNames } from '../wording.ts'
+import { readRevoked } from './authorization.ts'
+import { scalarText } from './kubeconfig.ts'
 import {
   byUser,
   isOverRevoked,
@@ -26,11 +28,9 @@ import {
   nobody,
   pinnedBy,
   type RevokedList,
-  readRevoked,
   type Shown,
   usersOf,
-} from './authorization.ts'
-import { scalarText } from './kubeconfig.ts'
+} from './revoked-list.ts'
 
 /** What a run has: its list is in auth/. */
 interface Listing {

@@ -6,15 +6,7 @@
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { Run } from '../../lib/graph/target.ts'
-import {
-  type Counted,
-  isOverRevoked,
-  nobody,
-  type RevokedList,
-  type Shown,
-  usersOf,
-  withCounted,
-} from '../../lib/kubernetes/authorization.ts'
+import { withCounted } from '../../lib/kubernetes/authorization.ts'
 import {
   isAccepted,
   type KnownCertificate,
@@ -23,6 +15,14 @@ import {
   timeOf,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
+import {
+  type Counted,
+  isOverRevoked,
+  nobody,
+  type RevokedList,
+  type Shown,
+  usersOf,
+} from '../../lib/kubernetes/revoked-list.ts'
 import { endOf } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'

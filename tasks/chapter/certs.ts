@@ -3,11 +3,11 @@ import type { KeyObject } from 'node:crypto'
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
-import { type AuthDir, authorizationConfigFile, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
 import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
-import { nobody, type RevokedList, usersOf } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { formatEntries, listIn, namesInUse, pinnedUsers, revokedKeys } from '../../lib/kubernetes/revocation.ts'
+import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/revocation.ts'
+import { usersOf } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, commonNameOf, compareKeyKind } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
@@ -27,6 +27,7 @@ import { asFindings, type Change, type CheckResult, formatReasons, isRepair, typ
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
+import { findUndecided } from '../auth/undecided.ts'
 import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): Target[] {
@@ -87,43 +88,6 @@ export function unlisted(run: Run, what: string): Failure {
       `or end it for all with revoked: [], then run ${command('revoked install')}`,
     ],
   )
-}
-
-type Unlisted = Pick<Run, 'auth' | 'cluster' | 'now' | 'command'>
-
-/**
- * Without `revoked` in cluster.yaml nothing says whether a node or user whom a list names is to have access: until
- * cluster.yaml or the list does, they get nothing.
- */
-export function undecidedIn({ entries }: RevokedList, cluster: Cluster): string[] {
-  const inUse = namesInUse(cluster)
-  return cluster.revoked === undefined ? entries.filter((entry) => inUse.has(entry)) : []
-}
-
-/** What is wrong, and the ways out. `file` has the list. */
-export function formatUndecided(
-  run: Unlisted,
-  { file, list, names }: { readonly file: string; readonly list: RevokedList; readonly names: readonly string[] },
-): { what: string; ways: string[] } {
-  const who = formatNames(names)
-  const them = names.length === 1 ? 'this name' : 'these names'
-  return {
-    what: `${file} lists ${who} as revoked; cluster.yaml has ${them}, but no revoked`,
-    ways: [
-      `remove ${who} from cluster.yaml, and add ${formatEntries(run, list.entries)}`,
-      `or restore access, with every certificate that is still valid: add revoked without ${who}, then run ${run.command('revoked install')}`,
-    ],
-  }
-}
-
-/** By the list in auth/; of all names, or of one. */
-export function findUndecided(run: Unlisted, name?: string): Failure | undefined {
-  const { auth } = run
-  const list = listIn(auth) ?? nobody
-  const names = undecidedIn(list, run.cluster)
-  if (names.length === 0 || (name !== undefined && !names.includes(name))) return undefined
-  const { what, ways } = formatUndecided(run, { file: `${auth.path}/${authorizationConfigFile}`, list, names })
-  return refusal(what, ways)
 }
 
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {

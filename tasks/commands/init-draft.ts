@@ -20,9 +20,10 @@ import {
   frontProxyCaName,
   kubeconfigFile,
 } from '../../lib/files/auth-dir.ts'
-import { nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, isIssuedBy, keyKindOf, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatDuration, hour, parseDuration } from '../../lib/wording.ts'

@@ -4,14 +4,7 @@ import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { Failure, isUnanswered, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import { authorizationConfigFile, backupTime, caName, readBackup } from '../../lib/files/auth-dir.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
-import {
-  isOwnAuthorization,
-  mayDeny,
-  nobody,
-  type RevokedList,
-  readRevoked,
-  withCounted,
-} from '../../lib/kubernetes/authorization.ts'
+import { isOwnAuthorization, mayDeny, readRevoked, withCounted } from '../../lib/kubernetes/authorization.ts'
 import {
   formatDropped,
   formatEntries,
@@ -25,11 +18,12 @@ import {
   removedFrom,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
+import { nobody, type RevokedList } from '../../lib/kubernetes/revoked-list.ts'
 import { largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
-import { formatUndecided, undecidedIn } from '../chapter/certs.ts'
+import { formatUndecided, undecidedIn } from '../auth/undecided.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { certTable } from '../layouts/tables.ts'
 import { formatDropIn } from '../looks/flags.ts'

@@ -17,7 +17,7 @@ import {
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
-import { formatAuthorization, type RevokedList, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
   formatDropped,
@@ -32,6 +32,7 @@ import {
   unknownKeys,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
+import type { RevokedList } from '../../lib/kubernetes/revoked-list.ts'
 import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { count, formatNames, quote } from '../../lib/wording.ts'
 import { withReplaced } from '../auth/accepted.ts'

@@ -7,7 +7,6 @@ import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isRevocable } from '../../lib/cluster/schema.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { endsSoon, type Rows } from '../../lib/graph/target.ts'
-import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
   entriesOf,
@@ -16,6 +15,7 @@ import {
   namesInUse,
   timeOf,
 } from '../../lib/kubernetes/revocation.ts'
+import { usersOf } from '../../lib/kubernetes/revoked-list.ts'
 import { backdating, isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, type Use } from '../../lib/reason.ts'
 import { type AllReplies, gatherReplies, type Replies } from '../../lib/replies.ts'

@@ -5,7 +5,7 @@ import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executo
 import type { Graph, Rows, Run } from '../../lib/graph/target.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/rows.ts'
-import { findUndecided } from '../chapter/certs.ts'
+import { findUndecided } from '../auth/undecided.ts'
 import { runPhases } from '../phases/bootstrap.ts'
 import { causesOf, type ExitCause } from './exit-status.ts'
 import { setAside } from './former-files.ts'

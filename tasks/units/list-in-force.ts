@@ -4,16 +4,12 @@ import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import {
-  countersOf,
-  formatAuthorizers,
-  nobody,
-  reviewOfCounters,
-  reviewsOf,
-} from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorizers, reviewOfCounters, reviewsOf } from '../../lib/kubernetes/authorization.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
+import { countersOf } from '../../lib/kubernetes/counters.ts'
 import { type Counts, parseCounts } from '../../lib/kubernetes/counts.ts'
 import { listIn } from '../../lib/kubernetes/revocation.ts'
+import { nobody } from '../../lib/kubernetes/revoked-list.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { authorizationWebhookPath } from '../layouts/tables.ts'

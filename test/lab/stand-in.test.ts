@@ -11,14 +11,9 @@ import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { connect } from 'node:tls'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import {
-  countersOf,
-  formatAuthorization,
-  nobody,
-  type RevokedList,
-  reviewOfCounters,
-  reviewsOf,
-} from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, reviewOfCounters, reviewsOf } from '../../lib/kubernetes/authorization.ts'
+import { countersOf } from '../../lib/kubernetes/counters.ts'
+import { nobody, type RevokedList } from '../../lib/kubernetes/revoked-list.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'

@@ -4,21 +4,18 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import {
-  type Counted,
-  countersOf,
   formatAuthorization,
   isOwnAuthorization,
   isTooLong,
-  kindOf,
-  type RevokedList,
   readRevoked,
   reviewOfCounters,
   reviewsOf,
-  type Shown,
   webhookKubeconfig,
   withCounted,
 } from '../../../lib/kubernetes/authorization.ts'
+import { countersOf } from '../../../lib/kubernetes/counters.ts'
 import { lockedOutBy, removedFrom } from '../../../lib/kubernetes/revocation.ts'
+import { type Counted, kindOf, type RevokedList, type Shown } from '../../../lib/kubernetes/revoked-list.ts'
 import { Authorization } from '../../lab/component/authorization.ts'
 import { parseFlags } from '../../lab/component/flags.ts'
 import { hostileNames, scratch } from '../../support/files.ts'

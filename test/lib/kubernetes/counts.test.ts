@@ -1,8 +1,9 @@
 /** What is read of an API server's metrics. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { countersOf, nobody } from '../../../lib/kubernetes/authorization.ts'
+import { countersOf } from '../../../lib/kubernetes/counters.ts'
 import { isCounting, parseCounts, usesIn } from '../../../lib/kubernetes/counts.ts'
+import { nobody } from '../../../lib/kubernetes/revoked-list.ts'
 import { now } from '../../support/certificates.ts'
 
 const minutes = (many: number) => new Date(now.getTime() + many * 60_000)

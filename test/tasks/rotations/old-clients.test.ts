@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Counter } from '../../../lib/kubernetes/authorization.ts'
+import type { Counter } from '../../../lib/kubernetes/counters.ts'
 import type { Counts } from '../../../lib/kubernetes/counts.ts'
 import { leftToCount, whoUsed } from '../../../tasks/rotations/old-clients.ts'
 
