@@ -250,18 +250,13 @@ export function placesOf({ places }: NodeState): PlacesState {
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth } = run
   const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
-  const isKubeconfig = (name: string) => auth.files.parse(name)?.kind === 'kubeconfig'
-  const expected = new Map([
-    ...dated.flatMap((name): [string, string][] => {
-      // In a plan ours may not exist yet, and the one on the node be somebody else's.
-      const digest = digestOf(run, name) ?? (isKubeconfig(name) ? noDigest : undefined)
-      return digest === undefined ? [] : [[name, digest]]
-    }),
-    ...[...identityFiles(cluster).keys(), authorizationConfigFile].map((name): [string, string] => [
+  // Ours may not exist yet, as in a plan, and the one on the node be somebody else's, or of this cluster.
+  const expected = new Map(
+    [...dated, ...identityFiles(cluster).keys(), authorizationConfigFile].map((name) => [
       name,
       digestOf(run, name) ?? noDigest,
     ]),
-  ])
+  )
   return { directory: node.directory, names: auth.files, expected, hasFormer: true }
 }
 
