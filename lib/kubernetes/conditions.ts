@@ -31,7 +31,7 @@ const credentialPrefix = 'X509SHA256='
 const quoted = (values: readonly string[]) =>
   values.map((each) => `'${escaped(each).replaceAll('\\', '\\\\')}'`).join(', ')
 const credentials = (certificates: readonly Pick<Shown, 'fingerprint'>[]) =>
-  quoted(certificates.map(({ fingerprint }) => credentialPrefix + fingerprint))
+  certificates.map(({ fingerprint }) => `'${credentialPrefix}${fingerprint}'`).join(', ')
 const shows = (condition: string) =>
   `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, ${condition})`
 

@@ -64,8 +64,8 @@ export function byUser(a: Pick<Shown, 'user' | 'fingerprint'>, b: Pick<Shown, 'u
 
 export type UserKind = 'component' | 'node' | 'user'
 
-/** What a user is, by the name: https://kubernetes.io/docs/setup/best-practices/certificates/ */
+/** What a user is, by the name: Kubernetes keeps those that begin with system: for itself. */
 export function kindOf(user: string): UserKind {
   if (user.startsWith(nodeUser(''))) return 'node'
-  return user.startsWith('system:kube-') ? 'component' : 'user'
+  return user.startsWith('system:') ? 'component' : 'user'
 }

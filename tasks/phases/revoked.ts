@@ -182,7 +182,7 @@ function leftToUser(run: Run): Finding[] {
   const { auth } = run
   const unknown = unknownKeys(run)
   const folder = join(auth.path, 'backup', 'revoked')
-  const copy = `mkdir -m 700 -p ${quote(folder)} && cp FILE ${quote(join(folder, `${unknown[0]?.slice('sha256:'.length, 19)}.pem`))}`
+  const copy = `mkdir -m 700 -p ${quote(folder)} && cp FILE ${quote(join(folder, auth.files.certificate(unknown[0]?.slice('sha256:'.length, 19) ?? '')))}`
   const ofUnknown = `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (system:masters can't be revoked), or copy the certificate there: ${copy}`
   return asFindings([unknown.length > 0 && ofUnknown, ...etcdIsOpen(run)], { owner: 'user' })
 }
