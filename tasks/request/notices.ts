@@ -99,6 +99,8 @@ function adviseExpired({ auth, cluster, command, now }: Run, rows: Rows): Findin
 export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}): Promise<Finding[]> {
   const { auth, cluster, isObserved } = run
   const all = [...rows.values()]
+  // It says what comes next: all that it has signed is reissued by a run over everything.
+  const isCaBuilt = rows.get(caName)?.kind === 'built'
   const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
@@ -114,7 +116,9 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
       ? (await import('../chapter/local-kubeconfig.ts')).notesOnAdminKeys(run)
       : []),
     ...noteOnValidity(run, rows),
-    ...(isObserved ? [] : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...adviseExpired(run, rows)]),
+    ...(isObserved
+      ? []
+      : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...(isCaBuilt ? [] : adviseExpired(run, rows))]),
     ...(isCaForced ? [] : adviseOnCa(run)),
   ]
 }
