@@ -108,6 +108,8 @@ export type Reason =
       readonly isForKey?: true
       /** It would get a certificate that API servers accept only once they have the list that names it. */
       readonly isPinned?: true
+      /** Only what an API server counts is another: nobody is let in or out. */
+      readonly isOfCounts?: true
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }

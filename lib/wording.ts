@@ -117,7 +117,7 @@ export function wrap(line: string, columns: number | undefined, hang: number): s
 }
 
 const programs =
-  /(?:npm|npx|kubectl|cd|mkdir|mv|rm|systemctl|journalctl|etcdctl|chown|ls|sudo|ssh-keygen|(?:'[^']*|\S*)\bharderway'?) |ssh -/
+  /(?:npm|npx|kubectl|cd|cp|mkdir|mv|rm|chmod|git|ps|date|getent|timedatectl|systemctl|journalctl|etcdctl|chown|ls|sudo|ssh-keygen|(?:'[^']*|\S*)\bharderway'?) |ssh -/
     .source
 /** A command to type, and what ends it in a sentence. */
 const command = `(?<=^ *(?:- )?|: |; |\\b(?:run|then|or) )(?:for \\w+ in .+?; done|(?:${programs})(?:${quoted}|.)+?)(?=; |, (?:then|or) | \\(|$)`

@@ -170,6 +170,12 @@ export function isListed(of: Listing): boolean {
   return of.auth.read(authorizationConfigFile) !== undefined && wantedList(of) === listIn(of.auth)
 }
 
+/** Lists that let in the same, and may count others. */
+export function isAlike(one: RevokedList | undefined, other: RevokedList | undefined): boolean {
+  const accessOf = (list?: RevokedList) => list && [list.entries, list.certificates]
+  return one !== undefined && isDeepStrictEqual(accessOf(one), accessOf(other))
+}
+
 /** Everybody whom one of them has. */
 export function mergeLists(lists: readonly RevokedList[]): RevokedList {
   const all = lists.flatMap(({ certificates }) => certificates)

@@ -231,7 +231,12 @@ look_at_recorded() {
     if cd -P -- "$at" 2>/dev/null; then
       if [ "$PWD" != "$at" ] || [ ! -r . ]; then continue; fi
       case $looked in *" $at "*) ;; *) look_at_former ;; esac
-    elif there "$at"; then continue; fi
+    else
+      # Behind a directory that can't be entered it may be there.
+      f=$at
+      while ! there "$f"; do f=${f%/*} f=${f:-/}; done
+      if [ "$f" = "$at" ] || [ ! -x "$f" ]; then continue; fi
+    fi
     say recorded "$line"
   done
 }

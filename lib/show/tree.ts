@@ -35,11 +35,8 @@ interface TreeOptions {
 
 export function createTree(options: TreeOptions): Reporter {
   const { phases, verbose, transient, stdout, writeError } = options
-  const shown = [...phases].map(([title, targets]) => ({
-    title,
-    rows: targets.map((target): TreeRow => ({ target, event: undefined })),
-  }))
-  const rows = new Map(shown.flatMap((phase) => phase.rows).map((row) => [row.target.id, row]))
+  const targets = [...phases.values()].flat()
+  const rows = new Map(targets.map((target): [string, TreeRow] => [target.id, { target, event: undefined }]))
   const trailer: string[] = []
   let isDrawn = false
   const { columns } = stdout
@@ -48,7 +45,7 @@ export function createTree(options: TreeOptions): Reporter {
       .split('\n')
       .map((line) => color[colour](line))
   return {
-    renderer: rendererOf(shown, options),
+    renderer: rendererOf(rows, options),
     event: (event) => {
       const row = rows.get(event.id)
       if (!row) return
@@ -75,7 +72,10 @@ export function createTree(options: TreeOptions): Reporter {
   }
 }
 
-function rendererOf(phases: readonly PhaseRows[], { verbose, transient, stdout }: TreeOptions): ListrRendererFactory {
+function rendererOf(
+  rows: ReadonlyMap<string, TreeRow>,
+  { verbose, transient, stdout }: TreeOptions,
+): ListrRendererFactory {
   const spinner = new Spinner()
   const icons: Readonly<Record<Line['mark'], () => string>> = {
     waiting: () => color.dim('◼'),
@@ -89,13 +89,20 @@ function rendererOf(phases: readonly PhaseRows[], { verbose, transient, stdout }
   }
   let isOver = false
   class FittedRenderer extends DefaultRenderer {
+    readonly #phases: ConstructorParameters<typeof DefaultRenderer>[0]
     #redraw: NodeJS.Timeout | undefined
 
     constructor(...[tasks, , events]: ConstructorParameters<typeof DefaultRenderer>) {
       super(tasks, { spinner, formatOutput: 'truncate', clearOutput: transient }, events)
+      this.#phases = tasks
     }
 
     override create(): string {
+      // A phase has its subtasks once it was started.
+      const phases = this.#phases.map(({ title = '', subtasks = [] }) => ({
+        title,
+        rows: subtasks.flatMap(({ title: id = '' }) => rows.get(id) ?? []),
+      }))
       const room = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
       return inColumns(layOut(phases, room, verbose))
         .flatMap(({ level, mark, text }) => this.format(text, icons[mark](), level))

@@ -14,8 +14,9 @@ type Unlisted = Pick<Run, 'auth' | 'cluster' | 'now' | 'command'>
 
 /** The entries of a list that are names of cluster.yaml, where that has no `revoked`. */
 export function undecidedIn({ entries }: RevokedList, cluster: Cluster): string[] {
+  if (cluster.revoked !== undefined || entries.length === 0) return []
   const inUse = namesInUse(cluster)
-  return cluster.revoked === undefined ? entries.filter((entry) => inUse.has(entry)) : []
+  return entries.filter((entry) => inUse.has(entry))
 }
 
 /** What is wrong, and the ways out. `file` has the list. */

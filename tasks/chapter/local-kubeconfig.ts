@@ -85,16 +85,17 @@ function switchOf(
 }
 
 /** Where ours is new: contexts of our user for this cluster, which had another name. No run deletes them. */
-function earlierContexts(run: Run, files: readonly KubeconfigFile[], { cluster, context, user }: Names): string[] {
+function earlierContexts(run: Run, files: readonly KubeconfigFile[], { cluster, context, user }: Names) {
   if (findEntry(files, 'contexts', context)) return []
   return files.flatMap(({ path, content }) =>
     [...content.contexts].flatMap(([name, of]) =>
-      of.user === user && of.cluster !== cluster && trustsOurs(files, run, String(of.cluster))
-        ? `context ${name} in ${path} is of this cluster under an earlier name; delete it: kubectl config delete-context ${quote(name)} --kubeconfig ${quote(path)}`
-        : [],
+      of.user === user && of.cluster !== cluster && trustsOurs(files, run, String(of.cluster)) ? [{ name, path }] : [],
     ),
   )
 }
+
+const formatEarlier = ({ name, path }: { readonly name: string; readonly path: string }) =>
+  `context ${name} in ${path} is of this cluster under an earlier name; delete it: kubectl config delete-context ${quote(name)} --kubeconfig ${quote(path)}`
 
 const namesIn = ({ attributes }: Certificate) =>
   attributes.filter((each) => each.startsWith('CN=')).map((each) => each.slice('CN='.length))
@@ -182,7 +183,7 @@ function check(
     ...warningOf(files, names),
     ...keptOf(trustsOurs(files, run) === false),
     ...switchOf(run, files, names, row),
-    ...earlierContexts(run, files, names),
+    ...earlierContexts(run, files, names).map(formatEarlier),
     ...copiesOfKeys(run, files),
   ]
   const findings = asFindings([warnings.join('\n')])
@@ -266,10 +267,13 @@ async function build(run: Run, access: KubeconfigAccess, isReached: boolean, sig
     const [was, is] = [certificateIn(findEntry(files, 'users', access.user)), readCertificate(access.certificate)]
     const isOther = was?.x509.subject !== is?.x509.subject
     const [current, isNew] = [currentContextIn(files), !findEntry(files, 'contexts', access.context)]
-    const isBeside = isNew && current !== undefined && current !== access.context
+    const earlier = earlierContexts(run, files, access)
+    // An earlier name of this cluster is no other to switch back to.
+    const isRenamed = earlier.some(({ name }) => name === current)
+    const isBeside = isNew && current !== undefined && current !== access.context && !isRenamed
     return {
       current: isBeside ? [formatCurrent(run, access, { current, isReached })] : [],
-      earlier: earlierContexts(run, files, access),
+      earlier: earlier.map(formatEarlier),
       isOther,
       copies: [...keptOf(isOtherCa), ...copiesOfKeys(run, files)],
     }

@@ -163,8 +163,9 @@ type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
-  const isCounting = !all.some(changesList)
-  const actionsIn = (row: Row) => actionsOf(row, isCounting)
+  const placeOf = ({ node, id }: Row) => node || id
+  const counting = new Set(all.filter(isOfCounts).map(placeOf))
+  const actionsIn = (row: Row) => actionsOf(row, counting.has(placeOf(row)))
   const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsIn)
   const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
@@ -231,15 +232,15 @@ function actionsOf(row: Row, isCounting: boolean): string[] {
   return ['', ...works.map((each) => each.join(' '))].map((what) => JSON.stringify([id, wanted, what]))
 }
 
-/** Whether somebody loses or gets access by it. What API servers count alone depends on backups, and is in no hash. */
-function changesList({ target, reasons }: Row): boolean {
-  return (
-    target.phase.startsWith('revoked') &&
-    reasons.some(
-      (each) =>
-        each.kind === 'revoked-changed' ||
-        (each.kind === 'content-changed' && !each.what.includes(countedCertificates)),
-    )
+/**
+ * The list of the revoked lets in the same, in auth/ or on that node, and counts others: what it counts depends on
+ * backups, and is in no hash.
+ */
+function isOfCounts({ reasons }: Row): boolean {
+  return reasons.some(
+    (each) =>
+      (each.kind === 'unit' && each.isOfCounts) ||
+      (each.kind === 'content-changed' && each.what.includes(countedCertificates)),
   )
 }
 

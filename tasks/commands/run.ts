@@ -24,6 +24,7 @@ import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { ExitCause } from '../request/exit-status.ts'
+import { formerFiles } from '../request/former-files.ts'
 import { columnsOf } from '../request/host.ts'
 import {
   adviseOnRotations,
@@ -53,6 +54,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const restAfter = (rows: Rows) => formatRest(given, graph, { forced, rows })
   if (loss) await confirm(given, loss, restAfter(new Map()))
   const wasWide = auth.isWide()
+  const moves = formerFiles(given).length > 0
   const shown = byPhase(phases, wanted)
   const reporter = await given.reporterFor(shown, false)
   return writeAuth(given, {
@@ -67,7 +69,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       return walked
     },
     closing: async (rows) => ({
-      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, wasWide, rows }, restAfter),
+      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, wasWide, moves, rows }, restAfter),
       nextToExpire: nextToExpire(given, wanted.values()),
       now,
       goOn: signal.aborted ? command(restAfter(rows)) : undefined,
@@ -79,6 +81,8 @@ interface RunScope {
   readonly all: Graph
   /** Of the targets of this run. */
   readonly rows: Rows
+  /** It moved files of who left to auth/backup. */
+  readonly moves: boolean
   /** Others could read auth/ before it. */
   readonly wasWide: boolean
 }
@@ -89,7 +93,7 @@ async function findAfter(given: CommandRun, scope: RunScope, restAfter: (rows: R
   const { rows } = scope
   const all = [...rows.values()]
   const reachesNodes = all.some(({ target }) => target.where === 'node')
-  const isIdle = !reachesNodes && all.every(({ kind }) => kind === 'fresh')
+  const isIdle = !reachesNodes && !scope.moves && all.every(({ kind }) => kind === 'fresh')
   const isRestNamed = (options.force || options.renew) && all.some(isLost) && !signal.aborted
   const afterwards = (texts: readonly (string | false | undefined)[]) => asFindings(texts, { owner: 'afterwards' })
   return [

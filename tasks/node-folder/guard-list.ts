@@ -18,7 +18,7 @@ import {
   removedFrom,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
-import { nobody, type RevokedList } from '../../lib/kubernetes/revoked-list.ts'
+import { nobody, type RevokedList, usersOf } from '../../lib/kubernetes/revoked-list.ts'
 import { largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
@@ -96,9 +96,12 @@ function lostCounts(run: Run, listed: RevokedList): string[] {
   const all = mergeLists([own, { ...nobody, counted: listed.counted ?? [] }])
   // Of a list that has no room for all of them, none is lost.
   const kept = new Set(withCounted(own, all.counted ?? []).counted?.map(({ fingerprint }) => fingerprint))
+  // Nor of a user who is denied.
+  const denied = new Set(wantedList(run).entries.flatMap(usersOf))
   const lost = (all.counted ?? []).filter(
-    ({ fingerprint, end }) =>
+    ({ fingerprint, user, end }) =>
       end > run.now &&
+      !denied.has(user) &&
       kept.has(fingerprint) &&
       !known.has(fingerprint) &&
       !own.counted?.some((each) => each.fingerprint === fingerprint),

@@ -50,7 +50,7 @@ export function heldAt({ files, contents }: FilesSeen, at: string, file: string,
 
 /**
  * Those of the files that the node has by their names alone: they have the digest of none of ours, kept ones among them,
- * and are neither a certificate of our CA nor a key beside one.
+ * and are no certificate of our CA. A key is no more than its digest: anybody may have put it beside a certificate of ours.
  */
 export function unknownOn(run: Run, node: ClusterNode, seen: NodeLook, names: readonly string[]): string[] {
   const all = heldOn(run, node, seen)
@@ -61,8 +61,7 @@ export function unknownOn(run: Run, node: ClusterNode, seen: NodeLook, names: re
   const known = new Set(held.filter(isOurs).map(({ file }) => file))
   const { files } = run.auth
   return [...new Set(held.map(({ file }) => file))].filter((file) => {
-    const { kind, name = '' } = files.parse(file) ?? {}
-    return !known.has(file) && !certified.has(kind === 'key' ? files.certificate(name) : file)
+    return !known.has(file) && (files.parse(file)?.kind === 'key' || !certified.has(file))
   })
 }
 

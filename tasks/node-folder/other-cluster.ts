@@ -50,7 +50,7 @@ export async function findOtherCluster(
   const [control] = controls
   const why = control && traces[cluster.nodes.indexOf(control)]
   if (why instanceof Failure) {
-    const follows = `a cluster there would have a ${first.label}, but ${auth.path} has none; nothing was created`
+    const follows = `a cluster there would have the ${first.label}, but ${auth.path} has none; nothing was created`
     const ways = [
       `if a cluster exists, recover it: ${recoverCommand(run, control)}`,
       `if the cluster is new, create its files without the nodes: ${command('certs encryption-key')}, then ${runAgain}`,
@@ -59,7 +59,7 @@ export async function findOtherCluster(
   }
   if (unseen.length > 0)
     note(
-      `couldn't inspect ${formatNames(unseen.map(({ name }) => name))}; a node that already has a ${first.label} won't get the new one`,
+      `couldn't inspect ${formatNames(unseen.map(({ name }) => name))}; a node that already has the ${first.label} of a cluster won't get the new one`,
     )
   return []
 }

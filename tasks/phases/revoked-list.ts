@@ -8,7 +8,7 @@ import { authorizationConfigFile, authorizationFiles } from '../../lib/files/aut
 import type { Run, Work } from '../../lib/graph/target.ts'
 import { type Counter, countersOf } from '../../lib/kubernetes/counters.ts'
 import { isCounting, refusedBy, usesIn } from '../../lib/kubernetes/counts.ts'
-import { keysToList, listIn, unknownKeys } from '../../lib/kubernetes/revocation.ts'
+import { isAlike, keysToList, listIn, unknownKeys } from '../../lib/kubernetes/revocation.ts'
 import { nobody } from '../../lib/kubernetes/revoked-list.ts'
 import { diff } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
@@ -20,7 +20,7 @@ import { installOf, reloadTime, repeat } from '../looks/look.ts'
 import type { UnitSeen } from '../looks/reads.ts'
 import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../node-folder/check-folder.ts'
 import { replaceInFolder } from '../node-folder/copy.ts'
-import { guardList } from '../node-folder/guard-list.ts'
+import { guardList, listOf, listsOn } from '../node-folder/guard-list.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../units/inspect.ts'
 import { formatOwned, readCounts, readInForce } from '../units/list-in-force.ts'
 import { openFolders, refuseOpenList } from '../units/open-folders.ts'
@@ -62,7 +62,7 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
   guardList(run, node, found)
   const { revoked = [] } = run.cluster
   const open = revoked.length === 0 ? [] : whyOpen(run, found)
-  const isEnforced = revoked.length > 0 && found.inForce?.isLoaded === true
+  const isEnforced = revoked.length > 0 && found.inForce?.isLoaded === true && open.length === 0
   const count = isEnforced ? revoked.length - notListed(run).length : 0
   const owned = found.inForce?.isLoaded === false ? ofApiServer(found)?.owned : undefined
   return {
@@ -118,10 +118,18 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
           {
             ...{ kind: 'unit' as const, unit: apiServer, places, notLoaded, notServed: [] },
             ...{ restarts: false, isDrained: false },
+            ...(isOfCounts(run, node, found) && { isOfCounts: true as const }),
           },
         ]
       : []),
   ]
+}
+
+/** Every list there lets in the same as that of auth/. */
+function isOfCounts(run: Run, node: ClusterNode, found: UnitsFound): boolean {
+  const held = listsOn(node, found)
+  const own = listIn(run.auth)
+  return held.length > 0 && held.every((each) => isAlike(listOf(run, each), own))
 }
 
 /** Why API servers there may not enforce the list, in a clause each, without what this run is about to change. */

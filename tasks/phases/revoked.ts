@@ -4,7 +4,6 @@
  * it later.
  */
 import { join } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { refusal } from '../../lib/failure.ts'
@@ -24,6 +23,7 @@ import {
   formatEntries,
   formatUnread,
   isAccepted,
+  isAlike,
   keysToList,
   knownCertificates,
   listIn,
@@ -105,8 +105,6 @@ export function writeList(run: Run, list: RevokedList): Change {
 function check(run: Run): CheckResult {
   const { auth } = run
   const list = wantedNow(run)
-  // With the keys that are listed later it may be too long: said before their pairs are replaced on nodes.
-  textsOf(run, wantedList(run))
   const wanted = list.entries
   const listed = listIn(auth)
   const added = wanted.filter((each) => !listed?.entries.includes(each))
@@ -154,11 +152,6 @@ function toBeReplaced({ auth, cluster, pending }: Run, users?: readonly string[]
     const file = auth.files.certificate(row.name)
     return isWanted(row) && pending.has(file) && (users !== undefined || auth.read(file) !== undefined)
   }).length
-}
-
-/** Lists that let in the same, and may count others. */
-function isAlike(listed: RevokedList | undefined, { entries, certificates }: RevokedList): boolean {
-  return listed !== undefined && isDeepStrictEqual([listed.entries, listed.certificates], [entries, certificates])
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */

@@ -12,7 +12,7 @@ import type { Access } from '../../lib/show/reporter.ts'
 import { foldAlike } from '../../lib/wording.ts'
 import { localHolder, nodeFiles, powerOf } from '../layouts/tables.ts'
 import { type NodeItem, nodeRow } from './inventory.ts'
-import { isCaNew } from './notices.ts'
+import { enforcedOn, isCaNew } from './notices.ts'
 import type { Observation } from './observe.ts'
 
 /** Of one holder. */
@@ -92,11 +92,7 @@ async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
 function ofRevoked({ run: { auth, cluster }, rows }: Observed): Handed[] {
   const reasons = [...rows.values()].flatMap((row) => row.reasons.filter((each) => each.kind === 'revoked-changed'))
   const known = knownCertificates(auth)
-  const isEnforced = cluster.nodes.every(({ name, role }) => {
-    const { kind, findings = [] } = rows.get(`revoked/${name}`) ?? {}
-    const isReached = kind === 'fresh' || kind === 'stale'
-    return role !== 'control' || (isReached && !findings.some(({ owner }) => owner === 'user'))
-  })
+  const { isComplete: isEnforced } = enforcedOn({ cluster }, rows)
   const power = `every request to the API${isEnforced ? '' : ', once all API servers have loaded the list'}`
   const given = (mark: Handed['mark'], entries: readonly string[]) =>
     [...new Set(entries)].flatMap((entry): Handed[] => {

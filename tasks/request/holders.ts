@@ -7,11 +7,13 @@ import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isRevocable } from '../../lib/cluster/schema.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { endsSoon, type Rows } from '../../lib/graph/target.ts'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   coveredBy,
   entriesOf,
   formatEntries,
   knownCertificates,
+  listIn,
   namesInUse,
   timeOf,
 } from '../../lib/kubernetes/revocation.ts'
@@ -38,13 +40,13 @@ export interface Holder {
 }
 
 /** Whom no list of the revoked keeps out: only rotations do. */
-const isBeyondRevoked = ({ role, own }: Holder) =>
+const isOutOfReach = ({ role, own }: Holder) =>
   role === 'control' || role === 'admin' || own.some(({ isMaster }) => isMaster)
 
 export function holdersOf(run: Given): Holder[] {
   const accepted = acceptedCertificates(run)
   return [...formerHolders(run, accepted), ...presentHolders(run, accepted)].filter(
-    (each) => isBeyondRevoked(each) || each.own.length + each.shared.length > 0,
+    (each) => isOutOfReach(each) || each.own.length + each.shared.length > 0,
   )
 }
 
@@ -122,13 +124,13 @@ export function notesOnHolders(run: Given, uses: Replies<readonly Use[]> = nobod
     renewed = [],
     other = [],
   } = Object.groupBy(holdersOf(run), (each) => {
-    if (isBeyondRevoked(each)) return 'beyond'
+    if (isOutOfReach(each)) return 'beyond'
     if (each.isFormer) return 'former'
     return isRenewedUser(each) ? 'renewed' : 'other'
   })
   // Whose requests are counted is named.
   const { used = [], silent = [] } = Object.groupBy(renewed, ({ name }) =>
-    countOf(uses, name) > 0 ? 'used' : 'silent',
+    requestsBy(name, uses) > 0 ? 'used' : 'silent',
   )
   const isFolded = silent.length > 3
   return asFindings([
@@ -160,17 +162,18 @@ function formatBeyond(run: Given, { name, role, own }: Holder): string {
 
 /** Who left: one line of `revoked` for all of them. */
 function formatFormer(run: Given, former: readonly Holder[], uses: Replies<readonly Use[]>): string {
-  const list = former.map(({ name, own, shared }) => {
+  const list = former.map((each) => {
+    const { name, own, shared } = each
     const as = formatNames([...new Set(shared.map(({ user }) => user))])
     const also = shared.length > 0 && `${own.length > 0 ? 'also ' : ''}as ${as}`
-    return `${name} (${[also, `until ${formatDate(lastOf([...own, ...shared]))}`, formatCounted(uses, name)].filter(Boolean).join(', ')})`
+    return `${name} (${[also, `until ${formatDate(lastOf([...own, ...shared]))}`, formatCounted(run, each, uses)].filter(Boolean).join(', ')})`
   })
   const line = lineFor(
     run,
     // A gateway has the name that it had as another node; a user may have that of a node that left.
     former.flatMap(({ name, own, shared }) => {
       const isByName = own.length > 0 && !namesInUse(run.cluster).has(name) && isRevocable(name)
-      return [...(isByName ? [name] : entriesOf(own)), ...entriesOf(shared)]
+      return [...(isByName ? [name] : entriesOf(knownHere(own))), ...entriesOf(knownHere(shared))]
     }),
   )
   return joinClauses(
@@ -179,65 +182,78 @@ function formatFormer(run: Given, former: readonly Holder[], uses: Replies<reado
   )
 }
 
-/** "jane's earlier certificate is accepted until 2027-01-05 (12 requests on control0 since 2026-12-01 10:00Z)" */
-function formatEarlier({ name, own }: Holder, uses: Replies<readonly Use[]>): string {
+/** "jane's earlier certificate is accepted until 2027-01-05 (12 requests counted on control0 since 2026-12-01 10:00Z)" */
+function formatEarlier(run: Given, holder: Holder, uses: Replies<readonly Use[]>): string {
+  const { name, own } = holder
   const groups = [...new Set(own.flatMap(({ lostGroups }) => lostGroups))]
   const which = groups.length > 0 ? ` in ${formatNames(groups)}` : ''
   const [what, is] =
     own.length > 1
       ? [`${own.length} earlier certificates`, 'are']
       : [which ? 'certificate' : 'earlier certificate', 'is']
-  const counted = formatCounted(uses, name)
+  const counted = formatCounted(run, holder, uses)
   return `${name}'s ${what}${which} ${is} accepted until ${formatDate(lastOf(own))}${counted && ` (${counted})`}`
 }
 
 function formatRenewed(run: Given, holder: Holder, uses: Replies<readonly Use[]>): string {
   const { name, own } = holder
-  const line = lineFor(run, entriesOf(own))
+  const line = lineFor(run, entriesOf(knownHere(own)))
   const ways = joinClauses(
-    `give ${name} the new ${kubeconfigFile(name)}`,
+    `give ${name} the new ${kubeconfigFile(name)}${isKubeconfigNew(run, name) ? '' : ', once a run has made it'}`,
     line && `if the old one was stolen, write ${line} in cluster.yaml (docs/bad-day.md, "Revoke a stolen key")`,
   )
-  return `${formatEarlier(holder, uses)}: ${ways}`
+  return `${formatEarlier(run, holder, uses)}: ${ways}`
+}
+
+/** It has the certificate that is in use. */
+function isKubeconfigNew({ auth }: Given, name: string): boolean {
+  const embedded = readEmbedded(auth.tryBytes(kubeconfigFile(name))?.toString() ?? '')
+  return embedded !== undefined && auth.tryBytes(auth.files.certificate(name))?.equals(embedded.certificate) === true
 }
 
 function formatOther(run: Given, holder: Holder, uses: Replies<readonly Use[]>): string {
-  const line = lineFor(run, entriesOf(holder.own))
+  const line = lineFor(run, entriesOf(knownHere(holder.own)))
   return joinClauses(
-    formatEarlier(holder, uses),
+    formatEarlier(run, holder, uses),
     line && `to revoke it now, write ${line} in cluster.yaml (docs/bad-day.md, "Revoke a stolen key")`,
   )
 }
 
 /** Only with `install` cluster.yaml takes `revoked`. */
 function lineFor(run: Given, entries: readonly string[]): string | undefined {
-  return run.cluster.install ? formatEntries(run, entries) : undefined
+  return run.cluster.install && entries.length > 0 ? formatEntries(run, entries) : undefined
 }
 
-/** "12 requests on control0, control1 since 2026-12-01 10:00Z" */
-function formatCounted(uses: Replies<readonly Use[]>, name: string): string {
-  const own = [...uses.answers].flatMap(([node, all]) =>
-    all.filter(({ users }) => users.length === 1 && users[0] === name).map((use) => ({ ...use, node })),
-  )
-  const used = own.filter((use) => use.count > 0)
+/** A key is revoked by a certificate that auth/ has: of one that only a list counts the key is not known. */
+const knownHere = (certificates: readonly AcceptedCertificate[]) => certificates.filter(({ file }) => file)
+
+/** "12 requests counted on control0, control1 since 2026-12-01 10:00Z" */
+function formatCounted(run: Given, { name, own }: Holder, uses: Replies<readonly Use[]>): string {
+  const counted = usesBy(name, uses)
+  const used = counted.filter((use) => use.count > 0)
   if (used.length > 0) {
     const since = new Date(Math.min(...used.map((use) => Number(use.since))))
-    return `${count(countOf(uses, name), 'request')} on ${formatNames(used.map(({ node }) => node))} since ${formatDate(since, since)}`
+    return `${count(requestsBy(name, uses), 'request')} counted on ${formatNames(used.map(({ node }) => node))} since ${formatDate(since, since)}`
   }
-  return uses.isComplete ? formatUnused(uses, own) : ''
+  const listed = new Set(listIn(run.auth)?.counted?.map(({ fingerprint }) => fingerprint))
+  const isCounted = counted.length > 0 && own.every(({ fingerprint }) => listed.has(fingerprint))
+  return uses.isComplete && isCounted ? formatUnused(uses, name) : ''
 }
 
-/** Only where every API server has counted all of that user's. */
-function formatUnused({ answers }: AllReplies<readonly Use[]>, own: readonly Use[]): string {
-  if (own.length < answers.size) return ''
-  const since = new Date(Math.max(...own.map((use) => Number(use.since))))
+function formatUnused(uses: AllReplies<readonly Use[]>, name: string): string {
+  const since = new Date(Math.max(...usesBy(name, uses).map((use) => Number(use.since))))
   return `not used since ${formatDate(since, since)}`
 }
 
-function countOf({ answers }: Replies<readonly Use[]>, name: string): number {
-  const own = [...answers.values()].flat().filter(({ users }) => users.length === 1 && users[0] === name)
-  return own.reduce((sum, use) => sum + use.count, 0)
+/** Of a user with counters of its own, on each API server that has answered. */
+function usesBy(name: string, { answers }: Replies<readonly Use[]>) {
+  return [...answers].flatMap(([node, all]) =>
+    all.filter(({ users }) => users.length === 1 && users[0] === name).map((use) => ({ ...use, node })),
+  )
 }
+
+const requestsBy = (name: string, uses: Replies<readonly Use[]>) =>
+  usesBy(name, uses).reduce((sum, use) => sum + use.count, 0)
 
 /** What each API server has counted, as a walk has read it. */
 export function usesOf({ cluster }: Given, rows: Rows): Replies<readonly Use[]> {

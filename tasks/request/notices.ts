@@ -29,6 +29,7 @@ import {
 } from '../../lib/kubernetes/revocation.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, isRepair, worksOf } from '../../lib/reason.ts'
+import { gatherReplies, type Replies } from '../../lib/replies.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, formatDate, formatDuration, formatLeftInWords, formatNames, hour } from '../../lib/wording.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
@@ -241,16 +242,23 @@ function adviseUnlisted(run: Run, rows: Rows): string[] {
     : []
 }
 
-/** Of those that the run has looked at. */
-function adviseEnforced({ auth, cluster }: Run, rows: Rows): string[] {
-  const controls = cluster.nodes.map(({ name }) => name).filter((name) => rows.has(`revoked/${name}`))
-  const isEnforced = (name: string) => {
+/** By the control nodes whose API servers enforce the list, as the run has seen. */
+export function enforcedOn({ cluster }: Pick<Run, 'cluster'>, rows: Rows): Replies<Row> {
+  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
+  return gatherReplies(controls, (name) => {
     const last = rows.get(`revoked-keys/${name}`) ?? rows.get(`revoked/${name}`)
-    return isDone(last) && !isLost(rows.get(`install/${name}`)) && !isLeftToUser(last)
-  }
-  const open = controls.filter((name) => !isEnforced(name))
+    return isDone(last) && !isLost(rows.get(`install/${name}`)) && !isLeftToUser(last) ? last : undefined
+  })
+}
+
+function adviseEnforced(run: Run, rows: Rows): string[] {
+  const { auth, cluster } = run
+  const enforced = enforcedOn(run, rows)
+  if (enforced.isComplete) return []
+  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
+  const open = controls.filter((name) => rows.has(`revoked/${name}`) && !enforced.answers.has(name))
   if (open.length === 0) return []
-  const done = controls.length - open.length
+  const done = enforced.answers.size
   const older = open.filter((name) => isLost(rows.get(`revoked/${name}`)))
   const users = older.length > 0 ? pinnedUsers(auth) : []
   return [

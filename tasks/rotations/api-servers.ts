@@ -136,11 +136,8 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
   }
   // One that was just started renews its lease after it is ready.
   await repeat(reloadTime, look, signal)
-  const others = await withApi(asking, first, async (api) =>
-    findOtherApiServers(asking, first, {
-      ...{ api, isKnown: (host) => hostnames.has(host) },
-      leases: await readLeases(api),
-    }),
+  const others = await withApi(asking, first, (api) =>
+    findOtherApiServers(asking, first, { api, hostnames: { names: hostnames, isComplete: true } }),
   )
   const dead = formatSilent(others)
   if (dead !== undefined) run.note(dead)

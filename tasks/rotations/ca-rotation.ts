@@ -239,7 +239,11 @@ export const caRotation: Rotation = {
     ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
       ([unit]) => `${unit}, which install.units leaves out; its certificates of the old CA will be rejected`,
     ),
-    ...users.map(({ name }) => `whether ${name} has the new ${kubeconfigFile(name)}; the old one will be rejected`),
+    ...(users.length > 3
+      ? [
+          `whether ${formatNames(users.map(({ name }) => name))} have their new kubeconfigs; the old ones will be rejected`,
+        ]
+      : users.map(({ name }) => `whether ${name} has the new ${kubeconfigFile(name)}; the old one will be rejected`)),
     'other copies of kubeconfigs; those of the old CA will be rejected',
     'pods that load ca.crt only once; the cross certificate keeps them working until the old CA expires',
     'certificates that kube-controller-manager signed for CertificateSigningRequests',

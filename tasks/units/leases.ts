@@ -18,7 +18,6 @@ const lease = v.object({
 const leaseList = v.object({ items: itemsOf(lease) })
 
 export type Lease = v.InferOutput<typeof lease>
-export type LeasesSeen = Pick<Awaited<ReturnType<typeof readLeases>>, 'leases' | 'now'>
 
 /**
  * Whether it was renewed in that time, by the clock of the API server that answers. A time that can't be read counts as

@@ -59,16 +59,13 @@ export async function readInForce(
 
 /** The same, with the API servers of others. `hostname`: what the node's machine calls itself. */
 export async function readWithOthers(run: Run, node: ClusterNode, hostname: string | undefined) {
-  const names = run.cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
-  // What another control node's machine calls itself is not known here: it may add a domain.
-  const isKnown = (host: string) =>
-    host === hostname || names.some((name) => host === name || host.startsWith(`${name}.`))
+  const controls = run.cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
+  // What the machines of other control nodes call themselves is not known here: they may have the same domain.
+  const domain = hostname?.startsWith(`${node.name}.`) ? hostname.slice(node.name.length) : ''
+  const names = new Set([hostname ?? '', ...controls, ...controls.map((name) => name + domain)])
   return readInForce(run, node, async (api) => {
-    const [{ readLeases }, { findOtherApiServers }] = await Promise.all([
-      import('./leases.ts'),
-      import('./other-api-servers.ts'),
-    ])
-    return findOtherApiServers({ run }, node, { api, leases: await readLeases(api), isKnown })
+    const { findOtherApiServers } = await import('./other-api-servers.ts')
+    return findOtherApiServers({ run }, node, { api, hostnames: { names, isComplete: false } })
   })
 }
 

@@ -14,7 +14,7 @@ import { isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
 import { type Asking, readMetrics, readMetricsAt, readServedAt } from '../looks/component.ts'
-import { hostnameOf, isLive, type LeasesSeen } from './leases.ts'
+import { hostnameOf, isLive, readLeases } from './leases.ts'
 
 export interface OtherApiServers {
   /** Where each is, in a clause: "on worker0". */
@@ -34,23 +34,19 @@ const slices = v.object({
 const ofKubernetes =
   '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes'
 
-/** Asked by way of `through`, whose API server `api` is. `isKnown`: whether a control node has that host name. */
+/** The names of machines, as they call themselves. */
+interface Hostnames {
+  readonly names: ReadonlySet<string>
+  /** Of all control nodes. Otherwise addresses alone tell, where the cluster publishes any. */
+  readonly isComplete: boolean
+}
+
+/** Asked by way of `through`, whose API server `api` is. */
 export async function findOtherApiServers(
   asking: Asking,
   through: ClusterNode,
-  {
-    api,
-    leases: { leases, now },
-    isKnown,
-  }: {
-    readonly api: Client
-    readonly leases: LeasesSeen
-    readonly isKnown: (hostname: string) => boolean
-  },
+  { api, hostnames }: { readonly api: Client; readonly hostnames: Hostnames },
 ): Promise<OtherApiServers> {
-  const named = leases
-    .filter((lease) => isLive(lease, now) && !isKnown(hostnameOf(lease)))
-    .map((lease) => `on ${printable(hostnameOf(lease) || 'an unnamed machine')}`)
   const { cluster } = asking.run
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
   const known = new Set([...controls.flatMap(({ ips }) => ips), cluster.api.virtualIP])
@@ -59,34 +55,49 @@ export async function findOtherApiServers(
     const port = ports?.find((each) => each.port)?.port ?? 6443
     return (endpoints ?? []).flatMap(({ addresses }) => addresses.map((address) => ({ address, port })))
   })
-  const unknown = published.filter(({ address }) => !known.has(address))
+  const isNamed = hostnames.isComplete || published.length === 0
+  const { leases, now } = isNamed ? await readLeases(api) : { leases: [], now: new Date(0) }
+  const named = leases
+    .filter((lease) => isLive(lease, now) && !hostnames.names.has(hostnameOf(lease)))
+    .map((lease) => `on ${printable(hostnameOf(lease) || 'an unnamed machine')}`)
+  const unknown = published.filter(({ address }) => !known.has(address)).slice(0, most)
   const asked = { ...asking, node: through }
-  const looks = await Promise.all(unknown.map(async (at) => ({ ...at, is: await identify(asked, controls, at) })))
+  const isOurs = unknown.length > 0 ? await comparing(asked, controls) : () => Promise.resolve('silent' as const)
+  const looks = await Promise.all(unknown.map(async (at) => ({ ...at, is: await isOurs(at) })))
   const at = (is: 'another' | 'silent') =>
     looks.flatMap((each) => (each.is === is ? [`at ${printable(each.address)}:${each.port}`] : []))
   return { found: [...named, ...at('another')], silent: at('silent') }
+}
+
+/** Addresses that are asked, at most: whoever may write objects of the cluster may publish any number. */
+const most = 32
+
+interface At {
+  readonly address: string
+  readonly port: number
 }
 
 /**
  * A control node may publish the address of a second network card: the process that answers there is then the one that
  * answers at the address which cluster.yaml has.
  */
-async function identify(
+async function comparing(
   asking: Asking & { readonly node: ClusterNode },
   controls: readonly ClusterNode[],
-  at: { readonly address: string; readonly port: number },
-): Promise<'known' | 'another' | 'silent'> {
+): Promise<(at: At) => Promise<'known' | 'another' | 'silent'>> {
   const { auth } = asking.run
-  const served = await tryToAwait(() => readServedAt(asking, at))
-  const [certificate, ca] = [served && readDerCertificate(served), tryCertificate(auth, caName)]
-  if (!certificate || !ca || !isIssuedBy(certificate, ca)) return 'silent'
   const startOf = async (read: () => Promise<string>) => {
     const metrics = await tryToAwait(read)
     return Number(metrics === undefined ? Number.NaN : parseCounts(metrics)?.started)
   }
-  const start = await startOf(() => readMetricsAt(asking, at))
   const starts = await Promise.all(controls.map((node) => startOf(() => readMetrics(asking, node))))
-  return starts.includes(start) && !Number.isNaN(start) ? 'known' : 'another'
+  return async (at) => {
+    const served = await tryToAwait(() => readServedAt(asking, at))
+    const [certificate, ca] = [served && readDerCertificate(served), tryCertificate(auth, caName)]
+    if (!certificate || !ca || !isIssuedBy(certificate, ca)) return 'silent'
+    const start = await startOf(() => readMetricsAt(asking, at))
+    return starts.includes(start) && !Number.isNaN(start) ? 'known' : 'another'
+  }
 }
 
 export function formatOther(where: string): string {

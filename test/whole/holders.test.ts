@@ -96,7 +96,7 @@ test('who left is named until revoked or expired, with the line; and gets a new 
   write(users('jane', 'joe'))
   const back = await exits(0, place, 'certs')
   assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
-  const line = `jane's earlier certificate is accepted until .*: give jane the new jane\\.kubeconfig; if the old one was stolen, write revoked: \\[${old}\\] in cluster\\.yaml`
+  const line = `jane's earlier certificate is accepted until .*: give jane the new jane\\.kubeconfig, once a run has made it; if the old one was stolen, write revoked: \\[${old}\\] in cluster\\.yaml`
   assert.match(back.stdout.replaceAll(/\s+/g, ' '), new RegExp(line))
   const { notes, metrics } = await told(place)
   assert.match(notes.join('\n'), new RegExp(`^${line}`))
@@ -326,7 +326,7 @@ test('a move is said by the plan of a rotation too; a renewal says in one note t
   assert.equal(said.length, 1)
   assert.match(
     said.join(),
-    /^max's earlier certificate is accepted until .*: give max the new max\.kubeconfig; if the old/,
+    /^max's earlier certificate is accepted until .*: give max the new max\.kubeconfig, once a run has made it; if the old/,
   )
 })
 

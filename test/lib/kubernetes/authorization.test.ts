@@ -260,6 +260,14 @@ test('a list that is longer than an expression may be is refused, and none that 
   const many = Array.from({ length: 3000 }, (_, i) => `gone-${i}`)
   assert.throws(() => formatAuthorization(listOf(...many), '/k'), /revoked is too long; .* API servers accept 100000/)
   assert.deepEqual([isTooLong(listOf(...many)), isTooLong(listOf(...many.slice(0, 1000)))], [true, false])
+  // Whatever the names are, the file of a list that is taken has its place in a look.
+  for (const length of [5, 20, 64]) {
+    const names = many.map((_, i) => String(i).padStart(length, 'n'))
+    const steps = Array.from({ length: 60 }, (_, i) => i * 50)
+    const most = steps.find((step) => isTooLong(listOf(...names.slice(0, step + 50)))) ?? 0
+    assert.ok(most > 300, `${most} of ${length} characters`)
+    assert.ok(formatAuthorization(listOf(...names.slice(0, most)), '/k').length < 210_000)
+  }
   const [header] = formatAuthorization(listOf(), '/k').split('\n')
   const lines = many.map((name) => `        # revoked: ${name}`)
   assert.equal(readRevoked([header, ...lines, ''].join('\n')), undefined)

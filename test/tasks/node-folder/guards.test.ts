@@ -550,6 +550,15 @@ test('a node whose list lets in a certificate that auth/ does not know is refuse
   assert.match(lost?.message ?? '', /counts requests with a certificate of bob that .* lacks/)
   assert.match(lost?.remedy ?? '', /restore the list: .*recover --node c0; then run/)
   assert.equal(refusedWith({ ...bob, end: new Date(0) }), undefined)
+  // Whose name is revoked by now is denied, and need not be counted.
+  const named = { ...of, cluster: { ...of.cluster, revoked: [...entries, 'bob'] } }
+  const look = lookAt(control, {
+    [file]: Buffer.from(formatAuthorization({ entries, certificates: [revoked], counted: [bob] }, '/k')),
+  })
+  assert.equal(
+    failureOf(() => guard(named, control, seenIn(of.cluster, control, look), true)),
+    undefined,
+  )
 })
 
 test('a node whose list has more than ours is refused, wherever it is; where the list is named, if auth/ never had that', () => {

@@ -16,18 +16,29 @@ const leaseOf = (hostname: string | undefined, renewTime?: string | null) => ({
 const at = new Date('2026-11-26T12:00:00Z')
 const [control] = twoNodes.nodes.filter(({ role }) => role === 'control')
 
-/** Answers with these addresses. Nothing answers at any of them. */
-async function find(leases: ReturnType<typeof leaseOf>[], addresses: string[] = [], isKnown = (_: string) => false) {
+/** Answers with these addresses and leases. Nothing answers at any of the addresses. */
+async function find(
+  leases: ReturnType<typeof leaseOf>[],
+  {
+    addresses = [],
+    names = [],
+    isComplete = true,
+  }: { addresses?: string[]; names?: string[]; isComplete?: boolean } = {},
+) {
+  const slices = { items: [{ endpoints: [{ addresses }], ports: [{ port: 6443 }] }] }
   const api = {
-    readAs: async () => ({ items: [{ endpoints: [{ addresses }], ports: [{ port: 6443 }] }] }),
+    readAs: async (_: unknown, __: string, path: string) =>
+      path.includes('endpointslices') ? slices : { items: leases },
+    time: async () => at,
   } as unknown as Client
   const connect = async () => ({ tunnel: async () => Promise.reject(new Error('no route')) })
   const run = {
     cluster: twoNodes,
     connect,
-    auth: { tryBytes: () => undefined, files: { certificate: () => '' } },
+    auth: { tryBytes: () => undefined, files: { certificate: () => '', key: () => '' } },
   } as unknown as Run
-  return findOtherApiServers({ run }, control ?? assert.fail(), { api, leases: { leases, now: at }, isKnown })
+  const hostnames = { names: new Set(names), isComplete }
+  return findOtherApiServers({ run }, control ?? assert.fail(), { api, hostnames })
 }
 
 test('an API server is live for a minute after its last renewal, by the clock of the one that answers', async () => {
@@ -49,15 +60,29 @@ test('a lease belongs to the machine that it names, whole; a name moves no curso
     leaseOf(undefined),
     leaseOf('\u001b[2J'),
   ]
-  const { found } = await find(leases, [], (host) => host === 'c0.example.org')
+  const { found } = await find(leases, { names: ['c0.example.org'] })
   assert.deepEqual(found, ['on c0', 'on c0.example.org.old', 'on an unnamed machine', 'on \uFFFD[2J'])
 })
 
 test('an address of a control node is known, one of another node is not; one that does not answer is told and blocks nothing', async () => {
   const worker = twoNodes.nodes.find(({ role }) => role === 'worker') ?? assert.fail()
-  const { found, silent } = await find([], [...(control?.ips ?? []), worker.ips[0] ?? assert.fail(), '192.0.2.9'])
+  const addresses = [...(control?.ips ?? []), worker.ips[0] ?? assert.fail(), '192.0.2.9']
+  const { found, silent } = await find([], { addresses })
   assert.deepEqual(found, [])
   assert.deepEqual(silent, [`at ${worker.ips[0]}:6443`, 'at 192.0.2.9:6443'])
   assert.match(formatSilent({ silent }) ?? '', /^the cluster lists API servers at .*, which do not answer/)
   assert.equal(formatSilent({ silent: [] }), undefined)
+})
+
+test('where not every machine is known by name, names tell only if the cluster publishes no address', async () => {
+  const leases = [leaseOf('ip-10-0-0-1')]
+  const addresses = [...(control?.ips ?? [])]
+  assert.deepEqual((await find(leases, { addresses, isComplete: false })).found, [])
+  assert.deepEqual((await find(leases, { isComplete: false })).found, ['on ip-10-0-0-1'])
+  assert.deepEqual((await find(leases, { addresses })).found, ['on ip-10-0-0-1'])
+})
+
+test('however many addresses somebody publishes, so many are asked', async () => {
+  const addresses = Array.from({ length: 1000 }, (_, i) => `192.0.2.${i}`)
+  assert.equal((await find([], { addresses })).silent.length, 32)
 })
