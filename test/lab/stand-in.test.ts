@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { connect } from 'node:tls'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { formatAuthorization, reviewOfCounters, reviewsOf } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, reviewOfCounters, reviewsOf, withCounted } from '../../lib/kubernetes/authorization.ts'
 import { countersOf } from '../../lib/kubernetes/counters.ts'
 import { nobody, type RevokedList } from '../../lib/kubernetes/revoked-list.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
@@ -318,6 +318,31 @@ test('a name is denied, and no other, whatever it has that means something in YA
   for (const user of ['jane', 'bob', 'A']) assert.equal((await review(api, { user })).denied, undefined, user)
   assert.equal((await api('jane', '/healthz')).status, 200)
 })
+
+test(
+  'a list of 1,400 replaced certificates is loaded, and who is revoked denied; nodes without room are not counted',
+  options,
+  async (t) => {
+    put(configuration())
+    const api = await startApi(t, listing)
+    const of = (user: (i: number) => string, many: number) =>
+      Array.from({ length: many }, (_, i) => ({
+        fingerprint: sha256(`${user(i)} ${i}`),
+        user: user(i),
+        end: new Date(year),
+      }))
+    const replaced = [...of((i) => `system:node:w${i % 350}`, 1000), ...of((i) => `user-${i % 100}`, 400)]
+    const list = withCounted({ ...nobody, entries: ['jane'] }, replaced)
+    assert.deepEqual(new Set(list.counted?.map(({ user }) => user.slice(0, 5))), new Set(['user-']))
+    put(formatAuthorization(list, paths.kubeconfig))
+    await eventually(async () => {
+      for (const spec of [...reviewsOf(list), reviewOfCounters(list)])
+        assert.equal((await review(api, spec)).denied, true)
+    })
+    const statusOf = async (name: string) => (await api(name, '/healthz')).status
+    assert.deepEqual([await statusOf('jane'), await statusOf('bob')], [500, 200])
+  },
+)
 
 test('a list that stands behind Node, or behind RBAC, is not in force', {
   ...options,
