@@ -158,6 +158,9 @@ ${schedulerConfig}
       bring()
       await on('worker0', 'systemctl restart pod || true')
       await on('worker1', 'systemctl restart k8s-kubelet node-proxy')
+      // A real one reads its pair again within 5 minutes, for which no run waits here.
+      for (const name of [...controls, 'worker0']) await on(name, 'systemctl restart kubelet kube-proxy')
+      await Promise.all(lab.guide.checks.map((check) => eventually(() => lab.exec(check))))
       // A kubelet's lease stops as the first API server trusts the next CA alone.
       const stopped = await whileRenewing(() => mustRun(lab, 1, 'rotate', 'ca', '--finish'))
       assert.match(toldOf(stopped), /worker9 renewed no lease for 60 s/)
