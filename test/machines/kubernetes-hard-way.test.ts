@@ -15,8 +15,11 @@ import {
   mustRun,
   onlyWhileDown,
   readStarts,
+  runAt,
   skip,
   startedSince,
+  toldOf,
+  typeThere,
   unnoticed,
 } from '../support/running.ts'
 import { entry, startFollowed, takeOver } from '../support/taken-over.ts'
@@ -37,6 +40,12 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
   const encryptedBy = () =>
     etcdctl('get --prefix /registry/secrets/ --print-value-only | grep -ao "k8s:enc:[a-z]*:v1:[a-z0-9]*" | sort -u')
   const word = () => lab.exec('kubectl get secret one -o jsonpath={.data.word} | base64 -d')
+  const tidyHomes = () =>
+    Promise.all(
+      lab.all.map((machine) =>
+        machine.exec('rm -f /root/*.crt /root/*.key /root/*.kubeconfig /root/encryption-config.yaml'),
+      ),
+    )
   const assertSettled = async () => {
     await must(0, 'bootstrap', '--dry-run')
     await must(0, 'status', '--on-nodes')
@@ -187,8 +196,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await lab.exec('mv auth lost')
     const text = readFileSync(join(lab.place, 'cluster.yaml'), 'utf8')
     // As the guide leaves it: nothing in home folders, and no install.
-    const tidy = 'rm -f /root/*.crt /root/*.key /root/*.kubeconfig /root/encryption-config.yaml'
-    await Promise.all(lab.all.map((machine) => machine.exec(tidy)))
+    await tidyHomes()
     writeCluster(lab.place, [[['install'], undefined]], text)
     const refused = await must(3, 'bootstrap')
     assert.match(refused.stderr, /server holds a cluster identity/)
@@ -198,6 +206,46 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await assertSettled()
     for (const file of ['ca.key', 'service-accounts.key', 'encryption-config.yaml'])
       await lab.exec(`cmp auth/${file} lost/${file}`)
+  })
+
+  test('has a run killed between the install and the listing of a revoked key: every view says that it is left to do', async () => {
+    // The certificates that units have loaded.
+    await lab.exec('rm -r auth; mv lost auth')
+    await tidyHomes()
+    const text = readFileSync(join(lab.place, 'cluster.yaml'), 'utf8')
+    const revoke = (...entries: string[]) =>
+      writeCluster(
+        lab.place,
+        [
+          [['install'], true],
+          [['revoked'], entries],
+        ],
+        text,
+      )
+    revoke()
+    // Asked to stop, a real one waits a minute for its watches.
+    const start = 'systemctl kill --signal=KILL --kill-whom=main kube-apiserver; systemctl restart kube-apiserver'
+    await lab.machine('server').exec(`${typeThere(await must(4, 'bootstrap'), 'server')} && ${start}`)
+    await eventually(() => must(0, 'bootstrap'))
+    await lab.exec('mkdir old; cp auth/node-0.crt auth/node-0.key old')
+    const fingerprint = (await lab.exec('openssl x509 -noout -fingerprint -sha256 -in old/node-0.crt')).trim()
+    const named = `sha256:${fingerprint.replace(/.*=/, '').replaceAll(':', '').toLowerCase().slice(0, 12)}`
+    const asNode = (folder: string) =>
+      lab.exec(
+        `kubectl --kubeconfig=/dev/null get --raw=/version --server=https://server.kubernetes.local:6443 --certificate-authority=auth/ca.crt --client-certificate=${folder}/node-0.crt --client-key=${folder}/node-0.key`,
+      )
+    revoke(fingerprint)
+    const starts = await readStarts(lab)
+    const killed = await runAt(lab, ['bootstrap'], { event: 'rename authorization-config.yaml#2', do: 'kill' })
+    assert.ok(killed.status === 137 || killed.signal === 'SIGKILL', toldOf(killed))
+    assert.deepEqual(await startedSince(lab, starts), ['node-0 kubelet'])
+    for (const args of [['status'], ['status', '--on-nodes'], ['bootstrap', '--dry-run']])
+      assert.match((await must(4, ...args)).stdout, RegExp(`revoked: ${named}`), args.join(' '))
+    for (const folder of ['old', 'auth']) await asNode(folder)
+    await must(0, 'bootstrap')
+    await assert.rejects(asNode('old'), /this certificate is revoked|InternalError/)
+    await asNode('auth')
+    await assertSettled()
   })
 })
 
