@@ -189,12 +189,14 @@ export class Connection {
   }
 
   /**
-   * Whether the machine is down is shown by a new connection alone: a command may hang, or end the connection that it
-   * came by.
+   * A machine is down if neither a new connection nor the open one answers: a command may hang, or end the connection
+   * that it came by, and whoever floods sshd keeps others from connecting.
    */
   async #settle(failure: Failure, { output, timedOut }: Ran, work: RemoteWork): Promise<Failure> {
     const mayBeUp = this.#isOpen || timedOut || failure.code === 'connection-lost'
-    if (!isUnreached(failure) || !mayBeUp || !(await this.#answers())) return failure
+    if (!isUnreached(failure) || !mayBeUp) return failure
+    const answers = await Promise.all([this.#answersAnew(), this.#answersStill()])
+    if (!answers.includes(true)) return failure
     return timedOut ? hung(this.#parts.node.name, work) : this.#saidBySsh(output.stderr, true)
   }
 
@@ -204,7 +206,7 @@ export class Connection {
     return sshFailure({ node: node.name, host: route.host, folder, ...ended, stderr, isUp })
   }
 
-  async #answers(): Promise<boolean> {
+  async #answersAnew(): Promise<boolean> {
     const { folder: cwd, env, signal, limit: opening } = this.#parts
     const { host, options } = this.#destination
     // ssh takes the first value that it finds for an option.
@@ -219,10 +221,20 @@ export class Connection {
     return exitCode !== 255 || !isUnreached(this.#saidBySsh(stderr, false))
   }
 
+  async #answersStill(): Promise<boolean> {
+    const ran = (await this.#isUp()) ? await this.#runNothing() : undefined
+    this.#parts.signal.throwIfAborted()
+    return ran !== undefined && wasStarted(ran)
+  }
+
   /** As nologin, or one that its start-up file ends. */
   async #runsNothing(): Promise<boolean> {
-    const ran = await spawnLast((how) => runScript(this.#destination, ':', how), this.#parts)
+    const ran = await this.#runNothing()
     return ran !== undefined && ran.exitCode !== 0 && wasStarted(ran)
+  }
+
+  #runNothing(): Promise<ProcessOutput | undefined> {
+    return spawnLast((how) => runScript(this.#destination, ':', how), this.#parts)
   }
 
   async #isUp(): Promise<boolean> {
@@ -330,7 +342,7 @@ interface SshResult {
   /** "status 7", "SIGKILL" */
   readonly ended: string
   readonly timedOut: boolean
-  /** The node answered a new connection afterwards. */
+  /** The node answered afterwards. */
   readonly isUp?: boolean
 }
 
@@ -448,7 +460,7 @@ export function sshFailure(result: SshResult): Failure {
 }
 
 function hung(node: string, { what: work, limit }: RemoteWork): Failure {
-  const what = `hung (${work} did not end within ${limit / 1000} s, though ssh connects)`
+  const what = `hung (${work} did not end within ${limit / 1000} s, though the machine answers)`
   const remedyFor = () =>
     `find what it waits for on the node: ps -eo pid,stat,wchan,args (D: a disk or mount); ${again}`
   return new Failure(what, { node, code: 'hung', shared: { what, who: node, place: undefined, remedyFor } })

@@ -281,7 +281,7 @@ test('that a node was waited for and not reached is kept until it is reached', {
 
 describe('a command that takes too long', { skip }, () => {
   /** Its limit is over as soon as a process has written its id to the file, and so is that process afterwards. */
-  async function endAt(t: TestContext, file: string): Promise<void> {
+  async function endAt(t: TestContext, file: string, before = () => {}): Promise<void> {
     const over = new AbortController()
     const timeout = AbortSignal.timeout.bind(AbortSignal)
     t.mock.method(AbortSignal, 'timeout', (limit: number) => (limit === 120_000 ? over.signal : timeout(limit)))
@@ -289,6 +289,7 @@ describe('a command that takes too long', { skip }, () => {
     t.after(() => spawnSync('kill', [String(id)]))
     t.mock.restoreAll()
     rmSync(file)
+    before()
     over.abort()
   }
 
@@ -299,7 +300,7 @@ describe('a command that takes too long', { skip }, () => {
       const command = `echo $$ > ${begun}; exec sleep 1000`
       const hung = await new Node('node', connection).run({ sudo: '', command }).catch((error: Failure) => error)
       assert.ok(hung instanceof Failure && hung.code === 'hung' && !isUnreached(hung))
-      assert.equal(hung.message, `node: hung (${command} did not end within 120 s, though ssh connects)`)
+      assert.equal(hung.message, `node: hung (${command} did not end within 120 s, though the machine answers)`)
       await over
       assert.equal(connection.wasReached, true)
       assert.equal(connection.hasGivenUp, false)
@@ -324,19 +325,28 @@ describe('a command that takes too long', { skip }, () => {
     }
   })
 
-  test('has not where the machine is down meanwhile', async (t) => {
-    const begun = join(at.folder, 'begun')
-    const config = at.host('node')
-    await at.connect('node', { config }, async (connection) => {
-      await connection.run('true')
-      const over = endAt(t, begun)
-      writeFileSync(join(at.folder, 'ssh_config'), config.replace(/Port \d+/, 'Port 1'))
-      const said = connection.run(`echo $$ > ${begun}; exec sleep 1000`)
-      await assert.rejects(said, (error: Failure) => error.code === 'timed-out' && isUnreached(error))
-      await over
-      assert.equal(connection.hasGivenUp, true)
+  for (const isDown of [false, true])
+    test(`has ${isDown ? 'not where the machine is down meanwhile' : 'where sshd takes no new connection, as one that is flooded, and the open one answers'}`, async (t) => {
+      const [begun, wires] = [join(at.folder, 'begun'), join(at.folder, 'wires')]
+      const { port } = at.lab.node('node')
+      const config = at.host('node', `ProxyCommand sh -c 'echo $$ > ${wires}; exec ${wire(at)} ${port}'`)
+      await at.connect('node', { config }, async (connection) => {
+        await connection.run('true')
+        const id = readFileSync(wires, 'utf8').trim()
+        const over = endAt(t, begun, () => {
+          if (isDown) spawnSync('kill', ['-STOP', id])
+          t.after(() => spawnSync('kill', ['-KILL', id]))
+        })
+        writeFileSync(join(at.folder, 'ssh_config'), at.host('node', 'ProxyCommand false'))
+        const said = connection.run(`echo $$ > ${begun}; exec sleep 1000`)
+        await assert.rejects(
+          said,
+          (error: Failure) => error.code === (isDown ? 'timed-out' : 'hung') && isUnreached(error) === isDown,
+        )
+        await over
+        assert.equal(connection.hasGivenUp, isDown)
+      })
     })
-  })
 })
 
 test('what a run has to tidy up is done after it was interrupted, however long the connection was idle', {
