@@ -15,37 +15,59 @@ export function runGit(tree: string, env: NodeJS.ProcessEnv, args: readonly stri
   const kept = Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('GIT_')))
   const own = [
     ...[`--git-dir=${join(tree, '.git')}`, `--work-tree=${tree}`],
-    // Programs: one that watches files, hooks, and those that fetch what a partial clone lacks.
-    ...['core.fsmonitor=false', 'core.hooksPath=/dev/null', 'protocol.allow=never'].flatMap((each) => ['-c', each]),
+    // Programs: one that watches files, and hooks.
+    ...['core.fsmonitor=false', 'core.hooksPath=/dev/null'].flatMap((each) => ['-c', each]),
   ]
+  // Those that fetch what a partial clone lacks: before 2.45 git does not know the first.
+  const fetchesNothing = { GIT_NO_LAZY_FETCH: '1', GIT_ALLOW_PROTOCOL: 'none' }
   return spawnSync('git', [...own, ...args], {
-    ...{ cwd: tree, env: { ...kept, LC_ALL: 'C', GIT_NO_LAZY_FETCH: '1' }, encoding: 'utf8' },
+    ...{ cwd: tree, env: { ...kept, LC_ALL: 'C', ...fetchesNothing }, encoding: 'utf8' },
     ...{ timeout: answerTime, maxBuffer: 16e6 },
   })
 }
 
-/**
- * What git tracks in the folder, by paths in the work tree, `first` or one above it. Throws a refusal where git does not
- * answer.
- */
-export function trackedIn(folder: string, first: string, env: NodeJS.ProcessEnv) {
-  let tree: string | undefined = first
-  while (tree !== undefined) {
-    const inTree = relative(tree, folder) || '.'
-    const { status, stdout, stderr, error } = runGit(tree, env, ['--literal-pathspecs', 'ls-files', '-z', '--', inTree])
-    if (status === 0) return { tree, inTree, paths: stdout.split('\0').filter(Boolean) }
-    // An empty .git, or a link to nowhere.
-    if (error || !stderr.includes('not a git repository')) throw unanswered(folder, tree, { stderr, error })
-    tree = tree === dirname(tree) ? undefined : workTreeOf(dirname(tree))
-  }
-  return undefined
+export interface Tracked {
+  readonly tree: string
+  /** By which git finds them. */
+  readonly pathspec: string
+  readonly files: readonly TrackedFile[]
 }
 
-function unanswered(folder: string, tree: string, said: { stderr: string | null; error: Error | undefined }): Failure {
+interface TrackedFile {
+  /** In the path that was asked for; empty if git tracks that itself, as a link or submodule. */
+  readonly name: string
+  /** git takes it to be left out of the work tree, whether it is there or not. */
+  readonly isSkipped: boolean
+}
+
+/**
+ * What git tracks of the path, whose folder is a real one, in each work tree around it: one may stand in another. A disk
+ * may ignore case. Throws a refusal where git does not answer.
+ */
+export function trackedAt(path: string, first: string, env: NodeJS.ProcessEnv): Tracked[] {
+  const found: Tracked[] = []
+  for (let tree: string | undefined = first; tree !== undefined; ) {
+    const inTree = relative(tree, path) || '.'
+    const pathspec = `:(icase,literal)${inTree}`
+    const { status, stdout, stderr, error } = runGit(tree, env, ['ls-files', '-z', '-t', '--', pathspec])
+    const start = inTree === '.' ? 0 : inTree.length + 1
+    const entries = (stdout ?? '').split('\0').filter(Boolean)
+    const files = entries.map((entry) => ({ name: entry.slice(2 + start), isSkipped: entry.startsWith('S') }))
+    const isPlain = /^[\w./-]+$/.test(inTree) && (start === 0 || entries.every((each) => each.startsWith(inTree, 2)))
+    if (status === 0 && files.length > 0) found.push({ tree, pathspec: isPlain ? inTree : pathspec, files })
+    // An empty .git, or a link to nowhere.
+    if (error || (status !== 0 && !stderr.includes('not a git repository')))
+      throw unanswered(path, tree, { stderr, error })
+    tree = tree === dirname(tree) ? undefined : workTreeOf(dirname(tree))
+  }
+  return found
+}
+
+function unanswered(path: string, tree: string, said: { stderr: string | null; error: Error | undefined }): Failure {
   const why = isErrno(said.error)
     ? `can't start git: ${getSystemErrorMessage(-Math.abs(Number(said.error.errno)))}`
     : excerpt(said.stderr ?? '')
-  return new Failure(`can't tell whether git tracks files in ${folder} (${why || 'no answer'})`, {
+  return new Failure(`can't tell whether git tracks files in ${path} (${why || 'no answer'})`, {
     kind: 'refused',
     code: 'git-unusable',
     remedy: `- make this work: git -C ${quote(tree)} ls-files\n- or move the cluster's directory out of ${tree}`,

@@ -1,9 +1,9 @@
 /** What a command is given: a run, and what only the command needs of it. */
 
 import { hash } from 'node:crypto'
-import { accessSync, constants, existsSync, lstatSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
-import { basename, delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:path'
+import { basename, delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
 import {
   type Cluster,
@@ -15,7 +15,7 @@ import {
 import { isKeyEntry, type Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName, workTreeOf } from '../../lib/files/auth-dir.ts'
-import { followLinks } from '../../lib/files/plain-file.ts'
+import { followLinks, pathsThrough } from '../../lib/files/plain-file.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { isTooLong } from '../../lib/kubernetes/authorization.ts'
 import {
@@ -161,28 +161,35 @@ function home({ env: { HOME: folder = homedir() } }: Host): string {
  * Throws a refusal.
  */
 export async function refuseTracked({ auth, host }: CommandRun): Promise<void> {
-  const folder = existsSync(auth.path) ? realpathSync(auth.path) : undefined
-  const first = folder && workTreeOf(folder)
-  if (!folder || first === undefined) return
-  // Where nothing is under git, no process is started, and nothing loaded that starts one.
-  const { trackedIn } = await import('../../lib/files/git.ts')
-  const tracked = trackedIn(folder, first, host.env)
-  // A disk may ignore case.
-  const ours = tracked?.paths.filter((path) => auth.files.parse(basename(path).toLowerCase())) ?? []
-  if (!tracked || ours.length === 0) return
-  const { tree, inTree } = tracked
-  const git = (words: string) => `git -C ${quote(tree)} ${words} -- ${quote(inTree)}`
-  throw new Failure(`git tracks ${formatNames(ours.map((path) => relative(inTree, path)))} in ${auth.path}`, {
-    kind: 'refused',
-    code: 'tracked-by-git',
-    remedy: [
-      `- see who committed what: ${git('log --stat')}`,
-      '- remove those of others (git rm -f), or they stay in use; restore yours from a backup',
-      `- untrack yours, and commit that: ${git('rm -rfq --cached')}`,
-      '- before the next pull of another clone, copy its auth/ aside: git deletes these files there',
-      '- if others could read the repository, see docs/bad-day.md, "A key that may have leaked"',
-    ].join('\n'),
+  const paths = existsSync(auth.path) ? pathsThrough(auth.path) : []
+  const places = paths.flatMap((path, i) => {
+    const first = workTreeOf(i === paths.length - 1 ? path : dirname(path))
+    return first === undefined ? [] : [{ path, first }]
   })
+  if (places.length === 0) return
+  // Where nothing is under git, no process is started, and nothing loaded that starts one.
+  const { trackedAt } = await import('../../lib/files/git.ts')
+  for (const { path, first } of places)
+    for (const { tree, pathspec, files } of trackedAt(path, first, host.env)) {
+      // A disk may ignore case.
+      const ours = files.filter(({ name }) => name === '' || auth.files.parse(basename(name).toLowerCase()))
+      if (ours.length === 0) continue
+      const git = (words: string) => `git -C ${quote(tree)} ${words} -- ${quote(pathspec)}`
+      const names = ours.map(({ name }) => name)
+      const what = names.includes('') ? `${path}, a link or submodule` : `${formatNames(names)} in ${path}`
+      const sparse = files.some(({ isSkipped }) => isSkipped) ? ' --sparse' : ''
+      throw new Failure(`git tracks ${what}`, {
+        kind: 'refused',
+        code: 'tracked-by-git',
+        remedy: [
+          `- see who committed what: ${git('log --all --stat')}`,
+          '- remove those of others (git rm -f), or they stay in use; restore yours from a backup',
+          `- untrack yours, and commit that: ${git(`rm -rfq --cached${sparse}`)}`,
+          '- before the next pull of another clone, copy its auth/ aside: git deletes these files there',
+          '- if others could read the repository, see docs/bad-day.md, "A key that may have leaked"',
+        ].join('\n'),
+      })
+    }
 }
 
 /** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */

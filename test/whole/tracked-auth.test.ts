@@ -1,7 +1,7 @@
 /** An auth/ of which git tracks a file: whoever may commit would choose the CA. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { fakeTool, scratch, stateOf } from '../support/files.ts'
@@ -36,6 +36,11 @@ describe('an auth/ of which git tracks a file', { skip: needs('git') }, () => {
     return stderr
   }
 
+  function untrackAsPrinted(said: string): void {
+    const [, command = ''] = /: (git -C \S+ rm \S+ --cached .*)$/m.exec(said) ?? []
+    execFileSync('sh', ['-c', command])
+  }
+
   test('that is ours by its name is refused by each command that reads a key, and nothing is changed', async (t) => {
     const { place, auth, commit } = inTree(t)
     for (const file of ['ca-next.pem', 'ca-next-key.pem']) writeFileSync(join(auth, file), 'of somebody else')
@@ -61,8 +66,7 @@ describe('an auth/ of which git tracks a file', { skip: needs('git') }, () => {
     commit('auth')
     const before = stateOf(auth)
     const said = await refused(place, ...local)
-    const [, command = ''] = /: (git -C \S+ rm \S+ --cached -- \S+)$/m.exec(said) ?? []
-    execFileSync('sh', ['-c', command])
+    untrackAsPrinted(said)
     assert.deepEqual(stateOf(auth), before)
     await exits(0, place, ...local)
     commit()
@@ -104,6 +108,94 @@ describe('an auth/ of which git tracks a file', { skip: needs('git') }, () => {
     rmSync(auth)
     symlinkSync(outside, auth)
     await exits(0, place, ...local)
+  })
+
+  test('is refused where a repository around that of the cluster tracks one, though the inner one tracks none', async (t) => {
+    const { place, commit } = inTree(t)
+    const inner = join(place, 'clusters/one')
+    mkdirSync(inner, { recursive: true })
+    for (const each of ['cluster.yaml', 'auth']) cpSync(join(place, each), join(inner, each), { recursive: true })
+    writeFileSync(join(inner, 'auth/ca-next.pem'), 'of somebody else')
+    commit('clusters/one/auth/ca-next.pem')
+    gitIn(inner)('init', '-q')
+    gitIn(inner)('add', 'cluster.yaml')
+    assert.match(await refused(inner, 'status'), /git tracks ca-next\.pem in /)
+    // A submodule is one entry of the outer repository, and none of its files.
+    rmSync(join(inner, 'auth/ca-next.pem'))
+    gitIn(inner)('commit', '-qm', 'mine')
+    rmSync(join(place, '.git'), { recursive: true })
+    gitIn(place)('init', '-q')
+    commit('clusters/one')
+    await exits(0, inner, ...local)
+  })
+
+  test('is refused where git tracks it itself, or a link that it leads through', async (t) => {
+    const { place, auth, git, commit } = inTree(t)
+    const outside = join(scratch(t), 'auth')
+    renameSync(auth, outside)
+    symlinkSync(outside, auth)
+    commit('auth')
+    assert.match(await refused(place, 'certs', '--dry-run'), /git tracks \S+auth, a link or submodule/)
+    git('rm', '-q', '--cached', 'auth')
+    await exits(0, place, ...local)
+    rmSync(auth)
+    mkdirSync(join(place, 'links'))
+    symlinkSync(outside, join(place, 'links/other'))
+    symlinkSync('links/../links/other', auth)
+    commit('links/other')
+    assert.match(await refused(place, 'status'), /git tracks \S+links\/other, a link or submodule/)
+  })
+
+  test('is refused where the folder is tracked in capitals, which is the same where the disk ignores case', async (t) => {
+    const { place, commit } = inTree(t)
+    mkdirSync(join(place, 'AUTH'))
+    writeFileSync(join(place, 'AUTH/ca-next.pem'), '')
+    commit('AUTH/ca-next.pem')
+    const said = await refused(place, 'status')
+    assert.match(said, /git tracks ca-next\.pem in /)
+    untrackAsPrinted(said)
+    await exits(0, place, ...local)
+  })
+
+  test('is untracked as printed, and nothing else, whatever its path is and whatever git hides of it', async (t) => {
+    const { place, git } = inTree(t)
+    const at = join(place, 'a* b')
+    for (const each of ['a* b', 'ab b/auth']) mkdirSync(join(place, each), { recursive: true })
+    for (const each of ['cluster.yaml', 'auth']) cpSync(join(place, each), join(at, each), { recursive: true })
+    writeFileSync(join(place, 'ab b/auth/ca.pem'), '')
+    // Without a commit.
+    git('add', '-f', 'a* b/auth/ca.pem', 'ab b/auth/ca.pem')
+    git('update-index', '--skip-worktree', 'a* b/auth/ca.pem')
+    const said = await refused(at, 'status')
+    const [, log = ''] = /: (git -C \S+ log .*)$/m.exec(said) ?? []
+    execFileSync('sh', ['-c', log])
+    untrackAsPrinted(said)
+    await exits(0, at, ...local)
+    assert.equal(String(git('ls-files', '*/auth/*')), 'ab b/auth/ca.pem\n')
+  })
+
+  test('is looked for without a program that fetches, also by a git that fetches what it lacks', async (t) => {
+    const { place, git, commit } = inTree(t)
+    const ran = join(place, 'was-run')
+    mkdirSync(join(place, 'other'))
+    writeFileSync(join(place, 'other/file'), '')
+    commit('other')
+    git('sparse-checkout', 'set', '--cone', '--sparse-index', 'docs')
+    const object = String(git('rev-parse', 'HEAD:other')).trim()
+    rmSync(join(place, '.git/objects', object.slice(0, 2), object.slice(2)))
+    for (const [key, value] of Object.entries({
+      'core.repositoryFormatVersion': '1',
+      'extensions.partialClone': 'origin',
+      'remote.origin.promisor': 'true',
+      'remote.origin.url': `ext::touch ${ran}`,
+      'protocol.ext.allow': 'always',
+    }))
+      git('config', key, value)
+    const old = fakeTool(t, 'git', `unset GIT_NO_LAZY_FETCH; PATH='${process.env.PATH}' exec git "$@"`)
+    await exits(0, { place, env: { PATH: `${old}:${process.env.PATH}` } }, ...local)
+    assert.ok(!existsSync(ran))
+    assert.throws(() => git('ls-files', 'auth', '--with-tree=HEAD'))
+    assert.ok(existsSync(ran), 'a git that may fetch starts the program')
   })
 
   test('is refused although it looks like a repository itself, and whatever GIT_DIR a hook has set', async (t) => {
