@@ -147,6 +147,9 @@ export function whyOpen(run: Run, found: UnitsFound): string[] {
         `revoked may not be enforced by ${apiServer}, process ${id} in ${printable(group)}, which belongs to no unit in cluster.yaml`,
     ),
     ...(inForce?.others?.found ?? []).map((where) => `revoked may not be enforced by ${formatOther(where)}`),
+    ...(inForce?.others?.unknown ?? []).map(
+      (why) => `revoked may not be enforced by API servers that no control node of cluster.yaml has, as ${why}`,
+    ),
     ...whyReplaceable(run, found),
   ]
 }

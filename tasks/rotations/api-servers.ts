@@ -148,10 +148,13 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
       ...others.found.map((where) => `${formatOther(where)} (its lease ends after 60 s)`),
       ...foreignMembers(members, controls),
     ],
-    unknown: silent.map(
-      ({ node }) =>
-        `the API server of ${node.name} renewed no lease in kube-system for 60 s (this needs Kubernetes 1.26, feature gate APIServerIdentity and synchronised clocks)`,
-    ),
+    unknown: [
+      ...others.unknown,
+      ...silent.map(
+        ({ node }) =>
+          `the API server of ${node.name} renewed no lease in kube-system for 60 s (this needs Kubernetes 1.26, feature gate APIServerIdentity and synchronised clocks)`,
+      ),
+    ],
   }
 }
 

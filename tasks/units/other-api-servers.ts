@@ -6,7 +6,7 @@
  */
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { tryToAwait } from '../../lib/failure.ts'
+import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
 import { parseCounts } from '../../lib/kubernetes/counts.ts'
@@ -21,6 +21,8 @@ export interface OtherApiServers {
   readonly found: readonly string[]
   /** Addresses that the cluster publishes, and that do not answer, as those of API servers that are gone may not. */
   readonly silent: readonly string[]
+  /** Why it is not known which there are, in clauses. */
+  readonly unknown: readonly string[]
 }
 
 const slices = v.object({
@@ -50,23 +52,41 @@ export async function findOtherApiServers(
   const { cluster } = asking.run
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
   const known = new Set([...controls.flatMap(({ ips }) => ips), cluster.api.virtualIP])
-  const answer = await tryToAwait(() => api.readAs(slices, 'GET', ofKubernetes))
-  const published = (answer?.items ?? []).flatMap(({ endpoints, ports }) => {
-    const port = ports?.find((each) => each.port)?.port ?? 6443
-    return (endpoints ?? []).flatMap(({ addresses }) => addresses.map((address) => ({ address, port })))
-  })
-  const isNamed = hostnames.isComplete || published.length === 0
+  const published = await readPublished(api)
+  const listed = published instanceof Failure ? [] : published
+  const isNamed = hostnames.isComplete || (listed === published && listed.length === 0)
   const { leases, now } = isNamed ? await readLeases(api) : { leases: [], now: new Date(0) }
   const named = leases
     .filter((lease) => isLive(lease, now) && !hostnames.names.has(hostnameOf(lease)))
     .map((lease) => `on ${printable(hostnameOf(lease) || 'an unnamed machine')}`)
-  const unknown = published.filter(({ address }) => !known.has(address)).slice(0, most)
+  const unlisted = listed.filter(({ address }) => !known.has(address))
   const asked = { ...asking, node: through }
-  const isOurs = unknown.length > 0 ? await comparing(asked, controls) : () => Promise.resolve('silent' as const)
-  const looks = await Promise.all(unknown.map(async (at) => ({ ...at, is: await isOurs(at) })))
+  const isOurs = unlisted.length > 0 ? await comparing(asked, controls) : () => Promise.resolve('silent' as const)
+  const looks = await Promise.all(unlisted.slice(0, most).map(async (at) => ({ ...at, is: await isOurs(at) })))
   const at = (is: 'another' | 'silent') =>
     looks.flatMap((each) => (each.is === is ? [`at ${printable(each.address)}:${each.port}`] : []))
-  return { found: [...named, ...at('another')], silent: at('silent') }
+  const left = unlisted.length - looks.length
+  const unknown = [
+    ...(published instanceof Failure
+      ? [`the addresses that the cluster lists can't be read: ${published.message}`]
+      : []),
+    ...(left > 0 ? [`${left} more addresses that the cluster lists were not asked`] : []),
+  ]
+  return { found: [...named, ...at('another')], silent: at('silent'), unknown }
+}
+
+/** Where the cluster says that API servers are. None where it has no such API: before Kubernetes 1.21. */
+async function readPublished(api: Client): Promise<readonly At[] | Failure> {
+  try {
+    const { items } = await api.readAs(slices, 'GET', ofKubernetes)
+    return (items ?? []).flatMap(({ endpoints, ports }) => {
+      const port = ports?.find((each) => each.port)?.port ?? 6443
+      return (endpoints ?? []).flatMap(({ addresses }) => addresses.map((address) => ({ address, port })))
+    })
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    return error.code === 'http-404' ? [] : error
+  }
 }
 
 /** Addresses that are asked, at most: whoever may write objects of the cluster may publish any number. */

@@ -39,7 +39,7 @@ const auth = { read: () => ({ kind: 'file' }), tryBytes: () => text }
 const run = { cluster: { ...twoNodes, revoked: ['jane'] }, auth } as unknown as Run
 const said = (isLoaded: boolean, ...found: string[]): ListInForce => ({
   ...{ isLoaded, isCounting: isLoaded },
-  others: { found, silent: [] },
+  others: { found, silent: [], unknown: [] },
 })
 const ours = `--authorization-config=${config}`
 
@@ -54,6 +54,8 @@ test('what is not enforced is said where no run can change it', () => {
     openOf(said(true, 'on w0', 'at 192.0.2.9:6443'), ours),
     /may not be enforced by the API server on w0, which is no control node's .* by the API server at 192\.0\.2\.9:6443/,
   )
+  const unread = { ...said(true), others: { found: [], silent: [], unknown: ['their list can not be read'] } }
+  assert.match(openOf(unread, ours), /may not be enforced by API servers that .* as their list can not be read$/)
   const process = { id: 7, uid: 0, group: '/system.slice/k8s-api.service' }
   const another = [{ component: 'kube-apiserver', process, names: [] }] as unknown as UnitsFound['otherProcesses']
   assert.match(

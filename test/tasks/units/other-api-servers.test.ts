@@ -1,6 +1,7 @@
 /** Which API servers are no control node's of cluster.yaml, by what the cluster publishes. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import type { Client } from '../../../lib/kubernetes/client.ts'
 import { findOtherApiServers, formatSilent } from '../../../tasks/units/other-api-servers.ts'
@@ -23,12 +24,12 @@ async function find(
     addresses = [],
     names = [],
     isComplete = true,
-  }: { addresses?: string[]; names?: string[]; isComplete?: boolean } = {},
+    list = async (): Promise<object> => ({ items: [{ endpoints: [{ addresses }], ports: [{ port: 6443 }] }] }),
+  }: { addresses?: string[]; names?: string[]; isComplete?: boolean; list?: () => Promise<object> } = {},
 ) {
-  const slices = { items: [{ endpoints: [{ addresses }], ports: [{ port: 6443 }] }] }
   const api = {
     readAs: async (_: unknown, __: string, path: string) =>
-      path.includes('endpointslices') ? slices : { items: leases },
+      path.includes('endpointslices') ? list() : { items: leases },
     time: async () => at,
   } as unknown as Client
   const connect = async () => ({ tunnel: async () => Promise.reject(new Error('no route')) })
@@ -82,7 +83,26 @@ test('where not every machine is known by name, names tell only if the cluster p
   assert.deepEqual((await find(leases, { addresses })).found, ['on ip-10-0-0-1'])
 })
 
-test('however many addresses somebody publishes, so many are asked', async () => {
+test('however many addresses somebody publishes, so many are asked, and how many are not is told', async () => {
   const addresses = Array.from({ length: 1000 }, (_, i) => `192.0.2.${i}`)
-  assert.equal((await find([], { addresses })).silent.length, 32)
+  const { silent, unknown } = await find([], { addresses })
+  assert.equal(silent.length, 32)
+  assert.deepEqual(unknown, ['968 more addresses that the cluster lists were not asked'])
+  assert.deepEqual((await find([], { addresses: addresses.slice(0, 32) })).unknown, [])
+})
+
+test('where the addresses can not be read, it is not known which API servers there are; where there is no such API, leases tell', async () => {
+  const leases = [leaseOf('ip-10-0-0-1')]
+  const failing = (code: string) => ({
+    list: () => Promise.reject(new Failure(`GET slices answers ${code}`, { code })),
+    isComplete: false,
+  })
+  for (const code of ['http-503', 'http-403', 'not-answered']) {
+    const { found, unknown } = await find(leases, failing(code))
+    assert.deepEqual(found, [], 'not every machine is known by name')
+    assert.deepEqual(unknown, [`the addresses that the cluster lists can't be read: GET slices answers ${code}`])
+    assert.deepEqual((await find(leases, { ...failing(code), isComplete: true })).found, ['on ip-10-0-0-1'])
+  }
+  const { found, unknown } = await find(leases, failing('http-404'))
+  assert.deepEqual([found, unknown], [['on ip-10-0-0-1'], []])
 })
