@@ -62,17 +62,28 @@ const longPath = '/'.repeat(100)
 
 /**
  * The list with the replaced certificates that its file has room for: those of nodes are left out first, then those of
- * people.
+ * people; and of either, those that are not in `before` first, a list that was there. So two auth/, each of which
+ * would fill the file, come to one list.
  */
-export function withCounted({ counted: _, ...list }: RevokedList, certificates: readonly Counted[]): RevokedList {
+export function withCounted(
+  { counted: _, ...list }: RevokedList,
+  certificates: readonly Counted[],
+  before: readonly Counted[] = [],
+): RevokedList {
   const all = certificates.toSorted(byUser)
-  const kept = (...kinds: UserKind[]): RevokedList => {
-    const counted = all.filter(({ user }) => kinds.includes(kindOf(user)))
-    return counted.length > 0 ? { ...list, counted } : list
-  }
-  const ways = [kept('component', 'user', 'node'), kept('component', 'user'), kept('component')]
-  return ways.find((each) => formatAuthorization(each, longPath).length <= largest) ?? list
+  const known = new Set(before.map(({ fingerprint }) => fingerprint))
+  for (const added of [3, 2, 1, 0])
+    for (const stays of [3, 2, 1].filter((each) => each >= added)) {
+      const isKept = (each: Counted) => ranks[kindOf(each.user)] <= (known.has(each.fingerprint) ? stays : added)
+      const counted = all.filter(isKept)
+      const kept = counted.length > 0 ? { ...list, counted } : list
+      if (formatAuthorization(kept, longPath).length <= largest) return kept
+    }
+  return list
 }
+
+/** The greatest is left out first. */
+const ranks: Readonly<Record<UserKind, number>> = { component: 1, user: 2, node: 3 }
 
 /** By which requests are denied, and what the file says of it. */
 function denialOf(list: RevokedList) {

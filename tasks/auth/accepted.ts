@@ -130,8 +130,8 @@ export function withReplaced(run: Given, list: RevokedList): RevokedList {
   const names = new Set(list.entries.flatMap(usersOf))
   const isOpen = (each: AcceptedCertificate) => isCountable(each) && !isOver(each) && !names.has(each.user)
   const counted = accepted.filter(isOpen).map(({ fingerprint, user, end }): Counted => ({ fingerprint, user, end }))
-  const next = withCounted(list, counted)
   const before = (listIn(auth) ?? nobody).counted
+  const next = withCounted(list, counted, before)
   const validOf = (all: readonly Counted[] = []) =>
     new Set(all.flatMap((each) => (each.end > now ? each.fingerprint : [])))
   const isSame = isDeepStrictEqual(validOf(before), validOf(next.counted))

@@ -90,12 +90,14 @@ export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
 }
 
 /** Users of certificates that another auth/ has listed to be counted, and that this one does not know. */
-function lostCounts(run: Run, listed: RevokedList): string[] {
+export function lostCounts(run: Pick<Run, 'auth' | 'cluster' | 'now'>, listed: RevokedList): string[] {
   const known = new Set(knownCertificates(run.auth).map(({ fingerprint }) => fingerprint))
   const own = listIn(run.auth) ?? nobody
   const all = mergeLists([own, { ...nobody, counted: listed.counted ?? [] }])
   // Of a list that has no room for all of them, none is lost.
-  const kept = new Set(withCounted(own, all.counted ?? []).counted?.map(({ fingerprint }) => fingerprint))
+  const kept = new Set(
+    withCounted(own, all.counted ?? [], listed.counted).counted?.map(({ fingerprint }) => fingerprint),
+  )
   // Nor of a user who is denied.
   const denied = new Set(wantedList(run).entries.flatMap(usersOf))
   const lost = (all.counted ?? []).filter(

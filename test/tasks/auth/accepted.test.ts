@@ -3,12 +3,14 @@ import assert from 'node:assert/strict'
 import { cpSync, readdirSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { authorizationConfigFile, backUp } from '../../../lib/files/auth-dir.ts'
 import { formatAuthorization, withCounted } from '../../../lib/kubernetes/authorization.ts'
 import { wantedList } from '../../../lib/kubernetes/revocation.ts'
 import { nobody, type RevokedList } from '../../../lib/kubernetes/revoked-list.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { type AcceptedCertificate, acceptedCertificates, withReplaced } from '../../../tasks/auth/accepted.ts'
+import { lostCounts } from '../../../tasks/node-folder/guard-list.ts'
 import { makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import { and, parsed } from '../../support/files.ts'
 
@@ -138,4 +140,37 @@ test('a list without room counts whom it can, and the next run makes the same', 
   const next = withReplaced(run, wantedList(run))
   listing(next)
   assert.deepEqual(withReplaced(run, wantedList(run)), next)
+})
+
+test('two auth/ whose certificates find no room together come to one list, and refuse each other no longer', async (t) => {
+  const cluster = clusterOf(users.replace('revoked: []', 'revoked: [gone]'))
+  const sides = await Promise.all([replaced(t), replaced(t)])
+  const listOf = (entries: number): RevokedList => ({
+    entries: ['gone'],
+    certificates: Array.from({ length: entries }, (_, i) => ({
+      ...{ fingerprint: String(i).padStart(64, '0'), keyId: String(i).padStart(64, 'a') },
+      ...{ user: 'gone', end: minutes(9e6) },
+    })),
+  })
+  const perEntry = (formatAuthorization(listOf(200), '/k').length - formatAuthorization(listOf(100), '/k').length) / 100
+  // From room for nothing to room for all.
+  for (let room = 0; room < 16_000; room += 800) {
+    const list = listOf(Math.floor((199_000 - room) / perEntry))
+    for (const { listing } of sides) listing(list)
+    let onNode = list
+    const told: string[] = []
+    for (let turn = 0; turn < 14; turn++) {
+      const { run: ofSide, listing } = sides[turn % 2] ?? assert.fail()
+      const run = { ...ofSide, cluster }
+      const own = withReplaced(run, wantedList(run))
+      listing(own)
+      const lost = lostCounts(run, onNode)
+      const isSame = isDeepStrictEqual(own.counted, onNode.counted)
+      told.push(lost.length > 0 ? `lacks ${lost}` : isSame ? 'is right' : 'writes')
+      // As the printed command does, `recover --node`.
+      if (lost.length > 0) listing(onNode)
+      else onNode = own
+    }
+    assert.deepEqual(told.slice(-4), Array(4).fill('is right'), `${room}: ${told.join('; ')}`)
+  }
 })
