@@ -22,6 +22,7 @@ import { nobody, type RevokedList, usersOf } from '../../lib/kubernetes/revoked-
 import { largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { acceptedCertificates, isCountable, withReplaced } from '../auth/accepted.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { formatUndecided, undecidedIn } from '../auth/undecided.ts'
 import { apiServer } from '../layouts/layout.ts'
@@ -89,23 +90,30 @@ export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
   }
 }
 
-/** Users of certificates that another auth/ has listed to be counted, and that this one does not know. */
+/** Users of certificates that another auth/ has listed to be counted, and that this one would not. */
 export function lostCounts(run: Pick<Run, 'auth' | 'cluster' | 'now'>, listed: RevokedList): string[] {
-  const known = new Set(knownCertificates(run.auth).map(({ fingerprint }) => fingerprint))
-  const own = listIn(run.auth) ?? nobody
-  const all = mergeLists([own, { ...nobody, counted: listed.counted ?? [] }])
+  const { auth, now } = run
+  if (!listed.counted) return []
+  const toCount = acceptedCertificates(run).filter((each) => isCountable(each) && !each.isDenied)
+  const countable = new Set(toCount.map(({ fingerprint }) => fingerprint))
+  // As one in use.
+  const uncounted = new Set(
+    knownCertificates(auth).flatMap(({ fingerprint }) => (countable.has(fingerprint) ? [] : fingerprint)),
+  )
+  const own = withReplaced(run, listIn(auth) ?? nobody)
+  const all = mergeLists([own, { ...nobody, counted: listed.counted }])
   // Of a list that has no room for all of them, none is lost.
   const kept = new Set(
     withCounted(own, all.counted ?? [], listed.counted).counted?.map(({ fingerprint }) => fingerprint),
   )
   // Nor of a user who is denied.
   const denied = new Set(wantedList(run).entries.flatMap(usersOf))
-  const lost = (all.counted ?? []).filter(
+  const lost = listed.counted.filter(
     ({ fingerprint, user, end }) =>
-      end > run.now &&
+      end > now &&
       !denied.has(user) &&
       kept.has(fingerprint) &&
-      !known.has(fingerprint) &&
+      !uncounted.has(fingerprint) &&
       !own.counted?.some((each) => each.fingerprint === fingerprint),
   )
   return [...new Set(lost.map(({ user }) => user))]
