@@ -173,8 +173,7 @@ look_at_folder() {
   say uid "$uid"
   say absent
   find_recorded
-  stat_files $found
-  say_files
+  [ -z "$found" ] || say_named $found
 }
 
 # The machine's own addresses, as the kernel has them: iproute2 may be missing. One of IPv6 is printed without colons;
@@ -200,7 +199,8 @@ say_folder() {
   say uid "$uid"
   # As `cd -P` has set it.
   say folder "$PWD"
-  say_open "$PWD"
+  find_shared "$PWD" sticky
+  if [ -n "$shared" ]; then is_shared=1; say open "$shared"; fi
   ls >/dev/null
   say_leftovers
   set --
@@ -209,18 +209,17 @@ say_folder() {
     if there "$f"; then set -- "$@" "$f"; fi
   done
   find_recorded "$PWD"
-  stat_files "$@" $found
+  stat_files "$@"
   say_files
+  [ -z "$found" ] || say_named $found
 }
 
 # find_recorded [FOLDER]: reports the lines of the record, and sets $found to the files of ours in other directories than
-# the folder. No link is followed. What can't be entered is not reported.
+# the folder. No link is followed, and no directory is looked at that other users may change, it or one above it. What
+# can't be entered is not reported.
 find_recorded() {
   found='' own=$PWD looked=' ' here=${1-}
   if [ -z "$recorded" ] || ! read_record; then return 0; fi
-  # Another machine's directory may have the same numbers.
-  boot=-
-  { read -r boot < /proc/sys/kernel/random/boot_id; } 2>/dev/null || :
   with_lines look_at_recorded "$lines_recorded"
   cd -- "$own"
 }
@@ -242,9 +241,11 @@ look_at_recorded() {
 }
 look_at_former() {
   looked="$looked$at "
-  [ "$at" != "$here" ] || return 0
-  id=$(stat -c '%d %i' .)
-  say former "$boot $id $at"
+  # Every shell that is named above has it. The folder may have another path by a mount.
+  # shellcheck disable=SC3013
+  if [ -n "$here" ] && [ . -ef "$here" ]; then return 0; fi
+  find_shared "$at"
+  if [ -n "$shared" ]; then say shared "$at"; return 0; fi
   for f in $patterns; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     ! there "$f" || found="$found $at/$f"
@@ -261,20 +262,19 @@ read_record() {
   [ ${#lines_recorded} -le $largest_record ]
 }
 
-# Reports the folder, or the first above it, where users other than this one and root may rename or replace folders.
-say_open() {
-  up=$1
+# find_shared FOLDER [STICKY]: sets $shared to the folder, or the first above it, where users other than this one and
+# root may rename or replace folders. With STICKY, one that keeps names to their owners is none: as long as they are there.
+find_shared() {
+  up=$1 keeps=${2-} shared=''
   set -- /
   while [ -n "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
   above=$(stat -c '%u %a %n' -- "$@")
   while read -r owner mode name; do
-    # The sticky bit keeps names to their owners.
     case $owner,$mode in
-      0,*[2367]?|0,*[2367]|"$uid",*[2367]?|"$uid",*[2367]) case $mode in [1357]???) continue ;; esac ;;
+      0,*[2367]?|0,*[2367]|"$uid",*[2367]?|"$uid",*[2367]) case $keeps$mode in sticky[1357]???) continue ;; esac ;;
       0,*|"$uid",*) continue ;;
     esac
-    is_shared=1
-    say open "$name"
+    shared=$name
     return 0
   done <<ABOVE
 $above
@@ -509,7 +509,7 @@ look_as_root() {
   [ -z "$named" ] || say_named $named
   say_differing
 }
-# What other processes name is not ours to keep: a file that has gone meanwhile is none.
+# What other processes name, or is in a former directory, is not ours to keep: a file that has gone meanwhile is none.
 say_named() {
   plain='' limit_size=1
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@" 2>/dev/null) || :

@@ -89,7 +89,7 @@ const shapes = {
   ways: ` ${path}${plainPaths}`,
   // `other`: of a file that another user may be writing; `published`: of its certificates alone.
   ...{ content: ` ${name}`, other: ` ${name}`, published: ` ${name}` },
-  ...{ recorded: ' ([^]*)', former: String.raw` (\S+ \d+ \d+) ${path}` },
+  ...{ recorded: ' ([^]*)', shared: ` ${path}` },
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
@@ -173,8 +173,8 @@ export function readFolder(lines: readonly string[]) {
     leftovers: readLeftovers(records),
     /** What deploys have recorded in that user's home, the latest last. */
     recorded: all('recorded').flatMap(([line = '']) => readEntry(line)),
-    /** Other directories among these, by path: the boot of the kernel, the device, and the inode. */
-    former: new Map(all('former').map(([id = '', directory = '']) => [directory, id])),
+    /** Those of these directories that were not looked at: others may change them, or a folder above. */
+    shared: new Set(all('shared').flat()) as ReadonlySet<string>,
     /**
      * The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the
      * folder.

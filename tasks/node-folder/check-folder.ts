@@ -31,7 +31,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   const unproven = guardMachine(run, node, look, names.together)
   refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
-  const record = checkRecord(run, node, look, names.known)
+  const record = checkRecord(run, node, look)
   const known = names.known.union(record.formerNodes)
   const readers = new Map(
     foreignFiles(run, node, look, { ...names, known }).map((name) => [name, readerOf(run, look, name)]),

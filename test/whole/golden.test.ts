@@ -249,7 +249,7 @@ test('what --json prints of units that run reads as it should', async (t) => {
       now: 0,
       leftovers: [],
       recorded: [],
-      former: new Map<string, string>(),
+      shared: new Set<string>(),
       addresses: new Set(),
       places: undefined,
     },

@@ -6,8 +6,8 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
-  readFileSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -91,8 +91,11 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       const digest = sha256('a CA')
       const record = (home: string, ...lines: readonly string[]) =>
         writeFileSync(join(home, '.harderway.directories'), lines.map((line) => `${line}\n`).join(''))
-      const at = (home: string, directory = '~/new') =>
-        readState(did(home, folderScript(directory, { 'ca-key.pem': '-' }, true)), nonce)
+      const at = (t: TestContext, home: string, directory = '~/new') => {
+        // The folder of temporary files is one that others may write to.
+        const path = fakeTool(t, 'stat', `real "$@" | sed '/harderway-test/!s/^0 1777 /0 755 /'`)
+        return readState(did(home, folderScript(directory, { 'ca-key.pem': '-' }, true), { path }), nonce)
+      }
       const digests = (seen: NodeState) =>
         Object.fromEntries([...seen.files].map(([name, state]) => [name, state.sha256]))
       const homeWithOld = (t: TestContext) => {
@@ -112,21 +115,44 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
           [`${home}/old/b.kubeconfig`]: sha256('b.kubeconfig'),
           [`${home}/old/ca-key.pem`]: sha256('ca-key.pem'),
         }
-        const seen = at(home)
+        const seen = at(t, home)
         assert.deepEqual(digests(seen), { 'ca-key.pem': sha256('another'), ...former })
         assert.deepEqual([...seen.contents.keys()], ['ca-key.pem'])
         assert.deepEqual(seen.recorded.map(entryLine), lines)
-        const { dev, ino } = lstatSync(join(home, 'old'))
-        const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-        assert.deepEqual([...seen.former], [[join(home, 'old'), `${boot} ${dev} ${ino}`]])
+        assert.deepEqual([...seen.shared], [])
         // Before the first run that makes the new one.
-        const absent = at(home, '~/not/there')
+        const absent = at(t, home, '~/not/there')
         assert.deepEqual([absent.folder, absent.recorded.length], [undefined, 3])
         assert.deepEqual(digests(absent), { ...former, [`${home}/new/ca-key.pem`]: sha256('another') })
       })
 
+      for (const [what, path, mode] of [
+        ['others may write to', 'old', 0o777],
+        ['its group may write to', 'old', 0o770],
+        ['is in one that others may write to', '.', 0o777],
+        ['is in one in which each may change their own', '.', 0o1777],
+      ] as const)
+        test(`looks at none that ${what}, and says so`, (t) => {
+          const home = homeWithOld(t)
+          chmodSync(join(home, path), mode)
+          const line = `c0 ${digest} ${home}/old`
+          record(home, line)
+          const { shared, recorded, files } = at(t, home, '~/new')
+          assert.deepEqual([[...shared], recorded.map(entryLine), [...files]], [[`${home}/old`], [line], []])
+        })
+
+      test('reads none there that is larger than ours', (t) => {
+        const home = homeWithOld(t)
+        truncateSync(join(home, 'old/ca-key.pem'), 2 ** 42)
+        record(home, `c0 ${digest} ${home}/old`)
+        assert.deepEqual(digests(at(t, home)), {
+          [`${home}/old/ca-key.pem`]: undefined,
+          [`${home}/old/b.kubeconfig`]: sha256('b.kubeconfig'),
+        })
+      })
+
       test('knows nothing without a record, nor of the home', (t) => {
-        const { recorded, files } = at(homeWithOld(t))
+        const { recorded, files } = at(t, homeWithOld(t))
         assert.deepEqual([recorded, [...files]], [[], []])
       })
 
@@ -137,7 +163,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         const line = (path: string) => `c0 ${digest} ${home}/${path}`
         const paths = ['gone', 'link', 'link/..', 'old/../old', 'old/', 'file', 'file/x']
         record(home, ...paths.map(line))
-        const { recorded, files } = at(home)
+        const { recorded, files } = at(t, home)
         assert.deepEqual([recorded.map(entryLine), [...files]], [[line('gone')], []])
       })
 
@@ -145,7 +171,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         const home = homeWithOld(t)
         symlinkSync('notes.txt', join(home, 'old/ca.pem'))
         record(home, `c0 ${digest} ${home}/old`)
-        assert.partialDeepStrictEqual(at(home).files.get(`${home}/old/ca.pem`), { kind: 'link', sha256: undefined })
+        assert.partialDeepStrictEqual(at(t, home).files.get(`${home}/old/ca.pem`), { kind: 'link', sha256: undefined })
       })
 
       test('passes over lines that no deploy has written', (t) => {
@@ -170,7 +196,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
           ...[`${nonce}-folder end 1`, `c0 ${digest} /proc/self/cwd`, `c0 ${digest} ${home}/old\0`, '\u2028 \u0007'],
         ]
         record(home, ...lines)
-        assert.deepEqual(at(home).recorded.map(entryLine), [`c0 ${digest} ${home}/old`])
+        assert.deepEqual(at(t, home).recorded.map(entryLine), [`c0 ${digest} ${home}/old`])
       })
 
       for (const [what, make] of [
@@ -183,7 +209,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
           const home = homeWithOld(t)
           writeFileSync(join(home, 'kept'), `c0 ${digest} ${home}/old\n`)
           make(join(home, '.harderway.directories'))
-          const { recorded, files } = at(home)
+          const { recorded, files } = at(t, home)
           assert.deepEqual([recorded, [...files]], [[], []])
         })
     })

@@ -56,7 +56,7 @@ test('what a run had deployed of a list, and not installed, is taken with what t
       now: undefined,
       leftovers: [],
       recorded: [],
-      former: new Map<string, string>(),
+      shared: new Set<string>(),
     },
     places,
   }

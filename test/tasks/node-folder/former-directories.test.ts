@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
-import { statSync } from 'node:fs'
+import { realpathSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
 import { backUp } from '../../../lib/files/auth-dir.ts'
-import { thisBoot } from '../../../lib/files/lock.ts'
 import { sha256 } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import type { FileState } from '../../../lib/node/place.ts'
-import type { Entry, NodeState, PlacesState } from '../../../lib/node/state.ts'
+import type { Entry, NodeState } from '../../../lib/node/state.ts'
 import { nodeFiles } from '../../../tasks/layouts/tables.ts'
 import { changeRecord, checkRecord } from '../../../tasks/node-folder/former-directories.ts'
 import { makeEverything, now, temporaryAuth } from '../../support/certificates.ts'
@@ -15,7 +16,6 @@ import { threeNodes as cluster, control, placesWith, rootsFile, seenIn, worker }
 const [folder, old] = ['/home/ubuntu/pki', '/home/ubuntu']
 const auth = temporaryAuth({ after } as unknown as TestContext)
 const run = { cluster, auth, now, options: {} } as unknown as Run
-const known = new Set(cluster.nodes.flatMap((node) => nodeFiles(cluster, node)))
 
 const digestIn = (name: string) => sha256(auth.bytes(name))
 const entry = (node = control.name, directory = old, digest = digestIn('ca.pem')): Entry => ({
@@ -33,11 +33,10 @@ const seen = (
   there: readonly [string, FileState][],
   more: Partial<NodeState> = {},
 ): NodeState => ({
-  ...{ folder, open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set(), places: undefined },
-  ...{ recorded: [...recorded], former: new Map(), files: new Map(there), contents: new Map(), ...more },
+  ...{ folder, open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set(), places: placesWith() },
+  ...{ recorded: [...recorded], shared: new Set(), files: new Map(there), contents: new Map(), ...more },
 })
-const check = (state: NodeState, node = control, of = run) =>
-  checkRecord(of, node, seenIn(of.cluster, node, state), known)
+const check = (state: NodeState, node = control, of = run) => checkRecord(of, node, seenIn(of.cluster, node, state))
 const commandIn = (...args: Parameters<typeof check>) => {
   const { findings } = check(...args)
   return findings.flatMap(({ owner, remedy }) => (owner === 'user' ? [remedy] : []))
@@ -92,28 +91,66 @@ describe('a former directory', () => {
     }
   })
 
-  test('is never a whole auth/, nor the one of this run by another path', () => {
-    const key = files(old, { 'ca-key.pem': digestIn('ca-key.pem') })
-    const whole = [...key, ...files(old, { 'admin-key.pem': 'of another time' })]
+  test('is never a whole auth/, nor the one of this run, nor a folder in it', () => {
+    const key = { 'ca-key.pem': digestIn('ca-key.pem') }
+    const whole = files(old, { ...key, 'admin-key.pem': 'of another time' })
     assert.deepEqual(commandIn(seen([entry()], whole)), [])
-    const { dev, ino } = statSync(auth.path)
-    const at = (id: string) => commandIn(seen([entry()], key, { former: new Map([[old, id]]) }))
-    assert.deepEqual(at(`${thisBoot} ${dev} ${ino}`), [])
-    assert.equal(at(`another-boot ${dev} ${ino}`).length, 1)
-    assert.equal(at(`${thisBoot} ${dev} ${ino}1`).length, 1)
+    const path = realpathSync(auth.path)
+    for (const [directory, count] of [
+      [path, 0],
+      [`${path}/backup/2026-11-26`, 0],
+      [`${path}s`, 1],
+      [dirname(path), 1],
+    ] as const)
+      for (const shared of [new Set<string>(), new Set([directory])]) {
+        const state = seen([entry(control.name, directory)], files(directory, key), { shared })
+        assert.equal(check(state).findings.length, count, directory)
+      }
     for (const node of cluster.nodes) assert.ok(!nodeFiles(cluster, node).includes('admin-key.pem'))
   })
 
-  test('is named without what a unit of the node reads there', () => {
+  test("has no file of another user, nor by its name alone a key that the node's role never has", () => {
+    const ca = { 'ca.pem': digestIn('ca.pem') }
+    const own = { 'w0-key.pem': 'x', 'former-key.pem': 'x', 'w0.pem': { uid: 1001 } }
+    const others = { 'ca-key.pem': 'x', 'service-account-key.pem': 'x', 'encryption-config.yaml': 'x' }
+    const recorded = [entry(worker.name), entry('former')]
+    assert.deepEqual(commandIn(seen(recorded, files(old, { ...ca, ...own, ...others })), worker), [
+      `cd ${old} && rm ca.pem w0-key.pem former-key.pem`,
+    ])
+    // It was a control node.
+    const known = { 'ca-key.pem': digestIn('ca-key.pem') }
+    assert.deepEqual(commandIn(seen(recorded, files(old, known)), worker), [`cd ${old} && rm ca-key.pem`])
+  })
+
+  test('is named without a command while other users could change it, until its line or the directory is gone', () => {
+    const { findings, empty } = check(seen([entry()], [], { shared: new Set([old]) }))
+    assert.deepEqual(empty, [])
+    assert.deepEqual(findings, [
+      {
+        ...{ owner: 'user', nodes: [control.name] },
+        text: `look at the former directory ${old}, which other users could change, and remove what nothing reads; then its line in ~/.harderway.directories`,
+      },
+    ])
+  })
+
+  test('is named without a command where a unit of the node reads something there, or nobody has looked', () => {
     const path = '/var/lib/kubernetes'
     const all = Object.fromEntries(
       ['ca.pem', 'ca-key.pem', 'admin.kubeconfig'].map((name) => [name, digestIn('ca.pem')]),
     )
     const there = files(path, all)
-    const units = placesWith({ files: new Map(there), contents: new Map() }) as unknown as PlacesState
-    const installed = { ...run, cluster: { ...cluster } }
-    const state = seen([entry(control.name, path)], there, { places: units })
-    assert.deepEqual(commandIn(state, control, installed), [`cd ${path} && rm admin.kubeconfig`])
+    const read = placesWith({ files: new Map(there), contents: new Map() })
+    const named = `remove what deploys left in the former directory ${path}, once nothing reads it`
+    for (const [places, left] of [
+      [read, 'admin.kubeconfig'],
+      [undefined, 'ca.pem, ca-key.pem, admin.kubeconfig'],
+      [new Failure('no root', { code: 'no-root' }), 'ca.pem, ca-key.pem, admin.kubeconfig'],
+    ] as const) {
+      const { findings } = check(seen([entry(control.name, path)], there, { places }))
+      const [{ text, remedy } = assert.fail(), ...others] = findings
+      assert.deepEqual([text, remedy], [`${named} (${left})`, undefined])
+      assert.ok(others.every(({ isSilent }) => isSilent))
+    }
   })
 
   test('has a key that no node is to have marked as such', () => {

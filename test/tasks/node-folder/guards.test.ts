@@ -92,7 +92,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
       now: undefined,
       leftovers: [],
       recorded: [],
-      former: new Map<string, string>(),
+      shared: new Set<string>(),
       addresses: new Set<string>(),
     },
     ...has(names, folder),

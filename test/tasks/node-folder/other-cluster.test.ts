@@ -27,7 +27,7 @@ const nothingThere = {
     uid: 1000,
     leftovers: [],
     recorded: [],
-    former: new Map<string, string>(),
+    shared: new Set<string>(),
     addresses: new Set(),
   },
   ...{ files: new Map(), contents: new Map() },
