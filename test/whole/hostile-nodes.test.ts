@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { before, beforeEach, describe, type TestContext, test } from 'node:test'
+import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
@@ -307,6 +307,8 @@ real -f -- "$@"`,
     })
 
     describe('not of a directory that cluster.yaml had before: what is ours there is named, with the command that removes it,', () => {
+      // Where nobody has looked for what reads the files there is no command.
+      const looked: Edit = [['install'], true]
       const moved: Edit = [['ssh', 'directory'], '~/new']
       const off: Edit = [['certificates', 'caKeyOnNodes'], false]
       const record = () => readFileSync(join(home(), '.harderway.directories'), 'utf8').split('\n').slice(0, -1)
@@ -317,18 +319,24 @@ real -f -- "$@"`,
       const shell = (command: string | undefined) => execFileSync('sh', ['-c', command ?? assert.fail()])
       const saysNothing = ({ stdout }: Ran) => assert.doesNotMatch(stdout, /former directory/)
 
+      // The folder of temporary files is one that others may write to.
+      const scope = { after } as unknown as TestContext
+      const tools = fakeTool(scope, 'stat', `real "$@" | sed '/harderway-test/!s/^0 1777 /0 755 /'`)
+      before(() => suite.lab.node('control0').restart({ env: { PATH: `${tools}:${process.env.PATH}` } }))
+      after(() => suite.lab.node('control0').restart({ env: {} }))
+
       for (const [title, former] of [
         ['the home', '~'],
         ['another', '~/old'],
       ] as const)
         test(`${title}, until nothing of ours is in it`, async () => {
           const folder = join(home(), former.slice(2))
-          write([['ssh', 'directory'], former])
+          write([['ssh', 'directory'], former], looked)
           await exits(former === '~' ? 0 : 4, place, 'deploy')
           if (former !== '~') shell(commandIn(await exits(4, place, 'deploy', '--node', 'control0')))
           const files = readdirSync(folder).filter((name) => !name.startsWith('.'))
           writeFileSync(join(folder, 'notes.pem'), 'mine')
-          write(moved)
+          write(looked, moved)
           const named = `cd ${folder} && rm ${files.filter((name) => !/^(old|new)$/.test(name)).join(' ')}`
           const sorted = (command = '') => command.split(' ').toSorted()
           for (const args of [['deploy', '--dry-run'], ['deploy'], ['deploy', '--prune'], ['bootstrap', '--quiet']])
@@ -355,11 +363,11 @@ real -f -- "$@"`,
 
       test('so that no run takes the other copies of its keys for the last', async () => {
         const noCopy = /its keys have no other copy/
-        write(moved, off)
+        write(looked, moved, off)
         assert.doesNotMatch((await exits(4, place, 'deploy')).stdout, noCopy)
-        write(moved)
+        write(looked, moved)
         await exits(4, place, 'deploy')
-        write(moved, off)
+        write(looked, moved, off)
         const pruned = await exits(4, place, 'deploy', '--prune')
         assert.doesNotMatch(pruned.stdout, noCopy)
         assert.match(commandIn(pruned) ?? '', / ca-key\.pem /)
@@ -374,7 +382,7 @@ real -f -- "$@"`,
       })
 
       test("but not what is somebody else's, or of a whole auth/", async () => {
-        write(moved)
+        write(looked, moved)
         await exits(4, place, 'deploy', '--node', 'control0')
         cpSync(auth(), home(), { recursive: true })
         saysNothing(await exits(0, place, 'deploy', '--node', 'control0', '--force'))
@@ -388,7 +396,7 @@ real -f -- "$@"`,
 
       test('and without a record nothing is known', async () => {
         for (const name of names) rmSync(join(home(name), '.harderway.directories'))
-        write(moved)
+        write(looked, moved)
         saysNothing(await exits(0, place, 'deploy'))
       })
     })
