@@ -31,8 +31,10 @@ marks=/var/lib/harderway
 # the new one.
 new_suffix=.harderway-new
 old_suffix=.harderway-old
-# Seconds, for each file that another user may swap for a pipe that never ends.
+# Seconds, for each file that another user may swap for a pipe that never ends, or change.
 longest_read=5
+# Bytes: a larger file is read as one that another user may change.
+largest_safe=8388608
 # Bytes: ours have a few thousand. The content of a larger file is not sent, and one of others gets no digest.
 largest=262144
 # Bytes, for all contents together.
@@ -51,7 +53,7 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' recorded='' entry='' void='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' ports='' now=''
+  sudo='' as_root='' asks='' uid='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' ports='' now=''
   files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' limit_size='' wary='' flags=''
   lines=$(cat)
   exec </dev/null
@@ -294,7 +296,8 @@ say_leftovers() {
 
 # stat_files NAME...: sets $stats and $sums to a line for each of the names, and fails if one of them or a tool does.
 stat_files() {
-  stats='' sums='' plain='' safe='' sizes=' ' count=$# read=0
+  stats='' sums='' plain='' safe='' wary='' sizes=' ' count=$# read=0
+  [ -n "$uid" ] || uid=$(id -u)
   [ $# -gt 0 ] || return 0
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@")
   with_lines find_plain "$stats"
@@ -306,14 +309,23 @@ find_plain() {
     # S_IFREG of stat(2)
     case $5 in 8???) ;; *) continue ;; esac
     if [ -n "$limit_size" ] && [ "$6" -gt $largest ]; then continue; fi
-    if [ -r "${10}" ]; then plain="$plain ${10}" sizes="$sizes${10}:$6 "; fi
+    [ -r "${10}" ] || continue
+    plain="$plain ${10}" sizes="$sizes${10}:$6 "
+    # Whoever may write to it may let it grow without end.
+    case $3,$2 in
+      *,*[2367]?|*,*[2367]) ;;
+      0,*|"$uid",*) [ "$6" -gt $largest_safe ] || continue ;;
+    esac
+    wary="$wary ${10}"
   done
 }
-# Sets $sums, in the order of $plain. Files that nobody can swap are summed by one process: a node has some twenty.
+# Sets $sums, in the order of $plain. Files that nobody else can swap or change are summed by one process: a node has
+# some twenty.
 sum_plain() {
   sums='' safe='' each='' read=0
   for f in $plain; do
-    if is_swappable "$f"; then wary="$wary $f" each="$each $f"; else safe="$safe $f"; fi
+    case "$wary " in *" $f "*) ;; *) ! is_swappable "$f" || wary="$wary $f" ;; esac
+    case "$wary " in *" $f "*) each="$each $f" ;; *) safe="$safe $f" ;; esac
   done
   [ -z "$safe" ] || sums=$(sha256sum -- $safe)
   [ -n "$each" ] || return 0
@@ -378,6 +390,13 @@ is_swappable() {
   for d in $open; do case $1 in "${d%/}"/*) return 0 ;; esac; done
   return 1
 }
+# read_content FILE: no more than is sent, even if it has grown meanwhile.
+read_content() {
+  case "$wary " in
+    *" $1 "*) read_wary "$1" | head -c $((largest + 1)) ;;
+    *) head -c $((largest + 1)) < "$1" ;;
+  esac
+}
 # read_wary FILE: follows no link and waits for nothing where dd is of coreutils; that of busybox is only stopped in
 # time.
 read_wary() { timeout -s KILL $longest_read dd bs=65536 $flags if="$1"; } 2>/dev/null
@@ -409,20 +428,15 @@ say_content() {
   [ "$size" -le $largest ] || return 0
   total=$((total + size))
   [ $total -le $largest_contents ] || return 0
-  case "$wary " in
-    *" $1 "*) say other "$1"; read_wary "$1" | od -A n -t x1 -v ;;
-    *) say "$2" "$1"; od -A n -t x1 -v < "$1" ;;
-  esac
+  case "$wary " in *" $1 "*) say other "$1" ;; *) say "$2" "$1" ;; esac
+  read_content "$1" | od -A n -t x1 -v
 }
 
 # say_public NAME: of a file of others, which may hold a key: its certificates, a kubeconfig's lines that name or hold
 # one, and other settings of a file's path.
 say_public() {
   case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
-  case "$wary " in
-    *" $1 "*) public=$(read_wary "$1" | publish) || return 0 ;;
-    *) public=$(publish < "$1") || return 0 ;;
-  esac
+  public=$(read_content "$1" | publish) || return 0
   total=$((total + ${#public}))
   if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi
   say published "$1"
@@ -685,12 +699,12 @@ say_account() {
   key=$user:$group:$supplementary
   case $nl$accounts in *"$nl$key$nl"*) return 0 ;; esac
   accounts=$accounts$key$nl
-  uid=$(id -u -- "$user" 2>/dev/null) || return 0
+  account=$(id -u -- "$user" 2>/dev/null) || return 0
   gids=$(id -G -- "$user")
   # With POSIXLY_CORRECT, getent would look for a group named --; no name begins with a hyphen.
   for g in $supplementary; do gid=$(getent group "$g") && gid=${gid#*:*:} && gids="$gids ${gid%%:*}"; done
   if [ -n "$group" ]; then gid=$(getent group "$group") && gid=${gid#*:*:} && gids="${gid%%:*} $gids"; fi
-  say account "$uid" "$gids" "$key"
+  say account "$account" "$gids" "$key"
 }
 
 # read_stat FILE: sets $state and $ticks to the state of a process and the time of its start since boot:

@@ -508,6 +508,27 @@ inUsualShells(({ did, run, some }) => {
       assert.deepEqual([files.get(other)?.sha256, contents.get(other)], [digest, Buffer.from('x')])
     })
 
+    for (const [what, open] of some([
+      ["another user's", (file: string) => chownSync(file, anybody, anybody)],
+      ["root's, and its group may write to it,", (file: string) => chmodSync(file, 0o660)],
+    ]))
+      test(`one in root's folder that is ${what} and grows without end is not waited for`, (t) => {
+        const [file = '', other = ''] = inHome(join(node(t), 'places'), 'left', 'ca.pem')
+        open(file)
+        const path = swapped(t, ['stat', file], `truncate -s 4398046511104 ${file}`)
+        const { files, contents } = impatient(asked(file, other), path)
+        assert.equal(files.get(file)?.sha256, undefined)
+        assert.deepEqual([files.get(other)?.sha256, contents.get(other)], [digest, Buffer.from('x')])
+      })
+
+    test('one that has grown once its content is read is sent no further than files of ours are long', (t) => {
+      const [file = '', other = ''] = others(t)
+      const path = swapped(t, ['grep', '-vxF'], `truncate -s 16777216 ${file}`)
+      const answer = did('/', placesScript(asked(file, other)), { path })
+      assert.ok(answer.length < 1_000_000, `${answer.length}`)
+      assert.deepEqual([...readPlaces(answer).contents.keys()], [other])
+    })
+
     test('one that is another once its content is read is not readable', (t) => {
       const [file = '', other = ''] = others(t)
       const path = swapped(t, ['grep', '-vxF'], `echo z > ${file}`)
