@@ -893,11 +893,12 @@ replace_files() {
   say_folder
 }
 
-# Before the files, so that a run that is killed leaves none that nobody knows of. Whoever has no home that can be
-# written to has no record.
+# Before the files, so that a run that is killed leaves none that nobody knows of. Whoever has no home that can be read
+# and written to has no record. Another node of this home holds its lock for a moment; longer, another user, who may open
+# it: the next deploy records the directory.
 write_record() {
-  [ -n "${HOME-}" ] && cd -- "$HOME" 2>/dev/null || return 0
-  lock 7
+  [ -n "${HOME-}" ] && cd -- "$HOME" 2>/dev/null && [ -r . ] && [ -w . ] || return 0
+  if ! lock 7 3; then exec 7<&-; return 0; fi
   if read_record; then
     kept=''
     with_lines keep_line "$lines_recorded"
@@ -958,25 +959,25 @@ lock_all() {
   if [ -n "$as_root" ]; then
     if [ ! -d "$marks" ]; then mkdir -m 700 -- "$marks" 2>/dev/null || [ -d "$marks" ]; fi
     cd -- "$marks"
-    lock 7
+    lock 7 30 || stop busy
     cd -- "$folder"
   fi
-  lock 9
+  lock 9 30 || stop busy
 }
-# lock DESCRIPTOR: flock(2) on the current folder leaves nothing behind, and is released when the last process that
+# lock DESCRIPTOR TRIES: status 1 if others keep it. flock(2) on the current folder leaves nothing behind, and is released when the last process that
 # holds it exits. On NFS it covers this machine only. The wait is limited: the run that has sent this may be gone, and
 # its files out of date.
 lock() {
   command -v flock >/dev/null || stop no-flock
-  eval "exec $1<."
-  tries=0
+  eval "exec $1<." || exit 1
+  tries=$2
   while :; do
     code=0
     # ksh hands down no descriptor that is not named.
     eval "flock -n $1 $1<&$1" || code=$?
-    case $code in 0) return ;; 1) ;; *) exit 1 ;; esac
-    tries=$((tries + 1))
-    [ $tries -lt 30 ] || stop busy
+    case $code in 0) return 0 ;; 1) ;; *) exit 1 ;; esac
+    tries=$((tries - 1))
+    [ $tries -gt 0 ] || return 1
     sleep 1
   done
 }

@@ -509,8 +509,8 @@ inUsualShells(({ did, run, some }) => {
     })
 
     for (const [what, open] of some([
-      ["another user's", (file: string) => chownSync(file, anybody, anybody)],
-      ["root's, and its group may write to it,", (file: string) => chmodSync(file, 0o660)],
+      ["another user's", (file: string) => chownSync(file, anybody, anybody)] as const,
+      ["root's, and its group may write to it,", (file: string) => chmodSync(file, 0o660)] as const,
     ]))
       test(`one in root's folder that is ${what} and grows without end is not waited for`, (t) => {
         const [file = '', other = ''] = inHome(join(node(t), 'places'), 'left', 'ca.pem')

@@ -413,6 +413,25 @@ exit 1`,
       assert.ok(readSwapped(ran.stdout).files.size > 0)
     })
 
+    test('is left to the next deploy where another user keeps the lock of the home', (t) => {
+      const { home } = staged(t)
+      const script = scriptFor(home, { entry: entry('c0') }).replace('sleep 1', ':')
+      const path = fakeTool(t, 'flock', `[ $2 != 7 ] || exit 1; real "$@"`)
+      assert.ok(readSwapped(did(home, script, { path })).files.size > 0)
+      assert.ok(!existsSync(join(home, record)))
+    })
+
+    test('is none in a home that can be entered, and not read', (t) => {
+      const { home } = staged(t)
+      const closed = scratch(t)
+      if (isRoot) execFileSync('chown', ['-R', `${anybody}`, home, closed])
+      chmodSync(closed, 0o311)
+      const script = scriptFor(home, { entry: entry('c0') })
+      assert.ok(readSwapped(did(home, `HOME=${closed}\n${script}`, { who: asAnybody })).files.size > 0)
+      chmodSync(closed, 0o700)
+      assert.deepEqual(readdirSync(closed), [])
+    })
+
     test('is written under the lock of the home, and before any file changes', (t) => {
       const { home, old } = staged(t)
       const script = scriptFor(home, { entry: entry('c0') }).replace('sleep 1', ':')
