@@ -329,8 +329,7 @@ sum_plain() {
   done
   [ -z "$safe" ] || sums=$(sha256sum -- $safe)
   [ -n "$each" ] || return 0
-  flags=iflag=nofollow,nonblock
-  dd $flags if=/dev/null of=/dev/null 2>/dev/null || flags=''
+  find_flags
   for f in $each; do
     sum=$({ { read_wary "$f" || echo x >&3; } | sha256sum; } 3>&1)
     # Only of a file that was read to its end.
@@ -396,6 +395,10 @@ read_content() {
     *" $1 "*) read_wary "$1" | head -c $((largest + 1)) ;;
     *) head -c $((largest + 1)) < "$1" ;;
   esac
+}
+find_flags() {
+  flags=iflag=nofollow,nonblock
+  dd $flags if=/dev/null of=/dev/null 2>/dev/null || flags=''
 }
 # read_wary FILE: follows no link and waits for nothing where dd is of coreutils; that of busybox is only stopped in
 # time.
@@ -517,11 +520,24 @@ look_as_root() {
   cd /
   find_open
   with_lines say_each "$above"
+  with_lines say_homes "$above"
   say_processes
   stat_files $found
   say_files
   [ -z "$named" ] || say_named $named
   say_differing
+}
+# Of the users whom a folder above belongs to: getent(1).
+say_homes() {
+  owners=' 0 '
+  for line do
+    set -- $line
+    case $owners in *" $3 "*) continue ;; esac
+    owners="$owners$3 "
+    home=$(getent passwd "$3") || continue
+    home=${home%:*} home=${home##*:}
+    case $home in /?*) say home "$home" ;; esac
+  done
 }
 # What other processes name, or is in a former directory, is not ours to keep: a file that has gone meanwhile is none.
 say_named() {
@@ -684,7 +700,11 @@ say_environment() {
   done
   set +f
   [ -n "$files_of_unit" ] || return 0
-  found=$(sed -nE "s/^[[:blank:]]*(($variables)=.*)/show EnvironmentOfFile=\1/p" $files_of_unit 2>/dev/null) || :
+  find_flags
+  # Any of them may be another user's.
+  found=$(for f in $files_of_unit; do
+    resolve "$f" && read_wary "$real" | head -c $((largest + 1)) | sed -nE "s/^[[:blank:]]*(($variables)=.*)/show EnvironmentOfFile=\1/p"
+  done 2>/dev/null) || :
   with_lines say_each "$found"
 }
 # The files that systemd reads before a start.

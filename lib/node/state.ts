@@ -83,7 +83,14 @@ const fact = String.raw` (\d{1,10}) ?([^]*)`
 /** What follows the word of each kind of record. */
 const shapes = {
   ...{ uid: seconds, now: seconds, folder: anyPath, open: anyPath, absent: '()', root: '', shown: '' },
-  ...{ exists: anyPath, unmounted: anyPath, odd: ` ${path}`, real: ` ${path} ${path}`, link: ` ${path} ${path}` },
+  ...{
+    exists: anyPath,
+    home: anyPath,
+    unmounted: anyPath,
+    odd: ` ${path}`,
+    real: ` ${path} ${path}`,
+    link: ` ${path} ${path}`,
+  },
   // Of the folders above: with the mode and owner of each; by path, those that lead to it through links.
   above: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\/|(?:\/[\w@%+=:,.-]+)+)`,
   ways: ` ${path}${plainPaths}`,
@@ -248,6 +255,8 @@ function readPlaces(output: string, nonce: string) {
     links: pairs('link'),
     /** The folders above the files, by path. */
     above: readAbove(records),
+    /** The homes of users whom one of these belongs to. */
+    homes: all('home').flat(),
     /** For paths with a link in them: the folders, and links, that lead to the file. */
     ways: new Map(
       pairs('ways')

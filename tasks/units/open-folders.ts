@@ -32,13 +32,18 @@ export function openFolders(run: Run, units: readonly Unit[], places: PlacesStat
   return [...Map.groupBy(open, ({ folder }) => folder)].map(([path, [first, ...others]]) => ({
     path,
     units: [...new Set([first, ...others].flatMap((each) => each?.unit ?? []))],
-    remedy: remedyOf(path, first ?? { mode: 0, isRoots: true }),
+    remedy: remedyOf(path, first ?? { mode: 0, isRoots: true }, places.homes),
   }))
 }
 
-function remedyOf(path: string, { mode, isRoots }: { readonly mode: number; readonly isRoots: boolean }): string {
-  // As /tmp: others need it as it is.
-  if (isRoots && (mode & 0o1000) !== 0) return 'set another path in cluster.yaml (install.units)'
+function remedyOf(
+  path: string,
+  { mode, isRoots }: { readonly mode: number; readonly isRoots: boolean },
+  homes: readonly string[],
+): string {
+  const isHome = homes.some((home) => `${path}/`.startsWith(`${home}/`) || `${home}/`.startsWith(`${path}/`))
+  // As /tmp, or somebody's home: others need it as it is.
+  if (isRoots ? (mode & 0o1000) !== 0 : isHome) return 'set another path in cluster.yaml (install.units)'
   const owned = isRoots ? [] : [`chown root ${quote(path)}`]
   const closed = (mode & 0o022) === 0 ? [] : [`chmod go-w ${quote(path)}`]
   return `run as root on the node: ${[...owned, ...closed].join(' && ')}`

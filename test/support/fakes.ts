@@ -106,7 +106,7 @@ export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
   return {
     ...{ now: 0, units: new Map(), processes: [], folders: new Set(), files: new Map(), contents: new Map() },
     ...{ real: new Map(), links: new Map(), odd: [], drained: [], published: new Map(), unmounted: [] },
-    ...{ above: new Map(), ways: new Map(), listeners: new Set() },
+    ...{ above: new Map(), homes: [], ways: new Map(), listeners: new Set() },
     ...{ settings: new Map(), hostname: undefined },
     ...given,
   }

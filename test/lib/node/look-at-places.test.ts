@@ -199,6 +199,18 @@ inUsualShells(({ did, run, some }) => {
       assert.deepEqual([...settings.keys()].toSorted(), [drop, file].toSorted())
     })
 
+    test('is not waited for: a file of it may be a link, and one a pipe', (t) => {
+      const [file = '', pipe = '', link = ''] = inHome(scratch(t), 'env', 'pipe', 'link')
+      writeFileSync(file, 'ETCD_NAME=c0\n')
+      symlinkSync('env', link)
+      execFileSync('mkfifo', [pipe])
+      const lines = [pipe, link].map((each) => `EnvironmentFiles=${each} (ignore_errors=no)`)
+      const query = queryOf(['/gone/x'], { units: ['a'], variables })
+      const script = placesScript(query).replace('longest_read=5', 'longest_read=1')
+      const { units } = readPlaces(did('/', script, { path: systemctl(t, [...lines, ...shownUnit('a')]) }))
+      assert.deepEqual(Object.fromEntries(units.get('a')?.variables.files ?? []), { ETCD_NAME: 'c0' })
+    })
+
     test('is the mounts that it has to make, and has not', (t) => {
       const mounts = [
         ['/var/lib/kubelet', 'loaded', 'inactive'],
@@ -535,6 +547,14 @@ inUsualShells(({ did, run, some }) => {
       const { files, contents } = impatient(asked(file, other), path)
       assert.deepEqual([files.get(file)?.sha256, [...contents.keys()]], [undefined, [other]])
     })
+  })
+
+  test('the homes of users are told to whom a folder above belongs', { skip: !isRoot && 'needs root' }, (t) => {
+    const home = node(t)
+    chownSync(join(home, 'places'), anybody, anybody)
+    const getent = `[ "$*" = 'passwd ${anybody}' ] || exit 2; echo 'nobody:x:${anybody}:${anybody}:a, b:/home/a b:/bin/sh'`
+    const { homes } = look(queryOf(inHome(home, 'places/ca.pem', 'places/left')), fakeTool(t, 'getent', getent))
+    assert.deepEqual(homes, ['/home/a b'])
   })
 
   test("a unit's account is root, or has its group first and those it adds last; it is not known where the node does not know it", (t) => {

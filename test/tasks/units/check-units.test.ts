@@ -183,6 +183,7 @@ describe("the check of a node's units", () => {
       folders: Set<string>
       files: Map<string, FileState>
       above: PlacesState['above']
+      homes: PlacesState['homes']
       contents: Map<string, Buffer>
       real: Map<string, string>
     }
@@ -286,6 +287,20 @@ describe("the check of a node's units", () => {
         /kube-apiserver.* read files below \/var\/lib\/kubernetes, where users other than root can replace them; run as root on the node: chmod go-w \/var\/lib\/kubernetes$/,
       )
       assert.deepEqual(held, [])
+    })
+
+    test("of another user it gets another owner, unless that is somebody's home, or above or in it", () => {
+      const remedyWith = (...homes: string[]) => {
+        const { said } = apiServerIn(({ places }) => {
+          places.above = new Map([['/var/lib/kubernetes', { mode: 0o755, uid: 1000, gid: 1000 }]])
+          places.homes = homes
+        })
+        return said.map((each) => each.replace(/^.*; /, ''))
+      }
+      for (const homes of [[], ['/home/ubuntu', '/var/lib/kubernetes2']])
+        assert.deepEqual(remedyWith(...homes), ['run as root on the node: chown root /var/lib/kubernetes'])
+      for (const home of ['/var/lib/kubernetes', '/var/lib/kubernetes/u', '/var/lib'])
+        assert.deepEqual(remedyWith(home), ['set another path in cluster.yaml (install.units)'])
     })
 
     test('a new certificate, a new key of one that it has, and what it needs to start again are installed', () => {
