@@ -243,9 +243,10 @@ look_at_recorded() {
 }
 look_at_former() {
   looked="$looked$at "
-  # Every shell that is named above has it. The folder may have another path by a mount.
+  [ "$at" != "$here" ] || return 0
+  # By a mount, the folder or one that units read may have another path. Every shell that is named above has -ef.
   # shellcheck disable=SC3013
-  if [ -n "$here" ] && [ . -ef "$here" ]; then return 0; fi
+  for f in "$here" $folders; do if [ "$f" != "$at" ] && [ . -ef "$f" ]; then return 0; fi; done
   find_shared "$at"
   if [ -n "$shared" ]; then say shared "$at"; return 0; fi
   for f in $patterns; do
