@@ -20,12 +20,15 @@ import { entryLine, type NodeState, readState } from '../../../lib/node/state.ts
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256 } from '../../support/files.ts'
 import { anybody, asAnybody, inUsualShells, isRoot, type NodeShell, nonce } from '../../support/node-shells.ts'
+import { needs } from '../../support/programs.ts'
 
 const { files } = harderWay
 const linesOf = (directory: string, expected: Readonly<Record<string, string>> = {}, hasFormer = false) =>
   lookLines({ directory, names: files, expected: new Map(Object.entries(expected)), hasFormer })
 const folderScript = (...query: Parameters<typeof linesOf>) => message('look', linesOf(...query), nonce)
 const makeScript = (directory: string) => message('look', ['make', ...linesOf(directory)], nonce)
+
+const skipMounts = isRoot ? needs('unshare', 'mount') : 'needs root'
 
 const homeWith = (t: TestContext, files: Readonly<Record<string, string | Buffer>>) => {
   const home = scratch(t)
@@ -140,6 +143,18 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
           const { shared, recorded, files } = at(t, home, '~/new')
           assert.deepEqual([[...shared], recorded.map(entryLine), [...files]], [[`${home}/old`], [line], []])
         })
+
+      test('takes none for one that is the folder by another mount', { skip: skipMounts }, (t) => {
+        const home = homeWithOld(t)
+        writeFileSync(join(home, 'new/ca-key.pem'), 'in use')
+        record(home, `c0 ${digest} ${home}/old`)
+        const path = fakeTool(t, 'stat', `real "$@" | sed '/harderway-test/!s/^0 1777 /0 755 /'`)
+        const script = `mount --bind ${home}/new ${home}/old && PATH="${path}:$PATH" HOME=${home} exec sh -s`
+        const input = folderScript('~/new', {}, true)
+        const answer = execFileSync('unshare', ['-m', '--propagation=private', 'sh', '-c', script], { input })
+        const { recorded, files } = readState(answer.toString(), nonce)
+        assert.deepEqual([recorded.length, [...files.keys()]], [1, ['ca-key.pem']])
+      })
 
       test('reads none there that is larger than ours', (t) => {
         const home = homeWithOld(t)
