@@ -31,7 +31,16 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, isRepair, worksOf } from '../../lib/reason.ts'
 import { gatherReplies, type Replies } from '../../lib/replies.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
-import { count, day, formatDate, formatDuration, formatLeftInWords, formatNames, hour } from '../../lib/wording.ts'
+import {
+  count,
+  day,
+  formatDate,
+  formatDuration,
+  formatLeftInWords,
+  formatNames,
+  hour,
+  joinClauses,
+} from '../../lib/wording.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
 import { certTable, nodeFiles } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
@@ -259,10 +268,14 @@ function adviseEnforced(run: Run, rows: Rows): string[] {
   const open = controls.filter((name) => rows.has(`revoked/${name}`) && !enforced.answers.has(name))
   if (open.length === 0) return []
   const done = enforced.answers.size
+  const unasked = controls.filter((name) => !rows.has(`revoked/${name}`))
   const older = open.filter((name) => isLost(rows.get(`revoked/${name}`)))
   const users = older.length > 0 ? pinnedUsers(auth) : []
   return [
-    `revoked is enforced on ${done} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
+    joinClauses(
+      `revoked is enforced on ${done} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
+      unasked.length > 0 && `${formatNames(unasked)} not inspected`,
+    ),
     ...(users.length > 0
       ? [`until a run reaches ${formatNames(older)}, its API server may deny new certificates of ${formatNames(users)}`]
       : []),
