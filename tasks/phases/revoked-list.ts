@@ -111,6 +111,7 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
   const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
   const isOld = unit !== undefined && places.length === 0 && reloads(unit) && found.inForce?.isCounting === false
   const notLoaded = isOld ? unit.files.filter(({ loads }) => loads === 'reload').map(({ path }) => path) : []
+  const isMissing = places.some(({ what }) => what === 'missing')
   return [
     ...(isRight(inFolder) ? [] : [inFolder]),
     ...(places.length + notLoaded.length > 0
@@ -118,7 +119,7 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
           {
             ...{ kind: 'unit' as const, unit: apiServer, places, notLoaded, notServed: [] },
             ...{ restarts: false, isDrained: false },
-            ...(isOfCounts(run, node, found) && { isOfCounts: true as const }),
+            ...(!isMissing && isOfCounts(run, node, found) && { isOfCounts: true as const }),
           },
         ]
       : []),

@@ -129,7 +129,7 @@ ${schedulerConfig}
     const told = toldOf(await lab.run('status', '--on-nodes'))
     assert.match(
       told,
-      /jane's earlier certificate is accepted until \S+ \(12 requests on control0, control1, control2 since [^)]+\): give jane the new jane\.kubeconfig/,
+      /jane's earlier certificate is accepted until \S+ \(12 requests counted on control0, control1, control2 since [^)]+\): give jane the new jane\.kubeconfig/,
     )
     assert.match(told, /bob's earlier certificate is accepted until \S+ \(not used since [^)]+\): give bob/)
     await eventually(async () => {

@@ -76,6 +76,7 @@ const reason = described(
       isDrained: flag('Whether the unit is drained before the restart.'),
       isForKey: mark('The restart is only for a revoked key.'),
       isPinned: mark('The unit waits until API servers know its certificate.'),
+      isOfCounts: mark('Only the counters of the list change: who is let in stays the same.'),
     }),
     ofKind('left-drained', { nodes: texts('Nodes that an interrupted run left drained.') }),
     ofKind('need-rebuilt', { ids: texts('Targets that it is made of and that are made first.') }),
