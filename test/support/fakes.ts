@@ -112,6 +112,15 @@ export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
   }
 }
 
+/** An empty folder of root's, with no places, but for what is given. */
+export function folderWith(given: Partial<NodeState> = {}): NodeState {
+  return {
+    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [], recorded: [] },
+    ...{ shared: new Set(), addresses: new Set(), files: new Map(), contents: new Map(), places: undefined },
+    ...given,
+  }
+}
+
 /** Every folder and file that a place may be in, as it should be. */
 export const allThere = {
   ...{ folders: { has: () => true }, files: { get: () => ({ size: 1 }), has: () => true } },

@@ -13,7 +13,7 @@ import { encryptionConfigFile, kubeconfigFile, metricsFile } from '../../lib/fil
 import type { Run } from '../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../lib/kubernetes/kubeconfig.ts'
-import type { NodeState, PlacesState } from '../../lib/node/state.ts'
+import type { PlacesState } from '../../lib/node/state.ts'
 import { fingerprintOf } from '../../lib/pki/certificate.ts'
 import { createJsonLines } from '../../lib/show/lines.ts'
 import type { DeployFound } from '../../tasks/chapter/deploy.ts'
@@ -26,6 +26,7 @@ import { certificateIn, makeEverything, temporaryAuth } from '../support/certifi
 import {
   control,
   fakeTarget,
+  folderWith,
   foundAsIn,
   processAs,
   rootsFile,
@@ -241,20 +242,7 @@ test('what --json prints of units that run reads as it should', async (t) => {
   await makeEverything(auth, keptOff, new Date())
   const cluster: Cluster = { ...keptOff, revoked: ['jane', entryIn(auth.path, 'w0')] }
   auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), 0o600)
-  const nothingThere: NodeState = {
-    ...{
-      folder: '/home',
-      open: undefined,
-      uid: 0,
-      now: 0,
-      leftovers: [],
-      recorded: [],
-      shared: new Set<string>(),
-      addresses: new Set(),
-      places: undefined,
-    },
-    ...{ files: new Map(), contents: new Map() },
-  }
+  const nothingThere = folderWith({ now: 0 })
   const run = {
     ...{ auth, cluster, now: new Date(), waits: processHost.waits, command: String },
     options: { prune: false, names: [] },

@@ -10,7 +10,7 @@ import type { Query } from '../../../lib/node/node.ts'
 import { holdingOf, readWholeNode } from '../../../tasks/commands/recover.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { readNode } from '../../../tasks/looks/look.ts'
-import { control, placesWith, rootsFile, seenIn, twoNodes } from '../../support/fakes.ts'
+import { control, folderWith, placesWith, rootsFile, seenIn, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
 test('where root may not look at what units read, recover takes the folder, and a backup is not proven by it', async (t) => {
@@ -48,19 +48,7 @@ test('what a run had deployed of a list, and not installed, is taken with what t
     contents: new Map([[at, Buffer.from(formatAuthorization({ entries, certificates: [] }, '/k'))]]),
   })
   const places = placesWith(listed(`/var/lib/kubernetes/${authorizationConfigFile}`, 'jane'))
-  const unseen = {
-    ...{
-      folder: '/home/jane',
-      open: undefined,
-      uid: 0,
-      now: undefined,
-      leftovers: [],
-      recorded: [],
-      shared: new Set<string>(),
-    },
-    places,
-  }
-  const look = { ...unseen, ...listed(authorizationConfigFile, 'bob', 'jane'), addresses: new Set<string>() }
+  const look = folderWith({ ...listed(authorizationConfigFile, 'bob', 'jane'), places })
   const run = { cluster, auth } as unknown as Run
   const { lists = [] } = holdingOf(run, control, seenIn(cluster, control, look))
   assert.deepEqual(

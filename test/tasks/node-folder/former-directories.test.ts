@@ -11,7 +11,15 @@ import type { Entry, NodeState } from '../../../lib/node/state.ts'
 import { nodeFiles } from '../../../tasks/layouts/tables.ts'
 import { changeRecord, checkRecord } from '../../../tasks/node-folder/former-directories.ts'
 import { makeEverything, now, temporaryAuth } from '../../support/certificates.ts'
-import { threeNodes as cluster, control, placesWith, rootsFile, seenIn, worker } from '../../support/fakes.ts'
+import {
+  threeNodes as cluster,
+  control,
+  folderWith,
+  placesWith,
+  rootsFile,
+  seenIn,
+  worker,
+} from '../../support/fakes.ts'
 
 const [folder, old] = ['/home/ubuntu/pki', '/home/ubuntu']
 const auth = temporaryAuth({ after } as unknown as TestContext)
@@ -28,14 +36,8 @@ const files = (directory: string, digests: Readonly<Record<string, string | Part
     directory === folder ? name : `${directory}/${name}`,
     { ...rootsFile, ...(typeof state === 'string' ? { sha256: state } : state) },
   ])
-const seen = (
-  recorded: readonly Entry[],
-  there: readonly [string, FileState][],
-  more: Partial<NodeState> = {},
-): NodeState => ({
-  ...{ folder, open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set(), places: placesWith() },
-  ...{ recorded: [...recorded], shared: new Set(), files: new Map(there), contents: new Map(), ...more },
-})
+const seen = (recorded: readonly Entry[], there: readonly [string, FileState][], more: Partial<NodeState> = {}) =>
+  folderWith({ folder, places: placesWith(), recorded: [...recorded], files: new Map(there), ...more })
 const check = (state: NodeState, node = control, of = run) => checkRecord(of, node, seenIn(of.cluster, node, state))
 const commandIn = (...args: Parameters<typeof check>) => {
   const { findings } = check(...args)

@@ -26,6 +26,7 @@ import {
   threeNodes as cluster,
   control,
   failureOf,
+  folderWith,
   placesWith,
   processAs,
   rootsFile,
@@ -84,20 +85,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     }
     return { files, contents }
   }
-  return {
-    ...{
-      folder: '/home/ubuntu',
-      open: undefined,
-      uid: 0,
-      now: undefined,
-      leftovers: [],
-      recorded: [],
-      shared: new Set<string>(),
-      addresses: new Set<string>(),
-    },
-    ...has(names, folder),
-    places: placesWith(has(rows, places)),
-  }
+  return { ...folderWith(), ...has(names, folder), places: placesWith(has(rows, places)) }
 }
 
 /** Of the control node. */

@@ -14,24 +14,13 @@ import { identityFiles } from '../../../tasks/layouts/tables.ts'
 import { adviseByNodes, findOtherCluster } from '../../../tasks/node-folder/other-cluster.ts'
 import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
-import { placesWith, rootsFile, threeNodes, twoNodes } from '../../support/fakes.ts'
+import { folderWith, placesWith, rootsFile, threeNodes, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
 type Answer = (places: NonNullable<Query['places']>) => NodeState['places']
 
 /** Nothing in the node's folder, and nothing that listens. */
-const nothingThere = {
-  ...{
-    folder: undefined,
-    open: undefined,
-    uid: 1000,
-    leftovers: [],
-    recorded: [],
-    shared: new Set<string>(),
-    addresses: new Set(),
-  },
-  ...{ files: new Map(), contents: new Map() },
-}
+const nothingThere = folderWith({ folder: undefined, uid: 1000 })
 const noPlaces = placesWith()
 
 /** Before a CA is made: what stops it, and what is said. A node that gives no answer is down. */
