@@ -23,6 +23,7 @@ import { readRevoked } from './authorization.ts'
 import { scalarText } from './kubeconfig.ts'
 import {
   byUser,
+  isDeniedBy,
   isOverRevoked,
   keysOf,
   nobody,
@@ -232,9 +233,8 @@ export function pinnedUsers(auth: AuthDir): string[] {
  * is known; and keys may take the place of a name, if they are all that it had when it was listed.
  */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
-  const denied = keysOf(wanted.entries, wanted.certificates)
   const names = new Set(wanted.entries.flatMap(usersOf))
-  const isDenied = ({ user, keyId }: Shown) => names.has(user) || denied.has(keyId)
+  const isDenied = isDeniedBy(wanted)
   const valid = listed.certificates.filter(({ end }) => end > now)
   const isKept = (entry: string) => {
     if (isKeyEntry(entry)) {

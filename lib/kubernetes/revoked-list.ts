@@ -45,6 +45,13 @@ export function isOverRevoked({ entries, certificates }: RevokedList): (certific
   return ({ keyId }) => keys.has(keyId)
 }
 
+/** Whether a list denies a certificate, for its key or for its user's name. */
+export function isDeniedBy(list: RevokedList): (certificate: Pick<Shown, 'keyId' | 'user'>) => boolean {
+  const isOver = isOverRevoked(list)
+  const users = new Set(list.entries.flatMap(usersOf))
+  return (certificate) => isOver(certificate) || users.has(certificate.user)
+}
+
 /** The users of revoked keys. */
 export function pinnedBy(list: RevokedList): string[] {
   return [...new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))]

@@ -17,11 +17,11 @@ import {
 } from '../../lib/kubernetes/revocation.ts'
 import {
   type Counted,
+  isDeniedBy,
   isOverRevoked,
   nobody,
   type RevokedList,
   type Shown,
-  usersOf,
 } from '../../lib/kubernetes/revoked-list.ts'
 import { endOf } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
@@ -62,7 +62,7 @@ export function acceptedCertificates(run: Given): AcceptedCertificate[] {
   // Without the key API servers go on with the list that is there.
   const list = cluster.revoked ? wantedList(run) : (listIn(auth) ?? nobody)
   const isOver = isOverRevoked(list)
-  const names = new Set(list.entries.flatMap(usersOf))
+  const isDenied = isDeniedBy(list)
   const cas = ownCas(auth)
   const describe = (shown: Shown, file?: KnownCertificate): AcceptedCertificate => {
     const row = rows.get(shown.user)
@@ -77,7 +77,7 @@ export function acceptedCertificates(run: Given): AcceptedCertificate[] {
     return {
       ...{ fingerprint: shown.fingerprint, keyId: shown.keyId, user: shown.user, end: shown.end },
       ...{ file, row, lostGroups, why },
-      isDenied: isOver(shown) || names.has(shown.user),
+      isDenied: isDenied(shown),
       isMaster: file?.certificate.attributes.includes('O=system:masters') ?? false,
     }
   }
@@ -126,9 +126,8 @@ export function isCountable({ why, row, isMaster }: AcceptedCertificate): boolea
 export function withReplaced(run: Given, list: RevokedList): RevokedList {
   const { auth, now } = run
   const accepted = acceptedCertificates(run)
-  const isOver = isOverRevoked(list)
-  const names = new Set(list.entries.flatMap(usersOf))
-  const isOpen = (each: AcceptedCertificate) => isCountable(each) && !isOver(each) && !names.has(each.user)
+  const isDenied = isDeniedBy(list)
+  const isOpen = (each: AcceptedCertificate) => isCountable(each) && !isDenied(each)
   const counted = accepted.filter(isOpen).map(({ fingerprint, user, end }): Counted => ({ fingerprint, user, end }))
   const before = (listIn(auth) ?? nobody).counted
   const next = withCounted(list, counted, before)
