@@ -35,7 +35,7 @@ import {
   nextToExpire,
 } from '../request/notices.ts'
 import { usage } from '../request/options.ts'
-import { namesToForce, select } from '../request/selection.ts'
+import { select } from '../request/selection.ts'
 import { walk } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -51,8 +51,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
     replaced.length > 0 && `replacing ${formatNames(replaced)} breaks everything that uses the current one`,
     options.replaceIdentity && '--replace-identity overwrites any other cluster identity',
   )
-  const restAfter = (rows: Rows) => formatRest(given, graph, { forced, rows })
-  if (loss) await confirm(given, loss, restAfter(new Map()))
+  if (loss) await confirm(given, loss, formatTask(options))
   const wasWide = auth.isWide()
   const moves = formerFiles(given).length > 0
   const shown = byPhase(phases, wanted)
@@ -69,16 +68,17 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       return walked
     },
     closing: async (rows) => ({
-      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, wasWide, moves, rows }, restAfter),
+      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, forced, wasWide, moves, rows }),
       nextToExpire: nextToExpire(given, wanted.values()),
       now,
-      goOn: signal.aborted ? command(restAfter(rows)) : undefined,
+      goOn: signal.aborted ? command(nextTask(given, rows)) : undefined,
     }),
   })
 }
 
 interface RunScope {
   readonly all: Graph
+  readonly forced: ReadonlyMap<string, Force>
   /** Of the targets of this run. */
   readonly rows: Rows
   /** It moved files of who left to auth/backup. */
@@ -88,23 +88,19 @@ interface RunScope {
 }
 
 /** After an interruption only what must not wait for the next run. */
-async function findAfter(given: CommandRun, scope: RunScope, restAfter: (rows: Rows) => string): Promise<Finding[]> {
-  const { command, options, signal } = given
+async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]> {
+  const { signal } = given
   const { rows } = scope
   const all = [...rows.values()]
   const reachesNodes = all.some(({ target }) => target.where === 'node')
   const isIdle = !reachesNodes && !scope.moves && all.every(({ kind }) => kind === 'fresh')
-  const isRestNamed = (options.force || options.renew) && all.some(isLost) && !signal.aborted
-  const afterwards = (texts: readonly (string | false | undefined)[]) => asFindings(texts, { owner: 'afterwards' })
+  const afterwards = (texts: readonly string[]) => asFindings(texts, { owner: 'afterwards' })
   return [
     ...asFindings(noteOnNewIdentity(rows)),
     ...adviseAfter(rows),
     ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
     ...(await findBeside(given, rows, { isIdle })),
-    ...afterwards([
-      ...(scope.wasWide && !signal.aborted ? adviseExposed(given, rows) : []),
-      isRestNamed && `run the rest: ${command(restAfter(rows))}`,
-    ]),
+    ...afterwards([...(scope.wasWide && !signal.aborted ? adviseExposed(given, rows) : []), ...noteOnKept(scope)]),
     ...(await adviseOnRotations(given)),
   ]
 }
@@ -116,8 +112,12 @@ function adviseUsers({ cluster }: Run, rows: Rows): string[] {
   return [`give ${names.length === 1 ? names[0] : 'each user'} the new ${formatNames(names.map(kubeconfigFile))}`]
 }
 
-/** After a phase that was run alone: other targets still hold what it replaced, or take further what it copied. */
-function adviseOthers({ command }: Run, { all, rows }: RunScope): string[] {
+/**
+ * After a phase that was run alone: other targets still hold what it replaced, or take further what it copied. After
+ * --force or --renew that failed: what makes nothing twice.
+ */
+function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
+  const { command, options } = run
   const isUsed = (isMade: (row: Row) => boolean) =>
     isLeftOut(all, rows, (id) => {
       const row = rows.get(id)
@@ -128,7 +128,9 @@ function adviseOthers({ command }: Run, { all, rows }: RunScope): string[] {
     change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored
   if (isUsed(isRemade)) return [`run ${command('bootstrap')}; until then kubeconfigs or nodes have the old files`]
   const isCopied = ({ change }: Row) => change?.kind === 'deployed' && change.files.length > 0
-  return isUsed(isCopied) ? [`run ${command('bootstrap')}; until then units do not have the new files`] : []
+  if (isUsed(isCopied)) return [`run ${command('bootstrap')}; until then units do not have the new files`]
+  const isStopped = (options.force || options.renew) && [...rows.values()].some(isLost)
+  return isStopped ? [`run ${command(nextTask(run, rows))}`] : []
 }
 
 /** A deploy refuses nodes that hold another one. */
@@ -151,24 +153,29 @@ function adviseExposed({ auth }: Run, rows: Rows): string[] {
   ]
 }
 
-/** The same command for what is left: nothing is replaced or renewed twice. */
-function formatRest(
-  given: CommandRun,
-  graph: Graph,
-  { forced, rows }: { readonly forced: ReadonlyMap<string, Force>; readonly rows: Rows },
-): string {
-  const { names, nodes, prune, renew, replaceIdentity, yes } = given.options
-  const left = new Map([...forced].filter(([id]) => !isDone(rows.get(id))))
-  const own = renew ? [] : namesToForce(given, graph, left)
-  return [
-    ...(own.length > 0 ? own : names),
-    ...nodes.map((node) => `--node ${node}`),
-    ...(own.length > 0 ? ['--force'] : []),
-    ...(renew && left.size > 0 ? ['--renew'] : []),
-    ...(prune ? ['--prune'] : []),
-    ...(replaceIdentity ? ['--replace-identity'] : []),
-    ...(yes && (replaceIdentity || [...left.values()].includes('replace')) ? ['--yes'] : []),
-  ].join(' ')
+/** The same command; of --force and --renew, once something is made, one that makes nothing twice. */
+function nextTask({ options }: CommandRun, rows: Rows): string {
+  const isOver = (options.force || options.renew) && hasMade(rows)
+  return formatTask(isOver ? { ...options, names: ['bootstrap'], force: false, renew: false } : options)
+}
+
+const hasMade = (rows: Rows) => [...rows.values()].some(({ kind }) => kind === 'built')
+
+function formatTask({ names, nodes, force, renew, prune, replaceIdentity, yes }: CommandRun['options']): string {
+  const flags = { '--force': force, '--renew': renew, '--prune': prune, '--replace-identity': replaceIdentity }
+  const given = Object.entries({ ...flags, '--yes': yes }).flatMap(([flag, isGiven]) => (isGiven ? flag : []))
+  return [...names, ...nodes.map((node) => `--node ${node}`), ...given].join(' ')
+}
+
+/** For `bootstrap` these are up to date. The service-account key was to stay, unless it is named. */
+function noteOnKept({ all, forced, rows }: RunScope): string[] {
+  const kept = [...forced].flatMap(([id, force]) => {
+    const target = all.get(id)
+    const isToStay = target?.where !== 'auth' || (target.irreplaceable && force === 'rebuild')
+    return isToStay || isDone(rows.get(id)) ? [] : id
+  })
+  if (kept.length === 0 || !hasMade(rows)) return []
+  return [`not made anew: ${formatNames(kept)}; name them again with --force`]
 }
 
 /**

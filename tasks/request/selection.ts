@@ -43,20 +43,6 @@ function idsToRun({ options, command }: Selecting, graph: Graph, chosen: readonl
   throw usageFailure(`${formatNames(options.names)} can only be done by a full run: ${command('bootstrap')}`)
 }
 
-/**
- * The names by which --force makes the targets that are left, and no others: of phases that are left as a whole, else
- * of targets.
- */
-export function namesToForce(run: Selecting, graph: Graph, left: ReadonlyMap<string, Force>): string[] {
-  const { options } = run
-  const open = new Set(left.keys())
-  return [...options.names, ...phases.map(({ name }) => name), ...left.keys()].filter((name) => {
-    const forced = forcedOf(onNodes(options, named(graph, name, run)), { ...options, names: [name] })
-    const isLeft = [...forced].every(([id, force]) => left.get(id) === force)
-    return isLeft && [...forced.keys()].filter((id) => open.delete(id)).length > 0
-  })
-}
-
 /** `deploy worker0` */
 function refuseNodeNames({ cluster, options, command }: Selecting): void {
   const isNode = (word: string) => cluster.nodes.some(({ name }) => name === word)

@@ -5,7 +5,7 @@ import { clusterGraph, type Force } from '../../../lib/graph/target.ts'
 import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { formatCommand } from '../../../tasks/request/host.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
-import { namesToForce, type Selection, select } from '../../../tasks/request/selection.ts'
+import { type Selection, select } from '../../../tasks/request/selection.ts'
 import { parsed } from '../../support/files.ts'
 
 const yaml = `
@@ -134,34 +134,6 @@ test('--force with --node forces what belongs to the node alone', () => {
     [...selected('bootstrap --node worker0 --force').forced],
     ['node-certs/worker0', 'kubeconfigs/worker0', 'deploy/worker0'].map((id): [string, Force] => [id, 'rebuild']),
   )
-})
-
-test('what is left of a forced selection has the names that force it and nothing else: phases where all of one is left', () => {
-  for (const [line, done, names] of [
-    ['bootstrap', ['ca'], 'bootstrap'],
-    ['certs deploy', ['deploy/worker0'], 'certs deploy/control0 deploy/gateway'],
-    [
-      'bootstrap',
-      certs.filter((id) => id !== 'node-certs/worker0'),
-      'kubeconfigs deploy local-kubeconfig node-certs/worker0',
-    ],
-    ['node-certs/worker0 node-certs/control0', ['node-certs/worker0'], 'node-certs/control0'],
-    ['node-certs/worker0', [], 'node-certs/worker0'],
-    ['bootstrap --node worker0', ['node-certs/worker0'], 'kubeconfigs deploy'],
-    ['certs ca', ['cluster-cert'], 'ca node-certs component-certs'],
-    ['certs ca', ['ca'], 'certs'],
-    // Its name alone would replace the key that the phase keeps.
-    ['component-certs', components.filter((id) => !id.endsWith('service-account')), ''],
-    ['component-certs', ['component-certs/admin'], components.slice(1, -1).join(' ')],
-    ['component-certs/service-account', [], 'component-certs/service-account'],
-  ] as const) {
-    const given = asked(`${line} --force`)
-    const left = new Map([...select(given, graph).forced].filter(([id]) => !(done as readonly string[]).includes(id)))
-    const found = namesToForce(given, graph, left)
-    assert.deepEqual(new Set(found), new Set(names.split(' ').filter(Boolean)), line)
-    const again = { ...given, options: { ...given.options, names: found } }
-    for (const [id, force] of found.length > 0 ? select(again, graph).forced : []) assert.equal(left.get(id), force, id)
-  }
 })
 
 test('ca --renew does not replace the CA', () => {
