@@ -1,17 +1,13 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Force, Run, Work } from '../../lib/graph/target.ts'
+import { Failure } from '../../lib/failure.ts'
+import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
-import { formatNames } from '../../lib/wording.ts'
-import { nodeFiles } from '../layouts/tables.ts'
 import type { OnNode } from '../looks/component.ts'
 import { lookAtNode, type NodeLook } from '../looks/look.ts'
 import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict } from '../node-folder/check-folder.ts'
-import { refuseWrongClock } from '../node-folder/clocks.ts'
+import { refuseEarlyClock, refuseWrongClock } from '../node-folder/clocks.ts'
 import { replaceInFolder } from '../node-folder/copy.ts'
 import { keepOthers } from '../node-folder/guards.ts'
 import { unknownOn } from '../node-folder/held.ts'
@@ -99,26 +95,5 @@ function isWithin(less: ReasonOf<'on-node'>, more: ReasonOf<'on-node'>): boolean
     filesToCopy(less).every((file) => copied.includes(file)) &&
     less.wrongMode.every((file) => [...copied, ...more.wrongMode].includes(file)) &&
     less.pruned.every((file) => more.pruned.includes(file))
-  )
-}
-
-/**
- * `theirs` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that
- * clock. Those that are not by ours either are reissued before any is deployed.
- */
-function refuseEarlyClock({ auth, cluster, now }: Run, node: ClusterNode, theirs: number): void {
-  const names = new Set(nodeFiles(cluster, node).flatMap((file) => auth.files.parse(file)?.name ?? []))
-  const early = [...names].filter((name) => {
-    const { notBefore } = tryCertificate(auth, name) ?? {}
-    return notBefore && notBefore <= now && notBefore.getTime() > theirs * 1000
-  })
-  if (early.length === 0) return
-  throw new Failure(
-    `by its clock, these certificates are not valid yet: ${formatNames(early.map(auth.files.certificate))}`,
-    {
-      node: node.name,
-      code: 'clock',
-      remedy: `compare date -u on both machines, and set the wrong clock; then ${runAgain}`,
-    },
   )
 }

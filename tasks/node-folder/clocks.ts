@@ -2,7 +2,9 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, isUnanswered, runAgain } from '../../lib/failure.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { nodeFiles } from '../layouts/tables.ts'
 import { lookAtMachine } from '../looks/look.ts'
 
 /** Seconds; certificates are dated back by five minutes. */
@@ -48,7 +50,7 @@ function aheadOf(theirs: number, asked: Date, answered: Date): number {
   return theirs > latest ? theirs - latest : theirs + 1 < earliest ? theirs + 1 - earliest : 0
 }
 
-const isClose = (one: number, other: number) => Math.abs(one - other) <= mostApart
+const isClose = (ahead: number) => Math.abs(ahead) <= mostApart
 const timeOf = (now: Date, ahead: number) =>
   new Date(now.getTime() + ahead * 1000).toISOString().replace(/\.\d+Z$/, 'Z')
 
@@ -59,40 +61,38 @@ const timeOf = (now: Date, ahead: number) =>
 export function refuseWrongClock(run: Run, { name }: ClusterNode, theirs: number, asked: Date): void {
   const now = run.clock()
   const ahead = aheadOf(theirs, asked, now)
-  if (isClose(ahead, 0)) return
-  const remedy = `set the wrong clock (timedatectl; date -u shows the time), then ${runAgain}`
-  throw new Failure(`clocks differ (${timeOf(now, 0)} here, ${timeOf(now, ahead)} on ${name})`, {
-    node: name,
-    code: 'clock',
-    shared: {
-      what: 'clocks differ',
-      who: name,
-      place: undefined,
-      remedyFor: () => remedy,
-    },
-  })
+  if (!isClose(ahead)) throw differing(now, [{ node: name, ahead }], name)
 }
 
 /**
- * Throws a Failure that says whose clock is wrong, where all others agree; not for nodes beside control nodes that
- * agree with this machine: their own deploy refuses them.
+ * Throws a Failure if the certificates of the node, which units may be given, are not valid yet by its clock, `theirs`.
+ * Those that are not by ours either are reissued before any is deployed.
+ */
+export function refuseEarlyClock({ auth, cluster, now }: Run, node: ClusterNode, theirs: number): void {
+  const ahead = theirs - now.getTime() / 1000
+  for (const file of nodeFiles(cluster, node)) {
+    const { notBefore } = tryCertificate(auth, auth.files.parse(file)?.name ?? '') ?? {}
+    if (notBefore && notBefore <= now && notBefore.getTime() > theirs * 1000)
+      throw differing(now, [{ node: node.name, ahead }], node.name)
+  }
+}
+
+/**
+ * Throws a Failure with all times; not for nodes beside control nodes that agree with this machine: their own deploy
+ * refuses them.
  */
 export function refuseApart(offsets: readonly Offset[], now: Date): void {
-  const apart = offsets.filter(({ ahead }) => !isClose(ahead, 0))
+  const apart = offsets.filter(({ ahead }) => !isClose(ahead))
   const controls = offsets.filter(({ role }) => role === 'control')
-  const [first] = apart
-  if (!first || (controls.length > 0 && controls.every(({ ahead }) => isClose(ahead, 0)))) return
-  const names = formatNames(apart.map(({ node }) => node))
-  const times = `${timeOf(now, 0)} here, ${timeOf(now, first.ahead)} on ${names}`
-  const agree = offsets.length > 1 && offsets.every(({ ahead }) => isClose(ahead, first.ahead))
-  const isTheirs = apart.length < offsets.length - apart.length
-  const whose = agree
-    ? 'the clock of this machine is wrong'
-    : isTheirs
-      ? `the clock of ${names} is wrong`
-      : 'clocks differ'
-  const what = `${whose} (${times})`
-  const remedy = `nothing was issued; set the wrong clock (timedatectl; date -u shows the time), then ${runAgain}`
-  const who = agree ? 'the nodes agree with each other' : 'certificates get the time of this machine'
-  throw new Failure(what, { code: 'clock', shared: { what, who, place: undefined, remedyFor: () => remedy } })
+  if (apart.length === 0 || (controls.length > 0 && controls.every(({ ahead }) => isClose(ahead)))) return
+  throw differing(now, apart)
+}
+
+/** `node`: the one that is stopped, if no others are. */
+function differing(now: Date, apart: readonly Omit<Offset, 'role'>[], node?: string): Failure {
+  const theirs = formatNames(apart.map(({ node, ahead }) => `${timeOf(now, ahead)} on ${node}`))
+  const what = `clocks differ (${timeOf(now, 0)} here, ${theirs})`
+  const remedy = `set the wrong clock (timedatectl; date -u shows the time), then ${runAgain}`
+  const cause = node === undefined ? { what, who: 'nothing was issued' } : { what: 'clocks differ', who: node }
+  return new Failure(what, { node, code: 'clock', shared: { ...cause, place: undefined, remedyFor: () => remedy } })
 }
