@@ -10,13 +10,12 @@ import { fileAt } from '../../lib/node/state.ts'
 import { asFindings, formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/rows.ts'
-import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
+import { day, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
 import { refusalDuring } from '../auth/states.ts'
 import { findUndecided } from '../auth/undecided.ts'
 import { unlisted } from '../chapter/certs.ts'
 import type { Place } from '../layouts/layout.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
-import { reloadFlag } from '../looks/command-line.ts'
 import { digestAt, installOf } from '../looks/look.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { installId } from '../phases/install-targets.ts'
@@ -353,9 +352,7 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
     }))
 }
 
-type UnitPlan = Readonly<ReturnType<typeof plannedUnits>[number]>
-
-/** By a node's name: the command lines and versions that decide what is restarted, or why it could not be inspected. */
+/** By a node's name: the command lines and versions that decide what restarts, or why it could not be inspected. */
 type Looks = ReadonlyMap<string, UnitsFound | Failure>
 
 /** Of all nodes: a rotation needs each. */
@@ -406,29 +403,25 @@ async function planRotation(
   if (toChange.length > 0 && !options.json) print(['Before the first stage:', ...toChange, ''].join('\n'))
   for (const [i, stage] of stages.entries()) {
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
-    const nodes = cluster.nodes.map((node) => ({
-      node: node.name,
-      units: plannedUnits(run, node, stage, foundOn(node)),
-    }))
+    const onNodes = cluster.nodes.map((node) => ({ node, units: changingUnits(run, node, stage, foundOn(node)) }))
     const { name, title, proof, undo } = stage
     const position = { number: i + 1, state, of: stages.length }
     if (options.json) {
       const row = { type: 'stage', rotation: rotation.name, name, title, ...position, proof, undo: undo !== undefined }
       const { stage: _, ...found } = tried.find((each) => each.stage === stage) ?? {}
+      const nodes = onNodes.map(({ node: { name: node }, units }) => ({ node, units }))
       print(formatJsonLine({ ...row, nodes, ...('states' in found && { tried: found }) }))
       continue
     }
     if (i > 0) print('')
     say(`Stage ${position.number} of ${position.of} (${state === 'under way' ? 'in progress' : state}): ${title}`)
-    const changing = nodes.filter(({ units }) => units.length > 0)
-    const format = (unit: UnitPlan) => formatUnit(unit, options.verbose)
-    const textOf = ({ units }: (typeof nodes)[number]) => units.map(format).join('\n')
-    for (const { group, shared } of foldAlike(changing, ({ node }) => node, textOf)) {
-      say(formatNames(group.map(({ node }) => node)), 2)
-      for (const unit of group[0].units) say(shared(format(unit)), 4)
+    const restartsOf = (of: typeof onNodes) =>
+      of.flatMap(({ units }) => units.flatMap(({ unit, restarts }) => (restarts ? unit : [])))
+    for (const [role, of] of Map.groupBy(onNodes, ({ node }) => node.role)) {
+      const restarts = [...new Set(restartsOf(of))]
+      if (restarts.length > 0) say(`restarts on ${role} nodes: ${restarts.join(', ')}`, 2)
     }
-    const restarted = nodes.flatMap(({ units }) => units.flatMap(({ unit, restarts }) => (restarts ? [unit] : [])))
-    const outage = outageOf(cluster, restarted)
+    const outage = outageOf(cluster, restartsOf(onNodes))
     if (outage) say(outage, 2)
     for (const line of linesOf(stage)) say(line, 2)
     say(`check: ${proof}`, 2)
@@ -449,7 +442,8 @@ async function planRotation(
   return tried.some(({ refused }) => refused.length > 0) ? ['refused'] : ['stale']
 }
 
-function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFound | undefined) {
+/** The units of a node that load a file of the stage, by a restart or without one. */
+function changingUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFound | undefined) {
   const { cluster } = run
   const deployed = new Set(nodeFiles(cluster, node))
   // One that names its CA by a file stays as it is.
@@ -460,29 +454,11 @@ function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFou
       (place) =>
         deployed.has(place.file) && place.part !== 'pair' && !stays(place) && stage.changes(place.file, cluster),
     )
+    const restarts = changed.some(({ loads }) => loads === 'restart')
     if (changed.length === 0) return []
-    const restarting = changed.filter(({ loads }) => loads === 'restart')
-    const restarts = restarting.length > 0
-    const mayReload = restarts && restarting.every((place) => place.mayReload)
-    return [
-      {
-        unit,
-        files: changed.map(({ file, path }) => ({ file, path })),
-        /** Otherwise it reloads the files without a restart. */
-        restarts,
-        isDrained: restarts && isDrained && installOf(run).drain !== '',
-        /** What would spare the restart. */
-        ...(mayReload && { flag: `${reloadFlag}=true` }),
-      },
-    ]
+    const isToDrain = restarts && isDrained && installOf(run).drain !== ''
+    return [{ unit, files: changed.map(({ file, path }) => ({ file, path })), restarts, isDrained: isToDrain }]
   })
-}
-
-function formatUnit({ unit, files, restarts, isDrained, flag }: UnitPlan, isVerbose: boolean): string {
-  const what = [...new Set(files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)))].join(', ')
-  const unless = flag ? `, unless started with ${flag}` : ''
-  const way = restarts ? (isDrained ? 'drain and restart' : 'restart') : 'reload'
-  return `${unit}: ${way}${unless} (${what})`
 }
 
 /**
