@@ -283,14 +283,6 @@ export function buildGraph(targets: readonly Target[]): Graph {
   return inOrder(byId, byId.keys())
 }
 
-/**
- * Whether a target that the walk leaves out is made of one that `is`. What belongs to a walk over everything has no
- * turn before.
- */
-export function isLeftOut(all: Graph, walked: Pick<Graph | Rows, 'has'>, is: (id: string) => boolean): boolean {
-  return [...all.values()].some(({ id, isOfWhole, needs }) => !isOfWhole && !walked.has(id) && needs.some(is))
-}
-
 /** The targets and all that they need, in an order that all edges between them allow, else in the one given. */
 export function closure(graph: Graph, ids: Iterable<string>): Graph {
   const roots = [...ids]

@@ -10,9 +10,7 @@ import {
   closure,
   clusterGraph,
   type Graph,
-  isLeftOut,
   isLost,
-  nameInPhase,
   type Row,
   type Rows,
   type Run,
@@ -55,16 +53,14 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced, foresees: true })
-    return () => show(run, seen, { all, whole, selection, warnings })
+    return () => show(run, seen, { whole, warnings })
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
 
 interface PlanScope {
-  readonly all: Graph
   /** What a run would reach. */
   readonly whole: Graph
-  readonly selection: Selection
   /** Of what was looked at before the targets. */
   readonly warnings: readonly string[]
 }
@@ -76,12 +72,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     reasons.flatMap((each) => (each.kind === 'unit' && each.restarts ? each.unit : [])),
   )
   const findings = [
-    ...asFindings([
-      ...notLookedAt(whole, graph),
-      ...warnings,
-      ...otherWays(run, wanted),
-      ...nextRun(run, wanted, rows),
-    ]),
+    ...asFindings([...notLookedAt(whole, graph), ...warnings]),
     ...(await findBeside(run, rows)),
     ...asFindings([outageOf(run.cluster, restarts)]),
     ...(await adviseOnRotations(run)),
@@ -106,26 +97,6 @@ function notLookedAt(whole: Graph, graph: Graph): string[] {
     ...(left.some(({ where }) => where === 'kubeconfig') ? ['your kubeconfig'] : []),
   ]
   return parts.length > 0 ? [`--offline skips ${parts.join(' and ')}`] : []
-}
-
-/** Whatever is replaced could be rotated instead. */
-function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope): string[] {
-  const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (whole.get(id) ?? []) : []))
-  return replaced.map((target) => {
-    const name = nameInPhase(target)
-    return `replacing ${name} breaks everything that uses the current one; to avoid that, rotate it: ${command(`rotate ${rotationOf(target)}`)}`
-  })
-}
-
-/** The run that takes further what this one makes or copies. */
-function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanScope, rows: Rows): string[] {
-  const isMade = (id: string) => forced.has(id) && all.get(id)?.where === 'auth'
-  const isCopied = (id: string) => rows.get(id)?.change?.kind === 'deployed'
-  const isReplaced = [...forced.values()].includes('replace')
-  const next = command(isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
-  if (isLeftOut(all, whole, isMade))
-    return [`afterwards run ${next}; until then kubeconfigs and nodes have the old files`]
-  return isLeftOut(all, whole, isCopied) ? [`afterwards run ${next}; until then units do not have the new files`] : []
 }
 
 /**
@@ -242,9 +213,4 @@ function isOfCounts({ reasons }: Row): boolean {
       (each.kind === 'unit' && each.isOfCounts) ||
       (each.kind === 'content-changed' && each.what.includes(countedCertificates)),
   )
-}
-
-/** The name of the rotation that replaces what an irreplaceable target makes. */
-function rotationOf({ id, phase }: Pick<Target, 'id' | 'phase'>): string {
-  return id === phase ? phase : phase === 'ca' ? id.slice('ca/'.length) : 'service-account'
 }

@@ -25,7 +25,7 @@ import { type ExitCause, exitStatus } from '../request/exit-status.ts'
 import { notesOnMove } from '../request/former-files.ts'
 import { notesOnHolders } from '../request/holders.ts'
 import { columnsOf } from '../request/host.ts'
-import { adviseBackup, adviseOnRotations, backUpAgain, formatUses } from '../request/notices.ts'
+import { adviseBackup, adviseOnRotations, backUp, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
 import { walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
@@ -83,7 +83,7 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
         const { rows, causes } = await walk(graph, { phases: shown, run, forced: new Map(), signal, reporter })
         const exit = exitStatus(causes, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
-        const backup = stage ? asFindings([backUpAgain(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
+        const backup = stage ? asFindings([backUp(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
         await reporter.end({ rows, seconds, exit, findings: [...adviseAfter(rows), ...backup] })
         return causes
       }
@@ -431,7 +431,7 @@ async function planRotation(
   // Then the present stage is completed, and proven once more.
   const isFinishLeft = at >= end && !options.finish
   const toDo = [
-    `after each stage, ${backUpAgain(run.auth)}`,
+    `after each stage, ${backUp(run.auth)}`,
     ...(isFinishLeft ? [`complete the rotation: ${run.command(`rotate ${rotation.name} --finish`)}`] : []),
   ]
   const lines = options.json

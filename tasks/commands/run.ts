@@ -2,7 +2,6 @@
 import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { secretMode } from '../../lib/files/plain-file.ts'
 import {
   byPhase,
   closure,
@@ -10,7 +9,6 @@ import {
   type Force,
   type Graph,
   isDone,
-  isLeftOut,
   isLost,
   nameInPhase,
   type Row,
@@ -40,7 +38,7 @@ import { walk } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { auth, command, now, options, signal } = given
+  const { command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = await clusterGraph(phases, given.cluster)
@@ -52,7 +50,6 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
     options.replaceIdentity && '--replace-identity overwrites any other cluster identity',
   )
   if (loss) await confirm(given, loss, formatTask(options))
-  const wasWide = auth.isWide()
   const moves = formerFiles(given).length > 0
   const shown = byPhase(phases, wanted)
   const reporter = await given.reporterFor(shown, false)
@@ -68,7 +65,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       return walked
     },
     closing: async (rows) => ({
-      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, forced, wasWide, moves, rows }),
+      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, forced, moves, rows }),
       nextToExpire: nextToExpire(given, wanted.values()),
       now,
       goOn: signal.aborted ? command(nextTask(given, rows)) : undefined,
@@ -83,8 +80,6 @@ interface RunScope {
   readonly rows: Rows
   /** It moved files of who left to auth/backup. */
   readonly moves: boolean
-  /** Others could read auth/ before it. */
-  readonly wasWide: boolean
 }
 
 /** After an interruption only what must not wait for the next run. */
@@ -100,7 +95,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]>
     ...adviseAfter(rows),
     ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
     ...(await findBeside(given, rows, { isIdle })),
-    ...afterwards([...(scope.wasWide && !signal.aborted ? adviseExposed(given, rows) : []), ...noteOnKept(scope)]),
+    ...afterwards(noteOnKept(scope)),
     ...(await adviseOnRotations(given)),
   ]
 }
@@ -118,11 +113,10 @@ function adviseUsers({ cluster }: Run, rows: Rows): string[] {
  */
 function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   const { command, options } = run
-  const isUsed = (isMade: (row: Row) => boolean) =>
-    isLeftOut(all, rows, (id) => {
-      const row = rows.get(id)
-      return row?.kind === 'built' && isMade(row)
-    })
+  // What belongs to a walk over everything has no turn before.
+  const left = [...all.values()].filter(({ id, isOfWhole }) => !isOfWhole && !rows.has(id))
+  const needed = left.flatMap(({ needs }) => needs.flatMap((id) => rows.get(id) ?? []))
+  const isUsed = (isMade: (row: Row) => boolean) => needed.some((row) => row.kind === 'built' && isMade(row))
   // A replaced identity has a warning of its own, which says what comes next.
   const isRemade = ({ change }: Row) =>
     change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored
@@ -138,19 +132,6 @@ function noteOnNewIdentity(rows: Rows): string[] {
   if (!isCaNew(rows)) return []
   const made = [...rows.values()].filter(isNewIdentity).map(({ target }) => nameInPhase(target))
   return [`made a new cluster identity (${formatNames(made)})`]
-}
-
-/** The modes are repaired by now, but whoever has read a key still has it. */
-function adviseExposed({ auth }: Run, rows: Rows): string[] {
-  const files = [...rows.values()].flatMap(({ kind, reasons }) =>
-    (kind === 'built' ? reasons : []).flatMap((reason) =>
-      reason.kind === 'wrong-mode' && reason.wanted === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
-    ),
-  )
-  if (files.length === 0) return []
-  return [
-    `other users of this machine could read ${formatNames(files)} in ${auth.path}; if any logs in here, replace these files (docs/bad-day.md, "A key that may have leaked")`,
-  ]
 }
 
 /** The same command; of --force and --renew, once something is made, one that makes nothing twice. */

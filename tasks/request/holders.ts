@@ -3,13 +3,11 @@
  * away.
  */
 
-import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isRevocable } from '../../lib/cluster/schema.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { endsSoon, type Rows } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import {
-  coveredBy,
   entriesOf,
   formatEntries,
   knownCertificates,
@@ -299,30 +297,4 @@ function keptBy({ auth, cluster }: Given): string[] {
     auth.files.parse(file)?.kind === 'certificate' || isKeptOff(cluster, file) ? [] : [label],
   )
   return [...new Set(labels), kubeconfigFile(auth.files.names.admin)]
-}
-
-/** What each entry that is added revokes, and what it does not. */
-export function notesOnEntries(run: Given, rows: Rows): Finding[] {
-  const reasons = [...rows.values()].flatMap((row) => row.reasons)
-  const added = new Set(reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : [])))
-  if (added.size === 0) return []
-  const valid = acceptedCertificates(run)
-  const covered = [...added].map((entry) => [entry, coveredBy(entry, valid)] as const)
-  const describe = (found: readonly AcceptedCertificate[]) =>
-    found.length > 0
-      ? `${count(found.length, 'certificate')}, until ${formatDate(lastOf(found))}`
-      : 'no certificate known'
-  const names = covered.flatMap(([entry, found]) => (isKeyEntry(entry) ? [] : [`${entry} (${describe(found)})`]))
-  const keys = covered.filter(([entry, found]) => isKeyEntry(entry) && found.length > 0)
-  return asFindings([
-    ...(names.length > 0
-      ? [
-          `revoking ${names.join(', ')} denies every certificate of that name, but not its tokens or rights that it granted (docs/everyday.md, "Remove a node or user")`,
-        ]
-      : []),
-    ...keys.map(([entry, found]) => {
-      const users = new Set(found.map(({ user }) => user))
-      return `${formatNames([entry])} is the key of ${formatNames([...users])} (${describe(found)})`
-    }),
-  ])
 }

@@ -2,9 +2,6 @@
  * What a run, a plan and a look tell beside what they did: what expires, who is gone or revoked, which rotation is
  * under way, what to do.
  */
-import { basename } from 'node:path'
-import { specialUse } from '../../lib/address.ts'
-import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isUnreached, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
 import {
@@ -28,25 +25,16 @@ import {
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Finding, isRepair, worksOf } from '../../lib/reason.ts'
+import { asFindings, type Finding, isRepair } from '../../lib/reason.ts'
 import { gatherReplies, type Replies } from '../../lib/replies.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
-import {
-  count,
-  day,
-  formatDate,
-  formatDuration,
-  formatLeftInWords,
-  formatNames,
-  hour,
-  joinClauses,
-} from '../../lib/wording.ts'
+import { count, day, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
 import { certTable, nodeFiles } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import type { UnderWay } from '../rotations/rotations.ts'
 import { notesOnMove } from './former-files.ts'
-import { notesOnDenied, notesOnEntries, notesOnHolders, usesOf } from './holders.ts'
+import { notesOnDenied, notesOnHolders, usesOf } from './holders.ts'
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {
@@ -107,47 +95,27 @@ function adviseExpired({ auth, cluster, command, now }: Run, rows: Rows): Findin
  * the report. A run that `isIdle` opens no certificates of others.
  */
 export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}): Promise<Finding[]> {
-  const { auth, cluster, isObserved } = run
+  const { auth, isObserved } = run
   const all = [...rows.values()]
   // It says what comes next: all that it has signed is reissued by a run over everything.
   const isCaBuilt = rows.get(caName)?.kind === 'built'
   const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
-    ...(all.some(({ target }) => target.where === 'node') ? notesOnAddresses(cluster) : []),
     ...(isIdle
       ? []
       : [
           ...notesOnMove(run),
-          ...notesOnEntries(run, rows),
           ...(isCaNew(rows) ? [] : [...notesOnHolders(run, usesOf(run, rows)), ...notesOnDenied(run, rows)]),
         ]),
     ...(isObserved || all.some(({ target }) => target.where !== 'auth')
       ? (await import('../chapter/local-kubeconfig.ts')).notesOnAdminKeys(run)
       : []),
-    ...noteOnValidity(run, rows),
     ...(isObserved
       ? []
       : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...(isCaBuilt ? [] : adviseExpired(run, rows))]),
     ...(isCaForced ? [] : adviseOnCa(run)),
   ]
-}
-
-/** A sentence, if fresh certificates were issued for longer than cluster.yaml has now: no run shortens them. */
-function noteOnValidity({ auth, cluster, command }: Run, rows: Rows): Finding[] {
-  const longer = certTable(cluster).filter(({ id, phase, name, validity }) => {
-    if (phase === 'ca' || rows.get(id)?.kind !== 'fresh') return false
-    const { notBefore, notAfter } = tryCertificate(auth, name) ?? {}
-    // Other tools backdate by some minutes.
-    return notBefore && notAfter && notAfter.getTime() - notBefore.getTime() > validity + hour
-  })
-  if (longer.length === 0) return []
-  const ids = longer.length > 3 ? 'certs' : longer.map(({ id }) => id).join(' ')
-  const validity = [...new Set(longer.map((row) => formatDuration(row.validity)))].join(', ')
-  const found = `${count(longer.length, 'certificate')} ${longer.length === 1 ? 'exceeds' : 'exceed'} validity in cluster.yaml (${validity})`
-  return asFindings([
-    `${found}; reissue ${longer.length === 1 ? 'it' : 'them'}: ${command(`${ids} --force`)}, then ${command('bootstrap')}`,
-  ])
 }
 
 /** What a run will repair. */
@@ -157,45 +125,15 @@ export function notesOnFolder(auth: AuthDir): Finding[] {
   return asFindings([isOpen && `permissions of ${auth.path} are too open; a run sets its mode to 0700`])
 }
 
-/** For a run that deploys: only a cluster on one machine can work with loopback addresses. */
-function notesOnAddresses({ api, nodes }: Cluster): Finding[] {
-  const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
-  const found = [
-    ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
-    ...loopback(api.virtualIP === undefined ? [] : [api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
-  ]
-  return asFindings([
-    found.length > 0 && `warning: other machines can't reach loopback addresses: ${formatNames(found)}`,
-  ])
-}
-
-/** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
-export function adviseBackup(run: Run, rows: Rows): Finding[] {
-  const { auth, cluster } = run
-  const [ca, caKey] = auth.files.pair(caName)
-  const all = [...rows.values()]
-  const isCaKey = (file: string) => caNames.some((name) => file === auth.files.key(name))
-  const left = all.flatMap(({ findings }) => findings.flatMap((each) => each.left?.file ?? []))
-  const found = all.flatMap((row) => {
-    const { id, kind, change, reasons, target } = row
-    if (kind !== 'built' && kind !== 'stale') return []
-    if (change?.kind !== 'made') {
-      const isTaken = worksOf(row).remove.some((path) => isCaKey(basename(path)) && !left.includes(basename(path)))
-      // After a run that was interrupted, or did not deploy.
-      const isFirst =
-        !left.includes(caKey) &&
-        cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&
-        reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
-      return isTaken || isFirst ? [{ kind, isOnly: true }] : []
-    }
-    const isOnly = isNewIdentity(row)
-    const isOther = change.isReplaced || (target.phase === caName && !change.isRestored)
-    return target.irreplaceable && (isOnly || isOther) ? [{ kind, isOnly }] : []
+/** After what made or replaced something that can't be made again; of a plan, what would. */
+export function adviseBackup({ auth }: Run, rows: Rows): Finding[] {
+  const [first] = [...rows.values()].filter((row) => {
+    const { change, target } = row
+    if (!target.irreplaceable || change?.kind !== 'made') return false
+    return isNewIdentity(row) || change.isReplaced || (target.phase === caName && !change.isRestored)
   })
-  if (found.length === 0) return []
-  const when = found[0]?.kind === 'stale' ? 'after the run, ' : ''
-  const what = found.some((each) => each.isOnly) ? backUp(auth, 'its keys have no other copy') : backUpAgain(auth)
-  return asFindings([when + what], { owner: 'afterwards' })
+  const when = first?.kind === 'stale' ? 'after the run, ' : ''
+  return asFindings([first && when + backUp(auth)], { owner: 'afterwards' })
 }
 
 /** Not the next one of a rotation, which is beside the one that is there. */
@@ -216,8 +154,7 @@ export function isCaNew(rows: Rows): boolean {
   return ca !== undefined && isNewIdentity(ca)
 }
 
-const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/everyday.md); ${why}`
-export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups are out of date')
+export const backUp = ({ path }: AuthDir): string => `back up ${path} (docs/everyday.md)`
 
 /** Of `revoked`: what is not enforced, where, and who goes on with an old key; in a plan, who would. */
 function adviseRevoked(run: Run, rows: Rows): Finding[] {

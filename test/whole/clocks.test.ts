@@ -189,30 +189,6 @@ describe('by a clock', { concurrency: 2 }, () => {
     assert.match((await run('user-certs')).stdout, /jane's certificate in ops is accepted until 2027-08-27/)
   })
 
-  describe('with a shorter validity in cluster.yaml than certificates have', () => {
-    const shorter: Edit = [['certificates', 'validity'], '90d']
-    const note =
-      /^8 certificates exceed validity in cluster\.yaml \(90d\); reissue them: npm run task -- certs --force, then npm run bootstrap$/m
-    const textOf = async (place: string, ...args: string[]) => {
-      const ran = await exits(0, { place, now: new Date(made.getTime() + day) }, ...args)
-      return ran.stdout.replace(/\n +/g, ' ')
-    }
-
-    test('a run, a plan and status say how to reissue them, and the command does that', async (t) => {
-      const { place, auth } = copied(t, [shorter, [['localKubeconfig'], false]])
-      const calls = [phases, [...phases, '--dry-run'], ['status']]
-      for (const args of calls) assert.match(await textOf(place, ...args), note)
-      for (const id of ['component-certs', 'node-certs']) await textOf(place, id, '--force')
-      const one = /^1 certificate exceeds validity .*: npm run task -- cluster-cert --force, then npm run bootstrap$/m
-      assert.match(await textOf(place, ...phases), one)
-      await textOf(place, 'cluster-cert', '--force')
-      await textOf(place, ...phases)
-      for (const args of calls) assert.doesNotMatch(await textOf(place, ...args), /exceeds? validity/)
-      const { notBefore, notAfter } = certificateIn(auth, 'kubernetes')
-      assert.ok(notAfter.getTime() - notBefore.getTime() <= 91 * day)
-    })
-  })
-
   test('of the computer, in another time zone: the days told are those of UTC', {
     skip: needs('faketime'),
   }, async (t) => {

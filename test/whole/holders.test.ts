@@ -330,17 +330,6 @@ test('a move is said by the plan of a rotation too; a renewal says in one note t
   )
 })
 
-test('what an entry that is added revokes is said by the plan, with what it does not', async (t) => {
-  const { place, entryOf, write } = copy(t)
-  write(users('joe'), revoked('jane', entryOf('kube-proxy.pem')))
-  const text = (await harderway(place, 'bootstrap', '--dry-run', '--offline')).stdout.replaceAll(/\s+/g, ' ')
-  assert.match(
-    text,
-    /revoking jane \(1 certificate, until .*\) denies every certificate of that name, but not its tokens or rights that it granted/,
-  )
-  assert.match(text, /sha256:[0-9a-f]{12}… is the key of system:kube-proxy \(1 certificate, until /)
-})
-
 test('a name in use, or of the cluster, is an error at its line, with the line that revokes its key', async (t) => {
   const { place, entryOf, write } = copy(t)
   const errorOf = async (...entries: string[]) => {
