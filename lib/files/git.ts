@@ -10,7 +10,7 @@ import { workTreeOf } from './auth-dir.ts'
 const answerTime = 10_000
 
 /** Runs there. The repository is named: a folder with the files of a bare one in it is not taken for one. */
-export function runGit(tree: string, env: NodeJS.ProcessEnv, args: readonly string[]) {
+function runGit(tree: string, env: NodeJS.ProcessEnv, args: readonly string[]) {
   // A hook that calls us has set GIT_DIR.
   const kept = Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('GIT_')))
   const own = [

@@ -2,14 +2,13 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import { Failure, refusal, sharedRefusal, tryTo, tryToAwait } from '../../lib/failure.ts'
-import { caName, keepFound, kubeconfigFile, workTreeOf } from '../../lib/files/auth-dir.ts'
-import { runGit } from '../../lib/files/git.ts'
+import { Failure, refusal, sharedRefusal, tryTo } from '../../lib/failure.ts'
+import { caName, keepFound } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import { type Fields, type KubeconfigAccess, scalarText, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Fields, type KubeconfigAccess, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   applyChanges,
   currentContextIn,
@@ -28,7 +27,7 @@ import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/
 import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { type CaOnNodes, recoverFrom, waysOutOfOtherCa } from '../auth/fetch-command.ts'
-import { type CertRow, certTable, localHolder } from '../layouts/tables.ts'
+import { type CertRow, certTable } from '../layouts/tables.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>
@@ -41,13 +40,12 @@ export function localWork(names: Names, row: CertRow) {
   return {
     check: (run: Run, isReached: boolean): CheckResult<boolean> => {
       const own = hasAccess(run, row) ? access(run) : undefined
-      return { ...check(run, names, { row, access: own, isReached }), found: isReached }
+      return { ...check(run, names, own, isReached), found: isReached }
     },
     build: async (run: Run, { signal, reasons, found: isReached }: Work<boolean>) => {
       const change = changeOf(run, reasons)
-      const { current, earlier, isOther, copies } = await build(run, access(run), isReached, signal)
-      const rights = isOther && row.name !== run.auth.files.names.admin ? [formatRights(run, row.name)] : []
-      return { change, findings: asFindings([[...current, ...earlier, ...rights, ...copies].join('\n')]) }
+      const sentences = await build(run, access(run), isReached, signal)
+      return { change, findings: asFindings([sentences.join('\n')]) }
     },
     foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
@@ -67,23 +65,6 @@ function formatCurrent(
     : `the current context of kubectl is still ${current}; switch to ${context}: ${use(context)}`
 }
 
-/** A clause if the entry is to get another person's certificate. */
-function switchOf(
-  { auth, cluster }: Run,
-  files: readonly KubeconfigFile[],
-  { user }: Names,
-  { profile: { subject } }: CertRow,
-): string[] {
-  const held = certificateIn(findEntry(files, 'users', user))
-  const [was] = held ? namesIn(held) : []
-  if (!held || was === undefined || was === subject.CN) return []
-  const admin = certTable(cluster).find(({ name }) => name === auth.files.names.admin)?.profile.subject.CN
-  const [had, has] = [was === admin, subject.CN === admin]
-  const lost = ` and keeps only the rights that RBAC gives ${subject.CN}`
-  const rights = had === has ? '' : has ? ', with all rights' : lost
-  return [`kubectl changes from ${was} to ${subject.CN}${rights}`]
-}
-
 /** Where ours is new: contexts of our user for this cluster, which had another name. No run deletes them. */
 function earlierContexts(run: Run, files: readonly KubeconfigFile[], { cluster, context, user }: Names) {
   if (findEntry(files, 'contexts', context)) return []
@@ -100,52 +81,6 @@ const formatEarlier = ({ name, path }: { readonly name: string; readonly path: s
 const namesIn = ({ attributes }: Certificate) =>
   attributes.filter((each) => each.startsWith('CN=')).map((each) => each.slice('CN='.length))
 
-function certificateIn(user: Fields | undefined): Certificate | undefined {
-  return readCertificate(Buffer.from(String(user?.['client-certificate-data'] ?? ''), 'base64'))
-}
-
-/**
- * Members of system:masters have all rights without it. The binding is to the name, so that it ends with the person's
- * work.
- */
-function formatRights({ auth, cluster }: Run, name: string): string {
-  const { admin } = auth.files.names
-  const { api } = cluster
-  const isHere = certTable(cluster).some((row) => row.name === admin && row.dials === api.host)
-  const to = isHere ? '' : ` --server ${serverUrl(api.host, api.port)}`
-  return `kubectl now acts as ${name}, with only the rights that RBAC gives. For all rights, run this once the API server is up:
-kubectl --kubeconfig ${quote(join(auth.path, kubeconfigFile(admin)))}${to} apply -f - <<'EOF'
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: { name: ${scalarText(`${name}-cluster-admin`)} }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin }
-subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: ${scalarText(name)} }]
-EOF`
-}
-
-/** How to give all rights to whom the user's kubectl acts as, until an API server says that they are given. */
-export async function notesOnRights(run: Run): Promise<Finding[]> {
-  const { auth, cluster } = run
-  const row = localHolder(cluster)
-  if (!row || row.name === auth.files.names.admin) return []
-  const { withApi } = await import('../looks/component.ts')
-  const { CN: user, O: groups = [] } = row.profile.subject
-  const all = {
-    user,
-    groups: [groups, 'system:authenticated'].flat(),
-    resourceAttributes: { group: '*', resource: '*', verb: '*' },
-  }
-  const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec: all }
-  for (const node of cluster.nodes.filter(({ role }) => role === 'control')) {
-    const answer: { readonly status?: unknown } | undefined = await tryToAwait(() =>
-      withApi({ run }, node, (api) => api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)),
-    )
-    if ((answer?.status as { readonly allowed?: unknown } | undefined)?.allowed === true) return []
-    if (answer) break
-  }
-  return asFindings([formatRights(run, row.name)])
-}
-
 /** Without a reason that names a file, the entries go to the first file that exists, else to the last of the list. */
 function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
   if (reasons.every(({ kind }) => kind === 'locked')) return undefined
@@ -157,11 +92,7 @@ function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
 }
 
 /** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */
-function check(
-  run: Run,
-  names: Names,
-  { row, access, isReached }: { row: CertRow; access: KubeconfigAccess | undefined; isReached: boolean },
-): CheckResult {
+function check(run: Run, names: Names, access: KubeconfigAccess | undefined, isReached: boolean): CheckResult {
   refuseOwnFiles(run)
   const locks = run.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): CheckResult => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
@@ -180,9 +111,7 @@ function check(
   // Without our own files the changes are those to any other content.
   const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) }, isReached)
   const warnings = [
-    ...warningOf(files, names),
     ...keptOf(trustsOurs(files, run) === false),
-    ...switchOf(run, files, names, row),
     ...earlierContexts(run, files, names).map(formatEarlier),
     ...copiesOfKeys(run, files),
   ]
@@ -193,24 +122,6 @@ function check(
 
 const unmade = { ca: Buffer.alloc(0), certificate: Buffer.alloc(0), key: Buffer.alloc(0) }
 const serverOf = ({ cluster: { api } }: Run) => serverUrl(api.host, api.port)
-
-/** A key could be committed by an ordinary `git add`. */
-function warningOf(files: readonly KubeconfigFile[], { user }: Names): string[] {
-  const isThere = ({ mode }: KubeconfigFile) => mode !== undefined
-  const holder = files.find(({ content }) => content.users.has(user)) ?? files.find(isThere) ?? files.at(-1)
-  const tree = holder && workTreeOf(dirname(holder.real))
-  if (!holder || tree === undefined || isIgnored(tree, holder.real)) return []
-  return [
-    `add ${holder.real} to .gitignore of ${tree}; git may not ignore it, and git add would stage the key of ${user}`,
-  ]
-}
-
-/**
- * What is tracked is not ignored. False also without an answer: https://git-scm.com/docs/git-check-ignore#_exit_status
- */
-function isIgnored(tree: string, path: string): boolean {
-  return runGit(tree, process.env, ['check-ignore', '-q', '--', path]).status === 0
-}
 
 function refuse(files: readonly KubeconfigFile[], run: Run, names: Names): void {
   refuseOtherContext(files, names)
@@ -244,10 +155,7 @@ function formatChange(change: EntryChange, path: string, current = ''): string {
   return `${change.key} ${change.name} in ${path}`
 }
 
-/**
- * Returns what became of the current context, whether the entry was not the same person's, and the copies of files that
- * hold a key of ours.
- */
+/** Returns sentences: what became of the current context, and which copies of files hold a key of ours. */
 async function build(run: Run, access: KubeconfigAccess, isReached: boolean, signal: AbortSignal) {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
@@ -264,19 +172,17 @@ async function build(run: Run, access: KubeconfigAccess, isReached: boolean, sig
       if (text !== undefined && !isOtherCa && !holdsKey(run, file, access)) keepOriginal(file)
       if (text !== undefined || isOpen(file, access)) write(file, text)
     }
-    const [was, is] = [certificateIn(findEntry(files, 'users', access.user)), readCertificate(access.certificate)]
-    const isOther = was?.x509.subject !== is?.x509.subject
     const [current, isNew] = [currentContextIn(files), !findEntry(files, 'contexts', access.context)]
     const earlier = earlierContexts(run, files, access)
     // An earlier name of this cluster is no other to switch back to.
     const isRenamed = earlier.some(({ name }) => name === current)
     const isBeside = isNew && current !== undefined && current !== access.context && !isRenamed
-    return {
-      current: isBeside ? [formatCurrent(run, access, { current, isReached })] : [],
-      earlier: earlier.map(formatEarlier),
-      isOther,
-      copies: [...keptOf(isOtherCa), ...copiesOfKeys(run, files)],
-    }
+    return [
+      ...(isBeside ? [formatCurrent(run, access, { current, isReached })] : []),
+      ...earlier.map(formatEarlier),
+      ...keptOf(isOtherCa),
+      ...copiesOfKeys(run, files),
+    ]
   })
 }
 

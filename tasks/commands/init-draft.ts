@@ -133,7 +133,7 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
       : [
           '# users: # besides admin',
           '#   - { name: joe, groups: [devs], validity: 90d }',
-          '#   - { name: jane, validity: 90d } # for localKubeconfig: { as: jane }; status --on-nodes prints her ClusterRoleBinding',
+          '#   - { name: jane, validity: 90d } # for localKubeconfig: { as: jane }: docs/everyday.md',
         ]),
     ...(revoked ? [`revoked: ${text(revoked)} # API servers deny these: docs/everyday.md`] : []),
     'nodes:',

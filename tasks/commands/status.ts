@@ -20,7 +20,6 @@ import {
   printable,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
-import { notesOnRights } from '../chapter/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../request/exit-status.ts'
@@ -48,8 +47,7 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
   return readAuth(given, graph, async (run) => {
     const inventory = takeInventory(await observe(run, graph))
     const rotations = await findRotations(run)
-    const rights = run.options.onNodes ? await notesOnRights(run) : []
-    return () => show(given, inventory, { rotations, rights })
+    return () => show(given, inventory, rotations)
   })
 }
 
@@ -76,7 +74,7 @@ interface Status extends Inventory, ReturnType<typeof waysOut> {
 async function show(
   given: CommandRun,
   inventory: Inventory,
-  { rotations, rights }: Pick<Status, 'rotations'> & { readonly rights: readonly Finding[] },
+  rotations: Status['rotations'],
 ): Promise<readonly ExitCause[]> {
   const { options, signal, print } = given
   if (signal.aborted) return []
@@ -88,7 +86,7 @@ async function show(
   const others = inventory.others.filter(isWanted)
   const rows = new Map([...inventory.rows].filter(([, row]) => isWanted(row)))
   const onFolder = notesOnFolder(run.auth)
-  const findings = isWhole ? [...(await findBeside(run, rows)), ...rights] : onFolder
+  const findings = isWhole ? await findBeside(run, rows) : onFolder
   const causes: ExitCause[] = [
     ...causesOf(rows.values(), { isLook: true }),
     // What is up to date, and expires with its CA.
