@@ -233,11 +233,6 @@ export interface CheckResult<Found = unknown> {
   readonly units?: readonly string[]
   /** For a node: files that it has under our names, and that are none of ours. */
   readonly unknown?: readonly string[]
-  /**
-   * For a node with a pair over a key that is about to be revoked: a unit gets its client certificate elsewhere, and
-   * would be refused.
-   */
-  readonly ownsClient?: true
   /** For a control node: how many entries of `revoked` its API server denies. */
   readonly revokedInForce?: number
   /** And what it has counted; undefined if it counts nothing. */

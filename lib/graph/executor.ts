@@ -158,7 +158,6 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
       ...{ kind: 'built', reasons },
       ...(findings && { findings }),
       ...(change && { change }),
-      ...(verdict.ownsClient && { ownsClient: true }),
     }
   })
 }

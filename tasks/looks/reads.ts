@@ -195,12 +195,8 @@ function unitAt(context: Context) {
       ...disagree,
       ...narrow,
       ...stillNamed,
+      ...commands.flatMap((command) => ownClients(unit, command)),
     ]),
-    /**
-     * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or
-     * rotateCertificates. Undefined if that is not known for sure.
-     */
-    rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
     /** The name that a kubelet gives its node; undefined without --hostname-override. */
     nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
     /**
@@ -529,9 +525,17 @@ export function prunedAt(
   return run.options.prune ? keptOffAt(run, units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
 }
 
-/** Flags take precedence over the file. */
-function rotates({ named, isSet }: CommandLine): boolean {
-  return named(['--bootstrap-kubeconfig'])[1].length > 0 || isSet('--rotate-certificates', 'rotateCertificates')
+/** Settings by which a kubelet requests its client certificate from the cluster. Flags take precedence over the file. */
+function ownClients({ unit }: Unit, { named, isSet, config }: CommandLine): string[] {
+  const rotation = ['--rotate-certificates', 'rotateCertificates'] as const
+  const [by] = named(rotation)
+  return [
+    ...(isSet(...rotation) ? [by.startsWith('--') ? by : `${by} in ${config}`] : []),
+    ...(named(['--bootstrap-kubeconfig'])[1].length > 0 ? ['--bootstrap-kubeconfig'] : []),
+  ].map(
+    (each) =>
+      `${each} has it request its own client certificates; turn it off, or leave ${unit} out in cluster.yaml (install.units: { ${unit}: false })`,
+  )
 }
 
 /**

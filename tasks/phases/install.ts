@@ -1,7 +1,7 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { authorizationConfigFile, caName } from '../../lib/files/auth-dir.ts'
-import { endsSoon, type Force, type Run, type Work } from '../../lib/graph/target.ts'
+import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
+import type { Force, Run, Work } from '../../lib/graph/target.ts'
 import { listIn, pairsToReplace, pinnedUsers } from '../../lib/kubernetes/revocation.ts'
 import { isOverRevoked, nobody } from '../../lib/kubernetes/revoked-list.ts'
 import { marksFolder } from '../../lib/node/place.ts'
@@ -17,7 +17,7 @@ import {
   type ReasonOf,
   silenced,
 } from '../../lib/reason.ts'
-import { formatDate, formatNames, printable } from '../../lib/wording.ts'
+import { formatNames, printable } from '../../lib/wording.ts'
 import type { DeployFound } from '../chapter/deploy.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
@@ -104,8 +104,6 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
-  const ofItself = installed.filter(({ keepsOwnClient }) => keepsOwnClient)
-  const { oldKeys, ...owns } = oldKeysOf(run, node, found, ofItself)
   return {
     reasons,
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
@@ -113,10 +111,9 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     hasNothing: installed.length === 0,
     findings: [
       ...findingsOn(run, { node, found, arePlaced }, installed),
-      ...asFindings(oldKeys, { kind: 'old key', isSilent: true }),
+      ...asFindings(oldKeysOf(run, node, found), { kind: 'old key', isSilent: true }),
       ...left.map(({ isLeftover, ...each }) => findingOf(run, node.name, { ...each, isKeptOff: true })),
     ],
-    ...owns,
     units: installed.map(({ unit }) => unit.unit),
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
@@ -164,15 +161,6 @@ function findingsOn(
         installOf(run).undrain === '' &&
         `${node.name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${marksFolder} there`,
     ]),
-    ...installed
-      .filter(({ keepsOwnClient }) => keepsOwnClient)
-      .flatMap(({ unit: { unit }, trustEnds }) => [
-        ...asFindings([`${unit} rotates its client certificate itself; its kubeconfig stays unchanged`], { nodes }),
-        ...asFindings([trustEnds && formatTrust(run, unit, trustEnds)], {
-          owner: trustEnds && endsSoon(run, trustEnds) ? 'user' : 'run',
-          nodes,
-        }),
-      ]),
     ...asFindings(
       stopped.map((unit) => `${unit} does not run; its files are installed`),
       { nodes },
@@ -186,11 +174,6 @@ const withUnits = (installed: readonly UnitCheck[], { units }: UnitsFound): Unit
 
 const formatHeld = (unit: string, files: readonly string[]) =>
   `${formatNames(files)} of ${unit} ${files.length === 1 ? 'is' : 'are'} not installed where other users could replace ${files.length === 1 ? 'it' : 'them'}`
-
-function formatTrust({ auth, now }: Run, unit: string, ends: Date): string {
-  const ca = auth.files.certificate(caName)
-  return `before ${formatDate(ends, now)}, put ${ca} into the kubeconfig of ${unit} (certificate-authority-data) and restart ${unit}; its CA certificate expires then`
-}
 
 /**
  * A new certificate of a pinned name waits until each API server knows it. It does not wait if the old one is missing,
@@ -214,23 +197,15 @@ function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { place
 }
 
 /** What may keep using an old key although the units load the new one. */
-function oldKeysOf(
-  run: Run,
-  node: ClusterNode,
-  found: UnitsFound,
-  ofItself: readonly UnitCheck[],
-): { readonly oldKeys: readonly string[]; readonly ownsClient?: true } {
+function oldKeysOf(run: Run, node: ClusterNode, found: UnitsFound): string[] {
   const { cluster } = run
   const isReplaced = pairsToReplace(run)
-  if (!nodeFiles(cluster, node).some(isReplaced)) return { oldKeys: [] }
-  const owners = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
-  const oldKeys = [
+  if (!nodeFiles(cluster, node).some(isReplaced)) return []
+  return [
     ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
-    ...owners.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself; turn that off first`),
     ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
     ...apartOn(run, node, found, isReplaced),
   ]
-  return { oldKeys, ...(owners.length > 0 && { ownsClient: true }) }
 }
 
 /** Components outside units that see other files than the node, as in a container: what they read is unknown. */

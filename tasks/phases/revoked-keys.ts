@@ -74,12 +74,12 @@ function check(run: Run): CheckResult<Readers> {
 
 /**
  * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that
- * fails, or seems to get its certificate elsewhere: whoever broke into it would decide when its key is revoked. Whoever
- * is root on a control node has more than any list can take.
+ * fails: whoever broke into it would decide when its key is revoked. Whoever is root on a control node has more than any
+ * list can take.
  */
 function isHolding(node: ClusterNode, id: string, outcomes: Waiting['outcomes']): boolean {
   const outcome = outcomes.get(id)
-  if (!isLost(outcome)) return node.role === 'control' && outcome !== undefined && 'ownsClient' in outcome
+  if (!isLost(outcome)) return false
   const cause = outcome?.kind === 'cancelled' ? outcomes.get(deployId(node)) : outcome
   if (cause?.kind !== 'failed') return true
   return node.role === 'control' && !isUnreached(cause.failure)

@@ -131,12 +131,6 @@ const finishingOf = (name: CaName): Stage => ({
     [frontProxyCaName]: 'each API server rejects a test certificate of front-proxy-client from the old CA',
   }[name],
   isLast: true,
-  async heldBy(rotating) {
-    if (name !== caName) return []
-    const { run } = rotating
-    const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
-    return (await run.limits.node.map(nodes, (node) => ownClients(rotating, node))).flat()
-  },
   ...(name === caName && { usedBy: usersOfOldCa, watch: watchClients }),
   async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files, name)
@@ -198,14 +192,6 @@ async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: W
       await delay(Math.min(left, countdown) * 1000, undefined, { signal })
     }
   }
-}
-
-/** Units with a client certificate that is not from us: the API servers accept none of the old CA any more. */
-async function ownClients({ run }: Rotating, node: ClusterNode): Promise<string[]> {
-  const found = await lookAtUnits(run, node)
-  return checkUnitsOf(run, found).flatMap(({ unit: { unit }, isUp, keepsOwnClient }) =>
-    isUp && keepsOwnClient ? [`${unit} on ${node.name}, which rotates its client certificate itself`] : [],
-  )
 }
 
 const rotationOfCa = (name: CaName) => ({

@@ -10,9 +10,9 @@ import { apiServer, type Place, type Port, type Unit } from '../layouts/layout.t
 import { isApiServer, renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
 import { processesOf, type UnitSeen } from '../looks/reads.ts'
-import { embedsCa, isInstalled, isLoaded, isUp, keepsOwnClient, sameClock, type UnitsFound } from './inspect.ts'
+import { embedsCa, isInstalled, isLoaded, isUp, sameClock, type UnitsFound } from './inspect.ts'
 import { isHeldBack } from './open-folders.ts'
-import { trustEndOf, wantedAt } from './wanted.ts'
+import { wantedAt } from './wanted.ts'
 
 /** The check of one unit; the checks are in the table's order. */
 export type UnitCheck = Readonly<ReturnType<typeof checkUnitsOf>[number]>
@@ -23,18 +23,15 @@ export function checkUnitsOf(run: Run, found: UnitsFound) {
   const installed = found.units
     .filter((unit) => isInstalled(unit, places))
     .map((unit) => {
-      const keepsOwn = keepsOwnClient(run, unit, places)
-      const isLeft = (place: Place) =>
-        keepsOwn ? place.part !== undefined : place.part === 'ca' && embedsCa(run, place, unit, places)
+      const isLeft = (place: Place) => place.part === 'ca' && embedsCa(run, place, unit, places)
       const isHeld = isHeldBack(run, unit, places, isUp(unit, places))
       const held = heldSecrets(run, { ...unit, files: unit.files.filter(isHeld) }, places)
-      const trustEnds = keepsOwn ? trustEndOf(run, unit, places) : undefined
       const files = unit.files.filter((place) => !isLeft(place) && !isHeld(place))
-      return { unit: { ...unit, files }, keepsOwn, trustEnds, held }
+      return { unit: { ...unit, files }, held }
     })
   const units = installed.map(({ unit }) => unit)
   const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
-  return installed.map(({ unit, keepsOwn, trustEnds, held }) => ({
+  return installed.map(({ unit, held }) => ({
     unit,
     /** Undefined if everything matches. */
     reason: checkUnit(run, unit, found, drifts),
@@ -45,10 +42,6 @@ export function checkUnitsOf(run: Run, found: UnitsFound) {
      * node's clock.
      */
     reloadsBy: reloadsBy(run, unit, places),
-    /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
-    keepsOwnClient: keepsOwn,
-    /** When the certificate of the CA in such a kubeconfig expires, if it is none of ours, as after `ca --renew`. */
-    trustEnds,
     /** Its files that are not installed, since other users could replace them there. */
     held,
   }))

@@ -172,7 +172,7 @@ export function refuseOtherUsers(
   if (run.options.replaceIdentity) return
   const refuse = (what: string, remedy: string) =>
     new Failure(what, { node: node.name, code: 'wrong-setting', remedy: `${remedy}; then ${runAgain}` })
-  for (const unit of units.filter((each) => !keepsOwnClient(run, each, places))) {
+  for (const unit of units) {
     const other = unit.files.flatMap((place) => otherUserAt(run, place, places))[0]
     if (other)
       throw refuse(
@@ -302,25 +302,6 @@ async function refuseUnreached(
     remedy: `let sshd on ${node.name} forward to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, check what answers: openssl s_client -connect ${address}:${asked.port}
 then ${runAgain}`,
   })
-}
-
-/**
- * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a
- * certificate of ours is embedded there, it has got none.
- */
-export function keepsOwnClient(
-  { auth }: Pick<Run, 'auth'>,
-  { files, rotatesItself }: UnitSeen,
-  places: PlacesState,
-): boolean {
-  const place = files.find(({ part }) => part === 'kubeconfig')
-  if (rotatesItself === false || !place) return false
-  const path = realPath(places, place.path)
-  const content = places.contents.get(path)
-  // The same as ours, if it is there and its content is not in the answer.
-  if (!content) return !places.files.has(path)
-  const embedded = readCertificate(readClientCertificate(content.toString()) ?? '')
-  return !embedded || !isOfOwnCa(auth, embedded)
 }
 
 export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesState): boolean {

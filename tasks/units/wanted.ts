@@ -4,11 +4,11 @@ import { isDeepStrictEqual } from 'node:util'
 import { nextName } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { readEmbedded, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { readEmbedded, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Account, root, type WantedFile } from '../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
-import { ownCas, readPair } from '../../lib/pki/pair.ts'
+import { readPair } from '../../lib/pki/pair.ts'
 import type { Place, Unit } from '../layouts/layout.ts'
 import { certTable } from '../layouts/tables.ts'
 import { digestAt } from '../looks/look.ts'
@@ -93,11 +93,3 @@ function isPending(run: Run, { file, path, part, isOfKeys }: Place, { contents, 
 }
 
 const none: ReadonlySet<string> = new Set()
-
-export function trustEndOf({ auth }: Pick<Run, 'auth'>, { files }: Unit, places: PlacesState): Date | undefined {
-  const place = files.find(({ part }) => part === 'kubeconfig')
-  const text = place && places.contents.get(realPath(places, place.path))?.toString()
-  const trusted = readCertificates(readEmbeddedCa(text ?? '') ?? '')
-  if (trusted.length === 0 || trusted.some(({ der }) => ownCas(auth).some((ca) => ca.der.equals(der)))) return undefined
-  return new Date(Math.max(...trusted.map(({ notAfter }) => Number(notAfter))))
-}

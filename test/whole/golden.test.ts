@@ -249,23 +249,24 @@ test('what --json prints of units that run reads as it should', async (t) => {
   } as unknown as Run
   for (const row of certTable(cluster).filter(({ isClient }) => isClient))
     auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), 0o600)
-  const [copy, kept, own] = ['/etc/front/ca.pem', '/var/lib/kubernetes/ca-key.pem', '/var/lib/kubelet/kubeconfig']
+  const [copy, kept] = ['/etc/front/ca.pem', '/var/lib/kubernetes/ca-key.pem']
   const scheduler = processAs('kube-scheduler', '--kubeconfig=/var/lib/kubernetes/kube-scheduler.kubeconfig')
-  const flags = [`--requestheader-client-ca-file=${copy}`, '--rotate-certificates=true']
-  /** One that reads a copy and has no list, one that rotates its certificate, one that is stopped, one of no unit. */
+  /** One that reads a copy and has no list, one that is stopped, one of no unit. */
   const target = (node: ClusterNode) => {
     const look = foundAsIn(run, node)
     const { files, processes, units } = look.places
     const places: PlacesState = {
       ...look.places,
       files: new Map([...files, [copy, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }], [kept, rootsFile]]),
-      contents: new Map([[own, Buffer.from('')]]),
       processes: [
         ...processes
           .filter(({ group }) => !group.includes('kube-proxy'))
           .map((each) => ({
             ...each,
-            command: [...each.command.filter((flag) => !flag.startsWith('--authorization-config')), ...flags],
+            command: [
+              ...each.command.filter((flag) => !flag.startsWith('--authorization-config')),
+              `--requestheader-client-ca-file=${copy}`,
+            ],
           })),
         { ...scheduler, id: 9, group: '/user.slice/a.scope' },
       ],

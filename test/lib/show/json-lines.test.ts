@@ -39,7 +39,7 @@ for (const [outcome, value] of [
   ],
   [
     {
-      ...{ kind: 'stale', reasons, ownsClient: true },
+      ...{ kind: 'stale', reasons },
       findings: [
         { kind: 'unreached', owner: 'user', text: 'which?', nodes: ['one'] },
         { owner: 'run', text: 'it is odd', remedy: 'look' },

@@ -464,36 +464,40 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     assert.deepEqual(contradicted(read(usual, '--tls_cert_file=/flag.crt')), ['--tls-cert-file /flag.crt'])
   })
 
-  const rotates = (text: string, ...more: string[]) => read(usual + text, ...more).rotatesItself
-  test('is not its kubeconfig, where it gets its certificate itself: by flags, which precede its file', () => {
-    assert.equal(rotates(''), false)
-    assert.equal(rotates('', '--bootstrap-kubeconfig=/a/b'), true)
-    assert.equal(rotates('', '--bootstrap-kubeconfig='), false)
-    assert.equal(rotates('', '--rotate-certificates'), true)
-    assert.equal(rotates('', '--rotate-certificates=false', '--v=2'), false)
-    assert.equal(rotates('rotateCertificates: true', '--rotate-certificates=false'), false)
+  const wrong = (text: string, ...more: string[]) => read(usual + text, ...more).wrong.join()
+  test('is an error where it requests its client certificate itself: by flags, which precede its file', () => {
+    const own = (by: string) =>
+      `${by} has it request its own client certificates; turn it off, or leave kubelet out in cluster.yaml (install.units: { kubelet: false })`
+    assert.equal(wrong(''), '')
+    assert.equal(wrong('', '--bootstrap-kubeconfig=/a/b'), own('--bootstrap-kubeconfig'))
+    assert.equal(wrong('', '--bootstrap-kubeconfig='), '')
+    assert.equal(wrong('', '--rotate-certificates'), own('--rotate-certificates'))
+    assert.equal(wrong('', '--rotate-certificates=false', '--v=2'), '')
+    assert.equal(wrong('rotateCertificates: true', '--rotate-certificates=false'), '')
+    const inFile = own('rotateCertificates in /var/lib/kubelet/kubelet-config.yaml')
+    assert.equal(wrong('rotateCertificates: true # as CIS has it'), inFile)
+    // YAML 1.1.
+    assert.equal(wrong('rotateCertificates: yes'), inFile)
+    assert.equal(wrong('rotateCertificates: On'), inFile)
+    assert.equal(wrong('other:\n  rotateCertificates: true'), '')
   })
 
-  for (const [text, expected] of [
-    ['rotateCertificates: true # as CIS has it', true],
-    // YAML 1.1.
-    ['rotateCertificates: yes', true],
-    ['rotateCertificates: On', true],
-    ['other:\n  rotateCertificates: true', false],
+  for (const text of [
     // The kubelet would not start with these.
-    ['rotateCertificates: [', undefined],
-    ['rotateCertificates: true\nrotateCertificates: false', undefined],
-    ['a: &a true\nrotateCertificates: *a', undefined],
-    ['a: &a { rotateCertificates: true }\n<<: *a', undefined],
-  ] as const)
-    test(`a file with ${JSON.stringify(text)} says ${expected}`, () => assert.equal(rotates(text), expected))
+    'rotateCertificates: [',
+    'rotateCertificates: true\nrotateCertificates: false',
+    'a: &a true\nrotateCertificates: *a',
+    'a: &a { rotateCertificates: true }\n<<: *a',
+  ])
+    test(`a file with ${JSON.stringify(text)} can't be read`, () => {
+      assert.match(readOf(cluster, usual + text).unreached.join(), /couldn't read its --config/)
+    })
 
   test('is not known where its file was not read, or others may say otherwise', () => {
     const why = (...said: [text: string | undefined, ...more: string[]]) => readOf(cluster, ...said).unreached.join()
     assert.match(why(undefined), /couldn't read its --config \/var\/lib\/kubelet\/kubelet-config.yaml/)
     assert.match(why('true'), /couldn't read/)
     assert.match(why(usual, '--config-dir=/a'), /--config-dir/)
-    assert.equal(read(usual, '--config-dir=/a').rotatesItself, undefined)
   })
 
   test('is what cluster.yaml names, of one node too, where it is not known', () => {

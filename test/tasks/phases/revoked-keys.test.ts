@@ -55,13 +55,6 @@ test('a renewal that API servers have to know waits for each; one whose old key 
   assert.deepEqual(heldOn(ofKey, failed, failed), ['revoked/control0', 'revoked/control1'])
 })
 
-test('a kubelet that says it gets its certificate elsewhere holds a key on a control node; a worker decides nothing', () => {
-  const found = { nodes: ['control1', 'worker0'], isLocal: false }
-  const ofItself: Outcome = { ...fresh, ownsClient: true }
-  assert.deepEqual(heldBy('revoked-keys', { 'install/worker0': ofItself }, { found }), [])
-  assert.deepEqual(heldBy('revoked-keys', { 'install/control1': ofItself }, { found }), ['install/control1'])
-})
-
 test('a control node on which a command hangs holds a key, as its machine is up; one that is down holds none', () => {
   const found = { nodes: ['control0', 'control1', 'worker0'], isLocal: false }
   const failedBy = (code: string, more: object = {}): Outcome => ({
@@ -70,6 +63,8 @@ test('a control node on which a command hangs holds a key, as its machine is up;
   })
   for (const [failure, holding] of [
     [failedBy('hung'), ['install/control1']],
+    // As of a kubelet that requests its certificate itself.
+    [failedBy('wrong-setting'), ['install/control1']],
     [failedBy('connection-lost', { isUp: true }), ['install/control1']],
     [failedBy('connection-lost'), []],
     [failedBy('timed-out'), []],

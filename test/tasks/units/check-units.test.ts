@@ -15,7 +15,6 @@ import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { publicParts, publicPartsOfRoots, type Query } from '../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
-import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import { readAccess } from '../../../tasks/chapter/kubeconfigs.ts'
 import { hardWay } from '../../../tasks/layouts/hard-way.ts'
@@ -357,30 +356,6 @@ describe("the check of a node's units", () => {
       assert.equal(reloadsBy(now - 400, step(0)), undefined)
       assert.equal(reloadsBy(now - 400, step(300)), now + 230)
       assert.equal(reloadsBy(now - 400, step(-300)), undefined)
-    })
-
-    test('by no unit that gets its certificate by itself, whose kubeconfig is left alone', () => {
-      const kubeconfig = '/var/lib/kubelet/kubeconfig'
-      const rotates = (held: Buffer) =>
-        all(
-          started('kubelet', '--rotate-certificates'),
-          differs(pair),
-          content(kubeconfig, () => held),
-        )
-      const own = 'users: [{user: {client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem}}]'
-      const hasItsOwn = rotates(Buffer.from(own))
-      assert.equal(reloadsBy(now, hasItsOwn), undefined)
-      assert.deepEqual(judge('w0', hasItsOwn), [])
-      // The CA there is another certificate than ours, as after ca --renew.
-      const trusting = (ca: Buffer) => {
-        const cluster = `clusters: [{cluster: {certificate-authority-data: ${ca.toString('base64')}}}]`
-        return kubeletCheck(rotates(Buffer.from(`${cluster}\n${own}`))).trustEnds
-      }
-      assert.equal(trusting(auth.bytes('ca.pem')), undefined)
-      assert.deepEqual(trusting(auth.bytes('w0.pem')), tryCertificate(auth, 'w0')?.notAfter)
-      // No certificate was issued to it yet: it still uses the one that we embedded.
-      const hasOurs = rotates(auth.bytes('w0.kubeconfig'))
-      assert.deepEqual(judge('w0', hasOurs), ['restart kubelet: w0-client.pem, kubeconfig differ in /var/lib/kubelet'])
     })
 
     test('after an API server has accepted it, which a killed run may have left to the next one', () => {
@@ -792,8 +767,5 @@ describe('the name of a kubelet', () => {
       ],
     ] as const)
       assert.match(refused(given) ?? '', why)
-    // It gets its certificate from the cluster: under that name.
-    const args = ['--hostname-override=x', '--rotate-certificates']
-    assert.equal(refused({ args, kubeconfig: 'users: []' }), undefined)
   })
 })
