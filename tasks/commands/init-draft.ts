@@ -36,8 +36,6 @@ export interface DraftNode {
   readonly role: ClusterNode['role']
   /** For ssh, if it is not the name. */
   readonly host?: string | undefined
-  /** The user who logs in there, if it is not ssh.user. */
-  readonly user?: string | undefined
   readonly ips: readonly string[]
   readonly sans: readonly string[]
 }
@@ -49,13 +47,13 @@ export interface ClusterDraft {
   readonly subject: Readonly<Record<string, string | undefined>>
   readonly certificates: Readonly<Record<'key' | 'validity' | 'caValidity' | 'renewBefore', string>>
   readonly api: Readonly<{ host: string; port: number; virtualIP: string | undefined; extraSANs: readonly string[] }>
-  readonly network: Readonly<{ serviceCIDR: string | readonly string[]; clusterDomain: string }>
+  readonly network: Readonly<{ serviceCIDR: string | undefined; clusterDomain: string }>
   readonly encryption: Readonly<{ provider: string; resources: readonly string[] }>
   /** Where it has one of its own. */
   readonly etcd?: Readonly<{ ca: 'own' }>
   /** Where it has one. */
   readonly aggregation?: true
-  readonly ssh: Readonly<{ user: string; configFile: string | undefined; directory: string }>
+  readonly ssh: Readonly<{ user: string | undefined; configFile: string | undefined; directory: string }>
   /**
    * Without units nothing is installed and nobody becomes root; with units, their files are looked at before any is
    * made anew.
@@ -87,12 +85,11 @@ export function newDraft(name: string, { name: layout, defaults }: Layout): Clus
   }
 }
 
-function plainNode({ ips: [ip, ...more], host, user, sans, ...node }: DraftNode) {
+function plainNode({ ips: [ip, ...more], host, sans, ...node }: DraftNode) {
   return {
     ...node,
     ...(more.length > 0 ? { ips: [ip, ...more] } : { ip }),
     ...(host !== undefined && { host }),
-    ...(user !== undefined && { user }),
     ...(sans.length > 0 && { sans }),
   }
 }
@@ -104,6 +101,13 @@ export function plainCluster(draft: ClusterDraft): object {
 
 /** Beside package.json. */
 export const packageFile = (name: string) => join(dirname(String(findPackageJSON(import.meta.url))), name)
+
+/** What only the user knows where the draft has no value, by its key. */
+const missing: ReadonlyMap<string, string> = new Map([
+  ['virtualIP', 'the address of the load balancer'],
+  ['serviceCIDR', 'the --service-cluster-ip-range of kube-apiserver'],
+  ['user', 'the user that ssh logs in as; a node may have a user of its own'],
+])
 
 /**
  * The commented cluster.yaml of the guide with the values of the draft; what it doesn't know is commented out, or
@@ -123,7 +127,8 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
     if (isMap(value)) return [`${key}:${note}`]
     if (value !== undefined) return [`${indent}${key}: ${text(value)}${note}`]
     if (indent === '' || !top[section] || without.has(`${section}.${key}`)) return []
-    return [key === 'virtualIP' ? `  ${key}: # MISSING: the address of the load balancer` : `  # ${key}:${note}`]
+    const what = missing.get(key)
+    return [what === undefined ? `  # ${key}:${note}` : `  ${key}: # MISSING: ${what}`]
   }
   const [sample = ''] = readFileSync(packageFile('cluster.yaml'), 'utf8').split(/^nodes:/m)
   return [
@@ -288,25 +293,24 @@ export function readApiNames(
     ...found.map((node) => readNode(layout, node, { domain, api: sans })),
   ]
   const clusterDomain = readClusterDomain(sans) ?? draft.network.clusterDomain
-  const network = { serviceCIDRs: [], clusterDomain }
+  const serviceCIDRs = readServiceRange(draft, [...sans, ...nodes.flatMap(({ ips }) => ips)])
+  const network = { serviceCIDRs, clusterDomain }
   const usual = new Set(layout.apiSans({ domain, api: { host, virtualIP: host, extraSANs: [] }, network, nodes }))
   const left = sans.filter((san) => !usual.has(san) && isName(san))
-  const blocks = readServiceBlocks(left, nodes, [draft.network.serviceCIDR].flat()[0] ?? '')
-  const firsts = new Set(blocks.map(firstOf))
-  const addresses = left.filter((san) => addressBytes(san) && !firsts.has(san))
   const hasBalancer = !layout.without.has('api.virtualIP')
-  const virtualIP = hasBalancer ? addresses.shift() : undefined
-  const names = left.filter((san) => !addressBytes(san))
+  // Of several addresses, any may be the load balancer's.
+  const [only, ...more] = left.filter(addressBytes)
+  const balancer = hasBalancer && serviceCIDRs.length > 0 && more.length === 0 ? only : undefined
   return {
     domain,
     api: {
       host,
       port,
       // If kubeconfigs name the API by an address, that is the load balancer's.
-      virtualIP: virtualIP ?? (hasBalancer && addressBytes(host) ? host : undefined),
-      extraSANs: [...names, ...addresses],
+      virtualIP: balancer ?? (hasBalancer && addressBytes(host) ? host : undefined),
+      extraSANs: left.filter((san) => san !== balancer),
     },
-    network: { serviceCIDR: blocks.length > 1 ? blocks : (blocks[0] ?? draft.network.serviceCIDR), clusterDomain },
+    network: { serviceCIDR: serviceCIDRs.length > 0 ? draft.network.serviceCIDR : undefined, clusterDomain },
     nodes,
   }
 }
@@ -336,35 +340,16 @@ function readNode(
   return { name, role: isControl ? 'control' : 'worker', ips, sans: sans.filter((san) => !own.has(san) && isName(san)) }
 }
 
+/** The guide's range, if the certificate has its first address: of another it doesn't show the prefix length. */
+function readServiceRange({ network }: ClusterDraft, sans: readonly string[]) {
+  const range = tryCidr(network.serviceCIDR ?? '')
+  const inside = range ? sans.filter((san) => addressBytes(san) && isInside(san, range)) : []
+  return range && inside.length > 0 && inside.every((san) => san === firstAddress(range)) ? [range] : []
+}
+
 function readClusterDomain(sans: readonly string[]): string | undefined {
   const domains = sans.filter((san) => san.startsWith(`${service}.`)).map((san) => san.slice(service.length + 1))
   return domains.find((domain) => domain !== 'cluster')
-}
-
-/**
- * At most one of each family: the certificate has the first address, and nothing has the prefix length. What is
- * made is the same with any.
- */
-function readServiceBlocks(left: readonly string[], nodes: readonly DraftNode[], usual: string): string[] {
-  const others = [...left, ...nodes.flatMap(({ ips }) => ips)]
-  const isFree = (block: string, first: string) => {
-    const cidr = tryCidr(block)
-    return cidr !== undefined && others.every((each) => each === first || !isInside(each, cidr))
-  }
-  const free = left.flatMap((address) =>
-    [
-      usual,
-      address.replace(/\.\d+\.1$/, '.0.0/16'),
-      address.replace(/\.1$/, '.0/24'),
-      address.replace(/::1$/, '::/112'),
-    ].filter((block) => firstOf(block) === address && isFree(block, address)),
-  )
-  return [false, true].flatMap((isIPv6) => free.find((block) => block.includes(':') === isIPv6) ?? [])
-}
-
-function firstOf(block: string): string | undefined {
-  const cidr = tryCidr(block)
-  return cidr && firstAddress(cidr)
 }
 
 /** A SAN that is not a DNS name begins with its type; cluster.yaml can't express it. */

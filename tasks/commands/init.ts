@@ -3,7 +3,7 @@
 import { lookup } from 'node:dns/promises'
 import { lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
-import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
+import { basename, isAbsolute, join, relative, sep } from 'node:path'
 import pLimit from 'p-limit'
 import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts'
 import { formatPath, validate } from '../../lib/cluster/cluster.ts'
@@ -15,7 +15,7 @@ import { makeFolders } from '../../lib/files/plain-file.ts'
 import { printConfig } from '../../lib/node/route.ts'
 import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatExplained, formatNames, groupAlike, printable, quote, suggest } from '../../lib/wording.ts'
+import { formatExplained, formatNames, printable, quote, suggest } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layoutRules, layouts } from '../layouts/tables.ts'
 import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
@@ -39,7 +39,6 @@ export async function init(given: WithoutCluster): Promise<readonly ExitCause[]>
   // Even a symbolic link.
   if (doing('read', requested.file, () => lstatSync(requested.file, { throwIfNoEntry: false }), 'usage'))
     throw exists(requested.file)
-  refuseAuth(requested)
   const begun = beginDraft(requested, given.options)
   // Before a name from it is passed to ssh.
   checkDraft(begun)
@@ -83,26 +82,6 @@ function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
   })
 }
 
-/**
- * With a cluster.yaml in it, an auth/ would be the folder of another cluster, with a CA of its own. Throws a usage
- * Failure.
- */
-function refuseAuth({ typed, folder }: Requested): void {
-  const above = dirname(folder)
-  const file = join(above, 'cluster.yaml')
-  const isNamedAuth = basename(folder) === 'auth'
-  if (isNamedAuth && lstatSync(file, { throwIfNoEntry: false }))
-    throw usageFailure(`${folder} is the auth/ of ${file}`, 'give the new cluster its own directory')
-  const [layout] = layoutsIn(folder)
-  if (!layout) return
-  const found = `${folder} has ${layout.files.certificate(caName)}, so it is an auth/; its cluster.yaml belongs in`
-  const adopting = isNamedAuth ? `init ${quote(join(typed, '..'))}` : `init DIR --from ${quote(typed)}`
-  throw usageFailure(
-    `${found} ${isNamedAuth ? `the directory above, ${above}` : 'another directory'}`,
-    `to use this auth/: ${formatCommand(adopting)}`,
-  )
-}
-
 /** Throws a usage Failure. */
 function beginDraft(requested: Requested, options: Options): ClusterDraft {
   const { from, name: given, user, virtualIP } = options
@@ -115,7 +94,8 @@ function beginDraft(requested: Requested, options: Options): ClusterDraft {
   if (name === undefined) throw wrong(`directory name ${own} is not a DNS name; add --name NAME`)
   const draft = adopted ?? newDraft(name, layout)
   const nodes = mergeNodes(draft.nodes, requested.nodes)
-  if (nodes.length === 0) throw wrong('no nodes given; add --control a,b,c --worker d,e')
+  if (nodes.length === 0)
+    throw wrong('no nodes given; add --control a,b,c --worker d,e, or --from AUTH of an existing cluster')
   return {
     ...draft,
     name,
@@ -162,15 +142,19 @@ function configFile({ folder, sshConfig }: Requested): string | undefined {
 
 /** Throws a usage Failure with every problem, by its key in cluster.yaml, except values that are not known yet. */
 function checkDraft(draft: ClusterDraft): void {
-  const found = validate(plainCluster(draft), layoutRules)
+  const { network } = draft
+  // No address is in a range that is not known yet.
+  const plain = { ...plainCluster(draft), network: { ...network, serviceCIDR: network.serviceCIDR ?? [] } }
+  const found = validate(plain, layoutRules)
   const problems = found.problems.filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map((problem) => `${formatPath(problem.path)}: ${formatExplained(problem)}`)
   throw wrong(['cluster.yaml would be invalid with these options and files:', ...lines].join('\n'))
 }
 
-function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: ClusterDraft): boolean {
+function isBlank({ path: [section, key, ...more] }: Problem, { api, network, nodes }: ClusterDraft): boolean {
   if (more.length > 0) return false
+  if (section === 'network' && key === 'serviceCIDR') return network.serviceCIDR === undefined
   if (section === 'api' && key === 'virtualIP') return api.virtualIP === undefined
   return section === 'nodes' && typeof key === 'number' && nodes[key]?.ips.length === 0
 }
@@ -199,7 +183,7 @@ function report(
     for (const { name, role, ips } of draft.nodes)
       say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
     if (options.json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
-    else say(`wrote ${file} for ${layouts[draft.layout].guide} (ssh user: ${draft.ssh.user})`)
+    else say(`wrote ${file} for ${layouts[draft.layout].guide} (ssh user: ${draft.ssh.user ?? 'unknown'})`)
   }
   for (const line of missing) say(line)
   if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'} run ${nextCommand(file, options, host)}`)
@@ -255,25 +239,26 @@ async function findHosts(
   const use = { folder: given.host.cwd(), ssh: { configFile } }
   const at = { env: given.host.env, signal: given.signal }
   const found = await Promise.all(draft.nodes.map(({ name, host = name }) => limit(() => findHost(host, use, at))))
-  const login = user ?? mostCommon(found.flatMap((host) => host.user ?? [])) ?? draft.ssh.user
-  const nodes = draft.nodes.map((node, i) => {
-    const { addresses = [], user: own = login } = found[i] ?? {}
-    return {
-      ...node,
-      ips: node.ips.length > 0 ? node.ips : addresses,
-      user: user === undefined && own !== login ? own : undefined,
-    }
-  })
-  // A single control node needs no load balancer: without one, the API has the node's address.
+  // Where they differ, cluster.yaml needs one, and a node whose user is another its own.
+  const [login = draft.ssh.user, ...others] = new Set(found.flatMap((host) => user ?? host.user ?? []))
+  const nodes = draft.nodes.map((node, i) => ({
+    ...node,
+    ips: node.ips.length > 0 ? node.ips : (found[i]?.addresses ?? []),
+  }))
+  // A single control node needs no load balancer: without one, the API has the node's address. An address that a
+  // certificate has besides may be that of one.
   const [entry, ...more] = nodes.filter(({ role }) => role !== 'worker')
-  const isAlone = more.length === 0 && !layouts[draft.layout].without.has('api.virtualIP')
+  const isAlone =
+    more.length === 0 &&
+    !layouts[draft.layout].without.has('api.virtualIP') &&
+    !draft.api.extraSANs.some((san) => addressBytes(san))
   const { virtualIP = isAlone ? entry?.ips[0] : undefined } = draft.api
-  return { ...draft, api: { ...draft.api, virtualIP }, ssh: { ...draft.ssh, user: login }, nodes }
-}
-
-/** The first of equally common ones. */
-function mostCommon(names: readonly string[]): string | undefined {
-  return groupAlike(names, (name) => name).toSorted((a, b) => b.length - a.length)[0]?.[0]
+  return {
+    ...draft,
+    api: { ...draft.api, virtualIP },
+    ssh: { ...draft.ssh, user: others.length > 0 ? undefined : login },
+    nodes,
+  }
 }
 
 /**

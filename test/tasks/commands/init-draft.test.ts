@@ -78,21 +78,21 @@ const nodes = [
 const read = (more: readonly string[], names = nodes, server = { host: 'kubernetes', port: 6443 }) =>
   readApiNames(harderWay, newDraft('k', harderWay), { server, sans: [...usual, ...more], nodes: names })
 
-for (const [what, more, block, virtualIP = undefined, extra = []] of [
-  ["the guide's block", ['10.32.0.1', '10.0.0.21'], '10.32.0.0/16', '10.0.0.21'],
-  ["kubeadm's block", ['10.0.0.21', '10.96.0.1'], '10.96.0.0/16', '10.0.0.21'],
-  ['a small block', ['10.96.7.1', '10.0.0.21'], '10.96.7.0/24', '10.0.0.21'],
-  ['a virtual IP that ends in 1 too', ['10.0.0.1', '10.96.0.1'], '10.96.0.0/16', '10.0.0.1'],
-  ['a block beside the nodes', ['10.0.7.1', '10.0.0.21'], '10.0.7.0/24', '10.0.0.21'],
-  ['two families', ['10.32.0.1', 'fd00::1', 'fd00:1::21'], ['10.32.0.0/16', 'fd00::/112'], 'fd00:1::21'],
-  ['more names', ['10.32.0.1', '10.0.0.21', 'a.org', '1.2.3.4'], '10.32.0.0/16', '10.0.0.21', ['a.org', '1.2.3.4']],
-  ['a name of another type', ['10.32.0.1', '10.0.0.21', 'email:a@b'], '10.32.0.0/16', '10.0.0.21'],
-  ['no address of a load balancer', ['10.32.0.1'], '10.32.0.0/16'],
-  ['no address inside the cluster', ['10.0.0.21'], '10.32.0.0/16', '10.0.0.21'],
+const guides = '10.32.0.0/16'
+for (const [what, more, range, virtualIP = undefined, extra = []] of [
+  ["the guide's range", ['10.32.0.1', '10.0.0.21'], guides, '10.0.0.21'],
+  ['a name of another type', ['10.32.0.1', '10.0.0.21', 'email:a@b'], guides, '10.0.0.21'],
+  ['no address of a load balancer', ['10.32.0.1'], guides],
+  // What is not known is left open, and every address stays in the certificate.
+  ["kubeadm's range", ['10.0.0.21', '10.96.0.1'], undefined, undefined, ['10.0.0.21', '10.96.0.1']],
+  ['no address inside the cluster', ['10.0.0.21'], undefined, undefined, ['10.0.0.21']],
+  ["an address in the guide's range", ['10.32.0.1', '10.32.9.9'], undefined, undefined, ['10.32.0.1', '10.32.9.9']],
+  ['two families', ['10.32.0.1', 'fd00::1', 'fd00:1::21'], guides, undefined, ['fd00::1', 'fd00:1::21']],
+  ['more names', ['10.32.0.1', '10.0.0.21', 'a.org', '1.2.3.4'], guides, undefined, ['10.0.0.21', 'a.org', '1.2.3.4']],
 ] as const)
   test(`${what}: ${more.join(' ')}`, () => {
     const { network, api, domain, nodes } = read(more)
-    assert.deepEqual([network.serviceCIDR, api.virtualIP, api.extraSANs, domain], [block, virtualIP, extra, 'lan'])
+    assert.deepEqual([network.serviceCIDR, api.virtualIP, api.extraSANs, domain], [range, virtualIP, extra, 'lan'])
     assert.deepEqual(
       nodes.map(({ role, ips, sans }) => [role, ips, sans]),
       [

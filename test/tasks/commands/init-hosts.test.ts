@@ -113,26 +113,22 @@ test('--quiet lists only what is missing, --json a line for each thing', { skip 
   assert.match(String(told[1]?.path), /\/kubenet\/cluster\.yaml$/)
 })
 
-test('who logs in is whom --user names, else whom ssh names for most of them, else ubuntu', { skip }, async (t) => {
+test('who logs in is whom --user names, else whom ssh names, else ubuntu', { skip }, async (t) => {
   const config = 'Host a\n  HostName 10.0.0.1\n  User one\nHost b\n  HostName 10.0.0.2\n  User two\n'
   const { cluster } = await make(t, ['--control', 'a', '--worker', 'b', '--user', 'three'], config)
   assert.deepEqual([cluster().ssh.user, cluster().nodes.map(({ user }) => user)], ['three', ['three', 'three']])
+  const one = await make(t, ['--control', 'a', '--worker', 'c=10.0.0.3'], config)
+  assert.deepEqual([one.cluster().ssh.user, one.cluster().nodes.map(({ user }) => user)], ['one', ['one', 'one']])
   for (const host of ['10.0.0.1', 'FD00:0::1', 'No-Such-Host.Invalid'])
     assert.match((await make(t, ['--control', `a=${host}`])).text, /^ {2}user: ubuntu$/m, host)
 })
 
-test('users that differ become users of the nodes: the most common is that of the others', { skip }, async (t) => {
-  const config = ['one', 'two', 'two', 'three']
-    .map((user, i) => `Host ${'abcd'[i]}\n  HostName 10.0.0.${i + 1}\n  User ${user}\n`)
-    .join('')
-  const args = ['--control', 'a', '--worker', 'b,c,d,e=10.0.0.5']
-  const { text, cluster } = await make(t, args, config)
-  assert.deepEqual(
-    [cluster().ssh.user, cluster().nodes.map(({ user }) => user)],
-    ['two', ['one', 'two', 'two', 'three', 'two']],
-  )
-  assert.match(text, /^ {2}- \{ name: a, role: control, ip: 10\.0\.0\.1, user: one \}$/m)
-  assert.match(text, /^ {2}- \{ name: b, role: worker, ip: 10\.0\.0\.2 \}$/m)
+test('where users differ, who logs in is left open', { skip }, async (t) => {
+  const config = ['one', 'two'].map((user, i) => `Host ${'ab'[i]}\n  HostName 10.0.0.${i + 1}\n  User ${user}\n`)
+  const { status, printed, text } = await make(t, ['--control', 'a', '--worker', 'b,c=10.0.0.5'], config.join(''))
+  assert.equal(status, 4)
+  assert.match(text, /^ {2}user: # MISSING: the user that ssh logs in as; a node may have a user of its own$/m)
+  assert.match(printed.join('\n'), /^wrote .* \(ssh user: unknown\)\n\S+:\d+: fill in the user that ssh logs in as/m)
 })
 
 test('an ssh_config in the folder is named relative to it, so that both can be moved', { skip }, async (t) => {

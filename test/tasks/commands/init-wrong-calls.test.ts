@@ -1,7 +1,7 @@
 /** What init refuses; and that nothing is written then. */
 import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { scratch } from '../../support/files.ts'
 import { callInit } from '../../support/harderway.ts'
@@ -28,7 +28,7 @@ const rows: readonly (readonly [what: string, args: readonly string[], said: Reg
   ['no folder', rest, /^init needs one directory for the new cluster\.yaml$/],
   ['two folders', ['a', 'b', ...rest], /^init needs one directory/],
   ['--config', ['a', '--config', 'x.yaml', ...rest], /^--config can't be used with init/],
-  ['no node', ['a'], /^no nodes given; add --control a,b,c --worker d,e$/],
+  ['no node', ['a'], /^no nodes given; add --control a,b,c --worker d,e, or --from AUTH of an existing cluster$/],
   ['no control node', ['a', '--worker', 'w'], /^nodes: has no node with role: control$/],
   ['a comma at the end', ['a', '--control', 'x,'], /^--control x,: a name is empty$/],
   ['an empty host', ['a', '--control', 'c='], /^--control c=: a name is empty$/],
@@ -90,43 +90,4 @@ for (const [what, put] of [
     assert.match(failure.message, /^nothing was written: .*\/cluster\.yaml already exists$/)
     assert.match(failure.remedy, /: mv \S+\/cluster\.yaml \S+\/cluster\.yaml\.old$/)
     assert.deepEqual(readdirSync(folder).toSorted(), ['cfg', 'cluster.yaml'])
-  })
-
-for (const [what, made, typed, found, way] of [
-  [
-    'the auth/ of a cluster',
-    ['k/cluster.yaml', 'k/auth/'],
-    'k/auth',
-    /\/k\/auth is the auth\/ of \S+\/k\/cluster\.yaml$/,
-    /its own directory$/,
-  ],
-  [
-    'one that is still to be made',
-    ['k/cluster.yaml'],
-    'k/auth/',
-    /is the auth\/ of \S+\/k\/cluster\.yaml$/,
-    /its own directory$/,
-  ],
-  [
-    'one whose cluster.yaml is lost',
-    ['k/auth/ca.pem'],
-    'k/auth',
-    /ca\.pem, .* the directory above, \S+\/k$/,
-    /-- init k$/,
-  ],
-  ['one in the current folder', ['auth/ca.crt'], 'auth', /has ca\.crt, .* the directory above, \S+$/, /-- init \.$/],
-  ['a backup', ['old/ca.pem'], 'old', /old has ca\.pem, .* in another directory$/, /-- init DIR --from old$/],
-] as const)
-  test(`as the folder of a new cluster, ${what} is refused: there it would have another CA`, async (t) => {
-    const folder = scratch(t)
-    for (const path of made) {
-      mkdirSync(join(folder, dirname(path)), { recursive: true })
-      if (path.endsWith('/')) mkdirSync(join(folder, path))
-      else writeFileSync(join(folder, path), '')
-    }
-    const before = [...readdirSync(folder, { recursive: true }), 'cfg'].toSorted()
-    const { message, remedy } = await refused(folder, [typed, ...rest])
-    assert.match(message, found)
-    assert.match(remedy, way)
-    assert.deepEqual(readdirSync(folder, { recursive: true }).toSorted(), before)
   })
