@@ -160,23 +160,39 @@ function virtualIPProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
 }
 
 /**
- * A machine runs one kubelet: another node's files there are on the wrong machine. Without `install` they may be meant
- * to be carried on from folders of their own.
+ * Each node has a directory of its own, and a machine runs one kubelet: another node's files there are on the wrong
+ * machine. Without `install` they may be meant to be carried on from the directory.
  */
 function hostProblems({ ssh, install }: Raw, nodes: readonly Raw[], kubeletsOn: LayoutRules['kubeletsOn']): Problem[] {
   const isInstalled = install !== undefined && install !== false
   const named = new Map(nodes.map(({ name }, i) => [name, i] as const).reverse())
-  const placed = nodes.flatMap((node, i): Placed[] => {
-    // A second node of a name is told of as such.
-    if (named.get(node.name) !== i) return []
+  const placed = nodes.flatMap((node, i) => {
     const host = textOf(node.host ?? node.name)
-    if (host === '' || !kubeletsOn.includes(textOf(node.role))) return []
-    const folder = isInstalled ? [] : [textOf(node.directory ?? map(ssh).directory ?? '~')]
-    const value = [canonicalAddress(host.toLowerCase()), node.port ?? 22, ...folder].join(' ')
-    return [{ value, path: ['nodes', i, node.host === undefined ? 'name' : 'host'] }]
+    // A second node of a name is told of as such.
+    if (named.get(node.name) !== i || host === '') return []
+    const machine = [canonicalAddress(host.toLowerCase()), node.port ?? 22].join(' ')
+    const directory = textOf(node.directory ?? map(ssh).directory ?? '~').replace(/(.)\/$/, '$1')
+    const hasKubelet = isInstalled && kubeletsOn.includes(textOf(node.role))
+    return [{ machine, directory, hasKubelet, path: ['nodes', i, node.host === undefined ? 'name' : 'host'] }]
   })
-  const message = 'is the same machine as another node with a kubelet'
-  return duplicates(placed, '').map(({ path }) => ({ path, message, remedy: 'set the host and port of this node' }))
+  const again = (of: readonly Placed[], what: string, remedy: string) =>
+    duplicates(of, '').map(({ path }) => ({
+      path,
+      message: `is the same machine as another node with ${what}`,
+      remedy,
+    }))
+  const kubelets = again(
+    placed.flatMap(({ hasKubelet, machine: value, path }) => (hasKubelet ? { value, path } : [])),
+    'a kubelet',
+    'set the host and port of this node',
+  )
+  const directories = again(
+    placed.map(({ machine, directory, path }) => ({ value: `${machine} ${directory}`, path })),
+    'the same directory',
+    'set the directory of this node, or its host and port',
+  )
+  // One sentence for a node.
+  return [...kubelets, ...directories.filter(({ path }) => kubelets.every((each) => each.path !== path))]
 }
 
 function controlProblems(nodes: readonly Raw[]): Problem[] {

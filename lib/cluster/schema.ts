@@ -169,7 +169,10 @@ const node = object({
   ),
   port: optional('The port of sshd. Default: the port of your ssh configuration.', integer(1, 65535)),
   user: optional('The user that ssh logs in as. Default: `ssh.user`.', login),
-  directory: optional('Where files go on this node. Default: `ssh.directory`.', nodeDirectory),
+  directory: optional(
+    'Where files go on this node, and on no other of the same `host` and `port`. Default: `ssh.directory`.',
+    nodeDirectory,
+  ),
   units: usually('Where its units read, if not as in `install.units`.', record(object(placedAt)), {}),
 })
 

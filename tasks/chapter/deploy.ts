@@ -6,7 +6,7 @@ import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
 import type { OnNode } from '../looks/component.ts'
 import { lookAtNode, type NodeLook } from '../looks/look.ts'
-import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict } from '../node-folder/check-folder.ts'
+import { checkNode, everything, filesToCopy, type NodeVerdict } from '../node-folder/check-folder.ts'
 import { refuseEarlyClock, refuseWrongClock } from '../node-folder/clocks.ts'
 import { replaceInFolder } from '../node-folder/copy.ts'
 import { keepOthers } from '../node-folder/guards.ts'
@@ -24,11 +24,8 @@ export interface Beside<Units> extends Pick<CheckResult<unknown>, 'findings' | '
   readonly units?: Units | undefined
 }
 
-/** A node, and what its target knows of others. */
-type OfNode = OnNode & { readonly names: FolderNames }
-
 export async function checkFolder<Units>(
-  { run, node, names }: OfNode,
+  { run, node, known }: OnNode & { readonly known: ReadonlySet<string> },
   lookBeside: (look: NodeLook, checked: NodeVerdict) => Promise<Beside<Units>>,
   force?: Force,
 ): Promise<CheckResult<DeployFound<Units>>> {
@@ -37,7 +34,7 @@ export async function checkFolder<Units>(
   if (run.cluster.install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)
-  const checked = checkNode(run, node, look, names, force !== undefined)
+  const checked = checkNode(run, node, look, known, force !== undefined)
   const { wrong, findings } = checked
   const isCopied = force !== undefined || (wrong !== undefined && filesToCopy(wrong).length > 0)
   if (isCopied && look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
@@ -62,38 +59,14 @@ function changeOf(wrong: ReasonOf<'on-node'> | undefined): Change | undefined {
   return wrong && { kind: 'deployed', files: filesToCopy(wrong), removed: wrong.pruned }
 }
 
-/**
- * If the files changed between the look and the swap, the node is looked at and checked again, once for each node that
- * shares the folder: those leave less to do. More than the check has found is the next run's.
- */
 export async function copyFiles(
-  { run, node, names }: OfNode,
-  { found: { look, checked }, force, tell }: Work<DeployFound>,
+  { run, node }: OnNode,
+  { found, force, tell }: Work<DeployFound>,
 ): Promise<{ change?: Change | undefined }> {
-  const isForced = force !== undefined
-  let [seen, { wrong, others, empty }] = [look, checked]
-  for (let tries = 0; ; tries++) {
-    const left = isForced ? everything(run, node, wrong) : wrong
-    if (!left) return {}
-    try {
-      keepOthers(run, node, others)
-      await replaceInFolder(run, node, { seen, wrong: left, tell, empty })
-      return { change: changeOf(left) }
-    } catch (error) {
-      const isOver = tries === names.together.length
-      if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
-      seen = await lookAtNode(run, node)
-      ;({ wrong, others, empty } = checkNode(run, node, seen, names, isForced))
-      if (wrong && !isWithin(wrong, left)) throw error
-    }
-  }
-}
-
-function isWithin(less: ReasonOf<'on-node'>, more: ReasonOf<'on-node'>): boolean {
-  const copied = filesToCopy(more)
-  return (
-    filesToCopy(less).every((file) => copied.includes(file)) &&
-    less.wrongMode.every((file) => [...copied, ...more.wrongMode].includes(file)) &&
-    less.pruned.every((file) => more.pruned.includes(file))
-  )
+  const { look, checked } = found
+  const wrong = force ? everything(run, node, checked.wrong) : checked.wrong
+  if (!wrong) return {}
+  keepOthers(run, node, checked.others)
+  await replaceInFolder(run, node, { seen: look, wrong, tell, empty: checked.empty })
+  return { change: changeOf(wrong) }
 }

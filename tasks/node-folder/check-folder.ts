@@ -18,26 +18,16 @@ import { guardMachine, pairsIn } from './reached-machine.ts'
 
 export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
 
-/** The file names that may be in a node's folder. */
-export interface FolderNames {
-  /** Files of ours, wherever they belong. */
-  readonly known: ReadonlySet<string>
-  /** Nodes that share the folder on the same machine, including this one. */
-  readonly together: readonly ClusterNode[]
-}
-
-/** Throws a Failure if the node may not be written to. */
-export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: FolderNames, isForced: boolean) {
-  const unproven = guardMachine(run, node, look, names.together)
+/** `known`: names of files of ours, wherever they belong. Throws a Failure if the node may not be written to. */
+export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: ReadonlySet<string>, isForced: boolean) {
+  const unproven = guardMachine(run, node, look)
   refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
   const record = checkRecord(run, node, look)
-  const known = names.known.union(record.formerNodes)
-  const readers = new Map(
-    foreignFiles(run, node, look, { ...names, known }).map((name) => [name, readerOf(run, look, name)]),
-  )
+  const names = known.union(record.formerNodes)
+  const readers = new Map(foreignFiles(run, node, look, names).map((name) => [name, readerOf(run, look, name)]))
   const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
-  const neighbours = neighboursIn(run, look, names)
+  const neighbours = neighboursIn(run, node, look)
   const prunes = run.options.prune && neighbours.length === 0
   const why = neighbours.length > 0 && `${node.name} may be the same machine as ${formatNames(neighbours)}`
   const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
@@ -157,9 +147,9 @@ function foreignFiles(
   { auth, cluster }: Run,
   node: ClusterNode,
   { files }: NodeState,
-  { known, together }: FolderNames,
+  known: ReadonlySet<string>,
 ): string[] {
-  const belongs = new Set([node, ...together].flatMap((each) => nodeFiles(cluster, each)))
+  const belongs = new Set(nodeFiles(cluster, node))
   const isCaKey = (name: string) => caNames.some((each) => name === auth.files.key(each))
   const isOurs = (name: string, digest: string | undefined) =>
     !isSwitchedOff(cluster, name) || isCaKey(name) || hasDigest(auth, name, digest)
@@ -169,8 +159,8 @@ function foreignFiles(
 }
 
 /** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
-function neighboursIn({ auth, cluster }: Run, seen: NodeState, { together }: FolderNames): string[] {
-  const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
+function neighboursIn({ auth, cluster }: Run, node: ClusterNode, seen: NodeState): string[] {
+  const others = new Set(cluster.nodes.filter((other) => other !== node).map(({ name }) => name))
   return pairsIn(auth, seen).filter((name) => others.has(name))
 }
 

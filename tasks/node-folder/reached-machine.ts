@@ -12,16 +12,10 @@ import { certificatesIn } from './guards.ts'
 import { type HeldFile, heldOn } from './held.ts'
 
 /**
- * Throws a refusal if the machine is another node of cluster.yaml, and returns a warning if that can't be decided.
- * `together`: nodes that share its folder, by cluster.yaml. A host name is no proof: it may be of the image, or of the
- * provider.
+ * Throws a refusal if the machine is another node of cluster.yaml, and returns a warning if that can't be decided. A
+ * host name is no proof: it may be of the image, or of the provider.
  */
-export function guardMachine(
-  run: Run,
-  node: ClusterNode,
-  look: NodeLook,
-  together: readonly ClusterNode[],
-): string | undefined {
+export function guardMachine(run: Run, node: ClusterNode, look: NodeLook): string | undefined {
   const { cluster, options } = run
   const { addresses } = look
   // Every machine has each loopback address, and any control node may have the virtual address.
@@ -35,7 +29,7 @@ export function guardMachine(
   if (reached) throw otherAddress(node, reached, reached.ips.filter(isProof))
   const holders = pairHolders(run, node, look)
   // One machine may be several nodes: then it has the addresses of all of them.
-  const isShared = (other: ClusterNode) => together.includes(other) || (isOwn && other.ips.some(isHere))
+  const isShared = (other: ClusterNode) => isOwn && other.ips.some(isHere)
   const holder = others.find((other) => holders.has(other.name) && !isShared(other))
   if (holder && !holders.has(node.name) && !options.replaceIdentity) throw otherPair(run, node, holder.name)
   return isOwn ? undefined : warningOf(node, look)

@@ -11,13 +11,11 @@ import type { UnitsFound } from '../units/inspect.ts'
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
   const known = new Set([...makers.keys(), ...switchedOffFiles(cluster)])
-  const folders = Map.groupBy(cluster.nodes, folderKey)
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
   const load = () => import('../chapter/deploy.ts')
-  return cluster.nodes.map((node): Target<DeployFound<UnitsFound>> => {
-    const names = { known, together: folders.get(folderKey(node)) ?? [] }
-    return {
+  return cluster.nodes.map(
+    (node): Target<DeployFound<UnitsFound>> => ({
       id: deployId(node),
       phase: 'deploy',
       node: node.name,
@@ -30,13 +28,13 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       check: async (run, force) => {
         const lookBeside = async (look: NodeLook, { wrong }: NodeVerdict) =>
           (await import('../units/beside-folder.ts')).lookBeside(run, node, look, wrong !== undefined)
-        return (await load()).checkFolder({ run, node, names }, lookBeside, force)
+        return (await load()).checkFolder({ run, node, known }, lookBeside, force)
       },
-      build: async (run, work) => (await load()).copyFiles({ run, node, names }, work),
+      build: async (run, work) => (await load()).copyFiles({ run, node }, work),
       foresee: async (run, work) => (await load()).foreseeCopies({ run, node }, work),
       ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
-    }
-  })
+    }),
+  )
 }
 
 export function deployId({ name }: ClusterNode): string {
@@ -46,10 +44,4 @@ export function deployId({ name }: ClusterNode): string {
 /** Where its files go. */
 export function placeOf({ host, port, user, directory }: ClusterNode) {
   return { host, port, user, directory }
-}
-
-/** By cluster.yaml only: the same folder may have other names. */
-function folderKey({ host, port = 22, user, directory }: ClusterNode): string {
-  const home = directory.startsWith('~') ? user : ''
-  return [host, port, home, directory.replace(/(.)\/$/, '$1')].join(' ')
 }

@@ -97,22 +97,28 @@ testFiles('nodes have names and addresses of their own', [
 ])
 
 const onOne = (text: string) => and(`${worker('ip: 10.0.0.3, host: C0')}\n${text}`)
+const onC0 = worker('ip: 10.0.0.3, host: c0, directory: ~/w0')
 const gatewayOnIt = '  - { name: g, role: gateway, ip: 10.0.0.4, host: c0 }'
-testFiles('a machine, by its host and port, has one kubelet', [
-  [onOne(''), '5:51 nodes[1].host is the same machine as another node with a kubelet; set the host and port of'],
+testFiles('a machine, by its host and port, has one kubelet, and each node a directory of its own', [
+  [onOne(''), '5:51 nodes[1].host is the same machine as another node with the same directory; set the directory of'],
   [edited('ip: 10.0.0.2 }', `ip: 10.0.0.2, host: w0 }\n${worker('ip: 10.0.0.3')}`), '5:13 nodes[1].name is the same'],
   [
     edited('10.0.0.2', '10.0.0.2, host: "fd00::1"').concat(worker('ip: 10.0.0.3, host: "FD00:0::1", port: 22')),
     '5:51 is the same',
   ],
   [and(worker('ip: 10.0.0.3, host: c0, port: 2222'))],
-  [and(gatewayOnIt)],
-  [
-    `name: k\nlayout: hard-way\nnodes:\n  - { name: c0, role: control, ip: 10.0.0.2 }\n${worker('ip: 10.0.0.3, host: c0')}`,
-  ],
+  [and(gatewayOnIt), '5:51 nodes[1].host is the same machine as another node with the same directory'],
+  [and(gatewayOnIt.replace('c0', 'c0, directory: ~/')), '5:51 is the same machine'],
+  [and(gatewayOnIt.replace('c0', 'c0, directory: ~/g'))],
+  [`name: k\nlayout: hard-way\nnodes:\n  - { name: c0, role: control, ip: 10.0.0.2 }\n${onC0}`],
+  [and(`${gatewayOnIt.replace('c0', 'c0, directory: ~/g')}\ninstall: true`)],
   // Its files may be meant for elsewhere where nothing is installed.
-  [and(worker('ip: 10.0.0.3, host: c0, directory: ~/w0'))],
-  [onOne('install: true').replace('host: C0', 'host: C0, directory: ~/w0'), '5:51 is the same machine'],
+  [and(onC0)],
+  [
+    onOne('install: true').replace('host: C0', 'host: C0, directory: ~/w0'),
+    '5:51 nodes[1].host is the same machine as another node with a kubelet; set the host and port of',
+  ],
+  [onOne('install: true'), '5:51 nodes[1].host is the same machine as another node with a kubelet; set the host and'],
 ])
 
 const reserved = ['ca', 'kubernetes', 'admin', 'kube-scheduler', 'service-account', 'encryption-config', 'c0-key']

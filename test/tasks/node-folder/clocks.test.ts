@@ -82,9 +82,8 @@ for (const code of ['timed-out', 'hung'])
     const run = { cluster, clock: () => now, connect, limits, unreached: new Map() } as unknown as Run
     const graph = buildGraph([fakeTarget(`deploy/${node.name}`, { where: 'node', node: node.name })])
     await refuseWrongClocks(run, graph)
-    const names = { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names']
     await assert.rejects(
-      checkFolder({ run, node, names }, async () => ({})),
+      checkFolder({ run, node, known: new Set() }, async () => ({})),
       down,
     )
     assert.equal(tries, 1)

@@ -100,7 +100,7 @@ describe('the machine that ssh reaches', () => {
   const [own, controls] = ['192.168.1.14', '192.168.1.11']
   const withAddresses = (look: NodeState, ...all: string[]): NodeState => ({ ...look, addresses: new Set(all) })
   const refusal = (look: NodeState, node = worker) =>
-    failureOf(() => guardMachine(at(), node, seenIn(cluster, node, look), []))
+    failureOf(() => guardMachine(at(), node, seenIn(cluster, node, look)))
   /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
   const asControl = (from: AuthDir) => {
     const kubeconfig = Buffer.from(kubeconfigOf(from, 'c0'))
@@ -128,7 +128,7 @@ describe('the machine that ssh reaches', () => {
   test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
     const look = lookAt(worker)
     const running = { ...look, places: { ...look.places, units: new Map([['kubelet', runningUnit]]) } }
-    const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen), [])
+    const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen))
     const others = warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))
     assert.match(String(others), /does not have the address 192\.168\.1\.14/)
     assert.match(String(warning(running)), /couldn't read the addresses/)
@@ -140,7 +140,7 @@ describe('the machine that ssh reaches', () => {
 test('a folder where units read their files is not deployed to', () => {
   const look = { ...lookAt(control), folder: kubernetes }
   const check = (of: NodeState) =>
-    failureOf(() => checkNode(at(), control, seenIn(cluster, control, of), { known: new Set(), together: [] }, false))
+    failureOf(() => checkNode(at(), control, seenIn(cluster, control, of), new Set(), false))
   assert.match(String(check(look)?.message), /c0: kube-apiserver reads its files from \/var\/lib\/kubernetes, /)
   assert.equal(check(look)?.kind, 'refused')
   assert.equal(check(lookAt(control)), undefined)
@@ -400,7 +400,7 @@ describe("somebody else's kubeconfig where ours is about to be", () => {
         assert.equal(readFileSync(join(folder, file), 'utf8'), text())
         assert.equal(lstatSync(join(folder, file)).mode & 0o777, 0o600)
       }
-      const names = { known: new Set<string>(), together: [control] }
+      const names = new Set<string>()
       const look = seenIn(cluster, control, lookAt(control, {}, { [path]: Buffer.from(text()) }))
       const warning = `another kubeconfig in ${path} on c0 is backed up to auth/backup and overwritten`
       const { findings } = checkNode(at({}, own), control, look, names, true)
@@ -435,7 +435,7 @@ describe("the CA's key, where no node is to have it", () => {
 
   test('stays in the folder while a component reads it there, or that is not known', () => {
     const look = lookAt(control)
-    const names = { known: new Set(['ca-key.pem']), together: [control] }
+    const names = new Set(['ca-key.pem'])
     const pruned = (places: NodeState['places']) =>
       checkNode(run(), control, seenIn(run().cluster, control, { ...look, places }), names, false).wrong?.pruned ?? []
     const there = look.places as PlacesState
