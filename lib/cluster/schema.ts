@@ -107,7 +107,6 @@ const kubeconfigName = checked(
 )
 const path = checked('a path', (s) => s !== '' && isOneLine(s))
 const command = checked('a command on one line', (s) => isOneLine(s) && s.trim() === s)
-const _absolutePath = checked('an absolute path of plain characters, without .. in it', isPlainPath)
 /** For all nodes: `<node>` stands for the name of each. */
 const placePath = checked('an absolute path of plain characters, without .. in it; <node> is its name', (s) =>
   isPlainPath(s.replaceAll('<node>', 'node')),

@@ -42,18 +42,11 @@ const ownOptions = {
   // Since OpenSSH 8.7, as `scp -s`: an older one refuses them, and is not used.
   StdinNull: 'no',
   ForkAfterAuthentication: 'no',
+  // What is sent is mostly the text of node.sh: a third of it, compressed.
+  Compression: 'yes',
+  // A connection that no longer answers ends after 15 s (three of these), unless ServerAliveCountMax is set.
+  ServerAliveInterval: '5',
 }
-
-/**
- * Defaults that the user's configuration may change: ours stands where `ssh -G` prints ssh's own. What is sent is
- * mostly the text of node.sh: a third of it, compressed.
- */
-const defaults = {
-  Compression: ['yes', 'no'],
-  ConnectTimeout: ['10', 'none'],
-  // Debian's ssh has 300 with BatchMode: its ssh_config(5).
-  ServerAliveInterval: ['5', '0', '300'],
-} as const
 
 export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
   return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])
@@ -65,19 +58,17 @@ export function connectionOptions({ user, port }: Pick<ClusterNode, 'user' | 'po
   return formatOptions(Object.entries(own))
 }
 
-/** Of what the effective configuration leaves to ssh. They must follow the others. */
-export function defaultOptions(config: SshConfig): string[] {
-  const isLeft = (name: string, own: readonly string[]) => own.includes(config.get(name.toLowerCase())?.[0] ?? 'none')
-  const rows = Object.entries(defaults).filter(([name, [, ...own]]) => isLeft(name, own))
-  return formatOptions(rows.map(([name, [ours]]) => [name, ours]))
-}
-
 /** Options that depend on the effective configuration. They must precede the others. */
 export function strictOptions(config: SshConfig): string[] {
   const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
   // An ssh that was built without GSSAPI complains of the option whenever it is run.
   const gssapi = config.has('gssapidelegatecredentials') ? { GSSAPIDelegateCredentials: 'no' } : {}
-  return formatOptions(Object.entries({ StrictHostKeyChecking: isTrusting ? 'accept-new' : 'yes', ...gssapi }))
+  const options = {
+    StrictHostKeyChecking: isTrusting ? 'accept-new' : 'yes',
+    ConnectTimeout: first(config, 'connecttimeout') ?? '10',
+    ...gssapi,
+  }
+  return formatOptions(Object.entries(options))
 }
 
 /**

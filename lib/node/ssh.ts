@@ -16,7 +16,6 @@ import { findRoute, type Route } from './route.ts'
 import {
   type ConfigUse,
   connectionOptions,
-  defaultOptions,
   fileWords,
   first,
   type SshConfig,
@@ -81,7 +80,7 @@ export class Ssh {
       ...this.#run,
       node,
       route,
-      options: [...fileWords(this.#use), ...strictOptions(config), ...options, ...defaultOptions(config)],
+      options: [...fileWords(this.#use), ...strictOptions(config), ...options],
       controlPath,
       env: unsentEnvironment(this.#run.env, config),
       limit: this.#limitOf(config),

@@ -55,10 +55,10 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
 async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
   const found = await rotationsUnderWay(run)
   const { cluster, options, signal } = run
-  const { install } = cluster
-  if (found.length === 0 || !options.onNodes || !install) return found.map((each) => ({ ...each, sentences: [] }))
+  if (found.length === 0 || !options.onNodes || !cluster.install)
+    return found.map((each) => ({ ...each, sentences: [] }))
   const { findUses } = await import('../rotations/rotations.ts')
-  const context = { run, install, signal, isForced: false }
+  const context = { run, signal, isForced: false }
   const uses: (UnderWay & Uses)[] = []
   for (const each of found) uses.push({ ...each, ...(await findUses(context, each)) })
   return uses

@@ -2,7 +2,7 @@
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { providers } from '../../lib/cluster/schema.ts'
 import { Failure } from '../../lib/failure.ts'
-import { type AuthDir, caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
@@ -17,11 +17,10 @@ import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { ExitCause } from '../request/exit-status.ts'
 import { notesOnHolders } from '../request/holders.ts'
-import { readLocalPair } from '../request/inventory.ts'
 import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
-import { missingFiles, missingOf, type Parties, partiesOf, presentedBy } from '../rotations/parties.ts'
+import { missingFiles, missingOf, partiesOf } from '../rotations/parties.ts'
 import { formatRefused, formatTried, stepsOf, type Tried } from '../rotations/transition.ts'
 import { makeInMemory, notTried, sampleOf } from '../rotations/trial.ts'
 
@@ -81,7 +80,6 @@ function connectionTargets(cluster: Cluster): Target[] {
   const rows = connectionTable(cluster)
   return [
     ...rows.map((row) => checkTarget(row.id, (run) => checkConnection(run, row), { node: row.node })),
-    ...(cluster.localKubeconfig ? [checkTarget('clients/local-kubeconfig', checkLocal)] : []),
     checkTarget('names/kubelets', checkKubeletNames),
     ...keyRows.map(({ id, check }) => checkTarget(id, check)),
   ]
@@ -94,7 +92,7 @@ async function checkConnection(run: Run, row: ConnectionRow): Promise<CheckResul
   for (const name of [server, typeof client === 'object' ? client.name : undefined])
     if (name !== undefined) refuseBrokenPair(run.auth, name)
   const parties = await partiesOf(run, row)
-  if (!parties || !hasItsPair(run, row, parties)) throw otherPair(run, row)
+  if (!parties) throw noPairIn(run, row)
   const isRefusal = expected === 'refused'
   const right = isRefusal ? ['rejected'] : [expected, ...tolerated].map(formatSeen)
   let note = right[0]
@@ -111,18 +109,9 @@ async function checkConnection(run: Run, row: ConnectionRow): Promise<CheckResul
   return { reasons: [], note: joinClauses(note, notice) }
 }
 
-/** A kubeconfig is made of the pair beside it. */
-function hasItsPair({ auth }: Run, { client: held }: ConnectionRow, { client }: Parties): boolean {
-  if (typeof held === 'string' || !('certificate' in client)) return true
-  const pair = presentedBy(auth, held.name)
-  return (['certificate', 'key'] as const).every((part) => pair[part].equals(client[part]))
-}
-
-function otherPair({ auth, command }: Run, { client }: ConnectionRow): Failure {
-  const { name = '' } = typeof client === 'object' ? client : {}
-  return new Failure(`${kubeconfigFile(name)} does not hold ${auth.files.certificate(name)} and its key`, {
-    remedy: command('kubeconfigs'),
-  })
+function noPairIn({ command }: Run, { client }: ConnectionRow): Failure {
+  const file = typeof client === 'object' ? kubeconfigFile(client.name) : 'the kubeconfig'
+  return new Failure(`${file} has no certificate and key`, { remedy: command('kubeconfigs') })
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {
@@ -134,22 +123,6 @@ function formatSeen(seen: Identity | undefined): string {
   return seen
     ? `authenticated as ${seen.user} (${seen.groups.length > 0 ? `groups ${seen.groups.join(', ')}` : 'no groups'})`
     : 'anonymous'
-}
-
-/** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
-async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise<CheckResult> {
-  const { api } = auth.files.names
-  const missing = missingFiles(auth, auth.files.pair(api))
-  if (missing.length > 0) return { reasons: missing }
-  const client = readLocalPair({ cluster, kubeconfigs })
-  if (!client) return { reasons: [], note: 'not in your kubeconfig' }
-  refuseBrokenPair(auth, api)
-  const server = { ...presentedBy(auth, api), ca: auth.bytes(auth.files.certificate(caName)) }
-  const met = await shakeHands({ server, client, dialled: cluster.api.host, strict: false })
-  if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
-  const why = 'refused' in met ? met.refused : met.why
-  const text = `API servers would reject the user of your kubeconfig (${why})`
-  return { reasons: [], note: 'rejected', findings: [{ owner: 'run', text, remedy: command('local-kubeconfig') }] }
 }
 
 /**

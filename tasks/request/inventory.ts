@@ -318,7 +318,7 @@ function onNode(cluster: Cluster, node: ClusterNode, row: Row): { readonly state
 }
 
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */
-export function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'kubeconfigs'>) {
+function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'kubeconfigs'>) {
   if (!cluster.localKubeconfig) return undefined
   const files = kubeconfigs().flatMap((path) => tryTo(() => readKubeconfigs([path])) ?? [])
   const find = (list: 'clusters' | 'users', name: string, field: string) => {

@@ -57,7 +57,7 @@ export async function partiesOf(seen: Seen, row: ConnectionRow): Promise<Parties
   return embedded && { ...ends, client: { ...embedded, dials: readServer(text)?.host } }
 }
 
-export function presentedBy(auth: AuthDir, name: string): Presented {
+function presentedBy(auth: AuthDir, name: string): Presented {
   return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 

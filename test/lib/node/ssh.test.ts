@@ -9,7 +9,7 @@ import { Failure, isUnreached } from '../../../lib/failure.ts'
 import { closeConnections } from '../../../lib/node/connection.ts'
 import { Node } from '../../../lib/node/node.ts'
 import { Ssh } from '../../../lib/node/ssh.ts'
-import { connectionOptions, defaultOptions, parseSshConfig } from '../../../lib/node/ssh-config.ts'
+import { parseSshConfig, strictOptions } from '../../../lib/node/ssh-config.ts'
 import { scratch } from '../../support/files.ts'
 import { clusterOf, openSshLab, type SshLab } from '../../support/labs.ts'
 import { sshProcesses, temporaryFolder } from '../../support/process.ts'
@@ -246,20 +246,16 @@ test('a command that ends its connection does not show that the machine is down:
     })
 })
 
-test('what the configuration sets for how long a connection may take precedes our defaults', {
+test('an attempt to connect ends after 10 s, unless the configuration has another time', {
   skip: needs('ssh'),
 }, (t) => {
   const file = join(scratch(t), 'ssh_config')
   const optionsWith = (...lines: readonly string[]) => {
     writeFileSync(file, ['Host node', ...lines, ''].join('\n'))
-    const options = connectionOptions({ user: 'me', port: undefined }, '/tmp/socket')
-    const printed = execFileSync('ssh', ['-G', '-F', file, ...options, '--', 'node'], { encoding: 'utf8' })
-    return defaultOptions(parseSshConfig(printed)).filter((word) => word !== '-o')
+    return strictOptions(parseSshConfig(execFileSync('ssh', ['-G', '-F', file, '--', 'node'], { encoding: 'utf8' })))
   }
-  const all = ['Compression=yes', 'ConnectTimeout=10', 'ServerAliveInterval=5']
-  assert.deepEqual(optionsWith(), all)
-  assert.deepEqual(optionsWith('ConnectTimeout 3'), [all[0], all[2]])
-  assert.deepEqual(optionsWith('ServerAliveInterval 60', 'Compression yes'), [all[1]])
+  assert.ok(optionsWith().includes('ConnectTimeout=10'))
+  assert.ok(optionsWith('ConnectTimeout 3').includes('ConnectTimeout=3'))
 })
 
 test('that a node was waited for and not reached is kept until it is reached', { skip }, async (t) => {
