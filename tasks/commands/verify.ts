@@ -6,7 +6,7 @@ import { type AuthDir, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
-import { type Identity, shakeHands } from '../../lib/pki/handshake.ts'
+import type { Identity } from '../../lib/pki/handshake.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type CheckResult, formatReasons } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
@@ -20,7 +20,7 @@ import { notesOnHolders } from '../request/holders.ts'
 import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
-import { missingFiles, missingOf, partiesOf } from '../rotations/parties.ts'
+import { connect, missingFiles, missingOf, partiesOf } from '../rotations/parties.ts'
 import { formatRefused, formatTried, stepsOf, type Tried } from '../rotations/transition.ts'
 import { makeInMemory, notTried, sampleOf } from '../rotations/trial.ts'
 
@@ -86,27 +86,20 @@ function connectionTargets(cluster: Cluster): Target[] {
 }
 
 async function checkConnection(run: Run, row: ConnectionRow): Promise<CheckResult> {
-  const { client, server, dialled, strict = false, expected, tolerated = [], notice } = row
+  const { client, server, to, expected, tolerated = [], notice } = row
   const missing = missingOf(run.auth, row)
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, typeof client === 'object' ? client.name : undefined])
     if (name !== undefined) refuseBrokenPair(run.auth, name)
   const parties = await partiesOf(run, row)
   if (!parties) throw noPairIn(run, row)
-  const isRefusal = expected === 'refused'
-  const right = isRefusal ? ['rejected'] : [expected, ...tolerated].map(formatSeen)
-  let note = right[0]
-  for (const name of dialled) {
-    const met = await shakeHands({ ...parties, dialled: name, strict })
-    if (isRefusal && 'refused' in met) continue
-    const found = 'refused' in met ? `rejected: ${met.refused}` : formatSeen(met.seen)
-    if (!right.includes(found)) {
-      const why = 'seen' in met && met.why ? ` (${met.why})` : ''
-      throw new Failure(`connecting to ${name}: ${found}${why}, expected ${right[0]}`)
-    }
-    note = found
-  }
-  return { reasons: [], note: joinClauses(note, notice) }
+  const met = await connect(row, parties)
+  if (!met) throw new Failure(`no name of ${to} is dialled`)
+  const right = expected === 'refused' ? ['rejected'] : [expected, ...tolerated].map(formatSeen)
+  const found = 'refused' in met ? 'rejected' : formatSeen(met.seen)
+  if (right.includes(found)) return { reasons: [], note: joinClauses(found, notice) }
+  const why = 'refused' in met ? met.refused : met.why
+  throw new Failure(`connecting to ${to}: ${found}${why ? ` (${why})` : ''}, expected ${right[0]}`)
 }
 
 function noPairIn({ command }: Run, { client }: ConnectionRow): Failure {

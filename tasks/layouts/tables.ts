@@ -205,17 +205,29 @@ const identityIn = memoised<ReadonlyMap<string, string>, Layout>(
     ]),
 )
 
-/**
- * What the holder of a file of ours can do by the key in it; undefined for one without a key. Of what is switched off,
- * too.
- */
-export function powerOf(cluster: Cluster, file: string): string | undefined {
+/** A private key in a file of ours. */
+export interface KeyFile {
+  /** Of its certificate in auth/; the encryption key has its label. */
+  readonly name: string
+  readonly file: string
+  /** What whoever holds the file can do. */
+  readonly power: string
+}
+
+/** Each key once, though it may be in two of the files: in the first. Of what is switched off, too. */
+export function keysIn(cluster: Cluster, files: readonly string[]): KeyFile[] {
   const { layout } = cluster
-  const { kind, name } = layoutOf(cluster).files.parse(file) ?? {}
-  if (kind === 'encryption-config') return encryptionConfig.power
-  if (kind !== 'key' && kind !== 'kubeconfig') return undefined
+  const { parse } = layoutOf(cluster).files
   const whole = layoutOf({ layout, etcd: { ca: 'own' }, aggregation: true }).certs
-  return [...certTable(cluster), ...whole].find((each) => each.name === name)?.power
+  const keys = files.flatMap((file): KeyFile[] => {
+    const { kind, name } = parse(file) ?? {}
+    if (kind === 'encryption-config') return [{ name: encryptionConfig.label, file, power: encryptionConfig.power }]
+    if (name === undefined || (kind !== 'key' && kind !== 'kubeconfig')) return []
+    const isIts = (each: { readonly name: string }) => each.name === name
+    const row = certTable(cluster).find(isIts) ?? whole.find(isIts)
+    return row ? [{ name, file, power: row.power }] : []
+  })
+  return keys.filter(({ name }, i) => keys.findIndex((each) => each.name === name) === i)
 }
 
 /** Whether it is the name of a certificate whose key is on control nodes alone, or of the next of that name. */

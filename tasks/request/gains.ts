@@ -10,7 +10,7 @@ import { coveredBy, knownCertificates } from '../../lib/kubernetes/revocation.ts
 import { worksOf } from '../../lib/reason.ts'
 import type { Access } from '../../lib/show/reporter.ts'
 import { foldAlike } from '../../lib/wording.ts'
-import { localHolder, nodeFiles, powerOf } from '../layouts/tables.ts'
+import { keysIn, localHolder, nodeFiles } from '../layouts/tables.ts'
 import { type NodeItem, nodeRow } from './inventory.ts'
 import { enforcedOn, isCaNew } from './notices.ts'
 import type { Observation } from './observe.ts'
@@ -37,25 +37,17 @@ export async function accessIn(seen: Observed, whole: Graph): Promise<Access[]> 
   return unknown.length > 0 ? [...known, { mark: '?', holders: unknown }] : known
 }
 
-function ofNodes({ run: { auth, cluster }, rows }: Observed, nodes: readonly NodeItem[]): Handed[] {
-  /** By the name of its key, which may be in two files: the first. */
-  const keysIn = (files: readonly string[]) =>
-    new Map(
-      files.toReversed().flatMap((key) => {
-        const power = powerOf(cluster, key)
-        return power === undefined ? [] : [[auth.files.parse(key)?.name, { key, power }] as const]
-      }),
-    )
+function ofNodes({ run: { cluster }, rows }: Observed, nodes: readonly NodeItem[]): Handed[] {
   return nodes.flatMap(({ node: who, holds }) => {
     const node = cluster.nodes.find(({ name }) => name === who)
     if (!node || !holds) return []
     const own = [`deploy/${who}`, `install/${who}`].flatMap((id) => rows.get(id) ?? [])
     const removed = own.flatMap((row) => worksOf(row).remove).map((path) => basename(path))
-    const held = keysIn(holds)
+    const held = new Set(keysIn(cluster, holds).map(({ name }) => name))
     const given = (mark: Handed['mark'], files: readonly string[]) =>
-      [...keysIn(files)]
-        .toReversed()
-        .flatMap(([name, key]): Handed[] => (held.has(name) ? [] : [{ mark, who, ...key }]))
+      keysIn(cluster, files)
+        .filter(({ name }) => !held.has(name))
+        .map(({ file: key, power }): Handed => ({ mark, who, key, power }))
     return [...given('+', nodeFiles(cluster, node)), ...given('-', removed)]
   })
 }
@@ -66,13 +58,12 @@ function ofUsers({ run: { cluster }, rows }: Observed): Handed[] {
     const { change, reasons = [] } = rows.get(`user-certs/${who}`) ?? {}
     const isMore = reasons.some((each) => each.kind === 'subject-changed' && /\bO=/.test(each.added.join()))
     const isNew = change?.kind === 'made' && change.isNew
-    return isNew || isMore ? [byKubeconfig(cluster, '+', who, who)] : []
+    return isNew || isMore ? byKubeconfig(cluster, '+', who, who) : []
   })
 }
 
-function byKubeconfig(cluster: Cluster, mark: Handed['mark'], who: string, name: string): Handed {
-  const key = kubeconfigFile(name)
-  return { mark, who, key, power: powerOf(cluster, key) ?? '' }
+function byKubeconfig(cluster: Cluster, mark: Handed['mark'], who: string, name: string): Handed[] {
+  return keysIn(cluster, [kubeconfigFile(name)]).map(({ file: key, power }) => ({ mark, who, key, power }))
 }
 
 async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
@@ -82,7 +73,7 @@ async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
   const isKept = (name: string) => name === holder || held.some((each) => each.name === name && !each.isMade)
   const given = (mark: Handed['mark'], name: string) => byKubeconfig(run.cluster, mark, 'your kubeconfig', name)
   const lost = held.flatMap(({ name }) => (isKept(name) ? [] : given('-', name)))
-  return held.some(({ name }) => name === holder) ? lost : [given('+', holder), ...lost]
+  return held.some(({ name }) => name === holder) ? lost : [...given('+', holder), ...lost]
 }
 
 /**

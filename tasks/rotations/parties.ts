@@ -1,10 +1,11 @@
 /** The two ends of a connection, by the files in an auth/: what each presents and trusts. */
 import { createPublicKey } from 'node:crypto'
+import { isIP } from 'node:net'
 import { type AuthDir, caName, type FileNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readEmbedded, readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import type { Party, Presented } from '../../lib/pki/handshake.ts'
-import { readIssuer } from '../../lib/pki/pair.ts'
+import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../lib/pki/handshake.ts'
+import { certificateIn, readIssuer } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { day } from '../../lib/wording.ts'
@@ -55,6 +56,28 @@ export async function partiesOf(seen: Seen, row: ConnectionRow): Promise<Parties
   const text = auth.bytes(kubeconfigFile(client.name)).toString()
   const embedded = readEmbedded(text)
   return embedded && { ...ends, client: { ...embedded, dials: readServer(text)?.host } }
+}
+
+/**
+ * What comes of a connection: the handshake under the first name that the client dials. The other names need only stand
+ * in the server's certificate. Undefined where no name is dialled.
+ */
+export async function connect(
+  row: Pick<ConnectionRow, 'dialled' | 'strict'>,
+  { server, client }: Parties,
+  shake: typeof shakeHands = shakeHands,
+): Promise<Met | undefined> {
+  const own = 'dials' in client && client.dials !== undefined ? [client.dials] : []
+  const [dialled, ...others] = [...own, ...row.dialled]
+  if (dialled === undefined) return undefined
+  const met = await shake({ server, client, dialled, strict: row.strict ?? false })
+  const lacking = others.find((name) => !isServerFor(server, name))
+  return 'refused' in met || lacking === undefined ? met : { refused: formatNotFor(lacking) }
+}
+
+export function isServerFor({ certificate }: Party, name: string): boolean {
+  const x509 = certificateIn(certificate)?.x509
+  return (isIP(name) ? x509?.checkIP(name) : x509?.checkHost(name, { subject: 'never' })) !== undefined
 }
 
 function presentedBy(auth: AuthDir, name: string): Presented {

@@ -3,19 +3,18 @@
  * have loaded before and after, by one real handshake for each distinct (certificate, key, trust).
  */
 import { sign, verify } from 'node:crypto'
-import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import { type AuthDir, backups, caName } from '../../lib/files/auth-dir.ts'
 import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
-import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../lib/pki/handshake.ts'
+import { type Met, type Party, type Presented, shakeHands } from '../../lib/pki/handshake.ts'
 import { certificateIn, isKeyOf, keyIn } from '../../lib/pki/pair.ts'
 import { count } from '../../lib/wording.ts'
 import { keysIn, tokenFiles } from '../auth/states.ts'
 import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
-import { type ClientParty, type Parties, partiesOf, stranger } from './parties.ts'
+import { type ClientParty, connect, isServerFor, type Parties, partiesOf, stranger } from './parties.ts'
 
 /** What changes: auth/ before it, and once a run has made everything. */
 export interface Transition {
@@ -143,7 +142,8 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
   // Nobody connects by a new name to a server that has no certificate for it yet, but a kubeconfig that has it.
   const named = row.dialled.filter((each) => isServerFor(first.server, each))
   const dialledAt = (of: Party) => (of.certificate.equals(next.server.certificate) ? row.dialled : named)
-  const problem = (by: ClientParty, of: Party) => problemOf(trial, { ...row, dialled: dialledAt(of) }, by, of)
+  const problem = (client: ClientParty, server: Party) =>
+    problemOf(trial, { ...row, dialled: dialledAt(server) }, { client, server })
   const until = (await problem(next.client, next.server)) ? 'permanently' : 'until both have loaded the new files'
   const refused: Refused[] = []
   for (const server of servers)
@@ -180,34 +180,21 @@ function refusalOf(to: Pick<Refusal, 'connection' | 'client' | 'server'>, refuse
 }
 
 /** Why the connection is not as it has to be; undefined where it is. */
-async function problemOf(trial: Trial, row: ConnectionRow, by: ClientParty, of: Party): Promise<string | undefined> {
-  const dials = 'dials' in by && by.dials !== undefined ? [by.dials] : []
-  const [dialled, ...others] = [...dials, ...row.dialled]
-  if (dialled === undefined) return undefined
-  const met = await meet(trial, { ...row, dialled: [dialled] }, by, of)
-  if ('refused' in met) return met.refused
-  if ('certificate' in by && !met.seen) return `anonymous (${met.why})`
-  const other = others.find((name) => !isServerFor(of, name))
-  return other === undefined ? undefined : formatNotFor(other)
+async function problemOf(trial: Trial, row: ConnectionRow, parties: Parties): Promise<string | undefined> {
+  const met = await connectOnce(trial, row, parties)
+  if (met && 'refused' in met) return met.refused
+  return met && 'certificate' in parties.client && !met.seen ? `anonymous (${met.why})` : undefined
 }
 
-function isServerFor({ certificate }: Party, name: string): boolean {
-  const x509 = certificateIn(certificate)?.x509
-  return (isIP(name) ? x509?.checkIP(name) : x509?.checkHost(name, { subject: 'never' })) !== undefined
-}
-
-/** Under the first name that is dialled. */
-function meet(
-  { known, states }: Trial,
-  { dialled: [dialled = ''], strict = false }: Pick<ConnectionRow, 'dialled' | 'strict'>,
-  by: ClientParty,
-  of: Party,
-): Promise<Met> {
-  const id = [idOf(by), idOf(by.ca), idOf(of), idOf(of.ca), dialled, strict].join()
-  states.add(id)
-  const met = known.get(id) ?? shakeHands({ server: of, client: by, dialled, strict })
-  known.set(id, met)
-  return met
+function connectOnce({ known, states }: Trial, row: ConnectionRow, parties: Parties): Promise<Met | undefined> {
+  return connect(row, parties, (handshake) => {
+    const { server, client, dialled, strict } = handshake
+    const id = [idOf(client), idOf(client.ca), idOf(server), idOf(server.ca), dialled, strict].join()
+    states.add(id)
+    const met = known.get(id) ?? shakeHands(handshake)
+    known.set(id, met)
+    return met
+  })
 }
 
 /**
@@ -216,20 +203,20 @@ function meet(
  */
 async function tryRefusal(trial: Trial, row: ConnectionRow, { first, next }: Record<'first' | 'next', Parties>) {
   const { before, after, isLast = false } = trial
-  const isRefused = async (by: ClientParty, of: Party) => {
-    const met = await meet(trial, row, by, of)
-    return 'refused' in met || (row.expected === undefined && met.seen === undefined)
+  const isRefused = async (parties: Parties) => {
+    const met = await connectOnce(trial, row, parties)
+    return met !== undefined && ('refused' in met || (row.expected === undefined && met.seen === undefined))
   }
   const refused: Refused[] = []
   const refuse = (has: string) =>
     refused.push({ client: { has }, server: { has: '' }, why: 'accepted, but must be rejected', until: 'permanently' })
-  const isDue = isLast || (await isRefused(first.client, first.server))
-  if (isDue && !(await isRefused(next.client, next.server))) refuse('its new files')
+  const isDue = isLast || (await isRefused(first))
+  if (isDue && !(await isRefused(next))) refuse('its new files')
   const { ca = caName } = row
   const [old, present] = [before, after].map((auth) => auth.tryBytes(auth.files.key(ca)))
   if (isLast && row.client === 'of another CA' && old && present && !old.equals(present)) {
     const former = await stranger({ ...trial, auth: before }, 'ours', ca)
-    if (!(await isRefused({ ...next.client, ...former }, next.server))) refuse('a certificate of the old CA')
+    if (!(await isRefused({ ...next, client: { ...next.client, ...former } }))) refuse('a certificate of the old CA')
   }
   return refused
 }

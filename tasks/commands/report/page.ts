@@ -1,7 +1,7 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import type { FileNames } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
@@ -18,7 +18,7 @@ import {
   printable,
 } from '../../../lib/wording.ts'
 import { namesOfOwnKeys } from '../../chapter/local-kubeconfig.ts'
-import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
+import { certTable, encryptionConfig, keysIn, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { phaseTitles } from '../../phases/bootstrap.ts'
 import { causesOf } from '../../request/exit-status.ts'
 import {
@@ -170,7 +170,6 @@ function showCertificate(
 }
 
 const own = 'its own node'
-const encryption = encryptionConfig.label
 
 /** The critical ones first, then a node's own, then the rest, in the order of the tables. */
 function keyColumns(cluster: Cluster) {
@@ -180,20 +179,10 @@ function keyColumns(cluster: Cluster) {
     isRed: isCritical || opensEtcd,
     name: node ? own : name,
   }))
-  const all = [...keys, { name: encryption, power: encryptionConfig.power, isCritical: true, isRed: true }]
+  const all = [...keys, { name: encryptionConfig.label, power: encryptionConfig.power, isCritical: true, isRed: true }]
   const unique = [...new Map(all.map((key) => [key.name, key])).values()]
   const rank = ({ name, isCritical }: (typeof all)[number]) => (isCritical ? 0 : name === own ? 1 : 2)
   return unique.sort((a, b) => rank(a) - rank(b))
-}
-
-function keysOn(cluster: Cluster, node: ClusterNode, files: readonly string[]): Set<string> {
-  const { parse } = layoutOf(cluster).files
-  const names = files.flatMap((file) => {
-    const { kind, name = '' } = parse(file) ?? {}
-    if (kind === 'encryption-config') return [encryption]
-    return kind === 'key' || kind === 'kubeconfig' ? [name] : []
-  })
-  return new Set(names.map((name) => (name === node.name ? own : name)))
 }
 
 function holders(run: Run, found: readonly NodeItem[], all: readonly string[]) {
@@ -202,7 +191,8 @@ function holders(run: Run, found: readonly NodeItem[], all: readonly string[]) {
   const local = new Set([...wanted, ...namesOfOwnKeys(run).map(({ name }) => name)])
   const nodes = cluster.nodes.map((node) => {
     const { holds = nodeFiles(cluster, node) } = found.find((each) => each.node === node.name) ?? {}
-    return { name: node.name, keys: keysOn(cluster, node, holds) }
+    const names = keysIn(cluster, holds).map(({ name }) => (name === node.name ? own : name))
+    return { name: node.name, keys: new Set(names) }
   })
   const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))

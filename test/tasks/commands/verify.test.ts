@@ -73,7 +73,12 @@ const rows: Readonly<
   'a kubeconfig that trusts another CA': [
     (auth, elsewhere) => embed(auth, 'kube-scheduler', { ca: join(elsewhere, 'ca') }),
     ['clients/kube-scheduler'],
-    /connecting to kubernetes: rejected: /,
+    /connecting to kube-apiserver: rejected \(/,
+  ],
+  'a kubeconfig that dials another server': [
+    (auth) => replaceIn(auth, 'worker1.kubeconfig', /server: \S+/, 'server: https://elsewhere.invalid:6443'),
+    ['clients/worker1'],
+    /the server certificate has no SAN elsewhere\.invalid/,
   ],
   'a kubeconfig that is none': [
     (auth) => writeFileSync(join(auth, 'admin.kubeconfig'), 'clusters: ['),
@@ -257,7 +262,7 @@ describe('verify', { concurrency: 2 }, () => {
     writeCluster(old, edits)
     await exits(0, { place: old, now: new Date('2010-03-01T00:00:00Z') }, ...phases)
     const { stdout } = await exits(1, old, 'verify')
-    assert.match(stdout, /^kubelets\/worker0: .*: cert has expired, /m)
+    assert.match(stdout, /^kubelets\/worker0: .* rejected \(cert has expired\), /m)
     assert.match((await harderway(old, 'status')).stdout, /npm run task -- ca --renew, then npm run bootstrap/)
     for (const args of [['ca', '--renew'], phases, ['verify']])
       assert.equal((await harderway(old, ...args)).status, 0, args.join(' '))
