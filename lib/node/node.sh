@@ -635,7 +635,7 @@ say_units() {
   for f in $units; do names="$names $f.service"; done
   find_mounts
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
-    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup \
+    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup \
     -p NeedDaemonReload -p FragmentPath -p DropInPaths -p Environment -p EnvironmentFiles -p Where -- $names)
   begin_unit
   while read -r line; do

@@ -391,8 +391,6 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     process: readProcess(one('MainPID'), times),
     /** How often systemd has restarted it by itself since somebody last started it. */
     restarts: Number(restarts),
-    /** Seconds that systemd waits before it restarts it. */
-    restartsAfter: readSpan(one('RestartUSec')),
     /** Undefined where the node does not know its user. */
     account: user === '' ? root : accounts.get(account),
     /**
@@ -495,21 +493,6 @@ function readProcesses(records: Records) {
       replaced: new Set(all('replaced')),
     }
   })
-}
-
-/** Seconds, by the unit that systemd prints: systemd.time(7). */
-const spans: Readonly<Record<string, number>> = {
-  ...{ us: 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, d: 86_400, w: 604_800, month: 2_629_800, y: 31_557_600 },
-}
-
-/** "1min 30s", "100ms", "0", "infinity" */
-function readSpan(text: string): number {
-  if (text === 'infinity') return Number.POSITIVE_INFINITY
-  const parts = text === '0' ? [] : text.split(' ').map((part) => /^([\d.]{1,15})([a-z]+)$/.exec(part) ?? [])
-  const lengths = parts.map(([, number, unit = '']) => Number(number) * (spans[unit] ?? Number.NaN))
-  const seconds = lengths.reduce((sum, length) => sum + length, 0)
-  if (Number.isNaN(seconds)) throw notWhole()
-  return seconds
 }
 
 /** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */

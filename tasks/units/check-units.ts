@@ -206,7 +206,7 @@ function stateOf(unit: Unit, found: UnitsFound): string | undefined {
 }
 
 /** Seconds: a unit that systemd restarted later than that may be about to end again. */
-export const settlingTime = 300
+const settlingTime = 300
 /** Seconds: the same for a client of an API server that was restarted meanwhile. */
 const settlingTimeOfClients = 30
 

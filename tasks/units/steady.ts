@@ -5,7 +5,7 @@ import type { PlacesState } from '../../lib/node/state.ts'
 import type { Unit } from '../layouts/layout.ts'
 import type { NodeRun } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
-import { keptFor, settlingTime, whyUnsteady } from './check-units.ts'
+import { keptFor, whyUnsteady } from './check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from './inspect.ts'
 import { notHealthy } from './restart.ts'
 
@@ -60,7 +60,9 @@ export function checkSteady(
     const reason = why(unit)
     return reason === undefined ? [] : [[unit, reason]]
   })[0]
-  return { found, unsteady, seconds: Math.max(0, ...started.map((unit) => holdOf(run, unit, seen.places))) }
+  // Nothing shows how long a unit without a process of its own stays up.
+  const isWatched = started.some(({ unit }) => seen.places.units.get(unit)?.process !== undefined)
+  return { found, unsteady, seconds: isWatched ? run.waits.healthy : 0 }
 }
 
 /** With the same main process, and restarted by systemd as often. */
@@ -70,12 +72,6 @@ function isSame({ unit }: Unit, ...looks: readonly [PlacesState, PlacesState]): 
     return `${typeof process === 'object' ? process.id : process} ${restarts}`
   })
   return one === other
-}
-
-/** Seconds. Nothing shows how long a unit without a process of its own stays up. */
-function holdOf({ waits }: Watch['run'], { unit }: Unit, { units }: PlacesState): number {
-  const { process, restartsAfter = 0 } = units.get(unit) ?? {}
-  return process === undefined ? 0 : Math.min(Math.max(waits.healthy, restartsAfter), settlingTime)
 }
 
 function withoutRestarts(found: UnitsFound, explained: readonly Unit[]): UnitsFound {

@@ -84,7 +84,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
   const properties = {
     ...{ Id: `${unit}.service`, Names: `${unit}.service`, LoadState: 'loaded', ActiveState: 'active' },
     ...{ SubState: 'running', Job: '', ExecMainStartTimestamp: '', MainPID: '0', NRestarts: '0' },
-    ...{ RestartUSec: '100ms', NeedDaemonReload: 'no', User: '', Group: '', SupplementaryGroups: '', ControlGroup: '' },
+    ...{ NeedDaemonReload: 'no', User: '', Group: '', SupplementaryGroups: '', ControlGroup: '' },
   }
   return Object.entries({ ...properties, ...more }).map(([name, value]) => `${name}=${value}`)
 }
@@ -92,7 +92,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
 /** That runs, and no process of it is seen. */
 export const runningUnit: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000, process: undefined },
-  ...{ restarts: 0, restartsAfter: 5, account: root, group: '', start: undefined, isRenamed: false },
+  ...{ restarts: 0, account: root, group: '', start: undefined, isRenamed: false },
   ...withoutFiles,
 }
 

@@ -50,7 +50,7 @@ export async function formatPage(data: Inventory): Promise<string> {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${name}: certificates and keys</title>
 <style>!${asset('page.css')}</style>
 </head>
@@ -68,7 +68,6 @@ export async function formatPage(data: Inventory): Promise<string> {
 </section>
 `,
   )}</main>
-<script>!${asset('browser.js')}</script>
 </body>
 </html>
 `
@@ -137,9 +136,7 @@ function certified(files: FileNames, items: readonly Item[]) {
 }
 
 function showCertificates(files: FileNames, items: readonly Item[]): string {
-  return html`<p class="search"><label for="search">Search names, subjects, SANs, serial numbers</label>
-<input type="search" id="search" autocomplete="off" aria-describedby="found"> <output id="found" for="search"></output></p>
-<div id="list">
+  return html`<div id="list">
 !${certified(files, items).map((item) => showCertificate(files, item))}</div>`
 }
 

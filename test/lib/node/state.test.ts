@@ -32,7 +32,7 @@ const records = [
   'process 41 S 1000',
   ...shown('kubelet', { ...{ LoadState: 'not-found', ActiveState: 'inactive', SubState: 'dead' }, ...neverStarted }),
   ...shown('kube-proxy', {
-    ...{ User: 'nobody-knows', NRestarts: '3', RestartUSec: '1min 5s' },
+    ...{ User: 'nobody-knows', NRestarts: '3' },
     ExecStart: '{ path=/opt/1.36/kube-proxy ; argv[]=kube-proxy --v=2 ; ignore_errors=no ; pid=0 }',
   }),
   'clock 1795607000 3050',
@@ -90,7 +90,7 @@ describe('the answer to a look at places', () => {
     const seen = readPlaces(placesWith(records))
     assert.equal(seen.now, 1795607000)
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
-    const starts = { restarts: 0, restartsAfter: 0.1, start: '/usr/bin/x --a=b', isRenamed: false }
+    const starts = { restarts: 0, start: '/usr/bin/x --a=b', isRenamed: false }
     const none = { isStopping: false, process: undefined, ...starts }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
@@ -107,7 +107,7 @@ describe('the answer to a look at places', () => {
       },
       kubelet: { ...dead, group: '', account: { uid: 0, gids: [0] }, ...withoutFiles },
       'kube-proxy': {
-        ...{ ...running, group: '', restarts: 3, restartsAfter: 65, account: undefined, ...withoutFiles },
+        ...{ ...running, group: '', restarts: 3, account: undefined, ...withoutFiles },
         ...{ start: 'kube-proxy --v=2', isRenamed: true },
       },
     })
@@ -206,7 +206,6 @@ describe('the answer to a look at places', () => {
     'a process has no state': records.map((line) => line.replace('process 41 S', 'process 41')),
     'a process is given twice': [...records, 'process 41 S 1000'],
     'a number of restarts is none': records.map((line) => line.replace('NRestarts=3', 'NRestarts=[not set]')),
-    'a span of time is none': records.map((line) => line.replace('RestartUSec=1min 5s', 'RestartUSec=5 parsecs')),
     'a property of a unit has another name': records.map((line) => line.replace('User=etcd', 'Owner=etcd')),
   }
   for (const [what, lines] of Object.entries(wrong))

@@ -58,15 +58,6 @@ describe('before the turn of a node is over', () => {
     assert.deepEqual(watched([proxy], old, slow, anew(9), anew(19)), ['/healthz does not answer', 10, 'steady'])
   })
 
-  test('or for as long as systemd would wait before it starts it again, up to five minutes', () => {
-    for (const [restartsAfter, seconds] of [
-      [30, 30],
-      [1e9, 300],
-      [Number.POSITIVE_INFINITY, 300],
-    ] as const)
-      assert.deepEqual(watched([proxy], old, anew(2, { restartsAfter })), [seconds])
-  })
-
   test('one that ends in that time has to start from the beginning', () => {
     const again = 'it was healthy, then restarted'
     const third = (age: number) => look({ process: process(3, age), restarts: 1 })

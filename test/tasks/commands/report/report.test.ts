@@ -274,7 +274,7 @@ describe('report', { concurrency: 2 }, () => {
     const facts = (await page.locator('#certificate-worker0 dl').allInnerTexts()).join()
     for (const term of ['Subject', 'Issuer'])
       assert.ok(facts.includes(`${term}\nO=<script>alert(2)</script>, CN=${script}\n`), facts)
-    assert.deepEqual([await page.locator('img').count(), await page.locator('script').count()], [0, 1])
+    assert.deepEqual([await page.locator('img').count(), await page.locator('script').count()], [0, 0])
     assert.deepEqual(happened, [`file://${file}`])
   })
 
