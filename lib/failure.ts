@@ -1,6 +1,5 @@
 /** Expected failures: shown as text, never as a stack trace. */
 import { existsSync } from 'node:fs'
-import { constants } from 'node:os'
 import { dirname } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { type Mistake, quote } from './wording.ts'
@@ -25,9 +24,9 @@ export class Failure extends Error {
   /** The node answered a new connection afterwards: whatever the code says, the machine is not down. */
   readonly isUp: boolean
   /**
-   * A cause that several targets may share: those with equal `what` are reported once, with one remedy. `who` has it: a
-   * node, a folder. `place` is what the remedy needs to know about it; a method, so that each cause may have its own
-   * kind of place.
+   * A cause of which several nodes, each `who`, have one remedy that depends on all of them: those with equal `what` are
+   * reported once. `place` is what the remedy needs to know about a node; a method, so that each cause may have its own
+   * kind of place. Without it failures are reported once whose text and remedy are equal.
    */
   readonly shared:
     | {
@@ -129,13 +128,10 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
     if (isErrno(error)) {
       const code = String(error.code)
       const why = code === 'ELOOP' ? 'it is a symbolic link' : getSystemErrorMessage(-Math.abs(Number(error.errno)))
-      throw new Failure(`can't ${what} ${path}: ${why}`, {
-        kind,
-        code: code.toLowerCase(),
-        cause: error,
-        ...(isErrno(error, 'EACCES', 'EPERM') && { remedy: seeOwner(path) }),
-        ...(isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS') && { shared: sharedByFolder(dirname(path), why) }),
-      })
+      const details = { kind, code: code.toLowerCase(), cause: error }
+      if (isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS')) throw diskFailure(dirname(path), why, details)
+      const remedy = isErrno(error, 'EACCES', 'EPERM') ? seeOwner(path) : undefined
+      throw new Failure(`can't ${what} ${path}: ${why}`, { ...details, remedy })
     }
     throw error
   }
@@ -148,11 +144,10 @@ function seeOwner(path: string): string | undefined {
   return `check the owner: ls -ld ${seen.join(' ')}; if a run with sudo created it, chown it to its user`
 }
 
-/** A full or read-only disk affects every file: reported once for the folder. */
-function sharedByFolder(folder: string, what: string): Failure['shared'] {
-  const isReadOnly = what === getSystemErrorMessage(-constants.errno.EROFS)
-  const way = isReadOnly ? 'mount the disk read-write' : `check the disk: df -h ${quote(folder)}`
-  return { what, who: folder, place: folder, remedyFor: () => `${way}; then ${runAgain}` }
+/** A full or read-only disk affects every file of a folder. */
+function diskFailure(folder: string, why: string, details: Details): Failure {
+  const way = details.code === 'erofs' ? 'mount the disk read-write' : `check the disk: df -h ${quote(folder)}`
+  return new Failure(`can't write in ${folder}: ${why}`, { ...details, remedy: `${way}; then ${runAgain}` })
 }
 
 /** Wraps any other error: one of an unforeseen system call, or a bug in this code. */

@@ -109,12 +109,9 @@ function startFailure(
     (exitCode === 127 || exitCode === 126) && which.sync(program, { path: env.PATH ?? '', nothrow: true }) === null
   if (!isErrno(cause) && !isMissing) return undefined
   const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not in PATH'
-  const what = `can't start ${program}: ${why}`
-  const remedyFor = () =>
-    `check that the OpenSSH client is installed: command -v ${program}
-if this machine is at a limit (ulimit -n, ulimit -u, of a container), work on fewer nodes at once: --concurrency 2`
-  return new Failure(what, {
+  return new Failure(`can't start ${program}: ${why}`, {
     code: 'ssh-not-started',
-    shared: { what, who: 'this machine', place: undefined, remedyFor },
+    remedy: `check that the OpenSSH client is installed: command -v ${program}
+if this machine is at a limit (ulimit -n, ulimit -u, of a container), work on fewer nodes at once: --concurrency 2`,
   })
 }

@@ -460,10 +460,11 @@ export function sshFailure(result: SshResult): Failure {
 }
 
 function hung(node: string, { what: work, limit }: RemoteWork): Failure {
-  const what = `hung (${work} did not end within ${limit / 1000} s, though the machine answers)`
-  const remedyFor = () =>
-    `find what it waits for on the node: ps -eo pid,stat,wchan,args (D: a disk or mount); ${again}`
-  return new Failure(what, { node, code: 'hung', shared: { what, who: node, place: undefined, remedyFor } })
+  return new Failure(`hung (${work} did not end within ${limit / 1000} s, though the machine answers)`, {
+    node,
+    code: 'hung',
+    remedy: `find what it waits for on the node: ps -eo pid,stat,wchan,args (D: a disk or mount); ${again}`,
+  })
 }
 
 /** A command that removes the key: ssh names the host, which may be a jump host, as known_hosts does, and that file. */

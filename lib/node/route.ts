@@ -69,18 +69,17 @@ function knownHosts(config: SshConfig): string[] {
 export async function refuseUnkept(node: string, { knownAs, knownHosts }: Route, run: Spawning): Promise<void> {
   const files = knownHosts.filter((file) => tryTo(() => statOf(file))?.isFile())
   const looks = files.map((file) => spawn(run)`ssh-keygen -F ${knownAs} -f ${file}`)
-  if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0))
-    throw unkept(node, knownHosts[0], `ssh trusts an unknown key of ${knownAs} each time`)
+  if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownHosts[0])
 }
 
 const statOf = (file: string) => doing('read', file, () => statSync(file, { throwIfNoEntry: false }))
 
 /** Why its key is unknown: to connect once does not help where ssh adds keys to no regular file. */
-export function whyUnknown(node: string, { config, knownAs, knownHosts }: Route): Failure | undefined {
+export function whyUnknown(node: string, { config, knownHosts }: Route): Failure | undefined {
   const isNone = first(config, 'userknownhostsfile') === undefined
   const [file = ''] = isNone ? ['UserKnownHostsFile none'] : knownHosts
   const isLost = isNone || tryTo(() => statOf(file))?.isFile() === false
-  return isLost ? unkept(node, file, `that of ${knownAs} is unknown each time`) : undefined
+  return isLost ? unkept(node, file) : undefined
 }
 
 /** Files in a list of `ssh -G`, where a name may contain blanks: every span of one or more consecutive words. */
@@ -89,29 +88,27 @@ function spansOf(list: string): string[] {
   return words.flatMap((_, i) => words.slice(i).map((__, more) => words.slice(i, i + more + 1).join(' ')))
 }
 
-function unkept(node: string, file: string | undefined, follows: string): Failure {
-  const what = `${file} keeps no host keys`
-  const remedyFor = () =>
-    `set UserKnownHostsFile in the ssh configuration to a file that ssh can write (check ls -l, df); then ${runAgain}`
-  return new Failure(`${node}: ${what}, so ${follows}`, {
+function unkept(node: string, file: string | undefined): Failure {
+  return new Failure(`${file} keeps no host keys, so that of the node is unknown each time`, {
+    node,
     code: 'host-key-not-kept',
-    shared: { what, who: node, place: undefined, remedyFor },
+    remedy: `set UserKnownHostsFile in the ssh configuration to a file that ssh can write (check ls -l, df); then ${runAgain}`,
   })
 }
 
-/** ssh can't run, is too old, or refuses its own configuration: the node is not involved. */
+/** ssh can't run, is too old, or refuses its own configuration. */
 function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
   const shown = said.slice(0, 300)
   // The newest of our own options: 8.5 and 8.7.
   const isTooOld = /Bad configuration option: (knownhostscommand|stdinnull)/i.test(said)
   const what = isTooOld ? `this machine's ssh is older than OpenSSH 8.7 (${said})` : `ssh can't be used (${shown})`
-  const remedy = isTooOld
-    ? 'install a newer OpenSSH on this machine, and put it first in PATH'
-    : `correct the ssh configuration; then ${runAgain}`
-  return new Failure(`${node}: ${what}`, {
+  return new Failure(what, {
+    node,
     code: isTooOld ? 'ssh-too-old' : 'ssh-unusable',
-    shared: { what, who: node, place: undefined, remedyFor: () => remedy },
+    remedy: isTooOld
+      ? 'install a newer OpenSSH on this machine, and put it first in PATH'
+      : `correct the ssh configuration; then ${runAgain}`,
   })
 }
 

@@ -53,7 +53,7 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
   /** Targets that a wrong clock stopped, or whose failure has a line already; and those that come after these alone. */
   const repeated = new Set<string>()
   const isRepeated = ({ failure, ...row }: Row) => {
-    if (failure) return failure.shared !== undefined && failures.has(failure.message)
+    if (failure) return failures.has(failure.message)
     return row.kind === 'cancelled' && row.because.length > 0 && row.because.every((id) => repeated.has(id))
   }
   const hasLine = ({ build }: Target, { kind }: Row) =>

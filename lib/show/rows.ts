@@ -197,12 +197,13 @@ export function formatFailures(rows: Rows, isVerbose = false): string[] {
   return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
 }
 
-/** Failures with the same cause become one, with one remedy and no target. */
+/** Failures with the same cause become one, with one remedy: of the nodes, or of the targets where none is a node's. */
 export function joinFailures(failures: readonly [string, Failure][]): [string | undefined, Failure][] {
-  return groupAlike(failures, ([id, failure]) => causeOf(failure) ?? id).map((group) => {
+  return groupAlike(failures, ([, failure]) => causeOf(failure)).map((group) => {
     const [first] = group
-    if (group.length === 1) return first
     const [, failure] = first
+    if (group.length === 1) return first
+    if (failure.node === undefined && !failure.shared) return [formatNames(group.map(([id]) => id)), failure]
     const places = new Map(group.map(([, { node = '', shared }]) => [shared?.who ?? node, shared?.place]))
     const who = [...places.keys()]
     const remedy = failure.shared?.remedyFor([...places.values()]) ?? failure.remedy
@@ -212,9 +213,9 @@ export function joinFailures(failures: readonly [string, Failure][]): [string | 
   })
 }
 
-/** The key by which failures are joined; undefined if the failure belongs to no node. */
-function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
-  return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
+/** The key by which failures are joined. */
+function causeOf({ shared, node, what, remedy }: Failure): string {
+  return shared?.what ?? [node === undefined, what, remedy].join('\n')
 }
 
 /** What nobody has to act on: the rest is left to do. */

@@ -59,7 +59,7 @@ cp -a ${join(path, 'old')}/. ${auth}
 ${process.execPath} ${join(import.meta.dirname, '../support/full-disk.ts')} ${auth}/fill ${pages}`
 
 test(
-  'on a full disk auth/ keeps all that it held, and the run names the file that there is no room for',
+  'on a full disk auth/ keeps all that it held, and the run names the directory in which there is no room',
   mounted,
   async (t) => {
     const folder = makeFolder(t)
@@ -72,7 +72,7 @@ test(
       const after = Object.fromEntries(Object.entries(run.after).filter(([name]) => !name.startsWith('backup')))
       assert.deepEqual(Object.keys(after).toSorted(), Object.keys(run.before).toSorted(), `with ${pages} pages`)
       if (run.status === 0) continue
-      assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}/\\S+: no space`))
+      assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: no space`))
       assert.deepEqual(after, run.before, `with ${pages} pages`)
     }
     assert.deepEqual(statuses, [1, 1, 1, 0])
@@ -87,7 +87,7 @@ test('on a full disk no CA is left half made, and the next run makes it', mounte
     const run = await runOnDisk(folder, smallDisk(folder, pages), ['ca'])
     assertNoTrace(run)
     assert.equal(run.status, 1)
-    assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}/\\S+: no space`))
+    assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}: no space`))
     assert.deepEqual(Object.keys(run.after), left, `with ${pages} pages`)
     rmSync(folder.auth, { recursive: true })
     cpSync(join(folder.path, 'after'), folder.auth, { recursive: true, preserveTimestamps: true })
@@ -104,7 +104,7 @@ test('on a full disk init leaves no part of a cluster.yaml, and can be run again
   rmSync(folder.auth, { recursive: true })
   mkdirSync(folder.auth)
   const run = await withStatus(1, runOnDisk(folder, smallDisk(folder, 1), args))
-  assert.match(run.stderr, new RegExp(`${folder.auth}/cluster\\.yaml: no space`))
+  assert.match(run.stderr, new RegExp(`${folder.auth}: no space`))
   assert.deepEqual(Object.keys(run.after), ['.gitignore'])
   cpSync(join(folder.path, 'after'), folder.auth, { recursive: true })
   await exits(0, folder.path, ...args)

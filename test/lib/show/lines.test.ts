@@ -54,8 +54,7 @@ test('a target that changed or failed has a line at its end; what is fresh is co
 
 test('a failure that many have, as of a wrong clock, has one line, and what comes after them none', async () => {
   const [certs, kubeconfigs] = [phase('certs', 3), phase('kubeconfigs', 3)]
-  const shared = { what: 'a clock is wrong', who: 'c0', place: undefined, remedyFor: () => 'set it' }
-  const wrong: Outcome = { kind: 'failed', failure: new Failure('a clock is wrong', { shared, code: 'clock' }) }
+  const wrong: Outcome = { kind: 'failed', failure: new Failure('a clock is wrong', { code: 'clock' }) }
   const after = (...because: string[]): Outcome => ({ kind: 'cancelled', because })
   const ended = { 'certs/0': wrong, 'certs/1': wrong, 'kubeconfigs/1': after('certs/1'), 'certs/2': wrong }
   const both = { 'kubeconfigs/0': after('certs/0', 'certs/1'), 'kubeconfigs/2': after('kubeconfigs/1', 'certs/2') }
