@@ -1,7 +1,7 @@
 /** Commands that copy lost files of auth/ back from a node. */
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { backupTime } from '../../lib/files/auth-dir.ts'
+import { backupTime, caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { quote } from '../../lib/wording.ts'
 
@@ -24,35 +24,22 @@ export function replaceCommand(run: Run, recover = recoverCommand(run)): string 
   return `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(now)}`)} && ${recover}`
 }
 
-/**
- * The ways out if nodes hold what auth/ has lost. What is left in auth/ is kept, since nodes do not have all of it,
- * unless it `isOfAnother` cluster.
- */
-export function waysOutOfLost(run: Run, from?: ClusterNode, isOfAnother = false): string[] {
+/** The ways out if nodes hold what auth/ has lost. What is left in auth/ is kept: nodes do not have all of it. */
+export function waysOutOfLost(run: Run, from?: ClusterNode): string[] {
   const { command } = run
-  const typed = (recover: string) => (isOfAnother ? replaceCommand(run, recover) : recover)
   const ways = new Set([recoverCommand(run, from), command('recover --from DIR')])
   return [
-    ...[...ways].map((each, i) => `${i === 0 ? 'recover the cluster' : 'or recover it from a backup'}: ${typed(each)}`),
+    ...[...ways].map((each, i) => `${i === 0 ? 'recover the cluster' : 'or recover it from a backup'}: ${each}`),
     `or abandon it and everything that depends on it: ${command('bootstrap --replace-identity')}`,
   ]
 }
 
-/** A control node, and whether it has the CA of auth/, or another. */
-export interface CaOnNodes {
-  readonly node: ClusterNode
-  readonly isOurs: boolean
-}
-
-/** The ways out if the user's kubeconfig trusts another CA than auth/. `there`: undefined if no node's CA is known. */
-export function waysOutOfOtherCa(run: Run, there: CaOnNodes | undefined): string[] {
-  const { auth, command } = run
-  const replace = `replace the entry (auth/backup keeps a copy): ${command('local-kubeconfig --replace-identity')}`
-  if (there?.isOurs) return [`${there.node.name} has the CA of ${auth.path}, so ${replace}`]
-  if (there) return waysOutOfLost(run, there.node, true)
+/** The ways out if the user's kubeconfig trusts another CA than auth/: the nodes have one of the two. */
+export function waysOutOfOtherCa(run: Run): string[] {
+  const { command } = run
   return [
     `compare auth/ with the nodes: ${command('status --on-nodes')}`,
-    `if they have the CA of auth/, ${replace}`,
+    `if they have the CA of auth/, replace the entry (auth/backup keeps a copy): ${command('local-kubeconfig --replace-identity')}`,
     `if they have another, move auth/ aside and recover the cluster ${recoverFrom(run, replaceCommand(run))}`,
   ]
 }
@@ -69,4 +56,10 @@ export function fetchCommand(run: Run, names: readonly string[], recover = recov
   const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))
   const move = there.length > 0 ? `mkdir -m 700 -p ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
   return move + recover
+}
+
+/** Of what is another cluster's. Whatever else is in auth/ is of its CA: no certificate is issued over its keys here. */
+export function setAsideCommand(run: Run, names: readonly string[], recover: string): string {
+  const isOfCa = names.includes(run.auth.files.certificate(caName))
+  return isOfCa ? replaceCommand(run, recover) : fetchCommand(run, names, recover)
 }

@@ -2,7 +2,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import { Failure, refusal, sharedRefusal, tryTo } from '../../lib/failure.ts'
+import { Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { caName, keepFound } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
@@ -26,7 +26,7 @@ import { type Certificate, isIssuedBy, readCertificate, readCertificates } from 
 import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
-import { type CaOnNodes, recoverFrom, waysOutOfOtherCa } from '../auth/fetch-command.ts'
+import { recoverFrom, waysOutOfOtherCa } from '../auth/fetch-command.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
@@ -390,10 +390,7 @@ function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
   const elsewhere = 'or set localKubeconfig.path in cluster.yaml to another file'
   if (ownCaKeys(auth).length === 0)
     throw refusal(`${found} a CA, but ${auth.path} has none`, [`recover the cluster ${recoverFrom(run)}`, elsewhere])
-  throw sharedRefusal<CaOnNodes | undefined>(`${found} another CA than the one in ${auth.path}`, {
-    ...{ what: found, who: cluster.name, place: undefined },
-    waysOut: ([there]) => [...waysOutOfOtherCa(run, there), elsewhere],
-  })
+  throw refusal(`${found} another CA than the one in ${auth.path}`, [...waysOutOfOtherCa(run), elsewhere])
 }
 
 /** The overwritten entry may be the only one that the other cluster's admin has. */

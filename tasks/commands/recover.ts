@@ -30,7 +30,7 @@ import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
-import { fetchCommand } from '../auth/fetch-command.ts'
+import { fetchCommand, setAsideCommand } from '../auth/fetch-command.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
 import { refuseSharedEtcd } from '../chapter/ca.ts'
 import { authorizationWebhookPath, identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
@@ -120,7 +120,7 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
 async function checkFound(run: CommandRun, targets: readonly Target[], { main, others, node }: Sources) {
   refuseNothing(run, main)
   const identity = identityNames(run)
-  refusePresent(run, main, identity, commandOf(run))
+  refusePresent(run, main, identity)
   const candidate = complete(run, main)
   const { found, ofRotations, ca } = candidate
   refuseDisagreement(found, main, others)
@@ -464,8 +464,8 @@ export function otherLabels({ cluster, auth }: Run, { files }: Holding): string[
   return [...new Set(others)].filter((label) => known.has(label))
 }
 
-/** What is there already may be newer, or from a run that was killed. `typed`: this command. */
-function refusePresent(run: Run, main: Holding, names: readonly string[], typed: string): void {
+/** What is there already may be newer, or from a run that was killed. */
+function refusePresent(run: CommandRun, main: Holding, names: readonly string[]): void {
   const { auth } = run
   const others = names.filter((name) => {
     const [found, present] = [main.files.get(name)?.bytes, auth.tryBytes(name)]
@@ -476,7 +476,9 @@ function refusePresent(run: Run, main: Holding, names: readonly string[], typed:
   if (others.length === 0) return
   const { parse } = auth.files
   const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
-  const ways = [`if it is not needed, move it aside: ${fetchCommand(run, pairs, typed)}`]
+  // A backup may be inside auth/.
+  const aside = run.options.from === undefined ? setAsideCommand : fetchCommand
+  const ways = [`if it is not needed, move it aside: ${aside(run, pairs, commandOf(run))}`]
   const wrong = `${auth.path} has another ${formatNames(others)}, which recover never overwrites`
   refuseWrongSources(run, main, [wrong], { ways })
 }

@@ -55,12 +55,11 @@ const nothing: UnitsRead = { units: [], otherProcesses: [] }
 
 /**
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second
- * look then looks only at the folder. `as`: changes to how the places are looked at.
+ * look then looks only at the folder.
  */
-export async function lookAtNode(run: Run, node: ClusterNode, as: Partial<PlacesAsked> = {}): Promise<NodeLook> {
+export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   const query = folderQuery(run, node)
-  const asConfigured = placesQuery(run, node)
-  const places = asConfigured && { ...asConfigured, ...as }
+  const places = placesQuery(run, node)
   const there = await run.connect(node)
   if (!places) return { ...(await there.look(query)), ...nothing }
   try {

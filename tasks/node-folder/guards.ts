@@ -29,7 +29,7 @@ import {
 } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from '../auth/fetch-command.ts'
+import { recoverCommand, setAsideCommand, waysOutOfLost } from '../auth/fetch-command.ts'
 import { certTable, identityFiles } from '../layouts/tables.ts'
 import { digestOf, type NodeLook } from '../looks/look.ts'
 import { guardList } from './guard-list.ts'
@@ -224,13 +224,9 @@ function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
   const nodes = nodeOptions(places.map(({ node }) => node))
   const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
   const recover = recoverCommand(run, source?.node)
-  // All that is in auth/ is of its CA.
-  const isAll = names.includes(auth.files.certificate(caName))
-  const replace = isAll ? replaceCommand(run, recover) : fetchCommand(run, names, recover)
-  const moved = isAll ? 'auth/' : `the ${[...labels].join(', ')} in auth/`
   return [
     source
-      ? `if ${source.node.name} is right, move ${moved} aside and recover: ${replace}`
+      ? `if ${source.node.name} is right, move what differs aside and recover: ${setAsideCommand(run, names, recover)}`
       : 'if the node is right, this auth/ belongs to another cluster; use the auth/ that the node was deployed from',
     `if auth/ is right, overwrite the node (auth/backup keeps its files): ${over}`,
   ]

@@ -1,18 +1,14 @@
-/** Checks every node for a running cluster, by its files and by what serves there, before a new identity is made. */
-import { X509Certificate } from 'node:crypto'
+/** Checks every node for a running cluster, by its files and by what listens there, before a new identity is made. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, isUnanswered, refusal, runAgain, tryToAwait } from '../../lib/failure.ts'
-import { backups, caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
+import { Failure, isUnanswered, refusal, runAgain } from '../../lib/failure.ts'
+import { caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run, Target } from '../../lib/graph/target.ts'
-import { otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { type CaOnNodes, recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
-import type { Unit } from '../layouts/layout.ts'
-import { identityFiles, layoutOf, nodeUnits } from '../layouts/tables.ts'
+import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
+import { identityFiles, nodeUnits } from '../layouts/tables.ts'
 import { refuseContradicted } from '../looks/declared.ts'
-import { digestOf, lookAtNode, readServedCertificates, withPlaces } from '../looks/look.ts'
+import { lookAtMachine, lookAtNode, withPlaces } from '../looks/look.ts'
 import { heldOn } from './held.ts'
 
 /**
@@ -41,8 +37,7 @@ export async function findOtherCluster(
   if (found.length > 0) {
     // Others have no key of the CA.
     const source = found.find(({ node }) => node.role === 'control')?.node
-    const isOfAnother = found.some((each) => each.isOfAnother)
-    return [[first.maker, otherCluster(run, found, isWhole, waysOutOfLost(run, source, isOfAnother))]]
+    return [[first.maker, otherCluster(run, found, isWhole, waysOutOfLost(run, source))]]
   }
   if (signal.aborted) return []
   const unseen = cluster.nodes.filter((_, i) => traces[i] instanceof Failure)
@@ -62,43 +57,6 @@ export async function findOtherCluster(
       `couldn't inspect ${formatNames(unseen.map(({ name }) => name))}; a node that already has the ${first.label} of a cluster won't get the new one`,
     )
   return []
-}
-
-/**
- * Completes the refusal of a kubeconfig that trusts another CA than auth/: the ways out depend on the CA that nodes
- * have.
- */
-export async function adviseByNodes(
-  run: Run,
-  graph: Graph,
-  { refusals, tell }: { readonly refusals: readonly [string, Failure][]; readonly tell: Run['note'] },
-) {
-  const advised = async ([id, failure]: [string, Failure]): Promise<[string, Failure]> => {
-    const shared = graph.get(id)?.where === 'kubeconfig' ? failure.shared : undefined
-    return [id, shared ? failure.with({ remedy: shared.remedyFor([await compareCa(run, tell)]) }) : failure]
-  }
-  return Promise.all(refusals.map(advised))
-}
-
-/** The first control node whose copies of the CA agree, and whether it is that of auth/; undefined if there is none. */
-async function compareCa(run: Run, tell: Run['note']): Promise<CaOnNodes | undefined> {
-  const { auth, cluster } = run
-  const controls = cluster.nodes.filter(({ role }) => role === 'control')
-  const ca = auth.files.certificate(caName)
-  const seen = withPlaces(run)
-  tell(`comparing the CA with that of ${formatNames(controls.map(({ name }) => name))}`)
-  for (const node of controls) {
-    const look = await tryToAwait(() => lookAtNode(seen, node))
-    const held = look ? heldOn(seen, node, look).filter(({ file, state }) => file === ca && state.size > 0) : []
-    const [isOurs, ...others] = new Set(
-      held.map(({ state: { sha256 }, bytes }) => {
-        if (sha256 !== undefined && sha256 === digestOf(run, ca)) return true
-        return bytes && otherIdentity(ca, auth, bytes) === undefined
-      }),
-    )
-    if (isOurs !== undefined && others.length === 0) return { node, isOurs }
-  }
-  return undefined
 }
 
 /**
@@ -136,45 +94,27 @@ interface Trace {
   readonly node: ClusterNode
   /** Where they are on the node. */
   readonly files: readonly string[]
-  /** Ports where it serves a certificate. */
+  /** Ports of its own units where something listens: as any user sees it, whatever it serves. */
   readonly ports: readonly number[]
-  /** Ports of its own units where something listens, and showed none. */
-  readonly silent: readonly number[]
-  /** It is of another identity than what is left in auth/. */
-  readonly isOfAnother: boolean
 }
-
-/** Where root can't look: as the login user, and then without systemd, which answers that one by D-Bus alone. */
-const otherLooks = [{ sudo: '' }, { sudo: '', units: [], alsoIfPresent: ['/'] }]
 
 /**
  * An unreadable file counts as held, an empty one does not. A Failure where nothing was found, and not everything was
  * looked at.
  */
 async function findTrace(run: Run, node: ClusterNode, names: readonly string[]): Promise<Trace | Failure | undefined> {
-  const { auth, cluster } = run
   const seen = withPlaces(run)
   try {
-    const whole = await lookAtNode(seen, node)
-    let look = whole
-    for (const as of otherLooks) if (look.places instanceof Failure) look = await lookAtNode(seen, node, as)
-    const all = heldOn(seen, node, look).filter(({ state }) => state.size > 0)
-    const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
-    const { served, silent } = await readAllServed(run, node)
-    if (files.length + served.length + silent.length === 0) {
-      // What units read elsewhere was not looked at.
-      refuseContradicted(seen.cluster, node, look.units)
-      return whole.places instanceof Failure ? whole.places : undefined
-    }
-    const isOther = (file: string, theirs: Buffer) =>
-      otherIdentity(file, auth, theirs, (name) => backups(auth, name)) !== undefined
-    const cas = ownCas(auth)
-    const isOfAnother =
-      all.some(
-        ({ file, bytes }) => identityFiles(cluster).has(file) && auth.read(file) && bytes && isOther(file, bytes),
-      ) ||
-      (cas.length > 0 && served.some(({ der }) => !cas.some((ca) => new X509Certificate(der).verify(ca.publicKey))))
-    return { node, files, ports: served.map(({ port }) => port), silent, isOfAnother }
+    const look = await lookAtNode(seen, node)
+    const files = heldOn(seen, node, look).flatMap(({ file, at, state }) =>
+      state.size > 0 && names.includes(file) ? [at] : [],
+    )
+    const served = nodeUnits(run.cluster, node).flatMap(({ serves }) => serves.map(({ port }) => port))
+    const ports = [...(await lookAtMachine(run, node, served)).ports]
+    if (files.length + ports.length > 0) return { node, files, ports }
+    // What units read elsewhere was not looked at.
+    refuseContradicted(seen.cluster, node, look.units)
+    return look.places instanceof Failure ? look.places : undefined
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     if (isUnanswered(error)) run.unreached?.set(node.name, error)
@@ -182,28 +122,12 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
   }
 }
 
-/**
- * Needs no root: a node's folder may be tidied, and what its units read closed to the login user. sshd may forward no
- * port, a server may hang, or show a certificate to its own clients alone: that it listens where a unit of the node
- * does is enough.
- */
-async function readAllServed(run: Run, node: ClusterNode) {
-  const portsOf = (units: readonly Pick<Unit, 'serves'>[]) => units.flatMap(({ serves }) => serves)
-  const open = await readServedCertificates(run, node, portsOf(layoutOf(run.cluster).units))
-  const own = portsOf(nodeUnits(run.cluster, node)).map(({ port }) => port)
-  return {
-    served: open.flatMap(({ port, served }) => (served === 'nothing' ? [] : [{ port, der: served }])),
-    silent: open.flatMap(({ port, served }) => (served === 'nothing' && own.includes(port) ? [port] : [])),
-  }
-}
-
-/** "control0, control1 hold a cluster identity; worker0 serves a certificate on 10250; but auth/ has none" */
+/** "control0, control1 hold a cluster identity; worker0 listens on 10250; but auth/ has none" */
 function otherCluster({ auth }: Run, traces: readonly Trace[], isWhole: boolean, ways: string[]): Failure {
-  const textOf = (verb: (one: string, many: string) => string, { files, ports, silent }: Trace) =>
+  const textOf = (verb: (one: string, many: string) => string, { files, ports }: Trace) =>
     [
       files.length > 0 && `${verb('holds', 'hold')} ${isWhole ? 'a cluster identity' : formatNames(files)}`,
-      ports.length > 0 && `${verb('serves', 'serve')} a certificate on ${formatNames(ports.map(String))}`,
-      silent.length > 0 && `${verb('listens', 'listen')} on ${formatNames(silent.map(String))}`,
+      ports.length > 0 && `${verb('listens', 'listen')} on ${formatNames(ports.map(String))}`,
     ]
       .filter(Boolean)
       .join(' and ')

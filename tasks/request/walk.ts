@@ -47,15 +47,14 @@ export async function refusalsBefore(
   { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
   const deploys = reachesNodes(graph)
-  const nodes = deploys ? await import('../node-folder/other-cluster.ts') : undefined
   const { files } = run.auth
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
   const undecided = findUndecided(run)
   if (undecided) return [[undefined, undecided]]
   const refusals = await findRefusals(graph, run, forced)
   return joinFailures([
-    ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),
-    ...(nodes ? await nodes.findOtherCluster(run, graph, more) : []),
+    ...refusals,
+    ...(deploys ? await (await import('../node-folder/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
     ...(deploys && refusals.length === 0
       ? await (await import('../node-folder/guard-list.ts')).findLongerLists(run, graph, more)
       : []),
