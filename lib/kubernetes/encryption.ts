@@ -143,7 +143,7 @@ export function readEncryptionKeys(bytes: Buffer): EncryptionKeys | undefined {
 }
 
 /** 0 if its name is not `key<number>`. */
-export function numberOf(key: Pick<EncryptionKey, 'name'> | undefined): number {
+function numberOf(key: Pick<EncryptionKey, 'name'> | undefined): number {
   return Number(/^key(\d{1,6})$/.exec(key?.name ?? '')?.[1] ?? 0)
 }
 

@@ -5,64 +5,40 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { type AuthFiles, caName, crossName, type FileNames } from '../files/auth-dir.ts'
-import { readCertificate, readCertificates } from '../pki/certificate.ts'
+import { readCertificate } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/pair.ts'
-import { formatDate, printable } from '../wording.ts'
-import {
-  type EncryptionConfig,
-  type EncryptionKey,
-  numberOf,
-  readEncryptionConfig,
-  readEncryptionKeys,
-} from './encryption.ts'
+import { type EncryptionKey, readEncryptionConfig } from './encryption.ts'
 
-/** The files of that name that were kept when they were replaced. */
+/** The files of that name that were kept when they were replaced, the latest first. */
 type Kept = (file: string) => readonly Buffer[]
 
 /**
- * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate can
- * be reissued. What a rotation has taken out of a file that both share is not lost: it was kept, as long as what theirs
- * holds is not newer; nor is the CA that signed ours. Unequal or unreadable means a different identity; an empty file
- * holds nothing that could be lost. Where they partly agree, what else theirs holds is named, without secrets.
+ * False if theirs holds nothing that overwriting it with ours could lose; unequal or unreadable means another identity,
+ * and an empty file holds nothing. Of a CA and of the service accounts' key one is ours, in the certificate or in its
+ * key: from the key a lost certificate can be reissued. Any others were kept, or are of the CA that signed ours.
  */
-export function otherIdentity(
-  file: string,
-  ours: AuthFiles,
-  theirs: Buffer,
-  kept: Kept = () => [],
-): readonly string[] | undefined {
-  if (theirs.length === 0) return undefined
+export function isOtherIdentity(file: string, ours: AuthFiles, theirs: Buffer, kept: Kept = () => []): boolean {
+  if (theirs.length === 0) return false
   return ours.files.parse(file)?.kind === 'encryption-config'
-    ? otherEncryption(ours.tryBytes(file), theirs, kept(file))
-    : otherKeys(file, ours, theirs, kept)
+    ? isOtherEncryption(ours.tryBytes(file), theirs, kept(file)[0])
+    : isOtherKey(file, ours, theirs, kept)
 }
 
 /**
- * True if ours is known to be newer: by the number of the encryption key, or by the dates of the certificates of both
- * keys. A key that was kept need not be older: an older file may have been restored over it.
+ * False if each key there is ours, by its name too, for the same resource. What ours has replaced last may have further
+ * keys, which a rotation took out; a key that encrypts there is never one of these.
  */
-export function isOlder(file: string, our: AuthFiles, theirs: Buffer, kept: Kept): boolean {
-  const { files } = our
-  const { kind, name = '' } = files.parse(file) ?? {}
-  if (kind === 'encryption-config') return isBehind(theirs, our.tryBytes(file))
-  const [ours] = readCertificates(our.tryBytes(files.certificate(name)) ?? '')
-  const earlier = kept(files.certificate(name)).flatMap((pem) => readCertificates(pem))
-  const keys = keysIn(files, file, theirs) ?? []
-  const isDated = ({ key }: HeldKey) =>
-    earlier.some(({ publicKey, notBefore }) => ours && publicKey.equals(key) && notBefore < ours.notBefore)
-  return keys.length > 0 && keys.every(isDated)
-}
-
-function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): string[] | undefined {
+function isOtherEncryption(our: Buffer | undefined, their: Buffer, replaced: Buffer | undefined): boolean {
   const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionConfig(bytes))
-  const encrypting = theirs?.keys[0]
-  if (!ours || !theirs || !encrypting || !ours.keys.some(({ secret }) => secret === encrypting.secret)) return []
-  const order = readEncryptionKeys(their)?.keys
-  const isLast = (text: Buffer) => isDeepStrictEqual(readEncryptionKeys(text)?.keys, order)
-  const counted = isBehind(our, their) ? kept.slice(0, 1).filter(isLast) : kept
-  const earlier = counted.flatMap((text) => readEncryptionConfig(text) ?? [])
-  const besides = unopenedBy([ours, ...earlier], theirs)
-  return besides.length > 0 ? besides.map(shorten) : undefined
+  if (!ours || !theirs || theirs.keys.length === 0) return true
+  const isReplaced = replaced?.equals(their) === true
+  const isOurs = (resource: string, key: EncryptionKey) =>
+    ours.entries
+      .find(({ resources }) => resources.includes(resource))
+      ?.keys.some((each) => isDeepStrictEqual(each, key)) === true
+  return theirs.entries.some(({ resources, keys }) =>
+    resources.some((resource) => keys.some((key, i) => !isOurs(resource, key) && !(isReplaced && i > 0))),
+  )
 }
 
 /**
@@ -75,28 +51,15 @@ export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
   return first !== undefined && keys.length > 0 && !keys.some(({ secret }) => secret === first.secret)
 }
 
-/**
- * True if theirs has a newer key than ours: an older file was restored here, and objects may be encrypted with that
- * key, whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node
- * still holds.
- */
-function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
-  const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionKeys(bytes))
-  return theirs !== undefined && ours !== undefined && numberOf(theirs.newest) > numberOf(ours.newest)
-}
-
-function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): string[] | undefined {
+function isOtherKey(file: string, our: AuthFiles, their: Buffer, kept: Kept): boolean {
   const { files } = our
   const { name = '' } = files.parse(file) ?? {}
   const heldBy = (read: (each: string) => readonly (Buffer | undefined)[]) =>
     files.pair(name).flatMap((each) => read(each).flatMap((pem) => keysIn(files, each, pem) ?? []))
-  const isIn = (held: readonly HeldKey[], { key }: HeldKey) => held.some((each) => each.key.equals(key))
+  const [ours, earlier] = [heldBy((each) => [our.tryBytes(each)]), heldBy(kept)]
   const theirs = keysIn(files, file, their) ?? []
-  const ours = heldBy((each) => [our.tryBytes(each)])
-  const earlier = theirs.some((each) => isIn(ours, each)) ? heldBy(kept) : []
-  const others = theirs.filter((each) => !isIn([...ours, ...earlier], each) && !isPreviousCa(each.key, our, name))
-  if (theirs.length > 0 && others.length === 0) return undefined
-  return others.length < theirs.length ? others.map(({ words }) => shorten(words)) : []
+  const isOurs = (key: KeyObject) => ours.some((each) => each.equals(key)) || isPreviousCa(key, our, name)
+  return !theirs.some(isOurs) || !theirs.every((key) => isOurs(key) || earlier.some((each) => each.equals(key)))
 }
 
 /**
@@ -114,15 +77,10 @@ export function isPreviousCa(key: KeyObject, ours: AuthFiles, ca: string = caNam
   )
 }
 
-interface HeldKey {
-  readonly key: KeyObject
-  readonly words: string
-}
-
 const block = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g
 
 /** The public keys of all certificates, or of all private keys, in the file; undefined if it holds something else. */
-function keysIn(files: FileNames, file: string, pem: Buffer | undefined): HeldKey[] | undefined {
+function keysIn(files: FileNames, file: string, pem: Buffer | undefined): KeyObject[] | undefined {
   const text = pem?.toString('latin1') ?? ''
   const blocks = [...text.matchAll(block)]
   if (text.split('-----BEGIN ').length !== blocks.length + 1) return undefined
@@ -131,50 +89,9 @@ function keysIn(files: FileNames, file: string, pem: Buffer | undefined): HeldKe
   const held = blocks
     .filter(([, type]) => type !== 'EC PARAMETERS')
     .map(([text, type]) => {
-      if (!isOfCertificates) return heldKey(text)
-      return type === 'CERTIFICATE' ? heldCertificate(text) : undefined
+      if (isOfCertificates) return type === 'CERTIFICATE' ? readCertificate(text)?.publicKey : undefined
+      const key = readPrivateKey(text)
+      return key && createPublicKey(key)
     })
   return held.every((each) => each !== undefined) ? held : undefined
-}
-
-function heldCertificate(pem: string): HeldKey | undefined {
-  const certificate = readCertificate(pem)
-  if (!certificate) return undefined
-  const { publicKey: key, attributes, notAfter } = certificate
-  const name = attributes.findLast((attribute) => attribute.startsWith('CN=')) ?? 'without a name'
-  return { key, words: `a certificate ${name} until ${formatDate(notAfter)}` }
-}
-
-function heldKey(pem: string): HeldKey | undefined {
-  const key = readPrivateKey(pem)
-  return key && { key: createPublicKey(key), words: 'a private key' }
-}
-
-function shorten(words: string): string {
-  return printable(words).replaceAll('\n', ' ').slice(0, 100)
-}
-
-/** What theirs encrypts and none of ours could decrypt: keys by name, or resources. */
-function unopenedBy(ours: readonly EncryptionConfig[], theirs: EncryptionConfig): string[] {
-  return theirs.entries
-    .filter(({ keys }) => keys.length > 0)
-    .flatMap(({ resources, keys }) => [...new Set(resources)].flatMap((resource) => unopened(ours, resource, keys)))
-    .filter((words, i, all) => all.indexOf(words) === i)
-}
-
-function unopened(ours: readonly EncryptionConfig[], resource: string, keys: readonly EncryptionKey[]): string[] {
-  const entries = ours.flatMap(
-    (each) => each.entries.find(({ resources }) => resources.some((pattern) => covers(pattern, resource))) ?? [],
-  )
-  if (entries.length === 0) return [`${resource} under ${keys[0]?.provider}`]
-  return keys
-    .filter((key) => !entries.some((entry) => entry.keys.some((our) => isDeepStrictEqual(our, key))))
-    .map(({ provider, name }) => `the ${provider} key ${name}`)
-}
-
-/** `*.` is the core group, `*.*` all: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
-function covers(pattern: string, resource: string): boolean {
-  if (pattern === resource || pattern === '*.*') return true
-  const group = resource.includes('.') ? resource.slice(resource.indexOf('.') + 1) : ''
-  return pattern === `*.${group}`
 }

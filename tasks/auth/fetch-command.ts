@@ -19,7 +19,7 @@ function recoverFromNode({ cluster, command }: Run, from?: ClusterNode): string 
 }
 
 /** As `recoverCommand`, if auth/ belongs to another cluster or is not needed: recover overwrites nothing. */
-export function replaceCommand(run: Run, recover = recoverCommand(run)): string {
+function replaceCommand(run: Run, recover = recoverCommand(run)): string {
   const { auth, now } = run
   return `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(now)}`)} && ${recover}`
 }

@@ -21,7 +21,7 @@ import {
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { formatAuthorization } from '../../lib/kubernetes/authorization.ts'
-import { otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
 import { formatEntries, listIn, mergeLists, removedFrom, wantedList } from '../../lib/kubernetes/revocation.ts'
 import { nobody, type RevokedList } from '../../lib/kubernetes/revoked-list.ts'
 import { realPath } from '../../lib/node/state.ts'
@@ -350,7 +350,7 @@ function newer(files: FileNames, name: string, held: Buffer, other: Buffer | und
   if (!one || !two?.publicKey.equals(one.publicKey) || two.notBefore <= one.notBefore) return held
   if (!other || !ca || !two.x509.verify(ca.publicKey)) return held
   const tryBytes = (file: string) => (file === name ? other : undefined)
-  return otherIdentity(name, { files, tryBytes }, held) ? held : other
+  return isOtherIdentity(name, { files, tryBytes }, held) ? held : other
 }
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
@@ -459,7 +459,7 @@ export function otherLabels({ cluster, auth }: Run, { files }: Holding): string[
   const known = new Set(identity.flatMap(([name, label]) => (name === ca || auth.tryBytes(name) ? label : [])))
   const others = identity.flatMap(([name, label]) => {
     const { bytes, unread } = files.get(name) ?? {}
-    return unread || (bytes && otherIdentity(name, auth, bytes)) ? label : []
+    return unread || (bytes && isOtherIdentity(name, auth, bytes)) ? label : []
   })
   return [...new Set(others)].filter((label) => known.has(label))
 }
@@ -471,7 +471,7 @@ function refusePresent(run: CommandRun, main: Holding, names: readonly string[])
     const [found, present] = [main.files.get(name)?.bytes, auth.tryBytes(name)]
     if (!found || !auth.read(name) || present?.equals(found)) return false
     const tryBytes = (file: string) => (file === name ? present : undefined)
-    return otherIdentity(name, { files: auth.files, tryBytes }, found) !== undefined
+    return isOtherIdentity(name, { files: auth.files, tryBytes }, found)
   })
   if (others.length === 0) return
   const { parse } = auth.files

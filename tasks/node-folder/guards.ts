@@ -3,21 +3,12 @@
  * it), and certificates of ours that are newer than in auth/ (--force does).
  */
 import type { KeyObject } from 'node:crypto'
-import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { list, map, type Raw } from '../../lib/cluster/problem.ts'
 import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
-import {
-  type AuthDir,
-  backupFolders,
-  backups,
-  caName,
-  caNames,
-  keepFound,
-  readBackup,
-} from '../../lib/files/auth-dir.ts'
+import { type AuthDir, backups, caName, caNames, keepFound } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { isOtherIdentity, isPreviousCa, lacksOurKey } from '../../lib/kubernetes/identity.ts'
 import { parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { largestFile } from '../../lib/node/place.ts'
 import {
@@ -38,9 +29,7 @@ import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
 export interface Other {
   readonly held: HeldFile
   readonly label: string | undefined
-  readonly why: readonly string[]
-  /** The folder of auth/backup that has it, if ours has replaced it: the node is back from an old snapshot. */
-  readonly replaced: string | undefined
+  readonly why: string | undefined
 }
 
 /** Finds identities other than ours: components that run with them would break with ours. */
@@ -51,14 +40,13 @@ function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
     if (state.sha256 !== undefined && state.sha256 === digestOf(run, file)) return []
     if (auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(run, each)
     if (!identityFiles(run.cluster).has(file)) return []
-    const kept = (name: string) => backups(auth, name)
+    const label = identityFiles(run.cluster).get(file)
     // Unreadable, or behind a symbolic link: it counts as another.
-    const other = bytes ? otherIdentity(file, auth, bytes, kept) : []
+    if (!bytes) return [{ held: each, label, why: whyNotCompared(state) }]
+    if (isOtherIdentity(file, auth, bytes, (name) => backups(auth, name)))
+      return [{ held: each, label, why: undefined }]
     const isRead = each.isPlace || !run.cluster.install
-    if (!other) return bytes && isRead ? withoutOurKey(run, each, bytes) : []
-    const why = bytes ? [] : [whyNotCompared(state)]
-    const replaced = bytes && isOlder(file, auth, bytes, kept) ? whereReplaced(auth, file, bytes) : undefined
-    return [{ held: each, label: identityFiles(run.cluster).get(file), why: [...why, ...other], replaced }]
+    return isRead && isWithoutOurKey(run, each) ? [{ held: each, label, why: 'it lacks our encryption key' }] : []
   })
 }
 
@@ -66,11 +54,9 @@ function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
  * Only where API servers read it: one that has ours would encrypt what the others can't decrypt. Either may be out of
  * date.
  */
-function withoutOurKey({ auth, cluster }: Run, held: HeldFile, theirs: Buffer): Other[] {
-  const { file } = held
-  if (auth.files.parse(file)?.kind !== 'encryption-config' || !lacksOurKey(auth.tryBytes(file), theirs)) return []
-  const why = ['it lacks our encryption key']
-  return [{ held, label: identityFiles(cluster).get(file), why, replaced: undefined }]
+function isWithoutOurKey({ auth }: Run, { file, bytes }: HeldFile): boolean {
+  const isConfig = auth.files.parse(file)?.kind === 'encryption-config'
+  return isConfig && bytes !== undefined && lacksOurKey(auth.tryBytes(file), bytes)
 }
 
 /**
@@ -80,9 +66,7 @@ function withoutOurKey({ auth, cluster }: Run, held: HeldFile, theirs: Buffer): 
  */
 function otherTrust({ auth, cluster }: Run, held: HeldFile): Other[] {
   const ca = auth.files.certificate(caName)
-  const other = (why: string): Other[] => [
-    { held, label: identityFiles(cluster).get(ca), why: [why], replaced: undefined },
-  ]
+  const other = (why: string): Other[] => [{ held, label: identityFiles(cluster).get(ca), why }]
   const { bytes, state } = held
   if (!bytes) return state.size > largestFile ? other(whyNotCompared(state)) : []
   // Where units read, it may be in a file of its own.
@@ -92,14 +76,6 @@ function otherTrust({ auth, cluster }: Run, held: HeldFile): Other[] {
   const isKnown = (key: KeyObject) => ours.some(({ publicKey }) => publicKey.equals(key)) || isPreviousCa(key, auth)
   if (ours.length === 0 || theirs.length === 0 || theirs.some(isKnown)) return []
   return other('it trusts another CA')
-}
-
-/** The latest backup that has all of it. */
-function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | undefined {
-  const { files } = auth
-  return backupFolders(auth).find(
-    (folder) => !otherIdentity(file, { files, tryBytes: (name) => readBackup(auth, folder, name) }, theirs),
-  )
 }
 
 /**
@@ -113,7 +89,7 @@ export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boo
   const strangers = heldOn(run, node, seen).filter(
     (each) => isStrangers(run, each) && !others.some(({ held }) => held.at === each.at),
   )
-  return [...others, ...strangers.map((held) => ({ held, label: 'kubeconfig', why: [], replaced: undefined }))]
+  return [...others, ...strangers.map((held) => ({ held, label: 'kubeconfig', why: undefined }))]
 }
 
 const ownFields = ['client-certificate', 'client-key'].flatMap((field) => [field, `${field}-data`])
@@ -171,7 +147,7 @@ export function formatOthers(others: readonly Other[]): string {
 }
 
 function formatOther({ held: { at }, why }: Other): string {
-  return why.length > 0 ? `${at} (${formatNames(why)})` : at
+  return why === undefined ? at : `${at} (${why})`
 }
 
 interface OtherPlace {
@@ -182,8 +158,6 @@ interface OtherPlace {
 function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Other[]): Failure {
   const { auth } = run
   const labels = [...new Set(others.map(({ label }) => label))]
-  const folders = others.map(({ replaced }) => replaced)
-  if (folders.every((folder) => folder !== undefined)) return earlierIdentityRefused(run, { node, others }, folders)
   return sharedRefusal<OtherPlace>(`${node.name} has another ${formatOthers(others)}, not that of ${auth.path}`, {
     what: `another ${labels.join(', ')} than ${auth.path}`,
     who: node.name,
@@ -192,43 +166,22 @@ function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Othe
   })
 }
 
-/**
- * A key that a rotation has replaced is never restored from a node: what was encrypted or issued since needs the
- * present one.
- */
-function earlierIdentityRefused(run: Run, place: OtherPlace, folders: readonly string[]): Failure {
-  const { auth, command, cluster } = run
-  const [latest = ''] = folders.toSorted().reverse()
-  const replaced = `replaced on ${latest.slice(0, 10)} (${join(auth.path, 'backup', latest)})`
-  const labels = [...new Set(place.others.map(({ label }) => label))].join(', ')
-  return sharedRefusal<OtherPlace>(`${place.node.name} has an old ${formatOthers(place.others)}, ${replaced}`, {
-    what: `an old ${labels}, ${replaced}`,
-    who: place.node.name,
-    place,
-    waysOut: (places) => [
-      `if the machine is back from an old snapshot, or missed the replacement, overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
-      'overwriting loses what that key has encrypted or signed on the node since; read those Secrets through its API server first, and create them again afterwards',
-    ],
-  })
-}
-
 /** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */
 function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
   const { auth, command, cluster } = run
   const labels = new Set(places.flatMap(({ others }) => others.map(({ label }) => label)))
-  const source = places.find(({ node }) => node.role === 'control')
-  const names = [...identityFiles(run.cluster)].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
+  const source = places.find(({ node }) => node.role === 'control')?.node
+  const names = [...identityFiles(cluster)].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
   const isLost = (label: unknown) =>
-    names.every((name) => identityFiles(run.cluster).get(name) !== label || !auth.read(name))
-  if ([...labels].some(isLost)) return waysOutOfLost(run, source?.node)
+    names.every((name) => identityFiles(cluster).get(name) !== label || !auth.read(name))
+  if ([...labels].some(isLost)) return waysOutOfLost(run, source)
   const nodes = nodeOptions(places.map(({ node }) => node))
-  const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
-  const recover = recoverCommand(run, source?.node)
   return [
+    'to tell which is right, see docs/bad-day.md, "A node of another cluster"',
     source
-      ? `if ${source.node.name} is right, move what differs aside and recover: ${setAsideCommand(run, names, recover)}`
+      ? `if ${source.name} is right, move what differs aside and recover: ${setAsideCommand(run, names, recoverCommand(run, source))}`
       : 'if the node is right, this auth/ belongs to another cluster; use the auth/ that the node was deployed from',
-    `if auth/ is right, overwrite the node (auth/backup keeps its files): ${over}`,
+    `if auth/ is right, overwrite the node (auth/backup keeps its files): ${command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)}`,
   ]
 }
 
@@ -282,40 +235,28 @@ export function waysOutOfOlder({ auth, command }: Pick<Run, 'auth' | 'command'>,
   return [...(isCaNewer ? ['ca --renew'] : []), 'certs --force', 'bootstrap'].map(command).join(', then ')
 }
 
-/** A certificate from the future means that a clock was wrong. */
 function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failure {
-  const { auth, cluster, command, now } = run
-  const isFuture = newer.some(({ notBefore }) => notBefore > now)
-  const which = formatNames(newer.map(({ at }) => at))
+  const { auth, cluster, command } = run
   const verb = newer.length === 1 ? 'is' : 'are'
   const phases = cluster.install ? 'deploy install' : 'deploy'
   const restarts = cluster.install ? ' (restarts the units that read them at start)' : ''
-  const force = (nodes: readonly ClusterNode[]) => command(`${phases} ${nodeOptions(nodes)} --force`)
-  return new Failure(isFuture ? `${which} ${verb} from the future` : `${which} ${verb} newer than in ${auth.path}`, {
+  return new Failure(`${formatNames(newer.map(({ at }) => at))} ${verb} newer than in ${auth.path}`, {
     node: node.name,
     code: 'newer-on-node',
     shared: {
-      what: isFuture
-        ? 'certificates from the future (issued with a wrong clock)'
-        : `newer certificates than in ${auth.path}`,
+      what: `newer certificates than in ${auth.path}`,
       who: node.name,
       place: { node, newer },
-      remedyFor: (places: readonly { readonly node: ClusterNode; readonly newer: readonly Newer[] }[]) => {
-        const nodes = places.map((place) => place.node)
-        return isFuture
-          ? [
-              `compare date -u on both machines; if a clock is wrong, set it, then ${runAgain}`,
-              `if the clocks are right, overwrite them: ${force(nodes)}${restarts}`,
-            ].join('\n')
-          : [
-              `${auth.path} is older than the nodes; use the auth/ that they were deployed from`,
-              `if that auth/ is lost, issue newer certificates: ${waysOutOfOlder(
-                run,
-                places.flatMap((place) => place.newer),
-              )}`,
-              `or overwrite them with the older ones: ${force(nodes)}${restarts}`,
-            ].join('\n')
-      },
+      remedyFor: (places: readonly { readonly node: ClusterNode; readonly newer: readonly Newer[] }[]) =>
+        [
+          `${auth.path} is older than the nodes; use the auth/ that they were deployed from`,
+          `if that auth/ is lost, issue newer certificates: ${waysOutOfOlder(
+            run,
+            places.flatMap((place) => place.newer),
+          )}`,
+          `or overwrite them with the older ones: ${command(`${phases} ${nodeOptions(places.map((place) => place.node))} --force`)}${restarts}`,
+          `if a clock is wrong (compare date -u on both machines), set it, then ${runAgain}`,
+        ].join('\n'),
     },
   })
 }

@@ -15,7 +15,7 @@ import {
 import { basename, join } from 'node:path'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { certificateIn, openssl } from '../support/certificates.ts'
@@ -293,7 +293,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         assert.match(warning, /npm run bootstrap -- --replace-identity, then restart .* (everywhere|on every node)/)
         assert.ok(warning.includes(folder))
         const secret = files.at(-1) ?? ''
-        assert.ok(otherIdentity(secret, new AuthDir(auth, harderWay.files), Buffer.from(old[secret] ?? '')))
+        assert.ok(isOtherIdentity(secret, new AuthDir(auth, harderWay.files), Buffer.from(old[secret] ?? '')))
         const next = await exits(0, place, ...phases, '--json')
         assertVerify(auth)
         if (id !== 'ca') return

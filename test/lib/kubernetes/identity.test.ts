@@ -3,15 +3,14 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { stringify } from 'yaml'
 import type { AuthFiles } from '../../../lib/files/auth-dir.ts'
-import { otherIdentity as identityBeside } from '../../../lib/kubernetes/identity.ts'
+import { isOtherIdentity } from '../../../lib/kubernetes/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 
 type Read = AuthFiles['tryBytes']
 const { files } = harderWay
-const otherIdentity = (file: string, tryBytes: Read, theirs: Buffer, kept?: (file: string) => Buffer[]) =>
-  identityBeside(file, { files, tryBytes }, theirs, kept)
-const isSameIdentity = (...args: Parameters<typeof otherIdentity>) => otherIdentity(...args) === undefined
+const isSameIdentity = (file: string, tryBytes: Read, theirs: Buffer, kept?: (file: string) => Buffer[]) =>
+  !isOtherIdentity(file, { files, tryBytes }, theirs, kept)
 const only = (name: string, bytes: Buffer | undefined) => (file: string) => (file === name ? bytes : undefined)
 
 const newKey = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey
@@ -75,25 +74,28 @@ for (const name of ['ca.pem', 'service-account.pem'])
         bundle(text, ours, text),
         bundle(ours, certificate(key, 'Kubernetes', 20)),
       ])
-        assert.equal(otherIdentity(name, only(name, ours), theirs), undefined)
-      assert.equal(otherIdentity(name, only(name, bundle(ours, other)), bundle(other, ours)), undefined)
+        assert.equal(isSameIdentity(name, only(name, ours), theirs), true)
+      assert.equal(isSameIdentity(name, only(name, bundle(ours, other)), bundle(other, ours)), true)
     })
-    test('a bundle of which one is not ours is another, and says which', () => {
+    const kept = (file: string) => (file === name ? [other] : [])
+    test('a bundle of which one is not ours is another, unless it was kept', () => {
       for (const theirs of [bundle(ours, other), bundle(other, ours)]) {
-        const besides = otherIdentity(name, only(name, ours), theirs) ?? []
-        assert.match(besides.join(), /^a certificate CN=Other until \d{4}-\d\d-\d\d$/)
+        assert.equal(isSameIdentity(name, only(name, ours), theirs), false)
+        assert.equal(isSameIdentity(name, only(name, ours), theirs, kept), true)
       }
     })
+    test('what was kept alone is another', () =>
+      assert.equal(isSameIdentity(name, only(name, ours), other, kept), false))
     test('a bundle with something else in it is another', () => {
       const broken = ours.toString().replace('MII', 'MIJ')
       for (const more of [Buffer.from(privateKeyPem(key)), Buffer.from(broken), other.subarray(0, 200)])
-        assert.deepEqual(otherIdentity(name, only(name, ours), bundle(ours, more)), [])
+        assert.equal(isSameIdentity(name, only(name, ours), bundle(ours, more), kept), false)
     })
     test('a bundle of keys counts key by key', () => {
       const [one, two] = [pemOf(key), pemOf(otherKey)]
       const parameters = Buffer.from('-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n')
-      assert.equal(otherIdentity(keyName, only(keyName, one), bundle(parameters, one)), undefined)
-      assert.deepEqual(otherIdentity(keyName, only(keyName, one), bundle(one, two)), ['a private key'])
+      assert.equal(isSameIdentity(keyName, only(keyName, one), bundle(parameters, one)), true)
+      assert.equal(isSameIdentity(keyName, only(keyName, one), bundle(one, two)), false)
     })
   })
 
@@ -135,23 +137,32 @@ describe('encryption-config.yaml', () => {
     test(title, () => assert.equal(isSameIdentity(name, only(name, our), their), isSame))
 
   // The file as it was before each change, the latest first.
-  const histories: Readonly<Record<string, readonly [our: Buffer, kept: Buffer[], isSame: boolean]>> = {
-    'was rotated, and the earlier key ended': [config(cbc(2)), [config(cbc(2, 1)), config(cbc(1, 2))], true],
-    'has taken back the key that was added': [config(cbc(1)), [config(cbc(1, 2)), config(cbc(1))], true],
-    'was restored from before a key that has sealed since': [
+  const histories: Readonly<Record<string, readonly [our: Buffer, kept: Buffer[], their: Buffer, isSame: boolean]>> = {
+    'ours was rotated, and the earlier key ended': [config(cbc(2)), [config(cbc(2, 1))], config(cbc(2, 1)), true],
+    'ours has taken back the key that was added': [config(cbc(1)), [config(cbc(1, 2))], config(cbc(1, 2)), true],
+    'ours was restored from before a key that has sealed since': [
       config(cbc(1)),
       [config(cbc(2, 1)), config(cbc(1, 2)), config(cbc(1))],
+      config(cbc(1, 2)),
       false,
     ],
-    'was restored, and nothing was kept': [config(cbc(1)), [], false],
+    'ours was restored, and nothing was kept': [config(cbc(1)), [], config(cbc(1, 2)), false],
+    'ours has replaced the key that seals there': [config(cbc(2)), [config(cbc(1))], config(cbc(1)), false],
+    'ours was put back to before the key that seals there': [
+      config(cbc(1)),
+      [config(cbc(2, 1))],
+      config(cbc(2, 1)),
+      false,
+    ],
   }
-  for (const [title, [our, kept, isSame]] of Object.entries(histories))
-    test(`a node that can open what two keys seal, where ours ${title}: ${isSame ? 'the same' : 'another'}`, () => {
-      const their = config(our.equals(config(cbc(2))) ? cbc(2, 1) : cbc(1, 2))
-      assert.equal(otherIdentity(name, only(name, our), their, () => kept) === undefined, isSame)
-    })
+  for (const [title, [our, kept, their, isSame]] of Object.entries(histories))
+    test(`${title}: ${isSame ? 'the same' : 'another'}`, () =>
+      assert.equal(
+        isSameIdentity(name, only(name, our), their, () => kept),
+        isSame,
+      ))
 
-  describe('that holds what ours does not is another, and says what:', () => {
+  describe('that holds what ours does not is another:', () => {
     const entries = (...all: [resources: string[], ...providers: object[]][]) =>
       Buffer.from(
         stringify({
@@ -162,46 +173,45 @@ describe('encryption-config.yaml', () => {
       )
     const secrets = ['secrets']
     const ours = entries([secrets, cbc(1), identity])
-    const more: Readonly<Record<string, readonly [theirs: Buffer, besides: string[]]>> = {
-      'a second key': [entries([secrets, cbc(1, 2), identity]), ['the aescbc key key2']],
-      'the same key by another name': [
-        entries([secrets, { aescbc: { keys: [secret(1), { ...secret(1), name: 'old' }] } }]),
-        ['the aescbc key old'],
-      ],
-      'another key by the same name': [
-        entries([secrets, cbc(1), { aesgcm: { keys: [{ ...secret(3), name: 'key1' }] } }]),
-        ['the aesgcm key key1'],
-      ],
-      'a KMS': [
-        entries([secrets, cbc(1), { kms: { apiVersion: 'v2', name: 'vault', endpoint: 'unix:///s' } }]),
-        ['the kms key vault'],
-      ],
-      'another resource': [entries([['secrets', 'configmaps'], cbc(1)]), ['configmaps under aescbc']],
-      'a second entry for all': [entries([secrets, cbc(1)], [['*.*'], cbc(2)]), ['*.* under aescbc']],
-      'a name that would move the cursor': [
-        entries([secrets, cbc(1), { aesgcm: { keys: [{ ...secret(3), name: '\u001b[2J\n' }] } }]),
-        ['the aesgcm key \uFFFD[2J '],
-      ],
+    const more: Readonly<Record<string, Buffer>> = {
+      'a second key': entries([secrets, cbc(1, 2), identity]),
+      'the same key by another name': entries([
+        secrets,
+        { aescbc: { keys: [secret(1), { ...secret(1), name: 'old' }] } },
+      ]),
+      'another key by the same name': entries([
+        secrets,
+        cbc(1),
+        { aesgcm: { keys: [{ ...secret(3), name: 'key1' }] } },
+      ]),
+      'a KMS': entries([secrets, cbc(1), { kms: { apiVersion: 'v2', name: 'vault', endpoint: 'unix:///s' } }]),
+      'another resource': entries([['secrets', 'configmaps'], cbc(1)]),
+      'a second entry for all': entries([secrets, cbc(1)], [['*.*'], cbc(2)]),
     }
-    for (const [title, [theirs, besides]] of Object.entries(more))
+    for (const [title, theirs] of Object.entries(more))
       test(title, () => {
-        assert.deepEqual(otherIdentity(name, only(name, ours), theirs), besides)
-        assert.equal(otherIdentity(name, only(name, theirs), ours), undefined)
-        assert.equal(otherIdentity(name, only(name, theirs), theirs), undefined)
+        assert.equal(isSameIdentity(name, only(name, ours), theirs), false)
+        assert.equal(isSameIdentity(name, only(name, theirs), ours), true)
+        assert.equal(isSameIdentity(name, only(name, theirs), theirs), true)
       })
+
+    test('but for further keys of what ours has replaced last: what it encrypts has to be ours', () => {
+      const isSame = (theirs: Buffer) => isSameIdentity(name, only(name, ours), theirs, () => [theirs])
+      for (const title of ['a second key', 'another key by the same name', 'a KMS'])
+        assert.equal(isSame(more[title] ?? assert.fail(title)), true)
+      for (const title of ['another resource', 'a second entry for all'])
+        assert.equal(isSame(more[title] ?? assert.fail(title)), false)
+    })
 
     test('but not an entry that nothing is sealed by', () =>
       assert.equal(
-        otherIdentity(name, only(name, ours), entries([secrets, cbc(1)], [['configmaps'], identity])),
-        undefined,
+        isSameIdentity(name, only(name, ours), entries([secrets, cbc(1)], [['configmaps'], identity])),
+        true,
       ))
 
-    test('resources of ours may be wider', () => {
-      const all = entries([['*.apps', '*.'], cbc(1)])
-      assert.equal(otherIdentity(name, only(name, all), entries([['secrets', 'deployments.apps'], cbc(1)])), undefined)
-      assert.deepEqual(otherIdentity(name, only(name, all), entries([['jobs.batch'], cbc(1)])), [
-        'jobs.batch under aescbc',
-      ])
+    test('what ours has in a wider pattern alone counts as another', () => {
+      const all = entries([['*.'], cbc(1)])
+      assert.equal(isSameIdentity(name, only(name, all), entries([secrets, cbc(1)])), false)
     })
   })
 })
