@@ -2,7 +2,6 @@
  * Without `revoked` in cluster.yaml nothing says whether a node or user whom a list names is to have access: until
  * cluster.yaml or the list does, they get nothing.
  */
-import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
@@ -12,35 +11,25 @@ import { formatNames } from '../../lib/wording.ts'
 
 type Unlisted = Pick<Run, 'auth' | 'cluster' | 'now' | 'command'>
 
-/** The entries of a list that are names of cluster.yaml, where that has no `revoked`. */
-export function undecidedIn({ entries }: RevokedList, cluster: Cluster): string[] {
-  if (cluster.revoked !== undefined || entries.length === 0) return []
+/** By a list, which `file` has: what is wrong, and the ways out. */
+export function findUndecidedIn(run: Unlisted, file: string, { entries }: RevokedList): Failure | undefined {
+  const { cluster, command } = run
+  if (cluster.revoked !== undefined || entries.length === 0) return undefined
   const inUse = namesInUse(cluster)
-  return entries.filter((entry) => inUse.has(entry))
-}
-
-/** What is wrong, and the ways out. `file` has the list. */
-export function formatUndecided(
-  run: Unlisted,
-  { file, list, names }: { readonly file: string; readonly list: RevokedList; readonly names: readonly string[] },
-): { what: string; ways: string[] } {
+  const names = entries.filter((entry) => inUse.has(entry))
+  if (names.length === 0) return undefined
   const who = formatNames(names)
   const them = names.length === 1 ? 'this name' : 'these names'
-  return {
-    what: `${file} lists ${who} as revoked; cluster.yaml has ${them}, but no revoked`,
-    ways: [
-      `remove ${who} from cluster.yaml, and add ${formatEntries(run, list.entries)}`,
-      `or restore access, with every certificate that is still valid: add revoked without ${who}, then run ${run.command('revoked install')}`,
-    ],
-  }
+  return refusal(`${file} lists ${who} as revoked; cluster.yaml has ${them}, but no revoked`, [
+    `remove ${who} from cluster.yaml, and add ${formatEntries(run, entries)}`,
+    `or restore access, with every certificate that is still valid: add revoked without ${who}, then run ${command('revoked install')}`,
+  ])
 }
 
 /** By the list in auth/; of all names, or of one. */
 export function findUndecided(run: Unlisted, name?: string): Failure | undefined {
   const { auth } = run
   const list = listIn(auth) ?? nobody
-  const names = undecidedIn(list, run.cluster)
-  if (names.length === 0 || (name !== undefined && !names.includes(name))) return undefined
-  const { what, ways } = formatUndecided(run, { file: `${auth.path}/${authorizationConfigFile}`, list, names })
-  return refusal(what, ways)
+  if (name !== undefined && !list.entries.includes(name)) return undefined
+  return findUndecidedIn(run, `${auth.path}/${authorizationConfigFile}`, list)
 }

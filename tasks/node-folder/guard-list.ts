@@ -24,7 +24,7 @@ import { realPath } from '../../lib/node/state.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { acceptedCertificates, isCountable, withReplaced } from '../auth/accepted.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
-import { formatUndecided, undecidedIn } from '../auth/undecided.ts'
+import { findUndecidedIn } from '../auth/undecided.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { certTable } from '../layouts/tables.ts'
 import { formatDropIn } from '../looks/flags.ts'
@@ -59,14 +59,13 @@ export function listOf(run: Run, { file, bytes, state }: HeldFile): RevokedList 
  */
 export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
   const { auth, cluster, now, options, command } = run
-  if (!cluster.revoked) {
-    refuseUndecided(run, node, seen)
-    return
-  }
   const isNamed = options.names.includes('revoked')
   for (const held of listsOn(node, seen)) {
     const listed = listOf(run, held)
     const file = held.at
+    const undecided = listed && findUndecidedIn(run, file, listed)
+    if (undecided) throw undecided.with({ node: node.name })
+    if (!cluster.revoked) continue
     if (!listed && !isNamed && (held.bytes ? mayDeny(held.bytes.toString()) : held.state.size > largestFile))
       throw refusal(formatUnread(file), [
         'add its entries to revoked in cluster.yaml',
@@ -117,20 +116,6 @@ export function lostCounts(run: Pick<Run, 'auth' | 'cluster' | 'now'>, listed: R
       !own.counted?.some((each) => each.fingerprint === fingerprint),
   )
   return [...new Set(lost.map(({ user }) => user))]
-}
-
-/** Without `revoked`: the list of the node, whatever auth/ has. */
-function refuseUndecided(run: Run, node: ClusterNode, seen: NodeLook): void {
-  for (const held of listsOn(node, seen)) {
-    const list = listOf(run, held)
-    const names = list ? undecidedIn(list, run.cluster) : []
-    if (!list || names.length === 0) continue
-    const { what, ways } = formatUndecided(run, { file: held.at, list, names })
-    throw sharedRefusal<ClusterNode>(`${node.name}: ${what}`, {
-      ...{ what, who: node.name, place: node },
-      waysOut: () => ways,
-    })
-  }
 }
 
 /** Those of auth/ when this run began: it keeps a copy of one that it shortens. */

@@ -63,7 +63,7 @@ before(async () => {
 const at = (options: Partial<Run['options']> = {}, of = auth): Run =>
   ({
     ...{ cluster, auth: of, now, command: (task: string) => `npm run task -- ${task}` },
-    options: { replaceIdentity: false, prune: false, ...options },
+    options: { names: [], replaceIdentity: false, prune: false, ...options },
   }) as unknown as Run
 
 type There = Readonly<Record<string, Buffer | Partial<FileState>>>
