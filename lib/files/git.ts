@@ -30,14 +30,8 @@ export interface Tracked {
   readonly tree: string
   /** By which git finds them. */
   readonly pathspec: string
-  readonly files: readonly TrackedFile[]
-}
-
-interface TrackedFile {
-  /** In the path that was asked for; empty if git tracks that itself, as a link or submodule. */
-  readonly name: string
-  /** git takes it to be left out of the work tree, whether it is there or not. */
-  readonly isSkipped: boolean
+  /** Their names in the path that was asked for; empty if git tracks that itself, as a link or submodule. */
+  readonly files: readonly string[]
 }
 
 /**
@@ -49,11 +43,11 @@ export function trackedAt(path: string, first: string, env: NodeJS.ProcessEnv): 
   for (let tree: string | undefined = first; tree !== undefined; ) {
     const inTree = relative(tree, path) || '.'
     const pathspec = `:(icase,literal)${inTree}`
-    const { status, stdout, stderr, error } = runGit(tree, env, ['ls-files', '-z', '-t', '--', pathspec])
+    const { status, stdout, stderr, error } = runGit(tree, env, ['ls-files', '-z', '--', pathspec])
     const start = inTree === '.' ? 0 : inTree.length + 1
     const entries = (stdout ?? '').split('\0').filter(Boolean)
-    const files = entries.map((entry) => ({ name: entry.slice(2 + start), isSkipped: entry.startsWith('S') }))
-    const isPlain = /^[\w./-]+$/.test(inTree) && (start === 0 || entries.every((each) => each.startsWith(inTree, 2)))
+    const files = entries.map((entry) => entry.slice(start))
+    const isPlain = /^[\w./-]+$/.test(inTree) && (start === 0 || entries.every((each) => each.startsWith(inTree)))
     if (status === 0 && files.length > 0) found.push({ tree, pathspec: isPlain ? inTree : pathspec, files })
     // An empty .git, or a link to nowhere.
     if (error || (status !== 0 && !stderr.includes('not a git repository')))

@@ -172,19 +172,17 @@ export async function refuseTracked({ auth, host }: CommandRun): Promise<void> {
   for (const { path, first } of places)
     for (const { tree, pathspec, files } of trackedAt(path, first, host.env)) {
       // A disk may ignore case.
-      const ours = files.filter(({ name }) => name === '' || auth.files.parse(basename(name).toLowerCase()))
-      if (ours.length === 0) continue
+      const names = files.filter((name) => name === '' || auth.files.parse(basename(name).toLowerCase()))
+      if (names.length === 0) continue
       const git = (words: string) => `git -C ${quote(tree)} ${words} -- ${quote(pathspec)}`
-      const names = ours.map(({ name }) => name)
       const what = names.includes('') ? `${path}, a link or submodule` : `${formatNames(names)} in ${path}`
-      const sparse = files.some(({ isSkipped }) => isSkipped) ? ' --sparse' : ''
       throw new Failure(`git tracks ${what}`, {
         kind: 'refused',
         code: 'tracked-by-git',
         remedy: [
           `- see who committed what: ${git('log --all --stat')}`,
           '- remove those of others (git rm -f), or they stay in use; restore yours from a backup',
-          `- untrack yours, and commit that: ${git(`rm -rfq --cached${sparse}`)}`,
+          `- untrack yours, and commit that: ${git('rm -rfq --sparse --cached')}`,
           '- before the next pull of another clone, copy its auth/ aside: git deletes these files there',
           '- if others could read the repository, see docs/bad-day.md, "A key that may have leaked"',
         ].join('\n'),

@@ -37,7 +37,7 @@ describe('an auth/ of which git tracks a file', { skip: needs('git') }, () => {
   }
 
   function untrackAsPrinted(said: string): void {
-    const [, command = ''] = /: (git -C \S+ rm \S+ --cached .*)$/m.exec(said) ?? []
+    const [, command = ''] = /: (git -C \S+ rm .* --cached .*)$/m.exec(said) ?? []
     execFileSync('sh', ['-c', command])
   }
 
