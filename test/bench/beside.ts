@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { entry, writeCluster } from '../support/harderway.ts'
-import { type Fill, inNewFolder, makeFolder } from './cluster-folder.ts'
+import { type Fill, guideKeys, inNewFolder, makeFolder } from './cluster-folder.ts'
 import { type Group, inSeconds, local, quietly } from './groups.ts'
 import { deploys, nodeParts, startNodes } from './nodes.ts'
 import { runProcess } from './process.ts'
@@ -47,7 +47,7 @@ export function besideGroups(commit: string): Group[] {
       rows: [row('nothing to do', 'idle'), row('--version', 'version'), row("the guide's cluster, cold", 'cold')],
       async prepare(place) {
         const earlier = checkOut(commit, join(place, 'before'))
-        const fill: Fill = (folder) => writeCluster(folder, [], earlier.cluster)
+        const fill: Fill = (folder) => writeCluster(folder, [guideKeys], earlier.cluster)
         const sidesOf = async (program: string) => {
           const run = (...args: readonly string[]) => runProcess(place, process.execPath, program, ...args)
           const folder = makeFolder(place, fill)

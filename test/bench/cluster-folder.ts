@@ -1,13 +1,16 @@
 /** Folders with a cluster.yaml, one to each cold run. */
 import { mkdirSync, mkdtempSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { writeCluster } from '../support/harderway.ts'
+import { type Edit, writeCluster } from '../support/harderway.ts'
 import type { Manifest } from './bare-make.ts'
 
 export type Fill = (folder: string) => void
 
+/** The guide's keys, which most tests do without. */
+export const guideKeys: Edit = [['certificates', 'key'], 'rsa-2048']
+
 /** The cluster.yaml of the guide. */
-export const guideCluster: Fill = (folder) => writeCluster(folder)
+export const guideCluster: Fill = (folder) => writeCluster(folder, [guideKeys])
 
 /** One control node and as many workers as asked. */
 export function bigCluster(workers: number, key: 'rsa-2048' | 'ecdsa-p256'): Fill {

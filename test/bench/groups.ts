@@ -11,6 +11,7 @@ import {
   bigCluster,
   type Fill,
   guideCluster,
+  guideKeys,
   inNewFolder,
   keyCount,
   makeFolder,
@@ -174,7 +175,7 @@ const trial: Group = {
   ],
   async prepare(place) {
     const unreached: Fill = (folder) =>
-      writeCluster(folder, [[['install'], true], sshEdit(folder, ['ProxyCommand false'])])
+      writeCluster(folder, [guideKeys, [['install'], true], sshEdit(folder, ['ProxyCommand false'])])
     const [folder, large] = [
       await made(place, unreached, ...local),
       await made(place, bigCluster(4999, 'ecdsa-p256'), ...local),

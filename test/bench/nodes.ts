@@ -11,6 +11,7 @@ import { guideNodes } from '../guide/requests.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { entry, gateway, labEdits, writeCluster } from '../support/harderway.ts'
 import { shellFiles } from '../support/labs.ts'
+import { guideKeys } from './cluster-folder.ts'
 import { type Group, inSeconds, local, quietly, type Row } from './groups.ts'
 import { runProcess, type Sample, timed } from './process.ts'
 
@@ -29,7 +30,7 @@ export async function startNodes(
   mkdirSync(folder)
   const lab = await startLab({ dir: join(folder, 'lab'), nodes })
   cleanUp.defer(() => lab.stop())
-  writeCluster(folder, [...labEdits(lab), gateway], cluster)
+  writeCluster(folder, [guideKeys, ...labEdits(lab), gateway], cluster)
   await runProcess(place, process.execPath, entry, ...local, 'deploy', ...quietly(folder))
   return { place, lab, folder }
 }

@@ -254,7 +254,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
 describe('Kubernetes The Hard Way on its first day', { skip }, () => {
   test('a worker with folders and no units gets its files, and then there is nothing to do', async () => {
     await using lab = await startMachines(entry, onlyMachines(hardWay, 'server', 'node-0'))
-    lab.write([['certificates', 'key'], 'ecdsa-p256'], [['install'], true])
+    lab.write([['install'], true])
     await lab.machine('node-0').exec('mkdir -p /var/lib/kubelet /var/lib/kube-proxy')
     await mustRun(lab, 0, 'bootstrap')
     const placed = ['kubelet/kubelet.crt', 'kubelet/kubelet.key', 'kubelet/kubeconfig', 'kube-proxy/kubeconfig']

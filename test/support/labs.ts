@@ -87,7 +87,7 @@ export async function makeThreeNodes(
   const options = Object.keys(roles).map((name) => (name === one.name ? one : { name }))
   const lab = await startLab({ dir: join(path, 'lab'), nodes: options })
   const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: `192.168.1.${11 + i}` }))
-  const edits: Edit[] = [...labEdits(lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], nodes]]
+  const edits: Edit[] = [...labEdits(lab), [['nodes'], nodes]]
   const auth = join(path, 'auth')
   const kube = join(path, 'home/.kube')
   const made = join(path, 'made')
@@ -251,8 +251,7 @@ export async function makeSevenNodes(special?: readonly LabNodeOptions[]): Promi
   const dir = join(path, 'lab')
   const nodes = sevenNames.map((name) => special?.find((one) => one.name === name) ?? { name })
   const lab = special ? await startLab({ dir, nodes }) : startLocalLab(dir, sevenNames)
-  const write = (...edits: Edit[]) =>
-    writeCluster(path, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), gateway, ...edits])
+  const write = (...edits: Edit[]) => writeCluster(path, [...labEdits(lab), gateway, ...edits])
   const run = (...args: string[]) => harderway(path, ...args)
   const filesOn = (name: string) =>
     readdirSync(lab.node(name).home).filter((file) => !file.startsWith('.harderway.') && !shellFiles.includes(file))

@@ -5,17 +5,16 @@ import { chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { scratch } from '../support/files.ts'
-import { type Edit, exits, withStatus, writeCluster } from '../support/harderway.ts'
+import { exits, withStatus, writeCluster } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import { another, asAnother, needsAnother } from '../support/programs.ts'
 
 const skip = needsAnother()
-const quickKeys: Edit = [['certificates', 'key'], 'ecdsa-p256']
 
 function place(t: TestContext): string {
   const folder = scratch(t)
   mkdirSync(join(folder, 'home'))
-  writeCluster(folder, [quickKeys])
+  writeCluster(folder)
   for (const path of [folder, join(folder, 'home'), join(folder, 'cluster.yaml')]) chownSync(path, another, another)
   return folder
 }

@@ -18,14 +18,13 @@ import {
 import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
-const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
 const users: Edit = [['users'], [{ name: 'jane' }]]
 const local: Edit = [['localKubeconfig'], false]
 const on: Edit = [['aggregation'], true]
-const edits = [ecdsa, users, local, on]
+const edits = [users, local, on]
 const names = ['front-proxy-ca.pem', 'front-proxy-ca-key.pem', 'front-proxy-client.pem', 'front-proxy-client-key.pem']
 const place = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
-const without = madePlace([ecdsa, users], 'certs', 'kubeconfigs', 'encryption-key')
+const without = madePlace([users], 'certs', 'kubeconfigs', 'encryption-key')
 
 test('its certificate and its client are on control nodes alone, the key of its CA on none; without it there is neither', () => {
   for (const [layout, ends] of [
@@ -88,7 +87,7 @@ test('init takes it over from an auth/ that has it', async () => {
 })
 
 test('there is nothing to rotate without it', async (t) => {
-  const { place: copied } = copyPlace(t, without, [ecdsa, users, [['install'], true]])
+  const { place: copied } = copyPlace(t, without, [users, [['install'], true]])
   const { stderr } = await exits(2, copied, 'rotate', 'front-proxy-ca')
   assert.match(stderr, /set aggregation: true/)
 })

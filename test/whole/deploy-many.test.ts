@@ -30,12 +30,7 @@ test('fourteen nodes behind one sshd are deployed, and it never has as many half
       const role = i < 3 ? 'control' : 'worker'
       return { name, role, ip: `192.168.1.${100 + i}`, host: 'many', directory: `~/${name}` }
     })
-    writeCluster(place, [
-      [['certificates', 'key'], 'ecdsa-p256'],
-      ...labEdits(lab),
-      [['ssh', 'concurrency'], 16],
-      [['nodes'], nodes],
-    ])
+    writeCluster(place, [...labEdits(lab), [['ssh', 'concurrency'], 16], [['nodes'], nodes]])
     const { status, stdout, stderr, events } = await harderway(place, 'deploy', '--json')
     assert.equal(status, 0, stdout + stderr)
     assert.equal(events.at(-1)?.failed, 0)

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { copyPlace, type Edit, exits, madePlace, type Ran, withStatus } from '../support/harderway.ts'
+import { copyPlace, exits, madePlace, type Ran, withStatus } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -11,14 +11,13 @@ const isRoot = process.getuid?.() === 0 && process.platform === 'linux'
 const canMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0
 const mounted = { skip: !canMount && 'only root may mount a small disk, or a read-only one' }
 
-const base: Edit[] = [[['certificates', 'key'], 'ecdsa-p256']]
 const local = ['certs', 'kubeconfigs', 'encryption-key']
 
-const made = madePlace(base, ...local)
+const made = madePlace([], ...local)
 
 /** With everything local made, and a cluster.yaml that asks for more since then. */
 function makeFolder(t: TestContext) {
-  const path = copyPlace(t, made, [...base, [['api', 'extraSANs'], ['192.168.1.22']]]).place
+  const path = copyPlace(t, made, [[['api', 'extraSANs'], ['192.168.1.22']]]).place
   return { path, auth: join(path, 'auth') }
 }
 type Folder = ReturnType<typeof makeFolder>

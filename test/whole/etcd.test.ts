@@ -38,7 +38,7 @@ for (const [kind, files] of [
       ],
       'certs',
     )
-    const elsewhere = madePlace([[['certificates', 'key'], 'ecdsa-p256']], 'certs')
+    const elsewhere = madePlace([], 'certs')
     let members: Member[]
     let servers: Server[] = []
 

@@ -12,12 +12,7 @@ const nodes = (...names: string[]): Edit => [
   names.map((name, i) => ({ name, role: name.replace(/\d/, ''), ip: `192.168.1.${11 + i}` })),
 ]
 const user = (name: string, ...groups: string[]) => ({ name, groups })
-const base: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
-  [['etcd'], { ca: 'own' }],
-  [['users'], [user('jane', 'devs')]],
-  nodes('control0', 'worker0'),
-]
+const base: Edit[] = [[['etcd'], { ca: 'own' }], [['users'], [user('jane', 'devs')]], nodes('control0', 'worker0')]
 const write = (...edits: Edit[]) => writeCluster(at.place, [...labEdits(at.lab), ...base, ...edits])
 const bootstrap = (...args: string[]) => exits(0, at.place, 'bootstrap', ...args)
 

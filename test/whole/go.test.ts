@@ -187,7 +187,6 @@ const rows = Object.entries<Row>({ ...refused, ...taken }).map(([title, row], i)
 }))
 const nameOf = (title: string) => rows.find((each) => each.title === title)?.name ?? ''
 const cluster: readonly Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
   [['subject', 'organizationalUnit'], 'kube_net'],
   [
     ['nodes'],
@@ -295,10 +294,7 @@ describe('a CA as Go reads it', { skip: needs('kubectl', 'openssl') }, () => {
     place = makePlace()
     auth = join(place, 'auth')
     made = join(place, 'made')
-    writeCluster(place, [
-      [['certificates', 'key'], 'ecdsa-p256'],
-      [['nodes'], [{ name: 'control0', role: 'control', ip }]],
-    ])
+    writeCluster(place, [[['nodes'], [{ name: 'control0', role: 'control', ip }]]])
     await exits(0, place, 'certs')
     cpSync(auth, made, { recursive: true })
   })

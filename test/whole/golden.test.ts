@@ -99,11 +99,7 @@ for (const { count, controls, isDeployed } of [
     const place = scratch(t)
     await using lab = isDeployed ? startLocalLab(join(place, 'lab'), ['many']) : undefined
     const auth = join(place, 'auth')
-    const base: Edit[] = [
-      [['certificates', 'key'], 'ecdsa-p256'],
-      ...(lab ? labEdits(lab) : []),
-      nodesOf(count, controls),
-    ]
+    const base: Edit[] = [...(lab ? labEdits(lab) : []), nodesOf(count, controls)]
     const run = async (at: Date, expected: number, ...args: string[]) => {
       if (lab) await setClocks(lab, place, Math.round((at.getTime() - Date.now()) / 1000))
       const { status, stdout, stderr } = await harderway({ place, now: at }, ...args)

@@ -21,7 +21,6 @@ const all = [
   { name: 'worker1', role: 'worker', ip: '192.168.1.15' },
 ]
 const base: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
   [['etcd'], { ca: 'own' }],
   [['install'], true],
   [['nodes'], all],

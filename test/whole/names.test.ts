@@ -11,10 +11,7 @@ import { labPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const control = { name: 'control0', role: 'control', ip: '192.168.1.11' }
-const edits: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
-  [['nodes'], [control]],
-]
+const edits: Edit[] = [[['nodes'], [control]]]
 
 const node = (key: string, value: string): Edit => [['nodes'], [{ ...control, [key]: value }]]
 const at =

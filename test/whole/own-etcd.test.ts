@@ -19,13 +19,12 @@ import {
 import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
-const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
 const own: Edit = [['etcd', 'ca'], 'own']
 const names = ['etcd-ca.pem', 'etcd-ca-key.pem', 'etcd.pem', 'etcd-key.pem']
 const all = [...names, 'apiserver-etcd-client.pem', 'apiserver-etcd-client-key.pem']
-const place = madePlace([ecdsa, own], 'certs', 'kubeconfigs', 'encryption-key')
+const place = madePlace([own], 'certs', 'kubeconfigs', 'encryption-key')
 
-const shared = madePlace([ecdsa], 'certs')
+const shared = madePlace([], 'certs')
 
 test('its files are on control nodes alone', () => {
   const cluster = parsed(`${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }\netcd: { ca: own }\n`)
@@ -47,7 +46,7 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
   const { stdout } = await exits(0, place, 'verify')
   for (const who of ['worker', 'admin', 'api-server-itself'])
     assert.match(stdout, new RegExp(`etcd/${who}|${who} +rejected`))
-  const { place: copied } = copyPlace(t, place, [ecdsa, own])
+  const { place: copied } = copyPlace(t, place, [own])
   // As `rotate etcd-ca` begins.
   for (const file of ['ca.pem', 'ca-key.pem'])
     copyFileSync(join(copied, 'auth', file), join(copied, 'auth', `etcd-${file}`))
@@ -71,12 +70,12 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
 })
 
 test('a run gives no running cluster another one, and takes none back', async (t) => {
-  const { place: before } = copyPlace(t, shared, [ecdsa, own])
+  const { place: before } = copyPlace(t, shared, [own])
   const { stderr } = await exits(3, before, 'certs')
   assert.match(stderr, /etcd shares the CA.*rotate etcd-ca.*ca\/etcd-ca --force.*etcd: \{ ca: shared \}/s)
   await exits(0, before, 'ca/etcd-ca', '--force', '--yes')
   await exits(0, before, 'certs')
-  writeCluster(before, [ecdsa])
+  writeCluster(before)
   assert.match((await exits(3, before, 'certs')).stderr, /etcd has its own CA.*set etcd: \{ ca: own \}/s)
   // Nor does a backup, which is found to be that as well.
   const backup = join(before, 'backup')
@@ -86,7 +85,7 @@ test('a run gives no running cluster another one, and takes none back', async (t
 })
 
 test('without its files nothing is made in their place', async (t) => {
-  const { place: copied, auth } = copyPlace(t, place, [ecdsa, own])
+  const { place: copied, auth } = copyPlace(t, place, [own])
   for (const name of ['etcd-ca.pem', 'etcd-ca-key.pem']) rmSync(join(auth, name))
   assert.match((await exits(3, copied, 'certs')).stderr, /no etcd-ca\.pem and etcd-ca-key\.pem.*recover --node/s)
   await exits(0, copied, 'recover', '--from', join(place, 'auth'))
@@ -95,7 +94,7 @@ test('without its files nothing is made in their place', async (t) => {
 })
 
 test('ca --force replaces the CA of the cluster, and not that of etcd; ca --renew renews both', async (t) => {
-  const { place: copied, auth } = copyPlace(t, place, [ecdsa, own])
+  const { place: copied, auth } = copyPlace(t, place, [own])
   const read = () => ['ca.pem', 'etcd-ca.pem'].map((name) => readFileSync(join(auth, name), 'utf8'))
   const before = read()
   await exits(0, copied, 'ca', '--renew')

@@ -37,7 +37,7 @@ describe('the current context', { skip: needs('ssh', 'kubectl') }, () => {
 
   before(() => {
     const nodes = ['control', 'worker'].map((role, i) => ({ name: `${role}0`, role, ip: `192.168.1.1${i}` }))
-    const edits: Edit[] = [...labEdits(suite.lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], nodes]]
+    const edits: Edit[] = [...labEdits(suite.lab), [['nodes'], nodes]]
     writeCluster(place, edits)
   })
   beforeEach(() => {

@@ -17,7 +17,6 @@ const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/
 const edits: readonly Edit[] = [
   [['etcd', 'ca'], 'own'],
   [['aggregation'], true],
-  [['certificates', 'key'], 'ecdsa-p256'],
   [['install'], true],
   [['users'], [{ name: 'jane' }]],
 ]

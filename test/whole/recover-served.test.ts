@@ -25,7 +25,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
 
   before(async () => {
     made = join(place, 'made')
-    edits = [...labEdits(suite.lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], [node]]]
+    edits = [...labEdits(suite.lab), [['nodes'], [node]]]
     writeCluster(place, edits)
     await exits(0, place, 'bootstrap')
     renameSync(join(place, 'auth'), made)

@@ -60,7 +60,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     auth = join(place, 'auth')
     made = join(place, 'made')
     homes = join(place, 'homes')
-    edits = [...labEdits(suite.lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], nodes]]
+    edits = [...labEdits(suite.lab), [['nodes'], nodes]]
     writeCluster(place, edits)
     await exits(0, place, 'bootstrap')
     cpSync(auth, made, { recursive: true })

@@ -192,7 +192,6 @@ describe('nobody who is revoked is let in again by accident', () => {
   const write = (revoked: readonly string[] | undefined, ...more: Edit[]) =>
     writeCluster(place, [
       ...labEdits(suite.lab),
-      [['certificates', 'key'], 'ecdsa-p256'],
       [['nodes'], ['control0', 'control1'].map((name, i) => ({ name, role: 'control', ip: `192.168.1.${11 + i}` }))],
       [['install'], true],
       [['etcd'], { ca: 'own' }],

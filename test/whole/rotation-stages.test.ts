@@ -39,13 +39,7 @@ for (const [whose, make] of origins)
       return join(place, name)
     }
     const describeCluster = (nodes: readonly GuideNode[], install: unknown = true, ...more: Edit[]) =>
-      writeCluster(place, [
-        ...labEdits(suite.lab),
-        [['certificates', 'key'], 'ecdsa-p256'],
-        [['nodes'], nodes],
-        [['install'], install],
-        ...more,
-      ])
+      writeCluster(place, [...labEdits(suite.lab), [['nodes'], nodes], [['install'], install], ...more])
     /** Throws unless both find the certificate right for those who trust that CA alone. */
     const verify = (trusted: string, name: string) => {
       openssl('verify', '-x509_strict', '-CAfile', trusted, '-untrusted', file(name), file(name))

@@ -37,7 +37,7 @@ describe('where ssh reaches another node', { skip: needs('ssh', 'flock') }, () =
   /** With something else said of some of them. */
   const write = (changes: Partial<Record<Name, object>> = {}, ...more: Edit[]) => {
     const nodes = names.map((name) => ({ name, role: roles[name], ip: addresses[name], ...changes[name] }))
-    writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(suite.lab), [['nodes'], nodes], ...more])
+    writeCluster(place, [...labEdits(suite.lab), [['nodes'], nodes], ...more])
   }
   /** What its kernel lists. */
   const withKernel = async (t: TestContext, kernels: Partial<Record<Name, string>>, work: () => Promise<void>) => {

@@ -11,7 +11,6 @@ import { type Edit, harderway, writeCluster } from '../support/harderway.ts'
 import { type Ended, start, temporaryFolder } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
-const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
 const names = [
   ...['ca', 'kubernetes', 'admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'service-account'],
   ...['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2'],
@@ -26,7 +25,7 @@ const files = [
 function makeFolder(t: TestContext, edits: readonly Edit[] = []): string {
   const folder = scratch(t)
   mkdirSync(join(folder, 'home'))
-  writeCluster(folder, [ecdsa, ...edits])
+  writeCluster(folder, [...edits])
   return folder
 }
 

@@ -27,10 +27,7 @@ test("no user's file belongs on a node", () => {
 })
 
 const jane = { name: 'jane', groups: ['devs', 'ops'], validity: '90d' }
-const edits: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
-  [['users'], [jane, { name: 'joe' }]],
-]
+const edits: Edit[] = [[['users'], [jane, { name: 'joe' }]]]
 const place = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
 const file = (name: string) => join(place, 'auth', name)
 

@@ -38,7 +38,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
   const folders = () => [['auth', auth()], ...names.map((name) => [name, home(name)])] as const
   const homes = () => Object.fromEntries(names.map((name) => [name, stateOf(home(name))]))
   const write = (nodes: readonly unknown[] = five, ...more: Edit[]) =>
-    writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), [['nodes'], nodes], ...more])
+    writeCluster(place, [...labEdits(lab), [['nodes'], nodes], ...more])
 
   before(async () => {
     place = makePlace()

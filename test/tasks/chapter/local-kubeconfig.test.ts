@@ -54,10 +54,10 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
 
   before(async () => {
     made = mkdtempSync(join(tmpdir(), 'harderway-test-'))
-    writeCluster(made, [quickKeys])
+    writeCluster(made)
     await withStatus(0, run(made, 'component-certs/admin'))
     const other = mkdtempSync(join(made, 'other-'))
-    writeCluster(other, [quickKeys])
+    writeCluster(other)
     await withStatus(0, run(other, 'ca'))
     otherCa = readFileSync(join(other, 'auth/ca.pem'))
   })
@@ -68,7 +68,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     const folder = scratch(t)
     mkdirSync(join(folder, 'home'))
     cpSync(join(made, 'auth'), join(folder, 'auth'), { recursive: true })
-    writeCluster(folder, [quickKeys, ...edits])
+    writeCluster(folder, [...edits])
     const bytes = (name: string) => readFileSync(join(folder, 'auth', name))
     const access = {
       cluster: 'kubenet',
@@ -125,7 +125,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       [['name'], 'newnet'],
       [['domain'], 'kubenet'],
     ]
-    writeCluster(folder, [quickKeys, ...renamed])
+    writeCluster(folder, [...renamed])
     for (const [status, ...args] of [[4, '--dry-run'], [0]] as const) {
       const { output } = await withStatus(status, run(folder, 'local-kubeconfig', ...args))
       const [, context, command = ''] =
@@ -154,7 +154,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         return readFileSync(config, 'utf8').includes(bytes.toString('base64'))
       }
       assert.ok(has('admin'))
-      writeCluster(folder, [quickKeys, ...jane])
+      writeCluster(folder, [...jane])
       const planned = await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
       const ofKubeconfig = planned.events.filter(({ holders }) => String(holders) === 'your kubeconfig')
       const access = ofKubeconfig.map(({ mark, key }) => `${mark} ${key}`)
@@ -164,7 +164,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       await withStatus(0, run(folder, 'user-certs/jane', '--force'))
       await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.deepEqual(readdirSync(dirname(config)), ['config'])
-      writeCluster(folder, [quickKeys])
+      writeCluster(folder)
       await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.ok(has('admin'))
     })
@@ -174,7 +174,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       await withStatus(0, run(folder, 'local-kubeconfig'))
       await withStatus(0, run(folder, 'component-certs/admin', '--force'))
       await withStatus(0, run(folder, 'local-kubeconfig'))
-      writeCluster(folder, [quickKeys, [['localKubeconfig'], { user: 'root', context: 'other' }]])
+      writeCluster(folder, [[['localKubeconfig'], { user: 'root', context: 'other' }]])
       await withStatus(0, run(folder, 'local-kubeconfig'))
       await withStatus(0, run(folder, 'ca', '--force', '--yes'))
       await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
@@ -226,7 +226,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         parse(readFileSync(config, 'utf8')).users.find(({ name }: { name: string }) => name === 'admin')
       const first = entry()
       assert.ok(first)
-      writeCluster(folder, [quickKeys, ...beside])
+      writeCluster(folder, [...beside])
       const command = `kubectl config delete-user admin --kubeconfig ${config}`
       for (const args of [['local-kubeconfig', '--dry-run'], ['local-kubeconfig'], ['local-kubeconfig'], ['status']]) {
         assert.deepEqual(removals(await run(folder, ...args)), [command], args.join(' '))
@@ -255,7 +255,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         (file) => `kubectl config delete-user admin --kubeconfig ${quote(file)}`,
       )
       for (const wanted of [{ path: './its own', as: 'jane' }, false]) {
-        writeCluster(folder, [quickKeys, users, [['localKubeconfig'], wanted]])
+        writeCluster(folder, [users, [['localKubeconfig'], wanted]])
         await run(folder, 'local-kubeconfig')
         for (const args of [['status'], ['bootstrap', '--dry-run'], ['bootstrap']])
           assert.deepEqual(removals(await runIn(folder, env, ...args)), [other, usual], args.join(' '))
@@ -278,7 +278,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const auth = join(folder, 'auth')
       const data = (name: string) => readFileSync(join(auth, name)).toString('base64')
       const other = scratch(t)
-      writeCluster(other, [quickKeys])
+      writeCluster(other)
       await withStatus(0, run(other, 'component-certs/admin'))
       cpSync(join(auth, 'admin-key.pem'), join(folder, 'key.pem'))
       const embedded = (certificate: string | Buffer, key: string | Buffer) => ({
@@ -333,7 +333,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const second = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.equal(second.events.find(({ id, type }) => id === 'local-kubeconfig' && type !== 'started')?.type, 'fresh')
       assert.deepEqual([stateOfFile(config), stateOfFile(copy)], first)
-      writeCluster(folder, [quickKeys, [['api', 'port'], 7443]])
+      writeCluster(folder, [[['api', 'port'], 7443]])
       await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /server: https:\/\/kubernetes:7443/)
       assert.deepEqual(stateOfFile(copy), first[1])
@@ -533,7 +533,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       write(config, users)
       const { output } = await withStatus(3, run(folder, 'local-kubeconfig'))
       assert.match(output, /- set localKubeconfig\.user in cluster\.yaml to another name/)
-      writeCluster(folder, [quickKeys, [['localKubeconfig', 'user'], 'kubenet-admin']])
+      writeCluster(folder, [[['localKubeconfig', 'user'], 'kubenet-admin']])
       await withStatus(0, run(folder, 'local-kubeconfig'))
       const { users: entries } = parse(readFileSync(config, 'utf8'))
       assert.deepEqual(entries.find(({ name }: { name: string }) => name === 'admin').user, { token: 'abc' })
@@ -615,7 +615,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         )
         await withStatus(3, run(folder, 'bootstrap'))
         assert.deepEqual(readdirSync(join(folder, 'auth')), [])
-        writeCluster(folder, [quickKeys, [['certificates', 'caKeyOnNodes'], false]])
+        writeCluster(folder, [[['certificates', 'caKeyOnNodes'], false]])
         await assertRefused(folder, config, /recover the cluster from a backup: npm run task -- recover --from DIR/)
       })
 
@@ -686,8 +686,6 @@ contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
     })
   })
 })
-
-const quickKeys: Edit = [['certificates', 'key'], 'ecdsa-p256']
 
 const run = (folder: string, ...args: string[]) => runIn(folder, {}, ...args)
 

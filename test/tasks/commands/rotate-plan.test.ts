@@ -10,10 +10,7 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
 
-const edits: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
-  [['install'], true],
-]
+const edits: Edit[] = [[['install'], true]]
 
 const origin = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
 

@@ -14,10 +14,7 @@ const nodes = [
   { name: 'control0', role: 'control', ip: '192.168.1.11' },
   { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
 ]
-const edits: Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
-  [['nodes'], nodes],
-]
+const edits: Edit[] = [[['nodes'], nodes]]
 /** Of the phases above, for these nodes. */
 const count = 9 + 6 + 1
 const pairs = (...names: string[]) => names.flatMap((name) => [`${name}-key.pem`, `${name}.pem`])

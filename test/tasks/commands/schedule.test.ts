@@ -20,7 +20,6 @@ import { needs } from '../../support/programs.ts'
 
 /** Nothing listens there. */
 const closed: readonly Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
   [['nodes'], [{ name: 'control0', role: 'control', ip: '192.168.1.11', host: '127.0.0.1', port: 1 }]],
 ]
 const names = ['crontab', 'service', 'timer'].map((end) => `harderway-kubenet.${end}`)

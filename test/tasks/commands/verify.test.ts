@@ -179,7 +179,7 @@ for (const [kind, provider] of [
   })
 
 describe('verify', { concurrency: 2 }, () => {
-  const edits: readonly Edit[] = [[['certificates', 'key'], 'ecdsa-p256'], nodes]
+  const edits: readonly Edit[] = [nodes]
   const [origin, elsewhere] = [madePlace(edits, ...phases), madePlace(edits, 'certs')]
   const copied = (t: TestContext) => copyPlace(t, origin, edits)
 

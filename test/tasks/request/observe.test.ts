@@ -12,7 +12,6 @@ import { needsModes, obeysModes, start } from '../../support/process.ts'
 const local = ['certs', 'kubeconfigs', 'encryption-key']
 const looks = [['status'], ['verify'], [...local, '--dry-run']]
 const edits: readonly Edit[] = [
-  [['certificates', 'key'], 'ecdsa-p256'],
   [
     ['nodes'],
     [

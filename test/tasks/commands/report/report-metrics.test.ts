@@ -11,7 +11,6 @@ import { type Edit, exits, gateway, harderway, writeCluster } from '../../../sup
 import { needs } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
-const p256: Edit = [['certificates', 'key'], 'ecdsa-p256']
 
 interface Place {
   readonly path: string
@@ -21,7 +20,7 @@ interface Place {
 function prepare(t: { after(work: () => void): void }, ...edits: Edit[]): Place {
   const path = scratch(t)
   mkdirSync(join(path, 'home'))
-  writeCluster(path, [p256, ...edits])
+  writeCluster(path, [...edits])
   return { path, auth: join(path, 'auth') }
 }
 
@@ -78,7 +77,7 @@ test("the expiries in report.prom are those that openssl reads, and the CA's whe
 }, async (t) => {
   const place = prepare(t, gateway)
   await exits(0, place.path, ...phases)
-  writeCluster(place.path, [p256, gateway, [['certificates', 'validity'], '90d']])
+  writeCluster(place.path, [gateway, [['certificates', 'validity'], '90d']])
   await exits(0, place.path, 'node-certs/worker1', 'cluster-cert', '--force')
   const [ca = '', caKey = ''] = ['ca.pem', 'ca-key.pem'].map((name) => join(place.auth, name))
   openssl('x509', '-in', ca, '-signkey', caKey, '-days', '200', '-out', ca)
@@ -106,7 +105,7 @@ test('fresh is 1, and 0 for what does not match cluster.yaml, whatever its name'
   assert.deepEqual(new Set(before.values()), new Set([1]))
   rmSync(join(place.auth, 'worker1.pem'))
   writeFileSync(join(place.auth, 'kube-proxy.kubeconfig'), 'clusters: [')
-  writeCluster(place.path, [p256, name, [['nodes', 3, 'ip'], '192.168.1.44']])
+  writeCluster(place.path, [name, [['nodes', 3, 'ip'], '192.168.1.44']])
   const { fresh, not_after_timestamp_seconds: ends } = await metricsOf(place, odd)
   assert.deepEqual([...(fresh?.keys() ?? [])], [...before.keys()])
   const stale = [

@@ -7,11 +7,10 @@ import { pathToFileURL } from 'node:url'
 import axe from 'axe-core'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { openssl } from '../../../support/certificates.ts'
-import { type Edit, exits, gateway, makePlace, writeCluster } from '../../../support/harderway.ts'
+import { exits, gateway, makePlace, writeCluster } from '../../../support/harderway.ts'
 import { needs, startBrowser } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
-const p256: Edit = [['certificates', 'key'], 'ecdsa-p256']
 const wide = { width: 1280, height: 900 }
 const narrow = { width: 390, height: 844 }
 
@@ -40,7 +39,7 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
     browser = await startBrowser(join(place, 'home'))
     auth = join(place, 'auth')
     url = pathToFileURL(join(auth, 'report.html')).href
-    writeCluster(place, [p256, gateway])
+    writeCluster(place, [gateway])
     for (const names of [phases, ['report']]) {
       await exits(0, place, ...names)
     }
@@ -56,12 +55,7 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
   const spoil = async (wrong: string) => {
     mkdirSync(join(wrong, 'home'), { recursive: true })
     cpSync(auth, join(wrong, 'auth'), { recursive: true, preserveTimestamps: true })
-    writeCluster(wrong, [
-      p256,
-      gateway,
-      [['certificates', 'renewBefore'], '3640d'],
-      [['nodes', 3, 'ip'], '192.168.1.44'],
-    ])
+    writeCluster(wrong, [gateway, [['certificates', 'renewBefore'], '3640d'], [['nodes', 3, 'ip'], '192.168.1.44']])
     openssl(
       ...['x509', '-in', join(wrong, 'auth/ca.pem'), '-signkey', join(wrong, 'auth/ca-key.pem'), '-days', '9'],
       ...['-out', join(wrong, 'auth/ca.pem')],
