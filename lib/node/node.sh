@@ -53,7 +53,7 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' recorded='' entry='' void='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' uid='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' ports='' now=''
+  sudo='' as_root='' asks='' uid='' units='' components='' readers='' places='' folders='' early='' listens='' ports='' now=''
   files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' limit_size='' wary='' flags=''
   lines=$(cat)
   exec </dev/null
@@ -95,10 +95,8 @@ read_request() {
       sudo) as_root=1 sudo=$value ;;
       now) asks=1 ;;
       unit) units="$units $value" ;;
-      mount) mounts="$mounts $value" ;;
       component) components=$components${components:+|}$value ;;
       readers) readers=$value ;;
-      variable) variables=$variables${variables:+|}$value ;;
       place)
         places=$places$value$nl
         target=${value%% *}
@@ -631,26 +629,19 @@ OWNERS
 #### What systemd and the kernel say of units
 
 say_units() {
-  accounts='' mains='' groups='' names='' settings='' inside=''
+  accounts='' mains='' groups='' names='' inside=''
   for f in $units; do names="$names $f.service"; done
-  find_mounts
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
     -p ExecMainStartTimestamp -p MainPID -p NRestarts -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup \
-    -p NeedDaemonReload -p FragmentPath -p DropInPaths -p Environment -p EnvironmentFiles -p Where -- $names)
+    -p NeedDaemonReload -- $names)
   begin_unit
   while read -r line; do
     # An argument may have line breaks: such a command is left out.
     if [ -n "$inside" ]; then case $line in *' ; status='*' }') inside='' ;; esac; continue; fi
-    case $mount$line in
-      Where=*) mount=unknown where=${line#*=} ;;
-      unknownLoadState=loaded) mount=loaded ;;
-      loadedActiveState=inactive|loadedActiveState=failed) say unmounted "$where" ;;
-      unknown?*|loaded?*) ;;
-      unknown|loaded) begin_unit ;;
+    case $line in
       '') say_unit; begin_unit ;;
       ExecStart=*' }') say show "$line" ;;
       ExecStart=*) inside=1 ;;
-      Environment=*) environment=${line#*=} ;;
       *)
         case $line in
           User=*) user=${line#*=} ;;
@@ -658,9 +649,6 @@ say_units() {
           SupplementaryGroups=*) supplementary=${line#*=} ;;
           MainPID=*) pid=${line#*=} ;;
           ControlGroup=/?*) groups="$groups ${line#*=}" ;;
-          FragmentPath=*|DropInPaths=*) settings="$settings ${line#*=}" ;;
-          # "/etc/default/etcd (ignore_errors=yes)"
-          EnvironmentFiles=*) files_of_unit="$files_of_unit ${line#*=}" files_of_unit=${files_of_unit%' ('*} ;;
         esac
         say show "$line"
         ;;
@@ -668,53 +656,16 @@ say_units() {
   done <<SHOWN
 $shown
 SHOWN
-  [ -n "$mount" ] || say_unit
-  say_settings
+  say_unit
   say_clock
 }
 
-# Adds the mounts that have a unit file: for any other systemd would search all its folders (systemd.unit(5)). What was
-# mounted by hand has none: once it is gone, nothing tells of it.
-find_mounts() {
-  for f in /etc/systemd/system*/*.mount /run/systemd/*/*.mount /usr/local/lib/systemd/system/*.mount /usr/lib/systemd/system/*.mount \
-    /lib/systemd/system/*.mount; do
-    f=${f##*/}
-    case "$mounts " in *" $f "*) case "$names " in *" $f "*) ;; *) names="$names $f" ;; esac ;; esac
-  done
-}
-
-begin_unit() { mount='' user='' group='' supplementary='' pid='' environment='' files_of_unit=''; }
+begin_unit() { user='' group='' supplementary='' pid=''; }
 say_unit() {
   say_account
   say_process
-  if [ -n "$variables" ]; then say_environment; fi
-  settings="$settings $files_of_unit"
   say shown
 }
-# The queried variables alone: others may be secrets.
-say_environment() {
-  # systemd quotes what has blanks: such a value keeps the quote, and is no path.
-  set -f
-  for f in $environment; do
-    case $f in \"*) f=${f#\"} f=${f%%=*}=\"${f#*=} ;; esac
-    case "|$variables|" in *"|${f%%=*}|"*) say show "Environment=$f" ;; esac
-  done
-  set +f
-  [ -n "$files_of_unit" ] || return 0
-  find_flags
-  # Any of them may be another user's.
-  found=$(for f in $files_of_unit; do
-    resolve "$f" && read_wary "$real" | head -c $((largest + 1)) | sed -nE "s/^[[:blank:]]*(($variables)=.*)/show EnvironmentOfFile=\1/p"
-  done 2>/dev/null) || :
-  with_lines say_each "$found"
-}
-# The files that systemd reads before a start.
-say_settings() {
-  [ -n "$settings" ] || return 0
-  found=$(stat -L -c 'setting %u %a %Z %n' -- $settings 2>/dev/null) || :
-  with_lines say_each "$found"
-}
-
 say_account() {
   [ -n "$user" ] || return 0
   key=$user:$group:$supplementary
@@ -800,29 +751,21 @@ is_own() {
   for f in $groups; do case $group/ in "$f"/*) return 0 ;; esac; done
   return 1
 }
-# say_commands LIMIT PID...
+# say_commands LIMIT PID...: a record for each argument. One with a line break keeps to a line.
 say_commands() {
   [ $# -gt 1 ] || return 0
-  limit=$1
+  limit=$1 from=''
   shift
-  say_from argument '' cmdline "$@"
-  [ -z "$variables" ] || say_from variable "^($variables)=" environ "$@"
-}
-# say_from WORD PATTERN FILE PID...: a record for each part of a file that ends with a NUL and matches. One with a line
-# break keeps to a line.
-say_from() {
-  word=$1 pattern=$2 f=$3 from=''
-  shift 3
-  for pid do from="$from /proc/$pid/$f"; done
-  parts=$(grep -aszHE "$pattern" -- $from | head -c "$limit" | tr '\0\n' '\n\001')
+  for pid do from="$from /proc/$pid/cmdline"; done
+  parts=$(grep -aszH '' -- $from | head -c "$limit" | tr '\0\n' '\n\001')
   # Cut off, it could say anything.
-  if [ ${#parts} -lt $((limit - 1)) ]; then with_lines say_part "$parts"; return 0; fi
+  if [ ${#parts} -lt $((limit - 1)) ]; then with_lines say_argument "$parts"; return 0; fi
   for pid do say unread "$pid"; done
 }
-say_part() {
+say_argument() {
   for line do
     pid=${line#/proc/}
-    say "$word" "${pid%%/*}" "${line#*:}"
+    say argument "${pid%%/*}" "${line#*:}"
   done
 }
 

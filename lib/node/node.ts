@@ -17,7 +17,7 @@ import type { Part } from '../kubernetes/kubeconfig.ts'
 import { excerpt } from '../wording.ts'
 import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
-import { type FileAccess, type FileState, folderOf } from './place.ts'
+import type { FileAccess, FileState } from './place.ts'
 import type { Route } from './route.ts'
 import { type Entry, entryLine, type NodeState, readFolder, readListening, readState } from './state.ts'
 
@@ -47,13 +47,9 @@ interface PlacesQuery {
   /** The command to become root; '' if the login user is root. */
   readonly sudo: string
   readonly units: readonly string[]
-  /**
-   * Names of programs whose processes are reported; what an argument of others that are, too, matches (grep -E); and
-   * variables of their environments.
-   */
+  /** Names of programs whose processes are reported; what an argument of others that are, too, matches (grep -E). */
   readonly components: readonly string[]
   readonly readers?: string
-  readonly variables: readonly string[]
   /** Of the API server. Whose processes listen there is reported where other users have started a component. */
   readonly ports: readonly number[]
   /**
@@ -80,42 +76,17 @@ function folderLines(directory: string, names: FileNames): string[] {
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 
-function placesLines({
-  sudo,
-  units,
-  components,
-  readers,
-  variables,
-  ports,
-  paths,
-  alsoIfPresent,
-}: PlacesQuery): string[] {
+function placesLines({ sudo, units, components, readers, ports, paths, alsoIfPresent }: PlacesQuery): string[] {
   return [
     'now',
     `sudo ${sudo}`,
     ...units.map((unit) => `unit ${unit}`),
-    ...(units.length > 0 ? mountsAbove([...paths.keys()]).map((mount) => `mount ${mount}`) : []),
     ...components.map((component) => `component ${component}`),
     ...(readers === undefined ? [] : [`readers ${readers}`]),
-    ...variables.map((variable) => `variable ${variable}`),
     ...ports.map((port) => `port ${hexPort(port)}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
     ...alsoIfPresent.map((path) => `early ${path}`),
   ]
-}
-
-/** The mount units by which systemd would mount a folder above one of the paths: systemd-escape(1). */
-function mountsAbove(paths: readonly string[]): string[] {
-  const above = (path: string): string[] => {
-    const folder = folderOf(path)
-    return folder === '' ? [] : [folder, ...above(folder)]
-  }
-  const escaped = (folder: string) =>
-    folder
-      .slice(1)
-      .replaceAll(/[^\w:./]/g, (char) => `\\x${char.charCodeAt(0).toString(16)}`)
-      .replaceAll('/', '-')
-  return [...new Set(paths.flatMap(above))].map((folder) => `${escaped(folder)}.mount`)
 }
 
 const hexPort = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')

@@ -30,8 +30,6 @@ export type ComponentProcess = Readonly<ReturnType<typeof readProcesses>[number]
 
 type UnitState = Readonly<ReturnType<typeof readUnit>[number][1]>
 
-type Variables = ReadonlyMap<string, string>
-
 /** The file that a path resolves to. */
 export function fileAt({ files, real }: Pick<PlacesState, 'files' | 'real'>, path: string): FileState | undefined {
   return files.get(realPath({ real }, path))
@@ -77,7 +75,7 @@ const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
 const anyPath = ' (/.*)'
 const seconds = String.raw` (\d{1,12})`
 /** Of a component's process. */
-const factWords = ['component', 'owner', 'argument', 'variable', 'unread', 'apart', 'bound', 'replaced']
+const factWords = ['component', 'owner', 'argument', 'unread', 'apart', 'bound', 'replaced']
 const fact = String.raw` (\d{1,10}) ?([^]*)`
 
 /** What follows the word of each kind of record. */
@@ -86,7 +84,6 @@ const shapes = {
   ...{
     exists: anyPath,
     home: anyPath,
-    unmounted: anyPath,
     odd: ` ${path}`,
     real: ` ${path} ${path}`,
     link: ` ${path} ${path}`,
@@ -100,7 +97,6 @@ const shapes = {
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
-  setting: String.raw` (\d{1,10}) ([0-7]{1,5}) (\d{1,12}) (\/.*)`,
   hostname: String.raw` (\S{1,64})`,
   listener: String.raw` (\d{1,10})`,
   account: String.raw` (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)`,
@@ -267,12 +263,8 @@ function readPlaces(output: string, nonce: string) {
     odd: all('odd').flat(),
     /** Marks of runs that have drained the node, and not undrained it yet. */
     drained: readLeftovers(records),
-    /** Folders that systemd mounts a file system on, and that is not mounted. */
-    unmounted: all('unmounted').flat(),
     /** The users whose processes listen on the API server's port; empty where no user's process has its name. */
     listeners: new Set(all('listener').flat().map(Number)) as ReadonlySet<number>,
-    /** Unit files and environment files of units, by path: what systemd reads before it starts a unit. */
-    settings: readSettings(records),
     /** The machine's name, as the kernel has it; undefined if root did not look. */
     hostname: one('hostname'),
     ...readSeen(records),
@@ -285,11 +277,6 @@ function readAbove({ all }: Records): ReadonlyMap<string, FileAccess> {
     return { path, access, kind: kindOf(type) }
   })
   return unique(rows.flatMap(({ path, access, kind }) => (kind === 'folder' ? [[path, access]] : [])))
-}
-
-/** `changed`: ctime, in seconds since 1970 by the node's clock. */
-function readSettings({ all }: Records) {
-  return new Map(all('setting').map(([, , changed, file = '']) => [file, { changed: Number(changed) }] as const))
 }
 
 /**
@@ -402,24 +389,8 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     isRenamed: start !== undefined && !`${start} `.startsWith(`${program} `),
     /** systemd has read its unit files before they were changed: it would start it as they were. */
     needsReload: one('NeedDaemonReload') === 'yes',
-    /** The queried variables that its unit file sets, and those that its environment files do. */
-    variables: { unitFile: readVariables(all('Environment')), files: readVariables(all('EnvironmentOfFile')) },
-    /** In the order of their precedence: the unit file and its drop-ins, and its environment files. */
-    unitFiles: [...all('FragmentPath'), ...all('DropInPaths').flatMap((paths) => paths.split(' '))].filter(Boolean),
-    // "/etc/default/etcd (ignore_errors=yes)"
-    environmentFiles: all('EnvironmentFiles').map((each) => each.replace(/ \(ignore_errors=\w+\)$/, '')),
   }
   return names.map((each) => [each, state] as const)
-}
-
-/** NAME=VALUE, or NAME="VALUE": what is quoted otherwise stays as it is, and is no path. The last one counts. */
-function readVariables(settings: readonly string[]): Variables {
-  return new Map(
-    settings.map((each) => {
-      const [, name = '', value = ''] = /^(.*?)=(.*)$/s.exec(each.trimEnd()) ?? []
-      return [name, value.replace(/^(["'])([^"'\\]*)\1$/, '$2')]
-    }),
-  )
 }
 
 /** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
@@ -480,8 +451,6 @@ function readProcesses(records: Records) {
        * character.
        */
       command,
-      /** The queried variables of its environment. */
-      variables: new Map(all('variable').map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '')])),
       /** Paths, or links and folders above them, at which it sees another than root does, or none. */
       apart: new Set(all('apart')),
       /**

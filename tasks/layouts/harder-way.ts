@@ -116,14 +116,11 @@ const ofEtcd: readonly CertKind[] = [
 
 const files = fileNames({ endings: { certificate: '.pem', key: '-key.pem' }, names })
 
-/**
- * The same in its --config-file, which is then the only one that counts, by a flag, or in its environment: etcd's
- * configuration page.
- */
-const etcdSetting = (section: 'client' | 'peer', key: string) => {
-  const flag = section === 'peer' ? `peer-${key}` : key
-  return [`${section}-transport-security.${key}`, `--${flag}`, `ETCD_${flag.toUpperCase().replaceAll('-', '_')}`]
-}
+/** The same in its --config-file, which is then the only one that counts, or by a flag: etcd's configuration page. */
+const etcdSetting = (section: 'client' | 'peer', key: string) => [
+  `${section}-transport-security.${key}`,
+  section === 'peer' ? `--peer-${key}` : `--${key}`,
+]
 const etcdPair = (section: 'client' | 'peer') =>
   [etcdSetting(section, 'cert-file'), etcdSetting(section, 'key-file')] as const
 

@@ -107,8 +107,8 @@ export interface ApiNaming {
 /** A file that a unit reads, and the settings of its process that name it. */
 export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isOfKeys'> {
   /**
-   * The first that is set counts: a flag, a path in the YAML file of its --config, or a variable of its environment.
-   * Empty where its path is always the same.
+   * The first that is set counts: a flag, or a path in the YAML file of its --config. Empty where its path is always
+   * the same.
    */
   readonly by: readonly string[]
   /** Absolute: where cluster.yaml, else the guide, has it. Of a kubeconfig: the pair is beside it. */

@@ -270,7 +270,7 @@ export function layoutRules(cluster: LaidOut): LayoutRules {
   const units = new Map(
     layout.units.map(({ unit, reads }) => {
       const all = variants.flatMap((each) => each.units.find((row) => row.unit === unit)?.reads ?? [])
-      // A setting of a YAML file is no flag, and no variable.
+      // A setting of a YAML file is no flag.
       const hasConfig = reads.some(({ by }) => by.some((setting) => /^[a-z]/.test(setting)))
       return [unit, { files: settingsBy(reads), inVariants: settingsBy(all), hasConfig }]
     }),

@@ -1,4 +1,4 @@
-/** What a component's command line says: its flags, its environment, and the YAML file that it names. Pure. */
+/** What a component's command line says: its flags, and the YAML file that it names. Pure. */
 import { isMap, visit } from 'yaml'
 import { isPlainPath, memoised } from '../../lib/files/plain-file.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -6,40 +6,26 @@ import { parseYaml } from '../../lib/yaml.ts'
 
 export type CommandLine = Readonly<ReturnType<typeof readCommand>>
 
-const configs = ['--config', '--config-file', 'ETCD_CONFIG_FILE']
+const configs = ['--config', '--config-file']
 /** Of kube-apiserver: it reads its encryption config again when that has changed. */
 export const reloadFlag = '--encryption-provider-config-automatic-reload'
 /** Flags of a yes or no: what follows is no value of theirs. */
 const switches = ['--rotate-certificates', reloadFlag]
 
-const isVariable = (setting: string): boolean => /^[A-Z]/.test(setting)
-
-/** The variables of these settings, with that of the file. */
-export function variablesIn(settings: readonly string[]): string[] {
-  return settings.some(isVariable) ? [...new Set([...settings, ...configs].filter(isVariable))] : []
-}
-
 /** Go's strconv.ParseBool. */
 const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
 
-/** As a path is written where a variable ends with a slash. */
+/** Without the slashes and dots that the kernel skips. */
 export const withoutDots = (path: string): string => path.replaceAll(/(?<!:)\/+(\.\/+)*/g, '/')
 
-export function readCommand(
-  args: readonly string[],
-  variables: ReadonlyMap<string, string>,
-  places: Pick<PlacesState, 'real' | 'contents'>,
-) {
+export function readCommand(args: readonly string[], places: Pick<PlacesState, 'real' | 'contents'>) {
   const flags = readFlags(args)
   let config: Config | undefined
   const valuesOf = (by: string) => {
     if (by.startsWith('--')) return flags.get(by) ?? []
-    return [isVariable(by) ? variables.get(by) : config?.get(by)].filter((value) => value !== undefined)
+    return [config?.get(by)].filter((value) => value !== undefined)
   }
-  /**
-   * The first of the settings that is set, with its values: a flag, a variable of the environment (in capitals), or a
-   * path in the YAML file.
-   */
+  /** The first of the settings that is set, with its values: a flag, or a path in the YAML file. */
   const named = (by: readonly string[]): readonly [by: string, values: readonly string[]] => {
     const spelt = (each: string) => valuesOf(each).map(withoutDots)
     const set = by.map((each) => [each, spelt(each).filter(Boolean)] as const)

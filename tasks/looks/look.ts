@@ -13,7 +13,6 @@ import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { apiServer, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
-import { variablesIn } from './command-line.ts'
 import { addressOf, readServedCertificate } from './component.ts'
 import { refuseContradicted } from './declared.ts'
 import {
@@ -274,7 +273,6 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     units: units.filter(({ bundle }) => bundle === undefined).map(({ service }) => service),
     components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
     readers,
-    variables: variablesIn(units.flatMap(({ reads }) => reads.flatMap(({ by }) => by))),
     ports: units.flatMap(({ unit, serves }) => (unit === apiServer ? serves.map(({ port }) => port) : [])),
     paths: new Map([
       ...units.flatMap((unit) => expectedAt(run, unit)),
@@ -308,7 +306,6 @@ const emptyQuery: PlacesAsked = {
   sudo: '',
   units: [],
   components: [],
-  variables: [],
   ports: [],
   paths: new Map(),
   alsoIfPresent: [],

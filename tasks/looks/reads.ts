@@ -115,7 +115,7 @@ type Said =
 function unitAt(context: Context) {
   const { cluster, node, places } = context
   const own = processesOf(context.unit, places)
-  const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
+  const running = own.map(({ command: [, ...args] }) => readCommand(args, places))
   /** Of its next start: its unit file's, which a crash would start it with. */
   const next = commandAtStart(context.unit, places)
   const commands = [...running, ...(next ? [next] : [])]
@@ -138,7 +138,7 @@ function unitAt(context: Context) {
     (isOther && `its process has another ${unit.config} than the node`) ||
     undefined
   const isPlaced = ({ row, said }: (typeof rows)[number]) =>
-    isRead(row, commands) && !said.some((each) => 'unreached' in each)
+    isRead(row, unit, commands) && !said.some((each) => 'unreached' in each)
   const files = mergePlaces(
     rows.filter(isPlaced).flatMap(({ row, now }) => {
       const isUnnamed = now.some((each) => 'flag' in each) || undefined
@@ -160,7 +160,7 @@ function unitAt(context: Context) {
       : []
   const narrow = unit.unit === store && cluster.etcd.ca === 'own' ? commands.flatMap(narrowings) : []
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
-  const outdated = changesSinceStart({ ...context, unit }, { isUp: own.length > 0, running, next })
+  const outdated = changesSinceStart(unit, running, places)
   return {
     ...unit,
     files,
@@ -211,22 +211,30 @@ const uniqueBy = <T>(all: readonly T[]): T[] => [...new Map(all.map((each) => [J
 
 /** Its unit file's; undefined where that has variables, or starts another program. */
 function commandAtStart(unit: Unit, places: PlacesState): CommandLine | undefined {
-  const { start = '', variables } = places.units.get(unit.unit) ?? {}
+  const { start = '' } = places.units.get(unit.unit) ?? {}
   const command = start.split(' ')
   if (start.includes('$') || !isOf(command, unit)) return undefined
-  const set = [variables?.unitFile, variables?.files].flatMap((each) => [...(each ?? [])])
-  return readCommand(command.slice(1), new Map(set), places)
+  return readCommand(command.slice(1), places)
 }
 
-/** A row that is optional counts where a command line has it; a unit that can't be read may have it. */
-function isRead(row: Reads, commands: readonly CommandLine[]): boolean {
+/**
+ * A row that is optional counts where a command line has it, or cluster.yaml in its place; a unit that can't be read may
+ * have it.
+ */
+function isRead(row: Reads, unit: Unit, commands: readonly CommandLine[]): boolean {
   return (
     !row.isOptional ||
+    isOfEnvironment(unit, row) ||
     row.isWanted ||
     row.replaces !== undefined ||
     commands.every(({ unread }) => unread !== undefined) ||
     commands.some(({ named }) => named(row.by)[1].length > 0)
   )
+}
+
+/** etcd may have it in its environment, which is not read: then cluster.yaml alone says where it is. */
+function isOfEnvironment({ unit, named }: Unit, { file }: Reads): boolean {
+  return unit === store && named.includes(file)
 }
 
 function saysOfConfig({ config, files }: Unit, command: CommandLine, places: PlacesState): Said[] {
@@ -242,7 +250,7 @@ interface OfRow extends Pick<Context, 'unit' | 'places' | 'declared'> {
 }
 
 /** What a command line says of where a row's file is. `process`: whose it is, if it is not the unit file's. */
-function saysOf({ row, places, declared }: OfRow, command: CommandLine, process?: ComponentProcess): Said[] {
+function saysOf({ row, unit, places, declared }: OfRow, command: CommandLine, process?: ComponentProcess): Said[] {
   if (row.by.length === 0) return []
   const [by, values] = command.named(row.by)
   const [first = ''] = row.by
@@ -251,8 +259,9 @@ function saysOf({ row, places, declared }: OfRow, command: CommandLine, process?
   if (values.length === 0) {
     if (replaces ?? row.isWanted) return [{ flag }]
     // A configuration that can't be read may have it.
-    const isNeeded = !row.isOptional && process && command.unread === undefined
-    return isNeeded ? [{ wrong: `it has no ${row.by.join(' or ')}; set it to ${usual}` }] : []
+    if (row.isOptional || !process || command.unread !== undefined || isOfEnvironment(unit, row)) return []
+    const orElse = `, or, where its environment has it, declare ${file} in cluster.yaml: install.units.${store}.files`
+    return [{ wrong: `it has no ${row.by.join(' or ')}; set it to ${usual}${unit.unit === store ? orElse : ''}` }]
   }
   const isSame = (path: string) => realPath(places, path) === realPath(places, usual)
   // The keys of all its files count: others may be of its owner's. Of any other flag the last value counts.
@@ -336,9 +345,6 @@ const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.r
  * nobody reads them.
  */
 function whyLost(places: PlacesState, path: string, isMeant: boolean): string | undefined {
-  const unmounted = places.unmounted.find((folder) => isBelow(realPath(places, path), folder))
-  if (unmounted !== undefined)
-    return `${unmounted} is not mounted; run systemctl start "$(systemd-escape --path --suffix=mount ${unmounted})"`
   if (!isMeant || places.folders.has(folderOf(path))) return undefined
   return `${folderOf(path)} does not exist; create that directory`
 }
@@ -356,30 +362,13 @@ function whyUnverified({ node, unit, places }: Context, unread: string | undefin
   ].filter((each) => typeof each === 'string')
 }
 
-function changesSinceStart(
-  { unit, places }: Context,
-  {
-    isUp,
-    running,
-    next,
-  }: { readonly isUp: boolean; readonly running: readonly CommandLine[]; readonly next: CommandLine | undefined },
-): string[] {
-  if (!isUp && !isRunning(places, unit.unit)) return []
-  const {
-    started = Number.POSITIVE_INFINITY,
-    environmentFiles = [],
-    unitFiles = [],
-  } = places.units.get(unit.unit) ?? {}
-  const changedSince = (path: string) =>
-    Math.max(fileAt(places, path)?.changed ?? 0, places.settings.get(path)?.changed ?? 0) > started
-  const read = [
-    ...running.flatMap(({ config }) => (config === undefined ? [] : [['--config', config] as const])),
-    ...environmentFiles.map((path) => ['EnvironmentFile', path] as const),
-    // What it says otherwise is compared.
-    ...(next ? [] : unitFiles.map((path) => ['unit file', path] as const)),
-  ]
-  return read.flatMap(([what, path]) =>
-    changedSince(path) ? [`its ${what} ${path} has changed since its start; restart it`] : [],
+/** What its process was started with is not what its configuration says now. */
+function changesSinceStart({ unit }: Unit, running: readonly CommandLine[], places: PlacesState): string[] {
+  const { started = Number.POSITIVE_INFINITY } = places.units.get(unit) ?? {}
+  return running.flatMap(({ config = '' }) =>
+    (fileAt(places, config)?.changed ?? 0) > started
+      ? [`its --config ${config} has changed since its start; restart it`]
+      : [],
   )
 }
 
@@ -415,8 +404,8 @@ export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: Pl
     const isUnits = units.some((unit) => (!row || row.unit === unit.unit) && isIn(process, unit, places))
     const isLeftOut = row && cluster.install && cluster.install.units.get(row.unit) === false
     if (isUnits || (isLeftOut && process.group.split('/').includes(`${row.unit}.service`))) return []
-    const { flags } = readCommand(process.command.slice(1), process.variables, places)
-    return [{ process, component: row?.unit, names: withNamed(namesIn([...flags, ...process.variables]), places) }]
+    const { flags } = readCommand(process.command.slice(1), places)
+    return [{ process, component: row?.unit, names: withNamed(namesIn(flags), places) }]
   })
 }
 

@@ -337,30 +337,4 @@ describe('what units read, on six machines', { skip }, () => {
     await allWell(lab)
     await must(0, 'install')
   })
-
-  test('a disk that is not mounted where a unit has its files is an error, though that unit is stopped', async () => {
-    const [disk, at, unit] = ['/srv/kube-proxy', '/var/lib/kube-proxy', 'var-lib-kube\\x2dproxy.mount']
-    lab
-      .machine('worker0')
-      .write(`/etc/systemd/system/${unit}`, `[Mount]\nWhat=${disk}\nWhere=${at}\nType=none\nOptions=bind\n`)
-    lab
-      .machine('worker0')
-      .write('/etc/systemd/system/kube-proxy.service.d/disk.conf', `[Unit]\nRequiresMountsFor=${at}\n`)
-    await on(
-      'worker0',
-      `systemctl stop kube-proxy; cp -a ${at} ${disk}; rm -rf ${at}/*; systemctl daemon-reload; systemctl start '${unit}' kube-proxy`,
-    )
-    await allWell(lab)
-    await must(0, 'install')
-    await on('worker0', `systemctl stop kube-proxy '${unit}'`)
-    for (const args of [['install'], ['rotate', 'ca']])
-      assert.match(
-        printed(await must(1, ...args)),
-        /worker0: kube-proxy: .*\/var\/lib\/kube-proxy is not mounted; run systemctl start/,
-      )
-    assert.equal(await on('worker0', `ls ${at}`), '')
-    await on('worker0', `systemctl start '${unit}' kube-proxy`)
-    await allWell(lab)
-    await must(0, 'install')
-  })
 })

@@ -68,16 +68,11 @@ export function processAs(unit: string, ...args: string[]): ComponentProcess {
   return {
     ...{ id: 7, uid: 0, age: undefined, group: `/system.slice/${unit}.service` },
     command: [`/usr/local/bin/${unit}`, ...args],
-    ...{ variables: new Map(), apart: new Set(), bound: new Set(), replaced: new Set() },
+    ...{ apart: new Set(), bound: new Set(), replaced: new Set() },
   }
 }
 
-/** A unit of which systemd has read no files. */
 export type UnitState = NonNullable<ReturnType<PlacesState['units']['get']>>
-
-export const withoutFiles: Pick<UnitState, 'needsReload' | 'variables' | 'unitFiles' | 'environmentFiles'> = {
-  ...{ needsReload: false, variables: { unitFile: new Map(), files: new Map() }, unitFiles: [], environmentFiles: [] },
-}
 
 /** What `systemctl show` prints of a unit: what is not said otherwise is that of one that runs as root. */
 export function shownUnit(unit: string, more: Readonly<Record<string, string>> = {}): string[] {
@@ -93,7 +88,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
 export const runningUnit: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000, process: undefined },
   ...{ restarts: 0, account: root, group: '', start: undefined, isRenamed: false },
-  ...withoutFiles,
+  needsReload: false,
 }
 
 /** A file of root's, of which the content is not known. */
@@ -105,9 +100,9 @@ export const rootsFile: FileState = {
 export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
   return {
     ...{ now: 0, units: new Map(), processes: [], folders: new Set(), files: new Map(), contents: new Map() },
-    ...{ real: new Map(), links: new Map(), odd: [], drained: [], published: new Map(), unmounted: [] },
+    ...{ real: new Map(), links: new Map(), odd: [], drained: [], published: new Map() },
     ...{ above: new Map(), homes: [], ways: new Map(), listeners: new Set() },
-    ...{ settings: new Map(), hostname: undefined },
+    hostname: undefined,
     ...given,
   }
 }

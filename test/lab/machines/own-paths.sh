@@ -1,5 +1,5 @@
 # Each file that a unit reads gets a path of its own, under a name that no guide has; of those of the guide nothing is
-# left. etcd gets them by flags on one machine, in its environment on another, and by a --config-file on the third.
+# left. etcd gets them by flags on two machines, and by a --config-file on the third.
 of_guide='/(etc/etcd|var/lib/kube[a-z-]*)/[A-Za-z0-9._-]+'
 
 # own_paths UNIT FILE: of the paths in the file.
@@ -27,27 +27,17 @@ for unit in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet k
   own_paths $unit $file
 done
 
-secured='^ *--((peer-)?)((cert|key|trusted-ca)-file)=([^ ]*).*'
-file=/etc/systemd/system/etcd.service
-case $(hostname) in
-  control1)
-    named=$(sed -nE "s/$secured/ETCD_\1\3=\5/p" $file | while IFS== read -r name path; do
-      echo "Environment=$(echo "$name" | tr a-z- A-Z_)=$path"
-    done)
-    sed -i -E "/$secured/d" $file
-    echo "$named" | sed -i '/^\[Service\]/r /dev/stdin' $file
-    ;;
-  control2)
-    {
-      sed -nE "/$secured/d; s/^ *--([a-z-]+)=([^ ]*).*/\1: '\2'/p" $file
-      echo 'client-transport-security:'
-      sed -nE "s/^ *--((cert|key|trusted-ca)-file)=([^ ]*).*/  \1: \3/p" $file
-      echo '  client-cert-auth: true'
-      echo 'peer-transport-security:'
-      sed -nE "s/^ *--peer-((cert|key|trusted-ca)-file)=([^ ]*).*/  \1: \"\3\"/p" $file
-      echo '  client-cert-auth: true'
-    } >/srv/etcd/etcd.conf.yml
-    sed -i -E '/^ *--.*\\$/d; s|^ *--data-dir=.*|  --config-file=/srv/etcd/etcd.conf.yml|' $file
-    ;;
-esac
+if [ "$(hostname)" = control2 ]; then
+  file=/etc/systemd/system/etcd.service
+  {
+    sed -nE "/^ *--((peer-)?)((cert|key|trusted-ca)-file)=/d; s/^ *--([a-z-]+)=([^ ]*).*/\1: '\2'/p" $file
+    echo 'client-transport-security:'
+    sed -nE "s/^ *--((cert|key|trusted-ca)-file)=([^ ]*).*/  \1: \3/p" $file
+    echo '  client-cert-auth: true'
+    echo 'peer-transport-security:'
+    sed -nE "s/^ *--peer-((cert|key|trusted-ca)-file)=([^ ]*).*/  \1: \"\3\"/p" $file
+    echo '  client-cert-auth: true'
+  } >/srv/etcd/etcd.conf.yml
+  sed -i -E '/^ *--.*\\$/d; s|^ *--data-dir=.*|  --config-file=/srv/etcd/etcd.conf.yml|' $file
+fi
 rm -rf /etc/etcd /var/lib/kubernetes /var/lib/kube-proxy /var/lib/kubelet/*.pem /var/lib/kubelet/kubeconfig

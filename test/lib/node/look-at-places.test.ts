@@ -44,7 +44,7 @@ const isFailure = (code: string) => (error: unknown) => error instanceof Failure
 /** Root looks at all of the paths, with the content of those that are not 'x'. */
 const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): PlacesQuery => ({
   sudo: '',
-  ...{ units: [], components: [], variables: [], ports: [] },
+  ...{ units: [], components: [], ports: [] },
   paths: new Map(paths.map((path) => [path, digest])),
   alsoIfPresent: ['/'],
   ...more,
@@ -171,59 +171,6 @@ inUsualShells(({ did, run, some }) => {
     const others = [theirs, open, chosen].map((folder) => join(folder, 'file'))
     assert.deepEqual(seenAs(publicPartsOfRoots, ...others, inOthers, join(home, 'gone/x')), [[], []])
     assert.equal(seenAs(publicParts, join(theirs, 'file'), inOthers)[1]?.length, 2)
-  })
-
-  describe('what systemd reads before a start', () => {
-    const variables = ['ETCD_NAME', 'ETCD_CERT_FILE', 'ETCD_KEY_FILE']
-    const shownBy = (t: TestContext, lines: readonly string[]) =>
-      look(queryOf(['/gone/x'], { units: ['a'], variables }), systemctl(t, lines))
-
-    test('is its environment, of which only queried variables are reported, and its files', (t) => {
-      const [file = '', drop = ''] = inHome(scratch(t), 'env', 'a.conf')
-      const own = `ETCD_NAME="c0" \n  ETCD_CERT_FILE=/a \nETCD_KEY_FILE='/b'\n`
-      writeFileSync(file, `ETCD_ROOT_PASSWORD=SECRET\n${own}#ETCD_NAME=x\n`, { mode: 0o644 })
-      writeFileSync(drop, '')
-      chmodSync(drop, 0o664)
-      const lines = [
-        'Environment=ETCD_NAME=x PASSWORD=SECRET "ETCD_CERT_FILE=/a b" ETCD_NAME_B=y',
-        `EnvironmentFiles=${file} (ignore_errors=yes)`,
-        'EnvironmentFiles=/gone/env (ignore_errors=yes)',
-        ...[`FragmentPath=${drop}`, 'DropInPaths='],
-      ]
-      const { units, settings } = shownBy(t, [...lines, ...shownUnit('a')])
-      const { variables, environmentFiles, unitFiles } = units.get('a') ?? assert.fail()
-      assert.deepEqual(Object.fromEntries(variables.unitFile), { ETCD_NAME: 'x', ETCD_CERT_FILE: '"/a' })
-      const read = { ETCD_NAME: 'c0', ETCD_CERT_FILE: '/a', ETCD_KEY_FILE: '/b' }
-      assert.deepEqual(Object.fromEntries(variables.files), read)
-      assert.deepEqual([environmentFiles, unitFiles], [[file, '/gone/env'], [drop]])
-      assert.deepEqual([...settings.keys()].toSorted(), [drop, file].toSorted())
-    })
-
-    test('is not waited for: a file of it may be a link, and one a pipe', (t) => {
-      const [file = '', pipe = '', link = ''] = inHome(scratch(t), 'env', 'pipe', 'link')
-      writeFileSync(file, 'ETCD_NAME=c0\n')
-      symlinkSync('env', link)
-      execFileSync('mkfifo', [pipe])
-      const lines = [pipe, link].map((each) => `EnvironmentFiles=${each} (ignore_errors=no)`)
-      const query = queryOf(['/gone/x'], { units: ['a'], variables })
-      const script = placesScript(query).replace('longest_read=5', 'longest_read=1')
-      const { units } = readPlaces(did('/', script, { path: systemctl(t, [...lines, ...shownUnit('a')]) }))
-      assert.deepEqual(Object.fromEntries(units.get('a')?.variables.files ?? []), { ETCD_NAME: 'c0' })
-    })
-
-    test('is the mounts that it has to make, and has not', (t) => {
-      const mounts = [
-        ['/var/lib/kubelet', 'loaded', 'inactive'],
-        ['/srv', 'loaded', 'failed'],
-        ['/', 'loaded', 'active'],
-        ['', 'not-found', 'inactive'],
-      ].map(
-        ([path, load, active]) =>
-          `Where=${path}\nUser=\nEnvironment=\nId=x.mount\nLoadState=${load}\nActiveState=${active}\n`,
-      )
-      const { units, unmounted } = shownBy(t, [...shownUnit('a'), '', ...mounts])
-      assert.deepEqual([[...units.keys()], unmounted], [['a'], ['/var/lib/kubelet', '/srv']])
-    })
   })
 
   describe('a path is resolved as the node does:', () => {
@@ -402,32 +349,18 @@ inUsualShells(({ did, run, some }) => {
       await eventually(() => assert.equal(seenOf()[0]?.uid, anybody))
     })
 
-    test('have the queried variables of their environment, and no other', async (t) => {
-      await start(t, [], { ETCD_CERT_FILE: '/a=b\nc', ETCD_TOKEN: 'secret', XETCD_CERT_FILE: 'x', ETCD_KEY_FILE: '' })
-      const [found] = seenOf({ variables: ['ETCD_CERT_FILE', 'ETCD_KEY_FILE'] })
-      assert.deepEqual(Object.fromEntries(found?.variables ?? []), { ETCD_CERT_FILE: '/a=b\u0001c', ETCD_KEY_FILE: '' })
-    })
-
     test('have no command line where it is longer than any of ours; one of no unit hides none of a unit', async (t) => {
       const id = await start(t, ['--own'])
       const path = systemctl(t, shownUnit('a', { MainPID: `${id}` }))
-      const query = queryOf(['/gone/x'], { components: [component], variables: ['ETCD_NAME'], units: ['a'] })
+      const query = queryOf(['/gone/x'], { components: [component], units: ['a'] })
       const lengths = () =>
         look(query, path)
           .processes.map(({ command }) => command.length)
           .toSorted()
       // One of an earlier test may still be ending.
       await eventually(() => assert.deepEqual(lengths(), [5]))
-      const env = { ETCD_NAME: 'x'.repeat(128 * 1024 - 12) }
-      for (const [args, more] of [
-        [['x'.repeat(100_000), 'x'.repeat(100_000)], {}],
-        [[], env],
-      ] as const) {
-        const other = await start(t, args, more)
-        assert.deepEqual(lengths(), [0, 5])
-        process.kill(other ?? 0, 'SIGKILL')
-        await eventually(() => assert.deepEqual(lengths(), [5]))
-      }
+      await start(t, ['x'.repeat(100_000), 'x'.repeat(100_000)])
+      assert.deepEqual(lengths(), [0, 5])
     })
   })
 

@@ -10,7 +10,7 @@ const cafile: WantedFlag = { flag: '--etcd-cafile', value: '/k/etcd-ca.pem' }
 const config: WantedFlag = { flag: '--authorization-config', value: '/k/a.yaml', replaces: ['--authorization-mode'] }
 
 describe('what a unit lacks', () => {
-  const command = (...args: string[]) => readCommand(args, new Map(), { real: new Map(), contents: new Map() })
+  const command = (...args: string[]) => readCommand(args, { real: new Map(), contents: new Map() })
   const old = command('--etcd-cafile=/k/ca.pem')
   const right = command('--etcd-cafile=/k/ca.pem', '--etcd-cafile=/k/etcd-ca.pem')
 

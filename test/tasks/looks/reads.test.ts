@@ -23,7 +23,7 @@ import { minimal, parsed, sha256 } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Partial<FileState>>>
 
-interface Given extends Partial<Pick<PlacesState, 'processes' | 'unmounted' | 'settings' | 'published'>> {
+interface Given extends Partial<Pick<PlacesState, 'processes' | 'published'>> {
   readonly contents?: Readonly<Record<string, string>>
   /** Of unit files: component → command. */
   readonly starts?: Readonly<Record<string, string>>
@@ -127,35 +127,33 @@ describe('what etcd reads', () => {
     }
   })
 
-  test('is confirmed by its environment, where no flag says it', () => {
-    const variables = new Map(
-      etcd
-        .filter((arg) => arg.includes('-file='))
-        .map((arg) => {
-          const [flag = '', value = ''] = arg.split('=')
-          return [`ETCD_${flag.slice(2).toUpperCase().replaceAll('-', '_')}`, elsewhere(value)]
-        }),
-    )
+  test('is where it is declared, if no flag says it: its environment may. A file that is not declared needs its flag', () => {
     for (const command of [['etcd', '--name=x'], ['/usr/local/bin/etcd']]) {
-      const unit = read([], { command, variables })
-      assert.deepEqual([placed(unit), unit.unreached, contradicted(unit)], [etcdPlaces('/srv/etcd'), [], []])
+      const unit = read([], { command })
+      assert.deepEqual([placed(unit), unit.unreached, unit.wrong], [etcdPlaces('/srv/etcd'), [], []])
+      const [first = '', ...more] = read([], { command }, {}).wrong
+      assert.match(
+        first,
+        / --trusted-ca-file; set it to \/etc\/etcd\/ca\.pem, or, .* cluster\.yaml: install\.units\.etcd\.files$/,
+      )
+      assert.equal(more.length, 2)
     }
-    assert.deepEqual(contradicted(read(['--cert-file=/flag.pem'], { variables })), ['--cert-file /flag.pem'])
+    const ca = { '--trusted-ca-file': '/srv/etcd/ca.pem', '--peer-trusted-ca-file': '/srv/etcd/peer-ca.pem' }
+    const some = read(['--name=x'], {}, { of: declaring('etcd', { files: { 'ca.pem': ca } }) })
+    assert.equal(some.wrong.length, 2)
+    assert.equal(placed(some)['ca.pem'], '/srv/etcd/ca.pem restart, /srv/etcd/peer-ca.pem restart')
+    assert.deepEqual(contradicted(read(['--cert-file=/flag.pem'])), ['--cert-file /flag.pem'])
   })
 
   test('is confirmed by its --config-file, which cluster.yaml names too', () => {
     const section = `{cert-file: /srv/etcd/kubernetes.pem, "key-file": '/srv/etcd/kubernetes-key.pem', trusted-ca-file: /srv/etcd/ca.pem}`
     const text = `name: c0 # etcd 3.6\nclient-transport-security: ${section}\npeer-transport-security: ${section}\n`
-    for (const [args, variables] of [
-      [['--config-file=/etc/etcd.yaml'], new Map()],
-      [['--name=x'], new Map([['ETCD_CONFIG_FILE', '/etc/etcd.yaml']])],
-    ] as const) {
-      const contents = { '/etc/etcd.yaml': text }
-      const of = declaring('etcd', { files: ofEtcd, config: '/etc/etcd.yaml' })
-      const unit = read(args, { variables }, { contents, of })
-      assert.deepEqual([placed(unit), contradicted(unit), unit.unreached], [etcdPlaces('/srv/etcd'), [], []])
-      assert.match(contradicted(read(args, { variables })).join(), /(--config-file|ETCD_CONFIG_FILE) \/etc\/etcd\.yaml/)
-    }
+    const args = ['--config-file=/etc/etcd.yaml']
+    const contents = { '/etc/etcd.yaml': text }
+    const of = declaring('etcd', { files: ofEtcd, config: '/etc/etcd.yaml' })
+    const unit = read(args, {}, { contents, of })
+    assert.deepEqual([placed(unit), contradicted(unit), unit.unreached], [etcdPlaces('/srv/etcd'), [], []])
+    assert.deepEqual(contradicted(read(args)), ['--config-file /etc/etcd.yaml'])
   })
 
   test('is not known without that file, or a command line, or where its process is of another program', () => {
@@ -552,14 +550,12 @@ describe('a unit file', () => {
     const other = seen('etcd', { processes, next })
     assert.deepEqual([placed(other), contradicted(other).length], [etcdPlaces('/etc/etcd'), 6])
   })
-  test('is refused where it names a folder that is not there, or not mounted, whether its unit runs or not', () => {
+  test('is refused where it names a folder that is not there, whether its unit runs or not', () => {
     const of = declaring('etcd', { files: ofEtcd })
     const wrong = (given: Given) => seen('etcd', { of, ...given }).wrong.join()
     const lost = /names \/srv\/etcd\/ca.pem, but \/srv\/etcd does not exist; create/
     assert.match(wrong({ next, folders: ['/etc/etcd'] }), lost)
     assert.match(wrong({ next, folders: ['/etc/etcd'], processes }), lost)
-    const unmounted = wrong({ next, unmounted: ['/srv'] })
-    assert.match(unmounted, /names \/srv\/etcd\/ca.pem, but \/srv is not mounted; run systemctl start/)
     // One that was never installed: only the guide has them there.
     assert.equal(wrong({ folders: [], of: cluster }), '')
   })
@@ -732,27 +728,11 @@ describe('a unit that runs as another user', () => {
   })
 })
 
-describe('the next start of a unit', () => {
-  const process = processAs('etcd', ...etcd)
-  const said = (state: Partial<UnitState>, changed = 0, next = `/usr/bin/etcd ${etcd.join(' ')}`) =>
-    seen('etcd', {
-      processes: [process],
-      next,
-      state: { started: 1000, ...state },
-      settings: new Map(['/etc/default/etcd', '/etc/systemd/system/etcd.service'].map((path) => [path, { changed }])),
-    }).unreached.join()
-  const files = { environmentFiles: ['/etc/default/etcd'], unitFiles: ['/etc/systemd/system/etcd.service'] }
-
-  test('is not known where systemd has not read its unit file since that was changed', () => {
-    assert.equal(said({ needsReload: false }), '')
-    assert.match(said({ needsReload: true }), /systemctl daemon-reload/)
-  })
-  test('may be another where an environment file is newer than its process, or a unit file that can not be compared', () => {
-    assert.equal(said(files, 999), '')
-    assert.equal(said(files, 1001), 'its EnvironmentFile /etc/default/etcd has changed since its start; restart it')
-    const unknown = said(files, 1001, '/usr/bin/etcd $ARGS')
-    assert.match(unknown, /its unit file \/etc\/systemd\/system\/etcd.service has changed/)
-  })
+test('the next start of a unit is not known where systemd has not read its unit file since that was changed', () => {
+  const said = (needsReload: boolean) =>
+    seen('etcd', { processes: [processAs('etcd', ...etcd)], state: { needsReload } }).unreached.join()
+  assert.equal(said(false), '')
+  assert.match(said(true), /systemctl daemon-reload/)
 })
 
 describe('the key of what cluster.yaml has switched off, where a unit had it,', () => {
