@@ -152,8 +152,8 @@ function fitLine(line: string, columns: number | undefined): string {
     .join('\n')
 }
 
-/** No key begins like this by chance: a path, or what a run makes on a node for a while. */
-const isPath = /^(\/(etc|home|media|mnt|opt|root|run|srv|tmp|usr|var)\/|harderway-)/
+/** No key begins like this by chance: a path, of a flag too, or what a run makes on a node for a while. */
+const isPath = /^(?:--[a-z-]+=)?(\/(etc|home|media|mnt|opt|root|run|srv|tmp|usr|var)\/|harderway-)/
 
 /** Without words so long that they could be keys or tokens; paths and our temporary names are kept. */
 export function withoutKeys(text: string, instead: (word: string) => string = () => '…'): string {

@@ -217,7 +217,7 @@ const install = v.union(
       undrain: usually('The command for each gateway after the restart.', command, ''),
       timeout: usually('How long to wait for a unit to become healthy: `90s`, up to `1h`.', wait, '2m'),
       units: usually(
-        'Units that differ from the guide, by their names there. `<unit>: false` leaves a unit alone.',
+        'Units that differ from the guide, by their names there. `<unit>: false` leaves its component alone.',
         record(
           v.union(
             [

@@ -434,8 +434,7 @@ say_content() {
   read_content "$1" | od -A n -t x1 -v
 }
 
-# say_public NAME: of a file of others, which may hold a key: its certificates, a kubeconfig's lines that name or hold
-# one, and other settings of a file's path.
+# say_public NAME: of a file of others, which may hold a key: its certificates.
 say_public() {
   case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
   public=$(read_content "$1" | publish) || return 0
@@ -445,13 +444,9 @@ say_public() {
   printf '%s\n' "$public" | od -A n -t x1 -v
 }
 publish() {
-  # Each setting on a line of its own, as in flow style and JSON others may stand beside it.
-  # shellcheck disable=SC2020
-  tr '{},' '\n\n\n' | sed -nE -e '/BEGIN [A-Z ]*PRIVATE KEY/,/END [A-Z ]*PRIVATE KEY/d' \
+  sed -nE -e '/BEGIN [A-Z ]*PRIVATE KEY/,/END [A-Z ]*PRIVATE KEY/d' \
     -e '/^[[:blank:]]*-----BEGIN CERTIFICATE-----[[:space:]]*$/,/-----END CERTIFICATE-----/{' \
-    -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}' \
-    -e 's/^([[:blank:]-]*"?(certificate-authority|client-certificate)(-data)?"?:[[:blank:]]*["'"'"']?[A-Za-z0-9_@%+=:.\/-]+["'"'"']?)([[:space:]].*)?$/\1/p' \
-    -e 's/^([[:blank:]-]*"?[A-Za-z-]*([Ff]ile|[Kk]ube[Cc]onfig)"?:[[:blank:]]*["'"'"']?\/[A-Za-z0-9_@%+=:.\/-]*["'"'"']?)([[:space:]].*)?$/\1/p'
+    -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}'
 }
 
 # The login user sees whether there is a unit and a folder of one, or a process of a component, whose unit may have any
@@ -538,7 +533,7 @@ say_homes() {
     case $home in /?*) say home "$home" ;; esac
   done
 }
-# What other processes name, or is in a former directory, is not ours to keep: a file that has gone meanwhile is none.
+# What command lines name, or is in a former directory, is not ours to keep: a file that has gone meanwhile is none.
 say_named() {
   plain='' limit_size=1
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@" 2>/dev/null) || :
@@ -562,11 +557,11 @@ find_places() {
     case $resolved in *" $real "*) continue ;; esac
     resolved="$resolved$real "
     case $digest in
-      public) named="$named $real" ;;
-      roots) is_roots || continue; digest=public named="$named $real" ;;
+      public|named) named="$named $real" ;;
+      roots) is_roots || continue; digest=named named="$named $real" ;;
       *) for f in "$real" "$real$old_suffix" "$real$new_suffix"; do if there "$f"; then found="$found $f"; fi; done ;;
     esac
-    [ "$digest" = none ] || expect "$real" "$digest"
+    case $digest in none|named) ;; *) expect "$real" "$digest" ;; esac
   done
 }
 
@@ -787,9 +782,6 @@ say_views() {
     with_lines say_apart "$ours"
     those=$ours
     with_lines say_apart "$theirs"
-    # One of a user may have a hundred thousand. Those of a unit's own come first.
-    mounts=$(head -n 4096 "/proc/$pid/mountinfo" 2>/dev/null) || :
-    with_lines say_bound "$mounts"
   done
 }
 find_apart() {
@@ -809,14 +801,6 @@ say_apart() {
     case $nl$those$nl in *"$nl$line$nl"*) continue ;; esac
     set -- $line
     case $2 in 4???) ;; *) say apart "$pid" "${3#.}" ;; esac
-  done
-}
-# A file that was mounted by itself stays the one that it was then: proc_pid_mountinfo(5).
-say_bound() {
-  for line do
-    set -- $line
-    case "$resolved" in *" $5 "*) ;; *) continue ;; esac
-    case $4 in *//deleted) say replaced "$pid" "$5" ;; *) say bound "$pid" "$5" ;; esac
   done
 }
 

@@ -25,11 +25,13 @@ import { type Entry, entryLine, type NodeState, readFolder, readListening, readS
 export const noDigest = '-'
 /** In its place: of a file of others the answer has its certificates, never a key. */
 export const publicParts = 'public'
+/** Of a file that a command line names the answer has the digest alone. */
+export const digestAlone = 'named'
 /**
  * The same for a path that a user has chosen: only if nobody but root can replace the file meanwhile, with a pipe for
  * example.
  */
-export const publicPartsOfRoots = 'roots'
+export const digestOfRoots = 'roots'
 
 /** What a look is to find. */
 export interface Query {

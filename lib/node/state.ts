@@ -53,16 +53,6 @@ function foldersAbove(path: string): string[] {
   return folder === '' ? [] : [...foldersAbove(folder), folder]
 }
 
-export type TextsSeen = Pick<PlacesState, 'published' | 'contents' | 'real'>
-
-/**
- * The known text of a file, a setting a line: all of a file of our units that differs, the public parts of any other.
- */
-export function textAt({ published, contents, real }: TextsSeen, path: string): string {
-  const at = realPath({ real }, path)
-  return (published.get(at) ?? contents.get(at))?.toString().replaceAll(/[{},]/g, '\n') ?? ''
-}
-
 /** True for a unit that runs, or tries to. */
 export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): boolean {
   return !['inactive', undefined].includes(units.get(unit)?.active)
@@ -75,7 +65,7 @@ const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
 const anyPath = ' (/.*)'
 const seconds = String.raw` (\d{1,12})`
 /** Of a component's process. */
-const factWords = ['component', 'owner', 'argument', 'unread', 'apart', 'bound', 'replaced']
+const factWords = ['component', 'owner', 'argument', 'unread', 'apart']
 const fact = String.raw` (\d{1,10}) ?([^]*)`
 
 /** What follows the word of each kind of record. */
@@ -292,10 +282,7 @@ export function readListening(output: string, nonce: string) {
   }
 }
 
-/**
- * `published`: of files of others, by path: their certificates, and the lines of a kubeconfig that name or hold one.
- * Never a key.
- */
+/** `published`: of files of others, by path: their certificates. Never a key. */
 function readSeen({ entries }: Records): FilesSeen & { readonly published: ReadonlyMap<string, Buffer> } {
   const files = new Map<string, FileState>()
   const content: { readonly word: string; readonly file: string; hex: string }[] = []
@@ -453,13 +440,6 @@ function readProcesses(records: Records) {
       command,
       /** Paths, or links and folders above them, at which it sees another than root does, or none. */
       apart: new Set(all('apart')),
-      /**
-       * Queried paths of files that were mounted by themselves: it sees the file of that time, until it is started
-       * again.
-       */
-      bound: new Set(all('bound')),
-      /** Those of them whose file has been replaced since. */
-      replaced: new Set(all('replaced')),
     }
   })
 }

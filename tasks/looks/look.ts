@@ -8,7 +8,7 @@ import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { keysToList } from '../../lib/kubernetes/revocation.ts'
-import { asUnknown, noDigest, publicParts, publicPartsOfRoots, type Query } from '../../lib/node/node.ts'
+import { asUnknown, digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { apiServer, type Place, type Port, type Unit } from '../layouts/layout.ts'
@@ -23,7 +23,6 @@ import {
   proxyCaFlag,
   type UnitSeen,
   unitsOn,
-  withNamed,
 } from './reads.ts'
 
 /** The digest of the file in auth/; undefined if there is none. */
@@ -72,31 +71,24 @@ export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeLook>
 
 type PlacesAsked = NonNullable<Query['places']>
 
-/** What is followed may name files that name others. */
-const mostLooks = 4
-
-/** Looks; and again where files are to be read beside those that are declared, by paths that are known only now. */
+/** Looks; and once more where files are to be read beside those that are declared: command lines name them. */
 async function lookAtAll(
   run: Run,
   node: ClusterNode,
   query: PlacesAsked,
   look: (query: PlacesAsked) => Promise<NodeState>,
 ): Promise<NodeLook> {
-  // Contents have a limit: those of the units come first.
-  let paths = query.paths
-  for (let looks = 1; ; looks++) {
+  const lookAt = async (paths: PlacesAsked['paths']): Promise<NodeLook> => {
     const seen = explained(run, node, await look({ ...query, paths }))
     const { places } = seen
     if (!places || places instanceof Failure) return { ...seen, ...nothing }
-    const found = {
-      units: unitsOn(run.cluster, node, places),
-      otherProcesses: otherProcessesOn(run.cluster, node, places),
-    }
-    const more = beside(run, found, places).filter(([path]) => !paths.has(path))
-    // Anybody may start another process, which names another file each time.
-    if (more.length === 0 || looks === mostLooks) return { ...seen, ...found }
-    paths = new Map([...paths, ...more])
+    const units = unitsOn(run.cluster, node, places)
+    return { ...seen, units, otherProcesses: otherProcessesOn(run.cluster, node, places) }
   }
+  const first = await lookAt(query.paths)
+  const more = beside(run, first).filter(([path]) => !query.paths.has(path))
+  // Contents have a limit: those of the units come first.
+  return more.length === 0 ? first : lookAt(new Map([...query.paths, ...more]))
 }
 
 type AskedPath = readonly [path: string, digest: string]
@@ -106,29 +98,34 @@ const mostOfUsers = 200
 
 /**
  * Paths beside those that are declared: of what an API server believes of other clients, and of a list that
- * cluster.yaml has not. Where readers of our files are followed, also those of our units' other flags, each of which
+ * cluster.yaml has not. Where readers of our files are searched, also those of our units' other flags, each of which
  * may name a copy, and of other processes, root's first.
  */
-function beside(run: Run, { units, otherProcesses }: UnitsRead, places: PlacesState): AskedPath[] {
+function beside(run: Run, { units, otherProcesses }: UnitsRead): AskedPath[] {
   const unlisted = units.flatMap(({ unlistedFlags }) => unlistedFlags)
   const lists = units
     .flatMap(leftLists)
     .map(({ path }): AskedPath => [path, digestOf(run, authorizationConfigFile) ?? noDigest])
   const proxies = unlisted.filter(({ by }) => by === proxyCaFlag).map(({ path }): AskedPath => [path, publicParts])
-  if (!follows(run)) return [...lists, ...proxies]
+  if (!searches(run)) return [...lists, ...proxies]
   const namesOf = (isRoots: boolean) =>
     otherProcesses.flatMap(({ process, names }) => ((process.uid === 0) === isRoots ? names : []))
-  const ofRoot = new Map([...withNamed(unlisted, places), ...namesOf(true)].map(({ path }) => [path, publicParts]))
-  const ofUsers = namesOf(false).slice(0, mostOfUsers)
-  const alone = ofUsers.filter(({ path }) => !ofRoot.has(path))
-  return [...lists, ...proxies, ...ofRoot, ...alone.map(({ path }): AskedPath => [path, publicPartsOfRoots])]
+  const all: readonly AskedPath[] = [
+    ...[...lists, ...proxies],
+    ...[...unlisted, ...namesOf(true)].map(({ path }): AskedPath => [path, digestAlone]),
+    ...namesOf(false)
+      .slice(0, mostOfUsers)
+      .map(({ path }): AskedPath => [path, digestOfRoots]),
+  ]
+  // Of a path that several name the first counts: what a user names hides none that root does.
+  return [...Map.groupBy(all, ([path]) => path).values()].flatMap(([first]) => (first ? [first] : []))
 }
 
 /**
  * Whether readers of our files elsewhere are searched: they would be cut off by a rotation, or with a key that is
  * revoked.
  */
-function follows(run: Run): boolean {
+function searches(run: Run): boolean {
   return run.stagedBy !== undefined || run.isObserved === true || keysToList(run).length > 0
 }
 
@@ -192,7 +189,7 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const there = await run.connect(node)
   const read = ({ paths, ...rest }: PlacesAsked) => {
-    const isOfOthers = (digest: string) => digest === publicParts || digest === publicPartsOfRoots
+    const isOfOthers = (digest: string) => [publicParts, digestAlone, digestOfRoots].includes(digest)
     const asked = [...paths].map(([path, digest]): AskedPath => [path, isOfOthers(digest) ? digest : noDigest])
     const places = { ...rest, paths: new Map(asked) }
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })

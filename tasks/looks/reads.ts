@@ -9,15 +9,7 @@ import { isPlainPath } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { besideOf, folderOf } from '../../lib/node/place.ts'
-import {
-  type ComponentProcess,
-  fileAt,
-  isRunning,
-  type PlacesState,
-  realPath,
-  type TextsSeen,
-  textAt,
-} from '../../lib/node/state.ts'
+import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
@@ -131,7 +123,7 @@ function unitAt(context: Context) {
     return { row, now, said: [...now, ...(next ? saysOf(of, next) : [])] }
   })
   const said = [...configs, ...rows.flatMap((each) => each.said)]
-  const isOther = own.some((process) => unit.config !== undefined && hasOther(process, places, unit.config))
+  const isOther = own.some((process) => unit.config !== undefined && isApart(process, places, unit.config))
   const unread =
     (runs && own.length === 0 && `its main process is not ${unit.unit} itself`) ||
     running.find((each) => each.unread)?.unread ||
@@ -145,7 +137,7 @@ function unitAt(context: Context) {
       const reloads = isReloaded(row, running) || undefined
       return placesAt(row).map((place) => ({ ...place, isUnnamed, reloads }))
     }),
-  ).map((place) => atMount(own, places, place))
+  ).map((place) => ({ ...place, loads: loadsOf(place) }))
   const isMeant = commands.length > 0 || runs || isRunning(places, unit.unit)
   const lost = files.flatMap(({ by, path, file }) => {
     const isSaid = unread === undefined || unit.named.includes(file)
@@ -269,10 +261,18 @@ function saysOf({ row, unit, places, declared }: OfRow, command: CommandLine, pr
   return paths.flatMap((path): Said[] => {
     if (!isPlainPath(path))
       return [{ wrong: `${by} names ${JSON.stringify(path)}; use an absolute path of plain characters` }]
-    const why = path.startsWith('/run/credentials/')
-      ? 'systemd copies it at start'
-      : process && isApart(process, places, path) && 'its process has its own mounts or root'
-    if (why) return [{ unreached: `${by} (${path}) is not a file of the node; ${why}` }]
+    if (path.startsWith('/run/credentials/'))
+      return [{ unreached: `${by} (${path}) is not a file of the node; systemd copies it at start` }]
+    // Beside a kubeconfig are its CA and pair.
+    const apart = [path, ...placesAt(row).map((place) => place.path)].find(
+      (at) => process && isApart(process, places, at),
+    )
+    if (apart !== undefined)
+      return [
+        {
+          unreached: `${by} (${apart}) is another file for its process, by its own mounts or root; run systemctl restart ${unit.service}, and if that changes nothing, have it read the file of the node`,
+        },
+      ]
     const named = { by, setting: row.by.find((each) => each.startsWith('--')) ?? first, path, file }
     if (isSame(path)) return [{ confirms: named }]
     const other = declared.get(realPath(places, path))
@@ -282,7 +282,7 @@ function saysOf({ row, unit, places, declared }: OfRow, command: CommandLine, pr
 
 /** When a unit reads a new file at a place. `polls`: its metrics say that it reads a CA again. */
 export function loadsOf(place: Place, { polls = false } = {}): Place['loads'] {
-  if (place.isBound || place.isCutOff) return 'restart'
+  if (place.isCutOff) return 'restart'
   if (place.isUnnamed) return 'now'
   if (place.part === 'ca' && polls) return 'poll'
   if (place.reloads) return 'reload'
@@ -294,26 +294,13 @@ function isReloaded(row: Reads, running: readonly CommandLine[]): boolean {
   return row.replaces !== undefined || (row.mayReload === true && running.some(({ isSet }) => isSet(reloadFlag)))
 }
 
-const waysTo = (places: PlacesState, path: string) => [path, realPath(places, path)]
-
-/** It sees another file there than the node has, whatever is restarted. */
-function isApart({ apart, replaced }: ComponentProcess, places: PlacesState, path: string): boolean {
-  const ways = waysTo(places, path)
-  return !ways.some((way) => replaced.has(way)) && [...apart].some((each) => ways.some((way) => isBelow(way, each)))
-}
-
-/** It has the file that was there at its start, or another. */
-function hasOther(process: ComponentProcess, places: PlacesState, path: string): boolean {
-  return waysTo(places, path).some((way) => process.replaced.has(way)) || isApart(process, places, path)
-}
-
-/** With what its processes say of when they read it; one that is mounted by itself is read by a restart alone. */
-function atMount(own: readonly ComponentProcess[], places: PlacesState, place: Place): Place {
-  const isReplaced =
-    own.some(({ replaced }) => waysTo(places, place.path).some((way) => replaced.has(way))) || undefined
-  const isBound = isReplaced || own.some(({ bound }) => waysTo(places, place.path).some((way) => bound.has(way)))
-  const seen: Place = isBound ? { ...place, isOfKeys: undefined, isBound, isReplaced } : place
-  return { ...seen, loads: loadsOf(seen) }
+/**
+ * It sees another file there than the node has: from elsewhere, or, where the file was mounted by itself, the one of its
+ * start.
+ */
+function isApart({ apart }: ComponentProcess, places: PlacesState, path: string): boolean {
+  const ways = [path, realPath(places, path)]
+  return [...apart].some((each) => ways.some((way) => isBelow(way, each)))
 }
 
 /** The API server's, without the list of who is revoked. */
@@ -393,39 +380,38 @@ function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>
 
 export type OtherProcess = Readonly<ReturnType<typeof otherProcessesOn>[number]>
 
-/**
- * Processes of no unit of the node's that may read files of ours, each with the paths that it names, and those that
- * these name. `component`: by its program's name. Those that cluster.yaml leaves out are not among them.
- */
+/** Processes of no unit of the node's that may read files of ours, each with the paths that its command line names. */
 export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState) {
   const units = nodeUnits(cluster, node)
   return places.processes.flatMap((process) => {
-    const row = layoutOf(cluster).units.find((each) => isOf(process.command, each))
-    const isUnits = units.some((unit) => (!row || row.unit === unit.unit) && isIn(process, unit, places))
-    const isLeftOut = row && cluster.install && cluster.install.units.get(row.unit) === false
-    if (isUnits || (isLeftOut && process.group.split('/').includes(`${row.unit}.service`))) return []
-    const { flags } = readCommand(process.command.slice(1), places)
-    return [{ process, component: row?.unit, names: withNamed(namesIn(flags), places) }]
+    const component = componentOf(cluster, process)
+    const isUnits = units.some(({ unit }) => (component ?? unit) === unit && isIn(process, { unit }, places))
+    if (isUnits) return []
+    return [
+      {
+        process,
+        /** By its program's name. */
+        component,
+        isLeftOut: component !== undefined && isLeftOut(cluster, component, process),
+        names: namesIn(readCommand(process.command.slice(1), places).flags),
+      },
+    ]
   })
 }
 
-/** Also what a configuration names, and what the kubeconfig that is named there does. */
-export function withNamed(named: readonly Named[], places: TextsSeen): Named[] {
-  const all = new Map(named.map((each) => [each.path, each]))
-  // A Map also goes through what is added meanwhile.
-  for (const { by, path } of all.values())
-    for (const each of namedIn(path, places)) if (!all.has(each)) all.set(each, { by, path: each })
-  return [...all.values()]
+/** A program's name may end with its version. */
+function componentOf(cluster: Cluster, { command: [program = ''] }: ComponentProcess): string | undefined {
+  const name = baseOf(program).replace(/[-.]v?\d[^/]*$/, '')
+  return layoutOf(cluster).units.find(({ unit }) => unit === name)?.unit
 }
 
-/** The paths of files in a YAML or JSON file. Other values may be secrets: none is sent to the node again as a path. */
-function namedIn(path: string, places: TextsSeen): string[] {
-  const settings = textAt(places, path).matchAll(
-    /^[ \t-]*"?(?:certificate-authority|client-certificate|[\w-]*(?:[Ff]ile|[Kk]ube[Cc]onfig))"?:[ \t]*["']?([^\s"',]+)/gm,
-  )
-  return [...settings].flatMap(([, value = '']) =>
-    pathsIn(value.startsWith('/') ? value : `${folderOf(path)}/${value}`),
-  )
+/** Whether `false` in cluster.yaml leaves it to its owner wherever it runs, in a pod too. */
+export const mayLeaveOut = (component: string): boolean => ![apiServer, store].includes(component)
+
+/** A second API server or etcd may be of this cluster, where no rotation reaches it: of these only the unit is left out. */
+function isLeftOut({ install }: Cluster, component: string, { group }: ComponentProcess): boolean {
+  const isUnit = group.split('/').includes(`${component}.service`)
+  return install !== false && install.units.get(component) === false && (isUnit || mayLeaveOut(component))
 }
 
 /** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
@@ -549,7 +535,9 @@ function openProxies({ named }: CommandLine, places: PlacesState): string[] {
   const [clientFlag, namesFlag] = ['--client-ca-file', '--requestheader-allowed-names']
   const [proxyCa, clientCa = ''] = [proxyCaFlag, clientFlag].map((each) => named([each])[1].at(-1))
   if (proxyCa === undefined) return []
-  const [ofProxies, ofClients] = [proxyCa, clientCa].map((path) => readCertificates(textAt(places, path)))
+  const { published, contents } = places
+  const pemAt = (path: string) => published.get(path) ?? contents.get(path) ?? ''
+  const [ofProxies, ofClients] = [proxyCa, clientCa].map((path) => readCertificates(pemAt(realPath(places, path))))
   const isShared = ofProxies?.some((ca) => ofClients?.some(({ publicKey }) => publicKey.equals(ca.publicKey)))
   if (isShared || realPath(places, proxyCa) === realPath(places, clientCa))
     return [

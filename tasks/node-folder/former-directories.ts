@@ -106,7 +106,9 @@ function findLeft(
   // A whole auth/: a deploy copies the admin's key to no node.
   const { auth, cluster } = run
   if (left.length === 0 || look.files.has(`${directory}/${auth.files.key(auth.files.names.admin)}`)) return []
-  const isUnread = seen !== undefined && !read.some((path) => folderOf(path) === directory)
+  // What a component of no unit reads is not known, whether cluster.yaml leaves it out or not.
+  const isKnown = seen !== undefined && !otherProcesses.some(({ component }) => component !== undefined)
+  const isUnread = isKnown && !read.some((path) => folderOf(path) === directory)
   const what = `remove what deploys left in the former directory ${directory}, once nothing reads it`
   const text = isUnread ? what : `${what} (${left.join(', ')})`
   const remedy = isUnread ? { remedy: `cd ${quote(directory)} && rm ${left.map(quote).join(' ')}` } : {}

@@ -17,10 +17,10 @@ import {
   type ReasonOf,
   silenced,
 } from '../../lib/reason.ts'
-import { formatNames, printable } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
 import type { DeployFound } from '../chapter/deploy.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
+import { certTable, nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
 import { type OnNode, renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
 import { keptOffAt, prunedAt } from '../looks/reads.ts'
@@ -59,9 +59,9 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
 
 export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
   const { bringUp } = await import('../units/bring-up.ts')
-  const { warning, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
-  // What its owner has to change once the files are in place.
-  const { findings = [] } = checkInstalled(run, node, found, { arePlaced: true })
+  const { warning, units, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
+  // What its owner has to change once the files are in place: a process may still have the old ones.
+  const { findings = [] } = checkInstalled(run, node, { ...found, units }, { arePlaced: true })
   return {
     ...built,
     findings: warning === undefined ? findings : [...asFindings([warning]), ...findings.map(silenced)],
@@ -204,23 +204,7 @@ function oldKeysOf(run: Run, node: ClusterNode, found: UnitsFound): string[] {
   return [
     ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
     ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
-    ...apartOn(run, node, found, isReplaced),
   ]
-}
-
-/** Components outside units that see other files than the node, as in a container: what they read is unknown. */
-function apartOn(
-  { cluster }: Run,
-  node: ClusterNode,
-  { otherProcesses }: UnitsFound,
-  concerns: (file: string) => boolean,
-): string[] {
-  const readers = nodeUnits(cluster, node).filter(({ reads }) => reads.some(({ file }) => concerns(file)))
-  return otherProcesses.flatMap(({ component, process: { id, group, apart } }) =>
-    apart.size > 0 && readers.some(({ unit }) => unit === component)
-      ? [`${component}, process ${id} in ${printable(group)}, which sees other files than the node (as in a container)`]
-      : [],
-  )
 }
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */

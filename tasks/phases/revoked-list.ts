@@ -140,7 +140,9 @@ export function whyOpen(run: Run, found: UnitsFound): string[] {
   const { account } = places.units.get(apiServer) ?? {}
   // Any user may start a process of that name, which serves nobody.
   const mayServe = (uid: number) => uid === 0 || uid === account?.uid || places.listeners.has(uid)
-  const others = otherProcesses.filter(({ component, process }) => component === apiServer && mayServe(process.uid))
+  const others = otherProcesses.filter(
+    ({ component, isLeftOut, process }) => component === apiServer && !isLeftOut && mayServe(process.uid),
+  )
   return [
     ...(unit ? notEnforcing(unit, found) : [`revoked is not enforced, as ${apiServer} is not installed as a unit`]),
     ...others.map(

@@ -82,14 +82,11 @@ interface Control {
 export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   const { run } = rotating
   const changes = changedBy(rotation, run.cluster)
-  // API servers see whoever uses one, in a container or behind a mount too.
-  const isCounted = (file: string) => run.cluster.revoked !== undefined && rotation.counts?.(file, run.cluster) === true
-  const isSearched = (file: string) => changes(file) && !isCounted(file)
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node)
     const isAsked = hasApiServer(run, node)
     if (!isAsked) await run.disconnect(node)
-    const { units, ofRoot, ofUsers } = unreachedOn(run, node, found, changes, isSearched)
+    const { units, ofRoot, ofUsers } = unreachedOn(run, node, found, changes)
     const there = (clauses: readonly string[]) => clauses.map((what) => `${node.name}: ${what}`)
     return {
       ...{ units: there(units), ofRoot: there(ofRoot), ofUsers: there(ofUsers) },
@@ -104,7 +101,7 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   return {
     unreached: [...unreached, ...all('units'), ...((await rotation.unreached?.(rotating)) ?? [])],
     unknown,
-    /** Other processes that read files which it changes: of root, and of other users. */
+    /** Other processes that may read files which it changes: of root, and of other users. */
     ...{ ofRoot: all('ofRoot'), ofUsers: all('ofUsers') },
     /** What only the user can change on the nodes; a sentence each. */
     toChange: all('toChange'),

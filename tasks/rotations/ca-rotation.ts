@@ -211,13 +211,6 @@ const rotationOfCa = (name: CaName) => ({
 export const caRotation: Rotation = {
   ...rotationOfCa(caName),
   what: 'the CA',
-  // A pair that only etcd and kubelets take is not among them.
-  counts: (file, cluster) => {
-    const { kind, name } = layoutOf(cluster).files.parse(file) ?? {}
-    return (
-      kind === 'kubeconfig' || name === caName || certTable(cluster).some((row) => row.name === name && row.isClient)
-    )
-  },
   unseen: ({ users, install, revoked }) => [
     ...(revoked
       ? ['users in system:masters, clients of etcd and kubelets, and clients without a request for 11 min']

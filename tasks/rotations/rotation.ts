@@ -65,8 +65,6 @@ export interface Rotation {
   unreached?(rotating: Rotating): Promise<readonly string[]>
   /** Users of the old one that can't be seen from here. */
   readonly unseen: (cluster: Cluster) => readonly string[]
-  /** Whether a file of auth/ is for clients whose requests API servers count, where they have the list. */
-  counts?(file: string, cluster: Cluster): boolean
 }
 
 /** Whether a file of auth/ changes when one of its stages begins. */

@@ -40,23 +40,24 @@ interface Journal {
   readonly restarted: Unit[]
 }
 
-/** `found` must come from a look made just now. */
+/** `found` must come from a look made just now. `units`: as a look after all that was done has found them. */
 export async function bringUp(
   on: NodeRun,
   found: UnitsFound & { readonly others: readonly Other[] },
   isForced: boolean,
-): Promise<{ change?: Change; warning?: string }> {
+): Promise<{ change?: Change; warning?: string; units: UnitsFound['units'] }> {
   const work = await planWork(on, found, isForced)
+  let units = found.units
   const isLeftDrained = await settleMarks(on, work)
   const journal = await replace(on, work)
   try {
     await load(on, work, journal)
-    await prove(on, work, journal)
+    if (work.quorumState !== 'without a quorum') units = await prove(on, work, journal)
   } catch (error) {
     throw await undo(on, work, journal, error)
   }
   if (isLeftDrained && !journal.restarted.some(({ isDrained }) => isDrained)) await undrain(on.run, on.node)
-  return settle(on, work, journal)
+  return { ...(await settle(on, work, journal)), units }
 }
 
 /** A unit that differs from what is wanted. */
@@ -222,10 +223,12 @@ function isKept(error: unknown): boolean {
 }
 
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
-async function prove(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journal): Promise<void> {
+async function prove(
+  on: NodeRun,
+  { found: before, stale }: UnitsWork,
+  { replaced, restarted }: Journal,
+): Promise<UnitsFound['units']> {
   const { run, node } = on
-  const { found: before, stale, quorumState } = work
-  if (quorumState === 'without a quorum') return
   on.tell({ doing: 'checking again' })
   const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
   const found = await waitUntilSteady(on, before, [...restarted, ...given])
@@ -242,7 +245,7 @@ async function prove(on: NodeRun, work: UnitsWork, { replaced, restarted }: Jour
       remedy: `find out why on ${node.name}: journalctl -u ${serviceOf(run.cluster, ended)}`,
     })
   const left = again.flatMap(({ reason }) => reason ?? [])
-  if (left.length === 0) return
+  if (left.length === 0) return found.units
   throw new Failure(`still out of date after installing; ${formatReasons(left)}`, {
     node: node.name,
     code: 'not-loaded',

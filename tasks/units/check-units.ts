@@ -162,10 +162,9 @@ function isReplaced({ auth, pending }: Run, name: string): boolean {
 /**
  * By what the API server denies, and by the digest that it reports for its encryption config; without one, by clocks.
  */
-function hasLoaded(unit: Unit, { file, path, loads, mayReload, isReplaced }: Place, found: UnitsFound): boolean {
+function hasLoaded(unit: Unit, { file, path, loads, mayReload }: Place, found: UnitsFound): boolean {
   if (file === authorizationConfigFile) return found.inForce?.isLoaded === true
   const { places, config } = found
-  if (isReplaced) return false
   if (mayReload && config?.digest !== undefined) return config.digest === fileAt(places, path)?.sha256
   return isLoaded(unit, path, places) || (loads === 'reload' && isReloaded(path, found))
 }

@@ -1,29 +1,26 @@
-/** What runs on a node and reads files of ours where `install` puts none: a rotation would cut it off. */
+/** What runs on a node and may read files of ours where `install` puts none: a rotation would cut it off. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { caNames, nextName } from '../../lib/files/auth-dir.ts'
+import { hasDigest } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { knownCertificates } from '../../lib/kubernetes/revocation.ts'
-import { fileAt, type PlacesState, realPath, textAt } from '../../lib/node/state.ts'
-import { isIssuedBy, keyIdOf, readCertificates } from '../../lib/pki/certificate.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
-import { printable } from '../../lib/wording.ts'
-import { nodeFiles, nodeUnits, unitsOf } from '../layouts/tables.ts'
+import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { excerpt, printable } from '../../lib/wording.ts'
+import { NODE } from '../layouts/layout.ts'
+import { layoutOf, nodeUnits, serviceOf, unitsOf } from '../layouts/tables.ts'
 import { formatUnset } from '../looks/flags.ts'
 import { digestAt } from '../looks/look.ts'
-import { type OtherProcess, startingOf, withNamed } from '../looks/reads.ts'
+import { mayLeaveOut, type OtherProcess, processesOf, startingOf } from '../looks/reads.ts'
 import type { UnitsFound } from './inspect.ts'
 
 /**
  * A clause for each that reads one of the files, with what to do. `units`: it is not known what they read, or they read
- * a copy; `ofRoot`: other processes of root; `ofUsers`: those of other users, who may start any.
+ * a copy; `ofRoot`: other processes of root; `ofUsers`: those of other users, who may start any. A component of no unit
+ * counts as a reader of all that its component reads, whatever its command line says.
  */
 export function unreachedOn(
   run: Run,
   node: ClusterNode,
   { units, otherProcesses, places }: Pick<UnitsFound, 'units' | 'otherProcesses' | 'places'>,
   concerns: (file: string) => boolean = () => true,
-  /** Of other processes. */
-  isSearched = concerns,
 ) {
   const own = units.filter(({ reads }) => reads.some(({ file }) => concerns(file)))
   const known = own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
@@ -31,28 +28,45 @@ export function unreachedOn(
     units.flatMap(({ files }) => files),
     ({ path }) => realPath(places, path),
   )
+  const { certificate, parse } = run.auth.files
+  // Of a key its certificate counts too: of that there may be a copy from before a renewal.
+  const isOfPair = (file: string) => concerns(file) || concerns(certificate(parse(file)?.name ?? ''))
+  const copyAt = (path: string) => filesAlike(run, node, places, path).find(isOfPair)
   const copies = units.flatMap(({ unit, unlistedFlags }) =>
-    withNamed(unlistedFlags, places).flatMap(({ by, path }) => {
-      const all = reached.has(realPath(places, path)) ? [] : oursAt(run, node, places, path)
-      const ours = all.find(({ file }) => concerns(file))
-      return ours ? [`${unit}: ${by} (${path}) ${ours.is} ${ours.file}; name the original instead`] : []
+    unlistedFlags.flatMap(({ by, path }) => {
+      const file = reached.has(realPath(places, path)) ? undefined : copyAt(path)
+      return file === undefined ? [] : [`${unit}: ${by} (${path}) is a copy of ${file}; name the original instead`]
     }),
   )
-  /** What a process of others reads there: the file of a unit's place, or a copy. */
-  const filesAt = (path: string) => {
-    const placed = (fileAt(places, path) && reached.get(realPath(places, path))) ?? []
-    return [...placed, ...oursAt(run, node, places, path)]
+  /** It is the file of a unit's place, or a copy. */
+  const isRead = (path: string) => {
+    const placed = fileAt(places, path) && reached.get(realPath(places, path))
+    return placed?.some(({ file }) => concerns(file)) || copyAt(path) !== undefined
   }
+  const readers = layoutOf(run.cluster).units.flatMap(({ unit, reads }) =>
+    reads.some(({ file }) => concerns(file.replace(NODE, node.name))) ? [unit] : [],
+  )
   const clausesOf = (isRoots: boolean) => {
-    const all = otherProcesses.filter(({ process }) => (process.uid === 0) === isRoots)
-    const [unread, ...more] = all.filter(({ process }) => process.command.length === 0)
-    const readers = all.flatMap((other) => {
-      const held = other.names.find(({ path }) => filesAt(path).some(({ file }) => isSearched(file)))
-      return held ? [formatOther(run, node, other, held)] : []
-    })
-    return unread ? [...readers, formatUnread(unread, more.length)] : readers
+    const all = otherProcesses.filter(({ process, isLeftOut }) => !isLeftOut && (process.uid === 0) === isRoots)
+    const isReader = ({ component = '' }: OtherProcess) => readers.includes(component)
+    const [components, others] = [all.filter(isReader), all.filter((each) => !isReader(each))]
+    const [unread, ...more] = others.filter(({ process }) => process.command.length === 0)
+    return [
+      ...byUser(components).map((same) => formatComponent(run, node, places, same)),
+      ...others.flatMap((other) => {
+        const held = other.names.find(({ path }) => isRead(path))
+        return held ? [formatOther(other, held)] : []
+      }),
+      ...(unread ? [formatUnread(unread, more.length)] : []),
+    ]
   }
   return { units: [...known, ...copies], ofRoot: clausesOf(true), ofUsers: clausesOf(false) }
+}
+
+/** Each of root's; of another user, who may start any number, one of each component, and how many more there are. */
+function byUser(all: readonly OtherProcess[]): (readonly [OtherProcess, ...OtherProcess[]])[] {
+  const groups = Map.groupBy(all, ({ component, process: { id, uid } }) => `${component} ${uid} ${uid === 0 ? id : ''}`)
+  return [...groups.values()].flatMap(([first, ...more]) => (first ? [[first, ...more] as const] : []))
 }
 
 /**
@@ -71,64 +85,59 @@ export function unsetOn(
   })
 }
 
-/**
- * Our file of which that is a copy, whole or in part; else our CAs and pairs of which it has a certificate, current or
- * old.
- */
-function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string) {
+/** Our files of which that is a copy, whole or in part, as they are or as they were: all but those of other nodes. */
+function filesAlike({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string): string[] {
   const digest = fileAt(places, path)?.sha256
-  const all = () => [
-    ...nodeFiles(cluster, node).map((file) => ({ file })),
-    ...nodeUnits(cluster, node).flatMap(({ files }) => files),
-  ]
-  const same = digest && all().find((each) => digestAt({ auth }, each) === digest)
-  if (same) return [{ file: same.file, is: 'is a copy of' }]
-  const certificates = certificatesIn(textAt(places, path))
-  if (certificates.length === 0) return []
-  const isOfCa = (name: string) => {
-    const ca = tryCertificate(auth, name)
-    return ca && certificates.some((each) => each.publicKey.equals(ca.publicKey) || isIssuedBy(each, ca))
-  }
-  const ca = caNames.find((name) => isOfCa(name) || isOfCa(nextName(name)))
-  const keys = new Set(certificates.map(keyIdOf))
-  const names = new Set(knownCertificates(auth).flatMap(({ name, keyId }) => (keys.has(keyId) ? name : [])))
-  return [...(ca === undefined ? [] : [ca]), ...names].map((name) => ({
-    file: auth.files.certificate(name),
-    is: 'has certificates of',
-  }))
-}
-
-/** Those of a PEM file, and those embedded in a kubeconfig. */
-function certificatesIn(text: string) {
-  const embedded = text.matchAll(
-    /^[ \t-]*"?(?:certificate-authority|client-certificate)-data"?:[ \t]*["']?([\w+/=]+)/gm,
-  )
-  const decoded = [...embedded].map(([, data = '']) => Buffer.from(data, 'base64').toString())
-  return readCertificates([text, ...decoded].join('\n'))
+  if (digest === undefined) return []
+  const others = new Set(cluster.nodes.flatMap(({ name }) => (name === node.name ? [] : name)))
+  const parts = nodeUnits(cluster, node)
+    .flatMap(({ files }) => files)
+    .filter((place) => place.part !== undefined && digestAt({ auth }, place) === digest)
+  const whole = auth.names().flatMap((file) => {
+    const { name } = auth.files.parse(file) ?? {}
+    return name !== undefined && !others.has(name) && hasDigest(auth, file, digest) ? [file] : []
+  })
+  return [...whole, ...parts.map(({ file }) => file)]
 }
 
 /** One for all, as any user may start any number. */
 function formatUnread({ process: { id, group } }: OtherProcess, more: number): string {
-  const first = `process ${id} in ${group}`
+  const first = `process ${id} in ${printable(group)}`
   return more > 0
     ? `${first} and ${more} more may be components, with command lines too long to read; stop them`
     : `${first} may be a component, with a command line too long to read; stop it`
 }
 
-function formatOther(
+/**
+ * Those of a component and user. Whoever may start any process must not have the component's units left out on all
+ * nodes, nor must a second one beside its unit.
+ */
+function formatComponent(
   { cluster }: Run,
   node: ClusterNode,
-  { component, process: { id, uid, group, command } }: OtherProcess,
-  { by, path }: OtherProcess['names'][number],
+  places: PlacesState,
+  [{ component = '', process }, ...more]: readonly [OtherProcess, ...OtherProcess[]],
 ): string {
-  const isOfNode = component !== undefined && unitsOf(cluster, node.role).includes(component)
-  const service = isOfNode ? /([^/]+)\.service$/.exec(group)?.[1] : undefined
-  const elsewise = isOfNode ? 'run it in a unit' : 'give it its own files'
-  const way =
-    service === undefined
-      ? `stop it, or ${elsewise}`
-      : `stop it, or name its unit in cluster.yaml: install.units: { ${component}: { unit: ${service} } }`
-  const program = printable(component ?? command[0]?.replace(/.*\//, '') ?? '')
-  const owner = uid === 0 ? '' : ` of user ${uid}`
-  return `${program}, process ${id}${owner} in ${group}, reads ${path} (${by}), which belongs to this cluster; ${way}`
+  const isAlone = process.uid === 0 && processesOf({ unit: component }, places).length === 0
+  const isDue = isAlone && unitsOf(cluster, node.role).includes(component)
+  const service = /([^/]+)\.service$/.exec(process.group)?.[1] ?? ''
+  const ways = [
+    'stop it',
+    isDue && !['', serviceOf(cluster, component)].includes(service)
+      ? `name its unit in cluster.yaml: install.units: { ${component}: { unit: ${service} } }`
+      : isAlone && mayLeaveOut(component)
+        ? `leave ${component} out on all nodes, if you give it its files yourself: install.units: { ${component}: false }`
+        : isDue && 'run it in a unit',
+  ].filter(Boolean)
+  const which = more.length > 0 ? `${formatProcess(process)} and ${more.length} more` : formatProcess(process)
+  return `${component}, ${which} (${excerpt(process.command.join(' '))}), belongs to no unit in cluster.yaml, so what it reads is not known; ${ways.join(', or ')}`
+}
+
+function formatOther({ process }: OtherProcess, { by, path }: OtherProcess['names'][number]): string {
+  const program = printable(process.command[0]?.replace(/.*\//, '') ?? '')
+  return `${program}, ${formatProcess(process)}, reads ${path} (${by}), which belongs to this cluster; stop it, or give it its own files`
+}
+
+function formatProcess({ id, uid, group }: OtherProcess['process']): string {
+  return `process ${id}${uid === 0 ? '' : ` of user ${uid}`} in ${printable(group)}`
 }

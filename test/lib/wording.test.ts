@@ -67,6 +67,10 @@ describe('of what a program elsewhere says', () => {
       'scp: .harderway-0123456789ab-0123456789abcdef-auth.tar: denied',
     ],
     [`scp: harderway ${key}`, 'scp: harderway …'],
+    [
+      `kube-scheduler --kubeconfig=/var/lib/kubernetes/kube-scheduler.kubeconfig --token=${key}`,
+      'kube-scheduler --kubeconfig=/var/lib/kubernetes/kube-scheduler.kubeconfig …',
+    ],
     ['\x1b[2Jgone', '\uFFFD[2Jgone'],
     ['so '.repeat(100), `${'so '.repeat(100).slice(0, 160)}`],
   ] as const)

@@ -1,6 +1,6 @@
 /**
- * Who still uses an old certificate, as three API servers count it: a user, a scheduler as in a container, a kubelet
- * under another unit's name, and a kube-proxy behind a mount of its own. No search on nodes finds all of them.
+ * Who still uses an old certificate, as three API servers count it: a user, and on nodes a scheduler, a kubelet and a
+ * kube-proxy that no search finds: their programs have other names, and their kubeconfigs are no copies.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -34,7 +34,7 @@ describe('who still uses a certificate that was replaced', { skip }, () => {
   const on = (name: string, command: string) => lab.machine(name).exec(command)
   /** What no unit of cluster.yaml reads: as it is in auth/ now. */
   const bring = () => {
-    const file = (name: string) => readFileSync(join(lab.place, 'auth', name), 'utf8')
+    const file = (name: string) => `${readFileSync(join(lab.place, 'auth', name), 'utf8')}# in other bytes\n`
     lab.machine('worker0').write('/srv/pod/kube-scheduler.kubeconfig', file('kube-scheduler.kubeconfig'))
     lab.machine('worker1').write('/srv/kubelet/kubeconfig', file('worker1.kubeconfig'))
     lab.machine('worker1').write('/srv/proxy/kubeconfig', file('kube-proxy.kubeconfig'))
@@ -103,20 +103,27 @@ describe('who still uses a certificate that was replaced', { skip }, () => {
     await mustRun(lab, 0, 'bootstrap')
     await lab.exec('mkdir old; cp auth/jane.pem auth/jane-key.pem old')
     bring()
-    const scheduler = await on('control0', 'cat /usr/local/bin/kube-scheduler')
-    lab.machine('worker0').write('/usr/local/bin/kube-scheduler', `${scheduler}\n`, 0o755)
+    const renamed = async (machine: string, program: string) =>
+      (await on(machine, `cat /usr/local/bin/${program}`))
+        .replace(/^exec (-a \S+ )?/m, 'exec -a runner ')
+        .replace(/^#!.*/, '#!/bin/bash')
+    lab
+      .machine('worker0')
+      .write('/usr/local/bin/run-scheduler', `${await renamed('control0', 'kube-scheduler')}\n`, 0o755)
+    for (const program of ['kubelet', 'kube-proxy'])
+      lab.machine('worker1').write(`/usr/local/bin/run-${program}`, `${await renamed('worker1', program)}\n`, 0o755)
     await on(
       'worker0',
       `mkdir -p /srv/pod; cat >/srv/pod/config.yaml <<'.'
 ${schedulerConfig}
 .
-      systemd-run --quiet --unit=pod unshare --mount sh -c 'mount --bind /srv/pod /var/lib/kubernetes && exec kube-scheduler --config=/var/lib/kubernetes/config.yaml'`,
+      systemd-run --quiet --unit=pod unshare --mount sh -c 'mount --bind /srv/pod /var/lib/kubernetes && exec run-scheduler --config=/var/lib/kubernetes/config.yaml'`,
     )
     await on(
       'worker1',
       `cd /etc/systemd/system; systemctl disable --quiet --now kubelet kube-proxy
-      sed 's#/var/lib/kubelet/kubeconfig#/srv/kubelet/kubeconfig#' kubelet.service >k8s-kubelet.service
-      sed "s#^ExecStart=#&/usr/bin/unshare --mount sh -c 'mount --bind /srv/proxy/kubeconfig /var/lib/kube-proxy/kubeconfig \\&\\& exec \\"\\$\\$@\\"' sh #" kube-proxy.service >node-proxy.service
+      sed 's#/var/lib/kubelet/kubeconfig#/srv/kubelet/kubeconfig#; s#/usr/local/bin/#&run-#' kubelet.service >k8s-kubelet.service
+      sed "s#/usr/local/bin/#&run-#; s#^ExecStart=#&/usr/bin/unshare --mount sh -c 'mount --bind /srv/proxy/kubeconfig /var/lib/kube-proxy/kubeconfig \\&\\& exec \\"\\$\\$@\\"' sh #" kube-proxy.service >node-proxy.service
       rm kubelet.service kube-proxy.service; systemctl daemon-reload; systemctl start k8s-kubelet node-proxy`,
     )
     await eventually(() => on('worker1', 'systemctl is-active k8s-kubelet node-proxy'))

@@ -151,7 +151,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
           )
         }),
       )
-    const named = /(\S+)[:,] (\S+), process \d+ in \S*\/k8s-\S+\.service, reads \/var\/lib\/\S+ \(--\w+\), which/g
+    const named = /(\S+)[:,] (\S+), process \d+ in \S*\/k8s-\S+\.service \([^)]*\), belongs to no unit/g
     const all = lab.all.flatMap(({ name }) => components(name).map((unit) => `${name} ${unit}`)).toSorted()
     const namedBy = (told: string) => Array.from(told.matchAll(named), ([, name, unit]) => `${name} ${unit}`).toSorted()
     await rename('', 'k8s-')

@@ -68,7 +68,7 @@ export function processAs(unit: string, ...args: string[]): ComponentProcess {
   return {
     ...{ id: 7, uid: 0, age: undefined, group: `/system.slice/${unit}.service` },
     command: [`/usr/local/bin/${unit}`, ...args],
-    ...{ apart: new Set(), bound: new Set(), replaced: new Set() },
+    apart: new Set(),
   }
 }
 

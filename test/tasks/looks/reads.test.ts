@@ -569,19 +569,11 @@ describe('a unit file', () => {
 describe('a process that sees other files than root', () => {
   const read = (more: Partial<ComponentProcess>, ...args: string[]) =>
     seen('etcd', { processes: [{ ...processAs('etcd', ...etcd, ...args), ...more }] })
-  test('has to be started again for a file that is mounted by itself', () => {
-    const bound = read({ bound: new Set(['/etc/etcd/kubernetes.pem']) })
-    assert.equal(placed(bound)['kubernetes.pem'], '/etc/etcd/kubernetes.pem restart')
-    assert.ok(bound.files.every(({ isReplaced }) => !isReplaced))
-    const paths = new Set(['/etc/etcd/kubernetes.pem'])
-    const { files, unreached } = read({ apart: paths, replaced: paths })
-    const replaced = files.filter(({ isReplaced }) => isReplaced).map(({ path }) => path)
-    assert.deepEqual([replaced, unreached], [[...paths], []])
-  })
-  test('is left alone where a restart would not help: another mount, another root, credentials of systemd', () => {
+  test('gets no file there, and counts as unverified: another mount, another root, credentials of systemd', () => {
     const other = read({ apart: new Set(['/etc/etcd/ca.pem']) })
     assert.equal(placed(other)['ca.pem'], undefined)
-    const why = /--trusted-ca-file \(\/etc\/etcd\/ca.pem\) is not a file of the node; its process has its own mounts/
+    const why =
+      /--trusted-ca-file \(\/etc\/etcd\/ca.pem\) is another file for its process, .*; run systemctl restart etcd, and if/
     assert.match(other.unreached.join(), why)
     for (const apart of ['/', '/etc', '/etc/etcd']) assert.deepEqual(read({ apart: new Set([apart]) }).files, [], apart)
     assert.equal(read({ apart: new Set(['/etc/et']) }).unreached.length, 0)
@@ -693,11 +685,29 @@ describe('a component of no unit of the node', () => {
     ])
       assert.deepEqual(others([processAs('kubelet'), { ...processAs('kubelet'), group }]), [['kubelet', group]])
   })
-  test('is none of a unit of the node, none that cluster.yaml leaves out, and no other program', () => {
+  test('is none of a unit of the node, and no other program; its name may end with a version', () => {
     assert.deepEqual(others([processAs('kubelet')]), [])
-    const install = { ...cluster.install, units: new Map([['kubelet', false]]) }
-    assert.deepEqual(others([processAs('kubelet')], { ...cluster, install } as Cluster), [])
-    assert.deepEqual(others([{ ...processAs('kubelet'), command: ['vi', '/usr/bin/kubelet'] }]), [])
+    const argument = { ...processAs('kubelet'), group: '/x.scope', command: ['vi', '/usr/bin/kubelet'] }
+    assert.deepEqual(others([argument]), [[undefined, '/x.scope']])
+    for (const program of ['/opt/kubelet-v1.36.1', 'kubelet-1.36', '/usr/bin/kubelet.1'])
+      assert.deepEqual(others([{ ...argument, command: [program] }]), [['kubelet', '/x.scope']], program)
+    assert.deepEqual(others([{ ...processAs('kubelet'), command: ['/opt/kubelet-1.36'] }]), [])
+  })
+  test('is left out by cluster.yaml wherever it runs; of a second API server or etcd only the unit is', () => {
+    const pod = '/kubepods.slice/kubepods-besteffort.slice/cri-containerd-1.scope'
+    const leftOut = (component: string, group: string, node = worker) => {
+      const install = { ...cluster.install, units: new Map([[component, false]]) }
+      const processes = [{ ...processAs(component), group }]
+      const of = { ...cluster, install } as Cluster
+      return otherProcessesOn(of, node, placesOf({ processes })).map(({ isLeftOut }) => isLeftOut)
+    }
+    for (const component of ['kubelet', 'kube-proxy', 'kube-scheduler', 'kube-controller-manager'])
+      for (const group of [pod, `/system.slice/${component}.service`])
+        assert.deepEqual(leftOut(component, group), [true], `${component} ${group}`)
+    for (const component of ['kube-apiserver', 'etcd']) {
+      assert.deepEqual(leftOut(component, `/system.slice/${component}.service`, control), [true])
+      assert.deepEqual(leftOut(component, pod, control), [false])
+    }
   })
 })
 
@@ -717,6 +727,17 @@ describe('a unit that runs as another user', () => {
     assert.equal(placed(other)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
   })
 
+  test('that has its kubeconfig, but another pair beside it, is not verified', () => {
+    const pair = '/var/lib/kubernetes/kube-scheduler-client.pem'
+    const process = { ...processAs('kube-scheduler', `--kubeconfig=${usual}`), apart: new Set([pair]) }
+    const { files, unreached } = seen('kube-scheduler', { processes: [process] })
+    assert.deepEqual(files, [])
+    assert.match(
+      unreached.join(),
+      /^--kubeconfig \(\/var\/lib\/kubernetes\/kube-scheduler-client\.pem\) is another file/,
+    )
+  })
+
   test('whose config is another file for its process than for the node is not verified', () => {
     const config = '/etc/kubernetes/config/kube-scheduler.yaml'
     const process = { ...processAs('kube-scheduler', `--config=${config}`), apart: new Set([config]) }
@@ -724,7 +745,7 @@ describe('a unit that runs as another user', () => {
     const unreached = (...processes: ComponentProcess[]) =>
       seen('kube-scheduler', { processes, contents }).unreached.join()
     assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node; set /)
-    assert.equal(unreached({ ...process, apart: new Set(), bound: new Set([config]) }), '')
+    assert.equal(unreached({ ...process, apart: new Set() }), '')
   })
 })
 

@@ -7,7 +7,7 @@ import { backUp } from '../../../lib/files/auth-dir.ts'
 import { sha256 } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import type { FileState } from '../../../lib/node/place.ts'
-import type { Entry, NodeState } from '../../../lib/node/state.ts'
+import type { ComponentProcess, Entry, NodeState } from '../../../lib/node/state.ts'
 import { nodeFiles } from '../../../tasks/layouts/tables.ts'
 import { changeRecord, checkRecord } from '../../../tasks/node-folder/former-directories.ts'
 import { makeEverything, now, temporaryAuth } from '../../support/certificates.ts'
@@ -16,6 +16,7 @@ import {
   control,
   folderWith,
   placesWith,
+  processAs,
   rootsFile,
   seenIn,
   worker,
@@ -153,6 +154,20 @@ describe('a former directory', () => {
       assert.deepEqual([text, remedy], [`${named} (${left})`, undefined])
       assert.ok(others.every(({ isSilent }) => isSilent))
     }
+  })
+
+  test('is named without a command while a component runs that is no unit, whether cluster.yaml leaves it out or not', () => {
+    const there = files(old, { 'ca-key.pem': digestIn('ca-key.pem') })
+    const commands = (process: ComponentProcess, units = new Map<string, false>()) => {
+      const of = { ...run, cluster: { ...cluster, install: { ...cluster.install, units } } } as Run
+      const places = placesWith({ files: new Map(there), processes: [process] })
+      return commandIn(seen([entry()], there, { places }), control, of).filter(Boolean).length
+    }
+    const proxy = { ...processAs('kube-proxy', '--config=/var/lib/kube-proxy/config.conf'), group: '/kubepods/x' }
+    assert.equal(commands({ ...proxy, command: ['watcher', '--config=/x'] }), 1)
+    assert.equal(commands({ ...proxy, command: ['watcher', `--ca-file=${old}/ca.pem`] }), 0)
+    assert.equal(commands(proxy), 0)
+    assert.equal(commands(proxy, new Map([['kube-proxy', false]])), 0)
   })
 
   test('has a key that no node is to have marked as such', () => {

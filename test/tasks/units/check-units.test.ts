@@ -12,7 +12,7 @@ import { secretMode, sha256 } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
-import { publicParts, publicPartsOfRoots, type Query } from '../../../lib/node/node.ts'
+import { digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { formatReason } from '../../../lib/reason.ts'
@@ -21,7 +21,7 @@ import { hardWay } from '../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/looks/command-line.ts'
-import { lookAtNode } from '../../../tasks/looks/look.ts'
+import { lookAtNode, readNode } from '../../../tasks/looks/look.ts'
 import { unitsOn } from '../../../tasks/looks/reads.ts'
 import { processHost } from '../../../tasks/request/host.ts'
 import { unprovenClients } from '../../../tasks/units/bring-up.ts'
@@ -65,7 +65,7 @@ const kubeletWith = (flags: readonly string[], foundIn = group, ...more: Compone
   }),
 })
 
-test('a look reads what is declared, once; where readers are searched it also follows what others name', async () => {
+test('a look reads what is declared, once; where readers are searched once more, with what command lines name', async () => {
   let asked: string[] = []
   let paths: ReadonlyMap<string, string> = new Map()
   let readers = ''
@@ -90,14 +90,14 @@ test('a look reads what is declared, once; where readers are searched it also fo
     assert.equal(count, 1)
   }
   await look(searching, '/user.slice/x')
-  assert.ok(count > 1)
+  assert.equal(count, 2)
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
   // A user may name any number of files, and hides none of root's by them.
   const flood = processAs('x', `--ca-file=/both:${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
   const ofRoot = { ...processAs('x', '--ca-file=/both'), id: 10, group: '/user.slice/z' }
   await look(searching, '/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' }, ofRoot)
   const first = asked.findIndex((path) => path.startsWith('/flood/'))
-  assert.deepEqual([paths.get('/both'), paths.get(asked[first] ?? '')], [publicParts, publicPartsOfRoots])
+  assert.deepEqual([paths.get('/both'), paths.get(asked[first] ?? '')], [digestAlone, digestOfRoots])
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
   const reads = (argument: string) => new RegExp(readers).test(argument)
   const [yes, no] = [
@@ -105,6 +105,25 @@ test('a look reads what is declared, once; where readers are searched it also fo
     ['--tls-cert-file=/x', '--config=/x', '--certificates=/x', 'etcd', 'etcdctl'],
   ]
   assert.deepEqual([yes.every(reads), no.filter(reads)], [true, ['--tls-cert-file=/x']])
+})
+
+test('a look that takes a node over asks for all of our files, and of what a command line names for the digest alone', async (t) => {
+  let paths: ReadonlyMap<string, string> = new Map()
+  const look = async ({ places }: Query) => {
+    paths = places?.paths ?? paths
+    const sni = '--tls-sni-cert-key=/etc/other.crt,/etc/other.key'
+    const others = { ...processAs('watcher', '--ca-file=/root/secret'), id: 9, group: '/x' }
+    const processes = [startedAs('kube-apiserver', sni), others, { ...others, id: 10, uid: 1000 }]
+    const unit = { ...healthy, group: '/system.slice/kube-apiserver.service' }
+    return { places: placesWith({ folders: allThere.folders, processes, units: new Map([['kube-apiserver', unit]]) }) }
+  }
+  const run = { cluster, auth: temporaryAuth(t), connect: async () => ({ look }), isObserved: true }
+  await readNode(run as unknown as Run, control)
+  const asked = ['/etc/other.crt', '/etc/other.key', '/root/secret', '/var/lib/kubernetes/kubernetes-key.pem']
+  assert.deepEqual(
+    asked.map((path) => paths.get(path)),
+    [digestAlone, digestAlone, digestAlone, noDigest],
+  )
 })
 
 test("a look reads whose clients an API server believes, and knows the cluster's CA in other bytes, though its own is not sent", async (t) => {

@@ -62,6 +62,8 @@ test('what is not enforced is said where no run can change it', () => {
     whyOpen(run, { ...found(said(true), ours), otherProcesses: another }).join(),
     /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service, which belongs to no unit in cluster\.yaml/,
   )
+  const leftOut = another.map((each) => ({ ...each, isLeftOut: true }))
+  assert.deepEqual(whyOpen(run, { ...found(said(true), ours), otherProcesses: leftOut }), [])
   assert.match(whyOpen(run, { ...found(said(true), ours), units: [] }).join(), /is not installed as a unit/)
 })
 

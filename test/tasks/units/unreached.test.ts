@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { backUp } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
-import { partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { unitsOn, withNamed } from '../../../tasks/looks/reads.ts'
+import { unitsOn } from '../../../tasks/looks/reads.ts'
 import { unreachedOn, unsetOn } from '../../../tasks/units/unreached.ts'
 import { caProfile, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import {
@@ -13,6 +14,7 @@ import {
   control,
   placesWith,
   processAs,
+  rootsFile,
   runningUnit,
   seenIn,
   startedAs,
@@ -23,11 +25,32 @@ import { sha256 } from '../../support/files.ts'
 /** Each file of auth/ holds its own name. */
 const run = {
   cluster,
-  auth: { files: harderWay.files, tryBytes: (name: string) => Buffer.from(name) },
+  auth: {
+    files: harderWay.files,
+    names: (folder = '.') => (folder === '.' ? ['ca.pem'] : []),
+    tryBytes: (name: string) => Buffer.from(name),
+  },
 } as unknown as Run
-const units = new Map([['kube-apiserver', { ...runningUnit, group: '/system.slice/kube-apiserver.service' }]])
+const serverUnit = new Map([['kube-apiserver', { ...runningUnit, group: '/system.slice/kube-apiserver.service' }]])
 
-/** What is said where these run, and the files at these paths hold that of auth/. */
+interface Given {
+  readonly of?: Run
+  readonly files?: PlacesState['files']
+  readonly units?: PlacesState['units']
+  readonly concerns?: (file: string) => boolean
+}
+
+/** What is found where these run. */
+function found(
+  node: ClusterNode,
+  processes: readonly ComponentProcess[],
+  { of = run, files = new Map(), units = serverUnit, concerns }: Given = {},
+) {
+  const places = placesWith({ ...allThere, processes, units, files })
+  return unreachedOn(of, node, { ...seenIn(of.cluster, node, { places } as NodeState), places }, concerns)
+}
+
+/** The same where the files at these paths hold that of auth/. */
 function told(
   processes: readonly ComponentProcess[],
   copies: Readonly<Record<string, string>>,
@@ -35,9 +58,7 @@ function told(
 ) {
   const file = (path: string) => ({ size: 1, sha256: sha256(copies[path] ?? 'other') })
   const files = { get: file } as unknown as PlacesState['files']
-  const places = placesWith({ ...allThere, processes, units, files })
-  const look = seenIn(cluster, control, { places } as NodeState)
-  return Object.values(unreachedOn(run, control, { ...look, places }, concerns)).flat()
+  return Object.values(found(control, processes, { files, ...(concerns && { concerns }) })).flat()
 }
 
 describe('what install does not reach', () => {
@@ -54,139 +75,138 @@ describe('what install does not reach', () => {
     assert.deepEqual(told(same, { '/var/lib/kubernetes/ca.pem': 'ca.pem' }), [])
   })
 
-  test('is a component of no unit that reads a file of ours, and none that reads others', () => {
-    const process = processAs('kube-controller-manager', '--root-ca-file=/x/ca.pem', '--kubeconfig=/x/k')
-    const manager = { ...process, group: '/user.slice/a.scope', id: 9 }
-    assert.deepEqual(told([startedAs('kube-apiserver'), manager], {}), [])
-    const [said = '', ...more] = told([startedAs('kube-apiserver'), manager], { '/x/ca.pem': 'ca.pem' })
-    const reads = 'reads /x/ca.pem (--root-ca-file), which belongs to this cluster; stop it'
-    assert.ok(said.startsWith(`kube-controller-manager, process 9 in /user.slice/a.scope, ${reads}`), said)
-    assert.deepEqual(more, [])
-    const named = { ...manager, group: '/system.slice/k8s-kcm.service' }
-    const [unit = ''] = told([startedAs('kube-apiserver'), named], { '/x/ca.pem': 'ca.pem' })
-    assert.match(unit, /install\.units: \{ kube-controller-manager: \{ unit: k8s-kcm \} \}/)
-  })
-
-  describe('is a component of a unit of another name', () => {
-    const [kubeconfig, config] = [
-      '/var/lib/kubernetes/kube-scheduler.kubeconfig',
-      '/etc/kubernetes/config/kube-scheduler.yaml',
-    ]
-    const [proxyConfig, folder] = ['/var/lib/kube-proxy/kube-proxy-config.yaml', '/var/lib/kubelet']
-    const scheduler = processAs('kube-scheduler', `--config=${config}`)
-    // As a look has them: all of a configuration, and nothing of what is as it should be.
-    const contents = new Map([
-      [config, Buffer.from(`clientConnection:\n  kubeconfig: ${kubeconfig}\n`)],
-      [proxyConfig, Buffer.from('{clientConnection: {kubeconfig: "/var/lib/kube-proxy/kubeconfig", qps: 9}}')],
-    ])
-    interface Given {
-      readonly of?: Run
-      readonly node?: typeof control
-      readonly file?: object | undefined
-      /** Of the unit of its usual name. */
-      readonly own?: readonly ComponentProcess[]
-      readonly concerns?: (file: string) => boolean
-    }
-    const named = (process: ComponentProcess, given: Given = {}) => {
-      const { of = run, node = control, own = [], concerns, file } = { file: { size: 1 }, ...given }
-      const component = /[^/]*$/.exec(process.command[0] ?? '')?.[0] ?? ''
-      const processes = [...own, { ...process, id: 9, group: `/system.slice/k8s-${component}.service` }]
-      const units = new Map(own.map(({ group }) => [component, { ...runningUnit, group }]))
-      const files = { get: () => file } as unknown as PlacesState['files']
-      const places = placesWith({ ...allThere, units, files, processes, contents })
-      return unreachedOn(of, node, { ...seenIn(of.cluster, node, { places } as NodeState), places }, concerns).ofRoot
+  describe('is a component of no unit, whatever it reads,', () => {
+    const inPod = '/kubepods.slice/kubepods-besteffort.slice/cri-containerd-1.scope'
+    const of = (component: string, more: Partial<ComponentProcess> = {}, ...args: readonly string[]) => ({
+      ...processAs(component, ...args),
+      ...{ id: 9, group: inPod },
+      ...more,
+    })
+    const kinds = (node: ClusterNode, process: ComponentProcess, given: Given = {}) => {
+      const { ofRoot, ofUsers } = found(node, [process], given)
+      return [ofRoot.length, ofUsers.length]
     }
 
-    test("that reads what is where the node's own units do, by a flag or by their configuration", () => {
-      for (const [node, process, what] of [
-        [control, scheduler, `${kubeconfig} (--config)`],
-        [worker, processAs('kube-proxy', `--config=${proxyConfig}`), '/var/lib/kube-proxy/kubeconfig (--config)'],
-        [worker, processAs('kubelet', `--kubeconfig=${folder}/kubeconfig`), `${folder}/kubeconfig (--kubeconfig)`],
-      ] as const) {
-        const [said = '', ...more] = named(process, { node })
-        assert.ok(said.includes(`reads ${what}, which belongs to this cluster; stop it, or name its unit`), said)
-        assert.deepEqual([more, named(process, { node, file: undefined })], [[], []])
-        const concerns = (file: string) => file === 'service-account-key.pem'
-        assert.deepEqual(named(process, { node, concerns }), [])
+    test('with its pid, control group and command line, and each way out', () => {
+      const said = (...processes: readonly ComponentProcess[]) => found(control, processes).ofRoot
+      const config = '--config=/var/lib/kube-proxy/config.conf'
+      assert.deepEqual(said(of('kube-proxy', {}, config)), [
+        `kube-proxy, process 9 in ${inPod} (/usr/local/bin/kube-proxy ${config}), belongs to no unit in cluster.yaml, so what it reads is not known; stop it, or leave kube-proxy out on all nodes, if you give it its files yourself: install.units: { kube-proxy: false }`,
+      ])
+      const named = of('kube-scheduler', { group: '/system.slice/k8s-scheduler.service' })
+      assert.match(said(named).join(), /stop it, or name its unit .*: \{ kube-scheduler: \{ unit: k8s-scheduler \} \}$/)
+      assert.match(said(of('etcd')).join(), /; stop it, or run it in a unit$/)
+      // One of a user's systemd has the name of the unit already.
+      const group = '/user.slice/user-0.slice/user@0.service/app.slice/kubelet.service'
+      assert.match(said(of('kubelet', { group })).join(), /, or leave kubelet out on all nodes,/)
+      assert.match(found(worker, [of('kube-apiserver')]).ofRoot.join(), /; stop it$/)
+      // Beside the unit, or of a user, it is none to leave out on all nodes.
+      const unit = { ...processAs('kube-scheduler'), group: '/system.slice/kube-scheduler.service' }
+      for (const processes of [[unit, named], [{ ...named, uid: 1000 }]]) {
+        const places = { units: new Map([['kube-scheduler', { ...runningUnit, group: unit.group }]]) }
+        const { ofRoot, ofUsers } = found(control, processes, places)
+        assert.match([...ofRoot, ...ofUsers].join(), /^kube-scheduler, process 9 .*; stop it$/)
       }
+      const escapes = of('kubelet', {}, '--v=\u001b[2J', 'x'.repeat(1000))
+      assert.ok(!said(escapes).join().includes('\u001b') && said(escapes).join().length < 600)
     })
 
-    test('that reads what was installed where the guide has it, before its unit read another', () => {
-      const parts = ['certificate-authority', 'client-certificate', 'client-key']
-      const text = parts.map((name) => `    ${name}-data: QQ==\n`).join('')
-      const files = { 'kube-scheduler.kubeconfig': '/srv/kubeconfig' }
-      const install = { ...cluster.install, units: new Map([['kube-scheduler', { files }]]) }
-      const of = {
-        ...run,
-        cluster: { ...run.cluster, install },
-        auth: { ...run.auth, tryBytes: () => Buffer.from(text) },
-      } as unknown as Run
-      const own = [processAs('kube-scheduler', '--kubeconfig=/srv/kubeconfig')]
-      const left = (content = '') => named(scheduler, { of, own, file: { size: 1, sha256: sha256(content) } }).length
-      assert.deepEqual([left(String(partOf(text, 'kubeconfig', 'kube-scheduler.kubeconfig'))), left()], [1, 0])
+    test('on any node, in any container, and with any version in its name; of another user it is only named', () => {
+      for (const node of [control, worker])
+        for (const component of [
+          'etcd',
+          'kube-apiserver',
+          'kube-controller-manager',
+          'kube-scheduler',
+          'kubelet',
+          'kube-proxy',
+        ]) {
+          assert.deepEqual(kinds(node, of(component)), [1, 0], component)
+          assert.deepEqual(kinds(node, of(component, { uid: 1000 })), [0, 1], component)
+          assert.deepEqual(kinds(node, of(component, { command: [`/opt/${component}-v1.36.1`] })), [1, 0], component)
+        }
+      assert.deepEqual(kinds(worker, of('kube-proxyd')), [0, 0])
+    })
+
+    test('where one of its files is concerned', () => {
+      const concerned = (component: string, file: string) =>
+        kinds(worker, of(component), { concerns: (each) => each === file })[0]
+      assert.deepEqual(
+        [
+          concerned('kubelet', 'w0.pem'),
+          concerned('kubelet', 'c0.pem'),
+          concerned('kube-proxy', 'kube-proxy.kubeconfig'),
+          concerned('kube-proxy', 'encryption-config.yaml'),
+          concerned('kube-apiserver', 'encryption-config.yaml'),
+        ],
+        [1, 0, 1, 0, 1],
+      )
+    })
+
+    test('unless cluster.yaml leaves it out; no API server and no etcd is left out so', () => {
+      const leftOut = (component: string, node = control) => {
+        const install = { ...cluster.install, units: new Map([[component, false]]) }
+        return kinds(node, of(component), { of: { ...run, cluster: { ...cluster, install } } as Run })[0]
+      }
+      const clients = ['kube-proxy', 'kubelet', 'kube-scheduler', 'kube-controller-manager']
+      assert.deepEqual(
+        clients.map((component) => leftOut(component)),
+        [0, 0, 0, 0],
+      )
+      assert.deepEqual([leftOut('etcd'), leftOut('kube-apiserver'), leftOut('etcd', worker)], [1, 1, 1])
+    })
+
+    test('of a user, who may start any number, once; and it hides none of root', () => {
+      const own = Array.from({ length: 50 }, (_, i) => of('kubelet', { uid: 1000, id: 100 + i }))
+      const { ofRoot, ofUsers } = found(control, [...own, of('kubelet'), of('kubelet', { id: 10 })])
+      assert.deepEqual([ofRoot.length, ofUsers.length], [2, 1])
+      assert.match(ofUsers.join(), /^kubelet, process 100 of user 1000 in \S+ and 49 more \(/)
     })
   })
 
-  test('no value of a configuration but the path of a file is sent to the node as one', () => {
-    const text =
-      'kind: Config\nresources: [{secret: c2VjcmV0}]\nuser: {client-key-data: a/b, client-key: k, tlsCertFile: /a/b}'
-    const contents = new Map([['/x/config', Buffer.from(text)]])
-    const named = withNamed([{ by: '--x', path: '/x/config' }], placesWith({ contents }))
-    assert.deepEqual(
-      named.map(({ path }) => path),
-      ['/x/config', '/a/b'],
-    )
-  })
-
-  test('is whatever reads certificates of our CA, by its flags, a configuration or a kubeconfig; of other users it is only named', async (t) => {
+  test('is what names a copy of a file of ours, as it is or was, or the file of a place; of other users it is only named', async (t) => {
     const auth = temporaryAuth(t)
     await makeCa(auth, caProfile)
-    const ca = auth.bytes('ca.pem')
+    await makeEverything(auth, cluster)
     const own = { ...run, auth } as Run
-    const files: Readonly<Record<string, string | Buffer>> = {
-      '/x/proxy.yaml': 'kubeconfig: "/x/kubeconfig"\n',
-      '/x/kubeconfig': 'clusters:\n- cluster:\n    certificate-authority: old/ca.crt\n',
-      '/x/old/ca.crt': ca,
-      '/x/embedded': `    certificate-authority-data: ${ca.toString('base64')}\n`,
-      '/x/other.crt': 'no certificate',
-    }
-    const at = (uid: number, ...command: readonly string[]) => {
-      const places = placesWith({
-        ...allThere,
-        processes: [{ ...processAs('kubelet'), id: 9, uid, group: '/x.scope', command }],
-        published: new Map(Object.entries(files).map(([path, text]) => [path, Buffer.from(text)])),
-      })
-      const look = { ...seenIn(cluster, control, { places } as NodeState), places }
-      const { ofRoot, ofUsers } = unreachedOn(own, control, look)
+    const earlier = auth.bytes('kube-proxy.pem')
+    backUp(auth, ['kube-proxy.pem'], new Date('2026-11-25T12:00:00Z'))
+    auth.write('kube-proxy.pem', 'a new one', 0o644)
+    const files = new Map(
+      Object.entries({
+        '/x/ca.crt': auth.bytes('ca.pem'),
+        '/x/earlier.crt': earlier,
+        '/x/kube-proxy.key': auth.bytes('kube-proxy-key.pem'),
+        '/x/admin.crt': auth.bytes('admin.pem'),
+        '/x/other.crt': Buffer.from('another'),
+        '/var/lib/kubelet/kubeconfig': Buffer.from('any'),
+      }).map(([path, bytes]) => [path, { ...rootsFile, sha256: sha256(bytes) }]),
+    )
+    const at = (command: readonly string[], uid = 0, node = worker, concerns?: (file: string) => boolean) => {
+      const process = { ...processAs('x'), id: 9, uid, group: '/x.scope', command }
+      const { ofRoot, ofUsers } = found(node, [process], { of: own, files, ...(concerns && { concerns }) })
       return [ofRoot.length, ofUsers.length, [...ofRoot, ...ofUsers].join()] as const
     }
-    for (const command of [
-      ['/opt/kube-proxy-1.36', '--config=/x/proxy.yaml'],
-      ['watcher', '--kubeconfig', '/x/kubeconfig'],
-      ['watcher', '--kubeconfig=/x/embedded'],
-      ['front', '--tls-sni-cert-key=/x/old/ca.crt,/x/key:a'],
-    ]) {
-      const [root, users, text] = at(0, ...command)
-      assert.deepEqual([root, users], [1, 0], command.join(' '))
-      assert.match(text, /process 9 in \/x\.scope, reads \/x\/.* which belongs to this cluster/)
-      assert.deepEqual(at(1000, ...command).slice(0, 2), [0, 1])
+    for (const path of [...files.keys()].filter((each) => each !== '/x/other.crt')) {
+      const command = ['watcher', `--file=${path}`]
+      const [root, users, text] = at(command)
+      assert.deepEqual([root, users], [1, 0], path)
+      assert.ok(
+        text.startsWith(`watcher, process 9 in /x.scope, reads ${path} (--file), which belongs to this cluster`),
+      )
+      assert.deepEqual(at(command, 1000).slice(0, 2), [0, 1])
     }
-    assert.deepEqual(at(0, 'watcher', '--ca-file=/x/other.crt').slice(0, 2), [0, 0])
-    // By the key of its certificate, in whatever file: of a key that is revoked that is what counts.
-    await makeEverything(auth, cluster)
-    const proxy = auth.bytes('kube-proxy.pem').toString('base64')
-    const flannel = { ...processAs('flanneld', '--kubeconfig-file=/x/flannel'), id: 9, group: '/x.scope' }
-    const places = placesWith({
-      ...allThere,
-      processes: [flannel],
-      published: new Map([['/x/flannel', Buffer.from(`    client-certificate-data: ${proxy}\n`)]]),
-    })
-    const look = { ...seenIn(cluster, control, { places } as NodeState), places }
-    const namedFor = (name: string) => unreachedOn(own, control, look, (file) => file === name).ofRoot.length
-    assert.deepEqual(['kube-proxy.pem', 'kubernetes.pem'].map(namedFor), [1, 0])
-    // Of too long command lines, which a user may have any number of.
+    assert.equal(at(['watcher', '--file=/x/other.crt'])[0], 0)
+    assert.equal(at(['watcher', '--sni=/x/other.crt,/x/ca.crt:a'])[0], 1)
+    // Over a key that is still ours its certificate may be of any time.
+    const concernsProxy = (file: string) => file === 'kube-proxy.pem'
+    const heldFor = (name: string) => at(['watcher', `--file=/x/${name}`], 0, worker, concernsProxy)[0]
+    assert.deepEqual(['earlier.crt', 'kube-proxy.key', 'ca.crt'].map(heldFor), [1, 1, 0])
+  })
+
+  test('may be any component, where a command line is too long to read: that is said once', () => {
     const unread = [8, 9].map((id) => ({ ...processAs('x'), id, uid: 1000, group: '/x.scope', command: [] }))
-    assert.deepEqual(told([startedAs('kube-apiserver'), ...unread], {}), [
+    assert.deepEqual(found(control, [startedAs('kube-apiserver'), ...unread]).ofUsers, [
       'process 8 in /x.scope and 1 more may be components, with command lines too long to read; stop them',
     ])
   })
@@ -194,7 +214,12 @@ describe('what install does not reach', () => {
 
 test('a flag that has to change is named with all others of its unit: a certificate is no use without its key', () => {
   const own: typeof cluster = { ...cluster, etcd: { ca: 'own' } }
-  const places = placesWith({ ...allThere, files: new Map(), processes: [startedAs('kube-apiserver')], units })
+  const places = placesWith({
+    ...allThere,
+    files: new Map(),
+    processes: [startedAs('kube-apiserver')],
+    units: serverUnit,
+  })
   const found = { units: unitsOn(own, control, places), places }
   const unset = (name: string) => unsetOn({ cluster: own }, found, (file) => file === name)
   const [said = '', ...more] = unset('etcd-ca.pem')
