@@ -14,7 +14,9 @@ import type { UnitsFound } from './inspect.ts'
 /**
  * A clause for each that reads one of the files, with what to do. `units`: it is not known what they read, or they read
  * a copy; `ofRoot`: other processes of root; `ofUsers`: those of other users, who may start any. A component of no unit
- * counts as a reader of all that its component reads, whatever its command line says.
+ * counts as a reader of all that its component reads, whatever its command line says. An etcd or API server on a node
+ * that is to have none counts by its command line alone: it may be an application's, and which members and API servers
+ * the cluster has is read from the cluster.
  */
 export function unreachedOn(
   run: Run,
@@ -48,7 +50,8 @@ export function unreachedOn(
   )
   const clausesOf = (isRoots: boolean) => {
     const all = otherProcesses.filter(({ process, isLeftOut }) => !isLeftOut && (process.uid === 0) === isRoots)
-    const isReader = ({ component = '' }: OtherProcess) => readers.includes(component)
+    const isReader = ({ component = '' }: OtherProcess) =>
+      readers.includes(component) && (mayLeaveOut(component) || unitsOf(run.cluster, node.role).includes(component))
     const [components, others] = [all.filter(isReader), all.filter((each) => !isReader(each))]
     const [unread, ...more] = others.filter(({ process }) => process.command.length === 0)
     return [
