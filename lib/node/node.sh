@@ -388,12 +388,11 @@ is_swappable() {
   for d in $open; do case $1 in "${d%/}"/*) return 0 ;; esac; done
   return 1
 }
-# read_content FILE: no more than is sent, even if it has grown meanwhile.
-read_content() {
-  case "$wary " in
-    *" $1 "*) read_wary "$1" | head -c $((largest + 1)) ;;
-    *) head -c $((largest + 1)) < "$1" ;;
-  esac
+# with_file FILE COMMAND...: which has to limit what it reads, since the file may have grown meanwhile.
+with_file() {
+  source=$1
+  shift
+  case "$wary " in *" $source "*) read_wary "$source" | "$@" ;; *) "$@" < "$source" ;; esac
 }
 find_flags() {
   flags=iflag=nofollow,nonblock
@@ -431,13 +430,13 @@ say_content() {
   total=$((total + size))
   [ $total -le $largest_contents ] || return 0
   case "$wary " in *" $1 "*) say other "$1" ;; *) say "$2" "$1" ;; esac
-  read_content "$1" | od -A n -t x1 -v
+  with_file "$1" od -A n -t x1 -v -N $((largest + 1))
 }
 
 # say_public NAME: of a file of others, which may hold a key: its certificates.
 say_public() {
   case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
-  public=$(read_content "$1" | publish) || return 0
+  public=$(with_file "$1" head -c $((largest + 1)) | publish) || return 0
   total=$((total + ${#public}))
   if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi
   say published "$1"
