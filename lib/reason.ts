@@ -24,7 +24,8 @@ export type Change =
   | {
       readonly kind: 'installed'
       readonly paths: readonly string[]
-      readonly removed: readonly string[]
+      /** No run removes files there; --json has had the field. */
+      readonly removed: readonly []
       readonly restarts: readonly string[]
     }
   /** The promise of a rotation stage, proven by the answers of these units of a node. */

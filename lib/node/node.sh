@@ -832,8 +832,8 @@ replace_files() {
     said=$(sync -- $trash 2>&1) || stop undone "$said"
   fi
   if [ -n "$files" ]; then swap_all; fi
-  [ -z "$removed" ] || rm -f -- $removed
   [ -z "$as_root" ] || return 0
+  [ -z "$removed" ] || rm -f -- $removed
   [ -z "$leftovers" ] || rm -rf -- $leftovers
   [ -z "$archive" ] || rm -rf -- "$archive" "$archive-swap"
   trash=''

@@ -121,8 +121,6 @@ export interface Replacement {
   /** Files that must not have changed since the look. */
   readonly unchanged: readonly string[]
   readonly seen: ReadonlyMap<string, FileState>
-  /** Files and symbolic links that are removed. */
-  readonly pruned?: readonly string[]
   /** Of the folder alone. */
   readonly tidied?: Tidied
 }
@@ -130,6 +128,8 @@ export interface Replacement {
 /** What else changes in the folder. */
 interface Tidied {
   readonly names: FileNames
+  /** Files and symbolic links that are removed. */
+  readonly pruned: readonly string[]
   readonly modes: readonly { name: string; mode: number }[]
   /** What other runs have left: archives, and folders that they were unpacked in. */
   readonly leftovers: readonly string[]
@@ -161,7 +161,7 @@ interface Archive {
 }
 
 export function replaceLines(
-  { folder, sudo, files, unchanged, seen, pruned = [], tidied }: Replacement,
+  { folder, sudo, files, unchanged, seen, tidied }: Replacement,
   archive?: Pick<Archive, 'name' | 'files'>,
 ): string[] {
   const lines = unchanged.flatMap((name) => seen.get(name)?.lines.split('\n') ?? [])
@@ -172,7 +172,7 @@ export function replaceLines(
     ...(archive ? [`archive ${archive.name}`, ...unpackedLines(archive)] : []),
     ...files.map(fileLine),
     ...(tidied?.modes ?? []).map(({ name, mode }) => `mode ${mode.toString(8)} ${name}`),
-    ...pruned.map((name) => `remove ${name}`),
+    ...(tidied?.pruned ?? []).map((name) => `remove ${name}`),
     ...(tidied?.leftovers ?? []).map((name) => `leftover ${name}`),
     ...(tidied?.entry ? [`entry ${entryLine(tidied.entry)}`] : []),
     ...(tidied?.void ?? []).map((entry) => `void ${entryLine(entry)}`),

@@ -64,7 +64,7 @@ export const run: Command = {
     renew: 'with ca only: renew the CA certificate; its key stays',
     'replace-identity':
       'overwrite a node or kubeconfig that has another cluster identity (CA, service-account key, encryption key)',
-    prune: 'remove harderway files that no longer belong on a node',
+    prune: 'remove files that no longer belong in a deploy directory',
   },
   values: { format: ['markdown'] },
   exits: {

@@ -197,10 +197,8 @@ export interface Unit {
   readonly reads: readonly Reads[]
   /** Flags that it has to be started with, each with the file that it is for. */
   readonly startFlags?: readonly (Pick<Place, 'file'> & { readonly flag: string; readonly value: string })[]
-  /** What it does not get: cluster.yaml keeps it off the nodes. */
+  /** Keys that it does not get: cluster.yaml has them on no node. */
   readonly keptOffNodes: readonly Reads[]
-  /** Keys of features that cluster.yaml has switched off, where the guide has them. */
-  readonly switchedOff: readonly Pick<Reads, 'file' | 'usual'>[]
   /** Each path once. */
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
@@ -224,8 +222,7 @@ export interface Unit {
   readonly restart: string
 }
 
-export interface UnitRow
-  extends Omit<Unit, 'restart' | 'files' | 'service' | 'keptOffNodes' | 'switchedOff' | 'named'> {
+export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service' | 'keptOffNodes' | 'named'> {
   readonly on: readonly Role[]
   readonly restart?: string
 }

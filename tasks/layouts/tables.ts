@@ -46,6 +46,10 @@ export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
   return aggregation ? withAggregation(guide) : guide
 }
 
+/** With all that cluster.yaml may switch on. */
+const wholeLayout = ({ layout }: Pick<Cluster, 'layout'>) =>
+  layoutOf({ layout, etcd: { ca: 'own' }, aggregation: true })
+
 const withAggregation = memoised<Layout, Layout>((layout) => {
   const { certs, reads, startFlags } = layout.aggregation
   const units = layout.units.map((row) =>
@@ -150,33 +154,13 @@ export function isKeptOff(cluster: Keeping, file: string): boolean {
 
 /** True for a file of a feature that is off in cluster.yaml: etcd's own CA, the aggregation layer. */
 export function isSwitchedOff(cluster: LaidOut & Holders, file: string): boolean {
-  const layout = layoutOf(cluster)
-  if (!switchedOffIn(layout).files.has(file)) return false
+  const { files, certs } = layoutOf(cluster)
+  const { name = '' } = files.parse(file) ?? {}
+  const isOf = (each: { readonly name: string }) => each.name === name
+  if (certs.some(isOf) || !wholeLayout(cluster).certs.some(isOf) || !files.pair(name).includes(file)) return false
   // A node or user may have that name then.
-  const { name } = layout.files.parse(file) ?? {}
-  return ![...(cluster.nodes ?? []), ...(cluster.users ?? [])].some((each) => each.name === name)
+  return ![...(cluster.nodes ?? []), ...(cluster.users ?? [])].some(isOf)
 }
-
-/** The names of all that is switched off. */
-export function switchedOffFiles(cluster: LaidOut): ReadonlySet<string> {
-  return switchedOffIn(layoutOf(cluster)).files
-}
-
-interface SwitchedOff {
-  readonly files: ReadonlySet<string>
-  /** Of keys, by unit. */
-  readonly reads: ReadonlyMap<string, readonly Reads[]>
-}
-
-const switchedOffIn = memoised<SwitchedOff, Layout>((layout) => {
-  const whole = layoutOf({ layout: layout.name, etcd: { ca: 'own' }, aggregation: true })
-  const off = whole.certs.filter(({ name }) => !layout.certs.some((each) => each.name === name))
-  const keys = new Set(off.map(({ name }) => layout.files.key(name)))
-  return {
-    files: new Set(off.flatMap(({ name }) => layout.files.pair(name))),
-    reads: new Map(whole.units.map(({ unit, reads }) => [unit, reads.filter(({ file }) => keys.has(file))])),
-  }
-})
 
 /** In the order of the tables; what is the node's own comes last. */
 export function nodeFiles(cluster: Keeping, node: ClusterNode): string[] {
@@ -216,9 +200,8 @@ export interface KeyFile {
 
 /** Each key once, though it may be in two of the files: in the first. Of what is switched off, too. */
 export function keysIn(cluster: Cluster, files: readonly string[]): KeyFile[] {
-  const { layout } = cluster
   const { parse } = layoutOf(cluster).files
-  const whole = layoutOf({ layout, etcd: { ca: 'own' }, aggregation: true }).certs
+  const whole = wholeLayout(cluster).certs
   const keys = files.flatMap((file): KeyFile[] => {
     const { kind, name } = parse(file) ?? {}
     if (kind === 'encryption-config') return [{ name: encryptionConfig.label, file, power: encryptionConfig.power }]
@@ -256,10 +239,7 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
 /** Facts that cluster.yaml must not contradict. */
 export function layoutRules(cluster: LaidOut): LayoutRules {
   const layout = layoutOf(cluster)
-  const variants = [
-    layoutOf({ layout: cluster.layout, etcd: { ca: 'own' }, aggregation: true }),
-    layouts[cluster.layout],
-  ]
+  const variants = [wholeLayout(cluster), layouts[cluster.layout]]
   const settingsBy = (rows: readonly Reads[]) =>
     new Map(
       [...Map.groupBy(rows, ({ file }) => file)].map(([file, same]) => [
@@ -335,9 +315,8 @@ function unitOf(
   const config = ofNode?.config ?? override?.config ?? row.config
   const isWanted = ({ file }: Reads) => cluster.revoked !== undefined || !authorizationFiles.includes(file)
   const reads = all.filter((each) => isWanted(each) && !isKeptOff(cluster, each.file))
-  const keptOffNodes = all.filter(({ file }) => isKeptOff(cluster, file))
-  const { reads: formerReads } = switchedOffIn(layoutOf(cluster))
-  const switchedOff = (formerReads.get(row.unit) ?? []).filter(({ file }) => isSwitchedOff(cluster, file))
+  const whole = wholeLayout(cluster).units.find(({ unit }) => unit === row.unit)?.reads ?? []
+  const keptOffNodes = [...all, ...whole].filter(({ file }) => isKeptOff(cluster, file))
   const files = mergePlaces(reads.flatMap(placesAt))
   const service = override?.unit ?? row.unit
   // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
@@ -345,7 +324,7 @@ function unitOf(
   const restart = override?.restart ?? row.restart ?? byDefault
   const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
   return {
-    ...{ ...row, reads, keptOffNodes, switchedOff, files, serves, service, restart, named },
+    ...{ ...row, reads, keptOffNodes, files, serves, service, restart, named },
     config: config && itsOwn(config),
   }
 }

@@ -16,6 +16,7 @@ import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables
 import { addressOf, readServedCertificate } from './component.ts'
 import { refuseContradicted } from './declared.ts'
 import {
+  adminKeyBeside,
   keptOffPaths,
   leftLists,
   type OtherProcess,
@@ -290,11 +291,12 @@ function expectedAt(run: Run, unit: Unit): [string, string][] {
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
   return [
-    // No unit names these: of a key that is not ours only the digest is read.
-    ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
+    // No unit names these: only their digests are read.
+    ...keptOffPaths(unit).flatMap(({ path }) =>
+      [path, adminKeyBeside(cluster, path)].map((each): [string, string] => [each, '']),
+    ),
     ...unit.files.map(expected),
     ...(unit.config === undefined ? [] : [[unit.config, noDigest] as [string, string]]),
-    ...unit.keptOffNodes.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
   ]
 }
 

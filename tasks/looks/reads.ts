@@ -8,8 +8,15 @@ import { hasDigest } from '../../lib/files/auth-dir.ts'
 import { isPlainPath } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
-import { besideOf, folderOf } from '../../lib/node/place.ts'
-import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { besideOf, folderOf, isOpenFolder, root } from '../../lib/node/place.ts'
+import {
+  type ComponentProcess,
+  fileAt,
+  foldersTo,
+  isRunning,
+  type PlacesState,
+  realPath,
+} from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
@@ -145,7 +152,7 @@ function unitAt(context: Context) {
     const isNamed = said.some((each) => 'confirms' in each && each.confirms.path === path)
     return why === undefined ? [] : [`${isNamed ? `${by} names` : 'it needs'} ${path}, but ${why}, or set another path`]
   })
-  const stillNamed = commands.flatMap((command) => namesKeptOff({ ...unit, files }, command))
+  const stillNamed = commands.flatMap((command) => namesKeptOff(unit, command))
   const disagree =
     unit.unit === apiServer
       ? commands.flatMap((each) => [...disagreements(cluster, node, each), ...openProxies(each, places)])
@@ -366,14 +373,13 @@ function namesIn(settings: readonly (readonly [by: string, value: string])[]): N
 
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
-/** A clause for each setting of a key that it does not get any more. */
-function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>, { named }: CommandLine): string[] {
-  const isFound = (at: string) => keptOffPaths(unit).some(({ path }) => path === at)
-  return unit.keptOffNodes.flatMap(({ by, alongWith }) => {
+/** A clause for each setting of a CA key that it does not get any more. */
+function namesKeptOff({ keptOffNodes }: Pick<Unit, 'keptOffNodes'>, { named }: CommandLine): string[] {
+  return keptOffNodes.flatMap(({ by, alongWith }) => {
     const [flag, [path]] = named(by)
-    if (path === undefined) return []
+    if (path === undefined || alongWith === undefined) return []
     return [
-      `${flag} names ${path}, a key for no node (certificates.caKeyOnNodes: false); remove ${alongWith} and ${flag}, which ends CSR signing; then remove that file${isFound(path) ? ', or let --prune do it' : ', which --prune does not find'}`,
+      `${flag} names ${path}, a key for no node (certificates.caKeyOnNodes: false); remove ${alongWith} and ${flag}, which ends CSR signing; then remove that file`,
     ]
   })
 }
@@ -427,15 +433,16 @@ export function whyRead(units: readonly UnitSeen[], places: PlacesState, path: s
   if (words.some((word) => isIt(word) || baseOf(word) === baseOf(path))) return 'a command line names it'
   const reader = units.find(({ files }) => files.some((place) => isIt(place.path)))
   if (reader) return `${reader.unit} reads it`
-  const readers = units.filter(
-    ({ keptOffNodes, switchedOff }) => keptOffNodes.length > 0 || switchedOff.some(({ file }) => file === baseOf(path)),
+  const isSigner = ({ alongWith }: Reads) => alongWith !== undefined
+  const readers = units.filter(({ keptOffNodes }) =>
+    keptOffNodes.some((row) => isSigner(row) || row.file === baseOf(path)),
   )
   const [signs, unclear] = [
     readers.find(({ reading }) => reading === 'keptOffNodes'),
     readers.find(({ reading }) => reading === 'unknown'),
   ]
   if (signs) return `${signs.unit} still has a CA key`
-  const flags = readers.flatMap(({ keptOffNodes }) => keptOffNodes.flatMap(({ by }) => by))
+  const flags = readers.flatMap(({ keptOffNodes }) => keptOffNodes.filter(isSigner).flatMap(({ by }) => by))
   const flag = flags.find((each) => words.some((word) => word.replaceAll('_', '-') === each))
   if (flag !== undefined) return `a command line has ${flag}`
   const isCut = processes.some(({ command }) => command.length === 0)
@@ -444,30 +451,30 @@ export function whyRead(units: readonly UnitSeen[], places: PlacesState, path: s
 
 const baseOf = (path: string): string => path.replace(/.*\//, '')
 
-/** Where a unit may have had what it does not get any more: beside its other files, too. */
-export function keptOffPaths({
-  keptOffNodes,
-  switchedOff,
-  files,
-}: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>): { file: string; path: string }[] {
-  return [...keptOffNodes, ...switchedOff].flatMap(({ file, usual }) => {
+/** Where a unit may have had the keys that it does not get any more: beside its other files, too. */
+export function keptOffPaths({ keptOffNodes, files }: Pick<Unit, 'keptOffNodes' | 'files'>) {
+  return keptOffNodes.flatMap(({ file, usual }) => {
     const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
     return [...new Set(paths)].map((path) => ({ file, path }))
   })
 }
 
+/** The key of an admin beside such a path: no deploy copies it, so its folder is an auth/, or a copy of one. */
+export function adminKeyBeside(cluster: Cluster, path: string): string {
+  const { files } = layoutOf(cluster)
+  return `${folderOf(path)}/${files.key(files.names.admin)}`
+}
+
 interface KeptOff {
   readonly file: string
   readonly path: string
-  /** Why it has to stay: something names it, or may. */
-  readonly why?: string
-  /** A killed run has left it beside its place. */
-  readonly isLeftover?: true
+  /** Why no command that removes it is safe. */
+  readonly why: string | undefined
 }
 
 /**
- * The files there that units no longer get, and what killed runs left beside them. A file that is switched off counts
- * only if it is ours.
+ * The keys there that units no longer get, and what killed runs left of them. A key that is switched off counts only if
+ * it is ours.
  */
 export function keptOffAt(
   { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
@@ -479,25 +486,23 @@ export function keptOffAt(
     if (!row) return []
     // A link on the way is its owner's affair.
     const { file, path } = others.find((each) => each.path === real) ?? row
-    const reader = whyRead(units, places, path)
-    const at = (each: string, isLeftover?: true): KeptOff[] => {
-      const there = fileAt(places, each)
-      if (!there || (isSwitchedOff(cluster, file) && !hasDigest(auth, file, there.sha256))) return []
-      const isPlain = there.kind === 'file' && realPath(places, each) === each
-      const why = reader ?? (isPlain ? undefined : 'it is not a regular file')
-      return [{ file, path: each, ...(why !== undefined && { why }), ...(isLeftover && { isLeftover }) }]
-    }
-    return [...at(path), ...besideOf(real).flatMap((each) => at(each, true))]
+    return [path, ...besideOf(real)].flatMap((at): KeptOff[] => {
+      const there = fileAt(places, at)
+      const isOurs = there && hasDigest(auth, file, there.sha256)
+      if (!there || (isSwitchedOff(cluster, file) && !isOurs)) return []
+      const isPlain = there.kind === 'file' && realPath(places, at) === at
+      const isOpen = foldersTo(places, path).some((each) => isOpenFolder([root], each.access, each.isParent))
+      const why =
+        whyRead(units, places, path) ??
+        [
+          !isPlain && 'it is not a regular file',
+          !isOurs && 'auth/ has no copy',
+          isOpen && 'other users could change its directory',
+          fileAt(places, adminKeyBeside(cluster, real)) && "the admin's key is beside it, as in auth/",
+        ].find((each) => typeof each === 'string')
+      return [{ file, path: at, why }]
+    })
   })
-}
-
-/** What of it --prune removes. */
-export function prunedAt(
-  run: Pick<Run, 'options' | 'auth' | 'cluster'>,
-  units: readonly UnitSeen[],
-  places: PlacesState,
-): string[] {
-  return run.options.prune ? keptOffAt(run, units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
 }
 
 /** Settings by which a kubelet requests its client certificate from the cluster. Flags take precedence over the file. */

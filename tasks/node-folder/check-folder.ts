@@ -152,9 +152,9 @@ function foreignFiles(
   const belongs = new Set(nodeFiles(cluster, node))
   const isCaKey = (name: string) => caNames.some((each) => name === auth.files.key(each))
   const isOurs = (name: string, digest: string | undefined) =>
-    !isSwitchedOff(cluster, name) || isCaKey(name) || hasDigest(auth, name, digest)
+    known.has(name) || (isSwitchedOff(cluster, name) && (isCaKey(name) || hasDigest(auth, name, digest)))
   return [...files].flatMap(([name, { kind, sha256 }]) =>
-    known.has(name) && !belongs.has(name) && kind !== 'folder' && isOurs(name, sha256) ? [name] : [],
+    !belongs.has(name) && kind !== 'folder' && isOurs(name, sha256) ? [name] : [],
   )
 }
 

@@ -43,9 +43,9 @@ export async function replaceInFolder(
     files: files.map(({ name, bytes }) => ({ path: name, digest: sha256(bytes) })),
     unchanged: [...new Set([...nodeFiles(cluster, node), ...identityFiles(cluster).keys(), ...wrong.pruned])],
     seen: seen.files,
-    pruned: wrong.pruned,
     tidied: {
       names: auth.files,
+      pruned: wrong.pruned,
       modes: modes.map((name) => ({ name, mode: auth.files.mode(name) })),
       leftovers: wrong.leftovers,
       ...changeRecord(run, node, seen, { directory: there.folder ?? '', empty }),

@@ -8,10 +8,8 @@ import { type FileState, type FilesSeen, largestFile } from '../../lib/node/plac
 import { realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { digestAt, type NodeLook } from '../looks/look.ts'
-import { keptOffAt } from '../looks/reads.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {
@@ -34,12 +32,7 @@ export function heldOn(run: Run, node: ClusterNode, seen: NodeLook): HeldFile[] 
   const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
   const inFolder = names.flatMap((name) => heldAt(seen, name, name))
   if (!places || places instanceof Failure) return inFolder
-  const rows: readonly Pick<Place, 'path' | 'file' | 'part'>[] = [
-    ...units.flatMap(({ files }) => files),
-    // What a killed run has left may be half of a file.
-    ...(options.prune ? keptOffAt(run, units, places).filter(({ isLeftover }) => !isLeftover) : []),
-  ]
-  const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
+  const atPlaces = new Map(units.flatMap(({ files }) => files.map((place) => [realPath(places, place.path), place])))
   return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]
 }
 

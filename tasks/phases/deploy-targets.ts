@@ -2,7 +2,7 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { DeployFound } from '../chapter/deploy.ts'
-import { nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
+import { nodeFiles, unitsOf } from '../layouts/tables.ts'
 import type { NodeLook } from '../looks/look.ts'
 import type { NodeVerdict } from '../node-folder/check-folder.ts'
 import type { UnitsFound } from '../units/inspect.ts'
@@ -10,7 +10,7 @@ import type { UnitsFound } from '../units/inspect.ts'
 /** `earlier`: with the targets that make what is deployed. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
-  const known = new Set([...makers.keys(), ...switchedOffFiles(cluster)])
+  const known = new Set(makers.keys())
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
   const load = () => import('../chapter/deploy.ts')

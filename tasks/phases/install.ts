@@ -12,19 +12,17 @@ import {
   type Change,
   type CheckResult,
   type Finding,
-  findingOf,
   type Reason,
   type ReasonOf,
   silenced,
 } from '../../lib/reason.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatNames, joinClauses, quote } from '../../lib/wording.ts'
 import type { DeployFound } from '../chapter/deploy.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
 import { type OnNode, renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
-import { keptOffAt, prunedAt } from '../looks/reads.ts'
-import { nothingOnNode } from '../node-folder/check-folder.ts'
+import { keptOffAt } from '../looks/reads.ts'
 import { stillListed } from '../node-folder/guard-list.ts'
 import { guard, type Other } from '../node-folder/guards.ts'
 import { splitMarks } from '../node-folder/marks.ts'
@@ -69,15 +67,12 @@ export async function updateUnits({ run, node }: OnNode, { found, signal, force,
 }
 
 export async function foreseeUnits(on: OnNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
-  return changeOf(force ? await forcedReasons(on, found) : reasons, prunedAt(on.run, found.units, found.places))
-}
-
-function changeOf(reasons: readonly Reason[], removed: readonly string[]): Change {
-  const units = reasons.filter((reason) => reason.kind === 'unit')
+  const all = force ? await forcedReasons(on, found) : reasons
+  const units = all.filter((reason) => reason.kind === 'unit')
   return {
     kind: 'installed',
     paths: [...new Set(units.flatMap(({ places }) => places.map(({ path }) => path)))],
-    removed,
+    removed: [],
     restarts: units.flatMap(({ unit, restarts }) => (restarts ? [unit] : [])),
   }
 }
@@ -93,14 +88,11 @@ async function forcedReasons({ run }: OnNode, found: UnitsFound): Promise<Reason
 function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePlaced = false } = {}): CheckResult {
   const installed = checkUnitsOf(run, found)
   const marks = splitMarks(run, found)
-  const pruned = prunedAt(run, found.units, found.places)
-  const left = keptOffAt(run, found.units, found.places).filter(({ path }) => !pruned.includes(path))
   const reasons: Reason[] = [
     ...(marks.left.length > 0 && installOf(run).undrain !== ''
       ? [{ kind: 'left-drained', nodes: [node.name] } as const]
       : []),
     ...installed.flatMap(({ unit, reason }) => (reason ? [withPinned(run, unit, reason, found)] : [])),
-    ...(pruned.length > 0 ? [{ ...nothingOnNode, pruned } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
@@ -112,7 +104,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     findings: [
       ...findingsOn(run, { node, found, arePlaced }, installed),
       ...asFindings(oldKeysOf(run, node, found), { kind: 'old key', isSilent: true }),
-      ...left.map(({ isLeftover, ...each }) => findingOf(run, node.name, { ...each, isKeptOff: true })),
+      ...keptOffOn(run, node, found),
     ],
     units: installed.map(({ unit }) => unit.unit),
     note: [
@@ -194,6 +186,20 @@ function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { place
     return old.notAfter.getTime() - now.getTime() > cluster.certificates.renewBefore / 2
   })
   return waits ? { ...reason, isPinned: true } : reason
+}
+
+/** Keys that cluster.yaml has on no node: no run removes them where units may read them. */
+function keptOffOn(run: Run, { name }: ClusterNode, { units, places }: UnitsFound): Finding[] {
+  const { sudo } = installOf(run)
+  return keptOffAt(run, units, places).map(({ file, path, why }): Finding => {
+    const left = { file, path, why: why ?? 'units may read it there', isKeptOff: true } as const
+    const text = `remove ${path}, which cluster.yaml has on no node`
+    const next =
+      why === undefined
+        ? { text, remedy: `${sudo === '' ? '' : `${sudo} `}rm ${quote(path)}` }
+        : { text: joinClauses(`${text}, once nothing needs it`, why) }
+    return { ...next, owner: 'user', nodes: [name], left }
+  })
 }
 
 /** What may keep using an old key although the units load the new one. */

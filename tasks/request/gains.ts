@@ -1,7 +1,6 @@
 /**
  * Who gets a key by what a plan would do, and who no longer has one: by what nodes, users and your kubeconfig have now.
  */
-import { basename } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
@@ -41,8 +40,8 @@ function ofNodes({ run: { cluster }, rows }: Observed, nodes: readonly NodeItem[
   return nodes.flatMap(({ node: who, holds }) => {
     const node = cluster.nodes.find(({ name }) => name === who)
     if (!node || !holds) return []
-    const own = [`deploy/${who}`, `install/${who}`].flatMap((id) => rows.get(id) ?? [])
-    const removed = own.flatMap((row) => worksOf(row).remove).map((path) => basename(path))
+    const deploy = rows.get(`deploy/${who}`)
+    const removed = deploy ? worksOf(deploy).remove : []
     const held = new Set(keysIn(cluster, holds).map(({ name }) => name))
     const given = (mark: Handed['mark'], files: readonly string[]) =>
       keysIn(cluster, files)

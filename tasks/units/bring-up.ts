@@ -10,13 +10,12 @@ import type { Unit } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
 import type { NodeRun } from '../looks/component.ts'
 import { installOf, reloadTime, repeat } from '../looks/look.ts'
-import { prunedAt } from '../looks/reads.ts'
 import { keepOthers, type Other } from '../node-folder/guards.ts'
 import { splitMarks } from '../node-folder/marks.ts'
 import { checkUnitsOf, keptFor, type UnitCheck, whyUnsteady } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './inspect.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
-import { forgetOld, putBack, removeAtPlaces, replaceAtPlaces } from './replace.ts'
+import { forgetOld, putBack, replaceAtPlaces } from './replace.ts'
 import {
   drainedByAnother,
   markDrained,
@@ -309,18 +308,16 @@ async function succeeds(work: Promise<void>): Promise<boolean> {
   )
 }
 
-/** Removes the old files, and those that cluster.yaml keeps off nodes. */
+/** Removes the old files. */
 async function settle(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journal) {
   const { found, all, wanted, quorum, quorumState } = work
   // What was not replaced may differ from auth/ in what units do not read.
   const digestOf = (each: WantedPlace) => (wanted.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? ''
   const there = all.filter(({ path }) => replaced.includes(path))
   await forgetOld(on, found, new Map(there.map((each) => [each.path, digestOf(each)])))
-  const removed = prunedAt(on.run, found.units, found.places)
-  await removeAtPlaces(on, found, removed)
   const restarts = restarted.map(({ unit }) => unit)
-  const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed, restarts }
-  if (quorumState !== 'without a quorum') return wanted.length + removed.length + restarts.length > 0 ? { change } : {}
+  const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed: [], restarts }
+  if (quorumState !== 'without a quorum') return wanted.length + restarts.length > 0 ? { change } : {}
   const warning = `${quorum} on ${on.node.name} has no quorum yet, so its health was not checked; once all control nodes are done, run ${on.run.command('bootstrap')}`
   return { change, warning }
 }

@@ -30,19 +30,6 @@ export async function replaceAtPlaces(
   await (await run.connect(node)).replace({ folder, sudo: installOf(run).sudo, files, unchanged, seen })
 }
 
-/** Throws a Failure where they are not removed, or have changed since the look. */
-export async function removeAtPlaces(on: NodeRun, found: UnitsFound, pruned: readonly string[]): Promise<void> {
-  if (pruned.length === 0) return
-  const at = rootOf(on, found, pruned)
-  await (await on.run.connect(on.node)).replace({
-    ...at,
-    files: [],
-    unchanged: pruned,
-    seen: found.places.files,
-    pruned,
-  })
-}
-
 /** Throws a Failure where they are not back. */
 export async function putBack(on: NodeRun, found: UnitsFound, paths: readonly string[]): Promise<void> {
   await (await on.run.connect(on.node)).back(rootOf(on, found, paths), paths)

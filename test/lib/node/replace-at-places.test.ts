@@ -223,17 +223,6 @@ inUsualShells(({ run, some }) => {
         assert.ok(places && 'files' in places)
         return { ...change, unchanged: paths, seen: places.files }
       }
-      test('is nothing: what does not belong there is removed; else it is not', (t) => {
-        const { place: folder, change } = folders(t)
-        const path = join(folder, 'kubernetes-key.pem')
-        const seen = seenAt(change)
-        const removal = { ...seen, files: [], unchanged: [path], pruned: [path] }
-        writeFileSync(path, 'of another run')
-        assert.equal(place(removal), 'changed')
-        assert.equal(readFileSync(path, 'utf8'), 'of another run')
-        assert.equal(place({ ...removal, seen: seenAt(change).seen }), 'done')
-        assert.deepEqual(readdirSync(folder), ['kubernetes.pem'])
-      })
       test('stops before anything is written; seen anew, all are replaced', (t) => {
         const { place: folder, change } = folders(t)
         const seen = seenAt(change)

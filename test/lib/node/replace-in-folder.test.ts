@@ -55,11 +55,10 @@ function swapScript(folder: string, swap: Swap, seen: NodeState): string {
   const { copies = true, pruned = [], modes = [], leftovers = [], ...record } = swap
   const change = {
     folder,
-    pruned,
     files: copies ? newFiles.map(({ name, bytes }) => ({ path: name, digest: sha256(bytes) })) : [],
     unchanged: newFiles.map(({ name }) => name),
     seen: seen.files,
-    tidied: { names: files, modes, leftovers, ...record },
+    tidied: { names: files, pruned, modes, leftovers, ...record },
   }
   return message('replace', replaceLines(change, copies ? { name: staging, files: newFiles } : undefined), nonce)
 }

@@ -117,7 +117,7 @@ const change = described(
     }),
     ofKind('installed', {
       paths: texts('Paths written on the node.'),
-      removed: texts('Paths removed on the node.'),
+      removed: texts('Always empty: no run removes files where units read.'),
       restarts: texts('Units restarted, in this order.'),
     }),
     ofKind('proven', { units: texts('Units whose answers complete the stage of a rotation.') }),

@@ -33,8 +33,8 @@ const made = (isNew: boolean, is?: string, was?: string): Change & { kind: 'made
 const deployed = (files: readonly string[], removed: readonly string[] = []): Change => ({
   ...{ kind: 'deployed', files, removed },
 })
-const installed = (paths: readonly string[], restarts: readonly string[], removed: readonly string[] = []): Change => ({
-  ...{ kind: 'installed', paths, removed, restarts },
+const installed = (paths: readonly string[], restarts: readonly string[]): Change => ({
+  ...{ kind: 'installed', paths, removed: [], restarts },
 })
 const fresh: Outcome = { kind: 'fresh', reasons: [] }
 const notYet: Outcome = { ...fresh, note: 'not installed yet', hasNothing: true }
@@ -59,7 +59,6 @@ test('an outcome says what there is now, or why', () => {
     [built(missing, deployed(['a.pem'], ['old.pem'])), 'a.pem deployed; old.pem removed'],
     [built(openMode, deployed([])), 'repaired; a.pem has mode 0644, not 0600'],
     [built(missing, installed(['/a', '/b'], ['etcd', 'kubelet'])), '2 files installed; etcd, kubelet restarted'],
-    [built(missing, installed([], [], ['/a'])), '/a removed'],
     [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'verified by etcd, kubelet'],
     [built(missing, { kind: 'rewritten', objects: 120 }), '120 rewritten'],
     [{ kind: 'stale', reasons: [missing] }, 'to change; a.pem missing'],

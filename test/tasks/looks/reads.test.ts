@@ -5,7 +5,7 @@ import type { Run } from '../../../lib/graph/target.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/looks/command-line.ts'
-import { keptOffAt, otherProcessesOn, prunedAt, type UnitSeen, unitsOn } from '../../../tasks/looks/reads.ts'
+import { keptOffAt, otherProcessesOn, type UnitSeen, unitsOn } from '../../../tasks/looks/reads.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
@@ -23,7 +23,7 @@ import { minimal, parsed, sha256 } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Partial<FileState>>>
 
-interface Given extends Partial<Pick<PlacesState, 'processes' | 'published'>> {
+interface Given extends Partial<Pick<PlacesState, 'processes' | 'published' | 'above'>> {
   readonly contents?: Readonly<Record<string, string>>
   /** Of unit files: component → command. */
   readonly starts?: Readonly<Record<string, string>>
@@ -592,14 +592,17 @@ describe("the CA's key, where no node has it", () => {
   const unit = 'kube-controller-manager'
   const path = '/var/lib/kubernetes/ca-key.pem'
   const row = unitOf(unit, of)
-  const left = { [path]: { kind: 'file', size: 1 } } as const
+  const bytes = Buffer.from('a key')
+  const key = { kind: 'file', sha256: sha256(bytes) } as const
+  const left = { [path]: key }
   const command = `/usr/local/bin/${unit} --kubeconfig=/var/lib/kubernetes/${unit}.kubeconfig`
   const starts = { [unit]: command }
   const at = (given: Given) => {
     const places = placesOf({ files: left, of, ...given })
     const { of: its = of } = given
-    return keptOffAt(runOf(its), unitsOn(its, control, places), places)
+    return keptOffAt(runOf(its, new Map([['ca-key.pem', bytes]])), unitsOn(its, control, places), places)
   }
+  const safe = { file: 'ca-key.pem', why: undefined }
 
   test('is read by no unit, and a command line that names it is wrong, with the two flags to take out', () => {
     assert.ok(![...row.files, ...row.reads].some(({ file }) => file === 'ca-key.pem'))
@@ -617,37 +620,47 @@ describe("the CA's key, where no node has it", () => {
     }
   })
 
-  test('is removed by --prune where nothing names it, for sure', () => {
+  test('may be removed where nothing names it, for sure', () => {
     const processes = [startedAs(row)]
-    const places = placesOf({ processes, starts, files: left })
-    assert.deepEqual(at({ processes, starts }), [{ file: 'ca-key.pem', path }])
-    const pruned = (prune: boolean) =>
-      prunedAt({ ...runOf(of), options: { prune } } as Run, unitsOn(of, control, places), places)
-    assert.deepEqual([pruned(true), pruned(false)], [[path], []])
+    assert.deepEqual(at({ processes, starts }), [{ ...safe, path }])
     assert.deepEqual(at({ processes, starts, files: {} }), [])
-    assert.deepEqual(keptOffAt(runOf(cluster), unitsOn(cluster, control, places), places), [])
+    assert.deepEqual(at({ processes, starts, of: cluster }), [])
+  })
+
+  test('may not be removed where auth/ lacks it, is there itself, or others could have root remove another file', () => {
+    const fine = { processes: [startedAs(row)], starts }
+    const open = { uid: 0, gid: 0, mode: 0o777 }
+    for (const [given, why] of [
+      [{ files: { [path]: { kind: 'file', sha256: sha256('the only one') } } }, 'auth/ has no copy'],
+      [{ files: { [path]: { kind: 'file' } } }, 'auth/ has no copy'],
+      [
+        { files: { ...left, '/var/lib/kubernetes/admin-key.pem': { kind: 'file' } } },
+        "the admin's key is beside it, as in auth/",
+      ],
+      [{ above: new Map([['/var/lib/kubernetes', open]]) }, 'other users could change its directory'],
+      [{ above: new Map([['/var', { ...open, uid: 998, mode: 0o755 }]]) }, 'other users could change its directory'],
+    ] as const)
+      assert.deepEqual(at({ ...fine, ...given } as Given), [{ file: 'ca-key.pem', path, why }])
   })
 
   test('is found beside the other files of its unit, too, and so is what a killed run left; a link to it counts once', () => {
-    const key = left[path]
     const files = { 'ca.pem': { '--root-ca-file': '/srv/kcm/ca.pem' } }
     const apart = declaring(unit, { files }, of)
     const elsewhere = startedAs(row, '--root-ca-file=/srv/kcm/ca.pem')
     const own = '/srv/kcm/ca-key.pem'
     const there = { [own]: key, [`${own}.harderway-old`]: key, [`${path}.harderway-new`]: key }
     assert.deepEqual(at({ processes: [elsewhere], starts, files: there, of: apart }), [
-      { file: 'ca-key.pem', path: `${path}.harderway-new`, isLeftover: true },
-      { file: 'ca-key.pem', path: own },
-      { file: 'ca-key.pem', path: `${own}.harderway-old`, isLeftover: true },
+      { ...safe, path: `${path}.harderway-new` },
+      { ...safe, path: own },
+      { ...safe, path: `${own}.harderway-old` },
     ])
     const places = placesOf({ processes: [elsewhere], starts, files: left, of: apart })
     const linked = { ...places, real: new Map([[own, path]]) }
-    assert.deepEqual(keptOffAt(runOf(apart), unitsOn(apart, control, linked), linked), [{ file: 'ca-key.pem', path }])
-    const { wrong } = seen(unit, { processes: [startedAs(row, `--cluster-signing-key-file=/x/y.pem`)], of })
-    assert.match(wrong[0] ?? '', /then remove that file, which --prune does not find$/)
+    const run = runOf(apart, new Map([['ca-key.pem', bytes]]))
+    assert.deepEqual(keptOffAt(run, unitsOn(apart, control, linked), linked), [{ ...safe, path }])
   })
 
-  test('stays where something names it, or may', () => {
+  test('may not be removed where something names it, or may', () => {
     const processes = [startedAs(row)]
     const foreign = (...command: readonly string[]) => ({
       processes: [...processes, { ...processAs('etcd'), id: 9, group: '/x', command }],
@@ -763,30 +776,32 @@ describe('the key of what cluster.yaml has switched off, where a unit had it,', 
   const at = (given: Given, sha = sha256(bytes)) => {
     const places = placesOf({ files: { [path]: { kind: 'file', sha256: sha } }, ...given })
     const { of = cluster } = given
-    const units = unitsOn(of, control, places)
-    const run = { ...runOf(of, new Map([[file, bytes]])), options: { prune: true } } as Run
-    return [keptOffAt(run, units, places), prunedAt(run, units, places)] as const
+    return keptOffAt(runOf(of, new Map([[file, bytes]])), unitsOn(of, control, places), places)
   }
   const server = startedAs('kube-apiserver')
 
-  test('is found, and removed by --prune', () => {
-    assert.deepEqual(at({ processes: [server] }), [[{ file, path }], [path]])
+  test('is found, and may be removed', () => {
+    assert.deepEqual(at({ processes: [server] }), [{ file, path, why: undefined }])
+    // The flag of another process, of another key.
+    const flag = '--proxy-client-key-file=/srv/other.pem'
+    assert.equal(at({ processes: [startedAs('kube-apiserver', flag)] })[0]?.why, undefined)
   })
 
-  test('stays where something names it, or may', () => {
-    const named = { file, path, why: 'a command line names it' }
+  test('may not be removed where something names it, or may', () => {
     const flag = `--proxy-client-key-file=${path}`
-    assert.deepEqual(at({ processes: [startedAs('kube-apiserver', flag)] }), [[named], []])
-    const [[unread], pruned] = at({
-      processes: [server],
-      state: { isLoaded: true, start: '/usr/bin/kube-apiserver $ARGS' },
-    })
-    assert.deepEqual([/can't be verified/.test(String(unread?.why)), pruned], [true, []])
+    const named = { file, path, why: 'a command line names it' }
+    assert.deepEqual(at({ processes: [startedAs('kube-apiserver', flag)] }), [named])
+    const state = { isLoaded: true, start: '/usr/bin/kube-apiserver $ARGS' }
+    const [unread] = at({ processes: [server], state })
+    assert.match(unread?.why ?? '', /can't be verified/)
+    // Whatever another unit reads.
+    const [other] = at({ processes: [server, processAs('etcd', '--config-dir=/x')] })
+    assert.equal(other?.why, undefined)
   })
 
   test('is none of ours by its name alone, nor where it is switched on', () => {
-    assert.deepEqual(at({ processes: [server] }, sha256('another')), [[], []])
+    assert.deepEqual(at({ processes: [server] }, sha256('another')), [])
     const of = { ...cluster, aggregation: true }
-    assert.deepEqual(at({ of, processes: [server] }), [[], []])
+    assert.deepEqual(at({ of, processes: [server] }), [])
   })
 })
