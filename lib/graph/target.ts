@@ -104,12 +104,8 @@ export interface Target<Found = unknown> {
   readonly wanted?: object
   /** Its purpose in a few letters: a column of a table. */
   readonly purpose?: string
-  /** The units that read its files only at their start. */
-  readonly restarts?: readonly string[]
   /** Of a node: by `install`, in this run or the next, units get what is copied. */
   readonly isTakenOn?: boolean
-  /** For a target of a node: the units of the node's role. */
-  readonly units?: readonly string[]
   /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
   readonly where: 'auth' | 'node' | 'kubeconfig'
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */

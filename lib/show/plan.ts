@@ -5,16 +5,7 @@ import { formatReasons, ownReasons, worksOf } from '../reason.ts'
 import { count, fit, foldAlike, formatNames, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Access, Phases, Reporter } from './reporter.ts'
-import {
-  formatExpiry,
-  formatFailure,
-  formatFailures,
-  formatSummary,
-  formatToDo,
-  readersOf,
-  warningsOf,
-  yoursToRestart,
-} from './rows.ts'
+import { formatExpiry, formatFailure, formatFailures, formatSummary, formatToDo, warningsOf } from './rows.ts'
 
 /** Rows of one phase with which the same is done. */
 interface Planned {
@@ -36,20 +27,16 @@ interface Planned {
   readonly removed: readonly string[]
   /** Restarted, in this order or at once. */
   readonly restarts: readonly string[]
-  /** Units that read the replaced files only at their start, on nodes where we restart nothing. */
-  readonly yours: readonly string[]
 }
 
 /** What would be done, by phase. */
 export function foldPlan(phases: Phases, rows: Rows, isFolded = true): Planned[] {
-  const readers = readersOf([...phases.values()].flat())
   return [...phases].flatMap(([title, own]) => {
     const stale = own.flatMap(({ id }) => rows.get(id) ?? []).filter(({ kind }) => kind === 'stale')
     const planned = stale.map((row): Planned => {
-      const { restart: yours } = yoursToRestart(readers, row.target, row.reasons)
       const files = filesOf(row)
       const names = files.length > 0 ? files : [nameInPhase(row.target)]
-      return { title, rows: [row], names, ...nothing, why: formatWhy(row, rows), ...shownOf(row), yours }
+      return { title, rows: [row], names, ...nothing, why: formatWhy(row, rows), ...shownOf(row) }
     })
     return isFolded ? foldRows(planned) : planned
   })
@@ -213,7 +200,7 @@ function formatPlan(
 }
 
 function formatPlanned(planned: Planned, list: (names: readonly string[]) => string): string[] {
-  const { mark, names, why, facts, copied, installed, removed, restarts, yours } = planned
+  const { mark, names, why, facts, copied, installed, removed, restarts } = planned
   const [first = '', ...more] = [
     why,
     facts,
@@ -221,7 +208,6 @@ function formatPlanned(planned: Planned, list: (names: readonly string[]) => str
     installed.length > 0 && `install ${list(installed)}`,
     removed.length > 0 && `- remove ${list(removed)}`,
     restarts.length > 0 && `↻ restart ${restarts.join(', ')}`,
-    yours.length > 0 && `↻ restart yourself: ${yours.join(', ')}`,
   ].flatMap((text) => (text ? [paint(text)] : []))
   return [`  ${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), ...more.map((text) => `      ${text}`)]
 }

@@ -13,7 +13,6 @@ import {
   hasOwner,
   isRepair,
   ownReasons,
-  type Reason,
   type Step,
   worksOf,
 } from '../reason.ts'
@@ -36,39 +35,20 @@ import type { Summary } from './reporter.ts'
  * the units read it".
  */
 export function adviseAfter(rows: Rows): Finding[] {
-  const readers = readersOf([...rows.values()].map(({ target }) => target))
-  const replaced = [...rows.values()].flatMap(({ kind, node, target, reasons }) => {
-    const { files, restart } = yoursToRestart(readers, target, kind === 'built' ? reasons : [])
-    return files.length > 0 ? [{ node, files, restart }] : []
+  const replaced = [...rows.values()].flatMap(({ kind, node, target: { where, isTakenOn, isOfWhole }, reasons }) => {
+    const isLast = kind === 'built' && where === 'node' && !isTakenOn && !isOfWhole
+    const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
+    return files.length > 0 ? [{ node, files }] : []
   })
-  const textOf = ({ files, restart }: (typeof replaced)[number]) => [...files, ...restart].join(' ')
+  const textOf = ({ files }: (typeof replaced)[number]) => files.join(' ')
   return foldAlike(replaced, ({ node }) => node, textOf).flatMap(({ group, shared }) => {
     const nodes = group.map(({ node }) => node)
-    const [{ restart }] = group
     const files = group[0].files.map(shared)
     const copies = files.length === 1 ? 'it' : 'them'
     const inTurn = nodes.length > 1 ? ', one node at a time' : ''
-    const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
-    const text = `copy the new ${formatNames(files)} to where the units read ${copies}${then}`
-    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files, restart } })
+    const text = `copy the new ${formatNames(files)} to where the units read ${copies}, then restart what reads ${copies}${inTurn} (docs/install.md, "What a unit reads")`
+    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files } })
   })
-}
-
-/** The units that read a file only at their start, by its name. */
-export function readersOf(targets: readonly Target[]): ReadonlyMap<string, readonly string[]> {
-  return new Map(targets.flatMap(({ makes, restarts = [] }) => makes.map((file) => [file, restarts] as const)))
-}
-
-/** The files of a node that are replaced by others, and their readers; none where install restarts them. */
-export function yoursToRestart(
-  readers: ReturnType<typeof readersOf>,
-  { where, units, isTakenOn, isOfWhole }: Target,
-  reasons: readonly Reason[],
-) {
-  const isLast = where === 'node' && !isTakenOn && !isOfWhole
-  const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
-  const restart = new Set(files.flatMap((file) => readers.get(file) ?? []))
-  return { files, restart: [...restart].filter((unit) => units?.includes(unit) ?? true) }
 }
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */

@@ -40,7 +40,7 @@ import {
   replacedCas,
   signingCa,
 } from '../auth/states.ts'
-import { type CertRow, certTable, issuedBy, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
+import { type CertRow, certTable, issuedBy, layoutOf, wantedValues } from '../layouts/tables.ts'
 
 export function targets(cluster: Cluster): Target[] {
   const rows = certTable(cluster).filter(({ phase }) => phase === 'ca')
@@ -57,7 +57,6 @@ export function targets(cluster: Cluster): Target[] {
       makes: files,
       wanted: wantedValues({ profile, validity: cluster.certificates.caValidity }),
       purpose,
-      restarts: unitsToRestart(cluster, files),
       where: 'auth',
       irreplaceable: irreplaceable?.part,
       check: (run, force) => {

@@ -28,7 +28,7 @@ import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
 import { findUndecided } from '../auth/undecided.ts'
-import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
+import { type CertRow, certTable, layoutOf, wantedValues } from '../layouts/tables.ts'
 
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): Target[] {
   // Read once a run: there may be thousands of certificates.
@@ -49,7 +49,6 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         makes: files,
         wanted: wantedValues(row),
         purpose: row.purpose,
-        restarts: unitsToRestart(cluster, files, row.node),
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         stopsRun: row.phase === 'cluster-cert',
@@ -250,7 +249,7 @@ function refuseOtherKey(
 }
 
 async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
-  const { auth, cluster, now, command } = run
+  const { auth, now, command } = run
   const { name, profile, validity } = row
   const pair = readTokenPair(auth)
   const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
@@ -264,7 +263,7 @@ async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { change, findings: asFindings([row.warning]) }
-  const warning = `moved the old key to ${old}; run ${command('bootstrap --replace-identity')}, then restart ${readersOf(cluster, auth.files.pair(name)).join(', ')} everywhere`
+  const warning = `moved the old key to ${old}; run ${command('bootstrap --replace-identity')}, then restart what reads the new one everywhere`
   return { change, findings: asFindings([warning]) }
 }
 

@@ -14,7 +14,8 @@ import { asFindings, type CheckResult } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { readEncryptionState, refusalDuring } from '../auth/states.ts'
-import { encryptionConfig, readersOf, unitsToRestart } from '../layouts/tables.ts'
+import { apiServer } from '../layouts/layout.ts'
+import { encryptionConfig } from '../layouts/tables.ts'
 
 const { file } = encryptionConfig
 /** Of the phase, of its target, and of the rotation. */
@@ -29,7 +30,6 @@ export function targets(cluster: Cluster): Target[] {
       makes: [file],
       wanted: cluster.encryption,
       purpose: 'encrypts Secrets',
-      restarts: unitsToRestart(cluster, [file]),
       where: 'auth',
       irreplaceable: 'whole',
       check,
@@ -79,12 +79,11 @@ async function build(run: Run, { found: added = [], force }: Work<readonly strin
   return { change, findings: asFindings([warningAfter(run, added, old)]) }
 }
 
-function warningAfter({ cluster, command }: Run, added: readonly string[], old?: string): string | undefined {
-  const readers = readersOf(cluster, [file]).join(', ')
+function warningAfter({ command }: Run, added: readonly string[], old?: string): string | undefined {
   if (old)
-    return `moved the old key to ${old}; Secrets encrypted with it can't be read until ${file} lists it as a further key; run ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
+    return `moved the old key to ${old}; Secrets encrypted with it can't be read until ${file} lists it as a further key; run ${command('bootstrap --replace-identity')}, then restart every ${apiServer}`
   return added.length > 0
-    ? `requests for ${added.join(', ')} may fail until every ${readers} has loaded ${file}`
+    ? `requests for ${added.join(', ')} may fail until every ${apiServer} has loaded ${file}`
     : undefined
 }
 

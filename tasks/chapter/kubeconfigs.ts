@@ -15,7 +15,7 @@ import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isSignedByLostCa } from '../../lib/pki/pair.ts'
 import type { CheckResult } from '../../lib/reason.ts'
 import { signingCa } from '../auth/states.ts'
-import { type CertRow, certTable, unitsToRestart } from '../layouts/tables.ts'
+import { type CertRow, certTable } from '../layouts/tables.ts'
 
 export function targets(cluster: Cluster): Target[] {
   return certTable(cluster)
@@ -29,7 +29,6 @@ export function targets(cluster: Cluster): Target[] {
         makes: [kubeconfigFile(row.name)],
         wanted: namesIn(cluster, row),
         purpose: 'its kubeconfig',
-        restarts: unitsToRestart(cluster, [kubeconfigFile(row.name)], row.node),
         where: 'auth',
         check: (run) => check(run, row),
         build: async (run) => {

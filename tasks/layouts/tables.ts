@@ -348,17 +348,3 @@ export function outageOf({ nodes }: Cluster, restarts: readonly string[]): strin
   if (!control || more.length > 0 || !restarts.includes(apiServer)) return undefined
   return `${control.name} has the only API server; its restart takes the API down for about a minute, or seconds with --shutdown-watch-termination-grace-period=2s`
 }
-
-/** The units that read one of the files only at their start, wherever they run. */
-export function unitsToRestart(cluster: Placing, files: readonly string[], node?: string): string[] {
-  const isAtStart = ({ file, loads }: Reads) =>
-    loads === 'restart' && files.includes(node ? file.replace(NODE, node) : file)
-  return layoutOf(cluster)
-    .units.filter((row) => row.reads.some(isAtStart))
-    .map(({ unit }) => unit)
-}
-
-/** The same, as systemd knows them. */
-export function readersOf(cluster: Cluster, files: readonly string[]): string[] {
-  return unitsToRestart(cluster, files).map((unit) => serviceOf(cluster, unit))
-}

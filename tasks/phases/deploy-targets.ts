@@ -2,7 +2,7 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import type { DeployFound } from '../chapter/deploy.ts'
-import { nodeFiles, unitsOf } from '../layouts/tables.ts'
+import { nodeFiles } from '../layouts/tables.ts'
 import type { NodeLook } from '../looks/look.ts'
 import type { NodeVerdict } from '../node-folder/check-folder.ts'
 import type { UnitsFound } from '../units/inspect.ts'
@@ -23,7 +23,6 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       makes: [],
       wanted: placeOf(node),
       isTakenOn: Boolean(cluster.install),
-      units: unitsOf(cluster, node.role),
       where: 'node',
       check: async (run, force) => {
         const lookBeside = async (look: NodeLook, { wrong }: NodeVerdict) =>

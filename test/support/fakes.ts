@@ -300,13 +300,11 @@ export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): Targe
   return [
     target('leaf', {
       makes: ['leaf.pem', 'leaf-key.pem'],
-      restarts: ['server', 'store'],
       foresee: (_, work) => change(work, ['leaf.pem', 'leaf-key.pem']),
     }),
     target('config/a', {
       needs: ['leaf'],
       makes: ['a.config'],
-      restarts: ['client'],
       foresee: (_, work) => change(work, ['a.config']),
     }),
     node('one'),

@@ -12,49 +12,32 @@ const differ = (...files: string[]) => built(onNode({ differ: files }).reasons)
 /** What is sent by --json; the others are fresh. */
 const advise = (outcomes: Readonly<Record<string, Outcome>>, all = targets) =>
   adviseAfter(new Map(all.map((target) => [target.id, rowOf(target, outcomes[target.id] ?? fresh)]))).map(
-    ({ advice }) => advice as { readonly nodes: string[]; readonly files: string[]; readonly restart: string[] },
+    ({ advice }) => advice as { readonly nodes: string[]; readonly files: string[] },
   )
 
-test('for nodes with the same files replaced there is one advice, with the units of all of them once', () => {
+test('for nodes with the same files replaced there is one advice', () => {
   const replaced = differ('leaf.pem', 'leaf-key.pem', 'a.config')
   assert.deepEqual(advise({ 'deploy/one': replaced, 'deploy/two': replaced }), [
-    {
-      nodes: ['one', 'two'],
-      files: ['leaf.pem', 'leaf-key.pem', 'a.config'],
-      restart: ['server', 'store', 'client'],
-    },
+    { nodes: ['one', 'two'], files: ['leaf.pem', 'leaf-key.pem', 'a.config'] },
   ])
 })
 
 test('nodes with other files replaced have an advice of their own', () => {
   assert.deepEqual(advise({ 'deploy/one': differ('a.config'), 'deploy/two': differ('leaf.pem') }), [
-    { nodes: ['one'], files: ['a.config'], restart: ['client'] },
-    { nodes: ['two'], files: ['leaf.pem'], restart: ['server', 'store'] },
+    { nodes: ['one'], files: ['a.config'] },
+    { nodes: ['two'], files: ['leaf.pem'] },
   ])
 })
 
-const own = (name: string) =>
-  fakeTarget(`own/${name}`, { makes: [`${name}.pem`, `${name}-key.pem`], restarts: ['agent'] })
+const own = (name: string) => fakeTarget(`own/${name}`, { makes: [`${name}.pem`, `${name}-key.pem`] })
 
 test('files that bear the name of their node are one advice for many nodes, and have their names on a single one', () => {
   const all = [...targets, own('one'), own('two')]
   const one = differ('one.pem', 'one-key.pem')
   assert.deepEqual(advise({ 'deploy/one': one, 'deploy/two': differ('two.pem', 'two-key.pem') }, all), [
-    { nodes: ['one', 'two'], files: ['<name>.pem', '<name>-key.pem'], restart: ['agent'] },
+    { nodes: ['one', 'two'], files: ['<name>.pem', '<name>-key.pem'] },
   ])
   assert.deepEqual(advise({ 'deploy/one': one }, all)[0]?.files, ['one.pem', 'one-key.pem'])
-})
-
-test('a node is told of its own units alone', () => {
-  const all = targets.map((target) => (target.id === 'deploy/one' ? { ...target, units: ['store', 'agent'] } : target))
-  const replaced = differ('leaf.pem')
-  assert.deepEqual(
-    advise({ 'deploy/one': replaced, 'deploy/two': replaced }, all).map(({ nodes, restart }) => [nodes, restart]),
-    [
-      [['one'], ['store']],
-      [['two'], ['server', 'store']],
-    ],
-  )
 })
 
 test('no advice for what nobody has read, for a mode, and for what was not replaced by this run', () => {
@@ -82,6 +65,6 @@ test('an advice says for which nodes what is to be copied and restarted, one nod
   )
   const texts = adviseAfter(new Map(rows)).map(formatFinding)
   assert.deepEqual(texts, [
-    'on one, two, copy the new leaf.pem, a.config to where the units read them, then restart server, store, client, one node at a time',
+    'on one, two, copy the new leaf.pem, a.config to where the units read them, then restart what reads them, one node at a time (docs/install.md, "What a unit reads")',
   ])
 })

@@ -222,7 +222,7 @@ const lines = {
     installed: texts('Paths to install.'),
     removed: texts('Files to remove.'),
     restarts: texts('Units to restart.'),
-    yours: texts('Units to restart yourself.'),
+    yours: optional(texts('No longer printed.')),
   }),
   access: line(
     'access',
@@ -255,7 +255,7 @@ const lines = {
         strictObject({
           nodes: texts('The nodes.'),
           files: texts('Files that were replaced there.'),
-          restart: texts('Units to restart there.'),
+          restart: optional(texts('No longer printed.')),
         }),
         strictObject({
           expires: time('When the CA expires.'),

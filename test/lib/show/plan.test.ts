@@ -9,16 +9,15 @@ const plan = async (looks: Readonly<Record<string, CheckResult>>) => await planF
 type Planned = ReturnType<typeof foldPlan>[number]
 
 const idsOf = ({ rows }: Planned) => rows.map(({ id }) => id).join()
-/** The ids of an entry, its mark, what is copied, and what is left to its user to restart. */
-const short = (entries: readonly Planned[]) =>
-  entries.map((entry) => [idsOf(entry), entry.mark, entry.copied.join(), entry.yours.join()])
+/** The ids of an entry, its mark, and what is copied. */
+const short = (entries: readonly Planned[]) => entries.map((entry) => [idsOf(entry), entry.mark, entry.copied.join()])
 
 test('what is made of a change has an entry of its own, and so have the nodes, with what is copied there', async () => {
   const { entries, lines, rows } = await plan({ leaf: changed })
   assert.deepEqual(short(entries), [
-    ['leaf', '~', '', ''],
-    ['config/a', '~', '', ''],
-    ['deploy/one,deploy/two', '~', 'leaf.pem,a.config', 'server,store,client'],
+    ['leaf', '~', ''],
+    ['config/a', '~', ''],
+    ['deploy/one,deploy/two', '~', 'leaf.pem,a.config'],
   ])
   assert.deepEqual(await lines(), [
     'The leafs',
@@ -27,7 +26,6 @@ test('what is made of a change has an entry of its own, and so have the nodes, w
     '  ~ a.config  depends on leaf.pem',
     'The deploys',
     '  ~ one, two  copy leaf.pem, a.config',
-    '      ↻ restart yourself: server, store, client',
     '',
     'Plan: ~ 4 changed',
     '4 targets: 4 to change, 0 up to date, 0 failed in 0.3 s',
@@ -37,7 +35,7 @@ test('what is made of a change has an entry of its own, and so have the nodes, w
   assert.deepEqual(entries.flatMap(({ rows }) => rows.map(({ id }) => id)).toSorted(), stale.toSorted())
 })
 
-test('a first run is all new, needs no reason, and leaves nothing to restart', async () => {
+test('a first run is all new, and needs no reason', async () => {
   const absent = onNode({ missing: ['leaf.pem', 'leaf-key.pem', 'a.config'] })
   const first = { leaf: missing('leaf.pem', 'leaf-key.pem'), 'config/a': missing('a.config') }
   const { lines } = await plan({ ...first, 'deploy/one': absent, 'deploy/two': absent })
@@ -56,24 +54,20 @@ test('a first run is all new, needs no reason, and leaves nothing to restart', a
 test('a node with something else to do has an entry of its own, with all that is copied there', async () => {
   const entriesOf = async (one: CheckResult) =>
     short((await plan({ leaf: changed, 'deploy/one': one })).entries).slice(2)
-  const two = ['deploy/two', '~', 'leaf.pem,a.config', 'server,store,client']
-  assert.deepEqual(await entriesOf(onNode({ missing: ['a.config'] })), [
-    ['deploy/one', '~', 'a.config,leaf.pem', 'server,store'],
-    two,
-  ])
-  // Nobody there has open what it does not have.
+  const two = ['deploy/two', '~', 'leaf.pem,a.config']
+  assert.deepEqual(await entriesOf(onNode({ missing: ['a.config'] })), [['deploy/one', '~', 'a.config,leaf.pem'], two])
   const none = onNode({ missing: ['leaf.pem', 'leaf-key.pem', 'a.config'] })
-  assert.deepEqual(await entriesOf(none), [['deploy/one', '+', 'leaf.pem,leaf-key.pem,a.config', ''], two])
+  assert.deepEqual(await entriesOf(none), [['deploy/one', '+', 'leaf.pem,leaf-key.pem,a.config'], two])
 })
 
-test('where --force copies what is there already, nothing is to be restarted', async () => {
+test('what --force copies although it is there already is planned', async () => {
   const forced = fakeTarget('deploy/one', {
     ...{ needs: ['leaf'], where: 'node', node: 'one' },
     check: () => ({ reasons: [{ kind: 'forced' }] }),
     foresee: () => ({ kind: 'deployed', files: ['leaf.pem'], removed: [] }),
   })
   const { entries } = await planFakes([...fakeCluster({}).filter(({ node }) => node === undefined), forced])
-  assert.deepEqual(short(entries), [['deploy/one', '~', 'leaf.pem', '']])
+  assert.deepEqual(short(entries), [['deploy/one', '~', 'leaf.pem']])
 })
 
 test('files that are only removed from a node are marked so', async () => {
@@ -86,14 +80,11 @@ test('files that are only removed from a node are marked so', async () => {
   ])
 })
 
-test('nothing follows from a mode, nothing is to be restarted for it, nor where a further target takes files on', async () => {
+test('nothing follows from a mode', async () => {
   const openMode: CheckResult = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, wanted: 0o600 }] }
-  assert.deepEqual(short((await plan({ leaf: openMode })).entries), [['leaf', '~', '', '']])
+  assert.deepEqual(short((await plan({ leaf: openMode })).entries), [['leaf', '~', '']])
   const [modes] = (await plan({ 'deploy/two': onNode({ wrongMode: ['a.config'] }) })).entries
-  assert.deepEqual([modes?.yours, modes?.why], [[], 'a.config with a wrong mode'])
-  const all = fakeCluster({ leaf: changed }).map((each) => ({ ...each, isTakenOn: each.id === 'deploy/one' }))
-  const { entries } = await planFakes(all)
-  assert.deepEqual(entries.filter(({ yours }) => yours.length > 0).map(idsOf), ['deploy/two'])
+  assert.equal(modes?.why, 'a.config with a wrong mode')
 })
 
 const facts = (key: string, expires: string, names: number) => ({ key, expires: new Date(expires), names })

@@ -73,17 +73,17 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
     assert.equal((await closing('encryption-key')).nextToExpire, undefined)
   })
 
-  test('says for each kind of node what was replaced and what has to be restarted, with --quiet too', async () => {
+  test('says for each kind of node what was replaced and has to be copied, with --quiet too', async () => {
     write(moreResources, moreNames)
     const { status, advice } = await closing('bootstrap')
-    const worker0 = { nodes: ['worker0'], files: ['worker0.pem', 'worker0.kubeconfig'], restart: ['kubelet'] }
-    const control0 = { nodes: ['control0'], files: ['encryption-config.yaml'], restart: ['kube-apiserver'] }
+    const worker0 = { nodes: ['worker0'], files: ['worker0.pem', 'worker0.kubeconfig'] }
+    const control0 = { nodes: ['control0'], files: ['encryption-config.yaml'] }
     assert.deepEqual([status, advice], [0, [control0, worker0]])
     write(moreResources)
     const { stdout } = await harderway(place, 'bootstrap', '--quiet')
     assert.match(
       stdout,
-      /^To do {6}on worker0, copy the new worker0.pem, worker0.kubeconfig to .*, then restart kubelet\n$/,
+      /^To do {6}on worker0, copy the new worker0.pem, worker0.kubeconfig to .*, then restart what reads them \(docs\/install\.md, "What a unit reads"\)\n$/,
     )
     assert.deepEqual((await harderway(place, 'bootstrap', '--quiet')).stdout, '')
   })
