@@ -342,8 +342,8 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
   if (!id.endsWith('.service') || !load || !active || !sub || !/^\d{1,10}$/.test(restarts)) throw notWhole()
   const starts = all('ExecStart')
   // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
-  const [, program, start]: readonly (string | undefined)[] =
-    /^\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/.exec((starts.length === 1 && starts[0]) || '') ?? []
+  const [, start]: readonly (string | undefined)[] =
+    /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec((starts.length === 1 && starts[0]) || '') ?? []
   const names = [...new Set([id, ...one('Names').split(' ')])].map((each) => each.replace(/\.service$/, ''))
   const state = {
     /** The path of its control group: cgroups(7). Empty if it has no process. */
@@ -372,8 +372,6 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
      * none, or several.
      */
     start,
-    /** That does not begin with the path of its program, which gets another name by "@": systemd.service(5). */
-    isRenamed: start !== undefined && !`${start} `.startsWith(`${program} `),
     /** systemd has read its unit files before they were changed: it would start it as they were. */
     needsReload: one('NeedDaemonReload') === 'yes',
   }

@@ -398,7 +398,7 @@ async function planRotation(
   }
   const toChange = cluster.nodes.flatMap((node) => {
     const found = foundOn(node)
-    return found ? unsetOn(run, found, changes).map((what) => `${node.name}: ${what}`) : []
+    return found ? unsetOn(found, changes).map((what) => `${node.name}: ${what}`) : []
   })
   if (toChange.length > 0 && !options.json) print(['Before the first stage:', ...toChange, ''].join('\n'))
   for (const [i, stage] of stages.entries()) {

@@ -54,32 +54,20 @@ export function readCommand(args: readonly string[], places: Pick<PlacesState, '
   }
 }
 
-/** A flag in a list of arguments. */
-interface Flag {
-  /** With its hyphens. */
-  readonly name: string
-  readonly value: string
-  /** Where its arguments begin, and where the next ones do. */
-  readonly at: number
-  readonly end: number
-}
-
 /**
- * As pflag reads them: `--name=value`, `--name value`, and of a yes or no `--name` alone. etcd takes one hyphen too.
+ * The values of each flag, with its hyphens. As pflag reads them: `--name=value`, `--name value`, and of a yes or no
+ * `--name` alone. etcd takes one hyphen too.
  */
-export function flagsIn(args: readonly string[]): Flag[] {
-  return args.flatMap((arg, at) => {
+function readFlags(args: readonly string[]): Map<string, string[]> {
+  const flags = args.flatMap((arg, at) => {
     const [, given, value] = /^--?([a-zA-Z][^=]*)(?:=(.*))?$/s.exec(arg) ?? []
     if (given === undefined) return []
     const name = `--${given.replaceAll('_', '-')}`
     const next = args[at + 1] ?? '--'
     const isAlone = value !== undefined || switches.includes(name) || next.startsWith('-')
-    return { name, value: value ?? (isAlone ? 'true' : next), at, end: at + (isAlone ? 1 : 2) }
+    return { name, value: value ?? (isAlone ? 'true' : next) }
   })
-}
-
-function readFlags(args: readonly string[]): Map<string, string[]> {
-  const byName = Map.groupBy(flagsIn(args), ({ name }) => name)
+  const byName = Map.groupBy(flags, ({ name }) => name)
   return new Map([...byName].map(([name, all]) => [name, all.map(({ value }) => value)]))
 }
 

@@ -22,7 +22,7 @@ import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, 
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
 import { isSwitchedOff, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
-import { compareFlags, type Starting, type WantedFlag } from './flags.ts'
+import { compareFlags, type WantedFlag } from './flags.ts'
 
 /** A unit of a node, with the places that its processes, and its unit file, name. */
 export type UnitSeen = Readonly<ReturnType<typeof unitAt>>
@@ -64,17 +64,6 @@ function isIn(
 ): boolean {
   const { group: own = '', process } = units.get(unit) ?? {}
   return (typeof process === 'object' && process.id === id) || (own !== '' && `${group}/`.startsWith(`${own}/`))
-}
-
-export function startingOf(
-  cluster: Cluster,
-  { unit, service }: UnitSeen,
-  places: Pick<PlacesState, 'units' | 'processes'>,
-): Starting {
-  const [{ command } = { command: [] }] = processesOf({ unit }, places)
-  const { sudo } = cluster.install || { sudo: '' }
-  const { start, isRenamed = false } = places.units.get(unit) ?? {}
-  return { unit, service, command, start, isRenamed, sudo }
 }
 
 /** The component's own processes of the unit. */

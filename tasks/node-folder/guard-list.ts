@@ -27,9 +27,8 @@ import { fetchCommand } from '../auth/fetch-command.ts'
 import { findUndecidedIn } from '../auth/undecided.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { certTable } from '../layouts/tables.ts'
-import { formatDropIn } from '../looks/flags.ts'
-import { digestOf, lookAtNode, type NodeLook, placesOf } from '../looks/look.ts'
-import { leftLists, startingOf } from '../looks/reads.ts'
+import { digestOf, lookAtNode, type NodeLook } from '../looks/look.ts'
+import { leftLists } from '../looks/reads.ts'
 import { type HeldFile, heldAt } from './held.ts'
 
 /**
@@ -156,19 +155,16 @@ function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file
  * the line to paste.
  */
 export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string[] {
-  const { auth, cluster } = run
+  const { auth } = run
   const lists = listsOn(node, look)
   const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
   const add = `cluster.yaml has no revoked; add ${formatEntries(run, entries)}`
-  const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
+  const [left] = look.units.flatMap(leftLists)
   const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
   if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
     return entries.length > 0 ? [`${lists[0]?.at} lists ${formatNames(entries)}, but ${add}`] : []
-  const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [left.by] }
-  const typed = formatDropIn(startingOf(cluster, left.unit, placesOf(look)), [mode])
-  const way = typed === undefined ? `set ${mode.flag}=${mode.value} instead of ${left.by}` : 'run this on the node'
   return [
-    `${apiServer} still denies ${formatNames(entries) || 'everyone in its list'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node at a time${typed === undefined ? '' : `\n    ${typed}`}`,
+    `${apiServer} still denies ${formatNames(entries) || 'everyone in its list'} (${left.path}), but ${add}; or restore access: set --authorization-mode=Node,RBAC instead of ${left.by}, then run systemctl daemon-reload, and restart it, one node at a time`,
   ]
 }
 

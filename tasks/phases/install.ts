@@ -129,13 +129,13 @@ function findingsOn(
   )
   const unreached = unreachedOn(run, node, { ...found, units })
   const isReady = arePlaced || isListPlaced(found)
-  const ready = unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile)
+  const ready = unsetOn(found, (file) => isReady || file !== authorizationConfigFile)
   const marks = splitMarks(run, found)
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   return [
     ...asFindings(unreached.units, { owner: 'user', kind: 'unreached', nodes }),
     ...asFindings([...unreached.ofRoot, ...unreached.ofUsers], { nodes }),
-    ...asFindings(unsetOn(run, found), { owner: 'user', nodes }).map((each) =>
+    ...asFindings(unsetOn(found), { owner: 'user', nodes }).map((each) =>
       ready.includes(each.text) ? each : silenced(each),
     ),
     ...asFindings(openFolders(run, withUnits(installed, found), found.places).map(formatOpen), {

@@ -90,7 +90,7 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
     const there = (clauses: readonly string[]) => clauses.map((what) => `${node.name}: ${what}`)
     return {
       ...{ units: there(units), ofRoot: there(ofRoot), ofUsers: there(ofUsers) },
-      toChange: there(unsetOn(run, found, changes)),
+      toChange: there(unsetOn(found, changes)),
       asked: isAsked ? [{ node, found }] : [],
     }
   }

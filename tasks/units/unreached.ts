@@ -8,7 +8,7 @@ import { NODE } from '../layouts/layout.ts'
 import { layoutOf, nodeUnits, serviceOf, unitsOf } from '../layouts/tables.ts'
 import { formatUnset } from '../looks/flags.ts'
 import { digestAt } from '../looks/look.ts'
-import { mayLeaveOut, type OtherProcess, processesOf, startingOf } from '../looks/reads.ts'
+import { mayLeaveOut, type OtherProcess, processesOf } from '../looks/reads.ts'
 import type { UnitsFound } from './inspect.ts'
 
 /**
@@ -77,14 +77,13 @@ function byUser(all: readonly OtherProcess[]): (readonly [OtherProcess, ...Other
  * needs its key.
  */
 export function unsetOn(
-  { cluster }: Pick<Run, 'cluster'>,
-  { units, places }: Pick<UnitsFound, 'units' | 'places'>,
+  { units }: Pick<UnitsFound, 'units'>,
   concerns: (file: string) => boolean = () => true,
 ): string[] {
   return units.flatMap((unit) => {
     const unset = unit.flags.unset
     if (!unset.some(({ file }) => concerns(file))) return []
-    return [formatUnset(startingOf(cluster, unit, places), unset)]
+    return [formatUnset(unit, unset)]
   })
 }
 

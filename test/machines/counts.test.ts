@@ -13,12 +13,12 @@ import {
   getObject,
   mustRun,
   running,
+  setFlags,
   shutdownDelay,
   skip,
   startRunning,
   statusOf,
   toldOf,
-  typeThere,
   unnoticed,
 } from '../support/running.ts'
 
@@ -98,8 +98,7 @@ describe('who still uses a certificate that was replaced', { skip }, () => {
     write()
     await mustRun(lab, 0, 'bootstrap')
     write(listing)
-    const ran = await mustRun(lab, 4, 'bootstrap')
-    for (const name of controls) await on(name, typeThere(ran, name))
+    await setFlags(lab, await mustRun(lab, 4, 'bootstrap'), controls)
     await mustRun(lab, 0, 'bootstrap')
     await lab.exec('mkdir old; cp auth/jane.pem auth/jane-key.pem old')
     bring()

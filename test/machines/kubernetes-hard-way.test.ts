@@ -16,10 +16,10 @@ import {
   onlyWhileDown,
   readStarts,
   runAt,
+  setFlagsOn,
   skip,
   startedSince,
   toldOf,
-  typeThere,
   unnoticed,
 } from '../support/running.ts'
 import { entry, startFollowed, takeOver } from '../support/taken-over.ts'
@@ -227,7 +227,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     // would count as its own.
     const kill = 'systemctl kill --signal=KILL --kill-whom=main kube-apiserver'
     const start = `${kill}; systemctl stop kube-apiserver; systemctl start kube-apiserver`
-    await lab.machine('server').exec(`${typeThere(await must(4, 'bootstrap'), 'server')} && ${start}`)
+    await lab.machine('server').exec(`${setFlagsOn(await must(4, 'bootstrap'), 'server')} && ${start}`)
     await eventually(() => must(0, 'bootstrap'))
     await lab.exec('mkdir old; cp auth/node-0.crt auth/node-0.key old')
     const fingerprint = (await lab.exec('openssl x509 -noout -fingerprint -sha256 -in old/node-0.crt')).trim()

@@ -87,7 +87,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
 /** That runs, and no process of it is seen. */
 export const runningUnit: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000, process: undefined },
-  ...{ restarts: 0, account: root, group: '', start: undefined, isRenamed: false },
+  ...{ restarts: 0, account: root, group: '', start: undefined },
   needsReload: false,
 }
 

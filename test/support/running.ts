@@ -140,12 +140,22 @@ export async function mustRun(lab: Machines, status: number, ...args: string[]):
   return ran
 }
 
-/** What a run has printed to be typed on that node. */
-export function typeThere({ stdout, stderr }: Ran, name: string): string {
-  const told = RegExp(`on ${name}, [^\\n]*run this on the node \\(the next run restarts \\S+\\)\\n +(.*)`).exec(
-    stdout + stderr,
-  )
-  return told?.[1] ?? assert.fail(stdout + stderr)
+/** Sets the flags that a run names for that node, in the files of the unit: the unit starts with them next time. */
+export function setFlagsOn({ stdout, stderr }: Ran, name: string): string {
+  const told = [
+    ...(stdout + stderr).matchAll(
+      /\bon ([\w, .-]+), kube-apiserver needs (.*?); set that where .*? \(systemctl cat (\S+)\)/g,
+    ),
+  ]
+  const [, , flags = '', service = ''] =
+    told.find(([, nodes = '']) => nodes.split(', ').includes(name)) ?? assert.fail(stdout + stderr)
+  const [dropped, set] = [/--[\w-]+/g, /--[\w-]+=[^ ,;]+/g].map((each) => flags.match(each) ?? [])
+  const edits = [
+    ...(dropped ?? []).map((flag) => `s#[ \t]${flag}(=| )[^ ]+##g`),
+    ...(set ?? []).map((flag) => `s#^(ExecStart=[^ ]+)#\\1 ${flag}#`),
+  ]
+  const files = `$(systemctl show --value -p FragmentPath -p DropInPaths ${service})`
+  return `sed -i -E ${edits.map((each) => `-e '${each}'`).join(' ')} ${files} && systemctl daemon-reload`
 }
 
 /** A run that is watched, or killed with all of its ssh, at an event. */
@@ -349,14 +359,9 @@ export async function namedBy(lab: Machines, name: string, pair: string): Promis
   return JSON.parse(told).status.userInfo.username
 }
 
-/** By the commands that a run has printed, each on its node. */
-export async function setFlags(lab: Machines, { stdout, stderr }: Ran, names: readonly string[]): Promise<void> {
-  const told = stdout + stderr
-  for (const name of names) {
-    const [, command = ''] = new RegExp(`on ${name}, kube-apiserver needs .*\n +(sudo -n mkdir .*)`).exec(told) ?? []
-    assert.notEqual(command, '', told)
-    await lab.machine(name).exec(command)
-  }
+/** As a run names them, on each node. */
+export async function setFlags(lab: Machines, ran: Ran, names: readonly string[]): Promise<void> {
+  for (const name of names) await lab.machine(name).exec(setFlagsOn(ran, name))
 }
 /** Seconds that a process lives; 'slow' is one that does not serve yet. */
 type Life = number | 'slow'

@@ -14,27 +14,23 @@ import { asFindings, type Finding } from '../../lib/reason.ts'
 import { formatFailure, formatToDo, joinFailures } from '../../lib/show/rows.ts'
 import { fit } from '../../lib/wording.ts'
 import { refuseContradicted } from '../../tasks/looks/declared.ts'
-import { formatUnset } from '../../tasks/looks/flags.ts'
 import { unitsOn } from '../../tasks/looks/reads.ts'
 import { now, temporaryAuth } from '../support/certificates.ts'
-import { allThere, placesWith, processAs, runningUnit, startedAs } from '../support/fakes.ts'
+import { allThere, placesWith, runningUnit, startedAs } from '../support/fakes.ts'
 import { and, parsed, scratch } from '../support/files.ts'
 
 const widths = [40, 80, 120, 150, 164, 250]
 
-/** Programs that only write down how they were called; `tee` keeps what it is given. */
-function standIns(folder: string, names: readonly string[]) {
-  const bin = join(folder, 'bin')
+/** An ssh that only writes down how it was called. */
+function standIn(folder: string) {
+  const [bin, calls] = [join(folder, 'bin'), join(folder, 'calls')]
   mkdirSync(bin)
-  for (const name of names)
-    writeFileSync(join(bin, name), `#!/bin/sh\necho ${name} "$@" >>${folder}/calls\n`, { mode: 0o755 })
-  writeFileSync(join(bin, 'sudo'), '#!/bin/sh\nshift\nexec "$@"\n', { mode: 0o755 })
-  writeFileSync(join(bin, 'tee'), `#!/bin/sh\ncat >${folder}/written\n`, { mode: 0o755 })
+  writeFileSync(join(bin, 'ssh'), `#!/bin/sh\necho ssh "$@" >>${calls}\n`, { mode: 0o755 })
   return (typed: string): string => {
-    for (const file of ['calls', 'written']) writeFileSync(join(folder, file), '')
+    writeFileSync(calls, '')
     const env = { PATH: [bin, process.env.PATH].join(delimiter) }
     execFileSync('sh', ['-e'], { cwd: folder, env, input: typed })
-    return ['calls', 'written'].map((file) => readFileSync(join(folder, file), 'utf8')).join('\n')
+    return readFileSync(calls, 'utf8')
   }
 }
 
@@ -51,37 +47,6 @@ function toDo(findings: readonly Finding[], columns?: number): string {
   const left = findings.map((each) => ({ ...each, owner: 'user' }) as const)
   return stripVTControlCharacters(formatToDo({ rows: new Map(), findings: left }, columns).join('\n'))
 }
-
-const flags =
-  `--advertise-address=192.168.1.11 --allow-privileged=true --audit-log-maxage=30 --audit-log-path=/var/log/audit.log
---authorization-mode=Node,RBAC --bind-address=0.0.0.0 --client-ca-file=/var/lib/kubernetes/ca.pem --event-ttl=1h
---etcd-servers=https://192.168.1.11:2379,https://192.168.1.12:2379 --service-cluster-ip-range=10.32.0.0/24 --v=2`.split(
-    /\s/,
-  )
-const authorization = {
-  flag: '--authorization-config',
-  value: '/var/lib/kubernetes/authorization-config.yaml',
-  replaces: ['--authorization-mode'],
-}
-
-for (const sudo of ['sudo -n', 'doas -u root'])
-  test(`the command that sets flags by ${sudo} writes the same drop-in, pasted from any terminal`, (t) => {
-    const run = standIns(scratch(t), ['mkdir', 'systemctl'])
-    const program = '/usr/local/bin/kube-apiserver'
-    const { command } = processAs('kube-apiserver', ...flags)
-    const starting = { unit: 'kube-apiserver', service: 'kube-apiserver', command, isRenamed: false, sudo }
-    const text = formatUnset({ ...starting, start: [program, ...flags].join(' ') }, [authorization])
-    const findings = asFindings([text], { nodes: ['control0'] })
-    const pasted = (columns?: number) =>
-      linesFrom(toDo(findings, columns), /^ {4}(sudo|doas) /, /^never$/).replaceAll('doas -u root', 'sudo -n')
-    const whole = run(pasted())
-    assert.match(
-      whole,
-      /^mkdir -p \S+\nsystemctl daemon-reload\n\n#.*\n\[Service\]\nExecStart=\nExecStart=\S+ .*--v=2\n$/,
-    )
-    assert.match(whole, /--authorization-config=\S+ --bind-address=/)
-    for (const columns of widths) assert.equal(run(pasted(columns)), whole, `${columns} columns`)
-  })
 
 describe('of nodes whose host keys are unknown,', () => {
   const hostOf = (name: string, configFile?: string) => {
@@ -109,7 +74,7 @@ describe('of nodes whose host keys are unknown,', () => {
   ] as const)
     test(`${count === 1 ? 'one is' : `${count} are`} connected to${file ? ' by a configuration' : ''}, as typed`, (t) => {
       const folder = scratch(t)
-      const run = standIns(folder, ['ssh'])
+      const run = standIn(folder)
       const text = refused(count, file)
       // The folder of the configuration is not here.
       const typed = (columns?: number) =>

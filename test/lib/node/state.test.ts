@@ -82,7 +82,7 @@ describe('the answer to a look at places', () => {
     const seen = readPlaces(placesWith(records))
     assert.equal(seen.now, 1795607000)
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
-    const starts = { restarts: 0, start: '/usr/bin/x --a=b', isRenamed: false }
+    const starts = { restarts: 0, start: '/usr/bin/x --a=b' }
     const none = { isStopping: false, process: undefined, ...starts }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
@@ -95,7 +95,7 @@ describe('the answer to a look at places', () => {
       kubelet: { ...dead, group: '', account: { uid: 0, gids: [0] }, needsReload: false },
       'kube-proxy': {
         ...{ ...running, group: '', restarts: 3, account: undefined, needsReload: false },
-        ...{ start: 'kube-proxy --v=2', isRenamed: true },
+        start: 'kube-proxy --v=2',
       },
     })
     const nothing = { command: [], apart: new Set() }

@@ -114,7 +114,7 @@ test('a configuration of its owner is left alone: the authorizer to add is print
   assert.match(formatOwned(run, why), /its --authorization-mode is AlwaysAllow; .*\n {2}- type: Webhook\n/)
 })
 
-test('without the key, whom the list of the node denies is named although auth/ has none, and the way back is a command', () => {
+test('without the key, whom the list of the node denies is named although auth/ has none, and the way back', () => {
   const cluster = { ...twoNodes, revoked: undefined }
   const lost = { read: () => undefined, tryBytes: () => undefined }
   const without = { cluster, auth: lost } as unknown as Run
@@ -129,7 +129,10 @@ test('without the key, whom the list of the node denies is named although auth/ 
     back,
     /still denies jane \(\/var\/\S+\.yaml\), but cluster\.yaml has no revoked; add revoked: \[jane\]; or restore access: /,
   )
-  assert.match(back, /--authorization-mode=Node,RBAC.*daemon-reload$/)
+  assert.match(
+    back,
+    /set --authorization-mode=Node,RBAC instead of --authorization-config, then run systemctl daemon-reload, and restart it/,
+  )
   assert.equal(backOf('--authorization-mode=Node,RBAC'), '')
   const own = Buffer.from('kind: AuthorizationConfiguration\nauthorizers: []\n')
   assert.equal(backOf(ours, own), '')

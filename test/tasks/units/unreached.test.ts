@@ -223,7 +223,7 @@ test('a flag that has to change is named with all others of its unit: a certific
     units: serverUnit,
   })
   const found = { units: unitsOn(own, control, places), places }
-  const unset = (name: string) => unsetOn({ cluster: own }, found, (file) => file === name)
+  const unset = (name: string) => unsetOn(found, (file) => file === name)
   const [said = '', ...more] = unset('etcd-ca.pem')
   assert.match(said, /--etcd-cafile=.*--etcd-certfile=.*--etcd-keyfile=/)
   assert.deepEqual([more, unset('ca.pem')], [[], []])
