@@ -1,18 +1,19 @@
 /**
- * `npm run docs`: cluster.schema.json, by which editors complete and check cluster.yaml; output.schema.json, by which
+ * `npm run docs`: docs/cluster.schema.json, by which editors complete and check cluster.yaml; output.schema.json, by which
  * programs check what --json prints; and what pages have after a mark. `<!-- keys: npm run docs -->` begins what `keys`
  * in `tables` returns.
  */
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { parse } from 'yaml'
-import { clusterSchema } from './lib/cluster/schema.ts'
-import { commands, commonOptions, questions } from './tasks/commands/commands.ts'
-import { nodeUnits } from './tasks/layouts/tables.ts'
-import { phases } from './tasks/phases/bootstrap.ts'
-import { metrics } from './tasks/request/metrics.ts'
-import { type OptionName, optionNames, optionTable } from './tasks/request/options.ts'
-import { lineSchema, parts } from './test/lib/show/line-schema.ts'
+import { clusterSchema } from '../lib/cluster/schema.ts'
+import { phases } from '../tasks/bootstrap.ts'
+import { commands, commonOptions, questions } from '../tasks/commands/commands.ts'
+import { nodeUnits } from '../tasks/layouts/tables.ts'
+import { metrics } from '../tasks/run/metrics.ts'
+import { type OptionName, optionNames, optionTable } from '../tasks/run/options.ts'
+import { lineSchema, parts } from '../test/lib/show/line-schema.ts'
 
 interface Schema {
   readonly const?: unknown
@@ -25,6 +26,8 @@ interface Schema {
   readonly items?: Schema
   readonly anyOf?: readonly Schema[]
 }
+
+const root = join(import.meta.dirname, '..')
 
 const code = (text: unknown) => `\`${text}\``
 const codes = (texts: readonly string[]) => texts.map(code).join(', ')
@@ -74,19 +77,19 @@ export const tables = {
 }
 const definitions = outputJson.$defs as Readonly<Record<string, Schema>>
 
-if (import.meta.main) for (const [path, text] of generate()) writeFileSync(path, text)
+if (import.meta.main) for (const [path, text] of generate()) writeFileSync(join(root, path), text)
 
 /** Each file that is made, and its text. */
 export function generate(): [path: string, text: string][] {
   return [
-    ['cluster.schema.json', `${JSON.stringify(clusterJson, undefined, 2)}\n`],
-    ['output.schema.json', `${JSON.stringify(outputJson, undefined, 2)}\n`],
-    ...globSync('docs/*.md', { cwd: import.meta.dirname }).map((path): [string, string] => [path, fill(read(path))]),
+    ['docs/cluster.schema.json', `${JSON.stringify(clusterJson, undefined, 2)}\n`],
+    ['docs/output.schema.json', `${JSON.stringify(outputJson, undefined, 2)}\n`],
+    ...globSync('docs/*.md', { cwd: root }).map((path): [string, string] => [path, fill(read(path))]),
   ]
 }
 
 function read(path: string): string {
-  return readFileSync(new URL(path, import.meta.url), 'utf8')
+  return readFileSync(join(root, path), 'utf8')
 }
 
 function fill(page: string): string {

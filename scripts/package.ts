@@ -7,7 +7,7 @@ import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } 
 import { basename, dirname, extname, join } from 'node:path'
 import { build } from 'rolldown'
 
-process.chdir(import.meta.dirname)
+process.chdir(join(import.meta.dirname, '..'))
 // Modes are part of an archive, so they are the same everywhere; those of the clone, which cpSync would copy, are not.
 process.umask(0o022)
 rmSync('dist', { recursive: true, force: true })
@@ -17,8 +17,7 @@ for (const path of ['tasks/commands/report/page.css', 'lib/node/node.sh'])
   writeFileSync(`dist/bin/${basename(path)}`, readFileSync(path))
 writeFileSync('dist/package.json', manifest())
 writeFileSync('dist/LICENSES', licences())
-for (const path of ['LICENSE', 'cluster.yaml', 'cluster.schema.json', 'output.schema.json'])
-  writeFileSync(`dist/${path}`, readFileSync(path))
+for (const path of ['LICENSE', 'cluster.yaml']) writeFileSync(`dist/${path}`, readFileSync(path))
 const pages = [
   ...['README.md', 'CHANGELOG.md', 'SECURITY.md'],
   ...globSync('docs/*.*').filter((path) => !/\.(png|svg)$/.test(path)),

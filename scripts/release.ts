@@ -5,8 +5,9 @@
 import { execFileSync } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 
-process.chdir(import.meta.dirname)
+process.chdir(join(import.meta.dirname, '..'))
 const { name, version } = JSON.parse(readFileSync('package.json', 'utf8'))
 const [, latest] = /^## (\S+)/m.exec(readFileSync('CHANGELOG.md', 'utf8')) ?? []
 if (latest !== version) refuse(`package.json has version ${version}, and CHANGELOG.md begins with ${latest}`)

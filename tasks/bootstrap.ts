@@ -3,35 +3,35 @@
  * which listr2 runs them in that order.
  */
 import type { ListrRendererFactory, ListrTask } from 'listr2'
-import type { Walk } from '../../lib/graph/executor.ts'
-import type { Phase, Rows, Target } from '../../lib/graph/target.ts'
-import type { Phases } from '../../lib/show/reporter.ts'
+import type { Walk } from '../lib/graph/executor.ts'
+import type { Phase, Rows, Target } from '../lib/graph/target.ts'
+import type { Phases } from '../lib/show/reporter.ts'
 
 // biome-ignore format: a table of contents, two lines a row
 export const phases: readonly Phase[] = [
-  { name: 'ca', title: 'Certificate authority', targets: () => import('../chapter/ca.ts'),
+  { name: 'ca', title: 'Certificate authority', targets: () => import('./phases/ca.ts'),
     makes: 'the CA certificate and its key' },
-  { name: 'cluster-cert', title: 'Cluster certificate', targets: () => import('../chapter/certs.ts'),
+  { name: 'cluster-cert', title: 'Cluster certificate', targets: () => import('./phases/certs.ts'),
     makes: "the API server's certificate and key" },
-  { name: 'component-certs', title: 'Component certificates', targets: () => import('../chapter/certs.ts'),
+  { name: 'component-certs', title: 'Component certificates', targets: () => import('./phases/certs.ts'),
     makes: 'certificates of the admin and the components, and the service-account key' },
-  { name: 'node-certs', title: 'Node certificates', targets: () => import('../chapter/certs.ts'),
+  { name: 'node-certs', title: 'Node certificates', targets: () => import('./phases/certs.ts'),
     makes: "a certificate for each node's kubelet, as server and as client" },
-  { name: 'user-certs', title: 'User certificates', targets: () => import('../chapter/certs.ts'),
+  { name: 'user-certs', title: 'User certificates', targets: () => import('./phases/certs.ts'),
     makes: 'a certificate for each user in cluster.yaml, with its groups' },
-  { name: 'kubeconfigs', title: 'Kubeconfigs', targets: () => import('../chapter/kubeconfigs.ts'),
+  { name: 'kubeconfigs', title: 'Kubeconfigs', targets: () => import('./phases/kubeconfigs.ts'),
     makes: '<client>.kubeconfig: the admin, components, each node and user' },
-  { name: 'encryption-key', title: 'Encryption key', targets: () => import('../chapter/encryption-key.ts'),
+  { name: 'encryption-key', title: 'Encryption key', targets: () => import('./phases/encryption-key.ts'),
     makes: 'encryption-config.yaml' },
-  { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./revoked.ts'),
+  { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./day2/revoked/revoked.ts'),
     makes: 'authorization-config.yaml: the revoked names and keys; if cluster.yaml has revoked' },
-  { name: 'deploy', title: 'Deploy to nodes', targets: () => import('./deploy-targets.ts'),
+  { name: 'deploy', title: 'Deploy to nodes', targets: () => import('./phases/deploy.ts'),
     makes: "each role's files on each node, by ssh and scp" },
-  { name: 'install', title: 'Install on nodes', targets: ({ install }) => install && import('./install-targets.ts'),
+  { name: 'install', title: 'Install on nodes', targets: ({ install }) => install && import('./day2/install/install.ts'),
     makes: 'the same files where units read them, loaded; if cluster.yaml has install' },
-  { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./local-kubeconfig-targets.ts'),
+  { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./phases/local-kubeconfig.ts'),
     makes: "the admin's entry in your own kubeconfig" },
-  { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./revoked-keys.ts'),
+  { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./day2/revoked/revoked-keys.ts'),
     makes: 'revoked keys in authorization-config.yaml, once units have loaded new ones; if cluster.yaml has revoked' },
 ]
 

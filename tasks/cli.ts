@@ -2,11 +2,11 @@
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { fit } from '../lib/wording.ts'
+import { phases } from './bootstrap.ts'
 import { type Command, commands, commonOptions, questions, run } from './commands/commands.ts'
-import { phases } from './phases/bootstrap.ts'
-import { type ExitCause, exitStatus } from './request/exit-status.ts'
-import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
-import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './request/options.ts'
+import { type ExitCause, exitStatus } from './run/exit-status.ts'
+import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './run/host.ts'
+import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './run/options.ts'
 
 /** Returns the exit status. */
 export async function main(args: readonly string[], host: Host): Promise<number> {
@@ -38,7 +38,7 @@ async function respond(
       return []
     }
     if (command.isWithoutCluster) return await (await command.load())({ host, options, signal, ...printer })
-    const { openRun } = await import('./request/command-run.ts')
+    const { openRun } = await import('./run/command-run.ts')
     const load = (options.dryRun && command.loadPlan) || command.load
     const { close, ...run } = openRun({
       ...{ host, options, signal, endedStatus, ...printer },

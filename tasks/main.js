@@ -17,5 +17,5 @@ In a clone "npm ci" brings one for npm run. For the package, install one and put
 process.env.UV_THREADPOOL_SIZE ??= String(Math.max(4, os.availableParallelism()))
 module.enableCompileCache(join(String(module.findPackageJSON(import.meta.url)), '../node_modules/.cache/compile'))
 const { main } = await import('./cli.ts')
-const { processHost } = await import('./request/host.ts')
+const { processHost } = await import('./run/host.ts')
 process.exitCode = await main(process.argv.slice(2), processHost)

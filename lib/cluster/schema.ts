@@ -1,6 +1,6 @@
 /**
  * The schema of cluster.yaml, one entry per key: its meaning, type and default, and a message that says what is
- * allowed. cluster.schema.json, for editors, and the table in docs/cluster-yaml.md are made from this (`npm run docs`).
+ * allowed. docs/cluster.schema.json, for editors, and the table in docs/cluster-yaml.md are made from this (`npm run docs`).
  */
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'

@@ -5,7 +5,7 @@
 import * as fs from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
-import type { Reason } from '../reason.ts'
+import type { Reason } from '../results.ts'
 import { thisBoot } from './lock.ts'
 import {
   makeFolders,

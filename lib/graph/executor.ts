@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { asFailure, Failure, toRunRest } from '../failure.ts'
-import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
+import { type Change, type CheckResult, isRepair, type Reason } from '../results.ts'
 import {
   type Event,
   edgesOf,

@@ -6,7 +6,7 @@ import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure, runAgain } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import type { Node } from '../node/node.ts'
-import { type Change, type CheckResult, type Finding, hasOwner, isRepair, type Reason, type Step } from '../reason.ts'
+import { type Change, type CheckResult, type Finding, hasOwner, isRepair, type Reason, type Step } from '../results.ts'
 
 export interface Run {
   readonly cluster: Cluster

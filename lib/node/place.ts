@@ -3,7 +3,7 @@
  * two. Pure.
  */
 import { publicMode, secretMode } from '../files/plain-file.ts'
-import type { Difference } from '../reason.ts'
+import type { Difference } from '../results.ts'
 
 /** Bytes. Our files have a few thousand; the content of a larger file is not sent (node.sh). */
 export const largestFile = 256 * 1024

@@ -2,7 +2,7 @@
 import { hash, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
-import type { Reason } from '../reason.ts'
+import type { Reason } from '../results.ts'
 import { bitsOf, blocksIn, type Der, expect, hex, inside, oids, readDer } from './encoding.ts'
 
 /** A distinguished name; the certificate has the attributes in this order. */

@@ -3,7 +3,7 @@
 import { isIP } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { checkServerIdentity, connect, createServer, type TLSSocket } from 'node:tls'
-import { formatReasons, type Reason } from '../reason.ts'
+import { formatReasons, type Reason } from '../results.ts'
 import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts'
 
 /** Why a PEM chain (the leaf first) is not trusted by these PEM certificates. Times and usages are not checked. */

@@ -3,7 +3,7 @@ import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'n
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, caName, caNames, nextName } from '../files/auth-dir.ts'
 import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
-import type { Change, CheckResult, Reason } from '../reason.ts'
+import type { Change, CheckResult, Reason } from '../results.ts'
 import { isNear } from '../wording.ts'
 import {
   type Certificate,

@@ -1,7 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import { type Row, type Target, textsOf } from '../graph/target.ts'
-import { formatFinding, formatReasons, hasOwner, isRepair } from '../reason.ts'
+import { formatFinding, formatReasons, hasOwner, isRepair } from '../results.ts'
 import { beside, fit, joinClauses, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {

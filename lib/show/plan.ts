@@ -1,7 +1,7 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted. Pure. */
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
-import { formatReasons, ownReasons, worksOf } from '../reason.ts'
+import { formatReasons, ownReasons, worksOf } from '../results.ts'
 import { count, fit, foldAlike, formatNames, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Access, Phases, Reporter } from './reporter.ts'

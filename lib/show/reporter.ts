@@ -2,7 +2,7 @@
 import type { ListrRendererFactory } from 'listr2'
 import type { Failure } from '../failure.ts'
 import type { Event, Rows, Target } from '../graph/target.ts'
-import type { Finding } from '../reason.ts'
+import type { Finding } from '../results.ts'
 
 export interface Reporter {
   /** The tree, as listr2 draws it; all other views are made of the events alone. */

@@ -15,7 +15,7 @@ import {
   ownReasons,
   type Step,
   worksOf,
-} from '../reason.ts'
+} from '../results.ts'
 import {
   beside,
   capital,

@@ -1,6 +1,6 @@
 /**
  * The live tree: how listr2 draws a task for each phase, and below it one for each of its targets. It redraws them, each
- * by its target's last event, and as many as there are rows for. Who runs them: tasks/phases/bootstrap.ts.
+ * by its target's last event, and as many as there are rows for. Who runs them: tasks/bootstrap.ts.
  */
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, type ListrRendererFactory, Spinner } from 'listr2'

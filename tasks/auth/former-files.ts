@@ -6,10 +6,10 @@ import { compareKubeconfig, readEmbedded, readServer, serverUrl } from '../../li
 import { usersOf } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, commonNameOf, compareWithProfile, readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Finding } from '../../lib/reason.ts'
+import { asFindings, type Finding } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
-import type { Given } from '../auth/accepted.ts'
 import { certTable } from '../layouts/tables.ts'
+import type { Given } from './accepted.ts'
 
 /** Names that no row of cluster.yaml has, though auth/ has a certificate of a node or user of that name, or had. */
 function formerNames(run: Given): { readonly made: string[]; readonly left: string[] } {

@@ -1,8 +1,8 @@
 /** The commands, one row each, read by the parser, its errors and --help. To add a command, add a row and a file. */
 import type { LayoutName } from '../../lib/cluster/cluster.ts'
-import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
-import type { ExitCause } from '../request/exit-status.ts'
-import type { OptionName } from '../request/options.ts'
+import type { CommandRun, WithoutCluster } from '../run/command-run.ts'
+import type { ExitCause } from '../run/exit-status.ts'
+import type { OptionName } from '../run/options.ts'
 
 interface CommandRow {
   /** The word that is typed for it; '' for the run, whose words are phases and targets. */

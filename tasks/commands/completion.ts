@@ -2,11 +2,11 @@
 import { dirname, join } from 'node:path'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { quote } from '../../lib/wording.ts'
-import { groups, phases } from '../phases/bootstrap.ts'
-import type { CommandRun } from '../request/command-run.ts'
-import type { ExitCause } from '../request/exit-status.ts'
-import { ownForm, program } from '../request/host.ts'
-import { type OptionName, optionNames, optionTable, usage } from '../request/options.ts'
+import { groups, phases } from '../bootstrap.ts'
+import type { CommandRun } from '../run/command-run.ts'
+import type { ExitCause } from '../run/exit-status.ts'
+import { ownForm, program } from '../run/host.ts'
+import { type OptionName, optionNames, optionTable, usage } from '../run/options.ts'
 
 /** Options whose values are offered. */
 const valued = ['format', 'layout'] as const
@@ -54,6 +54,6 @@ ${shell === 'zsh' ? 'autoload -U +X bashcompinit && bashcompinit\n' : ''}complet
 /** The command that is completed. */
 function formatFunction(): string {
   const [, entry] = program
-  const start = ownForm === 'package' ? program : [join(dirname(entry), '../harderway')]
+  const start = ownForm === 'package' ? program : [join(dirname(entry), '../bin/harderway')]
   return `harderway() { ${start.map(quote).join(' ')} "$@"; }`
 }

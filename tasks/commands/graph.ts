@@ -2,11 +2,11 @@
 import { closure, clusterGraph, type Graph, nameInPhase, type Target } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { phases, phaseTitles } from '../phases/bootstrap.ts'
-import type { CommandRun } from '../request/command-run.ts'
-import type { ExitCause } from '../request/exit-status.ts'
-import { usage } from '../request/options.ts'
-import { selectNodes } from '../request/selection.ts'
+import { phases, phaseTitles } from '../bootstrap.ts'
+import type { CommandRun } from '../run/command-run.ts'
+import type { ExitCause } from '../run/exit-status.ts'
+import { usage } from '../run/options.ts'
+import { selectNodes } from '../run/selection.ts'
 
 /** Throws a usage Failure for an unknown format. */
 export async function graph(run: CommandRun): Promise<readonly ExitCause[]> {

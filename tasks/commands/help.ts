@@ -1,10 +1,10 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 
-import { phases } from '../phases/bootstrap.ts'
-import { type ExitCause, statuses } from '../request/exit-status.ts'
-import { formatCommand } from '../request/host.ts'
-import { type OptionName, optionTable } from '../request/options.ts'
-import { isPhase, unknownName } from '../request/selection.ts'
+import { phases } from '../bootstrap.ts'
+import { type ExitCause, statuses } from '../run/exit-status.ts'
+import { formatCommand } from '../run/host.ts'
+import { type OptionName, optionTable } from '../run/options.ts'
+import { isPhase, unknownName } from '../run/selection.ts'
 import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './commands.ts'
 
 /** Columns. */

@@ -29,7 +29,7 @@ import { ownCas } from '../../lib/pki/pair.ts'
 import { formatDuration, hour, parseDuration } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { encryptionConfig, layouts } from '../layouts/tables.ts'
-import { refuseNewer } from '../request/command-run.ts'
+import { refuseNewer } from '../run/command-run.ts'
 
 export interface DraftNode {
   readonly name: string

@@ -18,10 +18,10 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatExplained, formatNames, printable, quote, suggest } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layoutRules, layouts } from '../layouts/tables.ts'
-import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
-import type { ExitCause } from '../request/exit-status.ts'
-import { formatCommand, type Host, pathOf } from '../request/host.ts'
-import { type Options, usage } from '../request/options.ts'
+import type { CommandRun, WithoutCluster } from '../run/command-run.ts'
+import type { ExitCause } from '../run/exit-status.ts'
+import { formatCommand, type Host, pathOf } from '../run/host.ts'
+import { type Options, usage } from '../run/options.ts'
 import {
   adopt,
   type ClusterDraft,
@@ -221,7 +221,7 @@ function exists(file: string) {
 
 /** The path from the existing folder to the schema of the running harderway. */
 function schemaPath(folder: string): string {
-  const path = relative(realpathSync(folder), realpathSync(packageFile('cluster.schema.json')))
+  const path = relative(realpathSync(folder), realpathSync(packageFile('docs/cluster.schema.json')))
   return path.startsWith(`..${sep}`) ? path : `./${path}`
 }
 

@@ -15,15 +15,18 @@ import {
   type Rows,
   type Run,
 } from '../../lib/graph/target.ts'
-import { asFindings, type Finding } from '../../lib/reason.ts'
+import { asFindings, type Finding } from '../../lib/results.ts'
 import { adviseAfter } from '../../lib/show/rows.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
-import { phases } from '../phases/bootstrap.ts'
-import { writeAuth } from '../request/access.ts'
-import type { CommandRun } from '../request/command-run.ts'
-import type { ExitCause } from '../request/exit-status.ts'
-import { formerFiles } from '../request/former-files.ts'
-import { columnsOf } from '../request/host.ts'
+import { formerFiles } from '../auth/former-files.ts'
+import { phases } from '../bootstrap.ts'
+import { writeAuth } from '../run/access.ts'
+import type { CommandRun } from '../run/command-run.ts'
+import type { ExitCause } from '../run/exit-status.ts'
+import { columnsOf } from '../run/host.ts'
+import { usage } from '../run/options.ts'
+import { select } from '../run/selection.ts'
+import { walk } from '../run/walk.ts'
 import {
   adviseOnRotations,
   findBeside,
@@ -31,10 +34,7 @@ import {
   isCaNew,
   isNewIdentity,
   nextToExpire,
-} from '../request/notices.ts'
-import { usage } from '../request/options.ts'
-import { select } from '../request/selection.ts'
-import { walk } from '../request/walk.ts'
+} from '../views/notices.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {

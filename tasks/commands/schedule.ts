@@ -7,9 +7,9 @@ import { caName } from '../../lib/files/auth-dir.ts'
 import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { escapeSpecifiers, formatExec, printable, quote, quoteInUnit } from '../../lib/wording.ts'
-import type { CommandRun } from '../request/command-run.ts'
-import type { ExitCause } from '../request/exit-status.ts'
-import { pathOf, program } from '../request/host.ts'
+import type { CommandRun } from '../run/command-run.ts'
+import type { ExitCause } from '../run/exit-status.ts'
+import { pathOf, program } from '../run/host.ts'
 
 /** Where the textfile collector of Debian's prometheus-node-exporter reads. */
 const collectorFolder = '/var/lib/prometheus/node-exporter'

@@ -5,7 +5,7 @@
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { type Finding, formatFinding } from '../../lib/reason.ts'
+import { type Finding, formatFinding } from '../../lib/results.ts'
 import { formatJsonLine, plainWarning } from '../../lib/show/lines.ts'
 import { formatFailures, formatToDo, warningsOf } from '../../lib/show/rows.ts'
 import {
@@ -20,10 +20,13 @@ import {
   printable,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
-import { readAuth } from '../request/access.ts'
-import type { CommandRun } from '../request/command-run.ts'
-import { causesIn, causesOf, type ExitCause, exitStatus } from '../request/exit-status.ts'
-import { columnsOf } from '../request/host.ts'
+import type { Uses } from '../day2/rotations/rotation.ts'
+import type { UnderWay } from '../day2/rotations/rotations.ts'
+import { readAuth } from '../run/access.ts'
+import type { CommandRun } from '../run/command-run.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
+import { columnsOf } from '../run/host.ts'
+import { checkNodes } from '../run/selection.ts'
 import {
   fold,
   formatTotals,
@@ -33,12 +36,9 @@ import {
   type NodeItem,
   takeInventory,
   waysOut,
-} from '../request/inventory.ts'
-import { findBeside, findingOfRotation, formatUses, notesOnFolder, rotationsUnderWay } from '../request/notices.ts'
-import { observe, wholeCluster } from '../request/observe.ts'
-import { checkNodes } from '../request/selection.ts'
-import type { Uses } from '../rotations/rotation.ts'
-import type { UnderWay } from '../rotations/rotations.ts'
+} from '../views/inventory.ts'
+import { findBeside, findingOfRotation, formatUses, notesOnFolder, rotationsUnderWay } from '../views/notices.ts'
+import { observe, wholeCluster } from '../views/observe.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
@@ -57,7 +57,7 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
   const { cluster, options, signal } = run
   if (found.length === 0 || !options.onNodes || !cluster.install)
     return found.map((each) => ({ ...each, sentences: [] }))
-  const { findUses } = await import('../rotations/rotations.ts')
+  const { findUses } = await import('../day2/rotations/rotations.ts')
   const context = { run, signal, isForced: false }
   const uses: (UnderWay & Uses)[] = []
   for (const each of found) uses.push({ ...each, ...(await findUses(context, each)) })

@@ -4,8 +4,8 @@ import { Failure, isUnanswered, runAgain } from '../../lib/failure.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { lookAtMachine } from '../inspect/look.ts'
 import { nodeFiles } from '../layouts/tables.ts'
-import { lookAtMachine } from '../looks/look.ts'
 
 /** Seconds; certificates are dated back by five minutes. */
 const mostApart = 240

@@ -3,14 +3,14 @@
 import { Failure } from '../../lib/failure.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
-import type { OnNode } from '../looks/component.ts'
-import { lookAtNode, type NodeLook } from '../looks/look.ts'
-import { checkNode, everything, filesToCopy, type NodeVerdict } from '../node-folder/check-folder.ts'
-import { refuseEarlyClock, refuseWrongClock } from '../node-folder/clocks.ts'
-import { replaceInFolder } from '../node-folder/copy.ts'
-import { keepOthers } from '../node-folder/guards.ts'
-import { unknownOn } from '../node-folder/held.ts'
+import type { Change, CheckResult, ReasonOf } from '../../lib/results.ts'
+import type { OnNode } from '../inspect/component.ts'
+import { lookAtNode, type NodeLook } from '../inspect/look.ts'
+import { checkNode, everything, filesToCopy, type NodeVerdict } from './check-folder.ts'
+import { refuseEarlyClock, refuseWrongClock } from './clocks.ts'
+import { replaceInFolder } from './copy.ts'
+import { keepOthers } from './guards.ts'
+import { unknownOn } from './held.ts'
 
 export interface DeployFound<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */

@@ -11,10 +11,10 @@ import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type Entry, entryLine, isEntry, type NodeState, realPath } from '../../lib/node/state.ts'
-import type { Finding } from '../../lib/reason.ts'
+import type { Finding } from '../../lib/results.ts'
 import { quote } from '../../lib/wording.ts'
+import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
-import { digestOf, type NodeLook } from '../looks/look.ts'
 
 /** Entries of this cluster, whatever its ca.pem was then. */
 function ownEntries({ auth }: Run, { recorded }: NodeState): Entry[] {

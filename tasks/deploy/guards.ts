@@ -21,9 +21,9 @@ import {
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { recoverCommand, setAsideCommand, waysOutOfLost } from '../auth/fetch-command.ts'
+import { guardList } from '../day2/revoked/guard-list.ts'
+import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { certTable, identityFiles } from '../layouts/tables.ts'
-import { digestOf, type NodeLook } from '../looks/look.ts'
-import { guardList } from './guard-list.ts'
 import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
 
 export interface Other {

@@ -8,8 +8,8 @@ import { type FileState, type FilesSeen, largestFile } from '../../lib/node/plac
 import { realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
+import { digestAt, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
-import { digestAt, type NodeLook } from '../looks/look.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {

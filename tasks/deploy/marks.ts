@@ -6,7 +6,7 @@ import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/node/place.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
-import { installOf } from '../looks/look.ts'
+import { installOf } from '../inspect/look.ts'
 
 const thisRun = randomBytes(4).toString('hex')
 

@@ -6,9 +6,9 @@ import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run, Target } from '../../lib/graph/target.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
+import { refuseContradicted } from '../inspect/declared.ts'
+import { lookAtMachine, lookAtNode, withPlaces } from '../inspect/look.ts'
 import { identityFiles, nodeUnits } from '../layouts/tables.ts'
-import { refuseContradicted } from '../looks/declared.ts'
-import { lookAtMachine, lookAtNode, withPlaces } from '../looks/look.ts'
 import { heldOn } from './held.ts'
 
 /**

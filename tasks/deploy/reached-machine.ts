@@ -7,7 +7,7 @@ import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
 import type { NodeState } from '../../lib/node/state.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { digestOf, type NodeLook } from '../looks/look.ts'
+import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { certificatesIn } from './guards.ts'
 import { type HeldFile, heldOn } from './held.ts'
 

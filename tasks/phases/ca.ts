@@ -24,7 +24,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { asFindings, type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
+import { asFindings, type Change, type CheckResult, formatReasons, type Reason } from '../../lib/results.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../auth/fetch-command.ts'
 import {

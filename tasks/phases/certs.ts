@@ -23,7 +23,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { asFindings, type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
+import { asFindings, type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'

@@ -1,11 +1,11 @@
 /** The targets of phase `deploy`, one a node. What works on a node is loaded by the first check. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { DeployFound } from '../chapter/deploy.ts'
+import type { UnitsFound } from '../day2/install/look-at-units.ts'
+import type { NodeVerdict } from '../deploy/check-folder.ts'
+import type { DeployFound } from '../deploy/deploy-node.ts'
+import type { NodeLook } from '../inspect/look.ts'
 import { nodeFiles } from '../layouts/tables.ts'
-import type { NodeLook } from '../looks/look.ts'
-import type { NodeVerdict } from '../node-folder/check-folder.ts'
-import type { UnitsFound } from '../units/inspect.ts'
 
 /** `earlier`: with the targets that make what is deployed. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
@@ -13,7 +13,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
   const known = new Set(makers.keys())
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
-  const load = () => import('../chapter/deploy.ts')
+  const load = () => import('../deploy/deploy-node.ts')
   return cluster.nodes.map(
     (node): Target<DeployFound<UnitsFound>> => ({
       id: deployId(node),
@@ -26,7 +26,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       where: 'node',
       check: async (run, force) => {
         const lookBeside = async (look: NodeLook, { wrong }: NodeVerdict) =>
-          (await import('../units/beside-folder.ts')).lookBeside(run, node, look, wrong !== undefined)
+          (await import('../day2/install/beside-folder.ts')).lookBeside(run, node, look, wrong !== undefined)
         return (await load()).checkFolder({ run, node, known }, lookBeside, force)
       },
       build: async (run, work) => (await load()).copyFiles({ run, node }, work),

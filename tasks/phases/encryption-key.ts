@@ -10,7 +10,7 @@ import {
   newEncryptionConfig,
   readEncryptionConfig,
 } from '../../lib/kubernetes/encryption.ts'
-import { asFindings, type CheckResult } from '../../lib/reason.ts'
+import { asFindings, type CheckResult } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { readEncryptionState, refusalDuring } from '../auth/states.ts'

@@ -13,7 +13,7 @@ import {
 } from '../../lib/kubernetes/kubeconfig.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isSignedByLostCa } from '../../lib/pki/pair.ts'
-import type { CheckResult } from '../../lib/reason.ts'
+import type { CheckResult } from '../../lib/results.ts'
 import { signingCa } from '../auth/states.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 

@@ -24,7 +24,7 @@ import {
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
+import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { recoverFrom, waysOutOfOtherCa } from '../auth/fetch-command.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'

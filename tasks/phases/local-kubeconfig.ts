@@ -3,7 +3,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { type Earlier, isDone, isLost, type Target } from '../../lib/graph/target.ts'
 import { localHolder } from '../layouts/tables.ts'
-import { deployId } from './deploy-targets.ts'
+import { deployId } from './deploy.ts'
 
 /** After the control nodes: if none is reached, cluster.yaml may be wrong, and kubectl keeps its context. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target<boolean>[] {
@@ -14,7 +14,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
   const isReached = (before?: Earlier) => controls.some((each) => isDone(before?.outcomes.get(each)))
-  const work = async () => (await import('../chapter/local-kubeconfig.ts')).localWork(names, row)
+  const work = async () => (await import('./local-kubeconfig-entry.ts')).localWork(names, row)
   return [
     {
       id,

@@ -1,7 +1,7 @@
 /** The causes of an exit status, and which one follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
 import type { Outcome, Row } from '../../lib/graph/target.ts'
-import type { Finding } from '../../lib/reason.ts'
+import type { Finding } from '../../lib/results.ts'
 
 /** What a command found. Without one, the status is 0. */
 export type ExitCause = Failure['kind'] | 'stale' | 'unfinished'

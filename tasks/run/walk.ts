@@ -5,10 +5,10 @@ import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executo
 import type { Graph, Rows, Run } from '../../lib/graph/target.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/rows.ts'
+import { setAside } from '../auth/former-files.ts'
 import { findUndecided } from '../auth/undecided.ts'
-import { runPhases } from '../phases/bootstrap.ts'
+import { runPhases } from '../bootstrap.ts'
 import { causesOf, type ExitCause } from './exit-status.ts'
-import { setAside } from './former-files.ts'
 
 /** Without a row if it was refused. */
 export async function walk(
@@ -54,11 +54,11 @@ export async function refusalsBefore(
   const refusals = await findRefusals(graph, run, forced)
   return joinFailures([
     ...refusals,
-    ...(deploys ? await (await import('../node-folder/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
+    ...(deploys ? await (await import('../deploy/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
     ...(deploys && refusals.length === 0
-      ? await (await import('../node-folder/guard-list.ts')).findLongerLists(run, graph, more)
+      ? await (await import('../day2/revoked/guard-list.ts')).findLongerLists(run, graph, more)
       : []),
-    ...(deploys && isApiNew ? await (await import('../chapter/api-names.ts')).findLostNames(run, graph) : []),
+    ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])
 }
 
@@ -75,7 +75,7 @@ export function withClockCheck<Given extends Run>(given: Given, graph: Graph): G
   const run = { ...given, unreached, connect }
   if (!reachesNodes(graph)) return run
   let checked: Promise<void> | undefined
-  const check = async () => (await import('../node-folder/clocks.ts')).refuseWrongClocks(run, graph)
+  const check = async () => (await import('../deploy/clocks.ts')).refuseWrongClocks(run, graph)
   return {
     ...run,
     checkClocks: () => {

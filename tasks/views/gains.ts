@@ -6,7 +6,7 @@ import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { type Graph, isDone } from '../../lib/graph/target.ts'
 import { coveredBy, knownCertificates } from '../../lib/kubernetes/revocation.ts'
-import { worksOf } from '../../lib/reason.ts'
+import { worksOf } from '../../lib/results.ts'
 import type { Access } from '../../lib/show/reporter.ts'
 import { foldAlike } from '../../lib/wording.ts'
 import { keysIn, localHolder, nodeFiles } from '../layouts/tables.ts'
@@ -68,7 +68,7 @@ function byKubeconfig(cluster: Cluster, mark: Handed['mark'], who: string, name:
 async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
   const holder = localHolder(run.cluster)?.name
   if (rows.get('local-kubeconfig')?.kind !== 'stale' || holder === undefined) return []
-  const held = (await import('../chapter/local-kubeconfig.ts')).namesOfOwnKeys(run)
+  const held = (await import('../phases/local-kubeconfig-entry.ts')).namesOfOwnKeys(run)
   const isKept = (name: string) => name === holder || held.some((each) => each.name === name && !each.isMade)
   const given = (mark: Handed['mark'], name: string) => byKubeconfig(run.cluster, mark, 'your kubeconfig', name)
   const lost = held.flatMap(({ name }) => (isKept(name) ? [] : given('-', name)))

@@ -15,7 +15,7 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/reason.ts'
+import { formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/results.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'

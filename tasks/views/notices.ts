@@ -25,15 +25,15 @@ import {
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Finding, isRepair } from '../../lib/reason.ts'
 import { gatherReplies, type Replies } from '../../lib/replies.ts'
+import { asFindings, type Finding, isRepair } from '../../lib/results.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
+import { notesOnMove } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
+import type { Uses } from '../day2/rotations/rotation.ts'
+import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { certTable, nodeFiles } from '../layouts/tables.ts'
-import type { Uses } from '../rotations/rotation.ts'
-import type { UnderWay } from '../rotations/rotations.ts'
-import { notesOnMove } from './former-files.ts'
 import { notesOnDenied, notesOnHolders, usesOf } from './holders.ts'
 
 /** The next to expire of the run's own certificates. */
@@ -109,7 +109,7 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
           ...(isCaNew(rows) ? [] : [...notesOnHolders(run, usesOf(run, rows)), ...notesOnDenied(run, rows)]),
         ]),
     ...(isObserved || all.some(({ target }) => target.where !== 'auth')
-      ? (await import('../chapter/local-kubeconfig.ts')).notesOnAdminKeys(run)
+      ? (await import('../phases/local-kubeconfig-entry.ts')).notesOnAdminKeys(run)
       : []),
     ...(isObserved
       ? []
@@ -254,7 +254,7 @@ export function stagesIn(run: Run): string[] {
 /** Loads the stages only if a rotation is under way: most runs don't need them. */
 export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
   if (stagesIn(run).length === 0) return []
-  const { underWay } = await import('../rotations/rotations.ts')
+  const { underWay } = await import('../day2/rotations/rotations.ts')
   // The target of files that do not fit together reports them.
   return tryTo(() => underWay(run)) ?? []
 }

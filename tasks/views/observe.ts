@@ -12,12 +12,12 @@ import {
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
-import { formatFinding } from '../../lib/reason.ts'
+import { formatFinding } from '../../lib/results.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
-import { phases as allPhases, runPhases } from '../phases/bootstrap.ts'
-import type { CommandRun } from './command-run.ts'
-import { causesIn, causesOf, type ExitCause, exitStatus } from './exit-status.ts'
-import { withClockCheck } from './walk.ts'
+import { phases as allPhases, runPhases } from '../bootstrap.ts'
+import type { CommandRun } from '../run/command-run.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
+import { withClockCheck } from '../run/walk.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
 

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 # shellcheck source=/dev/null
 . /etc/os-release
-tests='test/lib/process.test.ts test/lib/files/lock.test.ts test/tasks/request/observe.test.ts'
+tests='test/lib/process.test.ts test/lib/files/lock.test.ts test/tasks/views/observe.test.ts'
 tests="$tests test/whole/after-sudo.test.ts test/whole/backup.test.ts test/whole/package.test.ts"
 
 bare=$(mktemp -d /var/tmp/harderway-bare.XXXXXX)

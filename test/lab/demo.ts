@@ -76,7 +76,7 @@ async function show(lab: Lab): Promise<number> {
   }
   if (isKept && !ended.signal.aborted) {
     say(
-      `\nThe nodes stay until Ctrl-C. In another terminal:\n\n    ${join(root, 'harderway')} status --on-nodes --config ${join(dir, 'cluster.yaml')}`,
+      `\nThe nodes stay until Ctrl-C. In another terminal:\n\n    ${join(root, 'bin/harderway')} status --on-nodes --config ${join(dir, 'cluster.yaml')}`,
     )
     // Nodes keep no process alive.
     const alive = setInterval(() => {}, 60_000)

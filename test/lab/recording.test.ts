@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { byPhase, clusterGraph } from '../../lib/graph/target.ts'
-import { phases } from '../../tasks/phases/bootstrap.ts'
+import { phases } from '../../tasks/bootstrap.ts'
 import { parsed } from '../support/files.ts'
 import { needs } from '../support/programs.ts'
 

@@ -35,7 +35,7 @@ const periods = [
 function makePackage(lab: Machines): string {
   const source = join(lab.place, 'source')
   copySource(source)
-  execFileSync(process.execPath, ['package.ts'], { cwd: source })
+  execFileSync(process.execPath, ['scripts/package.ts'], { cwd: source })
   return join(source, 'dist')
 }
 

@@ -24,13 +24,13 @@ import {
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
+import type { Change, CheckResult, Reason } from '../../lib/results.ts'
 import { createPlanLines, foldPlan } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
+import { digestAt, type NodeLook } from '../../tasks/inspect/look.ts'
+import { otherProcessesOn, unitsOn } from '../../tasks/inspect/reads.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
-import { digestAt, type NodeLook } from '../../tasks/looks/look.ts'
-import { otherProcessesOn, unitsOn } from '../../tasks/looks/reads.ts'
 import { parsed } from './files.ts'
 
 export const stale: CheckResult = { reasons: [{ kind: 'missing', path: 'file' }] }

@@ -15,7 +15,7 @@ import { takeLock } from '../../lib/files/lock.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { main } from '../../tasks/cli.ts'
 import { layoutRules } from '../../tasks/layouts/tables.ts'
-import { processHost } from '../../tasks/request/host.ts'
+import { processHost } from '../../tasks/run/host.ts'
 import type { Lab } from '../lab/lab.ts'
 import { scratch } from './files.ts'
 
@@ -176,7 +176,7 @@ export async function holdAuth(auth: string): Promise<() => void> {
   return (await takeLock(join(auth, '.lock'), { signal, wait: 0, onWait: () => {} })).release
 }
 
-/** A line of --json, held to output.schema.json. */
+/** A line of --json, held to docs/output.schema.json. */
 
 /** ajv is loaded by the first line: most tests have none. */
 const require = createRequire(import.meta.url)
@@ -184,7 +184,7 @@ let compiled: ReturnType<typeof compile> | undefined
 
 function compile() {
   const { Ajv } = require('ajv') as typeof import('ajv')
-  const schema = JSON.parse(readFileSync(new URL('../../output.schema.json', import.meta.url), 'utf8'))
+  const schema = JSON.parse(readFileSync(new URL('../../docs/output.schema.json', import.meta.url), 'utf8'))
   const ajv = new Ajv({ allErrors: true })
   return { ajv, schema, validate: ajv.compile<Record<string, unknown>>(schema) }
 }

@@ -4,7 +4,7 @@
  * often. steady.test.ts does without it.
  */
 import { main } from '../../tasks/cli.ts'
-import { processHost } from '../../tasks/request/host.ts'
+import { processHost } from '../../tasks/run/host.ts'
 
 const waits = { healthy: 1, polled: 7, counted: 20 }
 process.exitCode = await main(process.argv.slice(2), { ...processHost, waits })

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Listr, type ListrRendererFactory, type ListrTaskObject, SilentRenderer } from 'listr2'
 import pLimit from 'p-limit'
-import { Failure } from '../../../lib/failure.ts'
-import { openWalk } from '../../../lib/graph/executor.ts'
-import { buildGraph, byPhase, type Target } from '../../../lib/graph/target.ts'
-import { runPhases } from '../../../tasks/phases/bootstrap.ts'
-import { fakeTarget, fresh, nowhere } from '../../support/fakes.ts'
+import { Failure } from '../../lib/failure.ts'
+import { openWalk } from '../../lib/graph/executor.ts'
+import { buildGraph, byPhase, type Target } from '../../lib/graph/target.ts'
+import { runPhases } from '../../tasks/bootstrap.ts'
+import { fakeTarget, fresh, nowhere } from '../support/fakes.ts'
 
 const table = [
   { name: 'certs', title: 'Certificates' },

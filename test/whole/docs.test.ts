@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
-import { generate, tables } from '../../docs.ts'
-import { metrics } from '../../tasks/request/metrics.ts'
+import { generate, tables } from '../../scripts/docs.ts'
+import { metrics } from '../../tasks/run/metrics.ts'
 import { entry } from '../support/harderway.ts'
 
 const root = join(dirname(entry), '..')

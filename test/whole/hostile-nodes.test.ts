@@ -218,7 +218,7 @@ real -f -- "$@"`,
       await makePair(folder, name, { profile, issuer: readIssuer(folder), now, validity: 300 * 24 * hour })
     }
 
-    // In which files: test/tasks/node-folder/guards.test.ts.
+    // In which files: test/tasks/deploy/guards.test.ts.
     test('they stay, until --force is given', async () => {
       await older('control0')
       await exits(0, place, 'kubeconfigs')

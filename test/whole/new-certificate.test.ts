@@ -43,7 +43,7 @@ const insertions = [
 /** Its entry. */
 function copyProject(folder: string, inserted = insertions): string {
   mkdirSync(folder)
-  for (const name of ['lib', 'tasks', 'package.json', 'cluster.schema.json'])
+  for (const name of ['lib', 'tasks', 'package.json', 'docs/cluster.schema.json'])
     cpSync(join(root, name), join(folder, name), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   for (const { at, text } of inserted) {

@@ -62,21 +62,12 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
   })
 
   test('holds what runs, with what the report, editors and readers need of it; no test, no lab', () => {
-    const docs = readdirSync(join(root, 'docs')).filter((name) => /\.(md|yaml)$/.test(name))
+    const docs = readdirSync(join(root, 'docs')).filter((name) => /\.(json|md|yaml)$/.test(name))
     assert.deepEqual(
       filesPacked().filter((path) => !/^bin\/[\w-]+-[\w-]{8}\.js$/.test(path)),
       [
-        ...[
-          'CHANGELOG.md',
-          'LICENSE',
-          'LICENSES',
-          'README.md',
-          'SECURITY.md',
-          'cluster.schema.json',
-          'cluster.yaml',
-          'package.json',
-        ],
-        ...['output.schema.json', 'bin/main.js', 'bin/node.sh', 'bin/page.css'],
+        ...['CHANGELOG.md', 'LICENSE', 'LICENSES', 'README.md', 'SECURITY.md', 'cluster.yaml', 'package.json'],
+        ...['bin/main.js', 'bin/node.sh', 'bin/page.css'],
         ...docs.map((name) => `docs/${name}`),
       ].toSorted(),
     )

@@ -149,7 +149,7 @@ describe('a printed command, tried while another run holds auth/,', () => {
 
 describe("the clone's executable, from another folder,", () => {
   const own = join(root, 'cluster.yaml')
-  const executable = join(root, 'harderway')
+  const executable = join(root, 'bin/harderway')
   const call = (place: string, command: string, path = '') => {
     const env = { PATH: [path, process.env.PATH].join(delimiter), HOME: place, INIT_CWD: '/' }
     const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: place, env, encoding: 'utf8' })

@@ -5,7 +5,7 @@ import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import type { FileNames } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
-import { formatFinding } from '../../../lib/reason.ts'
+import { formatFinding } from '../../../lib/results.ts'
 import { formatFailures, toDoOf, warningsOf } from '../../../lib/show/rows.ts'
 import {
   foldAlike,
@@ -17,10 +17,10 @@ import {
   joinClauses,
   printable,
 } from '../../../lib/wording.ts'
-import { namesOfOwnKeys } from '../../chapter/local-kubeconfig.ts'
+import { phaseTitles } from '../../bootstrap.ts'
 import { certTable, encryptionConfig, keysIn, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
-import { phaseTitles } from '../../phases/bootstrap.ts'
-import { causesOf } from '../../request/exit-status.ts'
+import { namesOfOwnKeys } from '../../phases/local-kubeconfig-entry.ts'
+import { causesOf } from '../../run/exit-status.ts'
 import {
   fold,
   formatTotals,
@@ -29,8 +29,8 @@ import {
   isRight,
   type NodeItem,
   waysOut,
-} from '../../request/inventory.ts'
-import { adviseOnRotations, findBeside } from '../../request/notices.ts'
+} from '../../views/inventory.ts'
+import { adviseOnRotations, findBeside } from '../../views/notices.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 

@@ -2,17 +2,17 @@
  * What a node's check tells beside its folder: of its units with `install`, and without it of an API server that is
  * left to its owner.
  */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { tryToAwait } from '../../lib/failure.ts'
-import type { Run } from '../../lib/graph/target.ts'
-import { asFindings } from '../../lib/reason.ts'
-import { formatDate } from '../../lib/wording.ts'
-import type { Beside } from '../chapter/deploy.ts'
-import { nodeUnits } from '../layouts/tables.ts'
-import { type Life, readSelfMade, renewsFrom } from '../looks/component.ts'
-import type { NodeLook } from '../looks/look.ts'
-import { stillListed } from '../node-folder/guard-list.ts'
-import type { UnitsFound } from './inspect.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { tryToAwait } from '../../../lib/failure.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { asFindings } from '../../../lib/results.ts'
+import { formatDate } from '../../../lib/wording.ts'
+import type { Beside } from '../../deploy/deploy-node.ts'
+import { type Life, readSelfMade, renewsFrom } from '../../inspect/component.ts'
+import type { NodeLook } from '../../inspect/look.ts'
+import { nodeUnits } from '../../layouts/tables.ts'
+import { stillListed } from '../revoked/guard-list.ts'
+import type { UnitsFound } from './look-at-units.ts'
 
 /** `isCopied`: files are copied first, so that answers of units are of no use. */
 export async function lookBeside(
@@ -23,7 +23,7 @@ export async function lookBeside(
 ): Promise<Beside<UnitsFound>> {
   if (!run.cluster.install) return checkLeftToOwner(run, node, look)
   // Here, where nodes are checked side by side: `install` checks them in the order of their restarts.
-  const { lookAtUnits } = await import('./inspect.ts')
+  const { lookAtUnits } = await import('./look-at-units.ts')
   return { units: isCopied ? undefined : await tryToAwait(() => lookAtUnits(run, node, look)) }
 }
 

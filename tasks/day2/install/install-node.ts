@@ -1,12 +1,12 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import type { Force, Run, Work } from '../../lib/graph/target.ts'
-import { listIn, pairsToReplace, pinnedUsers } from '../../lib/kubernetes/revocation.ts'
-import { isOverRevoked, nobody } from '../../lib/kubernetes/revoked-list.ts'
-import { marksFolder } from '../../lib/node/place.ts'
-import { realPath } from '../../lib/node/state.ts'
-import { keyIdOf, readCertificate } from '../../lib/pki/certificate.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
+import type { Force, Run, Work } from '../../../lib/graph/target.ts'
+import { listIn, pairsToReplace, pinnedUsers } from '../../../lib/kubernetes/revocation.ts'
+import { isOverRevoked, nobody } from '../../../lib/kubernetes/revoked-list.ts'
+import { marksFolder } from '../../../lib/node/place.ts'
+import { realPath } from '../../../lib/node/state.ts'
+import { keyIdOf, readCertificate } from '../../../lib/pki/certificate.ts'
 import {
   asFindings,
   type Change,
@@ -15,22 +15,22 @@ import {
   type Reason,
   type ReasonOf,
   silenced,
-} from '../../lib/reason.ts'
-import { formatNames, joinClauses, quote } from '../../lib/wording.ts'
-import type { DeployFound } from '../chapter/deploy.ts'
-import type { Unit } from '../layouts/layout.ts'
-import { certTable, nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
-import { type OnNode, renewsFrom } from '../looks/component.ts'
-import { installOf } from '../looks/look.ts'
-import { keptOffAt } from '../looks/reads.ts'
-import { stillListed } from '../node-folder/guard-list.ts'
-import { guard, type Other } from '../node-folder/guards.ts'
-import { splitMarks } from '../node-folder/marks.ts'
-import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
-import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
-import { isListPlaced } from '../units/list-in-force.ts'
-import { formatOpen, openFolders } from '../units/open-folders.ts'
-import { unreachedOn, unsetOn } from '../units/unreached.ts'
+} from '../../../lib/results.ts'
+import { formatNames, joinClauses, quote } from '../../../lib/wording.ts'
+import type { DeployFound } from '../../deploy/deploy-node.ts'
+import { guard, type Other } from '../../deploy/guards.ts'
+import { splitMarks } from '../../deploy/marks.ts'
+import { type OnNode, renewsFrom } from '../../inspect/component.ts'
+import { installOf } from '../../inspect/look.ts'
+import { keptOffAt } from '../../inspect/reads.ts'
+import type { Unit } from '../../layouts/layout.ts'
+import { certTable, nodeFiles, unitsLeftOut } from '../../layouts/tables.ts'
+import { stillListed } from '../revoked/guard-list.ts'
+import { isListPlaced } from '../revoked/list-in-force.ts'
+import { checkUnitsOf, type UnitCheck } from './check-units.ts'
+import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
+import { formatOpen, openFolders } from './open-folders.ts'
+import { unreachedOn, unsetOn } from './unreached.ts'
 
 /** With what would be overwritten. */
 export type InstallFound = UnitsFound & { readonly others: readonly Other[] }
@@ -56,7 +56,7 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
 }
 
 export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
-  const { bringUp } = await import('../units/bring-up.ts')
+  const { bringUp } = await import('./bring-up.ts')
   const { warning, units, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
   // What its owner has to change once the files are in place: a process may still have the old ones.
   const { findings = [] } = checkInstalled(run, node, { ...found, units }, { arePlaced: true })
@@ -79,7 +79,7 @@ export async function foreseeUnits(on: OnNode, { reasons, found, force }: Work<I
 
 /** Of all that is installed, as if none of it were there. */
 async function forcedReasons({ run }: OnNode, found: UnitsFound): Promise<Reason[]> {
-  const { asForced } = await import('../units/bring-up.ts')
+  const { asForced } = await import('./bring-up.ts')
   const verdicts = checkUnitsOf(run, found).map((verdict) => asForced(run, verdict))
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }

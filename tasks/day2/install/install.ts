@@ -2,14 +2,14 @@
  * The targets of phase `install`, one a node, in the order of restarts, and before them the list of who is revoked.
  * What works on a node is loaded by the first check.
  */
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import { isDone, isLeftToUser, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
-import { silenced } from '../../lib/reason.ts'
-import type { DeployFound } from '../chapter/deploy.ts'
-import type { UnitsFound } from '../units/inspect.ts'
-import { deployId, placeOf } from './deploy-targets.ts'
-import type { InstallFound } from './install.ts'
+import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
+import { isDone, isLeftToUser, isLost, type Target, type Waiting } from '../../../lib/graph/target.ts'
+import { silenced } from '../../../lib/results.ts'
+import type { DeployFound } from '../../deploy/deploy-node.ts'
+import { deployId, placeOf } from '../../phases/deploy.ts'
+import type { InstallFound } from './install-node.ts'
+import type { UnitsFound } from './look-at-units.ts'
 
 export function targets(cluster: Cluster): Target[] {
   const { install, nodes } = cluster
@@ -18,7 +18,7 @@ export function targets(cluster: Cluster): Target[] {
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
   const inLists = listTargets(cluster, 'revoked')
   const lists = inLists.map(({ id }) => id)
-  const load = () => import('./install.ts')
+  const load = () => import('./install-node.ts')
   const installs = nodes.map(
     (node): Target<InstallFound> => ({
       id: installId(node),
@@ -85,7 +85,7 @@ function holdingInstall(
  */
 export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'revoked-keys'): Target[] {
   if (!install || !revoked) return []
-  const load = () => import('./revoked-list.ts')
+  const load = () => import('../revoked/revoked-list.ts')
   return nodes
     .filter(({ role }) => role === 'control')
     .map(

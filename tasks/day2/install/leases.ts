@@ -2,7 +2,7 @@
  * The leases by which components show that they run: https://kubernetes.io/docs/concepts/architecture/leases/
  */
 import * as v from 'valibot'
-import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
+import { type Client, itemsOf } from '../../../lib/kubernetes/client.ts'
 
 /** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
 const leaseTime = 60_000

@@ -1,17 +1,15 @@
 /** Looks at a node's units: their files, and what the components of those that run answer. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
-import { caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
-import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import { pairsToReplace, revokedKeys } from '../../lib/kubernetes/revocation.ts'
-import { asUnknown } from '../../lib/node/node.ts'
-import { folderOf } from '../../lib/node/place.ts'
-import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { commonNameOf, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
-import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import type { Health, Place, Port, Unit } from '../layouts/layout.ts'
-import { certTable, nodeUnits, serviceOf } from '../layouts/tables.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
+import { caName, kubeconfigFile, nextName } from '../../../lib/files/auth-dir.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { readClientCertificate, readEmbeddedCa } from '../../../lib/kubernetes/kubeconfig.ts'
+import { pairsToReplace, revokedKeys } from '../../../lib/kubernetes/revocation.ts'
+import { asUnknown } from '../../../lib/node/node.ts'
+import { folderOf } from '../../../lib/node/place.ts'
+import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
+import { commonNameOf, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
+import { isOfOwnCa } from '../../../lib/pki/pair.ts'
 import {
   addressOf,
   isApiServer,
@@ -24,11 +22,13 @@ import {
   readServedCertificate,
   readsCaAgain,
   type ServedCertificate,
-} from '../looks/component.ts'
-import { refuseContradicted } from '../looks/declared.ts'
-import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from '../looks/look.ts'
-import { loadsOf, type UnitSeen } from '../looks/reads.ts'
-import { type ListInForce, readWithOthers, refuseOldApi } from './list-in-force.ts'
+} from '../../inspect/component.ts'
+import { refuseContradicted } from '../../inspect/declared.ts'
+import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from '../../inspect/look.ts'
+import { loadsOf, type UnitSeen } from '../../inspect/reads.ts'
+import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
+import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
+import { type ListInForce, readWithOthers, refuseOldApi } from '../revoked/list-in-force.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState

@@ -1,13 +1,13 @@
 /** Folders from which units read, and in which other users than root and the unit's own may put another file. */
-import { Failure, runAgain } from '../../lib/failure.ts'
-import { authorizationFiles } from '../../lib/files/auth-dir.ts'
-import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Run } from '../../lib/graph/target.ts'
-import { isOpenFolder, root } from '../../lib/node/place.ts'
-import { fileAt, foldersTo, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { formatNames, quote } from '../../lib/wording.ts'
-import type { Place, Unit } from '../layouts/layout.ts'
-import type { NodeRun } from '../looks/component.ts'
+import { Failure, runAgain } from '../../../lib/failure.ts'
+import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
+import { secretMode } from '../../../lib/files/plain-file.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { isOpenFolder, root } from '../../../lib/node/place.ts'
+import { fileAt, foldersTo, type PlacesState, realPath } from '../../../lib/node/state.ts'
+import { formatNames, quote } from '../../../lib/wording.ts'
+import type { NodeRun } from '../../inspect/component.ts'
+import type { Place, Unit } from '../../layouts/layout.ts'
 import { wantedAt } from './wanted.ts'
 
 interface OpenFolder {

@@ -1,11 +1,11 @@
 /** Replaces the files that units read with those of the node's folder, all or none; or puts the old ones back. */
-import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Root } from '../../lib/node/node.ts'
-import { accessFor, folderOf } from '../../lib/node/place.ts'
-import { identityFiles } from '../layouts/tables.ts'
-import type { NodeRun } from '../looks/component.ts'
-import { installOf } from '../looks/look.ts'
-import type { UnitsFound } from './inspect.ts'
+import { Failure, runAgain } from '../../../lib/failure.ts'
+import type { Root } from '../../../lib/node/node.ts'
+import { accessFor, folderOf } from '../../../lib/node/place.ts'
+import type { NodeRun } from '../../inspect/component.ts'
+import { installOf } from '../../inspect/look.ts'
+import { identityFiles } from '../../layouts/tables.ts'
+import type { UnitsFound } from './look-at-units.ts'
 import type { WantedPlace } from './wanted.ts'
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */

@@ -1,16 +1,15 @@
 /** Restarts one unit of a node, and queries the node with our credentials until the unit is healthy. */
 
 import { randomBytes } from 'node:crypto'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { asFailure, Failure, runAgain } from '../../lib/failure.ts'
-import type { Run } from '../../lib/graph/target.ts'
-import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
-import { ask } from '../../lib/kubernetes/probe.ts'
-import { marksFolder, namesOf } from '../../lib/node/place.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
-import { excerpt, printable, quote, withoutKeys } from '../../lib/wording.ts'
-import type { Port, Unit } from '../layouts/layout.ts'
-import { nodeUnits } from '../layouts/tables.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
+import { ask } from '../../../lib/kubernetes/probe.ts'
+import { marksFolder, namesOf } from '../../../lib/node/place.ts'
+import { tryCertificate } from '../../../lib/pki/pair.ts'
+import { excerpt, printable, quote, withoutKeys } from '../../../lib/wording.ts'
+import { stagingOwner } from '../../deploy/marks.ts'
 import {
   addressOf,
   healthQuestion,
@@ -18,9 +17,10 @@ import {
   type NodeRun,
   readHealth,
   readServedCertificate,
-} from '../looks/component.ts'
-import { commandLimit, installOf, limitBeside, reloadTime, repeat } from '../looks/look.ts'
-import { stagingOwner } from '../node-folder/marks.ts'
+} from '../../inspect/component.ts'
+import { commandLimit, installOf, limitBeside, reloadTime, repeat } from '../../inspect/look.ts'
+import type { Port, Unit } from '../../layouts/layout.ts'
+import { nodeUnits } from '../../layouts/tables.ts'
 
 /**
  * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out,

@@ -1,10 +1,10 @@
 /** Lists of who is revoked on nodes: the guard refuses to shorten one, and whoever is denied still is named. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { isKeyEntry } from '../../lib/cluster/problem.ts'
-import { Failure, isUnanswered, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
-import { authorizationConfigFile, backupTime, caName, readBackup } from '../../lib/files/auth-dir.ts'
-import type { Graph, Run } from '../../lib/graph/target.ts'
-import { isOwnAuthorization, mayDeny, readRevoked, withCounted } from '../../lib/kubernetes/authorization.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { isKeyEntry } from '../../../lib/cluster/problem.ts'
+import { Failure, isUnanswered, refusal, runAgain, sharedRefusal } from '../../../lib/failure.ts'
+import { authorizationConfigFile, backupTime, caName, readBackup } from '../../../lib/files/auth-dir.ts'
+import type { Graph, Run } from '../../../lib/graph/target.ts'
+import { isOwnAuthorization, mayDeny, readRevoked, withCounted } from '../../../lib/kubernetes/authorization.ts'
 import {
   formatDropped,
   formatEntries,
@@ -17,19 +17,19 @@ import {
   namesInUse,
   removedFrom,
   wantedList,
-} from '../../lib/kubernetes/revocation.ts'
-import { nobody, type RevokedList, usersOf } from '../../lib/kubernetes/revoked-list.ts'
-import { largestFile } from '../../lib/node/place.ts'
-import { realPath } from '../../lib/node/state.ts'
-import { formatNames, joinClauses } from '../../lib/wording.ts'
-import { acceptedCertificates, isCountable, withReplaced } from '../auth/accepted.ts'
-import { fetchCommand } from '../auth/fetch-command.ts'
-import { findUndecidedIn } from '../auth/undecided.ts'
-import { apiServer } from '../layouts/layout.ts'
-import { certTable } from '../layouts/tables.ts'
-import { digestOf, lookAtNode, type NodeLook } from '../looks/look.ts'
-import { leftLists } from '../looks/reads.ts'
-import { type HeldFile, heldAt } from './held.ts'
+} from '../../../lib/kubernetes/revocation.ts'
+import { nobody, type RevokedList, usersOf } from '../../../lib/kubernetes/revoked-list.ts'
+import { largestFile } from '../../../lib/node/place.ts'
+import { realPath } from '../../../lib/node/state.ts'
+import { formatNames, joinClauses } from '../../../lib/wording.ts'
+import { acceptedCertificates, isCountable, withReplaced } from '../../auth/accepted.ts'
+import { fetchCommand } from '../../auth/fetch-command.ts'
+import { findUndecidedIn } from '../../auth/undecided.ts'
+import { type HeldFile, heldAt } from '../../deploy/held.ts'
+import { digestOf, lookAtNode, type NodeLook } from '../../inspect/look.ts'
+import { leftLists } from '../../inspect/reads.ts'
+import { apiServer } from '../../layouts/layout.ts'
+import { certTable } from '../../layouts/tables.ts'
 
 /**
  * Lists of who is revoked, in a control node's folder and where its API server reads one, whether cluster.yaml has

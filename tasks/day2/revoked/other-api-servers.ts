@@ -5,16 +5,16 @@
  * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
 import * as v from 'valibot'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait } from '../../lib/failure.ts'
-import { caName } from '../../lib/files/auth-dir.ts'
-import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
-import { parseCounts } from '../../lib/kubernetes/counts.ts'
-import { isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatNames, printable } from '../../lib/wording.ts'
-import { type Asking, readMetrics, readMetricsAt, readServedAt } from '../looks/component.ts'
-import { hostnameOf, isLive, readLeases } from './leases.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure, tryToAwait } from '../../../lib/failure.ts'
+import { caName } from '../../../lib/files/auth-dir.ts'
+import { type Client, itemsOf } from '../../../lib/kubernetes/client.ts'
+import { parseCounts } from '../../../lib/kubernetes/counts.ts'
+import { isIssuedBy, readDerCertificate } from '../../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../../lib/pki/pair.ts'
+import { formatNames, printable } from '../../../lib/wording.ts'
+import { type Asking, readMetrics, readMetricsAt, readServedAt } from '../../inspect/component.ts'
+import { hostnameOf, isLive, readLeases } from '../install/leases.ts'
 
 export interface OtherApiServers {
   /** Where each is, in a clause: "on worker0". */

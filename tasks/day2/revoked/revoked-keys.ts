@@ -2,17 +2,17 @@
  * Phase `revoked-keys`: adds the revoked keys to the list, once everything that reads a pair over such a key has loaded
  * the new one.
  */
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { isKeyEntry } from '../../lib/cluster/problem.ts'
-import { isUnreached } from '../../lib/failure.ts'
-import { authTarget, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
-import { keysToList, pairsToReplace, wantedList } from '../../lib/kubernetes/revocation.ts'
-import type { RevokedList } from '../../lib/kubernetes/revoked-list.ts'
-import type { CheckResult } from '../../lib/reason.ts'
-import { withReplaced } from '../auth/accepted.ts'
-import { localHolder, nodeFiles } from '../layouts/tables.ts'
-import { deployId } from './deploy-targets.ts'
-import { installId, listTargets } from './install-targets.ts'
+import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { isKeyEntry } from '../../../lib/cluster/problem.ts'
+import { isUnreached } from '../../../lib/failure.ts'
+import { authTarget, isLost, type Run, type Target, type Waiting } from '../../../lib/graph/target.ts'
+import { keysToList, pairsToReplace, wantedList } from '../../../lib/kubernetes/revocation.ts'
+import type { RevokedList } from '../../../lib/kubernetes/revoked-list.ts'
+import type { CheckResult } from '../../../lib/results.ts'
+import { withReplaced } from '../../auth/accepted.ts'
+import { localHolder, nodeFiles } from '../../layouts/tables.ts'
+import { deployId } from '../../phases/deploy.ts'
+import { installId, listTargets } from '../install/install.ts'
 import { changeOf, writeList } from './revoked.ts'
 
 const name = 'revoked-keys'

@@ -4,19 +4,19 @@
  * it later.
  */
 import { join } from 'node:path'
-import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { isKeyEntry } from '../../lib/cluster/problem.ts'
-import { refusal } from '../../lib/failure.ts'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { isKeyEntry } from '../../../lib/cluster/problem.ts'
+import { refusal } from '../../../lib/failure.ts'
 import {
   authorizationConfigFile,
   authorizationFiles,
   authorizationWebhookFile,
   backUp,
   etcdCaName,
-} from '../../lib/files/auth-dir.ts'
-import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
-import { formatAuthorization, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
+} from '../../../lib/files/auth-dir.ts'
+import { secretMode } from '../../../lib/files/plain-file.ts'
+import { authTarget, type Run, type Target } from '../../../lib/graph/target.ts'
+import { formatAuthorization, webhookKubeconfig } from '../../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
   formatDropped,
@@ -31,13 +31,13 @@ import {
   removedFrom,
   unknownKeys,
   wantedList,
-} from '../../lib/kubernetes/revocation.ts'
-import type { RevokedList } from '../../lib/kubernetes/revoked-list.ts'
-import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
-import { count, formatNames, quote } from '../../lib/wording.ts'
-import { withReplaced } from '../auth/accepted.ts'
-import { fetchCommand } from '../auth/fetch-command.ts'
-import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
+} from '../../../lib/kubernetes/revocation.ts'
+import type { RevokedList } from '../../../lib/kubernetes/revoked-list.ts'
+import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../../lib/results.ts'
+import { count, formatNames, quote } from '../../../lib/wording.ts'
+import { withReplaced } from '../../auth/accepted.ts'
+import { fetchCommand } from '../../auth/fetch-command.ts'
+import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../../layouts/tables.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'

@@ -5,19 +5,19 @@
  * has signed. https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
 
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Run } from '../../lib/graph/target.ts'
-import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
-import { nodeUnits, serviceOf } from '../layouts/tables.ts'
-import { type Asking, isApiServer, withApi } from '../looks/component.ts'
-import { reloadTime, repeat } from '../looks/look.ts'
-import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
-import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
-import { hostnameOf, isLive, readLeases } from '../units/leases.ts'
-import { findOtherApiServers, formatOther, formatSilent } from '../units/other-api-servers.ts'
-import { foreignMembers, readMembers } from '../units/quorum.ts'
-import { unreachedOn, unsetOn } from '../units/unreached.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../../../lib/failure.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { type Asking, isApiServer, withApi } from '../../inspect/component.ts'
+import { reloadTime, repeat } from '../../inspect/look.ts'
+import { apiServer, type Health, store, type Unit } from '../../layouts/layout.ts'
+import { nodeUnits, serviceOf } from '../../layouts/tables.ts'
+import { checkUnitsOf, type UnitCheck } from '../install/check-units.ts'
+import { hostnameOf, isLive, readLeases } from '../install/leases.ts'
+import { lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
+import { foreignMembers, readMembers } from '../install/quorum.ts'
+import { unreachedOn, unsetOn } from '../install/unreached.ts'
+import { findOtherApiServers, formatOther, formatSilent } from '../revoked/other-api-servers.ts'
 import { changedBy, type Rotating, type Rotation } from './rotation.ts'
 
 /** One that answers to a certificate. */

@@ -6,8 +6,8 @@
 import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure, refusal, runAgain, usageFailure } from '../../../lib/failure.ts'
 import {
   backUp,
   backupFolders,
@@ -20,12 +20,12 @@ import {
   kubeconfigFile,
   nextName,
   readBackup,
-} from '../../lib/files/auth-dir.ts'
-import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import type { Run, Work } from '../../lib/graph/target.ts'
-import { type Credentials, isAnswer, type Reply } from '../../lib/kubernetes/client.ts'
-import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import { ask } from '../../lib/kubernetes/probe.ts'
+} from '../../../lib/files/auth-dir.ts'
+import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
+import type { Run, Work } from '../../../lib/graph/target.ts'
+import { type Credentials, isAnswer, type Reply } from '../../../lib/kubernetes/client.ts'
+import { isPreviousCa } from '../../../lib/kubernetes/identity.ts'
+import { ask } from '../../../lib/kubernetes/probe.ts'
 import {
   type Certificate,
   type CertSpec,
@@ -33,18 +33,18 @@ import {
   isIssuedBy,
   readCertificate,
   readDerCertificate,
-} from '../../lib/pki/certificate.ts'
-import { blocksIn, certificatePem, inside, oids } from '../../lib/pki/encoding.ts'
-import { readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
-import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
-import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from '../auth/states.ts'
-import { frontProxy } from '../layouts/shared.ts'
-import { anyones, certTable, issuedBy, layoutOf } from '../layouts/tables.ts'
-import { type Asking, healthQuestion, isApiServer, withApi } from '../looks/component.ts'
-import { reloadTime, repeat } from '../looks/look.ts'
-import { checkUnitsOf } from '../units/check-units.ts'
-import { lookAtUnits } from '../units/inspect.ts'
+} from '../../../lib/pki/certificate.ts'
+import { blocksIn, certificatePem, inside, oids } from '../../../lib/pki/encoding.ts'
+import { readPair, readPrivateKey, tryCertificate } from '../../../lib/pki/pair.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
+import { formatDate, formatNames } from '../../../lib/wording.ts'
+import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from '../../auth/states.ts'
+import { type Asking, healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
+import { reloadTime, repeat } from '../../inspect/look.ts'
+import { frontProxy } from '../../layouts/shared.ts'
+import { anyones, certTable, issuedBy, layoutOf } from '../../layouts/tables.ts'
+import { checkUnitsOf } from '../install/check-units.ts'
+import { lookAtUnits } from '../install/look-at-units.ts'
 import { type Askable, askable } from './api-servers.ts'
 import { usersOfOldCa, watchClients } from './old-clients.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'

@@ -6,12 +6,12 @@
 import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
-import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
-import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Run, Target } from '../../lib/graph/target.ts'
-import { type Client, isAnswer } from '../../lib/kubernetes/client.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure, runAgain, tryToAwait, usageFailure } from '../../../lib/failure.ts'
+import { backUp, backupFolders, backups, readBackup } from '../../../lib/files/auth-dir.ts'
+import { secretMode } from '../../../lib/files/plain-file.ts'
+import type { Run, Target } from '../../../lib/graph/target.ts'
+import { type Client, isAnswer } from '../../../lib/kubernetes/client.ts'
 import {
   addKey,
   type EncryptionKey,
@@ -21,12 +21,18 @@ import {
   keepKeys,
   readEncryptionConfig,
   readEncryptionKeys,
-} from '../../lib/kubernetes/encryption.ts'
-import { countEncrypted, encryptedPrefix, findStored, readEncryptedBy, registry } from '../../lib/kubernetes/stored.ts'
-import { readEncryptionState } from '../auth/states.ts'
-import { apiServer } from '../layouts/layout.ts'
-import { encryptionConfig, serviceOf } from '../layouts/tables.ts'
-import { type Asking, isApiServer, withApi, withEtcd } from '../looks/component.ts'
+} from '../../../lib/kubernetes/encryption.ts'
+import {
+  countEncrypted,
+  encryptedPrefix,
+  findStored,
+  readEncryptedBy,
+  registry,
+} from '../../../lib/kubernetes/stored.ts'
+import { readEncryptionState } from '../../auth/states.ts'
+import { type Asking, isApiServer, withApi, withEtcd } from '../../inspect/component.ts'
+import { apiServer } from '../../layouts/layout.ts'
+import { encryptionConfig, serviceOf } from '../../layouts/tables.ts'
 import { apiServersOn, runningOn, someApiServer } from './api-servers.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 

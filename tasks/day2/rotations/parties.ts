@@ -1,16 +1,16 @@
 /** The two ends of a connection, by the files in an auth/: what each presents and trusts. */
 import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
-import { type AuthDir, caName, type FileNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
-import { readEmbedded, readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../lib/pki/handshake.ts'
-import { certificateIn, readIssuer } from '../../lib/pki/pair.ts'
-import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import type { Reason } from '../../lib/reason.ts'
-import { day } from '../../lib/wording.ts'
-import type { ConnectionRow } from '../layouts/connections.ts'
-import { certTable } from '../layouts/tables.ts'
+import { type AuthDir, caName, type FileNames, kubeconfigFile } from '../../../lib/files/auth-dir.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { readEmbedded, readServer } from '../../../lib/kubernetes/kubeconfig.ts'
+import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../../lib/pki/handshake.ts'
+import { certificateIn, readIssuer } from '../../../lib/pki/pair.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
+import type { Reason } from '../../../lib/results.ts'
+import { day } from '../../../lib/wording.ts'
+import type { ConnectionRow } from '../../layouts/connections.ts'
+import { certTable } from '../../layouts/tables.ts'
 
 /** `dials`: the host in its kubeconfig. */
 export type ClientParty = (Party & { readonly dials?: string | undefined }) | Pick<Party, 'ca'>

@@ -2,10 +2,10 @@
  * What a rotation is: its stages in order. Each stage is a state of the files in auth/, which states.ts reads; the
  * stages say how each begins, is proven and is rolled back. `rotate` (tasks/commands/rotate.ts) drives them.
  */
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import type { Failure } from '../../lib/failure.ts'
-import type { Run, Target, Work } from '../../lib/graph/target.ts'
-import type { NodeRun } from '../looks/component.ts'
+import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { Failure } from '../../../lib/failure.ts'
+import type { Run, Target, Work } from '../../../lib/graph/target.ts'
+import type { NodeRun } from '../../inspect/component.ts'
 
 /** `isForced`: what still uses the old one has been listed, and may break. */
 export type Rotating = Pick<NodeRun, 'run' | 'signal'> & { readonly isForced: boolean }

@@ -2,12 +2,12 @@
  * A rotation is tried before it begins. Its stages are made by the code of the run, in an auth/ in memory: nothing is
  * written, and no node is contacted.
  */
-import type { Cluster } from '../../lib/cluster/cluster.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { openWalk } from '../../lib/graph/executor.ts'
-import { byPhase, closure, type Graph, type Run } from '../../lib/graph/target.ts'
-import { count } from '../../lib/wording.ts'
-import { phases, runPhases } from '../phases/bootstrap.ts'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import type { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { openWalk } from '../../../lib/graph/executor.ts'
+import { byPhase, closure, type Graph, type Run } from '../../../lib/graph/target.ts'
+import { count } from '../../../lib/wording.ts'
+import { phases, runPhases } from '../../bootstrap.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 import { stepsOf, type Tried } from './transition.ts'
 

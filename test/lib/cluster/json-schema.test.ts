@@ -7,7 +7,7 @@ import { parse } from 'yaml'
 import { and, edited, minimal } from '../../support/files.ts'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
-const schema = readFileSync(file('cluster.schema.json'), 'utf8')
+const schema = readFileSync(file('docs/cluster.schema.json'), 'utf8')
 const validate = new Ajv({ allErrors: true }).compile(JSON.parse(schema))
 
 /** Where and why the schema refuses it. */

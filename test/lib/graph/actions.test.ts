@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildGraph, type Target } from '../../../lib/graph/target.ts'
-import type { CheckResult } from '../../../lib/reason.ts'
+import type { CheckResult } from '../../../lib/results.ts'
 import { keepTo, planOf } from '../../../tasks/commands/plan.ts'
 import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'

@@ -3,7 +3,7 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { authTarget, type Run, type Target } from '../../../lib/graph/target.ts'
-import { asFindings, type Reason } from '../../../lib/reason.ts'
+import { asFindings, type Reason } from '../../../lib/results.ts'
 import { temporaryAuth } from '../../support/certificates.ts'
 import { fakeTarget, nowhere } from '../../support/fakes.ts'
 

@@ -12,7 +12,7 @@ import {
   type Target,
   type Work,
 } from '../../../lib/graph/target.ts'
-import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/reason.ts'
+import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/results.ts'
 import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 

@@ -9,7 +9,7 @@ import {
   isOpenFolder,
   type WantedFile,
 } from '../../../lib/node/place.ts'
-import type { Difference } from '../../../lib/reason.ts'
+import type { Difference } from '../../../lib/results.ts'
 import { fc } from '../../support/properties.ts'
 
 const path = '/etc/etcd/x.pem'

@@ -18,7 +18,7 @@ import {
   subjectKeyId as keyIdOf,
   selfSign,
 } from '../../../lib/pki/x509.ts'
-import { formatReason } from '../../../lib/reason.ts'
+import { formatReason } from '../../../lib/results.ts'
 import {
   attribute,
   caProfile,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { checkPair, makePair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../../lib/pki/pair.ts'
-import { formatReason, isRepair } from '../../../lib/reason.ts'
+import { formatReason, isRepair } from '../../../lib/results.ts'
 import { caProfile, leafProfile, makeCa, now, temporaryAuth, year } from '../../support/certificates.ts'
 
 const day = year / 365

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Outcome, rowOf } from '../../../lib/graph/target.ts'
-import { formatFinding, type Reason } from '../../../lib/reason.ts'
+import { formatFinding, type Reason } from '../../../lib/results.ts'
 import { adviseAfter } from '../../../lib/show/rows.ts'
 import { fakeCluster, fakeTarget, fresh as found, onNode } from '../../support/fakes.ts'
 

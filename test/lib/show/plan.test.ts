@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/reason.ts'
+import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/results.ts'
 import { countPlan, foldPlan } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 

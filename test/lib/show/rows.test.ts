@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure, sharedRefusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import { asFindings, type Change, type Reason } from '../../../lib/reason.ts'
+import { asFindings, type Change, type Reason } from '../../../lib/results.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
 import {
   formatClosing,

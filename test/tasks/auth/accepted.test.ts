@@ -10,7 +10,7 @@ import { wantedList } from '../../../lib/kubernetes/revocation.ts'
 import { nobody, type RevokedList } from '../../../lib/kubernetes/revoked-list.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { type AcceptedCertificate, acceptedCertificates, withReplaced } from '../../../tasks/auth/accepted.ts'
-import { lostCounts } from '../../../tasks/node-folder/guard-list.ts'
+import { lostCounts } from '../../../tasks/day2/revoked/guard-list.ts'
 import { makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import { and, parsed } from '../../support/files.ts'
 

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
+import { phases } from '../../../tasks/bootstrap.ts'
 import { parseCommandLine } from '../../../tasks/cli.ts'
 import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/commands.ts'
 import { help, listText } from '../../../tasks/commands/help.ts'
-import { phases } from '../../../tasks/phases/bootstrap.ts'
-import { formatCommand } from '../../../tasks/request/host.ts'
-import { optionNames, optionTable } from '../../../tasks/request/options.ts'
-import { rotations } from '../../../tasks/rotations/rotations.ts'
+import { rotations } from '../../../tasks/day2/rotations/rotations.ts'
+import { formatCommand } from '../../../tasks/run/host.ts'
+import { optionNames, optionTable } from '../../../tasks/run/options.ts'
 
 const understood: readonly [string, string][] = [
   ['certs', ''],

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import type { Certificate } from '../../../lib/pki/certificate.ts'
 import { formatStatus } from '../../../tasks/commands/status.ts'
-import type { Item, NodeItem } from '../../../tasks/request/inventory.ts'
+import type { Item, NodeItem } from '../../../tasks/views/inventory.ts'
 
 const day = 86_400_000
 const now = new Date('2027-03-01T12:00:00Z')

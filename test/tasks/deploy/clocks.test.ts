@@ -5,13 +5,8 @@ import pLimit from 'p-limit'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { buildGraph, type Run } from '../../../lib/graph/target.ts'
-import { checkFolder } from '../../../tasks/chapter/deploy.ts'
-import {
-  refuseApart,
-  refuseEarlyClock,
-  refuseWrongClock,
-  refuseWrongClocks,
-} from '../../../tasks/node-folder/clocks.ts'
+import { refuseApart, refuseEarlyClock, refuseWrongClock, refuseWrongClocks } from '../../../tasks/deploy/clocks.ts'
+import { checkFolder } from '../../../tasks/deploy/deploy-node.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import { failureOf, fakeTarget } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'

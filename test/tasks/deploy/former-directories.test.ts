@@ -8,8 +8,8 @@ import { sha256 } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, Entry, NodeState } from '../../../lib/node/state.ts'
+import { changeRecord, checkRecord } from '../../../tasks/deploy/former-directories.ts'
 import { nodeFiles } from '../../../tasks/layouts/tables.ts'
-import { changeRecord, checkRecord } from '../../../tasks/node-folder/former-directories.ts'
 import { makeEverything, now, temporaryAuth } from '../../support/certificates.ts'
 import {
   threeNodes as cluster,

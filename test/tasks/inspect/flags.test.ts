@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { readCommand } from '../../../tasks/looks/command-line.ts'
-import { compareFlags, formatUnset, type WantedFlag } from '../../../tasks/looks/flags.ts'
+import { readCommand } from '../../../tasks/inspect/command-line.ts'
+import { compareFlags, formatUnset, type WantedFlag } from '../../../tasks/inspect/flags.ts'
 
 const cafile: WantedFlag = { flag: '--etcd-cafile', value: '/k/etcd-ca.pem' }
 const config: WantedFlag = { flag: '--authorization-config', value: '/k/a.yaml', replaces: ['--authorization-mode'] }

@@ -4,8 +4,8 @@ import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
-import { reloadFlag } from '../../../tasks/looks/command-line.ts'
-import { keptOffAt, otherProcessesOn, type UnitSeen, unitsOn } from '../../../tasks/looks/reads.ts'
+import { reloadFlag } from '../../../tasks/inspect/command-line.ts'
+import { keptOffAt, otherProcessesOn, type UnitSeen, unitsOn } from '../../../tasks/inspect/reads.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,

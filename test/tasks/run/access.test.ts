@@ -4,12 +4,12 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { asFindings, formatFinding } from '../../../lib/reason.ts'
+import { asFindings, formatFinding } from '../../../lib/results.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
 import { toDoOf } from '../../../lib/show/rows.ts'
-import { writeAuth } from '../../../tasks/request/access.ts'
-import { authBeside, type CommandRun } from '../../../tasks/request/command-run.ts'
-import { parseOptions } from '../../../tasks/request/options.ts'
+import { writeAuth } from '../../../tasks/run/access.ts'
+import { authBeside, type CommandRun } from '../../../tasks/run/command-run.ts'
+import { parseOptions } from '../../../tasks/run/options.ts'
 import { scratch } from '../../support/files.ts'
 
 const nothing = { causes: [] }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { formatExcerpt } from '../../../tasks/request/command-run.ts'
+import { formatExcerpt } from '../../../tasks/run/command-run.ts'
 import { fc } from '../../support/properties.ts'
 
 const at = (text: string, line: number, column: number) =>

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { confirm } from '../../../tasks/commands/run.ts'
-import type { CommandRun } from '../../../tasks/request/command-run.ts'
+import type { CommandRun } from '../../../tasks/run/command-run.ts'
 
 /** What is asked, and how it ends. `typed`: undefined where nobody is there. */
 async function ask(typed: string | undefined, { yes = false, isInterrupted = false } = {}) {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import type { Finding } from '../../../lib/reason.ts'
-import { causesOf, type ExitCause, exitStatus } from '../../../tasks/request/exit-status.ts'
+import type { Finding } from '../../../lib/results.ts'
+import { causesOf, type ExitCause, exitStatus } from '../../../tasks/run/exit-status.ts'
 import { fakeRow } from '../../support/fakes.ts'
 
 test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale or left to the user last', () => {

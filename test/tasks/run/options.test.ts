@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { type Options, parseOptions } from '../../../tasks/request/options.ts'
+import { type Options, parseOptions } from '../../../tasks/run/options.ts'
 
 const understood: readonly [string, Partial<Options>][] = [
   ['', {}],

@@ -1,34 +1,34 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import type { Cluster, Install } from '../../../lib/cluster/cluster.ts'
+import type { Cluster, Install } from '../../../../lib/cluster/cluster.ts'
 import {
   AuthDir,
   authorizationConfigFile,
   authorizationFiles,
   encryptionConfigFile,
   kubeconfigFile,
-} from '../../../lib/files/auth-dir.ts'
-import { secretMode, sha256 } from '../../../lib/files/plain-file.ts'
-import type { Run } from '../../../lib/graph/target.ts'
-import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
-import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
-import { digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../../lib/node/node.ts'
-import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
-import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
-import { formatReason } from '../../../lib/reason.ts'
-import { readAccess } from '../../../tasks/chapter/kubeconfigs.ts'
-import { hardWay } from '../../../tasks/layouts/hard-way.ts'
-import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
-import { reloadFlag } from '../../../tasks/looks/command-line.ts'
-import { lookAtNode, readNode } from '../../../tasks/looks/look.ts'
-import { unitsOn } from '../../../tasks/looks/reads.ts'
-import { processHost } from '../../../tasks/request/host.ts'
-import { unprovenClients } from '../../../tasks/units/bring-up.ts'
-import { checkUnitsOf } from '../../../tasks/units/check-units.ts'
-import { refuseOtherUsers, refuseWrongSettings } from '../../../tasks/units/inspect.ts'
-import { formatOpen, openFolders } from '../../../tasks/units/open-folders.ts'
-import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
+} from '../../../../lib/files/auth-dir.ts'
+import { secretMode, sha256 } from '../../../../lib/files/plain-file.ts'
+import type { Run } from '../../../../lib/graph/target.ts'
+import { newEncryptionConfig } from '../../../../lib/kubernetes/encryption.ts'
+import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
+import { digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../../../lib/node/node.ts'
+import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
+import type { ComponentProcess, NodeState, PlacesState } from '../../../../lib/node/state.ts'
+import { formatReason } from '../../../../lib/results.ts'
+import { unprovenClients } from '../../../../tasks/day2/install/bring-up.ts'
+import { checkUnitsOf } from '../../../../tasks/day2/install/check-units.ts'
+import { refuseOtherUsers, refuseWrongSettings } from '../../../../tasks/day2/install/look-at-units.ts'
+import { formatOpen, openFolders } from '../../../../tasks/day2/install/open-folders.ts'
+import { reloadFlag } from '../../../../tasks/inspect/command-line.ts'
+import { lookAtNode, readNode } from '../../../../tasks/inspect/look.ts'
+import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { hardWay } from '../../../../tasks/layouts/hard-way.ts'
+import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
+import { certTable, nodeUnits } from '../../../../tasks/layouts/tables.ts'
+import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
+import { processHost } from '../../../../tasks/run/host.ts'
+import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../../support/certificates.ts'
 import {
   allThere,
   control,
@@ -47,8 +47,8 @@ import {
   type UnitState,
   unitOf,
   worker,
-} from '../../support/fakes.ts'
-import { newSuffix, scratch } from '../../support/files.ts'
+} from '../../../support/fakes.ts'
+import { newSuffix, scratch } from '../../../support/files.ts'
 
 const install: Install = { ...(threeNodes.install as Install), drain: 'a', undrain: 'b' }
 const cluster: Cluster = { ...threeNodes, install }

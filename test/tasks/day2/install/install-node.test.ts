@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { completeInstall } from '../../../lib/cluster/cluster.ts'
-import { encryptionConfigFile, kubeconfigFile } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
-import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
-import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
-import type { PlacesState } from '../../../lib/node/state.ts'
-import { formatFinding } from '../../../lib/reason.ts'
-import type { DeployFound } from '../../../tasks/chapter/deploy.ts'
-import { readAccess } from '../../../tasks/chapter/kubeconfigs.ts'
-import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
-import { checkUnits } from '../../../tasks/phases/install.ts'
-import type { UnitsFound } from '../../../tasks/units/inspect.ts'
-import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import { completeInstall } from '../../../../lib/cluster/cluster.ts'
+import { encryptionConfigFile, kubeconfigFile } from '../../../../lib/files/auth-dir.ts'
+import type { Run } from '../../../../lib/graph/target.ts'
+import { newEncryptionConfig } from '../../../../lib/kubernetes/encryption.ts'
+import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
+import type { PlacesState } from '../../../../lib/node/state.ts'
+import { formatFinding } from '../../../../lib/results.ts'
+import { checkUnits } from '../../../../tasks/day2/install/install-node.ts'
+import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
+import type { DeployFound } from '../../../../tasks/deploy/deploy-node.ts'
+import { certTable, nodeUnits } from '../../../../tasks/layouts/tables.ts'
+import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
+import { makeEverything, temporaryAuth } from '../../../support/certificates.ts'
 import {
   control,
   threeNodes as everywhere,
@@ -22,8 +22,8 @@ import {
   rootsFile,
   seenIn,
   startedAs,
-} from '../../support/fakes.ts'
-import { sha256 } from '../../support/files.ts'
+} from '../../../support/fakes.ts'
+import { sha256 } from '../../../support/files.ts'
 
 test('a key that no node is to have is left to do: with the command where nothing reads it and auth/ has it, else without', async (t) => {
   const auth = temporaryAuth(t)

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
-import type { NodeState } from '../../../lib/node/state.ts'
-import type { Unit } from '../../../tasks/layouts/layout.ts'
-import { nodeUnits } from '../../../tasks/layouts/tables.ts'
-import { unitsOn } from '../../../tasks/looks/reads.ts'
-import { processHost } from '../../../tasks/request/host.ts'
-import type { UnitsFound } from '../../../tasks/units/inspect.ts'
-import { checkSteady } from '../../../tasks/units/steady.ts'
-import { twoNodes as cluster, placesWith, runningUnit, type UnitState, unitOf, worker } from '../../support/fakes.ts'
+import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
+import type { NodeState } from '../../../../lib/node/state.ts'
+import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
+import { checkSteady } from '../../../../tasks/day2/install/steady.ts'
+import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import type { Unit } from '../../../../tasks/layouts/layout.ts'
+import { nodeUnits } from '../../../../tasks/layouts/tables.ts'
+import { processHost } from '../../../../tasks/run/host.ts'
+import { twoNodes as cluster, placesWith, runningUnit, type UnitState, unitOf, worker } from '../../../support/fakes.ts'
 
 const units = nodeUnits(cluster, worker)
 const proxy = unitOf('kube-proxy')

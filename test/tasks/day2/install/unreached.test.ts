@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { backUp } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
-import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
-import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { unitsOn } from '../../../tasks/looks/reads.ts'
-import { unreachedOn, unsetOn } from '../../../tasks/units/unreached.ts'
-import { caProfile, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import type { ClusterNode } from '../../../../lib/cluster/cluster.ts'
+import { backUp } from '../../../../lib/files/auth-dir.ts'
+import type { Run } from '../../../../lib/graph/target.ts'
+import type { ComponentProcess, NodeState, PlacesState } from '../../../../lib/node/state.ts'
+import { unreachedOn, unsetOn } from '../../../../tasks/day2/install/unreached.ts'
+import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
+import { caProfile, makeCa, makeEverything, temporaryAuth } from '../../../support/certificates.ts'
 import {
   allThere,
   twoNodes as cluster,
@@ -19,8 +19,8 @@ import {
   seenIn,
   startedAs,
   worker,
-} from '../../support/fakes.ts'
-import { sha256 } from '../../support/files.ts'
+} from '../../../support/fakes.ts'
+import { sha256 } from '../../../support/files.ts'
 
 /** Each file of auth/ holds its own name. */
 const run = {

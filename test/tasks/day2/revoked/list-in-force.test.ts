@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Run } from '../../../lib/graph/target.ts'
-import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
-import type { PlacesState } from '../../../lib/node/state.ts'
-import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { unitsOn } from '../../../tasks/looks/reads.ts'
-import { stillListed } from '../../../tasks/node-folder/guard-list.ts'
-import { whyOpen } from '../../../tasks/phases/revoked-list.ts'
-import type { UnitsFound } from '../../../tasks/units/inspect.ts'
-import { formatOwned, type ListInForce, minorOf, refuseOldApi } from '../../../tasks/units/list-in-force.ts'
-import { refuseOpenList } from '../../../tasks/units/open-folders.ts'
+import type { Run } from '../../../../lib/graph/target.ts'
+import { formatAuthorization } from '../../../../lib/kubernetes/authorization.ts'
+import type { PlacesState } from '../../../../lib/node/state.ts'
+import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
+import { refuseOpenList } from '../../../../tasks/day2/install/open-folders.ts'
+import { stillListed } from '../../../../tasks/day2/revoked/guard-list.ts'
+import { formatOwned, type ListInForce, minorOf, refuseOldApi } from '../../../../tasks/day2/revoked/list-in-force.ts'
+import { whyOpen } from '../../../../tasks/day2/revoked/revoked-list.ts'
+import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import {
   allThere,
   control,
@@ -19,7 +19,7 @@ import {
   runningUnit,
   startedAs,
   twoNodes,
-} from '../../support/fakes.ts'
+} from '../../../support/fakes.ts'
 
 const config = '/var/lib/kubernetes/authorization-config.yaml'
 

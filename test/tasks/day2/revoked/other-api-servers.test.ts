@@ -1,11 +1,11 @@
 /** Which API servers are no control node's of cluster.yaml, by what the cluster publishes. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
-import type { Run } from '../../../lib/graph/target.ts'
-import type { Client } from '../../../lib/kubernetes/client.ts'
-import { findOtherApiServers, formatSilent } from '../../../tasks/units/other-api-servers.ts'
-import { twoNodes } from '../../support/fakes.ts'
+import { Failure } from '../../../../lib/failure.ts'
+import type { Run } from '../../../../lib/graph/target.ts'
+import type { Client } from '../../../../lib/kubernetes/client.ts'
+import { findOtherApiServers, formatSilent } from '../../../../tasks/day2/revoked/other-api-servers.ts'
+import { twoNodes } from '../../../support/fakes.ts'
 
 const leaseOf = (hostname: string | undefined, renewTime?: string | null) => ({
   metadata: {

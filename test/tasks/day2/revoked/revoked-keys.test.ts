@@ -1,11 +1,11 @@
 /** What waits for what, where a key is revoked. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
-import { clusterGraph, type Outcome } from '../../../lib/graph/target.ts'
-import type { ReasonOf } from '../../../lib/reason.ts'
-import { phases } from '../../../tasks/phases/bootstrap.ts'
-import { parsed } from '../../support/files.ts'
+import { Failure } from '../../../../lib/failure.ts'
+import { clusterGraph, type Outcome } from '../../../../lib/graph/target.ts'
+import type { ReasonOf } from '../../../../lib/results.ts'
+import { phases } from '../../../../tasks/bootstrap.ts'
+import { parsed } from '../../../support/files.ts'
 
 const graph = await clusterGraph(
   phases,

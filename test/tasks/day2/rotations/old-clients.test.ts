@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Counter } from '../../../lib/kubernetes/counters.ts'
-import type { Counts } from '../../../lib/kubernetes/counts.ts'
-import { leftToCount, whoUsed } from '../../../tasks/rotations/old-clients.ts'
+import type { Counter } from '../../../../lib/kubernetes/counters.ts'
+import type { Counts } from '../../../../lib/kubernetes/counts.ts'
+import { leftToCount, whoUsed } from '../../../../tasks/day2/rotations/old-clients.ts'
 
 const at = (seconds: number) => new Date(seconds * 1000)
 const counter = (...users: string[]): Counter => ({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { oldTokenIn } from '../../../tasks/rotations/service-account-rotation.ts'
+import { oldTokenIn } from '../../../../tasks/day2/rotations/service-account-rotation.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const signedBy = (kid: string) => base64(`${base64(JSON.stringify({ alg: 'RS256', kid }))}.e30.AAAA`)
