@@ -4,8 +4,9 @@
  */
 import type { ListrRendererFactory, ListrTask } from 'listr2'
 import type { Walk } from '../lib/graph/executor.ts'
-import type { Phase, Rows, Target } from '../lib/graph/target.ts'
+import type { Phase, PhaseFile, Rows, Target } from '../lib/graph/target.ts'
 import type { Phases } from '../lib/show/reporter.ts'
+import type { LookBeside } from './deploy/deploy-node.ts'
 
 // biome-ignore format: a table of contents, two lines a row
 export const phases: readonly Phase[] = [
@@ -25,7 +26,7 @@ export const phases: readonly Phase[] = [
     makes: 'encryption-config.yaml' },
   { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./day2/revoked/revoked.ts'),
     makes: 'authorization-config.yaml: the revoked names and keys; if cluster.yaml has revoked' },
-  { name: 'deploy', title: 'Deploy to nodes', targets: () => import('./phases/deploy.ts'),
+  { name: 'deploy', title: 'Deploy to nodes', targets: deployTargets,
     makes: "each role's files on each node, by ssh and scp" },
   { name: 'install', title: 'Install on nodes', targets: ({ install }) => install && import('./day2/install/install.ts'),
     makes: 'the same files where units read them, loaded; if cluster.yaml has install' },
@@ -34,6 +35,14 @@ export const phases: readonly Phase[] = [
   { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./day2/revoked/revoked-keys.ts'),
     makes: 'revoked keys in authorization-config.yaml, once units have loaded new ones; if cluster.yaml has revoked' },
 ]
+
+/** Deploy is the chapter's, and knows nothing of day 2: what it looks at beside a node's directory is given to it. */
+async function deployTargets(): Promise<PhaseFile> {
+  const { targets } = await import('./phases/deploy.ts')
+  const lookBeside: LookBeside = async (...asked) =>
+    (await import('./day2/install/beside-folder.ts')).lookBeside(...asked)
+  return { targets: (cluster, { earlier }) => targets(cluster, { earlier, lookBeside }) }
+}
 
 /** Names for several phases at once. */
 export const groups: Readonly<Record<string, readonly string[]>> = {

@@ -225,7 +225,7 @@ export interface Phase {
   targets(cluster: Cluster): Promise<PhaseFile> | false | undefined
 }
 
-interface PhaseFile {
+export interface PhaseFile {
   /** `earlier`: the targets of the phases before it. */
   targets(cluster: Cluster, of: { readonly phase: string; readonly earlier: readonly Target[] }): Target[]
 }

@@ -20,15 +20,21 @@ export interface DeployFound<Units = unknown> {
 }
 
 /** What else a node's check tells, beside its folder. */
-export interface Beside<Units> extends Pick<CheckResult<unknown>, 'findings' | 'until' | 'renewsFrom'> {
-  readonly units?: Units | undefined
+export interface Beside extends Pick<CheckResult<unknown>, 'findings' | 'until' | 'renewsFrom'> {
+  readonly units?: unknown
 }
 
-export async function checkFolder<Units>(
+/**
+ * Looks at what day 2 has on the node, of which deploy knows nothing: tasks/bootstrap.ts gives it. `isCopied`: files are
+ * copied first, so that answers of units are of no use. Throws a Failure where nothing may be copied.
+ */
+export type LookBeside = (on: OnNode, look: NodeLook, isCopied: boolean) => Promise<Beside>
+
+export async function checkFolder(
   { run, node, known }: OnNode & { readonly known: ReadonlySet<string> },
-  lookBeside: (look: NodeLook, checked: NodeVerdict) => Promise<Beside<Units>>,
+  lookBeside: LookBeside,
   force?: Force,
-): Promise<CheckResult<DeployFound<Units>>> {
+): Promise<CheckResult<DeployFound>> {
   const unreached = run.unreached?.get(node.name)
   if (unreached) throw unreached
   if (run.cluster.install) prepareProbe()
@@ -40,7 +46,7 @@ export async function checkFolder<Units>(
   if (isCopied && look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
   if (isCopied && look.isGreeting) await (await run.connect(node)).tryCopy()
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
-  const { units, findings: more = [], ...life } = await lookBeside(look, checked)
+  const { units, findings: more = [], ...life } = await lookBeside({ run, node }, look, wrong !== undefined)
   return {
     reasons: wrong ? [wrong] : [],
     ...life,

@@ -21,7 +21,6 @@ import {
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { recoverCommand, setAsideCommand, waysOutOfLost } from '../auth/fetch-command.ts'
-import { guardList } from '../day2/revoked/guard-list.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { certTable, identityFiles } from '../layouts/tables.ts'
 import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
@@ -84,7 +83,6 @@ function otherTrust({ auth, cluster }: Run, held: HeldFile): Other[] {
  */
 export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
   const others = guardIdentity(run, node, seen)
-  guardList(run, node, seen)
   if (!isForced) guardNewer(run, node, seen)
   const strangers = heldOn(run, node, seen).filter(
     (each) => isStrangers(run, each) && !others.some(({ held }) => held.at === each.at),

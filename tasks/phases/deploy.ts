@@ -1,21 +1,21 @@
 /** The targets of phase `deploy`, one a node. What works on a node is loaded by the first check. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { UnitsFound } from '../day2/install/look-at-units.ts'
-import type { NodeVerdict } from '../deploy/check-folder.ts'
-import type { DeployFound } from '../deploy/deploy-node.ts'
-import type { NodeLook } from '../inspect/look.ts'
+import type { DeployFound, LookBeside } from '../deploy/deploy-node.ts'
 import { nodeFiles } from '../layouts/tables.ts'
 
 /** `earlier`: with the targets that make what is deployed. */
-export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
+export function targets(
+  cluster: Cluster,
+  { earlier, lookBeside }: { readonly earlier: readonly Target[]; readonly lookBeside: LookBeside },
+): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
   const known = new Set(makers.keys())
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
   const load = () => import('../deploy/deploy-node.ts')
   return cluster.nodes.map(
-    (node): Target<DeployFound<UnitsFound>> => ({
+    (node): Target<DeployFound> => ({
       id: deployId(node),
       phase: 'deploy',
       node: node.name,
@@ -24,11 +24,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       wanted: placeOf(node),
       isTakenOn: Boolean(cluster.install),
       where: 'node',
-      check: async (run, force) => {
-        const lookBeside = async (look: NodeLook, { wrong }: NodeVerdict) =>
-          (await import('../day2/install/beside-folder.ts')).lookBeside(run, node, look, wrong !== undefined)
-        return (await load()).checkFolder({ run, node, known }, lookBeside, force)
-      },
+      check: async (run, force) => (await load()).checkFolder({ run, node, known }, lookBeside, force),
       build: async (run, work) => (await load()).copyFiles({ run, node }, work),
       foresee: async (run, work) => (await load()).foreseeCopies({ run, node }, work),
       ...(!keepsConnection && { release: (run) => run.disconnect(node) }),

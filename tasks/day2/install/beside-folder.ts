@@ -8,26 +8,21 @@ import type { Run } from '../../../lib/graph/target.ts'
 import { asFindings } from '../../../lib/results.ts'
 import { formatDate } from '../../../lib/wording.ts'
 import type { Beside } from '../../deploy/deploy-node.ts'
-import { type Life, readSelfMade, renewsFrom } from '../../inspect/component.ts'
+import { type Life, type OnNode, readSelfMade, renewsFrom } from '../../inspect/component.ts'
 import type { NodeLook } from '../../inspect/look.ts'
 import { nodeUnits } from '../../layouts/tables.ts'
-import { stillListed } from '../revoked/guard-list.ts'
-import type { UnitsFound } from './look-at-units.ts'
+import { guardList, stillListed } from '../revoked/guard-list.ts'
 
-/** `isCopied`: files are copied first, so that answers of units are of no use. */
-export async function lookBeside(
-  run: Run,
-  node: ClusterNode,
-  look: NodeLook,
-  isCopied: boolean,
-): Promise<Beside<UnitsFound>> {
+/** Throws a Failure if the node's list of who is revoked is longer than that of auth/. */
+export async function lookBeside({ run, node }: OnNode, look: NodeLook, isCopied: boolean): Promise<Beside> {
+  guardList(run, node, look)
   if (!run.cluster.install) return checkLeftToOwner(run, node, look)
   // Here, where nodes are checked side by side: `install` checks them in the order of their restarts.
   const { lookAtUnits } = await import('./look-at-units.ts')
   return { units: isCopied ? undefined : await tryToAwait(() => lookAtUnits(run, node, look)) }
 }
 
-async function checkLeftToOwner(run: Run, node: ClusterNode, look: NodeLook): Promise<Beside<UnitsFound>> {
+async function checkLeftToOwner(run: Run, node: ClusterNode, look: NodeLook): Promise<Beside> {
   const life = run.isObserved && (await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node))))
   return {
     ...(life && { until: life.notAfter, renewsFrom: renewsFrom(run, life) }),

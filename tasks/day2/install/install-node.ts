@@ -25,7 +25,7 @@ import { installOf } from '../../inspect/look.ts'
 import { keptOffAt } from '../../inspect/reads.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import { certTable, nodeFiles, unitsLeftOut } from '../../layouts/tables.ts'
-import { stillListed } from '../revoked/guard-list.ts'
+import { guardList, stillListed } from '../revoked/guard-list.ts'
 import { isListPlaced } from '../revoked/list-in-force.ts'
 import { checkUnitsOf, type UnitCheck } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
@@ -51,6 +51,7 @@ export async function checkUnits(
 }
 
 function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): CheckResult<InstallFound> {
+  guardList(run, node, found)
   const others = guard(run, node, found, force !== undefined)
   return { ...checkInstalled(run, node, found), found: { ...found, others } }
 }
