@@ -15,12 +15,12 @@ import type { FileState } from '../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { fetchCommand } from '../../../tasks/auth/fetch-command.ts'
+import { guardList } from '../../../tasks/day2/revoked/guard-list.ts'
 import { checkNode } from '../../../tasks/deploy/check-folder.ts'
 import { guard, keepOthers } from '../../../tasks/deploy/guards.ts'
 import { guardMachine } from '../../../tasks/deploy/reached-machine.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
-
 import { kubeconfigOf, leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import {
   threeNodes as cluster,
@@ -486,19 +486,19 @@ test('a node whose list lets in a certificate that auth/ does not know is refuse
     kind,
     message = '',
     remedy = '',
-  } = failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: theirs })), true)) ?? {}
+  } = failureOf(() => guardList(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: theirs })))) ?? {}
   assert.equal(kind, 'refused')
   assert.match(message, /accepts a certificate of jane that .* lacks/)
   assert.match(remedy, /restore the list: .*recover --node c0; then run/)
   assert.equal(
-    failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })), true)),
+    failureOf(() => guardList(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })))),
     undefined,
   )
   // Another admin's run has listed a certificate to be counted; one that has expired, or finds no room, is not missed.
   const refusedWith = (...counted: Counted[]) => {
     const list = { entries, certificates: [revoked], counted }
     const look = lookAt(control, { [file]: Buffer.from(formatAuthorization(list, '/k')) })
-    return failureOf(() => guard(of, control, seenIn(of.cluster, control, look), true))
+    return failureOf(() => guardList(of, control, seenIn(of.cluster, control, look)))
   }
   const bob = { user: 'bob', fingerprint: digest('3'), end }
   const lost = refusedWith(bob)
@@ -512,7 +512,7 @@ test('a node whose list lets in a certificate that auth/ does not know is refuse
     [file]: Buffer.from(formatAuthorization({ entries, certificates: [revoked], counted: [bob] }, '/k')),
   })
   assert.equal(
-    failureOf(() => guard(named, control, seenIn(of.cluster, control, look), true)),
+    failureOf(() => guardList(named, control, seenIn(of.cluster, control, look))),
     undefined,
   )
 })
@@ -533,7 +533,7 @@ test('a node whose list has more than ours is refused, wherever it is; where the
   }
   const named = ['revoked', 'install']
   const refused = (look: NodeState, run = having(listed('joe'), 'bootstrap')) =>
-    failureOf(() => guard(run, control, seenIn(run.cluster, control, look), true))
+    failureOf(() => guardList(run, control, seenIn(run.cluster, control, look)))
   for (const look of [
     lookAt(control, { [file]: listed('joe', 'jane') }),
     lookAt(control, {}, { [`${kubernetes}/${file}`]: listed('jane') }),
@@ -552,7 +552,7 @@ test('a node whose list has more than ours is refused, wherever it is; where the
     assert.equal(refused(lookAt(control, { [file]: fewer })), undefined)
   // It was a control node once.
   const left = seenIn(cluster, worker, lookAt(worker, { [file]: listed('jane') }))
-  assert.doesNotThrow(() => guard(having(listed('joe'), 'bootstrap'), worker, left, true))
+  assert.doesNotThrow(() => guardList(having(listed('joe'), 'bootstrap'), worker, left))
   // Of whoever has changed it there.
   const kind = 'kind: AuthorizationConfiguration\nauthorizers:'
   const deep = `${kind} ${'['.repeat(100_000)}`
