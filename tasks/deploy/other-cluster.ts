@@ -8,7 +8,7 @@ import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
 import { refuseContradicted } from '../inspect/declared.ts'
 import { lookAtMachine, lookAtNode, withPlaces } from '../inspect/look.ts'
-import { identityFiles, nodeUnits } from '../layouts/tables.ts'
+import { identityFiles, layoutOf } from '../layouts/tables.ts'
 import { heldOn } from './held.ts'
 
 /**
@@ -94,7 +94,7 @@ interface Trace {
   readonly node: ClusterNode
   /** Where they are on the node. */
   readonly files: readonly string[]
-  /** Ports of its own units where something listens: as any user sees it, whatever it serves. */
+  /** Ports of components of its role where something listens: as any user sees it, whatever it serves. */
   readonly ports: readonly number[]
 }
 
@@ -109,7 +109,9 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
     const files = heldOn(seen, node, look).flatMap(({ file, at, state }) =>
       state.size > 0 && names.includes(file) ? [at] : [],
     )
-    const served = nodeUnits(run.cluster, node).flatMap(({ serves }) => serves.map(({ port }) => port))
+    // What install.units leaves out is of a cluster too.
+    const units = layoutOf(run.cluster).units.filter(({ on }) => on.includes(node.role))
+    const served = units.flatMap(({ serves }) => serves.map(({ port }) => port))
     const ports = [...(await lookAtMachine(run, node, served)).ports]
     if (files.length + ports.length > 0) return { node, files, ports }
     // What units read elsewhere was not looked at.

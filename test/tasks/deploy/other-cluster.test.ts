@@ -26,9 +26,9 @@ const noPlaces = placesWith()
 async function find(
   t: TestContext,
   answers: Readonly<Record<string, Answer>>,
-  given: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[] } = {},
+  given: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[]; open?: readonly number[] } = {},
 ) {
-  const { cluster = twoNodes, signal = new AbortController().signal, has = [] } = given
+  const { cluster = twoNodes, signal = new AbortController().signal, has = [], open = [] } = given
   const notes: string[] = []
   const run = {
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
@@ -38,7 +38,11 @@ async function find(
       const answer = answers[name]
       if (!answer) throw new Failure('connection refused', { node: name })
       const look = async ({ places }: Query) => ({ ...nothingThere, places: places && answer(places) })
-      return { wasReached: true, look, listening: async () => ({ now: 0, ports: new Set() }) }
+      const listening = async (_: string, ports: readonly number[]) => ({
+        now: 0,
+        ports: new Set(ports.filter((port) => open.includes(port))),
+      })
+      return { wasReached: true, look, listening }
     },
   } as unknown as Run
   if (has.length > 0) mkdirSync(run.auth.path)
@@ -85,6 +89,15 @@ test('a front proxy is made for a cluster that is there already, whatever serves
   const holds: Answer = () => holdsCa
   assert.deepEqual(await find(t, { c0: holds, w0: holds }, { cluster, has }), { notes: [], refusals: [] })
   assert.equal((await find(t, { c0: holds, w0: empty }, { cluster })).refusals.length, 1)
+})
+
+test('a component that listens shows a cluster on its node, also where install.units leaves it out', async (t) => {
+  const units = new Map(['etcd', 'kube-apiserver', 'kubelet'].map((unit) => [unit, false]))
+  const leavingOut = { ...twoNodes, install: { ...(twoNodes.install as object), units } } as Cluster
+  for (const cluster of [twoNodes, leavingOut]) {
+    const { refusals } = await find(t, { c0: empty, w0: empty }, { cluster, open: [6443, 10250] })
+    assert.match(String(refusals[0]?.message), /^c0 listens on 6443, 10250; w0 listens on 10250, but /)
+  }
 })
 
 test('an interrupted run says nothing of nodes that it has not reached', async (t) => {
