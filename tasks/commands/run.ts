@@ -134,10 +134,15 @@ function noteOnNewIdentity(rows: Rows): string[] {
   return [`made a new cluster identity (${formatNames(made)})`]
 }
 
-/** The same command; of --force and --renew, once something is made, one that makes nothing twice. */
+/**
+ * The same command; of --force and --renew, once something is made, one that makes nothing twice. That is wider: what
+ * was to be overwritten or removed was so for the names alone.
+ */
 function nextTask({ options }: CommandRun, rows: Rows): string {
-  const isOver = (options.force || options.renew) && hasMade(rows)
-  return formatTask(isOver ? { ...options, names: ['bootstrap'], force: false, renew: false } : options)
+  if (!(options.force || options.renew) || !hasMade(rows)) return formatTask(options)
+  const isWider = !options.names.includes('bootstrap')
+  const all = { ...options, names: ['bootstrap'], force: false, renew: false }
+  return formatTask(isWider ? { ...all, prune: false, replaceIdentity: false, yes: false } : all)
 }
 
 const hasMade = (rows: Rows) => [...rows.values()].some(({ kind }) => kind === 'built')

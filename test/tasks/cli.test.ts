@@ -255,6 +255,18 @@ for (const [args, goOn, signal, status] of [
     release()
   })
 
+test('bootstrap, which is advised once some of a run with --force is made, overwrites and removes nothing on nodes that the run did not reach', async (t) => {
+  const folder = place(t)
+  await withStatus(0, run(folder, ['certs', 'kubeconfigs']))
+  lockKubeconfig(folder)
+  const options = ['--force', '--replace-identity', '--prune', '--yes', '--json']
+  const stopped = start(folder, ['certs', 'local-kubeconfig', ...options])
+  await stopped.told('"type":"building","id":"local-kubeconfig"')
+  stopped.child.kill('SIGTERM')
+  const ended = await withStatus(143, stopped.ended)
+  assert.match(String(parse(ended.stdout).at(-1)?.goOn), / bootstrap$/)
+})
+
 const hasFull = process.platform === 'linux' ? {} : { skip: 'only Linux has a /dev/full' }
 
 for (const args of [['certs'], ['--help']])
