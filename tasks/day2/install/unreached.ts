@@ -1,15 +1,19 @@
 /** What runs on a node and may read files of ours where `install` puts none: a rotation would cut it off. */
+
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { hasDigest } from '../../../lib/files/auth-dir.ts'
+import { type AuthDir, backups, caName, hasDigest } from '../../../lib/files/auth-dir.ts'
+import { sha256 } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
+import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { excerpt, printable } from '../../../lib/wording.ts'
+import { NODE } from '../../layouts/layout.ts'
+import { layoutOf, nodeUnits, serviceOf, unitsOf } from '../../layouts/tables.ts'
 import { formatUnset } from '../../inspect/flags.ts'
 import { digestAt } from '../../inspect/look.ts'
 import { mayLeaveOut, type OtherProcess, processesOf } from '../../inspect/reads.ts'
-import { NODE } from '../../layouts/layout.ts'
-import { layoutOf, nodeUnits, serviceOf, unitsOf } from '../../layouts/tables.ts'
 import type { UnitsFound } from './look-at-units.ts'
+
 
 /**
  * A clause for each that reads one of the files, with what to do. `units`: it is not known what they read, or they read
@@ -33,7 +37,12 @@ export function unreachedOn(
   const { certificate, parse } = run.auth.files
   // Of a key its certificate counts too: of that there may be a copy from before a renewal.
   const isOfPair = (file: string) => concerns(file) || concerns(certificate(parse(file)?.name ?? ''))
-  const copyAt = (path: string) => filesAlike(run, node, places, path).find(isOfPair)
+  let earlier: ReadonlyMap<string, string> | undefined
+  const copyAt = (path: string) => {
+    earlier ??= earlierKubeconfigs(run.auth)
+    const kubeconfig = earlier.get(fileAt(places, path)?.sha256 ?? '') ?? []
+    return [...filesAlike(run, node, places, path), kubeconfig].flat().find(isOfPair)
+  }
   const copies = units.flatMap(({ unit, unlistedFlags }) =>
     unlistedFlags.flatMap(({ by, path }) => {
       const file = reached.has(realPath(places, path)) ? undefined : copyAt(path)
@@ -100,6 +109,29 @@ function filesAlike({ auth, cluster }: Run, node: ClusterNode, places: PlacesSta
     return name !== undefined && !others.has(name) && hasDigest(auth, file, digest) ? [file] : []
   })
   return [...whole, ...parts.map(({ file }) => file)]
+}
+
+/**
+ * Digest → kubeconfig: as each was with an earlier certificate or CA. A run keeps these when it replaces them, but no
+ * kubeconfig.
+ */
+function earlierKubeconfigs(auth: AuthDir): ReadonlyMap<string, string> {
+  const swapped = (text: string, present: Buffer, name: string) => {
+    const file = auth.files.certificate(name)
+    // In a rotation a kubeconfig has more than the CA.
+    const all = [present, auth.tryBytes(file) ?? [], backups(auth, file)].flat()
+    return all.map((each) => text.replace(present.toString('base64'), each.toString('base64')))
+  }
+  const rows = auth.names().flatMap((file) => {
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
+    const text = kind === 'kubeconfig' ? String(auth.tryBytes(file)) : ''
+    const present = readEmbedded(text)
+    if (!present) return []
+    return swapped(text, present.ca, caName)
+      .flatMap((each) => swapped(each, present.certificate, name))
+      .map((each) => [sha256(Buffer.from(each)), file] as const)
+  })
+  return new Map(rows)
 }
 
 /** One for all, as any user may start any number. */

@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+
+
 import type { ClusterNode } from '../../../../lib/cluster/cluster.ts'
 import { backUp } from '../../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../../lib/graph/target.ts'
+import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../../lib/node/state.ts'
-import { unreachedOn, unsetOn } from '../../../../tasks/day2/install/unreached.ts'
-import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
+import { certTable } from '../../../../tasks/layouts/tables.ts'
+import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { unreachedOn, unsetOn } from '../../../../tasks/day2/install/unreached.ts'
 import { caProfile, makeCa, makeEverything, temporaryAuth } from '../../../support/certificates.ts'
+
+
 import {
   allThere,
   twoNodes as cluster,
@@ -204,6 +211,40 @@ describe('what install does not reach', () => {
     const concernsProxy = (file: string) => file === 'kube-proxy.pem'
     const heldFor = (name: string) => at(['watcher', `--file=/x/${name}`], 0, worker, concernsProxy)[0]
     assert.deepEqual(['earlier.crt', 'kube-proxy.key', 'ca.crt'].map(heldFor), [1, 1, 0])
+  })
+
+  test('is what names a copy of a kubeconfig from before a renewal or a stage of a rotation', async (t) => {
+    const auth = temporaryAuth(t)
+    await makeCa(auth, caProfile)
+    await makeEverything(auth, cluster)
+    const row = certTable(cluster).find(({ name }) => name === 'admin') ?? assert.fail()
+    const copies: Buffer[] = []
+    const write = (more = '') => {
+      const access = readAccess({ auth, cluster, now: new Date() } as Run, row)
+      auth.write('admin.kubeconfig', formatKubeconfig({ ...access, ca: Buffer.from(`${access.ca}${more}`) }), 0o600)
+      copies.push(auth.bytes('admin.kubeconfig'))
+    }
+    const replace = (name: string) => {
+      backUp(auth, [name], new Date(Date.UTC(2026, 10, 25, 12, copies.length)))
+      auth.write(name, `another ${name}`, 0o644)
+    }
+    const held = () =>
+      copies.map((bytes) => {
+        const files = new Map([['/x/config', { ...rootsFile, sha256: sha256(bytes) }]])
+        const process = { ...processAs('x'), command: ['watcher', '--kubeconfig=/x/config'] }
+        return found(worker, [process], { of: { ...run, auth } as Run, files }).ofRoot.length
+      })
+    write()
+    replace('admin.pem')
+    write()
+    assert.deepEqual(held(), [1, 1])
+    replace('admin.pem')
+    write('and the next CA')
+    assert.deepEqual(held(), [1, 1, 1])
+    replace('ca.pem')
+    copies.pop()
+    write()
+    assert.deepEqual(held(), [1, 1, 1])
   })
 
   test('may be any component, where a command line is too long to read: that is said once', () => {
