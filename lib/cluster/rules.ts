@@ -171,7 +171,9 @@ function hostProblems({ ssh, install }: Raw, nodes: readonly Raw[], kubeletsOn: 
     // A second node of a name is told of as such.
     if (named.get(node.name) !== i || host === '') return []
     const machine = [canonicalAddress(host.toLowerCase()), node.port ?? 22].join(' ')
-    const directory = textOf(node.directory ?? map(ssh).directory ?? '~').replace(/(.)\/$/, '$1')
+    const written = textOf(node.directory ?? map(ssh).directory ?? '~').replace(/(.)\/$/, '$1')
+    // A home is its login's.
+    const directory = written.startsWith('~') ? `${textOf(node.user ?? map(ssh).user ?? 'ubuntu')} ${written}` : written
     const hasKubelet = isInstalled && kubeletsOn.includes(textOf(node.role))
     return [{ machine, directory, hasKubelet, path: ['nodes', i, node.host === undefined ? 'name' : 'host'] }]
   })

@@ -110,6 +110,12 @@ testFiles('a machine, by its host and port, has one kubelet, and each node a dir
   [and(gatewayOnIt), '5:51 nodes[1].host is the same machine as another node with the same directory'],
   [and(gatewayOnIt.replace('c0', 'c0, directory: ~/')), '5:51 is the same machine'],
   [and(gatewayOnIt.replace('c0', 'c0, directory: ~/g'))],
+  [and(gatewayOnIt.replace('c0', 'c0, user: lb'))],
+  [and(gatewayOnIt.replace('c0', 'c0, user: ubuntu')), '5:51 is the same machine'],
+  [
+    and(gatewayOnIt.replace('c0', 'c0, user: lb')).concat('\nssh: { user: lb }'),
+    '5:51 nodes[1].host is the same machine as another node with the same directory',
+  ],
   [`name: k\nlayout: hard-way\nnodes:\n  - { name: c0, role: control, ip: 10.0.0.2 }\n${onC0}`],
   [and(`${gatewayOnIt.replace('c0', 'c0, directory: ~/g')}\ninstall: true`)],
   // Its files may be meant for elsewhere where nothing is installed.
