@@ -7,13 +7,12 @@ import type { Run } from '../../../lib/graph/target.ts'
 import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { excerpt, printable } from '../../../lib/wording.ts'
-import { NODE } from '../../layouts/layout.ts'
-import { layoutOf, nodeUnits, serviceOf, unitsOf } from '../../layouts/tables.ts'
 import { formatUnset } from '../../inspect/flags.ts'
 import { digestAt } from '../../inspect/look.ts'
 import { mayLeaveOut, type OtherProcess, processesOf } from '../../inspect/reads.ts'
+import { NODE } from '../../layouts/layout.ts'
+import { layoutOf, nodeUnits, serviceOf, unitsOf } from '../../layouts/tables.ts'
 import type { UnitsFound } from './look-at-units.ts'
-
 
 /**
  * A clause for each that reads one of the files, with what to do. `units`: it is not known what they read, or they read

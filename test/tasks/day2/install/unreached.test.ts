@@ -1,19 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 
-
 import type { ClusterNode } from '../../../../lib/cluster/cluster.ts'
 import { backUp } from '../../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../../lib/graph/target.ts'
 import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../../lib/node/state.ts'
-import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
+import { unreachedOn, unsetOn } from '../../../../tasks/day2/install/unreached.ts'
+import { unitsOn } from '../../../../tasks/inspect/reads.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import { certTable } from '../../../../tasks/layouts/tables.ts'
-import { unitsOn } from '../../../../tasks/inspect/reads.ts'
-import { unreachedOn, unsetOn } from '../../../../tasks/day2/install/unreached.ts'
+import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
 import { caProfile, makeCa, makeEverything, temporaryAuth } from '../../../support/certificates.ts'
-
 
 import {
   allThere,
