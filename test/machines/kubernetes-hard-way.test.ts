@@ -5,8 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { allWell } from '../lab/machines/components.ts'
-import { hardWay } from '../lab/machines/hard-way.ts'
-import { type Machines, onlyMachines, startMachines } from '../lab/machines/machines.ts'
+import type { Machines } from '../lab/machines/machines.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
 import { idsOf, writeCluster } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
@@ -22,7 +21,7 @@ import {
   toldOf,
   unnoticed,
 } from '../support/running.ts'
-import { entry, startFollowed, takeOver } from '../support/taken-over.ts'
+import { startFollowed, takeOver } from '../support/taken-over.ts'
 
 const workers = ['node-0', 'node-1']
 const inAuth = ['certs', 'kubeconfigs', 'encryption-key']
@@ -248,31 +247,5 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await assert.rejects(asNode('old'), /this certificate is revoked|InternalError/)
     await asNode('auth')
     await assertSettled()
-  })
-})
-
-describe('Kubernetes The Hard Way on its first day', { skip }, () => {
-  test('a worker with folders and no units gets its files, and then there is nothing to do', async () => {
-    await using lab = await startMachines(entry, onlyMachines(hardWay, 'server', 'node-0'))
-    lab.write([['install'], true])
-    await lab.machine('node-0').exec('mkdir -p /var/lib/kubelet /var/lib/kube-proxy')
-    await mustRun(lab, 0, 'bootstrap')
-    const placed = ['kubelet/kubelet.crt', 'kubelet/kubelet.key', 'kubelet/kubeconfig', 'kube-proxy/kubeconfig']
-    await lab.machine('node-0').exec(`cd /var/lib && ls -- ${placed.join(' ')}`)
-    assert.deepEqual(idsOf(await mustRun(lab, 0, 'bootstrap', '--json'), 'built'), [])
-    await mustRun(lab, 0, 'status', '--on-nodes')
-    await assertNothingLeft(lab)
-  })
-})
-
-describe('Kubernetes The Hard Way with everything expired', { skip }, () => {
-  test('works again after the three commands that are printed', async () => {
-    const day = 86_400_000
-    await using lab = await startFollowed({ days: 365, now: new Date(Date.now() - 400 * day) })
-    assert.match(await takeOver(lab), /run .* ca --renew \(the CA expired on .*\), then run .* bootstrap/)
-    await mustRun(lab, 0, 'ca', '--renew')
-    await mustRun(lab, 0, 'bootstrap')
-    await eventually(() => mustRun(lab, 0, 'status', '--on-nodes'))
-    assert.equal(await lab.exec('kubectl get nodes -o name'), 'node/node-0\nnode/node-1\n')
   })
 })
