@@ -11,7 +11,7 @@ import { entry, startFollowed, takeOver } from '../support/taken-over.ts'
 describe('Kubernetes The Hard Way on its first day', { skip }, () => {
   test('a worker with folders and no units gets its files, and then there is nothing to do', async () => {
     await using lab = await startMachines(entry, onlyMachines(hardWay, 'server', 'node-0'))
-    lab.write([['install'], true])
+    lab.write([['certificates', 'key'], 'ecdsa-p256'], [['install'], true])
     await lab.machine('node-0').exec('mkdir -p /var/lib/kubelet /var/lib/kube-proxy')
     await mustRun(lab, 0, 'bootstrap')
     const placed = ['kubelet/kubelet.crt', 'kubelet/kubelet.key', 'kubelet/kubeconfig', 'kube-proxy/kubeconfig']

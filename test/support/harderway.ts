@@ -117,13 +117,13 @@ export type Edit = readonly [path: readonly (string | number)[], value: unknown]
 const guideCluster = readFileSync(join(root, 'cluster.yaml'), 'utf8')
 
 /**
- * A cluster.yaml, by default the guide's, with keys that are made at once (one of RSA takes 0.2 s) and without install,
- * with changes; undefined takes a key out.
+ * A cluster.yaml, by default the guide's with keys that are made at once (one of RSA takes 0.2 s), without install, with
+ * changes; undefined takes a key out.
  */
 export function writeCluster(place: string, edits: readonly Edit[] = [], from: string = guideCluster): void {
   const document = parseDocument(from)
   document.deleteIn(['install'])
-  document.setIn(['certificates', 'key'], 'ecdsa-p256')
+  if (from === guideCluster) document.setIn(['certificates', 'key'], 'ecdsa-p256')
   for (const [path, value] of edits) {
     if (value === undefined) document.deleteIn(path)
     else document.setIn(path, document.createNode(value))

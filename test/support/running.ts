@@ -29,9 +29,9 @@ export function probedOwn({ guide: { probed } }: Machines): Guide['probed'] {
 
 export const install = { drain, undrain }
 
-/** `install`, with what differs. */
+/** Keys that are made at once, and `install`, with what differs. */
 export function running(more: object = {}, ...edits: Edit[]): Edit[] {
-  return [[['install'], { ...install, ...more }], ...edits]
+  return [[['certificates', 'key'], 'ecdsa-p256'], [['install'], { ...install, ...more }], ...edits]
 }
 
 /** With it, and a drain, no request is cut off by a restart of an API server: docs/install.md. */
