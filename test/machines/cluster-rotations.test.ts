@@ -191,7 +191,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
         ),
       )
     const other =
-      /control1[,:] kube-scheduler, process \d+ in \S*\/k8s-scheduler\.service \(\S+ --config=[^)]*\), belongs to no unit/
+      /control1[,:] kube-scheduler, process \d+ in \S*\/k8s-scheduler\.service \([^)]*--config=[^)]*\), belongs to no unit/
     await rename('kube-scheduler', 'k8s-scheduler', 'control1')
     // An application's own, on a node that is to have none.
     await on(
