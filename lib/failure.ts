@@ -5,7 +5,7 @@ import { getSystemErrorMessage } from 'node:util'
 import { type Mistake, quote } from './wording.ts'
 
 /** What `Failure` is made with. */
-type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'isUp' | 'shared' | 'mistakes' | 'cause'>>
+type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'isUp' | 'mistakes' | 'cause'>>
 
 export class Failure extends Error {
   /**
@@ -17,25 +17,12 @@ export class Failure extends Error {
   readonly what: string
   /** The name of the node where it happened. */
   readonly node: string | undefined
-  /** What to do now: a sentence, or lines with a command each. By default the shared remedy for one place. */
+  /** What to do now: a sentence, or lines with a command each. */
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
   /** The node answered a new connection afterwards: whatever the code says, the machine is not down. */
   readonly isUp: boolean
-  /**
-   * A cause of which several nodes, each `who`, have one remedy that depends on all of them: those with equal `what` are
-   * reported once. `place` is what the remedy needs to know about a node; a method, so that each cause may have its own
-   * kind of place. Without it failures are reported once whose text and remedy are equal.
-   */
-  readonly shared:
-    | {
-        readonly what: string
-        readonly who: string
-        readonly place: unknown
-        remedyFor(places: readonly unknown[]): string
-      }
-    | undefined
   /** Mistakes in a file that the user wrote; the message has them too. */
   readonly mistakes: readonly Mistake[]
 
@@ -46,10 +33,9 @@ export class Failure extends Error {
     this.what = what
     this.node = node
     this.kind = options.kind ?? 'failed'
-    this.remedy = options.remedy ?? options.shared?.remedyFor([options.shared.place])
+    this.remedy = options.remedy
     this.code = options.code
     this.isUp = options.isUp ?? false
-    this.shared = options.shared
     this.mistakes = options.mistakes ?? []
   }
 
@@ -66,12 +52,7 @@ export const runAgain = 'run the same command again'
 const runRest = 'run the command printed at the end'
 
 export function toRunRest(failure: Failure): Failure {
-  const rest = (text: string) => text.replaceAll(runAgain, runRest)
-  const { remedy, shared } = failure
-  return failure.with({
-    remedy: remedy && rest(remedy),
-    shared: shared && { ...shared, remedyFor: (places) => rest(shared.remedyFor(places)) },
-  })
+  return failure.with({ remedy: failure.remedy?.replaceAll(runAgain, runRest) })
 }
 
 export function usageFailure(message: string, remedy?: string): Failure {
@@ -80,24 +61,8 @@ export function usageFailure(message: string, remedy?: string): Failure {
 
 /** Something irreplaceable would be replaced: what is there, and each way out, a command or a sentence. */
 export function refusal(found: string, waysOut: readonly string[]): Failure {
-  return new Failure(found, {
-    kind: 'refused',
-    remedy: formatWays(waysOut),
-    code: 'irreplaceable',
-  })
-}
-
-/** A refusal that several targets may share: what is there, whose it is, and each way out for any number of them. */
-export function sharedRefusal<Place>(
-  found: string,
-  { waysOut, ...cause }: { what: string; who: string; place: Place; waysOut(places: readonly Place[]): string[] },
-): Failure {
-  const remedyFor = (places: readonly Place[]) => formatWays(waysOut(places))
-  return new Failure(found, { kind: 'refused', code: 'irreplaceable', shared: { ...cause, remedyFor } })
-}
-
-function formatWays(waysOut: readonly string[]): string {
-  return waysOut.map((way) => `- ${way.replaceAll('\n', '\n  ')}`).join('\n')
+  const remedy = waysOut.map((way) => `- ${way.replaceAll('\n', '\n  ')}`).join('\n')
+  return new Failure(found, { kind: 'refused', remedy, code: 'irreplaceable' })
 }
 
 /** True for an error of a system call, with one of the codes if any are given. */

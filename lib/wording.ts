@@ -120,7 +120,7 @@ const programs =
   /(?:npm|npx|kubectl|cd|cp|mkdir|mv|rm|chmod|git|ps|date|getent|timedatectl|systemctl|journalctl|etcdctl|chown|ls|sudo|ssh-keygen|(?:'[^']*|\S*)\bharderway'?) |ssh -/
     .source
 /** A command to type, and what ends it in a sentence. */
-const command = `(?<=^ *(?:- )?|: |; |\\b(?:run|then|or) )(?:for \\w+ in .+?; done|(?:${programs})(?:${quoted}|.)+?)(?=; |, (?:then|or) | \\(|$)`
+const command = `(?<=^ *(?:- )?|: |; |\\b(?:run|then|or) )(?:${programs})(?:${quoted}|.)+?(?=; |, (?:then|or) | \\(|$)`
 /** What is in quotes begins none. */
 const parts = new RegExp(`(?<typed>${command})|(?:(?!${command})(?:${quoted}|.))+`, 'g')
 /** A command, though it begins as none of these. */

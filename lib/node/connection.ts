@@ -348,22 +348,25 @@ interface SshResult {
 
 const again = `then ${runAgain}`
 
-/** The causes that people meet; the first that matches applies. With hyphens a name is the failure's code. */
+/**
+ * The causes that people meet; the first that matches applies. With hyphens a name is the failure's code. Many nodes may
+ * have one at once, and equal failures are reported once: a remedy names the node only where it is a command to type.
+ */
 const causes: readonly {
   readonly name: string
   readonly by: SshResult['by']
+  /** What its group `said` matches is shown beside the name. */
   readonly pattern: RegExp
-  /** One remedy for all that have it. */
-  readonly remedy: (results: readonly SshResult[]) => string
+  readonly remedy: (result: SshResult) => string
 }[] = [
   {
     name: 'host key changed',
     by: 'ssh',
     pattern: /host key for \S+ has changed/i,
-    remedy: (results) =>
+    remedy: (result) =>
       [
         'if the machine was reinstalled, compare its fingerprint (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there), then:',
-        ...unique(results.map(forgetKey)),
+        forgetKey(result),
         'if not, another machine may be impersonating it',
       ].join('\n'),
   },
@@ -371,19 +374,20 @@ const causes: readonly {
     name: 'host key unknown',
     by: 'ssh',
     pattern: /host key is known for|Host key verification failed/,
-    remedy: (results) =>
+    remedy: ({ host }) =>
       [
         'compare the fingerprint that ssh shows with that of the machine (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there):',
-        asking(results.map(({ host }) => host)),
+        host.ssh(['-o', 'StrictHostKeyChecking=ask']),
         'or trust the key of each node on first use (StrictHostKeyChecking accept-new in the file of ssh.configFile)',
       ].join('\n'),
   },
   {
     name: 'authentication refused',
     by: 'ssh',
-    pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
-    remedy: ([result]) =>
-      `check that this works without a prompt (load a key with a passphrase into ssh-agent with ssh-add):\n${result?.host.ssh(['-o', 'BatchMode=yes'])}`,
+    pattern:
+      /(?<said>Permission denied \([^)]*\)|Too many authentication failures|no mutual signature|incorrect passphrase)/,
+    remedy: () =>
+      `make ssh -o BatchMode=yes log in there as the user of cluster.yaml: a key with a passphrase belongs in ssh-agent (ssh-add); ${again}`,
   },
   {
     name: 'name unknown',
@@ -400,15 +404,15 @@ const causes: readonly {
   {
     name: 'timed out',
     by: 'ssh',
-    pattern: /timed out|No route to host|Network is unreachable|Host is down|not responding/i,
+    pattern: /timed out|(?<said>No route to host|Network is unreachable|Host is down)|not responding/i,
     remedy: () => `check that the machine is up and reachable; ${again}`,
   },
   {
     name: 'login shell prints',
     by: 'node',
     pattern: /Ensure the remote shell produces no output/,
-    remedy: ([result]) =>
-      `on the node, make ~/.bashrc, or another start-up file of the login shell, print nothing without a terminal; this shows what is printed: ${result?.host.ssh([])}`,
+    remedy: () =>
+      `on the node, make ~/.bashrc, or another start-up file of the login shell, print nothing without a terminal (ssh to it with the command true shows what it prints); ${again}`,
   },
   {
     name: 'no sftp',
@@ -421,7 +425,7 @@ const causes: readonly {
     name: 'not written',
     by: 'node',
     // SSH_FX_FAILURE of SFTP stands for a full disk, a read-only one, and whatever else has no code of its own.
-    pattern: /^scp: .*: Failure$/m,
+    pattern: /^(?<said>scp: .*): Failure$/m,
     remedy: () => `check the disk of the node, which may be full or read-only (df -h, mount); ${again}`,
   },
   {
@@ -431,7 +435,7 @@ const causes: readonly {
     // (ControlPersist).
     pattern:
       /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|not responding|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
-    remedy: ([result]) => `${runAgain}; if it fails again, find out why: ${result?.host.ssh(['-v'])}`,
+    remedy: ({ host }) => `${runAgain}; if it fails again, find out why: ${host.ssh(['-v'])}`,
   },
 ]
 
@@ -443,19 +447,21 @@ export function sshFailure(result: SshResult): Failure {
     return timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(stderr)
   })
   if (!cause) {
-    const what = excerpt(lastLine(stderr)) || `ssh ended with ${ended}`
-    const remedyFor = ([one = host]: readonly SshHost[]) =>
-      by === 'ssh'
-        ? `find out why: ${one.ssh(['-v'])}`
-        : `find the cause on the node (df, ls -l, lsattr, dmesg); ${again}`
-    return new Failure(what, { node, code: 'other', shared: { what, who: node, place: host, remedyFor } })
+    return new Failure(excerpt(lastLine(stderr)) || `ssh ended with ${ended}`, {
+      node,
+      code: 'other',
+      remedy:
+        by === 'ssh'
+          ? `find out why: ${host.ssh(['-v'])}`
+          : `find the cause on the node (df, ls -l, lsattr, dmesg); ${again}`,
+    })
   }
-  const said = timedOut ? '' : excerpt(lineOf(stderr, cause.pattern))
-  return new Failure(said === '' ? cause.name : `${cause.name} (${said})`, {
+  const said = timedOut ? undefined : cause.pattern.exec(stderr)?.groups?.said
+  return new Failure(said === undefined ? cause.name : `${cause.name} (${excerpt(said)})`, {
     node,
     code: cause.name.replaceAll(' ', '-'),
     isUp,
-    shared: { what: cause.name, who: node, place: result, remedyFor: cause.remedy },
+    remedy: cause.remedy(result),
   })
 }
 
@@ -474,25 +480,8 @@ function forgetKey({ stderr, folder }: SshResult): string {
   return ['ssh-keygen', '-R', name, ...(file ? ['-f', resolve(folder, file)] : [])].map(quote).join(' ')
 }
 
-function lineOf(text: string, pattern: RegExp): string {
-  return text.split(/\r?\n/).find((line) => pattern.test(line)) ?? lastLine(text)
-}
-
 /** Without a line by which a tool ends after it has said what failed. */
 function lastLine(text: string): string {
   const lines = text.trim().split(/\r?\n/)
   return lines.findLast((line) => !/Exiting with failure status|failed to upload file/.test(line)) ?? lines.at(-1) ?? ''
-}
-
-/** A command by which ssh offers to accept the keys: ssh knows the name, port, jump hosts and known_hosts file. */
-function asking(hosts: readonly SshHost[]): string {
-  const [first] = hosts
-  const names = unique(hosts.map(({ destination }) => destination))
-  const options = ['-o', 'StrictHostKeyChecking=ask']
-  if (names.length === 1) return `${first?.ssh(options)}`
-  return `for node in ${names.join(' ')}; do ${first?.ssh(options, '"$node"')}; done`
-}
-
-function unique(lines: readonly string[]): string[] {
-  return [...new Set(lines)]
 }

@@ -13,10 +13,8 @@ import { type ConfigUse, fileWords, first, parseSshConfig, type SshConfig, typed
 
 /** The node, for commands to type. */
 export interface SshHost {
-  /** Quoted for the shell. */
-  readonly destination: string
-  /** ssh with more options runs `true` there, or on the host in a shell `variable`. */
-  ssh(options: readonly string[], variable?: string): string
+  /** With more options, runs `true` there. */
+  ssh(options: readonly string[]): string
 }
 
 export type Route = Readonly<Awaited<ReturnType<typeof findRoute>>>
@@ -52,10 +50,7 @@ export async function findRoute(
 
 function sshHost({ user, host, port }: ClusterNode, use: ConfigUse): SshHost {
   const destination = quote(port === undefined ? `${user}@${host}` : `ssh://${user}@${bracketed(host)}:${port}`)
-  return {
-    destination,
-    ssh: (options, variable = destination) => typedCommand('ssh', use, options, `${variable} true`),
-  }
+  return { ssh: (options) => typedCommand('ssh', use, options, `${destination} true`) }
 }
 
 function knownHosts(config: SshConfig): string[] {

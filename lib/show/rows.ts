@@ -171,31 +171,25 @@ export function formatFailure(failure: Failure, id?: string, isVerbose = false):
   return printable([found, ...lines, ...[stack].flat()].join('\n'))
 }
 
-/** All failures at the end of a run, each with its target's id, unless several have one cause. */
+/** All failures at the end of a run, each with its target's id, unless several are alike. */
 export function formatFailures(rows: Rows, isVerbose = false): string[] {
   const failures = [...rows].flatMap(([id, { failure }]): [string, Failure][] => (failure ? [[id, failure]] : []))
   return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
 }
 
-/** Failures with the same cause become one, with one remedy: of the nodes, or of the targets where none is a node's. */
+/** Failures of equal text and remedy become one: of their nodes, or of their targets where none is a node's. */
 export function joinFailures(failures: readonly [string, Failure][]): [string | undefined, Failure][] {
-  return groupAlike(failures, ([, failure]) => causeOf(failure)).map((group) => {
+  const textOf = ({ node, what, remedy }: Failure) => [node === undefined, what, remedy].join('\n')
+  return groupAlike(failures, ([, failure]) => textOf(failure)).map((group) => {
     const [first] = group
     const [, failure] = first
     if (group.length === 1) return first
-    if (failure.node === undefined && !failure.shared) return [formatNames(group.map(([id]) => id)), failure]
-    const places = new Map(group.map(([, { node = '', shared }]) => [shared?.who ?? node, shared?.place]))
-    const who = [...places.keys()]
-    const remedy = failure.shared?.remedyFor([...places.values()]) ?? failure.remedy
-    const what = failure.shared?.what ?? failure.what
-    const counted = `${what}${who.length === 1 ? '' : ` on ${who.length} nodes`}: ${who.join(', ')}`
-    return [undefined, failure.with({ what: counted, node: undefined, remedy })]
+    const nodes = [...new Set(group.flatMap(([, { node }]) => node ?? []))]
+    if (nodes.length === 0) return [formatNames(group.map(([id]) => id)), failure]
+    if (nodes.length === 1) return [undefined, failure]
+    const what = `${failure.what} on ${nodes.length} nodes: ${nodes.join(', ')}`
+    return [undefined, failure.with({ what, node: undefined })]
   })
-}
-
-/** The key by which failures are joined. */
-function causeOf({ shared, node, what, remedy }: Failure): string {
-  return shared?.what ?? [node === undefined, what, remedy].join('\n')
 }
 
 /** What nobody has to act on: the rest is left to do. */

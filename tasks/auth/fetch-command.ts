@@ -1,13 +1,13 @@
 /** Commands that copy lost files of auth/ back from a node. */
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { backupTime, caName } from '../../lib/files/auth-dir.ts'
+import { backupTime } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { quote } from '../../lib/wording.ts'
 
 /**
  * The command that restores all of auth/: from the given node or else the first control node, or from a backup if no
- * node has all of it.
+ * node has all of it. It overwrites nothing, and says what to move aside.
  */
 export function recoverCommand(run: Run, from?: ClusterNode): string {
   return run.cluster.certificates.caKeyOnNodes ? recoverFromNode(run, from) : run.command('recover --from DIR')
@@ -16,12 +16,6 @@ export function recoverCommand(run: Run, from?: ClusterNode): string {
 function recoverFromNode({ cluster, command }: Run, from?: ClusterNode): string {
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   return command(`recover --node ${node?.name}`)
-}
-
-/** As `recoverCommand`, if auth/ belongs to another cluster or is not needed: recover overwrites nothing. */
-function replaceCommand(run: Run, recover = recoverCommand(run)): string {
-  const { auth, now } = run
-  return `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(now)}`)} && ${recover}`
 }
 
 /** The ways out if nodes hold what auth/ has lost. What is left in auth/ is kept: nodes do not have all of it. */
@@ -34,21 +28,6 @@ export function waysOutOfLost(run: Run, from?: ClusterNode): string[] {
   ]
 }
 
-/** The ways out if the user's kubeconfig trusts another CA than auth/: the nodes have one of the two. */
-export function waysOutOfOtherCa(run: Run): string[] {
-  const { command } = run
-  return [
-    `compare auth/ with the nodes: ${command('status --on-nodes')}`,
-    `if they have the CA of auth/, replace the entry (auth/backup keeps a copy): ${command('local-kubeconfig --replace-identity')}`,
-    `if they have another, move auth/ aside and recover the cluster ${recoverFrom(run, replaceCommand(run))}`,
-  ]
-}
-
-/** "from a control node: …" */
-export function recoverFrom(run: Run, recover = recoverCommand(run)): string {
-  return `from a ${run.cluster.certificates.caKeyOnNodes ? 'control node' : 'backup'}: ${recover}`
-}
-
 /** Of these files of auth/. Those that are there are moved to backup/ first: recover overwrites nothing. */
 export function fetchCommand(run: Run, names: readonly string[], recover = recoverFromNode(run)): string {
   const { auth, now } = run
@@ -56,10 +35,4 @@ export function fetchCommand(run: Run, names: readonly string[], recover = recov
   const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))
   const move = there.length > 0 ? `mkdir -m 700 -p ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
   return move + recover
-}
-
-/** Of what is another cluster's. Whatever else is in auth/ is of its CA: no certificate is issued over its keys here. */
-export function setAsideCommand(run: Run, names: readonly string[], recover: string): string {
-  const isOfCa = names.includes(run.auth.files.certificate(caName))
-  return isOfCa ? replaceCommand(run, recover) : fetchCommand(run, names, recover)
 }

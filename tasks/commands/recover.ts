@@ -10,6 +10,7 @@ import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/
 import {
   AuthDir,
   authorizationConfigFile,
+  backupTime,
   caName,
   caNames,
   crossName,
@@ -30,7 +31,7 @@ import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/results.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
-import { fetchCommand, setAsideCommand } from '../auth/fetch-command.ts'
+import { fetchCommand } from '../auth/fetch-command.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
 import { listOf, listsOn } from '../day2/revoked/guard-list.ts'
@@ -476,9 +477,10 @@ function refusePresent(run: CommandRun, main: Holding, names: readonly string[])
   if (others.length === 0) return
   const { parse } = auth.files
   const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
-  // A backup may be inside auth/.
-  const aside = run.options.from === undefined ? setAsideCommand : fetchCommand
-  const ways = [`if it is not needed, move it aside: ${aside(run, pairs, commandOf(run))}`]
+  // Whatever else is in auth/ is of that CA: no certificate is issued over its keys here. A backup may be inside auth/.
+  const isWhole = run.options.from === undefined && pairs.includes(auth.files.certificate(caName))
+  const folder = `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(run.now)}`)} && ${commandOf(run)}`
+  const ways = [`if it is not needed, move it aside: ${isWhole ? folder : fetchCommand(run, pairs, commandOf(run))}`]
   const wrong = `${auth.path} has another ${formatNames(others)}, which recover never overwrites`
   refuseWrongSources(run, main, [wrong], { ways })
 }

@@ -61,7 +61,7 @@ const timeOf = (now: Date, ahead: number) =>
 export function refuseWrongClock(run: Run, { name }: ClusterNode, theirs: number, asked: Date): void {
   const now = run.clock()
   const ahead = aheadOf(theirs, asked, now)
-  if (!isClose(ahead)) throw differing(now, [{ node: name, ahead }], name)
+  if (!isClose(ahead)) throw differing(now, [{ node: name, ahead }]).with({ node: name })
 }
 
 /**
@@ -73,7 +73,7 @@ export function refuseEarlyClock({ auth, cluster, now }: Run, node: ClusterNode,
   for (const file of nodeFiles(cluster, node)) {
     const { notBefore } = tryCertificate(auth, auth.files.parse(file)?.name ?? '') ?? {}
     if (notBefore && notBefore <= now && notBefore.getTime() > theirs * 1000)
-      throw differing(now, [{ node: node.name, ahead }], node.name)
+      throw differing(now, [{ node: node.name, ahead }]).with({ node: node.name })
   }
 }
 
@@ -88,11 +88,10 @@ export function refuseApart(offsets: readonly Offset[], now: Date): void {
   throw differing(now, apart)
 }
 
-/** `node`: the one that is stopped, if no others are. */
-function differing(now: Date, apart: readonly Omit<Offset, 'role'>[], node?: string): Failure {
+function differing(now: Date, apart: readonly Omit<Offset, 'role'>[]): Failure {
   const theirs = formatNames(apart.map(({ node, ahead }) => `${timeOf(now, ahead)} on ${node}`))
-  const what = `clocks differ (${timeOf(now, 0)} here, ${theirs})`
-  const remedy = `set the wrong clock (timedatectl; date -u shows the time), then ${runAgain}`
-  const cause = node === undefined ? { what, who: 'nothing was issued' } : { what: 'clocks differ', who: node }
-  return new Failure(what, { node, code: 'clock', shared: { ...cause, place: undefined, remedyFor: () => remedy } })
+  return new Failure(`clocks differ (${timeOf(now, 0)} here, ${theirs})`, {
+    code: 'clock',
+    remedy: `set the wrong clock (timedatectl; date -u shows the time), then ${runAgain}`,
+  })
 }

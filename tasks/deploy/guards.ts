@@ -5,7 +5,7 @@
 import type { KeyObject } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { list, map, type Raw } from '../../lib/cluster/problem.ts'
-import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { type AuthDir, backups, caName, caNames, keepFound } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { isOtherIdentity, isPreviousCa, lacksOurKey } from '../../lib/kubernetes/identity.ts'
@@ -20,7 +20,7 @@ import {
 } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { recoverCommand, setAsideCommand, waysOutOfLost } from '../auth/fetch-command.ts'
+import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { certTable, identityFiles } from '../layouts/tables.ts'
 import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
@@ -148,43 +148,23 @@ function formatOther({ held: { at }, why }: Other): string {
   return why === undefined ? at : `${at} (${why})`
 }
 
-interface OtherPlace {
-  readonly node: ClusterNode
-  readonly others: readonly Other[]
-}
-
+/** A control node has all of the identity, and no other node has a key. */
 function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Other[]): Failure {
-  const { auth } = run
-  const labels = [...new Set(others.map(({ label }) => label))]
-  return sharedRefusal<OtherPlace>(`${node.name} has another ${formatOthers(others)}, not that of ${auth.path}`, {
-    what: `another ${labels.join(', ')} than ${auth.path}`,
-    who: node.name,
-    place: { node, others },
-    waysOut: (places) => waysOutOfOther(run, places),
-  })
-}
-
-/** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */
-function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
   const { auth, command, cluster } = run
-  const labels = new Set(places.flatMap(({ others }) => others.map(({ label }) => label)))
-  const source = places.find(({ node }) => node.role === 'control')?.node
-  const names = [...identityFiles(cluster)].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
   const isLost = (label: unknown) =>
-    names.every((name) => identityFiles(cluster).get(name) !== label || !auth.read(name))
-  if ([...labels].some(isLost)) return waysOutOfLost(run, source)
-  const nodes = nodeOptions(places.map(({ node }) => node))
-  return [
+    [...identityFiles(cluster)].every(([name, each]) => each !== label || !auth.read(name))
+  const source = node.role === 'control' ? node : undefined
+  const right = [
     'to tell which is right, see docs/bad-day.md, "A node of another cluster"',
     source
-      ? `if ${source.name} is right, move what differs aside and recover: ${setAsideCommand(run, names, recoverCommand(run, source))}`
+      ? `if ${node.name} is right, recover the cluster: ${recoverCommand(run, source)}`
       : 'if the node is right, this auth/ belongs to another cluster; use the auth/ that the node was deployed from',
-    `if auth/ is right, overwrite the node (auth/backup keeps its files): ${command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)}`,
+    `if auth/ is right, overwrite the node (auth/backup keeps its files): ${command(`${cluster.install ? 'install' : 'deploy'} --node ${node.name} --replace-identity`)}`,
   ]
-}
-
-function nodeOptions(nodes: readonly ClusterNode[]): string {
-  return nodes.map(({ name }) => `--node ${name}`).join(' ')
+  return refusal(
+    `another ${formatOthers(others)} than in ${auth.path}`,
+    others.some(({ label }) => isLost(label)) ? waysOutOfLost(run, source) : right,
+  ).with({ node: node.name })
 }
 
 /**
@@ -241,21 +221,12 @@ function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failu
   return new Failure(`${formatNames(newer.map(({ at }) => at))} ${verb} newer than in ${auth.path}`, {
     node: node.name,
     code: 'newer-on-node',
-    shared: {
-      what: `newer certificates than in ${auth.path}`,
-      who: node.name,
-      place: { node, newer },
-      remedyFor: (places: readonly { readonly node: ClusterNode; readonly newer: readonly Newer[] }[]) =>
-        [
-          `${auth.path} is older than the nodes; use the auth/ that they were deployed from`,
-          `if that auth/ is lost, issue newer certificates: ${waysOutOfOlder(
-            run,
-            places.flatMap((place) => place.newer),
-          )}`,
-          `or overwrite them with the older ones: ${command(`${phases} ${nodeOptions(places.map((place) => place.node))} --force`)}${restarts}`,
-          `if a clock is wrong (compare date -u on both machines), set it, then ${runAgain}`,
-        ].join('\n'),
-    },
+    remedy: [
+      `${auth.path} is older than the nodes; use the auth/ that they were deployed from`,
+      `if that auth/ is lost, issue newer certificates: ${waysOutOfOlder(run, newer)}`,
+      `or overwrite them with the older ones: ${command(`${phases} --node ${node.name} --force`)}${restarts}`,
+      `if a clock is wrong (compare date -u on both machines), set it, then ${runAgain}`,
+    ].join('\n'),
   })
 }
 

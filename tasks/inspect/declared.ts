@@ -1,10 +1,11 @@
 /**
  * Where units read other files than cluster.yaml, or the guide, says: the error, with the `install` that says what the
- * nodes do. Its owner pastes it; until then nothing is installed there.
+ * nodes do, all of them at once where all are known. Its owner pastes it; until then nothing is installed there.
  */
 import { stringify } from 'yaml'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain } from '../../lib/failure.ts'
+import { Failure } from '../../lib/failure.ts'
+import type { Rows } from '../../lib/graph/target.ts'
 import { formatDuration, groupAlike } from '../../lib/wording.ts'
 import { NODE } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
@@ -25,16 +26,37 @@ export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: r
     ({ unit, contradicted }) => `${unit} reads ${contradicted.map(({ by, path }) => `${path} (${by})`).join(', ')}`,
   )
   throw new Failure(`${what.join('; ')}; cluster.yaml has other paths, so nothing is installed`, {
-    node: node.name,
-    code: 'contradicted',
-    shared: {
-      what: 'units read other paths than cluster.yaml has, so nothing is installed',
-      who: node.name,
-      place: { node, units: found },
-      remedyFor: (places: readonly Contradicted[]) =>
-        `if they are right, replace install in cluster.yaml with this, then ${runAgain}\n${formatInstall(cluster, places)}`,
-    },
+    ...{ node: node.name, code },
+    remedy: remedyFor(cluster, [{ node, units: found }]),
+    cause: { node, units: found } satisfies Contradicted,
   })
+}
+
+const code = 'contradicted'
+
+/** What such a Failure was made of. */
+const contradictedBy = (failure?: Failure) => (failure?.code === code ? [failure.cause as Contradicted] : [])
+
+function remedyFor(cluster: Cluster, places: readonly Contradicted[]): string {
+  return `if they are right, replace install in cluster.yaml with this:\n${formatInstall(cluster, places)}`
+}
+
+/**
+ * For views that join failures of equal text: those of several nodes become alike, with the `install` for all of them.
+ * It is one value of cluster.yaml, so that what is printed for one node would replace what was pasted for another.
+ */
+export function withOneInstall(cluster: Cluster, rows: Rows): Rows {
+  const found = [...rows.values()].flatMap(({ failure }) => contradictedBy(failure))
+  const places = [...new Map(found.map((place) => [place.node.name, place])).values()]
+  if (places.length < 2) return rows
+  const what = 'units read other paths than cluster.yaml has, so nothing is installed'
+  const remedy = remedyFor(cluster, places)
+  return new Map(
+    [...rows].map(([id, row]) => {
+      const isOne = row.kind === 'failed' && contradictedBy(row.failure).length > 0
+      return [id, isOne ? { ...row, failure: row.failure.with({ what, remedy }) } : row]
+    }),
+  )
 }
 
 /** What a unit of a node has: `config`, or one of its files; a path, or one by each of its settings. */

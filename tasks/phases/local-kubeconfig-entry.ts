@@ -26,7 +26,7 @@ import { type Certificate, isIssuedBy, readCertificate, readCertificates } from 
 import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
-import { recoverFrom, waysOutOfOtherCa } from '../auth/fetch-command.ts'
+import { recoverCommand } from '../auth/fetch-command.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
@@ -358,7 +358,7 @@ function refuseNewCa(run: Run): void {
   const isAlone = options.names.every((name) => name === 'local-kubeconfig')
   if (!isAlone || auth.files.pair(caName).some((file) => auth.read(file))) return
   throw refusal(`${auth.path} has no CA; nothing was created`, [
-    `if this cluster runs already, recover it ${recoverFrom(run)}`,
+    `if this cluster runs already, recover it: ${recoverCommand(run)}`,
     `to create a new cluster: ${command('bootstrap')}`,
   ])
 }
@@ -384,13 +384,21 @@ function trustsOurs(
 
 /** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
 function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
-  const { auth, cluster, options } = run
+  const { auth, cluster, command, options } = run
   if (options.replaceIdentity || trustsOurs(files, run) !== false) return
   const found = `the cluster ${cluster.name} in your kubeconfig trusts`
   const elsewhere = 'or set localKubeconfig.path in cluster.yaml to another file'
   if (ownCaKeys(auth).length === 0)
-    throw refusal(`${found} a CA, but ${auth.path} has none`, [`recover the cluster ${recoverFrom(run)}`, elsewhere])
-  throw refusal(`${found} another CA than the one in ${auth.path}`, [...waysOutOfOtherCa(run), elsewhere])
+    throw refusal(`${found} a CA, but ${auth.path} has none`, [
+      `recover the cluster: ${recoverCommand(run)}`,
+      elsewhere,
+    ])
+  throw refusal(`${found} another CA than the one in ${auth.path}`, [
+    `compare auth/ with the nodes: ${command('status --on-nodes')}`,
+    `if they have the CA of auth/, replace the entry (auth/backup keeps a copy): ${command('local-kubeconfig --replace-identity')}`,
+    `if they have another, recover the cluster: ${recoverCommand(run)}`,
+    elsewhere,
+  ])
 }
 
 /** The overwritten entry may be the only one that the other cluster's admin has. */

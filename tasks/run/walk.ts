@@ -28,7 +28,8 @@ export async function walk(
   closeFolder(auth, reporter.note)
   setAside({ ...run, note: reporter.note })
   const opened = openWalk(graph, { ...options, run, dryRun: false, emit: reporter.event })
-  const rows = await runPhases(phases, opened, reporter.renderer)
+  const found = await runPhases(phases, opened, reporter.renderer)
+  const rows = reachesNodes(graph) ? (await import('../inspect/declared.ts')).withOneInstall(run.cluster, found) : found
   return { rows, causes: causesOf(rows.values()) }
 }
 

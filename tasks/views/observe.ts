@@ -15,6 +15,7 @@ import {
 import { formatFinding } from '../../lib/results.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases, runPhases } from '../bootstrap.ts'
+import { withOneInstall } from '../inspect/declared.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { withClockCheck } from '../run/walk.ts'
@@ -78,7 +79,7 @@ export async function showObservation(
   if (reporter.renderer) await runPhases(phases, ended, reporter.renderer)
   for (const each of findings ?? []) if (each.owner === 'run') reporter.note(formatFinding(each))
   await reporter.end({
-    rows,
+    rows: withOneInstall(run.cluster, rows),
     seconds,
     exit: exitStatus(causes, endedStatus()),
     now: run.now,

@@ -293,7 +293,7 @@ test("a worker of another cluster is refused, whatever that cluster's layout: it
   const kubeconfig = () => readFileSync(join(lab.node('w').home, 'w.kubeconfig'), 'utf8')
   const before = kubeconfig()
   const ran = await exits(3, at('c2', { layout: 'hard-way' }), 'bootstrap', '--json')
-  assert.match(String(messageOf(ran, 'deploy/w')), /w has another CA in kube-proxy\.kubeconfig \(it trusts another CA/)
+  assert.match(String(messageOf(ran, 'deploy/w')), /w: another CA in kube-proxy\.kubeconfig \(it trusts another CA/)
   assert.equal(kubeconfig(), before)
   await exits(0, join(place, 'c'), 'bootstrap')
 })

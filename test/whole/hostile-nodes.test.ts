@@ -276,11 +276,13 @@ real -f -- "$@"`,
     writeFileSync(join(home(), config), theirs)
     const ran = await withStatus(3, deploy())
     const { message, remedy } = failureOf(ran)
-    assert.match(String(message), /another encryption key in encryption-config\.yaml, not/)
+    assert.match(String(message), /another encryption key in encryption-config\.yaml than in /)
     assert.ok(!ran.stdout.includes(secret))
     assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
-    const [, move = ''] =
-      /: (mkdir .* && mv \S+ \S+) && npm run task -- recover --node control0$/m.exec(String(remedy)) ?? []
+    assert.match(String(remedy), /recover the cluster: npm run task -- recover --node control0$/m)
+    const refused = await exits(3, place, 'recover', '--node', 'control0')
+    const moves = /move it aside: (mkdir .* && mv \S+ \S+) && npm run task -- recover --node control0$/m
+    const [, move = ''] = moves.exec(refused.stdout + refused.stderr) ?? []
     execFileSync('sh', ['-c', move])
     assert.ok(existsSync(join(auth(), 'ca-key.pem')) && !existsSync(join(auth(), config)))
     await exits(0, place, 'recover', '--node', 'control0')

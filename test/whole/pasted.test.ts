@@ -7,16 +7,17 @@ import { describe, test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import { parse } from 'yaml'
 import { Failure, refusal } from '../../lib/failure.ts'
+import type { Outcome } from '../../lib/graph/target.ts'
 import { formatEntries } from '../../lib/kubernetes/revocation.ts'
 import { sshFailure } from '../../lib/node/connection.ts'
 import { typedCommand } from '../../lib/node/ssh-config.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'
-import { formatFailure, formatToDo, joinFailures } from '../../lib/show/rows.ts'
+import { formatFailure, formatFailures, formatToDo } from '../../lib/show/rows.ts'
 import { fit } from '../../lib/wording.ts'
-import { refuseContradicted } from '../../tasks/inspect/declared.ts'
+import { refuseContradicted, withOneInstall } from '../../tasks/inspect/declared.ts'
 import { unitsOn } from '../../tasks/inspect/reads.ts'
 import { now, temporaryAuth } from '../support/certificates.ts'
-import { allThere, placesWith, runningUnit, startedAs } from '../support/fakes.ts'
+import { allThere, fakeRows, placesWith, runningUnit, startedAs } from '../support/fakes.ts'
 import { and, parsed, scratch } from '../support/files.ts'
 
 const widths = [40, 80, 120, 150, 164, 250]
@@ -48,42 +49,21 @@ function toDo(findings: readonly Finding[], columns?: number): string {
   return stripVTControlCharacters(formatToDo({ rows: new Map(), findings: left }, columns).join('\n'))
 }
 
-describe('of nodes whose host keys are unknown,', () => {
-  const hostOf = (name: string, configFile?: string) => {
+for (const configFile of [undefined, 'ssh config'])
+  test(`a node whose host key is unknown is connected to${configFile ? ' by a configuration' : ''}, as typed`, (t) => {
+    const run = standIn(scratch(t))
     const use = { folder: '/srv/my clusters', ssh: { configFile } }
-    return {
-      destination: `ubuntu@${name}`,
-      ssh: (options: readonly string[], variable = `ubuntu@${name}`) =>
-        typedCommand('ssh', use, options, `${variable} true`),
-    }
-  }
-  const refused = (count: number, configFile?: string) => {
-    const failures = Array.from({ length: count }, (_, i): [string, Failure] => {
-      const [node, stderr] = [`worker${i}`, 'Host key verification failed.\r\n']
-      const host = hostOf(`worker${i}.prague.example.org`, configFile)
-      return [node, sshFailure({ node, host, by: 'ssh', stderr, folder: '/', ended: 'status 255', timedOut: false })]
-    })
-    return joinFailures(failures)
-      .map(([id, failure]) => formatFailure(failure, id))
-      .join('\n')
-  }
-  for (const [count, file] of [
-    [1, undefined],
-    [9, undefined],
-    [9, 'ssh config'],
-  ] as const)
-    test(`${count === 1 ? 'one is' : `${count} are`} connected to${file ? ' by a configuration' : ''}, as typed`, (t) => {
-      const folder = scratch(t)
-      const run = standIn(folder)
-      const text = refused(count, file)
-      // The folder of the configuration is not here.
-      const typed = (columns?: number) =>
-        linesFrom(fit(text, columns), /^ {4}(for |ssh -|\(cd )/, /^ {4}or trust/).replaceAll("'/srv/my clusters'", '.')
-      const whole = run(typed())
-      assert.equal(whole.match(/^ssh .*-o StrictHostKeyChecking=ask ubuntu@worker\d+\.\S+ true$/gm)?.length, count)
-      for (const columns of widths) assert.equal(run(typed(columns)), whole, fit(text, columns))
-    })
-})
+    const host = { ssh: (options: readonly string[]) => typedCommand('ssh', use, options, `ubuntu@${name} true`) }
+    const [name, stderr] = ['worker0.prague.example.org', 'Host key verification failed.\r\n']
+    const result = { node: 'worker0', host, stderr, folder: '/', ended: 'status 255', timedOut: false }
+    const text = formatFailure(sshFailure({ ...result, by: 'ssh' }))
+    // The folder of the configuration is not here.
+    const typed = (columns?: number) =>
+      linesFrom(fit(text, columns), /^ {4}(ssh -|\(cd )/, /^ {4}or trust/).replaceAll("'/srv/my clusters'", '.')
+    const whole = run(typed())
+    assert.match(whole, /^ssh .*-o StrictHostKeyChecking=ask ubuntu@worker0\.\S+ true$/m)
+    for (const columns of widths) assert.equal(run(typed(columns)), whole, fit(text, columns))
+  })
 
 describe('a list of who is revoked is the same YAML:', () => {
   const keys = [1, 2, 3].map((i) => `sha256:${String(i).repeat(64)}`)
@@ -118,19 +98,18 @@ nodes:
   - { name: g0, role: gateway, ip: 10.0.0.5 }
 `)
   const folder = '/var/lib/kubernetes-of-this-cluster/with-a-long-name'
-  const failures = cluster.nodes.flatMap((node): [string, Failure][] => {
+  const outcomes = cluster.nodes.flatMap((node): [string, Outcome][] => {
     if (node.role !== 'control') return []
     const processes = [startedAs('kube-apiserver', `--client-ca-file=${folder}/certificates/ca.pem`)]
     const units = new Map([['kube-apiserver', { ...runningUnit, group: processes[0]?.group ?? '' }] as const])
     try {
       refuseContradicted(cluster, node, unitsOn(cluster, node, placesWith({ ...allThere, units, processes })))
     } catch (error) {
-      if (error instanceof Failure) return [[`install/${node.name}`, error]]
+      if (error instanceof Failure) return [[`install/${node.name}`, { kind: 'failed', failure: error }]]
     }
     return []
   })
-  const [[id, failure] = assert.fail()] = joinFailures(failures)
-  const text = formatFailure(failure, id)
+  const [text = ''] = formatFailures(withOneInstall(cluster, fakeRows(Object.fromEntries(outcomes))))
   const block = (columns?: number) => parse(linesFrom(fit(text, columns), /^ +install:/, /^ {0,4}\S/))
   const whole = block()
   assert.deepEqual([whole.install.drain, whole.install.undrain], [drain, undrain])

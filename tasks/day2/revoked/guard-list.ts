@@ -1,7 +1,7 @@
 /** Lists of who is revoked on nodes: the guard refuses to shorten one, and whoever is denied still is named. */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../../lib/cluster/problem.ts'
-import { Failure, isUnanswered, refusal, runAgain, sharedRefusal } from '../../../lib/failure.ts'
+import { Failure, isUnanswered, refusal, runAgain } from '../../../lib/failure.ts'
 import { authorizationConfigFile, backupTime, caName, readBackup } from '../../../lib/files/auth-dir.ts'
 import type { Graph, Run } from '../../../lib/graph/target.ts'
 import { isOwnAuthorization, mayDeny, readRevoked, withCounted } from '../../../lib/kubernetes/authorization.ts'
@@ -134,20 +134,10 @@ function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file
   const { cluster, command } = run
   const missing = lost.filter((entry) => !cluster.revoked?.includes(entry))
   const add = missing.length > 0 && `write ${formatEntries(run, missing)} in cluster.yaml`
-  const what = formatDropped(lost, file)
-  return sharedRefusal<ClusterNode>(`${node.name}: ${what}`, {
-    ...{ what, who: node.name, place: node },
-    waysOut: ([from = node]) => {
-      const back = readBack(run, from)
-      const keep = lost.some(isKeyEntry) && `restore the list: ${back}; then ${runAgain}`
-      return [
-        joinClauses(add, keep),
-        ...(add
-          ? [`or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`]
-          : []),
-      ]
-    },
-  })
+  const back = readBack(run, node)
+  const keep = lost.some(isKeyEntry) && `restore the list: ${back}; then ${runAgain}`
+  const letIn = `or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`
+  return refusal(formatDropped(lost, file), [joinClauses(add, keep), ...(add ? [letIn] : [])]).with({ node: node.name })
 }
 
 /**

@@ -81,14 +81,6 @@ describe('advice is typed as it is, in any folder, and works', { skip }, () => {
       type(lineOf(changed, 'ssh-keygen -R'))
       assert.equal((await failureOf(at.run('node', 'echo in', use))).code, 'host-key-unknown')
     })
-
-  test('of a key that the node refuses', async () => {
-    const config = at.host('node', 'StrictHostKeyChecking accept-new')
-    await at.lab.node('node').restart({ config: ['AuthorizedKeysFile none'] })
-    const { remedy } = await failureOf(at.run('node', 'echo in', { config }))
-    await at.lab.node('node').restart({ config: [] })
-    type(/: (cd .*true) \(/.exec(remedy ?? '')?.[1] ?? '')
-  })
 })
 
 function lineOf({ remedy = '' }: Failure, word: string): string {

@@ -4,8 +4,7 @@ import { sshFailure } from '../../../lib/node/connection.ts'
 import type { SshHost } from '../../../lib/node/route.ts'
 
 function hostOf(name: string): SshHost {
-  const destination = `ubuntu@${name}`
-  return { destination, ssh: (options, variable = destination) => ['ssh', ...options, variable, 'true'].join(' ') }
+  return { ssh: (options) => ['ssh', ...options, `ubuntu@${name}`, 'true'].join(' ') }
 }
 
 const host = hostOf('worker0.lan')
@@ -105,11 +104,15 @@ for (const [by, said] of [
     })
 
 const refused = 'ssh: connect to host worker0.lan port 22: Connection refused'
+const noRoute = 'ssh: connect to host worker0.lan port 22: No route to host'
+const denied = 'me@worker0.lan: Permission denied (publickey).'
 const scp = 'scp: dest open "x.tar": Permission denied\nscp: failed to upload file /a/files.tar to x.tar\n'
 const noSpace = 'tar: ca.pem: Cannot write: No space left on device'
 const tar = `${noSpace}\ntar: Exiting with failure status due to previous errors\n`
 const messages: readonly (readonly [what: string, message: string, ...Parameters<typeof failed>])[] = [
-  ['the cause, and what ssh said last', `connection refused (${refused})`, `Warning: something\r\n${refused}\r\n`],
+  ['the cause', 'connection refused', `Warning: something\r\n${refused}\r\n`],
+  ['and how ssh put it, where that may differ', 'timed out (No route to host)', `${noRoute}\r\nlost connection\r\n`],
+  ['such as what the node accepts', 'authentication refused (Permission denied (publickey))', `${denied}\r\n`],
   ['what fits no cause', 'sh: 1: tar: not found', 'sh: 1: tar: not found\n', { by: 'node' }],
   ['the reason of tar', noSpace, tar, { by: 'node' }],
   ['the reason of scp', 'scp: dest open "x.tar": Permission denied', scp, { by: 'node' }],
@@ -121,9 +124,19 @@ for (const [what, message, ...said] of messages)
   test(`the message names the node and ${what}`, () => assert.equal(failed(...said).message, `worker0: ${message}`))
 
 test('the way out names the host as ssh knows it', () => {
-  for (const stderr of [changed, 'Host key verification failed.\n', 'me@x: Permission denied (publickey).\n'])
-    assert.match(failed(stderr).remedy ?? '', /worker0\.lan/)
+  const unknown = failed('Host key verification failed.\n').remedy ?? ''
+  assert.match(unknown, /^ssh -o StrictHostKeyChecking=ask ubuntu@worker0\.lan true$/m)
   assert.match(failed(changed).remedy ?? '', /ssh-keygen -R worker0\.lan/)
+})
+
+test('what has one way out for every node is equal for each, so that it is reported once', () => {
+  const wordsOf = (stderr: string, node: string) => {
+    const { what, remedy } = failed(stderr.replaceAll('worker0', node), { node, host: hostOf(node) })
+    return [what, remedy]
+  }
+  const alike = ['authentication-refused', 'name-unknown', 'connection-refused', 'timed-out']
+  for (const stderr of alike.flatMap((cause) => saidBySsh[cause] ?? assert.fail(cause)))
+    assert.deepEqual(wordsOf(stderr, 'worker1'), wordsOf(stderr, 'worker0'))
 })
 
 describe('no long word that could be a key survives', () => {
@@ -153,13 +166,4 @@ describe('no long word that could be a key survives', () => {
 test("a program's words on a node are never taken for ssh's, whatever they are", () => {
   for (const stderr of Object.values(saidBySsh).flat())
     assert.ok(['other', 'no-sftp'].includes(failed(stderr, { by: 'node' }).code ?? ''), stderr)
-})
-
-test('several nodes without a known key are one line to type, and each of them once', () => {
-  const { shared } = failed('No ED25519 host key is known for worker0.lan and you have\r\n')
-  const places = ['a', 'b', 'a'].map((name) => ({ host: hostOf(name), stderr: '', folder: '/home/me' }))
-  assert.match(
-    shared?.remedyFor(places) ?? '',
-    /^for node in ubuntu@a ubuntu@b; do ssh -o StrictHostKeyChecking=ask "\$node" true; done$/m,
-  )
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Failure, sharedRefusal } from '../../../lib/failure.ts'
+import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import { asFindings, type Change, type Reason } from '../../../lib/results.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
@@ -174,47 +174,34 @@ test('a run that found everything fresh says so; one that only looks, or could n
 
 const names = ['control0', 'worker0', 'worker1']
 const down = (name: string) =>
-  new Failure(`${name}: connection refused`, {
-    code: 'connection-refused',
-    shared: {
-      what: 'connection refused',
-      who: name,
-      place: { host: `${name}.lan` },
-      remedyFor: (places: readonly { host: string }[]) => `ping ${places.map(({ host }) => host).join(' ')}`,
-    },
-  })
-const refused = (name: string, what = 'another CA than auth') =>
-  sharedRefusal(`${name} holds ${what}`, {
-    what,
-    who: name,
-    place: name,
-    waysOut: (places) => ['fetch it', `deploy ${places.map((each) => `--node ${each}`).join(' ')}`],
-  })
+  new Failure('connection refused', { node: name, code: 'connection-refused', remedy: 'check sshd' })
+const refused = (name: string) => refusal('another CA than in auth', [`deploy --node ${name}`]).with({ node: name })
 const failed = (failures: Record<string, Failure>) =>
   formatFailures(
     fakeRows(Object.fromEntries(Object.entries(failures).map(([id, failure]) => [id, { kind: 'failed', failure }]))),
   )
 
-test('failures with one cause are reported once, with one remedy for all, where the first stood', () => {
+test('failures of equal text and remedy are reported once, with all their nodes or targets, where the first stood', () => {
   const all = (failure: (name: string) => Failure) =>
     Object.fromEntries(names.map((name) => [`deploy/${name}`, failure(name)]))
   const noRoom = { ca: new Failure('no room') }
   assert.deepEqual(failed({ 'deploy/a': down('a'), ...noRoom }), [
-    'deploy/a: connection refused\n    ping a.lan',
+    'deploy/a: connection refused\n    check sshd',
     'ca: no room',
   ])
   assert.deepEqual(failed({ ...all(down), ...noRoom }), [
-    'connection refused on 3 nodes: control0, worker0, worker1\n    ping control0.lan worker0.lan worker1.lan',
+    'connection refused on 3 nodes: control0, worker0, worker1\n    check sshd',
     'ca: no room',
   ])
-  assert.deepEqual(failed({ ...all(refused), 'deploy/x': refused('x', 'another key') }), [
-    'another CA than auth on 3 nodes: control0, worker0, worker1\n    - fetch it\n    - deploy --node control0 --node worker0 --node worker1',
-    'deploy/x: holds another key\n    - fetch it\n    - deploy --node x',
-  ])
-  assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['connection refused: a\n    ping a.lan'])
+  assert.deepEqual(failed({ ...noRoom, certs: new Failure('no room') }), ['ca, certs: no room'])
+  // Each has its own command.
+  const apart = names.map((name) => `deploy/${name}: another CA than in auth\n    - deploy --node ${name}`)
+  assert.deepEqual(failed(all(refused)), apart)
+  assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['a: connection refused\n    check sshd'])
 })
 
 test('what is joined is still a refusal, and has its code', () => {
-  const [[id, failure] = []] = joinFailures(names.map((name) => [`deploy/${name}`, refused(name)]))
+  const same = refusal('another CA than in auth', ['compare them'])
+  const [[id, failure] = []] = joinFailures(names.map((name) => [`deploy/${name}`, same.with({ node: name })]))
   assert.deepEqual([id, failure?.kind, failure?.code], [undefined, 'refused', 'irreplaceable'])
 })

@@ -91,10 +91,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
 /** Of the control node. */
 const identityAt = (run: Run, look: NodeState) => guard(run, control, seenIn(run.cluster, control, look), true)
 const said = (look: NodeState, run = at(), node = control) =>
-  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(
-    `, not that of ${auth.path}`,
-    '',
-  )
+  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than in ${auth.path}`, '')
 
 describe('the machine that ssh reaches', () => {
   const [own, controls] = ['192.168.1.14', '192.168.1.11']
@@ -158,30 +155,30 @@ describe("another cluster's identity", () => {
     test(`is found by ${name} in the folder, in a place, and in both`, () => {
       const theirs = bytesOf(others, name)
       const [folder, place] = [{ [name]: theirs }, { [path]: theirs }]
-      assert.equal(said(lookAt(control, folder)), `c0 has another ${what} in ${name}`)
-      assert.equal(said(lookAt(control, {}, place)), `c0 has another ${what} in ${path}`)
-      assert.equal(said(lookAt(control, folder, place)), `c0 has another ${what} in ${name}, ${path}`)
+      assert.equal(said(lookAt(control, folder)), `c0: another ${what} in ${name}`)
+      assert.equal(said(lookAt(control, {}, place)), `c0: another ${what} in ${path}`)
+      assert.equal(said(lookAt(control, folder, place)), `c0: another ${what} in ${name}, ${path}`)
     })
   }
 
   test('is supposed where a kubeconfig is larger than any of ours', () => {
     const path = '/var/lib/kubelet/kubeconfig'
     const large = lookAt(worker, {}, { [path]: { size: 2 ** 18 + 1, sha256: undefined } })
-    assert.equal(said(large, at(), worker), `w0 has another CA in ${path} (too large to compare)`)
+    assert.equal(said(large, at(), worker), `w0: another CA in ${path} (too large to compare)`)
   })
 
   test('is found where a place leads', () => {
     const look = lookAt(control, {}, { '/srv/ca.pem': bytesOf(others, 'ca.pem') })
     const places = { ...look.places, real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]) }
-    assert.equal(said({ ...look, places }), 'c0 has another CA in /srv/ca.pem')
+    assert.equal(said({ ...look, places }), 'c0: another CA in /srv/ca.pem')
   })
 
   test('may be what could not be read: a link, a closed file, one that is too large', () => {
     const path = `${kubernetes}/ca-key.pem`
     const reason = (there: Partial<FileState>) => said(lookAt(control, {}, { [path]: there }))
-    assert.equal(reason({ kind: 'link' }), `c0 has another CA in ${path} (not a regular file)`)
-    assert.equal(reason({}), `c0 has another CA in ${path} (not readable)`)
-    assert.equal(reason({ size: 300_000 }), `c0 has another CA in ${path} (too large to compare)`)
+    assert.equal(reason({ kind: 'link' }), `c0: another CA in ${path} (not a regular file)`)
+    assert.equal(reason({}), `c0: another CA in ${path} (not readable)`)
+    assert.equal(reason({ size: 300_000 }), `c0: another CA in ${path} (too large to compare)`)
   })
 
   test('is not what is empty, nor a certificate of a unit', () => {
@@ -193,7 +190,7 @@ describe("another cluster's identity", () => {
   test('is taken over by recover, or overwritten', () => {
     const look = lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: bytesOf(others, 'ca-key.pem') })
     const remedy = String(failureOf(() => identityAt(at(), look))?.remedy)
-    assert.match(remedy, /mv .* && .*recover --node c0\n.*npm run task -- install --node c0 --replace-identity$/)
+    assert.match(remedy, /: npm run task -- recover --node c0\n.*npm run task -- install --node c0 --replace-identity$/)
   })
 })
 
@@ -251,9 +248,9 @@ describe('an old identity of ours', () => {
       ] as const) {
         const { kind, message, remedy = '' } = refusalFor(own, there, places) ?? {}
         const held = Object.keys({ ...there, ...places }).join()
-        assert.deepEqual([kind, message], ['refused', `c0 has another ${label} in ${held}, not that of ${own.path}`])
+        assert.deepEqual([kind, message], ['refused', `c0: another ${label} in ${held} than in ${own.path}`])
         assert.match(remedy, /^- to tell which is right, see docs\/bad-day\.md, "A node of another cluster"$/m)
-        assert.match(remedy, / mv .* && .*recover --node c0$/m)
+        assert.match(remedy, /^- if c0 is right, recover the cluster: npm run task -- recover --node c0$/m)
         assert.match(remedy, /overwrite the node .*: npm run task -- install --node c0 --replace-identity$/m)
       }
       const overwrite = at({ replaceIdentity: true }, own)
@@ -273,10 +270,7 @@ describe('an old identity of ours', () => {
     own.write(encryption, encryptWithNewest(added), 0o600)
     const only = Buffer.from(keepKeys(added, [{ provider: 'secretbox', name: 'key1' }]))
     const failure = refusalFor(own, {}, { [place]: only })
-    assert.match(
-      String(failure?.message),
-      new RegExp(`^c0 has another encryption key in ${place} \\(${why}\\), not that of `),
-    )
+    assert.match(String(failure?.message), new RegExp(`^c0: another encryption key in ${place} \\(${why}\\) than in `))
     assert.match(String(failure?.remedy), /recover --node c0/)
     own.write(encryption, added, 0o600)
     // A home is read by no API server.
@@ -316,7 +310,7 @@ describe('with --replace-identity', () => {
     for (const each of kept) assert.equal(lstatSync(join(own.path, 'backup', folder, each)).mode & 0o777, 0o600)
     // A previous CA key of ours would be no other identity.
     assert.deepEqual(backups(own, name), [])
-    assert.equal(said(lookAt(control, {}, { [path]: inFolder }), at({}, own))?.startsWith('c0 has another CA'), true)
+    assert.equal(said(lookAt(control, {}, { [path]: inFolder }), at({}, own))?.startsWith('c0: another CA'), true)
     backUp(own, [name], now)
     assert.deepEqual(backups(own, name), [bytesOf(own, name)])
   })
@@ -396,7 +390,7 @@ describe("the CA's key, where no node is to have it", () => {
 
   test('is removed by --prune only if it is ours', () => {
     const theirs = lookAt(control, { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
-    assert.match(said(theirs, run()) ?? '', /^c0 has another CA in ca-key\.pem/)
+    assert.match(said(theirs, run()) ?? '', /^c0: another CA in ca-key\.pem/)
     assert.equal(said(lookAt(control), run()), undefined)
   })
 
@@ -421,7 +415,7 @@ describe("the CA's key, where no node is to have it", () => {
 test('with --prune, what belongs to another role is another identity too', () => {
   const look = lookAt(worker, { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
   assert.equal(said(look, at(), worker), undefined)
-  assert.equal(said(look, at({ prune: true }), worker), 'w0 has another CA in ca-key.pem')
+  assert.equal(said(look, at({ prune: true }), worker), 'w0: another CA in ca-key.pem')
 })
 
 describe('a certificate that is newer than in auth/', () => {

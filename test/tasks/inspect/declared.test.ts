@@ -4,10 +4,11 @@ import { describe, test } from 'node:test'
 import { parseDocument } from 'yaml'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
+import type { Outcome } from '../../../lib/graph/target.ts'
 import { joinFailures } from '../../../lib/show/rows.ts'
-import { refuseContradicted } from '../../../tasks/inspect/declared.ts'
+import { refuseContradicted, withOneInstall } from '../../../tasks/inspect/declared.ts'
 import { unitsOn } from '../../../tasks/inspect/reads.ts'
-import { allThere, placesWith, processAs, runningUnit, startedAs } from '../../support/fakes.ts'
+import { allThere, fakeRows, placesWith, processAs, runningUnit, startedAs } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
 
 const text = `name: kubenet
@@ -21,9 +22,9 @@ nodes:
 `
 type Commands = Readonly<Record<string, readonly (readonly [unit: string, ...args: string[]])[]>>
 
-/** What each node refuses, joined as a run does. */
+/** What each node refuses, joined as at the end of a run. */
 function refused(cluster: Cluster, commands: Commands): { message: string; remedy: string }[] {
-  const failures = cluster.nodes.flatMap((node): [string, Failure][] => {
+  const outcomes = cluster.nodes.flatMap((node): [string, Outcome][] => {
     const processes = (commands[node.name] ?? []).map(([unit, ...args]) =>
       unit === 'kube-apiserver' ? startedAs(unit, ...args) : processAs(unit, ...args),
     )
@@ -35,9 +36,11 @@ function refused(cluster: Cluster, commands: Commands): { message: string; remed
       return []
     } catch (error) {
       if (!(error instanceof Failure)) throw error
-      return [[`install/${node.name}`, error]]
+      return [[`install/${node.name}`, { kind: 'failed', failure: error }]]
     }
   })
+  const rows = withOneInstall(cluster, fakeRows(Object.fromEntries(outcomes)))
+  const failures = [...rows].flatMap(([id, { failure }]): [string, Failure][] => (failure ? [[id, failure]] : []))
   return joinFailures(failures).map(([, { message, remedy = '' }]) => ({ message, remedy }))
 }
 

@@ -590,7 +590,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
           const { folder, config, access } = place(t)
           const text = entry(dataOf(otherCa)) + users
           write(config, text)
-          await assertRefused(folder, config, compares, /mv \S+ \S+ && .*recover --node/)
+          await assertRefused(folder, config, compares, /if they have another, recover the cluster: .*recover --node/)
           const keeps = 'auth/backup keeps a copy of your kubeconfig, whose entry trusts another CA'
           const replace = ['local-kubeconfig', '--replace-identity'] as const
           assert.ok((await withStatus(4, run(folder, ...replace, '--dry-run'))).output.includes(keeps))
@@ -608,15 +608,11 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         const { folder, config, access } = place(t)
         rmSync(join(folder, 'auth'), { recursive: true })
         write(config, entry(dataOf(access.ca)))
-        await assertRefused(
-          folder,
-          config,
-          /recover the cluster from a control node: npm run task -- recover --node control0/,
-        )
+        await assertRefused(folder, config, /recover the cluster: npm run task -- recover --node control0/)
         await withStatus(3, run(folder, 'bootstrap'))
         assert.deepEqual(readdirSync(join(folder, 'auth')), [])
         writeCluster(folder, [[['certificates', 'caKeyOnNodes'], false]])
-        await assertRefused(folder, config, /recover the cluster from a backup: npm run task -- recover --from DIR/)
+        await assertRefused(folder, config, /recover the cluster: npm run task -- recover --from DIR/)
       })
 
       for (const [what, ca] of [
