@@ -1,6 +1,27 @@
 /**
- * Whom the entries of `revoked` concern, by the certificates that auth/ has and had, and the list that this makes.
- * Reads only.
+ * Which entries of `revoked` are listed, and whom the list lets in. The list is in one file of auth/,
+ * authorization-config.yaml, of which each control node gets a copy. Reads only.
+ *
+ * An entry is the name of a user or node, or a key, written as the fingerprint of a certificate over it (`sha256:…`). The
+ * pair of a revoked key is replaced first; the key is listed once everything that read the old pair has loaded the new
+ * one. Four words:
+ *
+ * - waiting: a key of cluster.yaml that the file does not list yet, as its pair may still be in use;
+ * - pinned: a user of a listed key, of whom API servers accept only certificates that the file has, over other keys;
+ * - kept: a name that stays in the file while the keys that cluster.yaml has in its place wait;
+ * - removed: an entry of the file by which it denies somebody whom the next file would let in.
+ *
+ * | entry       | cluster.yaml has         | the file has                                     | who is let in             |
+ * | ----------- | ------------------------ | ------------------------------------------------ | ------------------------- |
+ * | name        | the name                 | the name, and its certificates                   | nobody of that name       |
+ * | waiting key | the key                  | nothing of it                                    | whoever was               |
+ * | listed key  | the key                  | the key, and all certificates of its users       | a pinned user, as above   |
+ * | unknown key | the key, of which auth/  | the key alone                                    | whoever was, as nobody    |
+ * |             | has no certificate       |                                                  | knows its users           |
+ * | kept name   | all keys of that name    | the name, with the certificates that it had when | nobody of that name       |
+ * |             |                          | it was listed                                    |                           |
+ * | removed     | nothing that denies them | the entry; a file without it is refused, unless  | with a file without it,   |
+ * |             |                          | the command names `revoked`                      | whoever the entry denied  |
  */
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -33,8 +54,8 @@ import {
   usersOf,
 } from './revoked-list.ts'
 
-/** What a run has: its list is in auth/. */
-interface Listing {
+/** What the list is made of. */
+interface ListSource {
   readonly auth: AuthDir
   readonly cluster: Pick<Cluster, 'revoked'>
   readonly now: Date
@@ -42,9 +63,9 @@ interface Listing {
 
 export interface KnownCertificate extends Shown {
   readonly certificate: Certificate
-  /** In auth/: `.`, or of its backup. */
+  /** The folder of its file, as seen from auth/: `.`, or one of the backup. */
   readonly folder: string
-  /** Of its file, without the ending. */
+  /** The name of its file, without the ending. */
   readonly name: string
 }
 
@@ -63,28 +84,31 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
   const folders = ['.', ...auth.names('backup').map((folder) => join('backup', folder))]
   return folders.flatMap((folder) =>
     auth.names(folder).flatMap((file): KnownCertificate[] => {
-      // What was found on a node is kept under its whole path.
+      // A backup of what a node had: its name is the whole path on the node.
       const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
       const bytes = kind === 'certificate' ? tryTo(() => auth.tryBytes(join(folder, file))) : undefined
-      const found = bytes && identified(bytes)
-      return found && name !== undefined ? [{ folder, name, ...found }] : []
+      const identity = bytes && identified(bytes)
+      return identity && name !== undefined ? [{ folder, name, ...identity }] : []
     }),
   )
 }
 
-/** Whether who trusts the cluster's CA accepts it, and, in a rotation, who trusts the next one. */
-export function isAccepted({ auth, now }: Pick<Listing, 'auth' | 'now'>, { certificate }: KnownCertificate): boolean {
+/** Whether a component that trusts the cluster's CA, or in a rotation the next CA, accepts the certificate now. */
+export function isAccepted(
+  { auth, now }: Pick<ListSource, 'auth' | 'now'>,
+  { certificate }: KnownCertificate,
+): boolean {
   const cas = [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
   return certificate.notAfter > now && cas.some((ca) => isIssuedBy(certificate, ca))
 }
 
-/** Those that an entry revokes. */
+/** The certificates that an entry revokes. */
 export function coveredBy<Each extends Shown>(entry: string, known: readonly Each[]): Each[] {
   if (!isKeyEntry(entry)) return known.filter(({ user }) => usersOf(entry).includes(user))
   return known.filter(isOverRevoked({ entries: [entry], certificates: known }))
 }
 
-/** An entry for each of their keys. */
+/** One entry for each key that a certificate is over. */
 export function entriesOf(certificates: readonly Shown[]): string[] {
   return [...new Map(certificates.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
 }
@@ -97,87 +121,105 @@ export function listIn(auth: AuthDir): RevokedList | undefined {
   return bytes ? readList(bytes) : nobody
 }
 
-/**
- * What a user shows to an API server: certificates in auth/ and its backup, and those that its list has from before.
- */
+/** The certificates that users may show to an API server: those of auth/ and its backup, and those of the file. */
 function certificatesIn(auth: AuthDir): Shown[] {
-  const found = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId, user, end }): Shown[] =>
+  const known = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId, user, end }): Shown[] =>
     isExact(user) && !certificate.isCa ? [{ fingerprint, keyId, user, end }] : [],
   )
-  const all = [...found, ...(listIn(auth)?.certificates ?? [])]
+  const all = [...known, ...(listIn(auth)?.certificates ?? [])]
   return [...new Map(all.map((each) => [each.fingerprint, each])).values()]
 }
 
-/** OpenSSL prints a control character by its number, behind a backslash: the API server sees another name. */
+/** OpenSSL prints a control character as a backslash and a number: the API server reads another name than we would. */
 const isExact = (user: string) => user !== '' && !user.includes('\\')
 
-/** Entries by key that are not in the list yet: it gets them once the new pairs are loaded wherever they are read. */
-export function keysToList({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {
+/** The waiting keys: those of cluster.yaml that the file does not list. */
+export function waitingKeys({ auth, cluster }: Pick<ListSource, 'auth' | 'cluster'>): string[] {
   const keys = cluster.revoked?.filter(isKeyEntry) ?? []
   if (keys.length === 0) return []
   const { entries, certificates } = listIn(auth) ?? nobody
-  const listed = keysOf(entries, certificates)
+  const listedKeys = keysOf(entries, certificates)
+  // The file may list the key by another of its certificates.
   const isListed = (entry: string) =>
     entries.includes(entry) ||
-    certificates.some((each) => entryOf(each.fingerprint) === entry && listed.has(each.keyId))
+    certificates.some((each) => entryOf(each.fingerprint) === entry && listedKeys.has(each.keyId))
   return keys.filter((entry) => !isListed(entry))
 }
 
 /**
- * The list that is wanted, without the `held` entries: those keys are not revoked yet, and a name that they take the
- * place of stays. A certificate stays listed until it expires or its key is revoked, as a node or user may still have
- * it.
+ * The list that cluster.yaml wants, without the waiting keys that are given. If the file has that list already, this is
+ * the very object that `listIn` returns.
  */
-export function wantedList(of: Listing, held: readonly string[] = []): RevokedList {
-  const { auth, cluster, now } = of
-  const { revoked = [] } = cluster
-  const stays = held.length > 0 ? replacedBy(wantedList(of), listIn(auth) ?? nobody, now) : []
-  const entries = [...revoked.filter((entry) => !held.includes(entry)), ...stays].toSorted()
-  const all = entries.length > 0 ? certificatesIn(auth) : []
-  const keys = keysOf(entries, all)
-  const isValid = ({ end }: Shown) => end > now
-  const pinned = all.filter((each) => keys.has(each.keyId) && isValid(each)).map(({ user }) => user)
-  const users = new Set([...pinned, ...entries.flatMap(usersOf)])
-  // Its new one is listed once the name is not.
-  const before = new Set(listIn(auth)?.certificates.map(({ fingerprint }) => fingerprint))
-  const isNew = ({ user, fingerprint }: Shown) => stays.flatMap(usersOf).includes(user) && !before.has(fingerprint)
-  const isWanted = (each: Shown) =>
-    users.has(each.user) && !isNew(each) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
+export function wantedList(source: ListSource, waiting: readonly string[] = []): RevokedList {
+  const { revoked = [] } = source.cluster
+  const kept = waiting.length > 0 ? keptNames(source) : []
+  const entries = [...revoked.filter((entry) => !waiting.includes(entry)), ...kept].toSorted()
+  const all = entries.length > 0 ? certificatesIn(source.auth) : []
+  const isWanted = isWantedIn(source, { entries, kept, all })
   const certificates = all.filter(isWanted).toSorted(byUser)
-  // An expired certificate is dropped with the next change: time alone changes no file.
-  const listed = listIn(auth)
+  const listed = listIn(source.auth)
+  // Time alone changes no file: an expired certificate stays in the file until something else changes.
   const isSame =
     listed && isDeepStrictEqual([listed.entries, listed.certificates.filter(isWanted)], [entries, certificates])
   return isSame ? listed : { ...listed, entries, certificates }
 }
 
-/** When what is in a folder of auth/backup was put there, if its name tells; what is in auth/ is there still. */
+/** The kept names: the file has them, the list with all keys has not, and that list denies all who have the name. */
+function keptNames(source: ListSource): string[] {
+  const listed = listIn(source.auth) ?? nobody
+  const wanted = wantedList(source)
+  const gone = [...wanted.entries, ...removedFrom(listed, wanted, source.now)]
+  return listed.entries.filter((entry) => !isKeyEntry(entry) && !gone.includes(entry))
+}
+
+/**
+ * Whether a list with these entries has a certificate: it has the valid ones of pinned and of named users, who may still
+ * have them somewhere. An expired one stays if an entry is its fingerprint, as it says which key the entry is.
+ */
+function isWantedIn(
+  { auth, now }: ListSource,
+  { entries, kept, all }: Readonly<Record<'entries' | 'kept', readonly string[]>> & { readonly all: readonly Shown[] },
+): (certificate: Shown) => boolean {
+  const isValid = ({ end }: Shown) => end > now
+  const users = new Set([
+    ...all
+      .filter(isValid)
+      .filter(isOverRevoked({ entries, certificates: all }))
+      .map(({ user }) => user),
+    ...entries.flatMap(usersOf),
+  ])
+  const keptUsers = kept.flatMap(usersOf)
+  const inFile = new Set(listIn(auth)?.certificates.map(({ fingerprint }) => fingerprint))
+  // The file has a name's certificates from when the name was listed. With a newer one, which the keys do not deny, the
+  // keys could not take the name's place: it would count as removed.
+  const isTooNew = ({ user, fingerprint }: Shown) => keptUsers.includes(user) && !inFile.has(fingerprint)
+  const isOfEntry = ({ fingerprint }: Shown) => entries.includes(entryOf(fingerprint))
+  return (each) => users.has(each.user) && !isTooNew(each) && (isValid(each) || isOfEntry(each))
+}
+
+/**
+ * When the files of a folder of auth/backup were put there, in milliseconds since 1970, as the folder's name says;
+ * infinity for auth/ itself, and for a name that has no time.
+ */
 export function timeOf(folder: string | undefined): number {
   const [time] = /\d{4}-\d\d-\d\dT.*$/.exec(folder ?? '') ?? []
-  const put = time === undefined ? Number.NaN : timeOfBackup(time).getTime()
-  return Number.isNaN(put) ? Number.POSITIVE_INFINITY : put
+  const moment = time === undefined ? Number.NaN : timeOfBackup(time).getTime()
+  return Number.isNaN(moment) ? Number.POSITIVE_INFINITY : moment
 }
 
-/** Names that the one list has no more, since it has all their keys. */
-function replacedBy(wanted: RevokedList, listed: RevokedList, now: Date): string[] {
-  const removed = removedFrom(listed, wanted, now)
-  return listed.entries.filter(
-    (entry) => !isKeyEntry(entry) && !wanted.entries.includes(entry) && !removed.includes(entry),
-  )
+/** Whether the file is there and has the list that cluster.yaml wants, with all keys. */
+export function isListUpToDate(source: ListSource): boolean {
+  const { auth } = source
+  return auth.read(authorizationConfigFile) !== undefined && wantedList(source) === listIn(auth)
 }
 
-/** Whether the file in auth/ has the list that is wanted. */
-export function isListed(of: Listing): boolean {
-  return of.auth.read(authorizationConfigFile) !== undefined && wantedList(of) === listIn(of.auth)
-}
-
-/** Lists that let in the same, and may count others. */
+/** Whether two lists let in the same users; the certificates that they count may differ. */
 export function isAlike(one: RevokedList | undefined, other: RevokedList | undefined): boolean {
   const accessOf = (list?: RevokedList) => list && [list.entries, list.certificates]
   return one !== undefined && isDeepStrictEqual(accessOf(one), accessOf(other))
 }
 
-/** Everybody whom one of them has. */
+/** A list of everybody whom one of the lists has. */
 export function mergeLists(lists: readonly RevokedList[]): RevokedList {
   const all = lists.flatMap(({ certificates }) => certificates)
   const counted = lists.flatMap((list) => list.counted ?? [])
@@ -190,91 +232,87 @@ export function mergeLists(lists: readonly RevokedList[]): RevokedList {
   }
 }
 
-/** Entries by key of which auth/ knows no certificate: their users are unknown, so they revoke nothing. */
-export function unknownKeys({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {
+/** The keys of cluster.yaml of which no certificate is known. */
+export function unknownKeys({ auth, cluster }: Pick<ListSource, 'auth' | 'cluster'>): string[] {
   const keys = cluster.revoked?.filter(isKeyEntry) ?? []
   const known = keys.length > 0 ? certificatesIn(auth) : []
   return keys.filter((entry) => !known.some(({ fingerprint }) => entryOf(fingerprint) === entry))
 }
 
-/** Whether a certificate is over a key that cluster.yaml revokes, listed yet or not. */
+/** Whether a certificate is over a key that cluster.yaml revokes, whether that key waits or not. */
 export function revokedKeys({
   auth,
   cluster,
-}: Pick<Listing, 'auth' | 'cluster'>): (certificate: Certificate) => boolean {
+}: Pick<ListSource, 'auth' | 'cluster'>): (certificate: Certificate) => boolean {
   const { revoked: entries = [] } = cluster
   if (!entries.some(isKeyEntry)) return () => false
   const isOver = isOverRevoked({ entries, certificates: certificatesIn(auth) })
   return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
-/**
- * Whether a file is of a pair that this run replaces because its key is about to be listed: its readers must load the
- * new one first.
- */
-export function pairsToReplace(run: Pick<Listing, 'auth' | 'cluster'>): (file: string) => boolean {
-  return pairsOf(run.auth, keysToList(run))
+/** Whether a file belongs to a pair that this run replaces, since its key waits for the readers of that pair. */
+export function pairsToReplace(source: Pick<ListSource, 'auth' | 'cluster'>): (file: string) => boolean {
+  return pairsOf(source.auth, waitingKeys(source))
 }
 
-/** Whether a file is of a pair that is, or was, over one of the keys of these entries. */
+/** Whether a file belongs to a pair that is, or was, over one of these keys. */
 export function pairsOf(auth: AuthDir, keys: readonly string[]): (file: string) => boolean {
   const known = keys.length > 0 ? knownCertificates(auth) : []
   const names = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
   return (file) => names.has(auth.files.parse(file)?.name ?? '')
 }
 
-/** Whom API servers let in with the certificates of the list alone. */
+/** The users whom the file pins. */
 export function pinnedUsers(auth: AuthDir): string[] {
   return pinnedBy(listIn(auth) ?? nobody)
 }
 
 /**
- * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that
- * is known; and keys may take the place of a name, if they are all that it had when it was listed.
+ * The removed entries: `listed` denies a user by them whom `wanted` lets in. A key denies by its valid certificates
+ * alone. A name may be replaced by keys, if all valid certificates that the list has of the name are over those.
  */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const names = new Set(wanted.entries.flatMap(usersOf))
   const isDenied = isDeniedBy(wanted)
-  const valid = listed.certificates.filter(({ end }) => end > now)
-  const isKept = (entry: string) => {
-    if (isKeyEntry(entry)) {
-      const keys = keysOf([entry], listed.certificates)
-      return valid.filter(({ keyId }) => keys.has(keyId)).every(isDenied)
-    }
-    const its = valid.filter(({ user }) => usersOf(entry).includes(user))
-    return names.has(entry) || (its.length > 0 && its.every(isDenied))
+  const isStillDenied = (entry: string) => {
+    const valid = coveredBy(entry, listed.certificates).filter(({ end }) => end > now)
+    if (isKeyEntry(entry)) return valid.every(isDenied)
+    return names.has(entry) || (valid.length > 0 && valid.every(isDenied))
   }
-  return listed.entries.filter((entry) => !isKept(entry))
+  return listed.entries.filter((entry) => !isStillDenied(entry))
 }
 
-/** Users with a valid certificate that `listed` accepts and `wanted` would deny, although its key is not revoked. */
+/** The users who have a valid certificate over a key that is not revoked, which `listed` has and `wanted` would deny. */
 export function lockedOutBy(wanted: RevokedList, listed: RevokedList, now: Date): string[] {
   const isRevoked = isOverRevoked({ ...wanted, certificates: [...wanted.certificates, ...listed.certificates] })
   const pinned = new Set(wanted.certificates.filter(isRevoked).map(({ user }) => user))
-  const good = new Set(wanted.certificates.map(({ fingerprint }) => fingerprint))
-  const lost = listed.certificates.filter(
-    (each) => pinned.has(each.user) && each.end > now && !isRevoked(each) && !good.has(each.fingerprint),
+  const inWanted = new Set(wanted.certificates.map(({ fingerprint }) => fingerprint))
+  const denied = listed.certificates.filter(
+    (each) => pinned.has(each.user) && each.end > now && !isRevoked(each) && !inWanted.has(each.fingerprint),
   )
-  return [...new Set(lost.map(({ user }) => user))]
+  return [...new Set(denied.map(({ user }) => user))]
 }
 
-/** An entry for each key that a name has: of what auth/ and its backup have for it, and of what the list has. */
-export function keysOfName(name: string, known: readonly Shown[], { auth, now }: Omit<Listing, 'cluster'>): string[] {
+/** One entry for each key that a valid certificate of that name is over: of those known, and of those in the file. */
+export function keysOfName(
+  name: string,
+  known: readonly Shown[],
+  { auth, now }: Omit<ListSource, 'cluster'>,
+): string[] {
   const listed = (listIn(auth) ?? nobody).certificates.filter(({ user }) => usersOf(name).includes(user))
   return entriesOf([...known, ...listed].filter(({ end }) => end > now))
 }
 
-/** Of nodes and users: none of these is revoked by its name. */
+/** The names of nodes and users of cluster.yaml, which can't be entries. */
 export const namesInUse = ({ nodes, users }: Pick<Cluster, 'nodes' | 'users'>): ReadonlySet<string> =>
   new Set([...nodes, ...users].map(({ name }) => name))
 
 /**
- * The line of cluster.yaml with more entries, each as it is, so that the line shortens no list; without `revoked` with
- * those of the list in auth/. Of those that cluster.yaml has, a name that a node or user has is not taken: its keys are
- * listed.
+ * The line `revoked: […]` to paste into cluster.yaml: its present entries, or without `revoked` those of the file, and
+ * `more`. So it removes no entry. For a name that a node or user has now, the line has the keys of that name.
  */
 export function formatEntries(
-  { auth, cluster, now }: Listing & { readonly cluster: Pick<Cluster, 'nodes' | 'users'> },
+  { auth, cluster, now }: ListSource & { readonly cluster: Pick<Cluster, 'nodes' | 'users'> },
   more: readonly string[],
 ): string {
   const inUse = namesInUse(cluster)
@@ -288,12 +326,12 @@ export function formatEntries(
   return `revoked: [${[...new Set([...listed, ...entries, ...more])].map(scalarText).join(', ')}]`
 }
 
-/** What is wrong where entries that a file has would be dropped. */
-export function formatDropped(removed: readonly string[], file: string): string {
+/** The sentence for removed entries, by which a run is refused. */
+export function formatRemoved(removed: readonly string[], file: string): string {
   return `${file} lists more than revoked in cluster.yaml; ${formatNames(removed)} would regain access`
 }
 
-/** Where a file can't be read. */
+/** The sentence for a file whose list can't be read. */
 export function formatUnread(file: string): string {
   return `${file} is not a list that harderway wrote, and may have more than revoked in cluster.yaml`
 }

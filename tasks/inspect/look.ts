@@ -7,7 +7,7 @@ import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import { keysToList } from '../../lib/kubernetes/revocation.ts'
+import { waitingKeys } from '../../lib/kubernetes/revocation.ts'
 import { asUnknown, digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
@@ -127,7 +127,7 @@ function beside(run: Run, { units, otherProcesses }: UnitsRead): AskedPath[] {
  * revoked.
  */
 function searches(run: Run): boolean {
-  return run.stagedBy !== undefined || run.isObserved === true || keysToList(run).length > 0
+  return run.stagedBy !== undefined || run.isObserved === true || waitingKeys(run).length > 0
 }
 
 /**

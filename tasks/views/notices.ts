@@ -16,12 +16,12 @@ import {
   textsOf,
 } from '../../lib/graph/target.ts'
 import {
-  keysToList,
   listIn,
   lockedOutBy,
   pairsOf,
   pinnedUsers,
   unknownKeys,
+  waitingKeys,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -162,7 +162,7 @@ function adviseRevoked(run: Run, rows: Rows): Finding[] {
   if (!cluster.revoked || cluster.revoked.length === 0) return []
   const listing = rows.get('revoked-keys')
   const unknown = unknownKeys(run)
-  const keys = keysToList(run).filter((entry) => !unknown.includes(entry))
+  const keys = waitingKeys(run).filter((entry) => !unknown.includes(entry))
   // A run that was refused has no rows.
   const isHeld = keys.length > 0 && rows.size > 0 && listing?.kind !== 'stale'
   const texts = [
@@ -182,7 +182,7 @@ function adviseUnlisted(run: Run, rows: Rows): string[] {
   const listed = listIn(auth)
   const isOnNodes = cluster.nodes.some(({ name }) => rows.has(`install/${name}`))
   if (!listed || !isOnNodes || rows.has('revoked')) return []
-  const users = lockedOutBy(listed, wantedList(run, keysToList(run)), now)
+  const users = lockedOutBy(listed, wantedList(run, waitingKeys(run)), now)
   return users.length > 0
     ? [`run ${command('bootstrap')}; until then API servers deny the new certificate of ${formatNames(users)}`]
     : []

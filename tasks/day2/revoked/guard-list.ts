@@ -6,10 +6,10 @@ import { authorizationConfigFile, backupTime, caName, readBackup } from '../../.
 import type { Graph, Run } from '../../../lib/graph/target.ts'
 import { isOwnAuthorization, mayDeny, readRevoked, withCounted } from '../../../lib/kubernetes/authorization.ts'
 import {
-  formatDropped,
   formatEntries,
+  formatRemoved,
   formatUnread,
-  isListed,
+  isListUpToDate,
   knownCertificates,
   listIn,
   lockedOutBy,
@@ -137,7 +137,7 @@ function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file
   const back = readBack(run, node)
   const keep = lost.some(isKeyEntry) && `restore the list: ${back}; then ${runAgain}`
   const letIn = `or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`
-  return refusal(formatDropped(lost, file), [joinClauses(add, keep), ...(add ? [letIn] : [])]).with({ node: node.name })
+  return refusal(formatRemoved(lost, file), [joinClauses(add, keep), ...(add ? [letIn] : [])]).with({ node: node.name })
 }
 
 /**
@@ -176,7 +176,7 @@ export async function findLongerLists(
   { tell }: { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
   const { cluster } = run
-  if (cluster.revoked ? !graph.has('revoked') || isListed(run) : !isAnybodyNew(run, graph)) return []
+  if (cluster.revoked ? !graph.has('revoked') || isListUpToDate(run) : !isAnybodyNew(run, graph)) return []
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
   if (cluster.revoked) tell(`reading who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
   const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {

@@ -6,7 +6,7 @@ import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../../lib/cluster/problem.ts'
 import { isUnreached } from '../../../lib/failure.ts'
 import { authTarget, isLost, type Run, type Target, type Waiting } from '../../../lib/graph/target.ts'
-import { keysToList, pairsToReplace, wantedList } from '../../../lib/kubernetes/revocation.ts'
+import { pairsToReplace, waitingKeys, wantedList } from '../../../lib/kubernetes/revocation.ts'
 import type { RevokedList } from '../../../lib/kubernetes/revoked-list.ts'
 import type { CheckResult } from '../../../lib/results.ts'
 import { withReplaced } from '../../auth/accepted.ts'
@@ -56,7 +56,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
 
 function check(run: Run): CheckResult<Readers> {
   const { auth, cluster } = run
-  const keys = keysToList(run)
+  const keys = waitingKeys(run)
   const isReplaced = pairsToReplace(run)
   const nodes = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(isReplaced))
   const holder = localHolder(cluster)

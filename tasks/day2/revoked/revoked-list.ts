@@ -8,7 +8,7 @@ import { authorizationConfigFile, authorizationFiles } from '../../../lib/files/
 import type { Run, Work } from '../../../lib/graph/target.ts'
 import { type Counter, countersOf } from '../../../lib/kubernetes/counters.ts'
 import { isCounting, refusedBy, usesIn } from '../../../lib/kubernetes/counts.ts'
-import { isAlike, keysToList, listIn, unknownKeys } from '../../../lib/kubernetes/revocation.ts'
+import { isAlike, listIn, unknownKeys, waitingKeys } from '../../../lib/kubernetes/revocation.ts'
 import { nobody } from '../../../lib/kubernetes/revoked-list.ts'
 import { diff } from '../../../lib/node/place.ts'
 import { realPath } from '../../../lib/node/state.ts'
@@ -84,7 +84,7 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
 
 /** Entries that are not listed yet, or whose users are unknown. */
 function notListed({ auth, cluster }: Run): string[] {
-  const left = new Set([...keysToList({ auth, cluster }), ...unknownKeys({ auth, cluster })])
+  const left = new Set([...waitingKeys({ auth, cluster }), ...unknownKeys({ auth, cluster })])
   const { entries = [] } = listIn(auth) ?? {}
   return (cluster.revoked ?? []).filter((entry) => left.has(entry) || !entries.includes(entry))
 }

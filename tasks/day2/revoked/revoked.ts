@@ -19,17 +19,17 @@ import { authTarget, type Run, type Target } from '../../../lib/graph/target.ts'
 import { formatAuthorization, webhookKubeconfig } from '../../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
-  formatDropped,
   formatEntries,
+  formatRemoved,
   formatUnread,
   isAccepted,
   isAlike,
-  keysToList,
   knownCertificates,
   listIn,
   pinnedUsers,
   removedFrom,
   unknownKeys,
+  waitingKeys,
   wantedList,
 } from '../../../lib/kubernetes/revocation.ts'
 import type { RevokedList } from '../../../lib/kubernetes/revoked-list.ts'
@@ -76,7 +76,7 @@ export const countedCertificates = 'counted certificates'
 const isLonger = (listed: RevokedList | undefined, list: RevokedList, { now }: Run) =>
   !listed || removedFrom(listed, list, now).length > 0
 
-const wantedNow = (run: Run) => withReplaced(run, wantedList(run, keysToList(run)))
+const wantedNow = (run: Run) => withReplaced(run, wantedList(run, waitingKeys(run)))
 
 function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
   return [
@@ -165,7 +165,7 @@ function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
       `restore it from a control node: ${fetchCommand(run, [authorizationConfigFile])}`,
       `or replace it, which restores access to all that cluster.yaml does not list: ${again}`,
     ])
-  throw refusal(formatDropped(removed, file), [
+  throw refusal(formatRemoved(removed, file), [
     `write ${formatEntries(run, removed)} in cluster.yaml`,
     `or restore access, with every certificate that is still valid: ${again}`,
   ])
