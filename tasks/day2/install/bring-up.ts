@@ -12,7 +12,7 @@ import type { NodeRun } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
-import { checkUnitsOf, keptFor, type UnitCheck, whyUnsteady } from './check-units.ts'
+import { checkUnitsOf, type UnitCheck, unfinishedPaths, whyUnsteady } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
 import { forgetOld, putBack, replaceAtPlaces } from './replace.ts'
@@ -87,7 +87,7 @@ async function planWork(on: NodeRun, found: Parameters<typeof bringUp>[1], isFor
     /** Each file once, even if several units read it. A certificate and its key are adjacent, as in the table. */
     wanted: all.filter(({ path }) => paths.has(path)),
     /** Real paths beside which a previous run left the old files that units were last healthy with. */
-    kept: stale.flatMap(({ unit }) => keptFor(unit, found.places)),
+    kept: stale.flatMap(({ unit }) => unfinishedPaths(unit, found.places)),
     /** True if each of them was healthy. */
     isHealthy: wereHealthy(stale, found),
     quorumState,
@@ -164,7 +164,7 @@ async function loadOne(
 
 /** Kubeconfigs whose pair is new, or was installed by a run that was killed before it removed the old files. */
 export function unprovenClients(unit: Unit, reason: ReasonOf<'unit'>, places: PlacesState): string[] {
-  const isLeft = keptFor(unit, places).length > 0
+  const isLeft = unfinishedPaths(unit, places).length > 0
   const isNew = (path: string) => isLeft || reason.places.some((place) => place.path === path)
   return unit.files.flatMap(({ part, path, file }) => (part === 'pair' && isNew(path) ? [file] : []))
 }
@@ -273,7 +273,9 @@ async function undo(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journ
   if (replaced.length === 0) return failure
   const isBack = await succeeds(putBack(on, found, replaced))
   // A previous run may have restarted a unit with the files that are put back now.
-  const left = stale.filter(({ unit, isUp }) => isUp && keptFor(unit, found.places).length > 0).map(({ unit }) => unit)
+  const left = stale
+    .filter(({ unit, isUp }) => isUp && unfinishedPaths(unit, found.places).length > 0)
+    .map(({ unit }) => unit)
   const again = new Set([...restarted, ...left.filter(({ files }) => files.some(({ loads }) => loads === 'restart'))])
   const unhealthy = isBack ? await restartAll(on, again) : []
   const units = formatNames([...again].map(({ unit }) => unit))

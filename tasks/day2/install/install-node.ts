@@ -144,7 +144,7 @@ function findingsOn(
       nodes,
     }),
     ...asFindings(
-      installed.map(({ unit: { unit }, held }) => held.length > 0 && formatHeld(unit, held)),
+      installed.map(({ unit: { unit }, heldBack }) => heldBack.length > 0 && formatHeldBack(unit, heldBack)),
       { owner: 'user', kind: 'unreached', nodes },
     ),
     ...asFindings(run.cluster.revoked ? [] : stillListed(run, node, found), { owner: 'user', nodes }),
@@ -165,7 +165,7 @@ function findingsOn(
 const withUnits = (installed: readonly UnitCheck[], { units }: UnitsFound): Unit[] =>
   units.filter(({ unit }) => installed.some((each) => each.unit.unit === unit))
 
-const formatHeld = (unit: string, files: readonly string[]) =>
+const formatHeldBack = (unit: string, files: readonly string[]) =>
   `${formatNames(files)} of ${unit} ${files.length === 1 ? 'is' : 'are'} not installed where other users could replace ${files.length === 1 ? 'it' : 'them'}`
 
 /**

@@ -29,6 +29,7 @@ import { loadsOf, type UnitSeen } from '../../inspect/reads.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import { type ListInForce, readWithOthers, refuseOldApi } from '../revoked/list-in-force.ts'
+import { isLoaded } from './moment.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
@@ -315,22 +316,4 @@ export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, pla
 /** A unit that its owner stopped is not up, and stays stopped. */
 export function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
   return bundle !== undefined || isRunning(places, unit)
-}
-
-/** Seconds: the node's clock is read with that precision. */
-export const sameClock = 2
-
-/**
- * True if started after the last change of the file. The node's clock may have been set since the start, before or
- * after the change: then it must be so by the clock of the start and by the present one. A start in the future proves
- * nothing.
- */
-export function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): boolean {
-  const { process, started: unitStarted } = places.units.get(unit) ?? {}
-  const started = bundle === undefined ? unitStarted : fileAt(places, bundle)?.changed
-  const changed = fileAt(places, path)?.changed
-  if (changed === undefined) return true
-  if (started === undefined || started <= changed || started > places.now + 1) return false
-  const byPresentClock = typeof process === 'object' ? process.started : started
-  return Math.abs(started - byPresentClock) <= sameClock || byPresentClock > changed
 }

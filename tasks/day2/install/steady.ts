@@ -5,7 +5,7 @@ import type { PlacesState } from '../../../lib/node/state.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
-import { keptFor, whyUnsteady } from './check-units.ts'
+import { unfinishedPaths, whyUnsteady } from './check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { notHealthy } from './restart.ts'
 
@@ -45,7 +45,7 @@ export function checkSteady(
   const installed = seen.units.filter((unit) => isInstalled(unit, seen.places))
   // A run that was killed may have restarted a unit beside whose files it has left the old ones.
   const started = installed.filter(
-    (unit) => !isSame(unit, before.places, seen.places) || keptFor(unit, before.places).length > 0,
+    (unit) => !isSame(unit, before.places, seen.places) || unfinishedPaths(unit, before.places).length > 0,
   )
   // How long it stays up decides then: it may restart because another one did, as after a lost lease, or for want of
   // these files.

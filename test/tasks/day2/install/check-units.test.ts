@@ -289,22 +289,22 @@ describe("the check of a node's units", () => {
     }
     const apiServerIn = (...changes: Change[]) => {
       const { checks, units, places } = look('c0', all(open, ...changes))
-      const { reason, held } = checks.find(({ unit }) => unit.unit === 'kube-apiserver') ?? assert.fail()
+      const { reason, heldBack } = checks.find(({ unit }) => unit.unit === 'kube-apiserver') ?? assert.fail()
       return {
         paths: reason?.places.map(({ path }) => path) ?? [],
-        held,
+        heldBack,
         said: openFolders(at, units, places).map(formatOpen),
       }
     }
 
     test('the folder is named, with the command', () => {
-      const { said, held } = apiServerIn()
+      const { said, heldBack } = apiServerIn()
       assert.equal(said.length, 1)
       assert.match(
         said.join(),
         /kube-apiserver.* read files below \/var\/lib\/kubernetes, where users other than root can replace them; run as root on the node: chmod go-w \/var\/lib\/kubernetes$/,
       )
-      assert.deepEqual(held, [])
+      assert.deepEqual(heldBack, [])
     })
 
     test("of another user it gets another owner, unless that is somebody's home, or above or in it", () => {
@@ -328,8 +328,8 @@ describe("the check of a node's units", () => {
     })
 
     test('a key that it never had is not', () => {
-      const { paths, held } = apiServerIn(stopped('kube-apiserver'), without(pem), without(key))
-      assert.deepEqual([paths, held], [[pem], ['kubernetes-key.pem']])
+      const { paths, heldBack } = apiServerIn(stopped('kube-apiserver'), without(pem), without(key))
+      assert.deepEqual([paths, heldBack], [[pem], ['kubernetes-key.pem']])
     })
   })
 
