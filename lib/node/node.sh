@@ -3,46 +3,50 @@
 # of coreutils or of busybox. channel.ts sends it with a verb and lines of values; state.ts reads the records that it
 # prints.
 #
-#   look     reports the folder, and the places where units read our files. It changes nothing, but for a folder that is to be made.
+#   look     reports the folder, and the places where units read our files. It changes nothing, except that it makes the
+#            folder on request.
 #   replace  replaces files, all or none: in the folder with those of an archive, at places with those of the folder.
 #   back     puts the old files back at their places.
-#   forget   removes what replace has kept.
+#   forget   removes the old files that replace has kept, or the archive of a replace that failed.
 #   run      runs a command.
+#
+# The journal of a replace, and what a crash leaves after each of its steps, is described above replace_files.
 
-# Lists are split into words: their names and paths have no blanks and no patterns.
+# Lists are split into words: the names and paths in a list have no blanks and no patterns.
 # shellcheck disable=SC2086
 
 [ -z "${ZSH_VERSION-}" ] || emulate sh
-# Whatever a login has in its environment: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files
-# that match GLOBIGNORE; an older grep takes options from GREP_OPTIONS. No core file, since it would hold keys.
+# The environment is the login's: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files that match
+# GLOBIGNORE; an older grep takes options from GREP_OPTIONS. A core file would hold keys, so none is written.
 LC_ALL=C
 export LC_ALL
 unset -v GLOBIGNORE GREP_OPTIONS
 umask 077
-# Every shell that is named above has it.
+# Every shell that is named above has ulimit -c.
 # shellcheck disable=SC3045
 ulimit -c 0 2>/dev/null || :
 set +Cfu
 set -e
 
-# Root's, for all who change the node, whoever they log in as.
+# Root's folder, where runs of all login users lock each other out, and mark the node as drained.
 marks=/var/lib/harderway
-# Of a file where a unit reads it: the new one, until it is renamed; and the old one, until the units are healthy with
-# the new one.
+# At a place, beside the file that a unit reads: the new file, until it is renamed; and the old file, until the units are
+# healthy with the new one.
 new_suffix=.harderway-new
 old_suffix=.harderway-old
 # Seconds, for each file that another user may swap for a pipe that never ends, or change.
 longest_read=5
 # Bytes: a larger file is read as one that another user may change.
 largest_safe=8388608
-# Bytes: ours have a few thousand. The content of a larger file is not sent, and one of others gets no digest.
+# Bytes: our files have a few thousand. The content of a larger file is not sent, and a larger file of others gets no
+# digest.
 largest=262144
 # Bytes, for all contents together.
 largest_contents=1048576
-# Bytes, for the command lines of all processes that are of no unit of ours: any user may start such ones.
+# Bytes, for the command lines of all processes outside our units, as any user may start many.
 largest_others=131072
-# Of the login user's home: the directories that deploys have put files in, a line each, the latest last: NODE, the
-# digest of ca.pem, PATH. Anything may be in it that its user has written.
+# In the login user's home: a line for each directory that a deploy has put files in, the latest last: NODE, the digest
+# of ca.pem, PATH. The user may have written anything else into this file.
 record=.harderway.directories
 # Bytes.
 largest_record=16384
@@ -69,8 +73,8 @@ main() {
   esac
 }
 
-# with_lines FUNCTION TEXT: calls it with each line that is not empty as an argument. `read` takes a system call for
-# each byte.
+# with_lines FUNCTION TEXT: calls the function with each line that is not empty as an argument. It does not use `read`,
+# which takes a system call for each byte.
 with_lines() {
   IFS=$nl
   # A line may hold a pattern.
@@ -118,13 +122,13 @@ read_request() {
   done
 }
 
-# Runs this program in root's shell, which has its input from a pipe: with the braces, nothing is done before all of it
-# was read.
+# Runs this program in root's shell, which reads it from a pipe: with the braces, the shell does nothing before it has
+# read all of it.
 in_root() {
   printf '%s\n' '{' "$program" "main '' $1 $nonce root <<'$nonce'" "$lines" "$nonce" exit '}' | eval "$sudo sh -s"
 }
 
-# expect NAME DIGEST, in sha256sum's own form.
+# expect NAME DIGEST: adds the line that sha256sum prints for a file with that digest.
 expect() { expected="$expected$2  $1$nl"; }
 
 # An answer: records between two lines with a nonce, the last of which has their number. A line that begins with a blank
@@ -133,7 +137,7 @@ open_answer() { frame=$nonce-$1 n=0; printf '\n%s begin\n' "$frame"; }
 say() { n=$((n + 1)); printf '%s\n' "$*"; }
 say_each() { for line do say "$line"; done; }
 close_answer() { printf '%s end %s\n' "$frame" "$n"; }
-# stop WORD [MESSAGE]: what a tool has said is of one line.
+# stop WORD [MESSAGE]: ends the answer early. Of a tool's message it prints the first line.
 stop() { printf '%s stopped %s %s\n' "$frame" "$1" "${2%%"$nl"*}"; exit 0; }
 
 there() { [ -e "$1" ] || [ -L "$1" ]; }
@@ -152,7 +156,7 @@ look() {
   exit 0
 }
 
-# The folder counts as absent only if its nearest existing parent can be entered.
+# Reports the folder, which counts as absent only if its nearest existing parent can be entered.
 look_at_folder() {
   say_now
   say_addresses
@@ -214,9 +218,9 @@ say_folder() {
   [ -z "$found" ] || say_named $found
 }
 
-# find_recorded [FOLDER]: reports the lines of the record, and sets $found to the files of ours in other directories than
-# the folder. No link is followed, and no directory is looked at that other users may change, it or one above it. What
-# can't be entered is not reported.
+# find_recorded [FOLDER]: reports the lines of the record, and sets $found to our files in recorded directories other than
+# the folder. It follows no link, looks at no directory that other users may change, itself or by one above, and does not
+# report a directory that can't be entered.
 find_recorded() {
   found='' own=$PWD looked=' ' here=${1-}
   if [ -z "$recorded" ] || ! read_record; then return 0; fi
@@ -231,7 +235,7 @@ look_at_recorded() {
       if [ "$PWD" != "$at" ] || [ ! -r . ]; then continue; fi
       case $looked in *" $at "*) ;; *) look_at_former ;; esac
     else
-      # Behind a directory that can't be entered it may be there.
+      # If a directory above can't be entered, this one may exist.
       f=$at
       while ! there "$f"; do f=${f%/*} f=${f:-/}; done
       if [ "$f" = "$at" ] || [ ! -x "$f" ]; then continue; fi
@@ -242,7 +246,7 @@ look_at_recorded() {
 look_at_former() {
   looked="$looked$at "
   [ "$at" != "$here" ] || return 0
-  # By a mount, the folder or one that units read may have another path. Every shell that is named above has -ef.
+  # A mount may give the folder, or a folder that units read, a second path. Every shell that is named above has -ef.
   # shellcheck disable=SC3013
   for f in "$here" $folders; do if [ "$f" != "$at" ] && [ . -ef "$f" ]; then return 0; fi; done
   find_shared "$at"
@@ -264,7 +268,8 @@ read_record() {
 }
 
 # find_shared FOLDER [STICKY]: sets $shared to the folder, or the first above it, where users other than this one and
-# root may rename or replace folders. With STICKY, one that keeps names to their owners is none: as long as they are there.
+# root may rename or replace folders. With STICKY, a folder with the sticky bit is not shared: there only the owner of a
+# name may change it, as long as the name exists.
 find_shared() {
   up=$1 keeps=${2-} shared=''
   set -- /
@@ -282,12 +287,12 @@ $above
 ABOVE
 }
 
-# What runs have left in the current folder.
+# Reports what runs have left in the current folder.
 say_leftovers() {
   for f in .harderway-*; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if [ -L "$f" ] || { [ ! -d "$f" ] && [ ! -f "$f" ]; }; then continue; fi
-    # One of a run that is at work may be gone by now.
+    # A run that is at work may have removed the file by now.
     if made=$(stat -c %Y -- "$f"); then now=$(date +%s); say leftover $((now - made)) "$f"
     elif [ -e "$f" ]; then exit 1; fi
   done
@@ -310,7 +315,7 @@ find_plain() {
     if [ -n "$limit_size" ] && [ "$6" -gt $largest ]; then continue; fi
     [ -r "${10}" ] || continue
     plain="$plain ${10}" sizes="$sizes${10}:$6 "
-    # Whoever may write to it may let it grow without end.
+    # Another user who may write to the file may let it grow without end.
     case $3,$2 in
       *,*[2367]?|*,*[2367]) ;;
       0,*|"$uid",*) [ "$6" -gt $largest_safe ] || continue ;;
@@ -318,8 +323,7 @@ find_plain() {
     wary="$wary ${10}"
   done
 }
-# Sets $sums, in the order of $plain. Files that nobody else can swap or change are summed by one process: a node has
-# some twenty.
+# Sets $sums, in the order of $plain. One process sums all files that nobody else can swap or change, some twenty a node.
 sum_plain() {
   sums='' safe='' each='' read=0
   for f in $plain; do
@@ -331,7 +335,7 @@ sum_plain() {
   find_flags
   for f in $each; do
     sum=$({ { read_wary "$f" || echo x >&3; } | sha256sum; } 3>&1)
-    # Only of a file that was read to its end.
+    # A file that was not read to its end gets no digest.
     case $sum in *x*) ;; *) sums="$sums$nl${sum%% *}  $f" read=$((read + 1)) ;; esac
   done
   unordered=$nl$sums$nl sums=''
@@ -342,7 +346,7 @@ sum_plain() {
   done
 }
 say_files() {
-  # Counted by the names, whatever the tools printed.
+  # The records are counted by the names of files, whatever the tools have printed.
   [ $count -eq 0 ] || printf '%s\n' "$stats"
   n=$((n + count))
   [ -z "$sums" ] || printf '%s\n' "$sums"
@@ -350,7 +354,7 @@ say_files() {
   n=$((n + $# + read))
 }
 
-# find_above PATH...: all folders above the paths.
+# find_above PATH...: adds all folders above the paths to $above.
 find_above() {
   for f do
     while f=${f%/*} && [ -n "$f" ]; do
@@ -359,8 +363,8 @@ find_above() {
     done
   done
 }
-# Sets $above to a line for each of these folders, and $open to those in which users other than root may rename files;
-# $sticky to those in which each user may rename their own files.
+# Sets $above to a line for each of these folders, $open to the folders in which users other than root may rename files,
+# and $sticky to the folders in which each user may rename their own files.
 find_open() {
   above=$(stat -c 'above %a %u %g %f %n' -- $above 2>/dev/null) || :
   with_lines find_each_open "$above"
@@ -378,7 +382,7 @@ find_each_open() {
     esac
   done
 }
-# is_swappable FILE: another user may put a pipe, or a link to a device, in its place at any moment.
+# is_swappable FILE: true if another user may put a pipe, or a link to a device, in its place at any moment.
 is_swappable() {
   case $1 in
     /*) ;;
@@ -388,7 +392,8 @@ is_swappable() {
   for d in $open; do case $1 in "${d%/}"/*) return 0 ;; esac; done
   return 1
 }
-# with_file FILE COMMAND...: which has to limit what it reads, since the file may have grown meanwhile.
+# with_file FILE COMMAND...: runs the command with the file as its input. The command has to limit what it reads, since
+# the file may have grown meanwhile.
 with_file() {
   source=$1
   shift
@@ -398,12 +403,13 @@ find_flags() {
   flags=iflag=nofollow,nonblock
   dd $flags if=/dev/null of=/dev/null 2>/dev/null || flags=''
 }
-# read_wary FILE: follows no link and waits for nothing where dd is of coreutils; that of busybox is only stopped in
-# time.
+# read_wary FILE: prints the file. dd of coreutils follows no link, and does not wait for a pipe; dd of busybox does both,
+# and is stopped after some seconds.
 read_wary() { timeout -s KILL $longest_read dd bs=65536 $flags if="$1"; } 2>/dev/null
 
-# One grep leaves out what is as expected, which is most: a shell is slow at searching long texts. The last line is no
-# file's: where it is not left over, something has failed, which may be a here-document.
+# Reports the content of files that are not as expected. One grep leaves out the others, which are most: a shell is slow
+# at searching long texts. The last line of the expected ones belongs to no file: if grep does not print it, something
+# has failed, such as a here-document.
 say_differing() {
   [ -n "$expected" ] || return 0
   [ -r /proc/self/fd ] || stop closed /proc
@@ -421,7 +427,7 @@ say_each_differing() {
     case $line in public*) say_public "${line#public  }" ;; *) say_content "${line#*  }" content ;; esac
   done
 }
-# say_content NAME WORD: of a file that has a digest, in hexadecimal, as a record WORD.
+# say_content NAME WORD: reports the content of a file that has a digest, in hexadecimal, as a record WORD.
 total=0
 say_content() {
   case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
@@ -433,7 +439,7 @@ say_content() {
   with_file "$1" od -A n -t x1 -v -N $((largest + 1))
 }
 
-# say_public NAME: of a file of others, which may hold a key: its certificates.
+# say_public NAME: reports the certificates alone of a file that is not ours, since it may hold a key.
 say_public() {
   case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
   public=$(with_file "$1" head -c $((largest + 1)) | publish) || return 0
@@ -448,8 +454,8 @@ publish() {
     -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}'
 }
 
-# The login user sees whether there is a unit and a folder of one, or a process of a component, whose unit may have any
-# name. Only where there are, or processes are hidden (hidepid of proc(5)), does root look.
+# Reports the places. Root looks only if the login user sees one of our units and a folder that units read, or a process
+# of a component, whose unit may have any name; or if processes are hidden from that user (hidepid of proc(5)).
 look_at_places() {
   open_answer places
   say_listening
@@ -466,15 +472,15 @@ look_at_places() {
   close_answer
   [ -n "$is_roots" ] || return 0
   frame=$nonce-root
-  # Its answer goes to the output as it is, by 3; what a tool says is kept.
+  # Root's answer goes to the output as it is, by descriptor 3; messages of tools go to $said.
   { said=$(in_root look 2>&1 >&3); } 3>&1 && return 0
   why=$said
-  # Runs sudo alone to learn whose failure it is.
+  # Runs sudo alone to learn whether sudo or this program has failed.
   said=$(eval "$sudo true" 2>&1) || stop root "$said"
   stop shell "${why:-a command failed}"
 }
 
-# One that can't be seen from here may be there.
+# True if one of the folders exists, or may exist where the login user can't see it.
 has_folder() {
   for f in $folders; do
     [ ! -d "$f" ] || return 0
@@ -484,8 +490,8 @@ has_folder() {
   return 1
 }
 
-# Each port on which a process listens at one of the addresses: proc_pid_net(5), where 0A is LISTEN. The kernel goes
-# through all its sockets.
+# On request alone, as the kernel goes through all its sockets for this: reports each port on which a process listens at
+# one of the addresses. In proc_pid_net(5), 0A is LISTEN.
 say_listening() {
   [ -n "$listens" ] || return 0
   sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
@@ -520,7 +526,7 @@ look_as_root() {
   [ -z "$named" ] || say_named $named
   say_differing
 }
-# Of the users whom a folder above belongs to: getent(1).
+# Reports the home of each user who owns a folder above: getent(1).
 say_homes() {
   owners=' 0 '
   for line do
@@ -532,7 +538,8 @@ say_homes() {
     case $home in /?*) say home "$home" ;; esac
   done
 }
-# What command lines name, or is in a former directory, is not ours to keep: a file that has gone meanwhile is none.
+# say_named PATH...: reports files that command lines name, or that are in a former directory. They are not ours: if one
+# has gone meanwhile, the look does not fail.
 say_named() {
   plain='' limit_size=1
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@" 2>/dev/null) || :
@@ -547,7 +554,7 @@ find_places() {
   for line do
     target=${line%% *} digest=${line#* }
     resolve "$target" || { say odd "$target"; continue; }
-    # A file of the kernel's may never end, or wait.
+    # Reading a file of the kernel may never end, or may wait.
     case $real in /proc/*|/sys/*|/dev/*) say odd "$target"; continue ;; esac
     for f in $ways "$real"; do case " $steps " in *" .$f "*) ;; *) steps="$steps .$f" ;; esac; done
     for f in $ways; do case "$above " in *" $f "*) ;; *) above="$above $f" ;; esac; done
@@ -595,7 +602,7 @@ resolve() {
   done
   [ $hops -eq 0 ] || [ ! -e "$1" ] || [ "$real" = "$(readlink -f -- "$1")" ]
 }
-# The first of $ways that belongs to another user than root, who could lead it elsewhere.
+# Reports the first of $ways that belongs to a user other than root, who could make the path lead elsewhere.
 say_links() {
   owners=$(stat -c '%u %n' -- $ways 2>/dev/null) || :
   while read -r owner name; do
@@ -604,7 +611,7 @@ say_links() {
 $owners
 OWNERS
 }
-# True if nobody but root may put another file at $real, or lead its path elsewhere.
+# True if nobody but root may put another file at $real, or make a path to it lead elsewhere.
 is_roots() {
   owners=$(stat -c '%u %f %a' -- / $ways 2>/dev/null) || return 1
   while read -r owner type mode; do
@@ -630,7 +637,7 @@ say_units() {
     -p NeedDaemonReload -- $names)
   begin_unit
   while read -r line; do
-    # An argument may have line breaks: such a command is left out.
+    # A command with a line break in an argument is left out.
     if [ -n "$inside" ]; then case $line in *' ; status='*' }') inside='' ;; esac; continue; fi
     case $line in
       '') say_unit; begin_unit ;;
@@ -674,8 +681,8 @@ say_account() {
 }
 
 # read_stat FILE: sets $state and $ticks to the state of a process and the time of its start since boot:
-# proc_pid_stat(5). That clock is never set, runs while a computer sleeps, and is the same in every container. The start
-# of a new subshell is the time now.
+# proc_pid_stat(5). Nobody can set that clock; it runs while a computer sleeps, and is the same in every container. Of a
+# subshell that was just started, $ticks is the present time.
 read_stat() {
   { read -r stat < "$1"; } 2>/dev/null || return 1
   # A program's name may hold blanks and parentheses.
@@ -692,8 +699,8 @@ say_process() {
   if read_stat "/proc/$pid/stat"; then say process "$pid" "$state" "$ticks"; mains="$mains $pid"; fi
 }
 
-# The processes of components, whatever started them: proc_pid_cmdline(5), where each argument ends with a NUL. Status
-# 2: one has ended. find_processes [PATTERN]: also those with an argument that matches.
+# find_processes [PATTERN]: prints the cmdline files of processes of components, whatever started them, and of processes
+# with an argument that matches. In proc_pid_cmdline(5) each argument ends with a NUL. Status 2 of grep: one has ended.
 find_processes() {
   [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$${1:+|$1}" /proc/[0-9]*/cmdline || [ $? -le 2 ]
 }
@@ -707,7 +714,7 @@ say_processes() {
   if [ -n "$others" ] && [ -n "$ports" ]; then say_listeners; fi
   say_views $owns
 }
-# Whose processes listen on one of the ports: proc_pid_net(5).
+# Reports the users whose processes listen on one of the ports: proc_pid_net(5).
 say_listeners() {
   uids=' '
   sockets=$(grep -hE "^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
@@ -720,7 +727,7 @@ find_listener() {
     case "$uids" in *" $8 "*) ;; *) uids="$uids$8 " ;; esac
   done
 }
-# The real user, of proc_pid_status(5): a program that is setuid takes any arguments.
+# The owner is the real user of proc_pid_status(5), as a user may run a setuid program with any arguments.
 find_owner() {
   for line do
     pid=${line#/proc/} pid=${pid%%/*} owner=''
@@ -729,7 +736,7 @@ find_owner() {
     # The last line is of the unified hierarchy, or of systemd's own: cgroups(7).
     group=''
     { while read -r line; do group=$line; done < "/proc/$pid/cgroup"; } 2>/dev/null || continue
-    # A name in it may have colons.
+    # The name of a group may have colons.
     group=${group#*:*:}
     say component "$pid" "$group"
     say owner "$pid" "$owner"
@@ -745,14 +752,14 @@ is_own() {
   for f in $groups; do case $group/ in "$f"/*) return 0 ;; esac; done
   return 1
 }
-# say_commands LIMIT PID...: a record for each argument. One with a line break keeps to a line.
+# say_commands LIMIT PID...: reports each argument; a line break in one becomes another character.
 say_commands() {
   [ $# -gt 1 ] || return 0
   limit=$1 from=''
   shift
   for pid do from="$from /proc/$pid/cmdline"; done
   parts=$(grep -aszH '' -- $from | head -c "$limit" | tr '\0\n' '\n\001')
-  # Cut off, it could say anything.
+  # What was cut off at the limit could mean anything, so none of it is reported.
   if [ ${#parts} -lt $((limit - 1)) ]; then with_lines say_argument "$parts"; return 0; fi
   for pid do say unread "$pid"; done
 }
@@ -763,8 +770,8 @@ say_argument() {
   done
 }
 
-# say_views PID...: files that a process sees otherwise than root: in a mount namespace (mount_namespaces(7)) or a root
-# of its own. Nothing is run there, and no link is followed.
+# say_views PID...: reports paths at which a process sees another file than root does, as it has a mount namespace
+# (mount_namespaces(7)) or a root of its own. Nothing is run there, and no link is followed.
 say_views() {
   views='' own='' apart=''
   for pid do views="$views /proc/$pid/root /proc/$pid/ns/mnt"; done
@@ -794,7 +801,7 @@ find_apart() {
     case " $apart " in *" $f "*) ;; *) apart="$apart $f" ;; esac
   done
 }
-# Another folder may have the same file.
+# Folders are left out: two different ones may have the same file.
 say_apart() {
   for line do
     case $nl$those$nl in *"$nl$line$nl"*) continue ;; esac
@@ -805,13 +812,41 @@ say_apart() {
 
 #### replace, back, forget
 
-# First each new file is written and synced where nobody reads it: an archive is unpacked in a folder beside it; at a
-# place, beside the old file. Then a second link keeps each old file, and the new ones are renamed into place, one
-# directly after the other: at every moment each file is either the old one or the new one. What fails is undone. At
-# places the old files stay.
+# The journal of a replace is the names of files alone. PATH is a file that is replaced.
+#
+#   in the folder                 at a place                 what it is
+#   ARCHIVE                       -                          the new files, as scp has copied them
+#   ARCHIVE-unpacked/PATH         -                          the new file, before the lock
+#   ARCHIVE-swap/PATH             PATH.harderway-new         the new file: while it is there, PATH was not replaced yet
+#   ARCHIVE-swap/old/PATH         PATH.harderway-old         the old file: a second link to it, made before any rename
+#   ARCHIVE-discarded             -                          ARCHIVE-unpacked, while forget removes it
+#
+# The steps, and what a crash of the node or a kill leaves after each:
+#
+#   1. In the folder, ARCHIVE is unpacked, compared with the        The old files at all PATHs.
+#      digests, and synced.
+#   2. Under the lock, the files are compared with the look. From   The same.
+#      here on signals are ignored.
+#   3. In the folder, ARCHIVE-unpacked becomes ARCHIVE-swap. At a   The same.
+#      place, the new file is written, compared, and synced.
+#   4. A second link keeps each old file.                           The same; each old file has two names.
+#   5. Each new file is renamed to PATH, in the order of the list.  Old files at some PATHs, new ones at the others; each
+#                                                                   old one is kept.
+#   6. The folders that have a PATH are synced.                     The new files at all PATHs; each old one is kept.
+#   7. In the folder, the ARCHIVEs and what is pruned are removed.  The new files at all PATHs. At places the old ones are
+#      At a place, forget or back is another request.              kept: to the next run, the units are unproven.
+#
+# What is always true:
+# - PATH is the whole old file or the whole new one. In the folder alone it may be absent for a moment: an old file to
+#   which no second link can be made is moved away in step 4.
+# - PATH.harderway-old is never overwritten: it is the last file with which the units were healthy.
+# - If a step fails, the steps before it are undone: the answer is "undone", and each PATH is the old file; or it is
+#   "half", and what could not be put back is still kept.
+# - The next run compares all files again, so it does not need to know how far a crashed one came. It removes the ARCHIVEs
+#   that no run can be using any more.
 replace_files() {
   trash=''
-  # What can't be removed is no reason to hide why it stopped.
+  # If $trash can't be removed, the exit status is still that of what went wrong before.
   trap '[ -z "$trash" ] || rm -rf -- $trash || :' EXIT
   trap 'exit 1' HUP INT TERM
   [ -z "$entry" ] || write_record
@@ -840,9 +875,9 @@ replace_files() {
   say_folder
 }
 
-# Before the files, so that a run that is killed leaves none that nobody knows of. Whoever has no home that can be read
-# and written to has no record. Another node of this home holds its lock for a moment; longer, another user, who may open
-# it: the next deploy records the directory.
+# Records the directory before any file is in it, so that a killed run leaves no file that nobody knows of. A user whose
+# home can't be read and written has no record. Where several nodes share a home, each holds its lock for a moment. If
+# the lock is held longer, it is by another user, who may open the home: then the next deploy records the directory.
 write_record() {
   [ -n "${HOME-}" ] && cd -- "$HOME" 2>/dev/null && [ -r . ] && [ -w . ] || return 0
   if ! lock 7 3; then exec 7<&-; return 0; fi
@@ -851,7 +886,7 @@ write_record() {
     with_lines keep_line "$lines_recorded"
     kept=$kept$entry
     while [ ${#kept} -ge $largest_record ]; do kept=${kept#*"$nl"}; done
-    # A default ACL of the home has precedence over the umask: acl(5).
+    # install sets the mode: a default ACL of the home has precedence over the umask (acl(5)).
     { rm -f -- "$record.new" && install -m 600 /dev/stdin "$record.new" && mv -fT -- "$record.new" "$record"; } 2>/dev/null <<RECORD || :
 $kept
 RECORD
@@ -865,26 +900,25 @@ keep_line() {
 }
 
 unpack() {
-  # forget can't remove a folder while this unpacks into it.
   trash="$archive $archive-unpacked $archive-swap $archive-discarded"
   mkdir -m 700 -- "$archive-unpacked"
-  # GNU tar takes options from the environment too. The files get the node's own time, so that rsync, cp -u and backups
-  # see that they are new.
+  # GNU tar takes options from the environment too. With -m the files get the node's own time, so that rsync, cp -u and
+  # backups see that they are new.
   TAR_OPTIONS='' tar -xomf "$archive" -C "$archive-unpacked" -- $paths
-  # tar of busybox takes the umask from what another user than root unpacks.
+  # tar of busybox applies the umask to what a user other than root unpacks.
   with_lines open_up "$unpacked"
   set_news "$archive-unpacked" $paths
   with_lines print_sums "$files" | sha256sum -c >/dev/null
   # rename(2) does not wait for the data.
   said=$(sync -- $news 2>&1) || stop undone "$said"
 }
-# set_news FOLDER NAME...: sets $news to the new files there.
+# set_news FOLDER NAME...: sets $news to the paths of the new files in that folder.
 set_news() {
   into=$1 news=''
   shift
   for f do news="$news $into/$f"; done
 }
-# MODE NAME...
+# open_up LINE...: each is MODE NAME...
 open_up() {
   for line do
     set -- $line
@@ -901,7 +935,7 @@ print_sums() {
   done
 }
 
-# Root's lock is one for all places, whichever folder is deployed to.
+# Two locks: for places, root's, which is the same whichever folder is deployed to; and the folder's.
 lock_all() {
   if [ -n "$as_root" ]; then
     if [ ! -d "$marks" ]; then mkdir -m 700 -- "$marks" 2>/dev/null || [ -d "$marks" ]; fi
@@ -911,16 +945,16 @@ lock_all() {
   fi
   lock 9 30 || stop busy
 }
-# lock DESCRIPTOR TRIES: status 1 if others keep it. flock(2) on the current folder leaves nothing behind, and is released when the last process that
-# holds it exits. On NFS it covers this machine only. The wait is limited: the run that has sent this may be gone, and
-# its files out of date.
+# lock DESCRIPTOR TRIES: locks the current folder; status 1 if others hold the lock for that many seconds. flock(2) leaves
+# nothing behind, and is released when the last process that holds it exits. On NFS it covers this machine only. The wait
+# is limited, as the run that has sent this program may be gone by then, and the files that it sent out of date.
 lock() {
   command -v flock >/dev/null || stop no-flock
   eval "exec $1<." || exit 1
   tries=$2
   while :; do
     code=0
-    # ksh hands down no descriptor that is not named.
+    # ksh passes a descriptor to a command only if it is named there.
     eval "flock -n $1 $1<&$1" || code=$?
     case $code in 0) return 0 ;; 1) ;; *) exit 1 ;; esac
     tries=$((tries - 1))
@@ -929,7 +963,8 @@ lock() {
   done
 }
 
-# The lists also differ if a file was added or removed since the look, or became a symbolic link.
+# Compares what stat and sha256sum print now with what they printed for the look. The lists also differ if a file was
+# added or removed since then, or became a symbolic link.
 refuse_changed() {
   set --
   for f in $unchanged; do if there "$f"; then set -- "$@" "$f"; fi; done
@@ -945,8 +980,8 @@ change_modes() {
 write_all() {
   for line do write_new $line; done
 }
-# write_new PATH DIGEST SOURCE PART PAIR CA OWNER MODE: accessible only to root until its digest is right. The folder
-# may belong to another user, who can replace the name by a link; the descriptor stays on this file.
+# write_new PATH DIGEST SOURCE PART PAIR CA OWNER MODE: writes a new file, which only root can read until its digest is
+# right. The folder may belong to another user, who can replace the name by a link; the descriptor stays on this file.
 write_new() {
   new=$1$new_suffix
   if there "$new"; then rm -rf -- "$new"; fi
@@ -960,7 +995,7 @@ write_new() {
   } 2>&1) || code=$?
   case $code in 0) ;; 9) stop source "$3" ;; *) stop undone "$said" ;; esac
 }
-# part_of FILE PART PAIR CA: the same as partOf of kubeconfig.ts; the digest confirms the result.
+# part_of FILE PART PAIR CA: prints what partOf of kubeconfig.ts returns; the digest shows that it is the same.
 part_of() {
   case $2 in
     file) cat < "$1" ;;
@@ -973,16 +1008,18 @@ part_of() {
   esac
 }
 
-# Where the new file of a path is until it is renamed, and where its old one is kept.
-at() {
+# set_copies PATH: sets $new and $old to the paths of its new file and its old file, as in the journal.
+set_copies() {
   if [ -n "$archive" ]; then new=$archive-swap/$1 old=$archive-swap/old/$1
   else new=$1$new_suffix old=$1$old_suffix; fi
 }
 
+# $existing: the PATHs that had an old file. $linked: the old files that this run keeps, and no earlier one. $begun: set
+# from the first rename on.
 swap_all() {
-  had=' ' made=' ' begun='' to_sync=''
-  for target in $paths; do ! there "$target" || had="$had$target "; done
-  keep $had
+  existing=' ' linked=' ' begun='' to_sync=''
+  for target in $paths; do ! there "$target" || existing="$existing$target "; done
+  keep $existing
   begun=1
   if [ -n "$archive" ]; then
     set_news "$archive-swap" $paths
@@ -990,7 +1027,7 @@ swap_all() {
     to_sync=.
   else
     for target in $paths; do
-      at "$target"
+      set_copies "$target"
       said=$(mv -fT -- "$new" "$target" 2>&1) || undo "$said"
       case "$to_sync " in *" ${target%/*} "*) ;; *) to_sync="$to_sync ${target%/*}" ;; esac
     done
@@ -999,57 +1036,61 @@ swap_all() {
   sync -- $to_sync 2>/dev/null || sync
 }
 
-# keep PATH...: a link to an old file can't be made if the file can't be replaced (immutable, or mounted on).
+# keep PATH...: makes the second link to each old file. That fails, before anything is renamed, for a file that could not
+# be replaced either (immutable, or mounted on).
 keep() {
   [ $# -gt 0 ] || return 0
   if [ -n "$archive" ] && ln -- "$@" "$archive-swap/old" 2>/dev/null; then return 0; fi
   for target do
-    at "$target"
-    # An earlier run has kept it: it is what the units were last healthy with.
+    set_copies "$target"
+    # An earlier run has kept this old file: it is the last with which the units were healthy.
     if there "$old"; then continue; fi
     if [ -d "$target" ] && [ ! -L "$target" ]; then undo "${target##*/} is a folder"; fi
-    if said=$(ln -T -- "$target" "$old" 2>&1); then made="$made$old "; continue; fi
-    # Nor can it be made of another owner's file (protected_hardlinks, proc(5)), which is moved away instead.
+    if said=$(ln -T -- "$target" "$old" 2>&1); then linked="$linked$old "; continue; fi
+    # Nor can a link be made to a file of another owner (protected_hardlinks, proc(5)): in the folder it is moved instead.
     if [ -n "$archive" ] && said=$(mv -- "$target" "$old" 2>&1); then continue; fi
     undo "$said"
   done
 }
 
-# In reverse, so that what names another file is never there without it.
+# undo MESSAGE: puts all old files back, and stops. In reverse order: a file may name one that stands before it in the
+# list, and must never be there without that one.
 undo() {
   why=undone
-  for target in $reversed; do back "$target" 2>/dev/null || why=half; done
-  # What could not be put back is still there: in the folder that the archive was unpacked in, or beside its place.
-  if [ $why = undone ]; then trash="$trash $made"; elif [ -n "$archive" ]; then trash=''; fi
+  for target in $reversed; do put_back "$target" 2>/dev/null || why=half; done
+  # If a file could not be put back, everything that was kept stays.
+  if [ $why = undone ]; then trash="$trash $linked"; elif [ -n "$archive" ]; then trash=''; fi
   stop $why "$1"
 }
-back() {
-  at "$1"
+# put_back PATH: status 1 if its old file is lost.
+put_back() {
+  set_copies "$1"
   if there "$new"; then
-    # It has not been renamed. In the folder the old one may have been moved away; at a place an earlier run may have
-    # kept it: the others may be as old again.
+    # The new file was not renamed, so PATH is as it was; but in the folder, keep may have moved the old file. At a place,
+    # once a file was renamed, PATH gets the old file that an earlier run kept, as the others do: so all are of one set.
     if [ -n "$archive" ]; then ! there "$1" || return 0; elif [ -z "$begun" ]; then return 0; fi
-    case $made in *" $old "*) return 0 ;; esac
+    case $linked in *" $old "*) return 0 ;; esac
     there "$old" || return 0
   elif ! there "$old"; then
-    case $had in *" $1 "*) return 1 ;; esac
+    case $existing in *" $1 "*) return 1 ;; esac
     rm -f -- "$1"
     return
   fi
   mv -fT -- "$old" "$1"
 }
 
-# A file without an old one stays.
+# At places only. A PATH of which no old file is kept stays as it is.
 back_files() {
   lock_all
   for target in $reversed; do
-    at "$target"
+    set_copies "$target"
     if there "$old"; then mv -fT -- "$old" "$target"; fi
   done
 }
 
-# Of an archive: a replace that has begun may be about to rename its folder. Only one of the two renames succeeds, and
-# gets all of it. At places: of each path that still has the digest, since another run may be at work there by now.
+# With an archive: a replace of which the run knows no more may be about to rename ARCHIVE-unpacked (step 3), as this does.
+# One of the two renames fails, so all new files are discarded or none. At places: removes the copies beside each PATH
+# that still has the given digest, as another run may have replaced a file since.
 forget_files() {
   if [ -n "$archive" ]; then
     cd -- "$folder"
@@ -1077,9 +1118,9 @@ find_proven() {
 
 #### run
 
-# The answer has its status, then the first lines of its output.
+# The answer has the exit status of the command, then the first lines of its output.
 run_command() {
-  # What is printed is for the other shell.
+  # The other shell expands what is printed here.
   # shellcheck disable=SC2016
   answer=$(printf '%s\n' 'code=0' 'said=$( {' "$command" '} </dev/null 2>&1) || code=$?' \
     'printf "status %s\n%s\n" "$code" "$said" | head -n 40' | eval "$sudo sh -s") || answer=''
