@@ -1,4 +1,16 @@
-/** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
+/**
+ * Installs the deployed files where the units of a node read them, so that the units use the files. In this order:
+ *
+ * 1. plan: what differs by a look, and whether the units were healthy before;
+ * 2. replace: the new files are at their places, all or none, with the old ones beside them;
+ * 3. load: each unit reloads or is restarted, and has to be healthy with the new files;
+ * 4. prove: another look finds nothing out of date;
+ * 5. forget: the old files are removed.
+ *
+ * If 3 or 4 fails, the old files are put back, and the units restarted with them. The new ones stay if the run was
+ * aborted (the next run continues with them), if the units were not healthy before, or if the failure is not theirs. A
+ * killed run leaves the old files beside the new ones: for the next run these units were never proven.
+ */
 import { setTimeout as delay } from 'node:timers/promises'
 import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
 import type { Run } from '../../../lib/graph/target.ts'
@@ -31,87 +43,108 @@ import {
 import { waitUntilSteady } from './steady.ts'
 import { type WantedPlace, wantedAt } from './wanted.ts'
 
-/** What was done to the units of a node, for whoever has to undo it. */
+/** What was done to the units, for whoever has to undo it. */
 interface Journal {
-  /** Real paths of files that were replaced, by this run or by one before: the old ones are beside them. */
+  /** The real paths of files that this run or an interrupted one has replaced: the old files are beside them. */
   readonly replaced: readonly string[]
-  /** By this run. */
+  /** The units that this run has restarted, so far. */
   readonly restarted: Unit[]
 }
 
-/** `found` must come from a look made just now. `units`: as a look after all that was done has found them. */
+/** An installation after its files were replaced. */
+interface Installation {
+  readonly on: NodeRun
+  readonly work: UnitsWork
+  readonly journal: Journal
+}
+
+interface BroughtUp {
+  readonly change?: Change
+  readonly warning?: string
+  /** The units as the last look has found them. */
+  readonly units: UnitsFound['units']
+}
+
+/** `found` must come from a look made just now. Throws a Failure. */
 export async function bringUp(
   on: NodeRun,
   found: UnitsFound & { readonly others: readonly Other[] },
   isForced: boolean,
-): Promise<{ change?: Change; warning?: string; units: UnitsFound['units'] }> {
+): Promise<BroughtUp> {
   const work = await planWork(on, found, isForced)
-  let units = found.units
   const isLeftDrained = await settleMarks(on, work)
-  const journal = await replace(on, work)
+  const installation = { on, work, journal: await replace(on, work) }
+  let { units } = found
   try {
-    await load(on, work, journal)
-    if (work.quorumState !== 'without a quorum') units = await prove(on, work, journal)
+    await load(installation)
+    if (work.quorumState !== 'without a quorum') units = await prove(installation)
   } catch (error) {
-    throw await undo(on, work, journal, error)
+    throw await undo(installation, error)
   }
-  if (isLeftDrained && !journal.restarted.some(({ isDrained }) => isDrained)) await undrain(on.run, on.node)
-  return { ...(await settle(on, work, journal)), units }
+  const { restarted } = installation.journal
+  if (isLeftDrained && !restarted.some(({ isDrained }) => isDrained)) await undrain(on.run, on.node)
+  return { ...(await forget(installation)), units }
 }
 
 /** A unit that differs from what is wanted. */
 type StaleUnit = UnitCheck & { readonly reason: ReasonOf<'unit'> }
 
 /** What there is to do, and how the units were before. */
-type UnitsWork = Readonly<Awaited<ReturnType<typeof planWork>>>
+interface UnitsWork {
+  readonly found: Parameters<typeof bringUp>[1]
+  readonly checks: readonly UnitCheck[]
+  readonly stale: readonly StaleUnit[]
+  /** All files of the checked units, each once, even if several units read it. */
+  readonly all: readonly WantedPlace[]
+  /** Those of `all` that differ. A certificate and its key are adjacent, as in the table. */
+  readonly wanted: readonly WantedPlace[]
+  /** Real paths beside which an interrupted run has left the old files: with them the units were last healthy. */
+  readonly unfinished: readonly string[]
+  /** True if each stale unit was healthy. */
+  readonly areHealthy: boolean
+  /** Of the store's cluster, if the store is stale. */
+  readonly quorumState: QuorumState
+  /** The stale unit that needs a quorum: the store. */
+  readonly store: string | undefined
+}
 
-async function planWork(on: NodeRun, found: Parameters<typeof bringUp>[1], isForced: boolean) {
+async function planWork(on: NodeRun, found: UnitsWork['found'], isForced: boolean): Promise<UnitsWork> {
   const { run } = on
+  const { places } = found
   const checks = checkUnitsOf(run, found).map((check) => (isForced ? asForced(run, check) : check))
   const stale = checks.flatMap(({ reason, ...rest }): StaleUnit[] => (reason ? [{ ...rest, reason }] : []))
-  const quorum = stale.find(({ unit }) => unit.isQuorum)
-  const isKnown = !quorum || (quorum.isUp && wereHealthy([quorum], found))
-  const quorumState: QuorumState = isKnown ? 'healthy' : await quorumStateOf(on, quorum.unit)
-  const all = wantedAt(
-    run,
-    checks.map(({ unit }) => unit),
-    found.places,
-  )
-  const differing = stale.flatMap(({ reason }) => reason.places)
-  const paths = new Set(differing.map(({ path }) => realPath(found.places, path)))
+  const units = checks.map(({ unit }) => unit)
+  const all = wantedAt(run, units, places)
+  const paths = new Set(stale.flatMap(({ reason }) => reason.places.map(({ path }) => realPath(places, path))))
+  const store = stale.find(({ unit }) => unit.isQuorum)
+  const isQuorumKnown = !store || (store.isUp && wereHealthy([store], found))
   return {
-    found,
-    checks,
-    stale,
-    all,
-    /** Each file once, even if several units read it. A certificate and its key are adjacent, as in the table. */
+    ...{ found, checks, stale, all },
     wanted: all.filter(({ path }) => paths.has(path)),
-    /** Real paths beside which a previous run left the old files that units were last healthy with. */
-    kept: stale.flatMap(({ unit }) => unfinishedPaths(unit, found.places)),
-    /** True if each of them was healthy. */
-    isHealthy: wereHealthy(stale, found),
-    quorumState,
-    /** The unit that needs a quorum. */
-    quorum: quorum?.unit.unit,
+    unfinished: stale.flatMap(({ unit }) => unfinishedPaths(unit, places)),
+    areHealthy: wereHealthy(stale, found),
+    quorumState: isQuorumKnown ? 'healthy' : await quorumStateOf(on, store.unit),
+    store: store?.unit.unit,
   }
 }
 
-/** A unit that was not healthy gains nothing from its old files. */
-function wereHealthy(stale: readonly StaleUnit[], found: UnitsFound): boolean {
-  return stale.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnsteady(unit, found)) === undefined)
+/** A stopped unit counts as healthy: it is not restarted, so nothing that is installed can harm it. */
+function wereHealthy(units: readonly StaleUnit[], found: UnitsFound): boolean {
+  return units.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnsteady(unit, found)) === undefined)
 }
 
-/** All files or none. */
-async function replace(on: NodeRun, { found, wanted, all, kept }: UnitsWork): Promise<Journal> {
+/** Replaces all files or none. */
+async function replace(on: NodeRun, { found, wanted, all, unfinished }: UnitsWork): Promise<Journal> {
   keepOthers(on.run, on.node, found.others)
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
   await replaceAtPlaces(on, found, { wanted, all })
-  return { replaced: [...new Set([...wanted.map(({ path }) => path), ...kept])], restarted: [] }
+  return { replaced: [...new Set([...wanted.map(({ path }) => path), ...unfinished])], restarted: [] }
 }
 
 /**
- * Undrains what a killed run left drained. While a drained unit is not healthy yet, marks the node as ours instead and
- * returns true: the caller undrains it later. Throws a Failure if another run has drained it.
+ * Undrains a node that a killed run has left drained. If a unit that is drained for a restart is not healthy yet, the mark
+ * becomes this run's instead, and the result is true: the caller undrains the node later. Throws a Failure if another run
+ * has drained it.
  */
 async function settleMarks({ run, node }: NodeRun, { found, checks }: UnitsWork): Promise<boolean> {
   const { left, inUse } = splitMarks(run, found)
@@ -123,65 +156,58 @@ async function settleMarks({ run, node }: NodeRun, { found, checks }: UnitsWork)
   return isUnhealthy
 }
 
-/** For --force: installs every file again, and restarts the units that read one only at their start. */
+/** With --force every file is installed again, and a unit that reads a file only at its start is restarted. */
 export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   const { unit, isUp } = check
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
-  const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
+  const nothing = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
   const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
   const isDrained = restarts && unit.isDrained === true && installOf(run).drain !== ''
-  return { ...check, reason: { ...none, ...reason, places, restarts, isDrained } }
+  return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
 }
 
-/** All at once, unless one restarts: then first, one by one, those that others on the node query. */
-async function load(on: NodeRun, work: UnitsWork, journal: Journal): Promise<void> {
-  const { stale, quorumState } = work
-  if (quorumState === 'without a quorum') return loadUnproven(on, stale, journal)
+/** Loads all units at once; but if one restarts, those that others on the node query come first, one by one. */
+async function load(installation: Installation): Promise<void> {
+  const { stale, quorumState } = installation.work
+  if (quorumState === 'without a quorum') return loadUnproven(installation)
   const first = stale.some(({ reason }) => reason.restarts) ? stale.filter(({ unit }) => unit.isQueried) : []
-  for (const each of first) await loadOne(on, each, work, journal)
+  for (const each of first) await loadOne(installation, each)
   const others = stale.filter((each) => !first.includes(each))
-  await allOrFailure(others.map((each) => loadOne(on, each, work, journal)))
+  await allOrFailure(others.map((each) => loadOne(installation, each)))
 }
 
-async function loadOne(
-  on: NodeRun,
-  { unit, reason, isUp }: StaleUnit,
-  { found: { places }, quorumState }: UnitsWork,
-  { restarted }: Journal,
-): Promise<void> {
+async function loadOne({ on, work, journal }: Installation, { unit, reason, isUp }: StaleUnit): Promise<void> {
   if (!isUp) return
-  // Nothing that it has to load: the unit is only waited for.
-  if (!reason.restarts && reason.places.length + reason.notServed.length + reason.notLoaded.length === 0)
-    await waitUntilHealthy(on, unit)
-  else if (!(await isReloaded(on, unit, reason)))
-    await guarded(on, unit, quorumState === 'healthy', async () => {
-      restarted.push(unit)
+  const { restarts, places, notServed: ports, notLoaded } = reason
+  const hasNothingToLoad = !restarts && places.length + ports.length + notLoaded.length === 0
+  if (hasNothingToLoad) await waitUntilHealthy(on, unit)
+  else if (!(await hasReloaded(on, unit, reason)))
+    await guarded(on, unit, work.quorumState === 'healthy', async () => {
+      journal.restarted.push(unit)
       await restart(on, unit)
       if (!(await waitUntilServed(on, unit, 'restart'))) throw notServed(on, unit)
     })
-  for (const kubeconfig of unprovenClients(unit, reason, places)) await proveClient(on, kubeconfig)
+  for (const kubeconfig of unprovenClients(unit, reason, work.found.places)) await proveClient(on, kubeconfig)
 }
 
-/** Kubeconfigs whose pair is new, or was installed by a run that was killed before it removed the old files. */
+/** The kubeconfigs of which no API server has accepted the pair yet: it is new, or a killed run has installed it. */
 export function unprovenClients(unit: Unit, reason: ReasonOf<'unit'>, places: PlacesState): string[] {
-  const isLeft = unfinishedPaths(unit, places).length > 0
-  const isNew = (path: string) => isLeft || reason.places.some((place) => place.path === path)
+  const isUnfinished = unfinishedPaths(unit, places).length > 0
+  const isNew = (path: string) => isUnfinished || reason.places.some((place) => place.path === path)
   return unit.files.flatMap(({ part, path, file }) => (part === 'pair' && isNew(path) ? [file] : []))
 }
 
-/** True if the unit has reloaded without a restart. Then it must be healthy with the new files. */
-async function isReloaded(on: NodeRun, unit: Unit, { restarts }: ReasonOf<'unit'>): Promise<boolean> {
+/** True if the unit has reloaded without a restart, and is healthy. Throws a Failure if it is not healthy. */
+async function hasReloaded(on: NodeRun, unit: Unit, { restarts }: ReasonOf<'unit'>): Promise<boolean> {
   if (restarts || !(await waitUntilServed(on, unit, 'reload')) || !(await waitUntilReloaded(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
 }
 
-/** Milliseconds from one look to the next: the unit polls its file once a minute. */
+/** Milliseconds from one look to the next. A unit polls its file once a minute. */
 const reloadPause = 1000
 
-/**
- * True if the unit has reloaded, in time, each file that its command line says it reloads. If not, it needs a restart.
- */
+/** True if the unit has reloaded, in time, each file that it reloads by its command line; else it needs a restart. */
 async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, files }: Unit): Promise<boolean> {
   if (!files.some(({ loads }) => loads === 'reload')) return true
   tell({ doing: 'waiting for', unit, path: '/metrics' })
@@ -193,12 +219,15 @@ async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, f
   return (await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) === undefined
 }
 
-/** The store has to serve its new certificate, so that the next member can find a quorum. */
-async function loadUnproven(on: NodeRun, stale: readonly StaleUnit[], { restarted }: Journal): Promise<void> {
-  for (const { unit, reason, isUp } of stale) {
+/**
+ * Restarts units without a quorum, so their health can't be proven. But the store has to serve its new certificate, so that
+ * the next member can find a quorum.
+ */
+async function loadUnproven({ on, work, journal }: Installation): Promise<void> {
+  for (const { unit, reason, isUp } of work.stale) {
     if (!isUp) continue
     if (reason.restarts) {
-      restarted.push(unit)
+      journal.restarted.push(unit)
       await restartUnproven(on, unit)
     }
     if (unit.isQuorum && !(await waitUntilOneServes(on, unit))) throw notServed(on, unit)
@@ -214,83 +243,92 @@ function notServed({ node }: NodeRun, { unit, service }: Unit): Failure {
 }
 
 /**
- * The unit is healthy with the new files, and only gets no requests yet; or another run is at work, maybe with the same
- * files.
+ * True for a failure after which the new files stay: the unit is healthy with them, but the node is still drained; or
+ * another run is at work on the node, maybe with the same files.
  */
-function isKept(error: unknown): boolean {
+function leavesNewFiles(error: unknown): boolean {
   return error instanceof Failure && (error.code === 'not-undrained' || error.code === 'busy')
 }
 
-/** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
-async function prove(
-  on: NodeRun,
-  { found: before, stale }: UnitsWork,
-  { replaced, restarted }: Journal,
-): Promise<UnitsFound['units']> {
-  const { run, node } = on
+/**
+ * Looks once more: a restart command may have restarted nothing, or a unit may have failed since its restart. Returns the
+ * units as found. Throws a Failure if anything is out of date.
+ */
+async function prove({ on, work, journal }: Installation): Promise<UnitsFound['units']> {
+  const { run } = on
+  const { replaced, restarted } = journal
   on.tell({ doing: 'checking again' })
-  const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
-  const found = await waitUntilSteady(on, before, [...restarted, ...given])
-  // Ignores the old files that this run keeps beside the new ones.
-  const kept = new Set(replaced.flatMap(besideOf))
-  const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))
-  const again = checkUnitsOf(run, { ...found, places: { ...found.places, files } })
-  const isUp = new Map(again.map((each) => [each.unit.unit, each.isUp]))
-  const ended = restarted.find(({ unit }) => isUp.get(unit) !== true)?.unit
-  if (ended !== undefined)
-    throw new Failure(`${ended} stopped after a healthy restart`, {
-      node: node.name,
-      code: 'not-loaded',
-      remedy: `find out why on ${node.name}: journalctl -u ${serviceOf(run.cluster, ended)}`,
-    })
-  const left = again.flatMap(({ reason }) => reason ?? [])
-  if (left.length === 0) return found.units
-  throw new Failure(`still out of date after installing; ${formatReasons(left)}`, {
+  const renewed = work.stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
+  const found = await waitUntilSteady(on, work.found, [...restarted, ...renewed])
+  // Without the old files beside the new ones: they are this run's own.
+  const own = new Set(replaced.flatMap(besideOf))
+  const files = new Map([...found.places.files].filter(([path]) => !own.has(path)))
+  const checks = checkUnitsOf(run, { ...found, places: { ...found.places, files } })
+  const isUp = new Map(checks.map((each) => [each.unit.unit, each.isUp]))
+  const stopped = restarted.find(({ unit }) => isUp.get(unit) !== true)
+  if (stopped) throw stoppedSince(on, stopped)
+  const reasons = checks.flatMap(({ reason }) => reason ?? [])
+  if (reasons.length > 0) throw stillStale(on, reasons)
+  return found.units
+}
+
+function stoppedSince({ run, node }: NodeRun, { unit }: Unit): Failure {
+  return new Failure(`${unit} stopped after a healthy restart`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `check on ${node.name}: ${left.map(({ unit }) => `systemctl status ${serviceOf(run.cluster, unit)}`).join('; ')}; then ${runAgain}`,
+    remedy: `find out why on ${node.name}: journalctl -u ${serviceOf(run.cluster, unit)}`,
   })
 }
 
-/**
- * Throws once all have ended: the first error, but with another beside it, `busy` is no reason to keep the new files.
- */
+function stillStale({ run, node }: NodeRun, reasons: readonly ReasonOf<'unit'>[]): Failure {
+  const commands = reasons.map(({ unit }) => `systemctl status ${serviceOf(run.cluster, unit)}`)
+  return new Failure(`still out of date after installing; ${formatReasons(reasons)}`, {
+    node: node.name,
+    code: 'not-loaded',
+    remedy: `check on ${node.name}: ${commands.join('; ')}; then ${runAgain}`,
+  })
+}
+
+/** Waits for all. Then throws the first error after which the old files are put back, or else the first. */
 async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
-  const [first] = [...errors.filter((error) => !isKept(error)), ...errors]
+  const [first] = [...errors.filter((error) => !leavesNewFiles(error)), ...errors]
   if (first !== undefined) throw first
 }
 
 /**
- * Puts back what the journal has, and restarts the units with it, unless the new files serve as well or the units were
- * not healthy before. An aborted run leaves a valid state, and the next continues from it. Returns the error, with the
- * outcome of that added.
+ * Puts the old files back, and restarts the units with them, unless the new files stay (the header says when). Returns the
+ * error, with what this has done added to it.
  */
-async function undo(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journal, error: unknown): Promise<unknown> {
-  const { found, stale, isHealthy, kept } = work
-  if (on.signal.aborted || !(isHealthy || kept.length > 0) || isKept(error)) return error
+async function undo({ on, work, journal }: Installation, error: unknown): Promise<unknown> {
+  const wereProven = work.areHealthy || work.unfinished.length > 0
+  if (on.signal.aborted || !wereProven || leavesNewFiles(error)) return error
   const failure = asFailure(error)
-  if (replaced.length === 0) return failure
-  const isBack = await succeeds(putBack(on, found, replaced))
-  // A previous run may have restarted a unit with the files that are put back now.
-  const left = stale
-    .filter(({ unit, isUp }) => isUp && unfinishedPaths(unit, found.places).length > 0)
-    .map(({ unit }) => unit)
-  const again = new Set([...restarted, ...left.filter(({ files }) => files.some(({ loads }) => loads === 'restart'))])
-  const unhealthy = isBack ? await restartAll(on, again) : []
-  const units = formatNames([...again].map(({ unit }) => unit))
-  const outcome =
-    unhealthy.length === 0
-      ? `${units} healthy again`
-      : `restarted ${units}, but ${formatNames(unhealthy.map(({ unit }) => unit))} not healthy`
-  const done = isBack
-    ? `restored the old files${units === '' ? '' : `, ${outcome}`}`
+  if (journal.replaced.length === 0) return failure
+  const isRestored = await succeeds(putBack(on, work.found, journal.replaced))
+  const units = unitsToRestore(work, journal)
+  const unhealthy = isRestored ? await restartAll(on, units) : []
+  const done = isRestored
+    ? `restored the old files${formatRestarts(units, unhealthy)}`
     : `couldn't restore the old files; they are beside the new ones (*${oldSuffix})`
   return failure.with({ what: `${failure.what}; ${done}` })
 }
 
-/** Restarts every unit, even if another fails. Returns those that did not become healthy. */
-async function restartAll(on: NodeRun, units: Iterable<Unit>): Promise<Unit[]> {
+/** The units that use new files, as this run has restarted them, or as an interrupted run may have. */
+function unitsToRestore({ stale, found }: UnitsWork, { restarted }: Journal): Unit[] {
+  const mayUseNew = ({ unit, isUp }: StaleUnit) =>
+    isUp && unfinishedPaths(unit, found.places).length > 0 && unit.files.some(({ loads }) => loads === 'restart')
+  return [...new Set([...restarted, ...stale.filter(mayUseNew).map(({ unit }) => unit)])]
+}
+
+function formatRestarts(units: readonly Unit[], unhealthy: readonly Unit[]): string {
+  if (units.length === 0) return ''
+  const [all, failed] = [units, unhealthy].map((some) => formatNames(some.map(({ unit }) => unit)))
+  return unhealthy.length === 0 ? `, ${all} healthy again` : `, restarted ${all}, but ${failed} not healthy`
+}
+
+/** Restarts each unit, even if another one fails. Returns the units that did not become healthy. */
+async function restartAll(on: NodeRun, units: readonly Unit[]): Promise<Unit[]> {
   const unhealthy: Unit[] = []
   for (const unit of units) {
     const isHealthy = unit.isQuorum === true && (await whyNotHealthy(on, on.node, unit)) === undefined
@@ -311,15 +349,15 @@ async function succeeds(work: Promise<void>): Promise<boolean> {
 }
 
 /** Removes the old files. */
-async function settle(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journal) {
-  const { found, all, wanted, quorum, quorumState } = work
-  // What was not replaced may differ from auth/ in what units do not read.
+async function forget({ on, work, journal }: Installation): Promise<Omit<BroughtUp, 'units'>> {
+  const { found, all, wanted, store, quorumState } = work
+  // A file that this run has not replaced may differ from auth/ in a part that units do not read.
   const digestOf = (each: WantedPlace) => (wanted.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? ''
-  const there = all.filter(({ path }) => replaced.includes(path))
-  await forgetOld(on, found, new Map(there.map((each) => [each.path, digestOf(each)])))
-  const restarts = restarted.map(({ unit }) => unit)
+  const proven = all.filter(({ path }) => journal.replaced.includes(path))
+  await forgetOld(on, found, new Map(proven.map((each) => [each.path, digestOf(each)])))
+  const restarts = journal.restarted.map(({ unit }) => unit)
   const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed: [], restarts }
   if (quorumState !== 'without a quorum') return wanted.length + restarts.length > 0 ? { change } : {}
-  const warning = `${quorum} on ${on.node.name} has no quorum yet, so its health was not checked; once all control nodes are done, run ${on.run.command('bootstrap')}`
+  const warning = `${store} on ${on.node.name} has no quorum yet, so its health was not checked; once all control nodes are done, run ${on.run.command('bootstrap')}`
   return { change, warning }
 }
