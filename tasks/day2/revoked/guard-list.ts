@@ -1,4 +1,18 @@
-/** Lists of who is revoked on nodes: the guard refuses to shorten one, and whoever is denied still is named. */
+/**
+ * The guard of the list of who is revoked. auth/ may be a copy, or made again, so a control node may have a list that
+ * denies more users, or knows more certificates, than the next list of auth/. A run does not shorten it unnoticed:
+ *
+ * | the node's list                                 | the run                                                        |
+ * | ----------------------------------------------- | -------------------------------------------------------------- |
+ * | has a name that a node or user has, and there   | is refused, until cluster.yaml says who is revoked             |
+ * | is no `revoked` in cluster.yaml                 |                                                                |
+ * | is any other, and there is no `revoked`         | leaves the list as it is                                       |
+ * | can't be read, and may deny somebody            | is refused, unless its command names `revoked`                 |
+ * | has entries that the next list removes          | is refused, unless its command names `revoked`, and auth/ had  |
+ * |                                                 | these entries when the run began                               |
+ * | accepts a certificate that the next list denies | is refused: the list has to be restored                        |
+ * | counts a certificate that the next one does not | is refused, unless its command names `revoked`                 |
+ */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../../lib/cluster/problem.ts'
 import { Failure, isUnanswered, refusal, runAgain } from '../../../lib/failure.ts'
@@ -18,7 +32,7 @@ import {
   removedFrom,
   wantedList,
 } from '../../../lib/kubernetes/revocation.ts'
-import { nobody, type RevokedList, usersOf } from '../../../lib/kubernetes/revoked-list.ts'
+import { type Counted, nobody, type RevokedList, usersOf } from '../../../lib/kubernetes/revoked-list.ts'
 import { largestFile } from '../../../lib/node/place.ts'
 import { realPath } from '../../../lib/node/state.ts'
 import { formatNames, joinClauses } from '../../../lib/wording.ts'
@@ -32,122 +46,146 @@ import { apiServer } from '../../layouts/layout.ts'
 import { certTable } from '../../layouts/tables.ts'
 
 /**
- * Lists of who is revoked, in a control node's folder and where its API server reads one, whether cluster.yaml has
- * `revoked` or not.
+ * The files with a list on a control node, whether cluster.yaml has `revoked` or not: in its folder, and where its API
+ * server reads a list.
  */
-export function listsOn({ role }: ClusterNode, seen: NodeLook): HeldFile[] {
+export function listsOn({ role }: ClusterNode, look: NodeLook): HeldFile[] {
   if (role !== 'control') return []
-  const { places, units } = seen
+  const { places, units } = look
   const file = authorizationConfigFile
-  const inFolder = heldAt(seen, file, file)
+  const inFolder = heldAt(look, file, file)
   if (!places || places instanceof Failure) return inFolder
-  const paths = units.flatMap((unit) => [...unit.files.filter((each) => each.file === file), ...leftLists(unit)])
-  const placed = [...new Set(paths.map(({ path }) => realPath(places, path)))].flatMap((at) => heldAt(places, at, file))
-  return [...inFolder, ...placed.filter(({ bytes }) => !bytes || !isOwnAuthorization(bytes.toString()))]
+  const read = units.flatMap((unit) => [...unit.files.filter((each) => each.file === file), ...leftLists(unit)])
+  const paths = new Set(read.map(({ path }) => realPath(places, path)))
+  const atPlaces = [...paths].flatMap((path) => heldAt(places, path, file))
+  return [...inFolder, ...atPlaces.filter(({ bytes }) => !bytes || !isOwnAuthorization(bytes.toString()))]
 }
 
-/** The list that such a file has; undefined if it can't be read. */
+/** The list in such a file; undefined if it can't be read. */
 export function listOf(run: Run, { file, bytes, state }: HeldFile): RevokedList | undefined {
   if (bytes) return readRevoked(bytes.toString())
   return state.sha256 !== undefined && state.sha256 === digestOf(run, file) ? listIn(run.auth) : undefined
 }
 
-/**
- * Another auth/, or one that was lost and made again, may lack entries of the node's list, or certificates that it
- * accepts. Throws a refusal. A command that names the list lets in whom auth/ knew as revoked, and nobody else.
- */
-export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
-  const { auth, cluster, now, options, command } = run
-  const isNamed = options.names.includes('revoked')
-  for (const held of listsOn(node, seen)) {
-    const listed = listOf(run, held)
-    const file = held.at
-    const undecided = listed && findUndecidedIn(run, file, listed)
-    if (undecided) throw undecided.with({ node: node.name })
-    if (!cluster.revoked) continue
-    if (!listed && !isNamed && (held.bytes ? mayDeny(held.bytes.toString()) : held.state.size > largestFile))
-      throw refusal(formatUnread(file), [
-        'add its entries to revoked in cluster.yaml',
-        `then overwrite it; everybody else regains access: ${command('revoked install')}`,
-      ]).with({ node: node.name })
-    if (!listed) continue
-    const wanted = wantedList(run)
-    const known = [wanted, ...(isNamed ? listedBefore(run) : [])].map((each) => removedFrom(listed, each, now))
-    const lost = listed.entries.filter((entry) => known.every((removed) => removed.includes(entry)))
-    if (lost.length > 0) throw unknownThere(run, node, lost, file)
-    const refused = lockedOutBy(wanted, listed, now)
-    const uncounted = isNamed ? [] : lostCounts(run, listed)
-    const lacking = [
-      refused.length > 0 && `accepts a certificate of ${formatNames(refused)}`,
-      uncounted.length > 0 && `counts requests with a certificate of ${formatNames(uncounted)}`,
-    ].find(Boolean)
-    if (lacking)
-      throw refusal(`${file} ${lacking} that ${auth.path} lacks`, [
-        `restore the list: ${readBack(run, node)}; then ${runAgain}`,
-      ]).with({ node: node.name })
+/** Throws the refusal that the table above has for one of the lists of the node. */
+export function guardList(run: Run, node: ClusterNode, look: NodeLook): void {
+  const isNamed = run.options.names.includes('revoked')
+  for (const file of listsOn(node, look)) {
+    const refused = findRefusal({ run, node, file, isNamed })
+    if (refused) throw refused.with({ node: node.name })
   }
 }
 
-/** Users of certificates that another auth/ has listed to be counted, and that this one would not. */
-export function lostCounts(run: Pick<Run, 'auth' | 'cluster' | 'now'>, listed: RevokedList): string[] {
-  const { auth, now } = run
-  if (!listed.counted) return []
-  const toCount = acceptedCertificates(run).filter((each) => isCountable(each) && !each.isDenied)
-  const countable = new Set(toCount.map(({ fingerprint }) => fingerprint))
-  // As one in use.
-  const uncounted = new Set(
-    knownCertificates(auth).flatMap(({ fingerprint }) => (countable.has(fingerprint) ? [] : fingerprint)),
-  )
-  const own = withReplaced(run, listIn(auth) ?? nobody)
-  const all = mergeLists([own, { ...nobody, counted: listed.counted }])
-  // Of a list that has no room for all of them, none is lost.
-  const kept = new Set(
-    withCounted(own, all.counted ?? [], listed.counted).counted?.map(({ fingerprint }) => fingerprint),
-  )
-  // Nor of a user who is denied.
-  const denied = new Set(wantedList(run).entries.flatMap(usersOf))
-  const lost = listed.counted.filter(
-    ({ fingerprint, user, end }) =>
-      end > now &&
-      !denied.has(user) &&
-      kept.has(fingerprint) &&
-      !uncounted.has(fingerprint) &&
-      !own.counted?.some((each) => each.fingerprint === fingerprint),
-  )
-  return [...new Set(lost.map(({ user }) => user))]
+/** One file with a list, and the node that has it. */
+interface Guarded {
+  readonly run: Run
+  readonly node: ClusterNode
+  readonly file: HeldFile
+  /** True if the command names `revoked`. */
+  readonly isNamed: boolean
 }
 
-/** Those of auth/ when this run began: it keeps a copy of one that it shortens. */
-function listedBefore({ auth, now }: Run): RevokedList[] {
-  const kept = readBackup(auth, backupTime(now), authorizationConfigFile)
-  return [listIn(auth) ?? nobody, (kept && readRevoked(kept.toString())) ?? nobody]
+function findRefusal(guarded: Guarded): Failure | undefined {
+  const { run, file } = guarded
+  const listed = listOf(run, file)
+  const undecided = listed && findUndecidedIn(run, file.at, listed)
+  if (undecided) return undecided
+  if (!run.cluster.revoked) return undefined
+  if (!listed) return findUnread(guarded)
+  return findRemoved(guarded, listed) ?? findLacking(guarded, listed)
 }
 
-const readBack = (run: Run, { name }: ClusterNode) =>
+function findUnread({ run, file, isNamed }: Guarded): Failure | undefined {
+  const { at, bytes, state } = file
+  if (isNamed || !(bytes ? mayDeny(bytes.toString()) : state.size > largestFile)) return undefined
+  return refusal(formatUnread(at), [
+    'add its entries to revoked in cluster.yaml',
+    `then overwrite it; everybody else regains access: ${run.command('revoked install')}`,
+  ])
+}
+
+function findRemoved(guarded: Guarded, listed: RevokedList): Failure | undefined {
+  const { run, isNamed } = guarded
+  const next = [wantedList(run), ...(isNamed ? listsBefore(run) : [])]
+  const removedFromEach = next.map((list) => removedFrom(listed, list, run.now))
+  const removed = listed.entries.filter((entry) => removedFromEach.every((each) => each.includes(entry)))
+  return removed.length > 0 ? wouldRemove(guarded, removed) : undefined
+}
+
+/** The lists that auth/ had when this run began, or has: a run keeps a copy of a list that it shortens. */
+function listsBefore({ auth, now }: Run): RevokedList[] {
+  const copy = readBackup(auth, backupTime(now), authorizationConfigFile)
+  return [listIn(auth) ?? nobody, (copy && readRevoked(copy.toString())) ?? nobody]
+}
+
+/** This auth/ may have no certificate of a key that the node lists: then an entry alone revokes nothing. */
+function wouldRemove({ run, node, file }: Guarded, removed: readonly string[]): Failure {
+  const { cluster, command } = run
+  const missing = removed.filter((entry) => !cluster.revoked?.includes(entry))
+  const add = missing.length > 0 && `write ${formatEntries(run, missing)} in cluster.yaml`
+  const restore = restoreCommand(run, node)
+  const keep = removed.some(isKeyEntry) && `restore the list: ${restore}; then ${runAgain}`
+  const letIn = `or restore access, with every certificate that is still valid: ${restore} && ${command('revoked install')}`
+  return refusal(formatRemoved(removed, file.at), [joinClauses(add, keep), ...(add ? [letIn] : [])])
+}
+
+function findLacking({ run, node, file, isNamed }: Guarded, listed: RevokedList): Failure | undefined {
+  const lockedOut = lockedOutBy(wantedList(run), listed, run.now)
+  const uncounted = isNamed ? [] : lostCounts(run, listed)
+  const does = [
+    lockedOut.length > 0 && `accepts a certificate of ${formatNames(lockedOut)}`,
+    uncounted.length > 0 && `counts requests with a certificate of ${formatNames(uncounted)}`,
+  ].find(Boolean)
+  if (!does) return undefined
+  return refusal(`${file.at} ${does} that ${run.auth.path} lacks`, [
+    `restore the list: ${restoreCommand(run, node)}; then ${runAgain}`,
+  ])
+}
+
+const restoreCommand = (run: Run, { name }: ClusterNode) =>
   fetchCommand(run, [authorizationConfigFile], run.command(`recover --node ${name}`))
 
-/**
- * auth/ may know no certificate of a key, so that the list of the node has to be read back, listed in cluster.yaml or
- * not.
- */
-function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file: string): Failure {
-  const { cluster, command } = run
-  const missing = lost.filter((entry) => !cluster.revoked?.includes(entry))
-  const add = missing.length > 0 && `write ${formatEntries(run, missing)} in cluster.yaml`
-  const back = readBack(run, node)
-  const keep = lost.some(isKeyEntry) && `restore the list: ${back}; then ${runAgain}`
-  const letIn = `or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`
-  return refusal(formatRemoved(lost, file), [joinClauses(add, keep), ...(add ? [letIn] : [])]).with({ node: node.name })
+/** The users of valid certificates that `listed` counts, and that the next list of this auth/ would not count. */
+export function lostCounts(run: Pick<Run, 'auth' | 'cluster' | 'now'>, listed: RevokedList): string[] {
+  const { counted } = listed
+  if (!counted) return []
+  const own = withReplaced(run, listIn(run.auth) ?? nobody)
+  const ownFingerprints = fingerprintsIn(own.counted)
+  const fitting = fittingOf(own, counted)
+  const notReplaced = notReplacedIn(run)
+  const denied = new Set(wantedList(run).entries.flatMap(usersOf))
+  const isLost = ({ fingerprint, user, end }: Counted) =>
+    end > run.now &&
+    !denied.has(user) &&
+    fitting.has(fingerprint) &&
+    !notReplaced.has(fingerprint) &&
+    !ownFingerprints.has(fingerprint)
+  return [...new Set(counted.filter(isLost).map(({ user }) => user))]
+}
+
+const fingerprintsIn = (all: readonly Pick<Counted, 'fingerprint'>[] = []) =>
+  new Set(all.map(({ fingerprint }) => fingerprint))
+
+/** What fits into the file, if both lists are merged: what does not fit is no loss. */
+function fittingOf(own: RevokedList, counted: readonly Counted[]): Set<string> {
+  const all = mergeLists([own, { ...nobody, counted }])
+  return fingerprintsIn(withCounted(own, all.counted ?? [], counted).counted)
+}
+
+/** The certificates of this auth/ that are not to be counted, such as those in use. */
+function notReplacedIn(run: Pick<Run, 'auth' | 'cluster' | 'now'>): Set<string> {
+  const toCount = acceptedCertificates(run).filter((each) => isCountable(each) && !each.isDenied)
+  return fingerprintsIn(knownCertificates(run.auth)).difference(fingerprintsIn(toCount))
 }
 
 /**
- * Without `revoked` in cluster.yaml: the list that API servers enforce all the same, or that is there for them, with
- * the line to paste.
+ * Without `revoked` in cluster.yaml: a sentence about the list that the node's API server still enforces, or has in its
+ * files, with the line to paste.
  */
 export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string[] {
   const { auth } = run
   const lists = listsOn(node, look)
-  const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
+  const { entries } = mergeLists(lists.flatMap((file) => listOf(run, file) ?? []))
   const add = `cluster.yaml has no revoked; add ${formatEntries(run, entries)}`
   const [left] = look.units.flatMap(leftLists)
   const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
@@ -158,8 +196,8 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   ]
 }
 
-/** A node or user gets a first certificate by the CA that is there. */
-function isAnybodyNew({ auth, cluster }: Run, graph: Graph): boolean {
+/** True if a node or user gets its first certificate from an existing CA. */
+function hasNewName({ auth, cluster }: Run, graph: Graph): boolean {
   const { certificate } = auth.files
   if (!auth.read(certificate(caName))) return false
   const inUse = namesInUse(cluster)
@@ -167,8 +205,9 @@ function isAnybodyNew({ auth, cluster }: Run, graph: Graph): boolean {
 }
 
 /**
- * Before the list of who is revoked changes in auth/, or without `revoked` a node or user is new: what the guard of
- * each control node refuses. Any that can't be looked at is guarded by its own targets.
+ * The refusals of the guard on all control nodes, each with the id of a target. It looks at them before a run changes the
+ * list in auth/, or, without `revoked`, gives a new node or user a certificate. A node that can't be looked at is guarded
+ * by its own targets later.
  */
 export async function findLongerLists(
   run: Run,
@@ -176,7 +215,7 @@ export async function findLongerLists(
   { tell }: { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
   const { cluster } = run
-  if (cluster.revoked ? !graph.has('revoked') || isListUpToDate(run) : !isAnybodyNew(run, graph)) return []
+  if (cluster.revoked ? !graph.has('revoked') || isListUpToDate(run) : !hasNewName(run, graph)) return []
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
   if (cluster.revoked) tell(`reading who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
   const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {
