@@ -8,6 +8,7 @@ import { checkStaging, diff, folderOf, longestUse } from '../../lib/node/place.t
 import { type NodeState, realPath } from '../../lib/node/state.ts'
 import { asFindings, type Difference, findingOf, formatKept, type ReasonOf } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { isPending } from '../auth/pending.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { whyRead } from '../inspect/reads.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
@@ -110,7 +111,7 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
       path: name,
       // A file that is not in auth/ yet is compared once it is.
       sha256: digestOf(run, name),
-      isPending: run.pending?.has(name) === true,
+      isPending: isPending(run, name),
       isSecret: run.auth.files.mode(name) === secretMode,
       readers: { login: seen.uid },
     })),

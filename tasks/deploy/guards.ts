@@ -21,6 +21,7 @@ import {
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
+import { isPending } from '../auth/pending.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { certTable, identityFiles } from '../layouts/tables.ts'
 import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
@@ -190,16 +191,16 @@ export function newerOn(run: Run, node: ClusterNode, look: NodeLook) {
   const cas = ownCas(auth)
   const dated = heldOn(run, node, look).filter(({ part }) => part !== 'ca')
   return dated.flatMap(({ at, file, state, ...held }) => {
-    const isPending = run.pending?.has(file) === true
+    const isToBeIssued = isPending(run, file)
     const isSame = state.sha256 !== undefined && state.sha256 === digestOf(run, file)
     // Without bytes it is the same as ours, or not readable.
-    const bytes = held.bytes ?? (isPending && isSame ? auth.tryBytes(file) : undefined)
+    const bytes = held.bytes ?? (isToBeIssued && isSame ? auth.tryBytes(file) : undefined)
     if (!bytes) return []
     const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
       certificatesIn(auth, file, each),
     )
     if (!theirs || !ours) return []
-    const start = isPending ? nextStart(auth, auth.files.parse(file)?.name ?? '', now) : ours.notBefore
+    const start = isToBeIssued ? nextStart(auth, auth.files.parse(file)?.name ?? '', now) : ours.notBefore
     // During a rotation that was begun elsewhere, our CA has signed the CA that issued the certificate.
     const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
     const isOurs = issuers.some((by) => isIssuedBy(theirs, by))

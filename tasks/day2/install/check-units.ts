@@ -10,6 +10,7 @@ import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../../lib/results.ts'
 import { count } from '../../../lib/wording.ts'
+import { isPending } from '../../auth/pending.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
 import { processesOf, type UnitSeen } from '../../inspect/reads.ts'
@@ -113,7 +114,7 @@ function restartOf(
   restartFor: readonly NonNullable<Lack['restartFor']>[],
 ): Pick<ReasonOf<'unit'>, 'restarts' | 'restartsBefore' | 'isDrained' | 'isForKey'> {
   const restarts = restartFor.length > 0
-  const isRenewed = (port: Port) => isPending(run, port.name) || servesAnother(run, port, found)
+  const isRenewed = (port: Port) => isCertificatePending(run, port.name) || servesAnother(run, port, found)
   const mayReload = isUp(unit, found.places) && !restarts
   return {
     restarts,
@@ -164,7 +165,7 @@ function endingSoon({ run, unit, found }: Examined): Lack | undefined {
 
 /** Answers to credentials that a plan would replace do not count: the unit may reject these for a good reason. */
 function notHealthy({ run, unit, found, differing }: Examined): Lack | undefined {
-  const doAnswersCount = differing.length === 0 && !isPending(run, unit.health?.as ?? '')
+  const doAnswersCount = differing.length === 0 && !isCertificatePending(run, unit.health?.as ?? '')
   const noAnswers = { served: new Map(), unhealthy: new Map() }
   const state = whyUnhealthy(unit, doAnswersCount ? found : { ...found, ...noAnswers })
   if (state === undefined) return undefined
@@ -179,10 +180,7 @@ function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFou
   return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
 }
 
-/** True if a plan would replace the certificate of that name. */
-function isPending({ auth, pending }: Run, name: string): boolean {
-  return pending?.has(auth.files.certificate(name)) === true
-}
+const isCertificatePending = (run: Run, name: string) => isPending(run, run.auth.files.certificate(name))
 
 /**
  * What an API server denies shows whether it has loaded the list of the revoked; the digest that it reports, whether it

@@ -10,6 +10,7 @@ import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { commonNameOf, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../../lib/pki/pair.ts'
+import { isPending, type Planned } from '../../auth/pending.ts'
 import {
   addressOf,
   isApiServer,
@@ -136,15 +137,16 @@ export function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Uni
   )
 }
 
-/** In a plan: whether the kubeconfig would trust other certificates than now. During a rotation it trusts two CAs. */
-export function changesCa({ auth, pending }: Run, kubeconfig: string): boolean {
-  if (!pending?.has(kubeconfig)) return false
+/** True if a plan would make the kubeconfig trust other certificates than now. During a rotation it trusts two CAs. */
+export function changesCa(run: Pick<Run, 'auth'> & Planned, kubeconfig: string): boolean {
+  const { auth } = run
+  if (!isPending(run, kubeconfig)) return false
   const files = [caName, nextName(caName)].map(auth.files.certificate)
   const setIn = (...all: readonly (Buffer | undefined)[]) =>
     new Set(all.flatMap((pem) => readCertificates(pem ?? '')).map(({ der }) => der.toString('hex')))
   const trusted = setIn(...files.map((file) => auth.tryBytes(file)))
-  const held = setIn(readEmbeddedCa(`${auth.tryBytes(kubeconfig)}`))
-  return files.some((file) => pending.has(file)) || trusted.symmetricDifference(held).size > 0
+  const embedded = setIn(readEmbeddedCa(`${auth.tryBytes(kubeconfig)}`))
+  return files.some((file) => isPending(run, file)) || trusted.symmetricDifference(embedded).size > 0
 }
 
 /** What is installed where a command line is wrong may be read by nobody. Throws a Failure. */

@@ -1,4 +1,4 @@
-/** What belongs where the units of a node read, made from auth/. */
+/** The files that belong at the places where the units of a node read them, made from auth/. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { nextName } from '../../../lib/files/auth-dir.ts'
@@ -9,6 +9,7 @@ import { type Account, root, type WantedFile } from '../../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { readCertificates } from '../../../lib/pki/certificate.ts'
 import { readPair } from '../../../lib/pki/pair.ts'
+import { isPending, type Planned } from '../../auth/pending.ts'
 import { digestAt } from '../../inspect/look.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
 import { certTable } from '../../layouts/tables.ts'
@@ -16,7 +17,7 @@ import { changesCa } from './look-at-units.ts'
 
 export type WantedPlace = WantedFile & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
 
-/** Each file once, even if several units read it, by several paths. */
+/** The files of these units, each once, even if several units read it by several paths. */
 export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState): WantedPlace[] {
   const all = units.flatMap(({ unit, files }) =>
     files.map((place) => ({ ...place, path: realPath(places, place.path), unit })),
@@ -34,14 +35,17 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
       part,
       sha256: digestAt(run, row),
       accepted: isAccepted(run, row, places) ? there?.sha256 : undefined,
-      isPending: isPending(run, row, places),
+      isPending: wouldChange(run, row, places),
       isSecret: run.auth.files.mode(file) === secretMode,
       readers: [row, ...others].map(({ unit }) => accountOf(unit)),
     }
   })
 }
 
-/** True if the certificates in both are for the same keys, whoever issued them; or the CA is embedded, and right. */
+/**
+ * True if other content at the place serves as well: certificates for the same keys, whoever issued them, or a kubeconfig
+ * with the right CA embedded.
+ */
 function isAccepted(run: Run, { file, path, isOfKeys, part }: Place, { contents, files }: PlacesState): boolean {
   if (part === 'kubeconfig') return files.get(path)?.sha256 === digestAt(run, { file, part: 'embedded' })
   if (!isOfKeys) return false
@@ -49,7 +53,7 @@ function isAccepted(run: Run, { file, path, isOfKeys, part }: Place, { contents,
   return keys.length > 0 && isDeepStrictEqual(keys, keysOf(contents.get(path)))
 }
 
-/** Of all certificates in the file, whatever their order. */
+/** The public keys of all certificates in the file, sorted. */
 function keysOf(pem: Buffer | undefined): string[] {
   const keys = readCertificates(pem ?? '').map(({ publicKey }) => publicKey)
   return textsOf(keys)
@@ -59,37 +63,41 @@ const textsOf = (keys: readonly KeyObject[]) =>
   [...new Set(keys.map((key) => key.export({ type: 'spki', format: 'pem' }).toString()))].toSorted()
 
 /**
- * The keys of a file of certificates; in a plan that writes it, those that it will have, or none if one of them is not
- * made yet.
+ * The keys of a file of certificates. If a plan would write the file, the keys that it will have; none if a key of these is
+ * not made yet.
  */
-function keysToBe({ auth, pending = none }: Run, file: string): string[] {
+function keysToBe(run: Pick<Run, 'auth'> & Planned, file: string): string[] {
+  const { auth } = run
   const { name = '' } = auth.files.parse(file) ?? {}
-  if (pending.has(auth.files.key(name))) return []
-  const added = pending.has(file) ? [name, nextName(name)].flatMap((each) => readPair(auth, each).key ?? []) : []
+  if (isPending(run, auth.files.key(name))) return []
+  const added = isPending(run, file) ? [name, nextName(name)].flatMap((each) => readPair(auth, each).key ?? []) : []
   return [...new Set([...keysOf(auth.tryBytes(file)), ...textsOf(added.map(createPublicKey))])].toSorted()
 }
 
-/**
- * In a plan: what would change for the unit. A renewal changes the pair of a kubeconfig, and the key of none that it
- * may keep.
- */
-function isPending(run: Run, { file, path, part, isOfKeys }: Place, { contents, files }: PlacesState): boolean {
-  const { auth, cluster, pending = none } = run
-  if (!pending.has(file)) return false
+/** True if a plan would write the file, and what the unit reads of it at this place would then be something else. */
+function wouldChange(run: Run, { file, path, part, isOfKeys }: Place, { contents, files }: PlacesState): boolean {
+  const { auth } = run
+  if (!isPending(run, file)) return false
   if (isOfKeys) return !isDeepStrictEqual(keysToBe(run, file), keysOf(contents.get(path) ?? auth.tryBytes(file)))
   if (!part) return true
-  const { name = '' } = auth.files.parse(file) ?? {}
-  const text = `${auth.tryBytes(file)}`
-  if (part === 'pair') {
-    const { certificate, key } = readEmbedded(text) ?? {}
-    const isNow = (each: string, held?: Buffer) => held && !pending.has(each) && auth.tryBytes(each)?.equals(held)
-    return !isNow(auth.files.certificate(name), certificate) || !isNow(auth.files.key(name), key)
-  }
+  if (part === 'pair') return wouldChangePair(run, file)
   if (part === 'ca') return changesCa(run, file)
-  if (changesCa(run, file) && files.get(path)?.sha256 !== digestAt(run, { file, part })) return true
-  const host = certTable(cluster).find((row) => row.name === name)?.dials
-  const { port } = cluster.api
-  return !isDeepStrictEqual(readServer(text), { cluster: cluster.name, host, port })
+  return (changesCa(run, file) && files.get(path)?.sha256 !== digestAt(run, { file, part })) || changesServer(run, file)
 }
 
-const none: ReadonlySet<string> = new Set()
+/** A renewal replaces the certificate of a kubeconfig; the key may stay. */
+function wouldChangePair(run: Pick<Run, 'auth'> & Planned, kubeconfig: string): boolean {
+  const { auth } = run
+  const { name = '' } = auth.files.parse(kubeconfig) ?? {}
+  const { certificate, key } = readEmbedded(`${auth.tryBytes(kubeconfig)}`) ?? {}
+  const isSame = (file: string, embedded?: Buffer) =>
+    embedded && !isPending(run, file) && auth.tryBytes(file)?.equals(embedded)
+  return !isSame(auth.files.certificate(name), certificate) || !isSame(auth.files.key(name), key)
+}
+
+function changesServer({ auth, cluster }: Run, kubeconfig: string): boolean {
+  const { name } = auth.files.parse(kubeconfig) ?? {}
+  const host = certTable(cluster).find((row) => row.name === name)?.dials
+  const { port } = cluster.api
+  return !isDeepStrictEqual(readServer(`${auth.tryBytes(kubeconfig)}`), { cluster: cluster.name, host, port })
+}

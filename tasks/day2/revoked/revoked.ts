@@ -37,6 +37,7 @@ import { asFindings, type Change, type CheckResult, type Finding, type Reason } 
 import { count, formatNames, quote } from '../../../lib/wording.ts'
 import { withReplaced } from '../../auth/accepted.ts'
 import { fetchCommand } from '../../auth/fetch-command.ts'
+import { isPending } from '../../auth/pending.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../../layouts/tables.ts'
 
 /** Of the phase, and of its target in auth/. */
@@ -116,9 +117,9 @@ function check(run: Run): CheckResult {
     const there = auth.tryBytes(file)?.toString()
     // The entries say it better.
     if (isOther || there === undefined) return found
-    if (isPending(run, file, pinnedUsers(auth)) || (there !== text && !isAlike(listed, list)))
+    if (isListPending(run, file, pinnedUsers(auth)) || (there !== text && !isAlike(listed, list)))
       return [...found, { kind: 'content-changed', path: file, what: [file] }]
-    const isCounted = there !== text || isPending(run, file)
+    const isCounted = there !== text || isListPending(run, file)
     return isCounted ? [...found, { kind: 'content-changed', path: file, what: [countedCertificates] }] : found
   })
   const change: Reason[] = isOther ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
@@ -140,17 +141,18 @@ function check(run: Run): CheckResult {
 }
 
 /** In a plan: a certificate of one of the users will be replaced, by default of anybody whose requests are counted. */
-function isPending(run: Run, file: string, users?: readonly string[]): boolean {
+function isListPending(run: Run, file: string, users?: readonly string[]): boolean {
   return file === authorizationConfigFile && toBeReplaced(run, users) > 0
 }
 
-function toBeReplaced({ auth, cluster, pending }: Run, users?: readonly string[]): number {
-  if (!pending) return 0
+function toBeReplaced(run: Run, users?: readonly string[]): number {
+  const { auth, cluster } = run
+  if (!run.pending) return 0
   const isWanted = ({ isClient, name, profile: { subject } }: CertRow) =>
     users ? users.includes(subject.CN) : isClient && name !== auth.files.names.admin
   return certTable(cluster).filter((row) => {
     const file = auth.files.certificate(row.name)
-    return isWanted(row) && pending.has(file) && (users !== undefined || auth.read(file) !== undefined)
+    return isWanted(row) && isPending(run, file) && (users !== undefined || auth.read(file) !== undefined)
   }).length
 }
 
