@@ -1088,9 +1088,9 @@ back_files() {
   done
 }
 
-# With an archive: a replace of which the run knows no more may be about to rename ARCHIVE-unpacked (step 3), as this does.
-# One of the two renames fails, so all new files are discarded or none. At places: removes the copies beside each PATH
-# that still has the given digest, as another run may have replaced a file since.
+# With an archive: a replace that its run has given up may be about to rename ARCHIVE-unpacked (step 3), as this does. One
+# of the two renames fails, so all new files are discarded or none. At places: removes the copies beside each PATH that
+# still has the given digest, as another run may have replaced a file since.
 forget_files() {
   if [ -n "$archive" ]; then
     cd -- "$folder"

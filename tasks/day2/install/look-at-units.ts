@@ -10,7 +10,7 @@ import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { commonNameOf, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../../lib/pki/pair.ts'
-import { isPending, type Planned } from '../../auth/pending.ts'
+import { isPending, type PendingFiles } from '../../auth/pending.ts'
 import {
   addressOf,
   isApiServer,
@@ -138,7 +138,7 @@ export function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Uni
 }
 
 /** True if a plan would make the kubeconfig trust other certificates than now. During a rotation it trusts two CAs. */
-export function changesCa(run: Pick<Run, 'auth'> & Planned, kubeconfig: string): boolean {
+export function changesCa(run: Pick<Run, 'auth'> & PendingFiles, kubeconfig: string): boolean {
   const { auth } = run
   if (!isPending(run, kubeconfig)) return false
   const files = [caName, nextName(caName)].map(auth.files.certificate)

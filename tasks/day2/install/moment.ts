@@ -30,10 +30,10 @@ interface Moment {
 /** Seconds: the node's clock is read with that precision. */
 export const sameClock = 2
 
-type Started = Pick<Unit, 'unit' | 'bundle'>
+type StartedUnit = Pick<Unit, 'unit' | 'bundle'>
 
 /** The start of the unit, which for a bundle of certificates is the last change of that file; undefined if it has none. */
-function startOf({ unit, bundle }: Started, places: PlacesState): Moment | undefined {
+function startOf({ unit, bundle }: StartedUnit, places: PlacesState): Moment | undefined {
   const { process, started } = places.units.get(unit) ?? {}
   const byStartClock = bundle === undefined ? started : fileAt(places, bundle)?.changed
   if (byStartClock === undefined) return undefined
@@ -41,7 +41,7 @@ function startOf({ unit, bundle }: Started, places: PlacesState): Moment | undef
 }
 
 /** The look. Without a process its age is not known, and the present clock stands for both. */
-function lookOf({ unit }: Started, places: PlacesState): Moment {
+function lookOf({ unit }: StartedUnit, places: PlacesState): Moment {
   const { process, started } = places.units.get(unit) ?? {}
   const hasAge = typeof process === 'object' && started !== undefined
   return { byStartClock: hasAge ? started + process.age : places.now, byPresentClock: places.now }
@@ -55,7 +55,7 @@ export function isInFuture(time: number, { now }: Pick<PlacesState, 'now'>): boo
 }
 
 /** True if the unit was started after the last change of the file, or the file is not there. */
-export function isLoaded(unit: Started, path: string, places: PlacesState): boolean {
+export function isLoaded(unit: StartedUnit, path: string, places: PlacesState): boolean {
   const changed = fileAt(places, path)?.changed
   if (changed === undefined) return true
   const start = startOf(unit, places)

@@ -9,7 +9,7 @@ import { type Account, root, type WantedFile } from '../../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { readCertificates } from '../../../lib/pki/certificate.ts'
 import { readPair } from '../../../lib/pki/pair.ts'
-import { isPending, type Planned } from '../../auth/pending.ts'
+import { isPending, type PendingFiles } from '../../auth/pending.ts'
 import { digestAt } from '../../inspect/look.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
 import { certTable } from '../../layouts/tables.ts'
@@ -66,7 +66,7 @@ const textsOf = (keys: readonly KeyObject[]) =>
  * The keys of a file of certificates. If a plan would write the file, the keys that it will have; none if a key of these is
  * not made yet.
  */
-function keysToBe(run: Pick<Run, 'auth'> & Planned, file: string): string[] {
+function keysToBe(run: Pick<Run, 'auth'> & PendingFiles, file: string): string[] {
   const { auth } = run
   const { name = '' } = auth.files.parse(file) ?? {}
   if (isPending(run, auth.files.key(name))) return []
@@ -86,7 +86,7 @@ function wouldChange(run: Run, { file, path, part, isOfKeys }: Place, { contents
 }
 
 /** A renewal replaces the certificate of a kubeconfig; the key may stay. */
-function wouldChangePair(run: Pick<Run, 'auth'> & Planned, kubeconfig: string): boolean {
+function wouldChangePair(run: Pick<Run, 'auth'> & PendingFiles, kubeconfig: string): boolean {
   const { auth } = run
   const { name = '' } = auth.files.parse(kubeconfig) ?? {}
   const { certificate, key } = readEmbedded(`${auth.tryBytes(kubeconfig)}`) ?? {}
