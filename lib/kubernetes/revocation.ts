@@ -172,22 +172,23 @@ function keptNames(source: ListSource): string[] {
   return listed.entries.filter((entry) => !isKeyEntry(entry) && !gone.includes(entry))
 }
 
+/** A list of which the entries are decided, and its certificates are not. */
+interface ListDraft {
+  readonly entries: readonly string[]
+  readonly kept: readonly string[]
+  /** All certificates that are known. */
+  readonly all: readonly Shown[]
+}
+
 /**
- * Whether a list with these entries has a certificate: it has the valid ones of pinned and of named users, who may still
+ * Whether the list is to have a certificate: it has the valid ones of pinned and of named users, who may still
  * have them somewhere. An expired one stays if an entry is its fingerprint, as it says which key the entry is.
  */
-function isWantedIn(
-  { auth, now }: ListSource,
-  { entries, kept, all }: Readonly<Record<'entries' | 'kept', readonly string[]>> & { readonly all: readonly Shown[] },
-): (certificate: Shown) => boolean {
+function isWantedIn({ auth, now }: ListSource, { entries, kept, all }: ListDraft): (certificate: Shown) => boolean {
   const isValid = ({ end }: Shown) => end > now
-  const users = new Set([
-    ...all
-      .filter(isValid)
-      .filter(isOverRevoked({ entries, certificates: all }))
-      .map(({ user }) => user),
-    ...entries.flatMap(usersOf),
-  ])
+  const isRevoked = isOverRevoked({ entries, certificates: all })
+  const pinned = all.filter((each) => isValid(each) && isRevoked(each)).map(({ user }) => user)
+  const users = new Set([...pinned, ...entries.flatMap(usersOf)])
   const keptUsers = kept.flatMap(usersOf)
   const inFile = new Set(listIn(auth)?.certificates.map(({ fingerprint }) => fingerprint))
   // The file has a name's certificates from when the name was listed. With a newer one, which the keys do not deny, the
@@ -303,7 +304,7 @@ export function keysOfName(
   return entriesOf([...known, ...listed].filter(({ end }) => end > now))
 }
 
-/** The names of nodes and users of cluster.yaml, which can't be entries. */
+/** The names of the nodes and users in cluster.yaml: `revoked` may have none of them. */
 export const namesInUse = ({ nodes, users }: Pick<Cluster, 'nodes' | 'users'>): ReadonlySet<string> =>
   new Set([...nodes, ...users].map(({ name }) => name))
 

@@ -25,21 +25,23 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
   return [...Map.groupBy(all, ({ path }) => path).values()].flatMap(([row, ...others]) => {
     if (!row) return []
     const { file, path, part } = row
-    const there = places.files.get(path)
-    // If the node does not know the unit's user, the file's present owner is accepted.
-    const owner: Account = { uid: there?.uid ?? 0, gids: [there?.gid ?? 0] }
-    const accountOf = (unit: string) => (places.units.has(unit) ? (places.units.get(unit)?.account ?? owner) : root)
     return {
-      file,
-      path,
-      part,
+      ...{ file, path, part },
       sha256: digestAt(run, row),
-      accepted: isAccepted(run, row, places) ? there?.sha256 : undefined,
+      accepted: isAccepted(run, row, places) ? places.files.get(path)?.sha256 : undefined,
       isPending: wouldChange(run, row, places),
       isSecret: run.auth.files.mode(file) === secretMode,
-      readers: [row, ...others].map(({ unit }) => accountOf(unit)),
+      readers: [row, ...others].map(({ unit }) => accountOf(unit, path, places)),
     }
   })
+}
+
+/** The account that the unit runs as. If the node does not know that user, it is the present owner of the file. */
+function accountOf(unit: string, path: string, { units, files }: PlacesState): Account {
+  const state = units.get(unit)
+  if (!state) return root
+  const { uid = 0, gid = 0 } = files.get(path) ?? {}
+  return state.account ?? { uid, gids: [gid] }
 }
 
 /**
