@@ -9,9 +9,9 @@ import type { Rows } from '../../lib/graph/target.ts'
 import { formatDuration, groupAlike } from '../../lib/wording.ts'
 import { NODE } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import type { UnitSeen } from './reads.ts'
+import type { UnitOnNode } from './reads.ts'
 
-type Contradicting = Pick<UnitSeen, 'unit' | 'contradicted' | 'confirmed'>
+type Contradicting = Pick<UnitOnNode, 'unit' | 'contradicted' | 'confirmed'>
 
 interface Contradicted {
   readonly node: ClusterNode
@@ -19,7 +19,7 @@ interface Contradicted {
 }
 
 /** Throws a Failure if a command line of the node names other paths. */
-export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: readonly UnitSeen[]): void {
+export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: readonly UnitOnNode[]): void {
   const found = units.filter(({ contradicted }) => contradicted.length > 0)
   if (found.length === 0) return
   const what = found.map(

@@ -16,13 +16,13 @@ import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables
 import { addressOf, readServedCertificate } from './component.ts'
 import { refuseContradicted } from './declared.ts'
 import {
-  adminKeyBeside,
+  adminKeyIn,
   keptOffPaths,
   leftLists,
   type OtherProcess,
   otherProcessesOn,
   proxyCaFlag,
-  type UnitSeen,
+  type UnitOnNode,
   unitsOn,
 } from './reads.ts'
 
@@ -44,7 +44,7 @@ export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'fi
 
 /** A look at a node, with what was found of the processes there; nothing where its places were not looked at. */
 export interface NodeLook extends NodeState {
-  readonly units: readonly UnitSeen[]
+  readonly units: readonly UnitOnNode[]
   readonly otherProcesses: readonly OtherProcess[]
 }
 
@@ -293,7 +293,7 @@ function expectedAt(run: Run, unit: Unit): [string, string][] {
   return [
     // No unit names these: only their digests are read.
     ...keptOffPaths(unit).flatMap(({ path }) =>
-      [path, adminKeyBeside(cluster, path)].map((each): [string, string] => [each, '']),
+      [path, adminKeyIn(cluster, path)].map((each): [string, string] => [each, '']),
     ),
     ...unit.files.map(expected),
     ...(unit.config === undefined ? [] : [[unit.config, noDigest] as [string, string]]),

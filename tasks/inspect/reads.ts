@@ -1,6 +1,24 @@
 /**
- * What the units of a node read. cluster.yaml, else the guide, says where; command lines of processes and unit files
- * confirm it, contradict it, or can't be read for sure. Root writes nowhere else. Pure.
+ * What the units of a node read, and where. cluster.yaml, else the guide, declares a path for each file; the command
+ * lines of a unit confirm that path, contradict it, or can't be read for sure. Root writes to declared paths alone. Pure.
+ *
+ * A row of a unit's table is a file, with the settings that may name its path. What a command line says of a row:
+ *
+ *   the row's setting                                                  is then
+ *   -----------------------------------------------------------------  ------------
+ *   is missing, and the user has to set it (isWanted, replaces)        in `flags`
+ *   is missing from a process that can't do without it                 `wrong`
+ *   is missing otherwise                                               not mentioned
+ *   is not an absolute path of plain characters                        `wrong`
+ *   names what only the process has there: its mounts, its root,
+ *     credentials of systemd                                           `unreached`
+ *   names the declared path                                            `confirmed`
+ *   names the declared path of another file of the node                in `flags`
+ *   names any other path                                               `contradicted`
+ *
+ * A unit has a command line for each process that runs now, and one for its next start, in its unit file. All of them
+ * count, with three exceptions that are of running processes alone: the files in a process's own mounts, the settings
+ * that it can't do without, and when it loads a file.
  */
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -24,40 +42,80 @@ import { isSwitchedOff, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
 import { compareFlags, type WantedFlag } from './flags.ts'
 
-/** A unit of a node, with the places that its processes, and its unit file, name. */
-export type UnitSeen = Readonly<ReturnType<typeof unitAt>>
-
-/**
- * Where an API server is started with a list that is not declared: cluster.yaml has no `revoked`, or it is its owner's
- * own.
- */
-export const leftLists = ({
-  unit,
-  unlistedFlags,
-  contradicted,
-}: Pick<UnitSeen, 'unit' | 'unlistedFlags' | 'contradicted'>): readonly Named[] =>
-  unit === apiServer ? [...unlistedFlags, ...contradicted].filter(({ by }) => by === '--authorization-config') : []
-
-interface Named {
-  /** The setting. */
+/** A path in a command line, and the setting that names it. */
+interface NamedPath {
   readonly by: string
   readonly path: string
 }
 
-/** In the order of the table. */
-export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState): UnitSeen[] {
-  const units = nodeUnits(cluster, node)
-  const declared = new Map(units.flatMap(({ files }) => files.map(({ path, file }) => [realPath(places, path), file])))
-  return units.map((unit) => unitAt({ cluster, node, unit, places, declared }))
+/** A path that is named for one of the unit's files; `file` is undefined where it is the unit's YAML file. */
+interface NamedPlace extends NamedPath {
+  /** The flag, as cluster.yaml writes it: another node may name the path in its YAML file. */
+  readonly setting: string
+  readonly file: string | undefined
 }
 
-/** Started by the component's name. */
-function isOf([program = '']: readonly string[], { unit }: Pick<Unit, 'unit'>): boolean {
+/** A flag that the user has to set, and the file whose path it names. */
+type FileFlag = WantedFlag & Pick<Place, 'file'>
+
+/** A unit of a node, with what its command lines say of the files that it reads. */
+export interface UnitOnNode extends Unit {
+  /** Where its files are installed, and when it loads each. */
+  readonly files: readonly Place[]
+  /** Settings that name other paths than are declared. With any of them nothing is installed on the node. */
+  readonly contradicted: readonly NamedPlace[]
+  readonly confirmed: readonly NamedPlace[]
+  /** What the unit reads that `install` does not reach, or that is not verified: a clause each. */
+  readonly unreached: readonly string[]
+  /** Those clauses of `unreached` that the next start of the unit settles. */
+  readonly outdated: readonly string[]
+  /** Why the API server's authorization is left to its owner: a clause each. */
+  readonly owned: readonly string[]
+  /** Flags that the unit has to be started with, and is not. */
+  readonly flags: {
+    readonly unset: readonly FileFlag[]
+    readonly notStartedWith: readonly FileFlag[]
+  }
+  /** Absolute paths in flags that the unit's table does not have. */
+  readonly unlistedFlags: readonly NamedPath[]
+  /** What its command lines have that can't be right: a clause each. */
+  readonly wrong: readonly string[]
+  /** The name that a kubelet gives its node; undefined without --hostname-override. */
+  readonly nodeName: string | undefined
+  /**
+   * `keptOffNodes`: a command line names a key that no node gets any more. `known`: none does. `unknown`: the command
+   * lines can't all be read.
+   */
+  readonly reading: 'keptOffNodes' | 'known' | 'unknown'
+}
+
+/**
+ * Where an API server is started with a list that is not declared: cluster.yaml has no `revoked`, or the list is its
+ * owner's own.
+ */
+export function leftLists({
+  unit,
+  unlistedFlags,
+  contradicted,
+}: Pick<UnitOnNode, 'unit' | 'unlistedFlags' | 'contradicted'>): readonly NamedPath[] {
+  if (unit !== apiServer) return []
+  return [...unlistedFlags, ...contradicted].filter(({ by }) => by === '--authorization-config')
+}
+
+/** In the order of the table. */
+export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState): UnitOnNode[] {
+  const units = nodeUnits(cluster, node)
+  const declared = new Map(units.flatMap(({ files }) => files.map(({ path, file }) => [realPath(places, path), file])))
+  return units.map((unit) => unitOnNode(readCommandLines({ cluster, node, unit, places, declared })))
+}
+
+/** True where the program has the component's name. */
+function isProgramOf([program = '']: readonly string[], { unit }: Pick<Unit, 'unit'>): boolean {
   return baseOf(program) === unit
 }
 
-/** Of that unit of systemd: a user may give a unit, and so a control group, of their own the same name. */
-function isIn(
+/** True for a process of systemd's unit: a unit, and so a control group, of a user's own may have the same name. */
+function isInUnit(
   { id, group }: ComponentProcess,
   { unit }: Pick<Unit, 'unit'>,
   { units }: Pick<PlacesState, 'units'>,
@@ -71,148 +129,236 @@ export function processesOf(
   unit: Pick<Unit, 'unit'>,
   places: Pick<PlacesState, 'units' | 'processes'>,
 ): ComponentProcess[] {
-  return places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
+  return places.processes.filter((process) => isProgramOf(process.command, unit) && isInUnit(process, unit, places))
 }
 
-interface Context {
+interface Site {
   readonly cluster: Cluster
   readonly node: ClusterNode
   readonly unit: Unit
   readonly places: PlacesState
-  /** The files of all units of the node, by their real paths. */
+  /** The declared files of all units of the node, by their real paths. */
   readonly declared: ReadonlyMap<string, string>
 }
 
-/** A setting, and the path that it names for one of the unit's files; without a file for its YAML file. */
-interface NamedPlace extends Named {
-  /** As cluster.yaml has it: another node may have it in another way. */
-  readonly setting: string
-  readonly file: string | undefined
+/** A unit of a node with its command lines. The unit is without the list of the revoked where that is its owner's. */
+interface Started extends Site, Pick<UnitOnNode, 'owned'> {
+  readonly processes: readonly ComponentProcess[]
+  /** Of each of the processes, in their order. */
+  readonly running: readonly CommandLine[]
+  /** Of the next start, which may follow a crash; undefined where the unit file does not say it. */
+  readonly next: CommandLine | undefined
+  /** Of the processes, then of the next start. */
+  readonly commands: readonly CommandLine[]
 }
 
-/** What a command line says of a row. */
-type Said =
-  | { readonly confirms: NamedPlace }
-  /** Another path than cluster.yaml, or the guide, has. */
-  | { readonly contradicts: NamedPlace }
-  /** Its setting is to name the declared path. */
-  | { readonly flag: WantedFlag & Pick<Place, 'file'> }
-  | { readonly wrong: string }
-  | { readonly unreached: string }
-
-function unitAt(context: Context) {
-  const { cluster, node, places } = context
-  const own = processesOf(context.unit, places)
-  const running = own.map(({ command: [, ...args] }) => readCommand(args, places))
-  /** Of its next start: its unit file's, which a crash would start it with. */
-  const next = commandAtStart(context.unit, places)
+function readCommandLines(site: Site): Started {
+  const { unit, places } = site
+  const processes = processesOf(unit, places)
+  const running = processes.map(({ command: [, ...args] }) => readCommand(args, places))
+  const next = commandAtStart(site)
   const commands = [...running, ...(next ? [next] : [])]
-  const owned = commands.flatMap((command) => whyOwned(context.unit, command, places) ?? [])
-  // What is another's configuration is left to its owner.
-  const unit = owned.length > 0 ? withoutList(context.unit) : context.unit
-  const { active, process } = places.units.get(unit.unit) ?? {}
-  const runs = own.length > 0 || (active === 'active' && process !== 'gone')
-  const configs = commands.flatMap((command) => saysOfConfig(unit, command, places))
-  const rows = unit.reads.map((row) => {
-    const of = { row, unit, places, declared: context.declared }
-    const now = running.flatMap((command, i) => saysOf(of, command, own[i]))
-    return { row, now, said: [...now, ...(next ? saysOf(of, next) : [])] }
-  })
-  const said = [...configs, ...rows.flatMap((each) => each.said)]
-  const isOther = own.some((process) => unit.config !== undefined && isApart(process, places, unit.config))
-  const unread =
-    (runs && own.length === 0 && `its main process is not ${unit.unit} itself`) ||
-    running.find((each) => each.unread)?.unread ||
-    (isOther && `its process has another ${unit.config} than the node`) ||
-    undefined
-  const isPlaced = ({ row, said }: (typeof rows)[number]) =>
-    isRead(row, unit, commands) && !said.some((each) => 'unreached' in each)
-  const files = mergePlaces(
-    rows.filter(isPlaced).flatMap(({ row, now }) => {
-      const isUnnamed = now.some((each) => 'flag' in each) || undefined
-      const reloads = isReloaded(row, running) || undefined
-      return placesAt(row).map((place) => ({ ...place, isUnnamed, reloads }))
-    }),
-  ).map((place) => ({ ...place, loads: loadsOf(place) }))
-  const isMeant = commands.length > 0 || runs || isRunning(places, unit.unit)
-  const lost = files.flatMap(({ by, path, file }) => {
-    const isSaid = unread === undefined || unit.named.includes(file)
-    const why = whyLost(places, path, isMeant && isSaid)
-    const isNamed = said.some((each) => 'confirms' in each && each.confirms.path === path)
-    return why === undefined ? [] : [`${isNamed ? `${by} names` : 'it needs'} ${path}, but ${why}, or set another path`]
-  })
-  const stillNamed = commands.flatMap((command) => namesKeptOff(unit, command))
-  const disagree =
-    unit.unit === apiServer
-      ? commands.flatMap((each) => [...disagreements(cluster, node, each), ...openProxies(each, places)])
-      : []
-  const narrow = unit.unit === store && cluster.etcd.ca === 'own' ? commands.flatMap(narrowings) : []
-  const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
-  const outdated = changesSinceStart(unit, running, places)
+  const owned = unique(commands.flatMap((command) => whyOwned(site, command) ?? []))
+  return { ...site, unit: owned.length > 0 ? withoutList(unit) : unit, processes, running, next, commands, owned }
+}
+
+/** Undefined where the unit file's command has variables, or starts another program. */
+function commandAtStart({ unit, places }: Site): CommandLine | undefined {
+  const { start = '' } = places.units.get(unit.unit) ?? {}
+  const command = start.split(' ')
+  if (start.includes('$') || !isProgramOf(command, unit)) return undefined
+  return readCommand(command.slice(1), places)
+}
+
+/** The API server's unit without the list of who is revoked. */
+function withoutList(unit: Unit): Unit {
+  const reads = unit.reads.filter(({ replaces }) => !replaces)
+  const isStillRead = ({ file }: Pick<Place, 'file'>) => reads.some((row) => row.file === file)
+  return { ...unit, reads, files: unit.files.filter(isStillRead) }
+}
+
+/** Undefined where the API server has our authorization, or the guide's, which ours replaces. */
+function whyOwned({ unit, places }: Site, command: CommandLine): string | undefined {
+  const row = unit.reads.find(({ replaces }) => replaces)
+  if (!row) return undefined
+  const [flag, [path]] = command.named(row.by)
+  if (path !== undefined) {
+    const text = places.contents.get(realPath(places, path))?.toString()
+    return text !== undefined && isOwnAuthorization(text) ? `its ${flag} ${path} is yours` : undefined
+  }
+  const webhook = command.flags.find(([name]) => name.startsWith('--authorization-webhook-'))?.[0]
+  if (webhook !== undefined) return `it has ${webhook}`
+  const mode = lastValue(command, '--authorization-mode')
+  return mode?.split(',').toSorted().join() === 'Node,RBAC'
+    ? undefined
+    : `its --authorization-mode is ${mode ?? 'not set'}`
+}
+
+function unitOnNode(started: Started): UnitOnNode {
+  const { unit, owned, running, next, commands } = started
+  const rows = unit.reads.map((row) => readRow(started, row))
+  const { contradicted, confirmed, flags, wrong, unreached } = merge([...configsOf(started), ...rows])
+  const unread = whyUnread(started)
+  const files = placesOf(started, rows)
+  const outdated = changesSinceStart(started)
   return {
     ...unit,
     files,
-    /** Settings that name other paths: nothing is installed on the node then. */
-    contradicted: uniqueBy(said.flatMap((each) => ('contradicts' in each ? each.contradicts : []))),
-    confirmed: uniqueBy(said.flatMap((each) => ('confirms' in each ? each.confirms : []))),
-    /** What it reads that `install` does not reach, or that is not verified, in a clause each. */
-    unreached: unique([
-      ...whyUnverified({ ...context, unit }, unread),
-      ...outdated,
-      ...said.flatMap((each) => ('unreached' in each ? each.unreached : [])),
-    ]),
-    /** Of these, what its next start mends: it may read otherwise then. */
+    contradicted: uniqueBy(contradicted),
+    confirmed: uniqueBy(confirmed),
+    unreached: unique([...whyUnverified(started, unread), ...outdated, ...unreached]),
     outdated,
-    /** Why its configuration of a setting is left to its owner, in a clause each. */
-    owned: unique(owned),
-    /**
-     * What it has to be started with: flags that name a path of another file there, or none, and those of the table.
-     */
-    flags: compareFlags(
-      [...uniqueBy(said.flatMap((each) => ('flag' in each ? each.flag : []))), ...(unit.startFlags ?? [])],
-      { running, next },
-    ),
-    /** Absolute paths of flags that the table does not have. */
-    unlistedFlags: commands.flatMap(({ flags }) =>
-      namesIn(flags.filter(([by]) => !unit.reads.some((row) => row.by.includes(by)))),
-    ),
-    /** What its command line says that can't be right, in a clause each. */
-    wrong: unique([
-      ...said.flatMap((each) => ('wrong' in each ? each.wrong : [])),
-      ...lost,
-      ...disagree,
-      ...narrow,
-      ...stillNamed,
-      ...commands.flatMap((command) => ownClients(unit, command)),
-    ]),
-    /** The name that a kubelet gives its node; undefined without --hostname-override. */
-    nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
-    /**
-     * Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure.
-     */
-    reading: stillNamed.length > 0 ? ('keptOffNodes' as const) : isKnownAll ? ('known' as const) : ('unknown' as const),
+    owned,
+    flags: compareFlags([...uniqueBy(flags), ...(unit.startFlags ?? [])], { running, next }),
+    unlistedFlags: commands.flatMap((command) => unlistedIn(unit, command)),
+    wrong: unique([...wrong, ...missingFolders(started, files, { confirmed, unread }), ...faultsOf(started)]),
+    nodeName: commands.map((command) => lastValue(command, '--hostname-override')).find((name) => name !== undefined),
+    reading: readingOf(started, unread),
   }
 }
 
 const unique = (clauses: readonly string[]): string[] => [...new Set(clauses)]
 const uniqueBy = <T>(all: readonly T[]): T[] => [...new Map(all.map((each) => [JSON.stringify(each), each])).values()]
 
-/** Its unit file's; undefined where that has variables, or starts another program. */
-function commandAtStart(unit: Unit, places: PlacesState): CommandLine | undefined {
-  const { start = '' } = places.units.get(unit.unit) ?? {}
-  const command = start.split(' ')
-  if (start.includes('$') || !isOf(command, unit)) return undefined
-  return readCommand(command.slice(1), places)
+/** Of a flag that is given more than once the last value counts. */
+const lastValue = ({ named }: CommandLine, flag: string): string | undefined => named([flag])[1].at(-1)
+
+/** What command lines say of rows: the right column of the table at the top. */
+interface Statements extends Pick<UnitOnNode, 'contradicted' | 'confirmed' | 'wrong' | 'unreached'> {
+  readonly flags: readonly FileFlag[]
+}
+
+const nothing: Statements = { contradicted: [], confirmed: [], flags: [], wrong: [], unreached: [] }
+
+function merge(all: readonly Statements[]): Statements {
+  return {
+    contradicted: all.flatMap(({ contradicted }) => contradicted),
+    confirmed: all.flatMap(({ confirmed }) => confirmed),
+    flags: all.flatMap(({ flags }) => flags),
+    wrong: all.flatMap(({ wrong }) => wrong),
+    unreached: all.flatMap(({ unreached }) => unreached),
+  }
+}
+
+interface RowReading extends Statements {
+  readonly row: Reads
+  /** A running process has still to be started with the flag that names the file. */
+  readonly isUnnamed: boolean
+}
+
+function readRow(started: Started, row: Reads): RowReading {
+  const { running, processes, next } = started
+  const now = merge(running.map((command, i) => readLine({ ...started, row, command, process: processes[i] })))
+  const atNext = next ? readLine({ ...started, row, command: next, process: undefined }) : nothing
+  return { row, isUnnamed: now.flags.length > 0, ...merge([now, atNext]) }
+}
+
+/** A row, and a command line that may name its path; `process` is undefined for the line of the next start. */
+interface RowLine extends Site {
+  readonly row: Reads
+  readonly command: CommandLine
+  readonly process: ComponentProcess | undefined
+}
+
+function readLine(line: RowLine): Statements {
+  const { row, command, places } = line
+  if (row.by.length === 0) return nothing
+  const [by, values] = command.named(row.by)
+  if (values.length === 0) return ofMissing(line)
+  // An API server takes several files of keys, and some may be its owner's. Of any other flag the last value counts.
+  const isDeclared = values.some((path) => isSamePath(places, path, row.usual))
+  const paths = !row.isOfKeys ? values.slice(-1) : isDeclared ? [row.usual] : values
+  return merge(paths.map((path) => ofPath(line, by, path)))
+}
+
+/** The row's setting is missing. */
+function ofMissing({ row, unit, command, process }: RowLine): Statements {
+  const { by, file, usual } = row
+  if (row.replaces ?? row.isWanted) return { ...nothing, flags: [flagFor(row, by[0])] }
+  // A configuration that can't be read may have the setting.
+  if (row.isOptional || !process || command.unread !== undefined || isFromEnvironment(unit, row)) return nothing
+  const orElse = `, or, where its environment has it, declare ${file} in cluster.yaml: install.units.${store}.files`
+  return { ...nothing, wrong: [`it has no ${by.join(' or ')}; set it to ${usual}${unit.unit === store ? orElse : ''}`] }
+}
+
+/** The setting `by` names the path. */
+function ofPath(line: RowLine, by: string, path: string): Statements {
+  const { row, places, declared } = line
+  if (!isPlainPath(path))
+    return { ...nothing, wrong: [`${by} names ${JSON.stringify(path)}; use an absolute path of plain characters`] }
+  const unreached = whyUnreached(line, by, path)
+  if (unreached !== undefined) return { ...nothing, unreached: [unreached] }
+  const setting = row.by.find((each) => each.startsWith('--')) ?? row.by[0] ?? ''
+  const place = { by, setting, path, file: row.file }
+  if (isSamePath(places, path, row.usual)) return { ...nothing, confirmed: [place] }
+  const other = declared.get(realPath(places, path))
+  if (other === undefined || other === row.file) return { ...nothing, contradicted: [place] }
+  return { ...nothing, flags: [flagFor(row, by)] }
+}
+
+/** A flag that replaces others is the row's first; any other row keeps the setting by which the path is named. */
+function flagFor({ file, usual, replaces, by: [first = ''] }: Reads, by = first): FileFlag {
+  return { file, flag: replaces ? first : by, value: usual, ...(replaces && { replaces }) }
+}
+
+/** A clause if the process has another file at the path than the node. */
+function whyUnreached({ row, unit, places, process }: RowLine, by: string, path: string): string | undefined {
+  if (path.startsWith('/run/credentials/'))
+    return `${by} (${path}) is not a file of the node; systemd copies it at start`
+  // The CA and the pair of a kubeconfig are in the same directory.
+  const paths = [path, ...placesAt(row).map((place) => place.path)]
+  const apart = process && paths.find((each) => isApart(process, places, each))
+  if (apart === undefined) return undefined
+  return `${by} (${apart}) is another file for its process, by its own mounts or root; run systemctl restart ${unit.service}, and if that changes nothing, have it read the file of the node`
+}
+
+/** An etcd may have the setting in its environment, which is not read: then cluster.yaml alone says where the file is. */
+function isFromEnvironment({ unit, named }: Unit, { file }: Reads): boolean {
+  return unit === store && named.includes(file)
+}
+
+const isSamePath = (places: PlacesState, one: string, other: string): boolean =>
+  realPath(places, one) === realPath(places, other)
+
+/** The unit's YAML file is declared like its other files. */
+function configsOf({ unit, places, commands }: Started): Statements[] {
+  if (unit.files.length === 0) return []
+  return commands.map(({ config: path, configFlag }) => {
+    if (path === undefined || (unit.config !== undefined && isSamePath(places, path, unit.config))) return nothing
+    return { ...nothing, contradicted: [{ by: configFlag, setting: configFlag, path, file: undefined }] }
+  })
+}
+
+/** A clause if the running processes may read otherwise than their command lines say. */
+function whyUnread({ unit, places, processes, running }: Started): string | undefined {
+  const { active, process } = places.units.get(unit.unit) ?? {}
+  if (processes.length === 0 && active === 'active' && process !== 'gone')
+    return `its main process is not ${unit.unit} itself`
+  const unread = running.find((command) => command.unread !== undefined)?.unread
+  if (unread !== undefined) return unread
+  const { config } = unit
+  const isOther = config !== undefined && processes.some((each) => isApart(each, places, config))
+  return isOther ? `its process has another ${config} than the node` : undefined
+}
+
+/** Each path once. A file that only the process has gets no place. */
+function placesOf(started: Started, rows: readonly RowReading[]): Place[] {
+  const reached = rows.filter(({ row, unreached }) => unreached.length === 0 && isRead(row, started))
+  const places = reached.flatMap(({ row, isUnnamed }) => {
+    const reloads = isReloaded(row, started.running) || undefined
+    return placesAt(row).map((place) => ({ ...place, isUnnamed: isUnnamed || undefined, reloads }))
+  })
+  return mergePlaces(places).map((place) => ({ ...place, loads: loadsOf(place) }))
 }
 
 /**
- * A row that is optional counts where a command line has it, or cluster.yaml in its place; a unit that can't be read may
- * have it.
+ * False for an optional file of which neither a command line nor cluster.yaml has anything. Where no command line can
+ * be read, the unit may have it.
  */
-function isRead(row: Reads, unit: Unit, commands: readonly CommandLine[]): boolean {
+function isRead(row: Reads, { unit, commands }: Started): boolean {
   return (
     !row.isOptional ||
-    isOfEnvironment(unit, row) ||
+    isFromEnvironment(unit, row) ||
     row.isWanted ||
     row.replaces !== undefined ||
     commands.every(({ unread }) => unread !== undefined) ||
@@ -220,63 +366,7 @@ function isRead(row: Reads, unit: Unit, commands: readonly CommandLine[]): boole
   )
 }
 
-/** etcd may have it in its environment, which is not read: then cluster.yaml alone says where it is. */
-function isOfEnvironment({ unit, named }: Unit, { file }: Reads): boolean {
-  return unit === store && named.includes(file)
-}
-
-function saysOfConfig({ config, files }: Unit, command: CommandLine, places: PlacesState): Said[] {
-  const path = command.config
-  if (path === undefined || files.length === 0) return []
-  return config !== undefined && realPath(places, path) === realPath(places, config)
-    ? []
-    : [{ contradicts: { by: command.configFlag, setting: command.configFlag, path, file: undefined } }]
-}
-
-interface OfRow extends Pick<Context, 'unit' | 'places' | 'declared'> {
-  readonly row: Reads
-}
-
-/** What a command line says of where a row's file is. `process`: whose it is, if it is not the unit file's. */
-function saysOf({ row, unit, places, declared }: OfRow, command: CommandLine, process?: ComponentProcess): Said[] {
-  if (row.by.length === 0) return []
-  const [by, values] = command.named(row.by)
-  const [first = ''] = row.by
-  const { file, usual, replaces } = row
-  const flag = { file, flag: replaces ? first : by, value: usual, ...(replaces && { replaces }) }
-  if (values.length === 0) {
-    if (replaces ?? row.isWanted) return [{ flag }]
-    // A configuration that can't be read may have it.
-    if (row.isOptional || !process || command.unread !== undefined || isOfEnvironment(unit, row)) return []
-    const orElse = `, or, where its environment has it, declare ${file} in cluster.yaml: install.units.${store}.files`
-    return [{ wrong: `it has no ${row.by.join(' or ')}; set it to ${usual}${unit.unit === store ? orElse : ''}` }]
-  }
-  const isSame = (path: string) => realPath(places, path) === realPath(places, usual)
-  // The keys of all its files count: others may be of its owner's. Of any other flag the last value counts.
-  const paths = !row.isOfKeys ? values.slice(-1) : values.some(isSame) ? [usual] : values
-  return paths.flatMap((path): Said[] => {
-    if (!isPlainPath(path))
-      return [{ wrong: `${by} names ${JSON.stringify(path)}; use an absolute path of plain characters` }]
-    if (path.startsWith('/run/credentials/'))
-      return [{ unreached: `${by} (${path}) is not a file of the node; systemd copies it at start` }]
-    // Beside a kubeconfig are its CA and pair.
-    const apart = [path, ...placesAt(row).map((place) => place.path)].find(
-      (at) => process && isApart(process, places, at),
-    )
-    if (apart !== undefined)
-      return [
-        {
-          unreached: `${by} (${apart}) is another file for its process, by its own mounts or root; run systemctl restart ${unit.service}, and if that changes nothing, have it read the file of the node`,
-        },
-      ]
-    const named = { by, setting: row.by.find((each) => each.startsWith('--')) ?? first, path, file }
-    if (isSame(path)) return [{ confirms: named }]
-    const other = declared.get(realPath(places, path))
-    return other !== undefined && other !== file ? [{ flag }] : [{ contradicts: named }]
-  })
-}
-
-/** When a unit reads a new file at a place. `polls`: its metrics say that it reads a CA again. */
+/** When a unit reads a new file at a place. `polls`: the unit's metrics say that it reads its CA again. */
 export function loadsOf(place: Place, { polls = false } = {}): Place['loads'] {
   if (place.isCutOff) return 'restart'
   if (place.isUnnamed) return 'now'
@@ -291,51 +381,39 @@ function isReloaded(row: Reads, running: readonly CommandLine[]): boolean {
 }
 
 /**
- * It sees another file there than the node has: from elsewhere, or, where the file was mounted by itself, the one of its
- * start.
+ * True if the process has another file at the path than the node: one of another mount or root, or, where the file
+ * itself was mounted, the one that was there when the process started.
  */
 function isApart({ apart }: ComponentProcess, places: PlacesState, path: string): boolean {
   const ways = [path, realPath(places, path)]
   return [...apart].some((each) => ways.some((way) => isBelow(way, each)))
 }
 
-/** The API server's, without the list of who is revoked. */
-function withoutList(unit: Unit): Unit {
-  const reads = unit.reads.filter(({ replaces }) => !replaces)
-  const isOf = ({ file }: Pick<Place, 'file'>) => reads.some((row) => row.file === file)
-  return { ...unit, reads, files: unit.files.filter(isOf) }
-}
-
-/** What is another's configuration, or would take the place of more than the guide has. */
-function whyOwned({ reads }: Unit, { named, flags }: CommandLine, places: PlacesState): string | undefined {
-  const row = reads.find(({ replaces }) => replaces)
-  if (!row) return undefined
-  const [flag, [path]] = named(row.by)
-  if (path !== undefined) {
-    const text = places.contents.get(realPath(places, path))?.toString()
-    return text !== undefined && isOwnAuthorization(text) ? `its ${flag} ${path} is yours` : undefined
-  }
-  const mode = named(['--authorization-mode'])[1].at(-1)
-  const webhook = flags.find(([name]) => name.startsWith('--authorization-webhook-'))?.[0]
-  if (mode?.split(',').toSorted().join() === 'Node,RBAC' && webhook === undefined) return undefined
-  return webhook === undefined ? `its --authorization-mode is ${mode ?? 'not set'}` : `it has ${webhook}`
-}
-
 const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.replace(/\/?$/, '/'))
 
 /**
- * A unit of which a folder is lost is not one that is not installed: its files would be taken for installed where
- * nobody reads them.
+ * A clause for each directory that does not exist. A unit that runs, or would, is not one that is not installed yet: its
+ * files must not count as installed where nothing reads them.
  */
-function whyLost(places: PlacesState, path: string, isMeant: boolean): string | undefined {
-  if (!isMeant || places.folders.has(folderOf(path))) return undefined
-  return `${folderOf(path)} does not exist; create that directory`
+function missingFolders(
+  { unit, places, commands }: Started,
+  files: readonly Place[],
+  { confirmed, unread }: Pick<UnitOnNode, 'confirmed'> & { readonly unread: string | undefined },
+): string[] {
+  if (commands.length === 0 && !isRunning(places, unit.unit)) return []
+  return files.flatMap(({ by, path, file }) => {
+    const isKnown = unread === undefined || unit.named.includes(file)
+    const folder = folderOf(path)
+    if (!isKnown || places.folders.has(folder)) return []
+    const needs = confirmed.some((place) => place.path === path) ? `${by} names` : 'it needs'
+    return [`${needs} ${path}, but ${folder} does not exist; create that directory, or set another path`]
+  })
 }
 
-/** What of the unit is not verified. */
-function whyUnverified({ node, unit, places }: Context, unread: string | undefined): string[] {
-  const unnamed = unit.reads.filter(({ file }) => !unit.named.includes(file))
-  const files = unique(unnamed.map(({ file, usual }) => `${file}: ${usual}`.replaceAll(node.name, NODE)))
+/** A clause for what the unit reads that could not be verified, and for a unit file that systemd has not read again. */
+function whyUnverified({ node, unit, places }: Site, unread: string | undefined): string[] {
+  const undeclared = unit.reads.filter(({ file }) => !unit.named.includes(file))
+  const files = unique(undeclared.map(({ file, usual }) => `${file}: ${usual}`.replaceAll(node.name, NODE)))
   return [
     unread !== undefined &&
       files.length > 0 &&
@@ -345,152 +423,52 @@ function whyUnverified({ node, unit, places }: Context, unread: string | undefin
   ].filter((each) => typeof each === 'string')
 }
 
-/** What its process was started with is not what its configuration says now. */
-function changesSinceStart({ unit }: Unit, running: readonly CommandLine[], places: PlacesState): string[] {
+/** A clause for each process whose YAML file has changed since it was started. Both times are of the node's clock. */
+function changesSinceStart({ unit: { unit }, places, running }: Started): string[] {
   const { started = Number.POSITIVE_INFINITY } = places.units.get(unit) ?? {}
-  return running.flatMap(({ config = '' }) =>
-    (fileAt(places, config)?.changed ?? 0) > started
-      ? [`its --config ${config} has changed since its start; restart it`]
-      : [],
-  )
+  const changed = running.filter(({ config = '' }) => (fileAt(places, config)?.changed ?? 0) > started)
+  return changed.map(({ config }) => `its --config ${config} has changed since its start; restart it`)
+}
+
+function unlistedIn({ reads }: Unit, { flags }: CommandLine): NamedPath[] {
+  return pathsNamed(flags.filter(([by]) => !reads.some((row) => row.by.includes(by))))
 }
 
 /** Absolute paths in the values: `--tls-sni-cert-key=CERT,KEY:NAMES`. */
-function namesIn(settings: readonly (readonly [by: string, value: string])[]): Named[] {
+function pathsNamed(settings: readonly (readonly [by: string, value: string])[]): NamedPath[] {
   return settings.flatMap(([by, value]) => pathsIn(value).map((path) => ({ by, path })))
 }
 
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
-/** A clause for each setting of a CA key that it does not get any more. */
-function namesKeptOff({ keptOffNodes }: Pick<Unit, 'keptOffNodes'>, { named }: CommandLine): string[] {
+/** `known` only where every command line could be read, that of the next start too. */
+function readingOf({ unit, places, commands, next }: Started, unread: string | undefined): UnitOnNode['reading'] {
+  if (commands.some((command) => keptOffClauses(unit, command).length > 0)) return 'keptOffNodes'
+  const isNextKnown = next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded
+  return unread === undefined && isNextKnown ? 'known' : 'unknown'
+}
+
+function faultsOf(started: Started): string[] {
+  const { cluster, unit, commands } = started
+  const hasOwnCa = unit.unit === store && cluster.etcd.ca === 'own'
+  return [
+    ...(unit.unit === apiServer
+      ? commands.flatMap((command) => [...disagreements(started, command), ...openProxies(started, command)])
+      : []),
+    ...(hasOwnCa ? commands.flatMap(narrowings) : []),
+    ...commands.flatMap((command) => keptOffClauses(unit, command)),
+    ...commands.flatMap((command) => ownClients(unit, command)),
+  ]
+}
+
+/** A clause for each setting that names a CA key which no node gets any more. */
+function keptOffClauses({ keptOffNodes }: Pick<Unit, 'keptOffNodes'>, { named }: CommandLine): string[] {
   return keptOffNodes.flatMap(({ by, alongWith }) => {
     const [flag, [path]] = named(by)
     if (path === undefined || alongWith === undefined) return []
     return [
       `${flag} names ${path}, a key for no node (certificates.caKeyOnNodes: false); remove ${alongWith} and ${flag}, which ends CSR signing; then remove that file`,
     ]
-  })
-}
-
-export type OtherProcess = Readonly<ReturnType<typeof otherProcessesOn>[number]>
-
-/** Processes of no unit of the node's that may read files of ours, each with the paths that its command line names. */
-export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState) {
-  const units = nodeUnits(cluster, node)
-  return places.processes.flatMap((process) => {
-    const component = componentOf(cluster, process)
-    const isUnits = units.some(({ unit }) => (component ?? unit) === unit && isIn(process, { unit }, places))
-    if (isUnits) return []
-    return [
-      {
-        process,
-        /** By its program's name. */
-        component,
-        isLeftOut: component !== undefined && isLeftOut(cluster, component, process),
-        names: namesIn(readCommand(process.command.slice(1), places).flags),
-      },
-    ]
-  })
-}
-
-/** A program's name may end with its version. */
-function componentOf(cluster: Cluster, { command: [program = ''] }: ComponentProcess): string | undefined {
-  const name = baseOf(program).replace(/[-.]v?\d[^/]*$/, '')
-  return layoutOf(cluster).units.find(({ unit }) => unit === name)?.unit
-}
-
-/** Whether `false` in cluster.yaml leaves it to its owner wherever it runs, in a pod too. */
-export const mayLeaveOut = (component: string): boolean => ![apiServer, store].includes(component)
-
-/** A second API server or etcd may be of this cluster, where no rotation reaches it: of these only the unit is left out. */
-function isLeftOut({ install }: Cluster, component: string, { group }: ComponentProcess): boolean {
-  const isUnit = group.split('/').includes(`${component}.service`)
-  return install !== false && install.units.get(component) === false && (isUnit || mayLeaveOut(component))
-}
-
-/** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
-export function whyRead(units: readonly UnitSeen[], places: PlacesState, path: string): string | undefined {
-  const { processes } = places
-  const commands = [
-    ...processes.map(({ command }) => command.join(' ')),
-    ...[...places.units.values()].map(({ start }) => start),
-  ]
-  const words = commands.flatMap((text) => text?.split(/[\s=,'"]+/) ?? []).map(withoutDots)
-  // Another process may see the file by another path.
-  const isIt = (each: string) => realPath(places, each) === realPath(places, path)
-  if (words.some((word) => isIt(word) || baseOf(word) === baseOf(path))) return 'a command line names it'
-  const reader = units.find(({ files }) => files.some((place) => isIt(place.path)))
-  if (reader) return `${reader.unit} reads it`
-  const isSigner = ({ alongWith }: Reads) => alongWith !== undefined
-  const readers = units.filter(({ keptOffNodes }) =>
-    keptOffNodes.some((row) => isSigner(row) || row.file === baseOf(path)),
-  )
-  const [signs, unclear] = [
-    readers.find(({ reading }) => reading === 'keptOffNodes'),
-    readers.find(({ reading }) => reading === 'unknown'),
-  ]
-  if (signs) return `${signs.unit} still has a CA key`
-  const flags = readers.flatMap(({ keptOffNodes }) => keptOffNodes.filter(isSigner).flatMap(({ by }) => by))
-  const flag = flags.find((each) => words.some((word) => word.replaceAll('_', '-') === each))
-  if (flag !== undefined) return `a command line has ${flag}`
-  const isCut = processes.some(({ command }) => command.length === 0)
-  return unclear || isCut ? `the files that ${unclear?.unit ?? 'a component'} reads can't be verified` : undefined
-}
-
-const baseOf = (path: string): string => path.replace(/.*\//, '')
-
-/** Where a unit may have had the keys that it does not get any more: beside its other files, too. */
-export function keptOffPaths({ keptOffNodes, files }: Pick<Unit, 'keptOffNodes' | 'files'>) {
-  return keptOffNodes.flatMap(({ file, usual }) => {
-    const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
-    return [...new Set(paths)].map((path) => ({ file, path }))
-  })
-}
-
-/** The key of an admin beside such a path: no deploy copies it, so its folder is an auth/, or a copy of one. */
-export function adminKeyBeside(cluster: Cluster, path: string): string {
-  const { files } = layoutOf(cluster)
-  return `${folderOf(path)}/${files.key(files.names.admin)}`
-}
-
-interface KeptOff {
-  readonly file: string
-  readonly path: string
-  /** Why no command that removes it is safe. */
-  readonly why: string | undefined
-}
-
-/**
- * The keys there that units no longer get, and what killed runs left of them. A key that is switched off counts only if
- * it is ours.
- */
-export function keptOffAt(
-  { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
-  units: readonly UnitSeen[],
-  places: PlacesState,
-): KeptOff[] {
-  const rows = units.flatMap(keptOffPaths)
-  return [...Map.groupBy(rows, ({ path }) => realPath(places, path))].flatMap(([real, [row, ...others]]) => {
-    if (!row) return []
-    // A link on the way is its owner's affair.
-    const { file, path } = others.find((each) => each.path === real) ?? row
-    return [path, ...besideOf(real)].flatMap((at): KeptOff[] => {
-      const there = fileAt(places, at)
-      const isOurs = there && hasDigest(auth, file, there.sha256)
-      if (!there || (isSwitchedOff(cluster, file) && !isOurs)) return []
-      const isPlain = there.kind === 'file' && realPath(places, at) === at
-      const isOpen = foldersTo(places, path).some((each) => isOpenFolder([root], each.access, each.isParent))
-      const why =
-        whyRead(units, places, path) ??
-        [
-          !isPlain && 'it is not a regular file',
-          !isOurs && 'auth/ has no copy',
-          isOpen && 'other users could change its directory',
-          fileAt(places, adminKeyBeside(cluster, real)) && "the admin's key is beside it, as in auth/",
-        ].find((each) => typeof each === 'string')
-      return [{ file, path: at, why }]
-    })
   })
 }
 
@@ -502,13 +480,14 @@ function ownClients({ unit }: Unit, { named, isSet, config }: CommandLine): stri
     ...(isSet(...rotation) ? [by.startsWith('--') ? by : `${by} in ${config}`] : []),
     ...(named(['--bootstrap-kubeconfig'])[1].length > 0 ? ['--bootstrap-kubeconfig'] : []),
   ].map(
-    (each) =>
-      `${each} has it request its own client certificates; turn it off, or leave ${unit} out in cluster.yaml (install.units: { ${unit}: false })`,
+    (setting) =>
+      `${setting} has it request its own client certificates; turn it off, or leave ${unit} out in cluster.yaml (install.units: { ${unit}: false })`,
   )
 }
 
 /**
- * By which an etcd takes only some certificates of its CA: https://etcd.io/docs/v3.6/op-guide/configuration/#security
+ * Flags by which an etcd accepts only some certificates of its CA:
+ * https://etcd.io/docs/v3.6/op-guide/configuration/#security
  */
 const narrowing = ['--peer-cert-allowed-cn', '--peer-cert-allowed-hostname', '--client-cert-allowed-hostname']
 
@@ -521,40 +500,185 @@ function narrowings({ named }: CommandLine): string[] {
   })
 }
 
-/** Its CA signs the clients whose headers an API server believes, whoever they name. */
+/** The CA at this flag signs the clients whose headers an API server believes, whomever they name. */
 export const proxyCaFlag = '--requestheader-client-ca-file'
 
-/** A clause if a client of the cluster may claim to be anybody. */
-function openProxies({ named }: CommandLine, places: PlacesState): string[] {
+/** A clause if a client of the cluster may claim to be any user. */
+function openProxies({ places }: Site, command: CommandLine): string[] {
   const [clientFlag, namesFlag] = ['--client-ca-file', '--requestheader-allowed-names']
-  const [proxyCa, clientCa = ''] = [proxyCaFlag, clientFlag].map((each) => named([each])[1].at(-1))
+  const proxyCa = lastValue(command, proxyCaFlag)
   if (proxyCa === undefined) return []
-  const { published, contents } = places
-  const pemAt = (path: string) => published.get(path) ?? contents.get(path) ?? ''
-  const [ofProxies, ofClients] = [proxyCa, clientCa].map((path) => readCertificates(pemAt(realPath(places, path))))
-  const isShared = ofProxies?.some((ca) => ofClients?.some(({ publicKey }) => publicKey.equals(ca.publicKey)))
-  if (isShared || realPath(places, proxyCa) === realPath(places, clientCa))
+  if (isSharedCa(places, proxyCa, lastValue(command, clientFlag) ?? ''))
     return [
       `${proxyCaFlag} has the CA of ${clientFlag} (${proxyCa}), whose clients may claim any user (X-Remote-User); remove it, and set aggregation: true in cluster.yaml, which adds a separate CA`,
     ]
-  if (named([namesFlag])[1].length > 0) return []
+  if (command.named([namesFlag])[1].length > 0) return []
   return [
     `without ${namesFlag} each client of ${proxyCaFlag} may claim any user (X-Remote-User); set ${namesFlag}=${frontProxy.client}`,
   ]
 }
 
-/** Between cluster.yaml, by which certificates are made, and the command line of an API server. */
-function disagreements({ network }: Cluster, { name, ips }: ClusterNode, { named }: CommandLine): string[] {
-  const [range, address] = ['--service-cluster-ip-range', '--advertise-address'].map((flag) => named([flag])[1].at(-1))
-  const firsts = range?.split(',').map((block) => {
+/** True if the two paths are of one file, or a certificate in one has the key of a certificate in the other. */
+function isSharedCa(places: PlacesState, one: string, other: string): boolean {
+  if (isSamePath(places, one, other)) return true
+  const { published, contents } = places
+  const [ofOne, ofOther] = [one, other].map((path) => {
+    const real = realPath(places, path)
+    return readCertificates(published.get(real) ?? contents.get(real) ?? '')
+  })
+  return ofOne?.some((ca) => ofOther?.some(({ publicKey }) => publicKey.equals(ca.publicKey))) === true
+}
+
+/** A clause for what an API server's command line has otherwise than cluster.yaml, which certificates are made by. */
+function disagreements({ cluster: { network }, node: { name, ips } }: Site, command: CommandLine): string[] {
+  const [range, address] = ['--service-cluster-ip-range', '--advertise-address'].map((flag) => lastValue(command, flag))
+  const ranges = network.serviceCIDRs.map(firstAddress)
+  const isSameRange = range === undefined || firstAddresses(range).toSorted().join() === ranges.toSorted().join()
+  const isOwnAddress = address === undefined || ips.includes(canonicalAddress(address))
+  return [
+    !isSameRange && `--service-cluster-ip-range is ${range}, but network.serviceCIDR has ${ranges.join(', ')}`,
+    !isOwnAddress && `--advertise-address is ${address}, but cluster.yaml has ${ips.join(', ')} for ${name}`,
+  ].flatMap((clause) => (clause === false ? [] : `${clause}; correct one of them`))
+}
+
+/** Of each block; a block that can't be parsed stands for itself. */
+function firstAddresses(range: string): string[] {
+  return range.split(',').map((block) => {
     const cidr = parseCidr(block.trim())
     return typeof cidr === 'object' ? firstAddress(cidr) : block
   })
-  const ours = network.serviceCIDRs.map(firstAddress)
-  const isSame = firsts === undefined || firsts.toSorted().join() === ours.toSorted().join()
-  const isOwn = address === undefined || ips.includes(canonicalAddress(address))
-  return [
-    !isSame && `--service-cluster-ip-range is ${range}, but network.serviceCIDR has ${ours.join(', ')}`,
-    !isOwn && `--advertise-address is ${address}, but cluster.yaml has ${ips.join(', ')} for ${name}`,
-  ].flatMap((each) => (each === false ? [] : `${each}; correct one of them`))
+}
+
+/** A process that belongs to none of the node's units, and may read files of ours. */
+export interface OtherProcess {
+  readonly process: ComponentProcess
+  /** The component whose name the program has. */
+  readonly component: string | undefined
+  /** cluster.yaml leaves the component to its owner. */
+  readonly isLeftOut: boolean
+  /** The paths that its command line names. */
+  readonly names: readonly NamedPath[]
+}
+
+export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState): OtherProcess[] {
+  const units = nodeUnits(cluster, node)
+  return places.processes.flatMap((process) => {
+    const component = componentOf(cluster, process)
+    const isOfUnit = units.some(({ unit }) => (component ?? unit) === unit && isInUnit(process, { unit }, places))
+    if (isOfUnit) return []
+    const isLeft = component !== undefined && isLeftOut(cluster, component, process)
+    const names = pathsNamed(readCommand(process.command.slice(1), places).flags)
+    return [{ process, component, isLeftOut: isLeft, names }]
+  })
+}
+
+/** A program's name may end with its version. */
+function componentOf(cluster: Cluster, { command: [program = ''] }: ComponentProcess): string | undefined {
+  const name = baseOf(program).replace(/[-.]v?\d[^/]*$/, '')
+  return layoutOf(cluster).units.find(({ unit }) => unit === name)?.unit
+}
+
+/** True for a component that `false` in cluster.yaml leaves to its owner wherever it runs, in a pod too. */
+export const mayLeaveOut = (component: string): boolean => ![apiServer, store].includes(component)
+
+/**
+ * A second API server or etcd may be of this cluster, where no rotation reaches it: of these two `false` leaves out the
+ * process of systemd's unit alone.
+ */
+function isLeftOut({ install }: Cluster, component: string, { group }: ComponentProcess): boolean {
+  const isUnit = group.split('/').includes(`${component}.service`)
+  return install !== false && install.units.get(component) === false && (isUnit || mayLeaveOut(component))
+}
+
+/** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
+export function whyRead(units: readonly UnitOnNode[], places: PlacesState, path: string): string | undefined {
+  const words = wordsOf(places)
+  // A process may have the file at another path.
+  if (words.some((word) => isSamePath(places, word, path) || baseOf(word) === baseOf(path)))
+    return 'a command line names it'
+  const reader = units.find(({ files }) => files.some((place) => isSamePath(places, place.path, path)))
+  if (reader) return `${reader.unit} reads it`
+  const users = units.filter(({ keptOffNodes }) =>
+    keptOffNodes.some((row) => isSigner(row) || row.file === baseOf(path)),
+  )
+  const signer = users.find(({ reading }) => reading === 'keptOffNodes')
+  if (signer) return `${signer.unit} still has a CA key`
+  const flags = users.flatMap(({ keptOffNodes }) => keptOffNodes.filter(isSigner).flatMap(({ by }) => by))
+  const flag = flags.find((each) => words.some((word) => word.replaceAll('_', '-') === each))
+  if (flag !== undefined) return `a command line has ${flag}`
+  const unclear = users.find(({ reading }) => reading === 'unknown')
+  const isCut = places.processes.some(({ command }) => command.length === 0)
+  return unclear || isCut ? `the files that ${unclear?.unit ?? 'a component'} reads can't be verified` : undefined
+}
+
+/** What all command lines of the node consist of, flags and values apart. */
+function wordsOf({ processes, units }: PlacesState): string[] {
+  const commands = [
+    ...processes.map(({ command }) => command.join(' ')),
+    ...[...units.values()].map(({ start }) => start),
+  ]
+  return commands.flatMap((text) => text?.split(/[\s=,'"]+/) ?? []).map(withoutDots)
+}
+
+/** A CA key, with which kube-controller-manager signs. */
+const isSigner = ({ alongWith }: Reads) => alongWith !== undefined
+
+const baseOf = (path: string): string => path.replace(/.*\//, '')
+
+/** Where a unit may have had the keys that it does not get any more: in the directories of its other files, too. */
+export function keptOffPaths({ keptOffNodes, files }: Pick<Unit, 'keptOffNodes' | 'files'>) {
+  return keptOffNodes.flatMap(({ file, usual }) => {
+    const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
+    return unique(paths).map((path) => ({ file, path }))
+  })
+}
+
+/** The admin's key in the path's directory: no deploy copies that key, so the directory is an auth/, or a copy of one. */
+export function adminKeyIn(cluster: Cluster, path: string): string {
+  const { files } = layoutOf(cluster)
+  return `${folderOf(path)}/${files.key(files.names.admin)}`
+}
+
+/** A key on a node that no unit gets any more, or what a killed run has left of it. */
+interface KeptOff {
+  readonly file: string
+  readonly path: string
+  /** Why it is not safe to remove; undefined if it is. */
+  readonly why: string | undefined
+}
+
+/** The keys that units no longer get, and what killed runs left of them. A key that is switched off counts if it is ours. */
+export function keptOffAt(
+  run: Pick<Run, 'auth' | 'cluster'>,
+  units: readonly UnitOnNode[],
+  places: PlacesState,
+): KeptOff[] {
+  const byFile = Map.groupBy(units.flatMap(keptOffPaths), ({ path }) => realPath(places, path))
+  return [...byFile].flatMap(([real, [first, ...others]]) => {
+    // A link on the way is its owner's affair.
+    const row = others.find(({ path }) => path === real) ?? first
+    if (!row) return []
+    return [row.path, ...besideOf(real)].flatMap((path): KeptOff[] => {
+      const there = fileAt(places, path)
+      const isOurs = there !== undefined && hasDigest(run.auth, row.file, there.sha256)
+      if (!there || (isSwitchedOff(run.cluster, row.file) && !isOurs)) return []
+      const isPlain = there.kind === 'file' && realPath(places, path) === path
+      const why =
+        whyRead(units, places, row.path) ?? whyUnsafe(run.cluster, places, { path: row.path, isPlain, isOurs })
+      return [{ file: row.file, path, why }]
+    })
+  })
+}
+
+function whyUnsafe(
+  cluster: Cluster,
+  places: PlacesState,
+  { path, isPlain, isOurs }: { readonly path: string; readonly isPlain: boolean; readonly isOurs: boolean },
+): string | undefined {
+  if (!isPlain) return 'it is not a regular file'
+  if (!isOurs) return 'auth/ has no copy'
+  if (foldersTo(places, path).some(({ access, isParent }) => isOpenFolder([root], access, isParent)))
+    return 'other users could change its directory'
+  const hasAdminKey = fileAt(places, adminKeyIn(cluster, realPath(places, path))) !== undefined
+  return hasAdminKey ? "the admin's key is beside it, as in auth/" : undefined
 }

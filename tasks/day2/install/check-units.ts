@@ -13,7 +13,7 @@ import { count } from '../../../lib/wording.ts'
 import { isPending } from '../../auth/pending.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
-import { processesOf, type UnitSeen } from '../../inspect/reads.ts'
+import { processesOf, type UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer, type Place, type Port, type Unit } from '../../layouts/layout.ts'
 import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
 import { isInFuture, isLoaded, isReloaded, reloadsBy, sameClock } from './moment.ts'
@@ -23,7 +23,7 @@ import { wantedAt } from './wanted.ts'
 /** The check of one unit. */
 export interface UnitCheck {
   /** The unit, with the files that it is to have; those that are held back are left out. */
-  readonly unit: UnitSeen
+  readonly unit: UnitOnNode
   /** What the unit lacks; undefined if it lacks nothing. */
   readonly reason: ReasonOf<'unit'> | undefined
   /** True if the unit runs, or tries to. */
@@ -52,7 +52,7 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
 }
 
 /** The unit without the CA that its kubeconfig still embeds, and without files that are held back. */
-function splitFiles(run: Run, unit: UnitSeen, places: PlacesState): Pick<UnitCheck, 'unit' | 'heldBack'> {
+function splitFiles(run: Run, unit: UnitOnNode, places: PlacesState): Pick<UnitCheck, 'unit' | 'heldBack'> {
   const leftOut = unit.files.filter(isHeldBack(run, unit, places, isUp(unit, places)))
   const isEmbedded = (place: Place) => place.part === 'ca' && embedsCa(run, place, unit, places)
   const files = unit.files.filter((place) => !isEmbedded(place) && !leftOut.includes(place))
@@ -60,7 +60,7 @@ function splitFiles(run: Run, unit: UnitSeen, places: PlacesState): Pick<UnitChe
 }
 
 /** Without the list of the revoked: a target of its own fails for that. */
-function differingSecrets(run: Run, unit: UnitSeen, places: PlacesState): string[] {
+function differingSecrets(run: Run, unit: UnitOnNode, places: PlacesState): string[] {
   const differing = new Set(diff(wantedAt(run, [unit], places), places).map(({ path }) => path))
   return unit.files.flatMap(({ file, path }) =>
     differing.has(realPath(places, path)) && !authorizationFiles.includes(file) ? [file] : [],
@@ -81,7 +81,7 @@ function differencesAt(
 /** What the rules are given. */
 interface Examined {
   readonly run: Run
-  readonly unit: UnitSeen
+  readonly unit: UnitOnNode
   readonly found: UnitsFound
   /** The files of the unit that differ, each by the path by which the unit reads it. */
   readonly differing: readonly Difference[]

@@ -26,7 +26,7 @@ import {
 } from '../../inspect/component.ts'
 import { refuseContradicted } from '../../inspect/declared.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from '../../inspect/look.ts'
-import { loadsOf, type UnitSeen } from '../../inspect/reads.ts'
+import { loadsOf, type UnitOnNode } from '../../inspect/reads.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import { type ListInForce, readWithOthers, refuseOldApi } from '../revoked/list-in-force.ts'
@@ -95,7 +95,7 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
  * When each file is read. A pair whose key is cut off, or about to be, needs a restart: the unit may not be healthy
  * until a poll.
  */
-async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[], places: PlacesState) {
+async function withLoads(run: Run, node: ClusterNode, units: readonly UnitOnNode[], places: PlacesState) {
   const isReplaced = pairsToReplace(run)
   const isCutOff = ({ file, part, path }: Place) => {
     if (part !== 'pair') return false
@@ -105,7 +105,7 @@ async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[]
     return certificate && revokedKeys(run)(certificate)
   }
   return Promise.all(
-    units.map(async (unit): Promise<UnitSeen> => {
+    units.map(async (unit): Promise<UnitOnNode> => {
       const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
       const polls = isAsked && (await readsCaAgain({ run }, node, unit.metrics))
       const files = unit.files.map((place): Place => {
@@ -150,7 +150,7 @@ export function changesCa(run: Pick<Run, 'auth'> & PendingFiles, kubeconfig: str
 }
 
 /** What is installed where a command line is wrong may be read by nobody. Throws a Failure. */
-export function refuseWrongSettings(node: ClusterNode, units: readonly UnitSeen[], places: PlacesState): void {
+export function refuseWrongSettings(node: ClusterNode, units: readonly UnitOnNode[], places: PlacesState): void {
   const [first, ...more] = units.filter(({ wrong }) => wrong.length > 0)
   if (first)
     throw new Failure([first, ...more].map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
@@ -169,7 +169,7 @@ export function refuseWrongSettings(node: ClusterNode, units: readonly UnitSeen[
 export function refuseOtherUsers(
   run: Pick<Run, 'auth' | 'cluster' | 'options' | 'command'>,
   node: ClusterNode,
-  units: readonly UnitSeen[],
+  units: readonly UnitOnNode[],
   places: PlacesState,
 ): void {
   if (run.options.replaceIdentity) return
@@ -209,7 +209,7 @@ function otherUserAt(
 }
 
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */
-function refuseOddPaths(node: ClusterNode, units: readonly UnitSeen[], { links, odd, real }: PlacesState): void {
+function refuseOddPaths(node: ClusterNode, units: readonly UnitOnNode[], { links, odd, real }: PlacesState): void {
   const refuse = (what: string, remedy: string) =>
     new Failure(`${what}; nothing was installed`, { node: node.name, code: 'odd-path', remedy })
   const remedy = 'set the real path in cluster.yaml (install.units)'

@@ -12,7 +12,7 @@ import { listIn } from '../../../lib/kubernetes/revocation.ts'
 import { nobody } from '../../../lib/kubernetes/revoked-list.ts'
 import { fileAt, type PlacesState } from '../../../lib/node/state.ts'
 import { readMetrics, withApi } from '../../inspect/component.ts'
-import type { UnitSeen } from '../../inspect/reads.ts'
+import type { UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { authorizationWebhookPath } from '../../layouts/tables.ts'
 import type { OtherApiServers } from './other-api-servers.ts'
@@ -79,7 +79,7 @@ export async function readCounts(run: Run, node: ClusterNode): Promise<Counts | 
 export function refuseOldApi(
   { auth }: Run,
   node: ClusterNode,
-  units: readonly UnitSeen[],
+  units: readonly UnitOnNode[],
   { minor }: Pick<ListInForce, 'minor'>,
 ): void {
   if (minor === undefined || minor >= oldest) return
@@ -103,7 +103,7 @@ export function minorOf(answer: object): number | undefined {
 }
 
 /** Both are there, so that the API server may be started with them. */
-export function isListPlaced(found: { readonly units: readonly UnitSeen[]; readonly places: PlacesState }): boolean {
+export function isListPlaced(found: { readonly units: readonly UnitOnNode[]; readonly places: PlacesState }): boolean {
   const places = found.units.flatMap(({ files }) => files.filter(({ file }) => authorizationFiles.includes(file)))
   return places.every(({ path }) => fileAt(found.places, path))
 }

@@ -17,7 +17,7 @@ import { printable } from '../../../lib/wording.ts'
 import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../../deploy/check-folder.ts'
 import { replaceInFolder } from '../../deploy/copy.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
-import type { UnitSeen } from '../../inspect/reads.ts'
+import type { UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
@@ -95,13 +95,13 @@ const ofApiServer = ({ units, places }: UnitsFound) =>
 const isOfList = ({ file }: { readonly file: string }) => authorizationFiles.includes(file)
 
 /** The API server's unit, with the files of the list alone. */
-function listUnit(found: UnitsFound): UnitSeen | undefined {
+function listUnit(found: UnitsFound): UnitOnNode | undefined {
   const unit = ofApiServer(found)
   return unit && { ...unit, files: unit.files.filter(isOfList) }
 }
 
 /** Its process was started with the list, so it reloads it. */
-const reloads = ({ files }: UnitSeen) => files.some(({ loads }) => loads === 'reload')
+const reloads = ({ files }: UnitOnNode) => files.some(({ loads }) => loads === 'reload')
 
 function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
   const { missing, differ, wrongOwner } = compareFolder(run, node, found)
@@ -167,7 +167,7 @@ function whyReplaceable(run: Run, found: UnitsFound): string[] {
   )
 }
 
-function notEnforcing({ flags, owned, ...unit }: UnitSeen, { inForce }: UnitsFound): string[] {
+function notEnforcing({ flags, owned, ...unit }: UnitOnNode, { inForce }: UnitsFound): string[] {
   if (inForce?.isLoaded) return []
   if (!inForce) return [`revoked may not be enforced, as ${apiServer} did not answer`]
   // A run loads it, or restarts it with the flag that its unit file has.

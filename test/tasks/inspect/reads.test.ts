@@ -5,7 +5,7 @@ import type { Run } from '../../../lib/graph/target.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/inspect/command-line.ts'
-import { keptOffAt, otherProcessesOn, type UnitSeen, unitsOn } from '../../../tasks/inspect/reads.ts'
+import { keptOffAt, otherProcessesOn, type UnitOnNode, unitsOn } from '../../../tasks/inspect/reads.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
@@ -61,13 +61,13 @@ function placesOf({ processes = [], contents = {}, starts = {}, folders, files, 
     ...more,
   })
 }
-const seen = (unit: string, { next, ...given }: Given): UnitSeen => {
+const seen = (unit: string, { next, ...given }: Given): UnitOnNode => {
   const { of = cluster, node = /kubelet|proxy/.test(unit) ? worker : control } = given
   const places = placesOf(next === undefined ? given : { ...given, starts: { [unit]: next } })
   return unitsOn(of, node, places).find((each) => each.unit === unit) ?? assert.fail()
 }
 /** By its name and part: each path of a file, and how it is loaded there. */
-const placed = ({ files }: UnitSeen) => {
+const placed = ({ files }: UnitOnNode) => {
   const byName = Map.groupBy(files, ({ file, part }) => (part ? `${file} ${part}` : file))
   return Object.fromEntries(
     [...byName].map(([name, all]) => [name, all.map((at) => `${at.path} ${at.loads}`).join(', ')]),
@@ -80,7 +80,7 @@ const elsewhere = (text: string) => text.replaceAll('/etc/etcd/', '/srv/etcd/')
 const declaring = (unit: string, override: object, of: Cluster = cluster): Cluster =>
   ({ ...of, install: { ...of.install, units: new Map([[unit, { files: {}, ...override }]]) } }) as Cluster
 /** Settings that name other paths than are declared. */
-const contradicted = ({ contradicted }: UnitSeen) => contradicted.map(({ by, path }) => `${by} ${path}`)
+const contradicted = ({ contradicted }: UnitOnNode) => contradicted.map(({ by, path }) => `${by} ${path}`)
 const ofEtcd = {
   'ca.pem': '/srv/etcd/ca.pem',
   'kubernetes.pem': '/srv/etcd/kubernetes.pem',
@@ -199,7 +199,7 @@ describe('what kube-apiserver reads', () => {
   test('of an etcd with a CA of its own is where it is declared, and a flag that names the place of another file is to be changed', () => {
     const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const own = (args: readonly string[], given: Given = {}) => api(args, { of, ...given })
-    const movesOf = ({ flags }: UnitSeen) => flags.unset.map(({ flag, value }) => `${flag} ${value}`)
+    const movesOf = ({ flags }: UnitOnNode) => flags.unset.map(({ flag, value }) => `${flag} ${value}`)
     const usual = '/var/lib/kubernetes'
     const guide = own([])
     assert.deepEqual(
@@ -260,7 +260,7 @@ describe('what kube-apiserver reads', () => {
       '--requestheader-group-headers=X-Remote-Group',
       '--requestheader-extra-headers-prefix=X-Remote-Extra-',
     ]
-    const flagsOf = (unit: UnitSeen, which: 'unset' | 'notStartedWith' = 'unset') =>
+    const flagsOf = (unit: UnitOnNode, which: 'unset' | 'notStartedWith' = 'unset') =>
       unit.flags[which].map(({ flag, value }) => `${flag}=${value}`)
     const names = ['front-proxy-ca.pem', 'front-proxy-client.pem', 'front-proxy-client-key.pem']
     /** What its unit file and its process lack, and where its files are. */
