@@ -142,7 +142,7 @@ interface Site {
 }
 
 /** A unit of a node with its command lines. The unit is without the list of the revoked where that is its owner's. */
-interface Started extends Site, Pick<UnitOnNode, 'owned'> {
+interface UnitCommands extends Site, Pick<UnitOnNode, 'owned'> {
   readonly processes: readonly ComponentProcess[]
   /** Of each of the processes, in their order. */
   readonly running: readonly CommandLine[]
@@ -152,7 +152,7 @@ interface Started extends Site, Pick<UnitOnNode, 'owned'> {
   readonly commands: readonly CommandLine[]
 }
 
-function readCommandLines(site: Site): Started {
+function readCommandLines(site: Site): UnitCommands {
   const { unit, places } = site
   const processes = processesOf(unit, places)
   const running = processes.map(({ command: [, ...args] }) => readCommand(args, places))
@@ -194,26 +194,26 @@ function whyOwned({ unit, places }: Site, command: CommandLine): string | undefi
     : `its --authorization-mode is ${mode ?? 'not set'}`
 }
 
-function unitOnNode(started: Started): UnitOnNode {
-  const { unit, owned, running, next, commands } = started
-  const rows = unit.reads.map((row) => readRow(started, row))
-  const { contradicted, confirmed, flags, wrong, unreached } = merge([...configsOf(started), ...rows])
-  const unread = whyUnread(started)
-  const files = placesOf(started, rows)
-  const outdated = changesSinceStart(started)
+function unitOnNode(unitCommands: UnitCommands): UnitOnNode {
+  const { unit, owned, running, next, commands } = unitCommands
+  const rows = unit.reads.map((row) => readRow(unitCommands, row))
+  const { contradicted, confirmed, flags, wrong, unreached } = merge([...configsOf(unitCommands), ...rows])
+  const unread = whyUnread(unitCommands)
+  const files = placesOf(unitCommands, rows)
+  const outdated = changesSinceStart(unitCommands)
   return {
     ...unit,
     files,
     contradicted: uniqueBy(contradicted),
     confirmed: uniqueBy(confirmed),
-    unreached: unique([...whyUnverified(started, unread), ...outdated, ...unreached]),
+    unreached: unique([...whyUnverified(unitCommands, unread), ...outdated, ...unreached]),
     outdated,
     owned,
     flags: compareFlags([...uniqueBy(flags), ...(unit.startFlags ?? [])], { running, next }),
     unlistedFlags: commands.flatMap((command) => unlistedIn(unit, command)),
-    wrong: unique([...wrong, ...missingFolders(started, files, { confirmed, unread }), ...faultsOf(started)]),
+    wrong: unique([...wrong, ...missingFolders(unitCommands, files, { confirmed, unread }), ...faultsOf(unitCommands)]),
     nodeName: commands.map((command) => lastValue(command, '--hostname-override')).find((name) => name !== undefined),
-    reading: readingOf(started, unread),
+    reading: readingOf(unitCommands, unread),
   }
 }
 
@@ -246,10 +246,10 @@ interface RowReading extends Statements {
   readonly isUnnamed: boolean
 }
 
-function readRow(started: Started, row: Reads): RowReading {
-  const { running, processes, next } = started
-  const now = merge(running.map((command, i) => readLine({ ...started, row, command, process: processes[i] })))
-  const atNext = next ? readLine({ ...started, row, command: next, process: undefined }) : nothing
+function readRow(unitCommands: UnitCommands, row: Reads): RowReading {
+  const { running, processes, next } = unitCommands
+  const now = merge(running.map((command, i) => readLine({ ...unitCommands, row, command, process: processes[i] })))
+  const atNext = next ? readLine({ ...unitCommands, row, command: next, process: undefined }) : nothing
   return { row, isUnnamed: now.flags.length > 0, ...merge([now, atNext]) }
 }
 
@@ -321,7 +321,7 @@ const isSamePath = (places: PlacesState, one: string, other: string): boolean =>
   realPath(places, one) === realPath(places, other)
 
 /** The unit's YAML file is declared like its other files. */
-function configsOf({ unit, places, commands }: Started): Statements[] {
+function configsOf({ unit, places, commands }: UnitCommands): Statements[] {
   if (unit.files.length === 0) return []
   return commands.map(({ config: path, configFlag }) => {
     if (path === undefined || (unit.config !== undefined && isSamePath(places, path, unit.config))) return nothing
@@ -330,7 +330,7 @@ function configsOf({ unit, places, commands }: Started): Statements[] {
 }
 
 /** A clause if the running processes may read otherwise than their command lines say. */
-function whyUnread({ unit, places, processes, running }: Started): string | undefined {
+function whyUnread({ unit, places, processes, running }: UnitCommands): string | undefined {
   const { active, process } = places.units.get(unit.unit) ?? {}
   if (processes.length === 0 && active === 'active' && process !== 'gone')
     return `its main process is not ${unit.unit} itself`
@@ -342,10 +342,10 @@ function whyUnread({ unit, places, processes, running }: Started): string | unde
 }
 
 /** Each path once. A file that only the process has gets no place. */
-function placesOf(started: Started, rows: readonly RowReading[]): Place[] {
-  const reached = rows.filter(({ row, unreached }) => unreached.length === 0 && isRead(row, started))
+function placesOf(unitCommands: UnitCommands, rows: readonly RowReading[]): Place[] {
+  const reached = rows.filter(({ row, unreached }) => unreached.length === 0 && isRead(row, unitCommands))
   const places = reached.flatMap(({ row, isUnnamed }) => {
-    const reloads = isReloaded(row, started.running) || undefined
+    const reloads = isReloaded(row, unitCommands.running) || undefined
     return placesAt(row).map((place) => ({ ...place, isUnnamed: isUnnamed || undefined, reloads }))
   })
   return mergePlaces(places).map((place) => ({ ...place, loads: loadsOf(place) }))
@@ -355,7 +355,7 @@ function placesOf(started: Started, rows: readonly RowReading[]): Place[] {
  * False for an optional file of which neither a command line nor cluster.yaml has anything. Where no command line can
  * be read, the unit may have it.
  */
-function isRead(row: Reads, { unit, commands }: Started): boolean {
+function isRead(row: Reads, { unit, commands }: UnitCommands): boolean {
   return (
     !row.isOptional ||
     isFromEnvironment(unit, row) ||
@@ -396,7 +396,7 @@ const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.r
  * files must not count as installed where nothing reads them.
  */
 function missingFolders(
-  { unit, places, commands }: Started,
+  { unit, places, commands }: UnitCommands,
   files: readonly Place[],
   { confirmed, unread }: Pick<UnitOnNode, 'confirmed'> & { readonly unread: string | undefined },
 ): string[] {
@@ -424,7 +424,7 @@ function whyUnverified({ node, unit, places }: Site, unread: string | undefined)
 }
 
 /** A clause for each process whose YAML file has changed since it was started. Both times are of the node's clock. */
-function changesSinceStart({ unit: { unit }, places, running }: Started): string[] {
+function changesSinceStart({ unit: { unit }, places, running }: UnitCommands): string[] {
   const { started = Number.POSITIVE_INFINITY } = places.units.get(unit) ?? {}
   const changed = running.filter(({ config = '' }) => (fileAt(places, config)?.changed ?? 0) > started)
   return changed.map(({ config }) => `its --config ${config} has changed since its start; restart it`)
@@ -442,18 +442,18 @@ function pathsNamed(settings: readonly (readonly [by: string, value: string])[])
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
 /** `known` only where every command line could be read, that of the next start too. */
-function readingOf({ unit, places, commands, next }: Started, unread: string | undefined): UnitOnNode['reading'] {
+function readingOf({ unit, places, commands, next }: UnitCommands, unread: string | undefined): UnitOnNode['reading'] {
   if (commands.some((command) => keptOffClauses(unit, command).length > 0)) return 'keptOffNodes'
   const isNextKnown = next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded
   return unread === undefined && isNextKnown ? 'known' : 'unknown'
 }
 
-function faultsOf(started: Started): string[] {
-  const { cluster, unit, commands } = started
+function faultsOf(unitCommands: UnitCommands): string[] {
+  const { cluster, unit, commands } = unitCommands
   const hasOwnCa = unit.unit === store && cluster.etcd.ca === 'own'
   return [
     ...(unit.unit === apiServer
-      ? commands.flatMap((command) => [...disagreements(started, command), ...openProxies(started, command)])
+      ? commands.flatMap((command) => [...disagreements(unitCommands, command), ...openProxies(unitCommands, command)])
       : []),
     ...(hasOwnCa ? commands.flatMap(narrowings) : []),
     ...commands.flatMap((command) => keptOffClauses(unit, command)),
