@@ -1,5 +1,24 @@
-/** Phase `ca`: the root of trust, made once; every other certificate depends on it. */
-import { createPublicKey } from 'node:crypto'
+/**
+ * Phase `ca`: the roots of trust, each made once; every other certificate depends on one. What a build of a CA makes
+ * follows from the stage of its rotation (tasks/auth/states.ts) and from the files in auth/:
+ *
+ *   stage      in auth/                             called with  a build makes
+ *   ---------  -----------------------------------  -----------  ------------------------------------------------------
+ *   settled    neither key nor certificate                       the key, then the certificate
+ *              the key alone                                     the certificate: that of all kubeconfigs, else a new
+ *                                                                one of the same name
+ *              the key and the certificate          --renew      the certificate, with the same key
+ *                                                   --force      another key, then its certificate
+ *   both       the next CA's key                                 the next CA's certificate, then the cross certificate
+ *              the next CA's key and certificate                 the cross certificate
+ *              either of these                      --renew      the current CA's certificate, with the same key
+ *   finishing  the next CA's certificate, as that                the next CA's key, as that of the current CA; then the
+ *              of the current CA                                 files that are named as the next CA's are removed
+ *
+ * All is computed from one look at auth/, so that a plan says what the run makes. What no run may go on with is in the
+ * table of obstacles, below.
+ */
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, caName, crossName, etcdCaName, nextName } from '../../lib/files/auth-dir.ts'
@@ -73,7 +92,7 @@ export function targets(cluster: Cluster): Target[] {
   })
 }
 
-/** Computed from one look at auth/, so that a plan says what the run makes. */
+/** The work of a build, in one stage. */
 interface StageWork {
   check(): CheckResult
   readonly change: Change
@@ -90,7 +109,6 @@ const stages: Readonly<Record<CaState['stage'], (run: Run, row: CertRow, force?:
 /** Throws a refusal if the files in auth/ do not fit together. */
 function workOf(run: Run, row: CertRow, force: Force | undefined): StageWork {
   const { stage } = readCaState(run, row.name)
-  // The present CA is renewed whatever follows it.
   return stages[force === 'renew' && stage === 'both' ? 'settled' : stage](run, row, force)
 }
 
@@ -101,85 +119,144 @@ function refuseReplacing(run: Run, row: CertRow): void {
   if (row.name === caName) refuseWithCopy(run)
 }
 
+/** A CA in auth/; `embedded` is its lost certificate as the kubeconfigs have it, in PEM. */
+type CaPair = Pair & { readonly embedded?: Buffer }
+
+/** What is known of a CA before a build. */
+interface CaLook {
+  readonly run: Run
+  readonly row: CertRow
+  readonly force: Force | undefined
+  readonly pair: CaPair
+}
+
+/** A CA that is to be made: `key` and `restored` are what there is of it already. */
+interface CaMaking extends CaLook {
+  readonly key: KeyObject | undefined
+  readonly restored: Buffer | undefined
+  readonly period: ReturnType<typeof validityPeriod>
+}
+
 function workOnCa(run: Run, row: CertRow, force?: Force): StageWork {
-  const { auth, now, cluster, command } = run
+  const { auth, now, cluster } = run
   const { name, profile } = row
-  const [certificate, key] = auth.files.pair(name)
   const pair = readCa(run, name)
-  const embedded = force ? undefined : pair.embedded
-  const kept = force === 'replace' ? undefined : pair.key
+  const restored = force ? undefined : pair.embedded
+  const key = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
-  const expires = (embedded && pair.certificate?.notAfter) ?? period.notAfter
-  const change = changeOfPair(auth, name, { profile, expires, isKeyKept: kept !== undefined })
+  const expires = (restored && pair.certificate?.notAfter) ?? period.notAfter
+  const change = changeOfPair(auth, name, { profile, expires, isKeyKept: key !== undefined })
+  const look: CaLook = { run, row, force, pair }
   return {
-    check: () => ({ ...checkCa(run, row, pair, force), findings: asFindings([warnOfCopy(run, name)]) }),
-    change: embedded && change.kind === 'made' ? { ...change, isRestored: true } : change,
-    async make({ tell }) {
-      const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
-      const cross = auth.files.certificate(crossName(name))
-      const old = force && backUp(auth, [certificate, key, cross], now)
-      if (!kept) {
-        // It would lead to the CA that is being replaced.
-        auth.remove(cross)
-        // The certificate must never be beside a key that does not match.
-        auth.remove(certificate)
-        tell({ doing: 'new key' })
-      }
-      const privateKey = kept ?? (await generatePrivateKey(profile.key))
-      if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
-      const named = pair.certificate ?? replacedCas(auth, name).find((each) => isKeyOf(each, privateKey))
-      const its = {
-        profile: kept ? caProfile(pair.certificate, profile) : profile,
-        name: kept && named && issuerNameOf(named),
-      }
-      auth.write(certificate, embedded ?? selfSign({ ...its, ...period }, privateKey), publicMode, { durable: true })
-      if (!old) return undefined
-      return force === 'renew'
-        ? `moved the old ${certificate} to ${old}; run ${command('bootstrap')}${cluster.install ? '' : ' (it lists what to restart)'}`
-        : `moved the old ${labelOf(row)} to ${old}; run ${command('bootstrap --replace-identity')}, then restart every component on every node`
-    },
+    check: () => ({ ...checkCa(look), findings: asFindings([warnOfCopy(run, name)]) }),
+    change: restored && change.kind === 'made' ? { ...change, isRestored: true } : change,
+    make: (work) => makeCa({ ...look, key, restored, period }, work),
   }
 }
 
-/** The next CA's key exists, and the rest is made from it. Existing files stay, unless a wrong clock dated them. */
-function workOnNext(run: Run, row: CertRow): StageWork {
-  const { auth, now, cluster } = run
-  const { name, profile } = row
-  const files = caFiles(auth.files, name)
-  const { key, certificate: there, reasons } = readPair(auth, nextName(name))
+/** A certificate is never beside a key that does not match: a run that is killed leaves the key alone. */
+async function makeCa(making: CaMaking, work: Work): Promise<string | undefined> {
+  const { run, row, force, restored } = making
+  const { auth, now } = run
+  const [certificate, key] = auth.files.pair(row.name)
+  const old = force && backUp(auth, [certificate, key, auth.files.certificate(crossName(row.name))], now)
+  const privateKey = making.key ?? (await makeCaKey(making, work))
+  const pem = restored ?? (await signCa(making, privateKey))
+  auth.write(certificate, pem, publicMode, { durable: true })
+  return old ? adviseAfter(making, old) : undefined
+}
+
+/** Removes first what would lead to the CA that the key replaces. */
+async function makeCaKey({ run: { auth }, row: { name, profile } }: CaMaking, { tell }: Work): Promise<KeyObject> {
+  const { generatePrivateKey, privateKeyPem } = await import('../../lib/pki/x509.ts')
+  const [certificate, key] = auth.files.pair(name)
+  auth.remove(auth.files.certificate(crossName(name)))
+  auth.remove(certificate)
+  tell({ doing: 'new key' })
+  const made = await generatePrivateKey(profile.key)
+  auth.write(key, privateKeyPem(made), secretMode, { durable: true })
+  return made
+}
+
+/** A key that stays keeps its CA's name, byte for byte: issued certificates name their issuer by these bytes. */
+async function signCa({ run, row, pair, key, period }: CaMaking, privateKey: KeyObject): Promise<string> {
+  const { issuerNameOf, selfSign } = await import('../../lib/pki/x509.ts')
+  if (!key) return selfSign({ profile: row.profile, name: undefined, ...period }, privateKey)
+  const former = pair.certificate ?? replacedCas(run.auth, row.name).find((ca) => isKeyOf(ca, privateKey))
+  const profile = caProfile(pair.certificate, row.profile)
+  return selfSign({ profile, name: former && issuerNameOf(former), ...period }, privateKey)
+}
+
+function adviseAfter({ run: { auth, cluster, command }, row, force }: CaMaking, folder: string): string {
+  if (force === 'renew')
+    return `moved the old ${auth.files.certificate(row.name)} to ${folder}; run ${command('bootstrap')}${cluster.install ? '' : ' (it lists what to restart)'}`
+  return `moved the old ${labelOf(row)} to ${folder}; run ${command('bootstrap --replace-identity')}, then restart every component on every node`
+}
+
+/** What a rotation has made of the next CA. */
+interface NextCa {
+  readonly key: KeyObject | undefined
+  /** Undefined, too, where a wrong clock has dated the certificate in the future: then both are made again. */
+  readonly certificate: Certificate | undefined
+  readonly present: Certificate | undefined
+  /** What is still to be made. */
+  readonly missing: readonly Reason[]
+}
+
+function readNext({ auth, now }: Run, name: string): NextCa {
+  const { key, certificate, reasons } = readPair(auth, nextName(name))
   const [present, cross] = [tryCertificate(auth, name), tryCertificate(auth, crossName(name))]
-  const next = there && there.notBefore <= now ? there : undefined
-  const isCross = there && present && cross?.isCa && isTwin(cross, there) && isIssuedBy(cross, present)
-  const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
+  const isEarly = certificate !== undefined && certificate.notBefore > now
+  const isCross = certificate && present && cross?.isCa && isTwin(cross, certificate) && isIssuedBy(cross, present)
   const missing: Reason[] = [
     ...reasons,
-    ...(there && !next ? [{ kind: 'not-yet-valid', notBefore: there.notBefore } as const] : []),
-    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: files.cross } as const]),
+    ...(isEarly ? [{ kind: 'not-yet-valid', notBefore: certificate.notBefore } as const] : []),
+    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: caFiles(auth.files, name).cross } as const]),
   ]
-  const is = { key: cluster.certificates.key, expires: next?.notAfter ?? periodUntil().notAfter, names: 0 }
+  return { key, certificate: isEarly ? undefined : certificate, present, missing }
+}
+
+function workOnNext(run: Run, row: CertRow): StageWork {
+  const { auth, now, cluster } = run
+  const next = readNext(run, row.name)
+  const files = caFiles(auth.files, row.name)
+  const expires = next.certificate?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   return {
     check() {
-      const result = checkCa(run, row, readCa(run, name))
-      return { ...result, reasons: [...result.reasons, ...missing] }
+      const result = checkCa({ run, row, force: undefined, pair: readCa(run, row.name) })
+      return { ...result, reasons: [...result.reasons, ...next.missing] }
     },
-    change: { kind: 'made', files: next ? [files.cross] : [files.next, files.cross], isNew: !next, is },
+    change: {
+      kind: 'made',
+      files: next.certificate ? [files.cross] : [files.next, files.cross],
+      isNew: !next.certificate,
+      is: { key: cluster.certificates.key, expires, names: 0 },
+    },
     async make() {
-      const { issueCertificate, selfSign } = await import('../../lib/pki/x509.ts')
-      if (!key || !present) throw new Failure(`can't read the CA in ${auth.path} any more`, { remedy: runAgain })
-      const CN = nextCaCommonName(commonNameOf(present) ?? '', profile.subject.CN)
-      const wanted = { ...profile, subject: { ...profile.subject, CN } }
-      if (!next)
-        auth.write(files.next, selfSign({ profile: wanted, ...periodUntil() }, key), publicMode, { durable: true })
-      const [its, issuer] = [readIssuer(auth, nextName(name)), readIssuer(auth, name)]
-      const end = new Date(Math.min(its.notAfter.getTime(), issuer.notAfter.getTime()))
-      const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), name: its }
-      auth.write(files.cross, issueCertificate(request, issuer), publicMode, { durable: true })
+      await makeNext(run, row, next)
       return undefined
     },
   }
 }
 
-/** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
+/** The cross certificate expires with the first of the two CAs. */
+async function makeNext(run: Run, { name, profile }: CertRow, { key, certificate, present }: NextCa): Promise<void> {
+  const { auth, now, cluster } = run
+  const { issueCertificate, selfSign } = await import('../../lib/pki/x509.ts')
+  if (!key || !present) throw new Failure(`can't read the CA in ${auth.path} any more`, { remedy: runAgain })
+  const files = caFiles(auth.files, name)
+  const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
+  const CN = nextCaCommonName(commonNameOf(present) ?? '', profile.subject.CN)
+  const wanted = { ...profile, subject: { ...profile.subject, CN } }
+  if (!certificate)
+    auth.write(files.next, selfSign({ profile: wanted, ...periodUntil() }, key), publicMode, { durable: true })
+  const [next, issuer] = [readIssuer(auth, nextName(name)), readIssuer(auth, name)]
+  const end = new Date(Math.min(next.notAfter.getTime(), issuer.notAfter.getTime()))
+  const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), name: next }
+  auth.write(files.cross, issueCertificate(request, issuer), publicMode, { durable: true })
+}
+
+/** The current CA's certificate and key are in backup/ by now. */
 function workOnKey({ auth }: Run, { name }: CertRow): StageWork {
   const [key, next] = [auth.files.key(name), auth.files.pair(nextName(name))]
   const left = next.filter((file) => auth.read(file))
@@ -197,31 +274,31 @@ function workOnKey({ auth }: Run, { name }: CertRow): StageWork {
   }
 }
 
-function checkCa(run: Run, row: CertRow, pair: Pair, force?: Force): CheckResult {
-  const { certificate, reasons } = pair
-  refuseWrongCa(pair, run, row, force)
+function checkCa(look: CaLook): CheckResult {
+  const { run, force, pair } = look
+  refuseObstacles(look)
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `create one: ${run.command('ca')}` })
-  if (!certificate || force) return { reasons }
-  const until = certificate.notAfter
-  return { reasons, until, note: `expires ${formatDate(until)}` }
+  if (!pair.certificate || force) return { reasons: pair.reasons }
+  const until = pair.certificate.notAfter
+  return { reasons: pair.reasons, until, note: `expires ${formatDate(until)}` }
 }
 
-/** `rotate etcd-ca` waits before its first stage; from that on it is reported like any rotation. */
+/** `rotate etcd-ca` waits before its first stage; from then on its own notices report it, like any rotation. */
 function warnOfCopy({ auth, command, stagedBy }: Run, name: string): string | undefined {
   return name === etcdCaName && stagedBy !== name && isCopyOfCa(auth)
     ? `etcd still has the cluster CA; continue: ${command(`rotate ${name}`)}`
     : undefined
 }
 
-/** A lost certificate is restored from the kubeconfigs, if all embed the same one and it is of the key. */
-function readCa({ auth }: Run, name: string): Pair & { readonly embedded?: Buffer } {
+/** A lost certificate is restored from the kubeconfigs, if all embed the same one, and that one has the CA's key. */
+function readCa({ auth }: Run, name: string): CaPair {
   const pair = readPair(auth, name)
   if (name !== caName || !pair.key || auth.read(auth.files.certificate(name))) return pair
-  const kubeconfigs = auth.names().filter((name) => auth.files.parse(name)?.kind === 'kubeconfig')
-  const [embedded, ...others] = kubeconfigs.map((name) => readEmbeddedCa(String(auth.tryBytes(name))))
-  const [certificate, next] = readCertificates(embedded ?? '')
-  if (!embedded || !certificate || next || !isKeyOf(certificate, pair.key)) return pair
+  const kubeconfigs = auth.names().filter((file) => auth.files.parse(file)?.kind === 'kubeconfig')
+  const [embedded, ...others] = kubeconfigs.map((file) => readEmbeddedCa(String(auth.tryBytes(file))))
+  const [certificate, second] = readCertificates(embedded ?? '')
+  if (!embedded || !certificate || second || !isKeyOf(certificate, pair.key)) return pair
   return others.every((each) => each?.equals(embedded)) ? { ...pair, certificate, embedded } : pair
 }
 
@@ -232,15 +309,19 @@ function isAbsent({ reasons }: Pair): boolean {
 const labelOf = ({ name, irreplaceable }: CertRow) => irreplaceable?.label ?? name
 const caIn = ({ auth }: Pick<Run, 'auth'>, row: CertRow) => `the ${labelOf(row)} in ${auth.path}`
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
-const sourceOf = ({ cluster: { certificates } }: Run) => (certificates.caKeyOnNodes ? ' or from a control node' : '')
-/** `inTheWay`: files that exist. */
-const restore = (run: Run, name: string, inTheWay: readonly string[] = []) =>
-  `restore ${pairOf(run, name)} from a backup${sourceOf(run)}: ${fetchCommand(run, inTheWay, recoverCommand(run))}`
+
+/** `existing`: files that have to be moved aside first. */
+function restore(run: Run, name: string, existing: readonly string[] = []): string {
+  const { caKeyOnNodes } = run.cluster.certificates
+  const source = `a backup${caKeyOnNodes ? ' or from a control node' : ''}`
+  return `restore ${pairOf(run, name)} from ${source}: ${fetchCommand(run, existing, recoverCommand(run))}`
+}
+
 const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
   `or abandon ${irreplaceable?.loss}: ${command(`${id} --force`)}`
 const renew = ({ command }: Run) => `reissue the CA certificate with the same key: ${command('ca --renew')}`
 
-/** There is no way back: the members would no longer accept each other. */
+/** An etcd with its own CA can't share the cluster's again: the members would no longer accept each other. */
 export function refuseSharedEtcd(run: Run): void {
   const { auth, cluster, now } = run
   const isOwn = tryCertificate(auth, etcdCaName) !== undefined && !isCopyOfCa(auth)
@@ -256,81 +337,166 @@ export function refuseSharedEtcd(run: Run): void {
 }
 
 /**
- * A run that replaces the CA was killed between its files: what is here is still of one in backup/. Of a CA that was
- * renewed the certificate can be lost, too: it gets the same name again.
+ * True after a run that replaces the CA was killed between its files: certificates are still of a CA in backup/. The
+ * certificate of a CA that was renewed may be lost then, too; another one gets the same name.
  */
-function isBeingReplaced({ key }: Pair, { auth, cluster }: Run, { name }: CertRow): boolean {
+function isBeingReplaced({ pair, run: { auth, cluster }, row: { name } }: CaLook): boolean {
   const [first] = issuedBy(cluster, name)
   const issued = first && tryCertificate(auth, first.name)
-  return key !== undefined && issued !== undefined && replacedCas(auth, name).some((ca) => isIssuedBy(issued, ca))
+  return pair.key !== undefined && issued !== undefined && replacedCas(auth, name).some((ca) => isIssuedBy(issued, ca))
 }
 
 /**
- * With a new CA, or another name of it, this would stop working. Of the cluster's CA are those of former nodes and
- * users too.
+ * Files that stop working with a new CA, or with another name of the same one. Those of former nodes and users are of
+ * the cluster's CA.
  */
 function issuedIn({ auth, cluster }: Run, ca: string): string[] {
-  const isOf = (rows: readonly CertRow[], its: string) => rows.some(({ name }) => name === its)
+  const hasName = (rows: readonly CertRow[], name: string) => rows.some((row) => row.name === name)
   return auth.names().filter((file) => {
     const { kind = '', name = '' } = auth.files.parse(file) ?? {}
-    const isIssued = isOf(issuedBy(cluster, ca), name) || (ca === caName && !isOf(certTable(cluster), name))
+    const isIssued = hasName(issuedBy(cluster, ca), name) || (ca === caName && !hasName(certTable(cluster), name))
     return ['certificate', 'kubeconfig'].includes(kind) && isIssued
   })
 }
 
-/** What is there, or is not, and no run may go on with: the first row that applies, with the ways out. */
-function refuseWrongCa(pair: Pair, run: Run, row: CertRow, force?: Force): void {
-  const { auth, command, now } = run
-  const { name } = row
-  const { certificate: ca, key } = pair
-  const files = auth.files.pair(name)
-  const what = caIn(run, row)
-  const profile = caProfile(ca, row.profile)
-  const isMissing = ({ kind, path }: { kind: string; path?: string }) => kind === 'missing' && path === files[0]
-  const broken = isAbsent(pair) ? [] : pair.reasons.filter((each) => each.kind !== 'wrong-mode' && !isMissing(each))
-  const inTheWay = broken.every(({ kind }) => kind === 'missing') ? [] : files
-  const differences = ca ? compareWithProfile(ca, profile) : key ? compareKeyKind(key, profile) : []
-  // Its usages are not part of the identity.
-  const isRenewable = differences.every(({ kind }) => kind === 'usages-changed')
-  const isNew = !ca && !isBeingReplaced(pair, run, row)
-  const issued = isNew ? issuedIn(run, name) : []
-  const missing = files.filter((each) => !auth.read(each)).join(' and ')
-  const none = `${auth.path} has no ${missing}, but ${formatNames(issued)}, issued by a previous CA`
-  const isOfEtcd = isNew && name === etcdCaName
-  const isShared = isOfEtcd && auth.names().some((each) => auth.files.parse(each)?.kind === 'certificate')
-  const isNotYet = `${what} is not valid before ${ca?.notBefore.toISOString()}, and this machine has ${now.toISOString()}`
-  const [again, over, keep] = [renew(run), startOver(run, row), 'change cluster.yaml to match the CA']
-  type Ground = readonly [when: boolean, found: string, ...ways: string[]]
-  const ofFiles: Ground[] = [
-    [broken.length > 0, `${what} can't be used; ${formatReasons(broken)}`, restore(run, name, inTheWay), over],
-    [
-      !isRenewable,
-      `${what} differs from cluster.yaml, which needs another CA (${formatReasons(differences)})`,
-      keep,
-      over,
-    ],
-    [differences.length > 0 && force !== 'renew', `${what} can't be used; ${formatReasons(differences)}`, again],
-    [issued.length > 0, none, restore(run, name), over],
-    [
-      isShared,
-      `etcd shares the CA in ${auth.path}, but cluster.yaml has etcd.ca: own`,
+/** What no run may go on with, and each way out. */
+interface Obstacle {
+  readonly what: string
+  readonly ways: readonly string[]
+}
+
+/**
+ * The first that is there is refused, so each may rely on those before it. `--renew` is the way out of the obstacles
+ * that are marked, and goes past them.
+ *
+ *   in auth/                                                    ways out
+ *   ----------------------------------------------------------  ---------------------------------------------
+ *   a file that can't be used                                   restore; abandon the cluster
+ *   a CA that differs from cluster.yaml in key or subject       change cluster.yaml; abandon the cluster
+ *   a CA with other usages than it needs                (*)     --renew
+ *   no certificate, but files that a previous CA has issued     restore; abandon the cluster
+ *   no CA of etcd, but a cluster CA, which etcd shares          rotate; create; change cluster.yaml
+ *   a CA whose certificates components would not trust  (*)     --renew
+ *   a CA with name constraints                          (*)     --renew
+ *   an expired CA                                       (*)     --renew
+ *   a CA that is not valid yet                          (*)     correct the clock of this machine; --renew
+ */
+const obstacles: readonly ((look: CaLook) => Obstacle | false | undefined)[] = [
+  unusableFiles,
+  anotherIdentity,
+  otherUsages,
+  lostCa,
+  sharedCa,
+  untrusted,
+  nameConstraints,
+  expired,
+  notYetValid,
+]
+
+function refuseObstacles(look: CaLook): void {
+  for (const find of obstacles) {
+    const obstacle = find(look)
+    if (obstacle) throw refusal(obstacle.what, obstacle.ways)
+  }
+}
+
+/** A missing certificate can be made again, and a wrong mode corrected. */
+function unusableFiles({ run, row, pair }: CaLook) {
+  const files = run.auth.files.pair(row.name)
+  const broken = pair.reasons.filter(
+    (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === files[0]),
+  )
+  if (isAbsent(pair) || broken.length === 0) return undefined
+  const existing = broken.every(({ kind }) => kind === 'missing') ? [] : files
+  return {
+    what: `${caIn(run, row)} can't be used; ${formatReasons(broken)}`,
+    ways: [restore(run, row.name, existing), startOver(run, row)],
+  }
+}
+
+/** What the CA, or its key alone, has otherwise than cluster.yaml wants. */
+function differencesOf({ row, pair: { certificate, key } }: CaLook): Reason[] {
+  const profile = caProfile(certificate, row.profile)
+  if (certificate) return compareWithProfile(certificate, profile)
+  return key ? compareKeyKind(key, profile) : []
+}
+
+/** Usages are not part of a CA's identity. */
+function anotherIdentity(look: CaLook) {
+  const { run, row } = look
+  const differences = differencesOf(look)
+  if (differences.every(({ kind }) => kind === 'usages-changed')) return undefined
+  return {
+    what: `${caIn(run, row)} differs from cluster.yaml, which needs another CA (${formatReasons(differences)})`,
+    ways: ['change cluster.yaml to match the CA', startOver(run, row)],
+  }
+}
+
+function otherUsages(look: CaLook) {
+  const differences = differencesOf(look)
+  return look.force !== 'renew' && differences.length > 0 && unfit(look, formatReasons(differences))
+}
+
+function lostCa(look: CaLook) {
+  const { run, row, pair } = look
+  if (pair.certificate || isBeingReplaced(look)) return undefined
+  const issued = issuedIn(run, row.name)
+  if (issued.length === 0) return undefined
+  const missing = run.auth.files.pair(row.name).filter((file) => !run.auth.read(file))
+  return {
+    what: `${run.auth.path} has no ${missing.join(' and ')}, but ${formatNames(issued)}, issued by a previous CA`,
+    ways: [restore(run, row.name), startOver(run, row)],
+  }
+}
+
+function sharedCa(look: CaLook) {
+  const { auth, command } = look.run
+  const { id, name } = look.row
+  if (name !== etcdCaName || look.pair.certificate || isBeingReplaced(look)) return undefined
+  if (!auth.names().some((file) => auth.files.parse(file)?.kind === 'certificate')) return undefined
+  return {
+    what: `etcd shares the CA in ${auth.path}, but cluster.yaml has etcd.ca: own`,
+    ways: [
       `migrate the running cluster: ${command(`rotate ${name}`)}`,
-      `if it does not run yet, create that CA: ${command(`${row.id} --force`)}`,
+      `if it does not run yet, create that CA: ${command(`${id} --force`)}`,
       'or set etcd: { ca: shared } in cluster.yaml',
     ],
-  ]
-  const ofUse = ({ refusals, extensions, notBefore, notAfter }: Certificate): Ground[] => [
-    // Components would not trust what it signs, or not all of it.
-    [refusals.length > 0, `${what} can't be used; ${formatReasons(refusals)}`, again],
-    // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
-    [
-      extensions.some(({ id }) => id === oids.nameConstraints),
-      `${what} has name constraints, which harderway does not support`,
-      again,
-    ],
-    [notAfter <= now, `${what} expired on ${formatDate(notAfter)}`, again],
-    [notBefore > now, isNotYet, 'correct the clock of this machine', `or, if the clock is right, ${again}`],
-  ]
-  for (const [when, found, ...ways] of [...ofFiles, ...(ca && force !== 'renew' ? ofUse(ca) : [])])
-    if (when) throw refusal(found, ways)
+  }
+}
+
+/** The certificate, unless it is about to be renewed. */
+const usedIn = ({ force, pair }: CaLook) => (force === 'renew' ? undefined : pair.certificate)
+
+const unfit = ({ run, row }: CaLook, why: string): Obstacle => ({
+  what: `${caIn(run, row)} can't be used; ${why}`,
+  ways: [renew(run)],
+})
+
+/** Components would not trust what the CA signs, or not all of it. */
+function untrusted(look: CaLook) {
+  const refusals = usedIn(look)?.refusals ?? []
+  return refusals.length > 0 && unfit(look, formatReasons(refusals))
+}
+
+/** RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated. */
+function nameConstraints(look: CaLook) {
+  if (!usedIn(look)?.extensions.some(({ id }) => id === oids.nameConstraints)) return undefined
+  const what = `${caIn(look.run, look.row)} has name constraints, which harderway does not support`
+  return { what, ways: [renew(look.run)] }
+}
+
+function expired(look: CaLook) {
+  const ca = usedIn(look)
+  if (!ca || ca.notAfter > look.run.now) return undefined
+  return { what: `${caIn(look.run, look.row)} expired on ${formatDate(ca.notAfter)}`, ways: [renew(look.run)] }
+}
+
+function notYetValid(look: CaLook) {
+  const { run, row } = look
+  const ca = usedIn(look)
+  if (!ca || ca.notBefore <= run.now) return undefined
+  return {
+    what: `${caIn(run, row)} is not valid before ${ca.notBefore.toISOString()}, and this machine has ${run.now.toISOString()}`,
+    ways: ['correct the clock of this machine', `or, if the clock is right, ${renew(run)}`],
+  }
 }
