@@ -162,7 +162,7 @@ export const commands: readonly Command[] = [
       stale: '--dry-run: stages are left; otherwise: something is left that only you can do',
     },
     load: async () => (await import('./rotate.ts')).rotate,
-    loadPlan: async () => (await import('./rotate.ts')).plan,
+    loadPlan: async () => (await import('./rotate-plan.ts')).plan,
   },
   {
     name: 'recover',

@@ -1,43 +1,45 @@
 /**
- * `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins.
+ * `rotate` drives a rotation. Each stage is an ordinary walk over all targets, and is proven before the next begins:
+ *
+ *   goForward   walk to the present stage, or bring everything up to date; then, for each stage that follows:
+ *               may it begin? (who is not reached, who still uses what it ends); try all stages in memory, once;
+ *               begin (one write that counts); walk. Without --finish the last stage does not begin.
+ *   goBack      from the present stage to the first: walk, where others depend on the stage by now; may it be undone?;
+ *               undo; at the end walk once more.
+ *
+ * What is in auth/ says which stage is present, so a run that was killed goes on from there.
  */
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
 import { pinnedUsers } from '../../lib/kubernetes/revocation.ts'
-import { fileAt } from '../../lib/node/state.ts'
 import { asFindings, formatFinding } from '../../lib/results.ts'
-import { formatJsonLine } from '../../lib/show/lines.ts'
-import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/rows.ts'
-import { day, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
-import { notesOnMove } from '../auth/former-files.ts'
+import { adviseAfter } from '../../lib/show/rows.ts'
+import { day, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { refusalDuring } from '../auth/states.ts'
 import { findUndecided } from '../auth/undecided.ts'
 import { phases } from '../bootstrap.ts'
 import { installId } from '../day2/install/install.ts'
-import { lookAtUnits, type UnitsFound } from '../day2/install/look-at-units.ts'
-import { unsetOn } from '../day2/install/unreached.ts'
 import { surveyApiServers, surveyStage } from '../day2/rotations/api-servers.ts'
 import { rewritePhase } from '../day2/rotations/encryption-key-rotation.ts'
-import { changedBy, type Rotating, type Rotation, type Stage } from '../day2/rotations/rotation.ts'
+import type { Rotating, Rotation, Stage } from '../day2/rotations/rotation.ts'
 import { findUses, rotations, stageNumber, underWay } from '../day2/rotations/rotations.ts'
 import { formatTried } from '../day2/rotations/transition.ts'
-import { notTried, type TriedStage, tryStages } from '../day2/rotations/trial.ts'
-import { digestAt, installOf } from '../inspect/look.ts'
-import type { Place } from '../layouts/layout.ts'
-import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
+import { tryStages } from '../day2/rotations/trial.ts'
 import { unlisted } from '../phases/certs.ts'
-import { readAuth, writeAuth } from '../run/access.ts'
+import { writeAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/exit-status.ts'
-import { columnsOf } from '../run/host.ts'
 import { type Options, usage } from '../run/options.ts'
 import { walk } from '../run/walk.ts'
 import { notesOnHolders } from '../views/holders.ts'
 import { adviseBackup, adviseOnRotations, backUp, formatUses } from '../views/notices.ts'
 
-/** Milliseconds: whoever types --finish later than that means another rotation than the one which they finished. */
+/**
+ * Milliseconds since a rotation was finished. Whoever types --finish later than that means another rotation, not the one
+ * that they finished.
+ */
 const provenAgain = 7 * day
 
 /** A rotation that is carried out. */
@@ -45,77 +47,71 @@ interface Drive {
   readonly options: Options
   readonly rotation: Rotation
   readonly rotating: Rotating
-  /** Walks to the end of a stage, or of the settled state. */
+  /** Walks to the end of a stage; without one, to the end of the settled state. */
   readonly walk: (stage?: Stage) => Promise<readonly ExitCause[]>
   readonly say: (text: string) => void
-  /** Asks its user, with what would happen. Throws a refusal unless that is wanted. */
+  /** Has the user confirm what would be lost. Throws a refusal without a yes. */
   readonly confirm: (loss: string) => Promise<void>
 }
 
-/** What its user has to change holds only the rotation that needs it: mayBegin. All else does. */
-const isHeld = (causes: readonly ExitCause[]) => causes.some((cause) => cause !== 'unfinished')
-
-/** What its files are read for. */
+/** For the rotation's files to be read. */
 type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rotating, 'run'> }
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { rotation, graph } = await checked(given)
-  const { options, signal } = given
-  // For what is said between the walks: each walk has a reporter of its own.
+  const { rotation, graph } = await checkedRotation(given)
+  // Each walk has a reporter of its own; this one is for the text between them.
   const between = await given.reporterFor(new Map(), false)
   return writeAuth(given, {
     graph,
     reporter: between,
     isWhole: true,
     work: async (locked) => {
-      const rotating = {
-        run: { ...locked, stagedBy: rotation.name },
-        signal,
-        isForced: options.force,
-      }
-      const walkTo = async (stage?: Stage) => {
-        const started = performance.now()
-        const graph = await graphOf(rotating, stage)
-        const shown = byPhase([...phases, proofPhase, rewritePhase], graph)
-        const reporter = await given.reporterFor(shown, false)
-        const run = { ...rotating.run, note: reporter.note }
-        const { rows, causes } = await walk(graph, { phases: shown, run, forced: new Map(), signal, reporter })
-        const exit = exitStatus(causes, given.endedStatus())
-        const seconds = (performance.now() - started) / 1000
-        const backup = stage ? asFindings([backUp(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
-        await reporter.end({ rows, seconds, exit, findings: [...adviseAfter(rows), ...backup] })
-        return causes
-      }
-      const again = `rotate ${rotation.name}${options.finish ? ' --finish' : ''} --force`
-      const confirm = async (loss: string) => (await import('./run.ts')).confirm(locked, loss, again)
-      const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note, confirm }
+      const drive = driveOf(given, rotation, { locked, say: between.note })
       refuseOther(drive)
-      return { causes: await (options.undo ? goBack(drive) : goForward(drive)) }
+      return { causes: await (given.options.undo ? goBack(drive) : goForward(drive)) }
     },
     closing: async () => ({ findings: await adviseOnRotations(given) }),
   })
 }
 
-/** The same, with --dry-run. */
-export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { rotation, graph } = await checked(given)
-  const read = async (run: CommandRun) => {
-    refuseOther({ options: given.options, rotation, rotating: { run } })
-    const from = begins(rotation, given.options, run)
-    const tried = await tryStages({ run, signal: run.signal, isForced: false }, rotation, {
-      ...from,
-      graphOf: graphFor,
-    })
-    const seen = await lookAtAll(rotation, run)
-    return () => planRotation(run, rotation, { ...from, seen, tried })
+function driveOf(
+  given: CommandRun,
+  rotation: Rotation,
+  { locked, say }: Pick<Drive, 'say'> & { readonly locked: CommandRun },
+): Drive {
+  const { options, signal } = given
+  const rotating = { run: { ...locked, stagedBy: rotation.name }, signal, isForced: options.force }
+  return {
+    ...{ options, rotation, rotating, say },
+    walk: (stage) => walkTo(given, rotating, stage),
+    confirm: async (loss) =>
+      (await import('./run.ts')).confirm(locked, loss, `${commandOf({ options, rotation })} --force`),
   }
-  return readAuth(given, graph, read, { isPlan: true })
 }
 
-const graphFor = (cluster: Cluster) => clusterGraph(phases, cluster)
+const commandOf = ({ options, rotation }: Pick<Drive, 'options' | 'rotation'>) =>
+  `rotate ${rotation.name}${options.finish ? ' --finish' : ''}`
 
-async function checked(given: CommandRun) {
+async function walkTo(given: CommandRun, rotating: Rotating, stage?: Stage): Promise<readonly ExitCause[]> {
+  const started = performance.now()
+  const graph = await graphOf(rotating, stage)
+  const shown = byPhase([...phases, proofPhase, rewritePhase], graph)
+  const reporter = await given.reporterFor(shown, false)
+  const run = { ...rotating.run, note: reporter.note }
+  const { signal } = rotating
+  const { rows, causes } = await walk(graph, { phases: shown, run, forced: new Map(), signal, reporter })
+  const exit = exitStatus(causes, given.endedStatus())
+  const seconds = (performance.now() - started) / 1000
+  const backup = stage ? asFindings([backUp(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
+  await reporter.end({ rows, seconds, exit, findings: [...adviseAfter(rows), ...backup] })
+  return causes
+}
+
+export const graphFor = (cluster: Cluster) => clusterGraph(phases, cluster)
+
+/** The rotation that is named, if it may begin at all. Throws a usage Failure, or a refusal. */
+export async function checkedRotation(given: CommandRun) {
   const { auth, cluster, command, options } = given
   const rotation = namedRotation(options)
   rotation.refuse?.(given)
@@ -142,10 +138,13 @@ function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
   return rotation
 }
 
-/** Two at once would each wait for what the other changes. If both are under way nevertheless, either may continue. */
-function refuseOther(drive: Begun): void {
-  const { rotation, rotating } = drive
-  if (presentStage(drive) > 0) return
+/**
+ * Two rotations at once would each wait for what the other changes. If both are in progress nevertheless, either may
+ * continue.
+ */
+export function refuseOther(begun: Begun): void {
+  const { rotation, rotating } = begun
+  if (presentStage(begun) > 0) return
   const others = rotations.filter((each) => each !== rotation)
   const [other] = underWay(rotating.run, others)
   if (!other) return
@@ -153,8 +152,8 @@ function refuseOther(drive: Begun): void {
 }
 
 /**
- * Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo
- * repairs that.
+ * The number of the stage in progress, from 1; 0 if there is none. Throws a refusal if the files do not fit together,
+ * unless an undo repairs them: then it is the first stage.
  */
 function presentStage({ options, rotation, rotating: { run } }: Begun): number {
   try {
@@ -166,26 +165,60 @@ function presentStage({ options, rotation, rotating: { run } }: Begun): number {
   }
 }
 
-/** The number of the stage from which it goes forward, and what is said of that. */
-function begins(rotation: Rotation, { finish }: Options, run: Run): ReturnType<typeof stageToFinish> {
-  return finish ? stageToFinish(rotation, run) : { at: stageNumber(rotation, run) }
+/** From where a rotation goes forward. */
+export interface Start {
+  /** The number of the stage in progress, from 1; 0 if there is none. */
+  readonly at: number
+  /** A sentence for the user. */
+  readonly note?: string
 }
 
-/** Up to the last stage but one; with --finish through the last one. */
+export function startOf(rotation: Rotation, { finish }: Options, run: Run): Start {
+  return finish ? startToFinish(rotation, run) : { at: stageNumber(rotation, run) }
+}
+
+/**
+ * --finish goes forward from the stage in progress. The files do not tell whether the last stage was proven before the
+ * run ended, so --finish proves that stage again, for a week by this machine's clock. Throws a refusal if no rotation is
+ * in progress.
+ */
+function startToFinish(rotation: Rotation, run: Run): Start {
+  const { name, what, stages } = rotation
+  const at = stageNumber(rotation, run)
+  if (at > 0) return { at }
+  const folder = rotation.finishedIn(run)
+  const time = folder === undefined ? undefined : timeOfBackup(folder)
+  const last = time && `the last one finished on ${formatDate(time)}`
+  if (time && run.now.getTime() - time.getTime() < provenAgain)
+    return {
+      at: stages.length,
+      note: `no rotation of ${what} is in progress; ${last}, and its last stage is checked again`,
+    }
+  throw refusal(joinClauses(`no rotation of ${what} is in progress`, last), [
+    `begin one: ${run.command(`rotate ${name}`)}`,
+  ])
+}
+
+/**
+ * True unless all that is left is for the user to change, on nodes that are otherwise up to date: a rotation waits for
+ * such a change only if one of its stages needs it (mayBegin).
+ */
+const isStopped = (causes: readonly ExitCause[]) => causes.some((cause) => cause !== 'unfinished')
+
+/** Goes up to the last stage but one; with --finish through the last one. */
 async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   const { options, rotation, rotating, say } = drive
   const { stages } = rotation
-  const { finish } = options
-  const { at, note } = begins(rotation, options, rotating.run)
+  const { at, note } = startOf(rotation, options, rotating.run)
   if (note !== undefined) say(note)
   if (at === 0) rotation.prepare?.(rotating.run)
   let stage = stages[at - 1]
   for (const next of [...stages.slice(at), undefined]) {
     say(heading(rotation, stage))
     const causes = await drive.walk(stage)
-    if (isHeld(causes) || rotating.signal.aborted || !next) return causes
-    if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(formatFinding(note))
-    if (next.isLast && !finish) {
+    if (isStopped(causes) || rotating.signal.aborted || !next) return causes
+    if (next.isLast) for (const holder of notesOnHolders(rotating.run)) say(formatFinding(holder))
+    if (next.isLast && !options.finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
       return causes
     }
@@ -198,21 +231,23 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   return []
 }
 
-/** All stages that are left, before the first of them begins. Throws a refusal if a connection would be refused. */
-async function tryFirst({ options, rotation, rotating, say, confirm }: Drive, at: number): Promise<void> {
-  const lines = (await tryStages(rotating, rotation, { at, graphOf: graphFor })).flatMap(({ stage, ...tried }) => {
+/** Tries all stages that are left, before the first of them begins. Throws a refusal if a connection would be refused. */
+async function tryFirst(drive: Drive, at: number): Promise<void> {
+  const { options, rotation, rotating, say, confirm } = drive
+  const refused: string[] = []
+  for (const { stage, ...tried } of await tryStages(rotating, rotation, { at, graphOf: graphFor })) {
     const where = stage ? `stage ${rotation.stages.indexOf(stage) + 1}` : 'before the first stage'
-    const [sum, ...refused] = formatTried(tried)
+    const [sum, ...lines] = formatTried(tried)
     say(`${where}: ${sum}`)
-    return refused.map((line) => `${where}, ${line}`)
-  })
-  if (lines.length === 0) return
-  const loss = `connections would be refused: ${lines.join('; ')}`
+    refused.push(...lines.map((line) => `${where}, ${line}`))
+  }
+  if (refused.length === 0) return
+  const loss = `connections would be refused: ${refused.join('; ')}`
   if (options.force) return confirm(loss)
   const { command } = rotating.run
   throw refusal(loss, [
     `show all stages: ${command(`rotate ${rotation.name} --dry-run`)}`,
-    `or rotate anyway: ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''} --force`)}`,
+    `or rotate anyway: ${command(`${commandOf(drive)} --force`)}`,
   ])
 }
 
@@ -222,38 +257,72 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
   return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
 }
 
-/** False if the user has to change something first. Throws a refusal if somebody would be cut off. */
-async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage): Promise<boolean> {
-  const { command } = rotating.run
+/**
+ * What stands in the way of a stage, in the order in which it is looked for. --force goes past the last four, unless
+ * data would be lost.
+ *
+ *   what was found                                                          then
+ *   ----------------------------------------------------------------------  -----------------------------
+ *   components that the rotation needs, and does not reach                  refused
+ *   settings that only the user can change on the nodes                     the run waits: false
+ *   processes of root that read files of ours, and are no unit's            refused, but for --force
+ *   API servers that may not have loaded this stage (not for the first      refused, but for --force
+ *     stage, which only adds)
+ *   who still uses what the stage ends                                      refused, but for --force
+ *   who has used what the stage ends lately (takes minutes)                 refused, but for --force
+ */
+async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
+  const { rotation, rotating, say } = drive
   const { unreached, unknown, ofRoot, ofUsers, toChange } = await surveyStage(rotating, rotation)
   refuseUnreached(unreached)
   for (const each of ofUsers) say(`${each}; the rotation does not wait for it`)
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
-    say(
-      `the rotation waits for these changes; make them, then run ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''}`)}`,
-    )
+    const again = rotating.run.command(commandOf(drive))
+    say(`the rotation waits for these changes; make them, then run ${again}`)
     return false
   }
-  const hold = (found: readonly string[], what: string, remedy: string, force: string) => {
-    if (found.length === 0) return
-    const reason = `${what} ${found.join('; ')}`
-    const forced = `or ${force}: ${command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)}`
-    if (!rotating.isForced || next.isNeverForced)
-      throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(next.isNeverForced ? [] : [forced])])
-    say(`forced, although ${reason}`)
-  }
-  hold(ofRoot, "the rotation can't reach", 'handle each', 'end their access')
-  // The first stage only adds, so it breaks nothing.
-  const unproven = next === rotation.stages[0] ? [] : unknown
-  const what = "can't verify that each API server has loaded this stage:"
-  hold(unproven, what, 'repair the API server', 'begin the next stage anyway')
-  const held = (await next.heldBy?.(rotating)) ?? []
-  hold(held, 'the old CA or key is still used by', 'give them the new one', 'end their access')
-  const used = (await next.usedBy?.(rotating, say)) ?? []
-  const way = 'give each its new files (a thief with old ones can cause this too)'
-  hold(used, "can't rule out use of the old CA:", way, 'end their access')
+  const refuse = (blockers: Blockers) => refuseUnlessForced(drive, next, blockers)
+  refuse({ who: ofRoot, what: "the rotation can't reach", remedy: 'handle each' })
+  refuse({
+    who: next === rotation.stages[0] ? [] : unknown,
+    what: "can't verify that each API server has loaded this stage:",
+    remedy: 'repair the API server',
+    force: 'begin the next stage anyway',
+  })
+  refuse({
+    who: (await next.heldBy?.(rotating)) ?? [],
+    what: 'the old CA or key is still used by',
+    remedy: 'give them the new one',
+  })
+  refuse({
+    who: (await next.usedBy?.(rotating, say)) ?? [],
+    what: "can't rule out use of the old CA:",
+    remedy: 'give each its new files (a thief with old ones can cause this too)',
+  })
   return true
+}
+
+/** Whoever a stage would cut off, or may. `remedy`: what the user does first; `force`: what --force does. */
+interface Blockers {
+  readonly who: readonly string[]
+  readonly what: string
+  readonly remedy: string
+  readonly force?: string
+}
+
+function refuseUnlessForced(
+  { rotation, rotating, say }: Drive,
+  { isLast, isNeverForced }: Stage,
+  { who, what, remedy, force = 'end their access' }: Blockers,
+): void {
+  if (who.length === 0) return
+  const reason = `${what} ${who.join('; ')}`
+  if (!rotating.isForced || isNeverForced) {
+    const forced = rotating.run.command(`rotate ${rotation.name}${isLast ? ' --finish' : ''} --force`)
+    throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(isNeverForced ? [] : [`or ${force}: ${forced}`])])
+  }
+  say(`forced, although ${reason}`)
 }
 
 function refuseUnreached(unreached: readonly string[]): void {
@@ -262,45 +331,52 @@ function refuseUnreached(unreached: readonly string[]): void {
 }
 
 /**
- * To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible.
+ * Goes back to the state before the rotation, as far as nothing is lost by that. Throws a refusal if not even one step
+ * is possible.
  */
 async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
   const { rotation, rotating, say } = drive
-  const { command } = rotating.run
   const present = presentStage(drive)
-  // The rest of a finished rotation is not rolled out by this.
+  // What a finished rotation has left to roll out is for bootstrap.
   if (present === 0)
     throw refusal(`nothing to undo: no rotation of ${rotation.what} is in progress`, [
-      `to complete a finished or undone rotation: ${command('bootstrap')}`,
+      `to complete a finished or undone rotation: ${rotating.run.command('bootstrap')}`,
     ])
   for (const stage of rotation.stages.slice(0, present).toReversed()) {
-    if (!stage.undo)
-      throw refusal(`undo is not possible: ${stage.title}`, [
-        `finish it: ${command(`rotate ${rotation.name} --finish`)}`,
-      ])
-    const isFirstStep = stage === rotation.stages[present - 1]
-    // Only a completed stage shows what depends on it.
-    if (stage.undoHeldBy || !isFirstStep) {
-      say(`undoing ${heading(rotation, stage)}`)
-      const causes = await drive.walk()
-      if (isHeld(causes) || rotating.signal.aborted) return causes
-    }
-    const held = (await stage.undoHeldBy?.(rotating)) ?? []
-    if (held.length > 0) {
-      const remains = `both keys stay in use because of ${formatNames(held)}`
-      const on = `continue: ${command(`rotate ${rotation.name}`)}`
-      if (isFirstStep) throw refusal(remains, [on])
-      say(`${remains}; ${on}`)
-      return []
-    }
-    refuseUnreached((await surveyApiServers(rotating)).unreached)
-    await stage.undo(rotating)
+    const ended = await undoStage(drive, stage, stage === rotation.stages[present - 1])
+    if (ended) return ended
   }
   const causes = await drive.walk()
-  if (!isHeld(causes)) say(`undid the rotation of ${rotation.what}`)
+  if (!isStopped(causes)) say(`undid the rotation of ${rotation.what}`)
   return causes
 }
 
+/** Returns how the run ends, if it goes back no further than this stage. */
+async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Promise<readonly ExitCause[] | undefined> {
+  const { rotation, rotating, say } = drive
+  const { command } = rotating.run
+  if (!stage.undo)
+    throw refusal(`undo is not possible: ${stage.title}`, [`finish it: ${command(`rotate ${rotation.name} --finish`)}`])
+  // Only a completed stage shows what depends on it.
+  if (stage.undoHeldBy || !isFirstStep) {
+    say(`undoing ${heading(rotation, stage)}`)
+    const causes = await drive.walk()
+    if (isStopped(causes) || rotating.signal.aborted) return causes
+  }
+  const dependents = (await stage.undoHeldBy?.(rotating)) ?? []
+  if (dependents.length > 0) {
+    const remains = `both keys stay in use because of ${formatNames(dependents)}`
+    const way = `continue: ${command(`rotate ${rotation.name}`)}`
+    if (isFirstStep) throw refusal(remains, [way])
+    say(`${remains}; ${way}`)
+    return []
+  }
+  refuseUnreached((await surveyApiServers(rotating)).unreached)
+  await stage.undo(rotating)
+  return undefined
+}
+
+/** All targets; after those of nodes the proofs of the stage, then its further work. */
 async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Graph> {
   const targets = [...(await graphFor(rotating.run.cluster)).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
@@ -310,6 +386,7 @@ async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Gr
   return buildGraph([...targets.map((target) => watched(rotating, stage, target)), ...proofs, ...more])
 }
 
+/** The target, built under the stage's watch where it is the install of a control node. */
 function watched(rotating: Rotating, stage: Stage | undefined, target: Target): Target {
   const { build, id } = target
   const watch = build && stage?.watch
@@ -318,8 +395,7 @@ function watched(rotating: Rotating, stage: Stage | undefined, target: Target): 
   return {
     ...target,
     build: async (run, work) => {
-      const watchers = { ...rotating, run, signal: work.signal }
-      const check = await watch(watchers, node)
+      const check = await watch({ ...rotating, run, signal: work.signal }, node)
       const built = await build(run, work)
       await check()
       return built
@@ -350,134 +426,4 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
       }),
       release: (run) => run.disconnect(node),
     }))
-}
-
-/** By a node's name: the command lines and versions that decide what restarts, or why it could not be inspected. */
-type Looks = ReadonlyMap<string, UnitsFound | Failure>
-
-/** Of all nodes: a rotation needs each. */
-async function lookAtAll(rotation: Rotation, run: Run): Promise<Looks> {
-  const looks = await run.limits.node.map(run.cluster.nodes, async (node) => {
-    const look = lookAtUnits({ ...run, stagedBy: rotation.name }, node)
-    const found = await look.catch((error) => (error instanceof Failure ? error : Promise.reject(error)))
-    await run.disconnect(node)
-    return [node.name, found] as const
-  })
-  return new Map(looks)
-}
-
-async function planRotation(
-  run: CommandRun,
-  rotation: Rotation,
-  {
-    at,
-    note,
-    seen,
-    tried,
-  }: ReturnType<typeof begins> & { readonly seen: Looks; readonly tried: readonly TriedStage[] },
-): Promise<readonly ExitCause[]> {
-  const { options, cluster, host, print } = run
-  const { stages } = rotation
-  const end = options.finish ? stages.length : stages.length - 1
-  const columns = columnsOf(host.stdout)
-  const say = (text: string, indent = 0) => print(wrap(' '.repeat(indent) + text, columns, indent + 4))
-  const linesOf = (of: Stage | undefined) =>
-    tried.flatMap(({ stage, ...each }) => (stage === of ? formatTried(each) : []))
-  const before = linesOf(undefined).map((line) => `before the first stage: ${line}`)
-  for (const message of [...(note === undefined ? [] : [note]), ...notesOnMove(run).map(formatFinding), ...before])
-    print(options.json ? formatJsonLine({ type: 'note', message }) : `${message}\n`)
-  const changes = changedBy(rotation, cluster)
-  const failures = [...seen].flatMap(([id, found]): [string, Failure][] =>
-    found instanceof Failure ? [[id, found]] : [],
-  )
-  const reporter = await run.reporterFor(new Map(), true)
-  for (const [, failure] of joinFailures(failures)) reporter.problem(failure)
-  const foundOn = ({ name }: ClusterNode) => {
-    const found = seen.get(name)
-    return found instanceof Failure ? undefined : found
-  }
-  const toChange = cluster.nodes.flatMap((node) => {
-    const found = foundOn(node)
-    return found ? unsetOn(found, changes).map((what) => `${node.name}: ${what}`) : []
-  })
-  if (toChange.length > 0 && !options.json) print(['Before the first stage:', ...toChange, ''].join('\n'))
-  for (const [i, stage] of stages.entries()) {
-    const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
-    const onNodes = cluster.nodes.map((node) => ({ node, units: changingUnits(run, node, stage, foundOn(node)) }))
-    const { name, title, proof, undo } = stage
-    const position = { number: i + 1, state, of: stages.length }
-    if (options.json) {
-      const row = { type: 'stage', rotation: rotation.name, name, title, ...position, proof, undo: undo !== undefined }
-      const { stage: _, ...found } = tried.find((each) => each.stage === stage) ?? {}
-      const nodes = onNodes.map(({ node: { name: node }, units }) => ({ node, units }))
-      print(formatJsonLine({ ...row, nodes, ...('states' in found && { tried: found }) }))
-      continue
-    }
-    if (i > 0) print('')
-    say(`Stage ${position.number} of ${position.of} (${state === 'under way' ? 'in progress' : state}): ${title}`)
-    const restartsOf = (of: typeof onNodes) =>
-      of.flatMap(({ units }) => units.flatMap(({ unit, restarts }) => (restarts ? unit : [])))
-    for (const [role, of] of Map.groupBy(onNodes, ({ node }) => node.role)) {
-      const restarts = [...new Set(restartsOf(of))]
-      if (restarts.length > 0) say(`restarts on ${role} nodes: ${restarts.join(', ')}`, 2)
-    }
-    const outage = outageOf(cluster, restartsOf(onNodes))
-    if (outage) say(outage, 2)
-    for (const line of linesOf(stage)) say(line, 2)
-    say(`check: ${proof}`, 2)
-    print(`  undo: ${undo ? run.command(`rotate ${rotation.name} --undo`) : 'not possible'}`)
-  }
-  const untried = [...notTried(cluster), ...rotation.unseen(cluster)].map((each) => `not tried: ${each}`)
-  // Then the present stage is completed, and proven once more.
-  const isFinishLeft = at >= end && !options.finish
-  const toDo = [
-    `after each stage, ${backUp(run.auth)}`,
-    ...(isFinishLeft ? [`complete the rotation: ${run.command(`rotate ${rotation.name} --finish`)}`] : []),
-  ]
-  const lines = options.json
-    ? [...untried, ...toDo].map((message) => formatJsonLine({ type: 'note', message }))
-    : ['', ...formatToDo({ rows: new Map(), findings: asFindings(toDo, { owner: 'afterwards' }) }, columns)]
-  if (!options.json) for (const line of ['', ...untried]) say(line)
-  for (const line of lines) print(line)
-  return tried.some(({ refused }) => refused.length > 0) ? ['refused'] : ['stale']
-}
-
-/** The units of a node that load a file of the stage, by a restart or without one. */
-function changingUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFound | undefined) {
-  const { cluster } = run
-  const deployed = new Set(nodeFiles(cluster, node))
-  // One that names its CA by a file stays as it is.
-  const stays = (place: Place) =>
-    place.part === 'kubeconfig' && found && fileAt(found.places, place.path)?.sha256 === digestAt(run, place)
-  return (found?.units ?? nodeUnits(cluster, node)).flatMap(({ unit, files, isDrained = false }) => {
-    const changed = files.filter(
-      (place) =>
-        deployed.has(place.file) && place.part !== 'pair' && !stays(place) && stage.changes(place.file, cluster),
-    )
-    const restarts = changed.some(({ loads }) => loads === 'restart')
-    if (changed.length === 0) return []
-    const isToDrain = restarts && isDrained && installOf(run).drain !== ''
-    return [{ unit, files: changed.map(({ file, path }) => ({ file, path })), restarts, isDrained: isToDrain }]
-  })
-}
-
-/**
- * Where --finish begins: in the present stage. Files do not tell whether the last stage was proven before the run
- * ended, so --finish proves it again for a week. Throws a refusal if nothing is under way.
- */
-function stageToFinish(rotation: Rotation, run: Run): { readonly at: number; readonly note?: string } {
-  const { name, what, stages } = rotation
-  const at = stageNumber(rotation, run)
-  if (at > 0) return { at }
-  const folder = rotation.finishedIn(run)
-  const time = folder === undefined ? undefined : timeOfBackup(folder)
-  const last = time && `the last one finished on ${formatDate(time)}`
-  if (time && run.now.getTime() - time.getTime() < provenAgain)
-    return {
-      at: stages.length,
-      note: `no rotation of ${what} is in progress; ${last}, and its last stage is checked again`,
-    }
-  throw refusal(joinClauses(`no rotation of ${what} is in progress`, last), [
-    `begin one: ${run.command(`rotate ${name}`)}`,
-  ])
 }
