@@ -1,9 +1,28 @@
 /**
- * `rotate ca`: the present CA signs a cross certificate for the next one, so every certificate is accepted by those who
- * trust either. What its files mean is in states.ts.
+ * `rotate ca`, `rotate etcd-ca` and `rotate front-proxy-ca`. The current CA signs a cross certificate for the next one,
+ * so during the rotation every certificate is accepted by those who trust either. What the files mean is in
+ * tasks/auth/states.ts; what a run makes of them in tasks/phases/ca.ts. Of the cluster's CA:
+ *
+ *   stage      begins with the write of       the run then                                  signs  trusted
+ *   ---------  -----------------------------  --------------------------------------------  -----  -----------
+ *   settled                                                                                 ca     ca
+ *   both       ca-next-key.pem                makes ca-next.pem, then ca-cross.pem          next   ca and next
+ *   finishing  ca.pem: a copy of ca-next.pem  copies ca-next-key.pem to ca-key.pem, then    next   next
+ *                                             removes ca-next*.pem, and all is settled
+ *
+ * - One write begins a stage. A run that is killed before that write is in the previous stage, after it in the new one.
+ * - A stage is proven on each node, and only when every client there has read its files again (`untilPolled`): a client
+ *   that has not knows only the old CA, and the next stage would cut it off.
+ * - The undo of `both` removes the next CA's key last: until then the stage stays the same. `finishing` has no undo.
+ * - While the cross certificate is valid, pods that have loaded an older ca.crt need it: a second rotation would break
+ *   them.
+ *
+ * Clocks: how long a stage waits for clients is counted by the node's clock. Whether the cross certificate is valid is
+ * so by this machine's clock at the start of the run. Test certificates are dated by this machine's clock when they are
+ * made, with a day on either side for a node whose clock is wrong.
  */
 
-import { createPublicKey } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
@@ -37,12 +56,12 @@ import {
 import { blocksIn, certificatePem, inside, oids } from '../../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
-import { formatDate, formatNames } from '../../../lib/wording.ts'
+import { day, formatDate, formatNames } from '../../../lib/wording.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from '../../auth/states.ts'
 import { type Asking, healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
 import { frontProxy } from '../../layouts/shared.ts'
-import { anyones, certTable, issuedBy, layoutOf } from '../../layouts/tables.ts'
+import { anyones, type CertRow, certTable, issuedBy, layoutOf } from '../../layouts/tables.ts'
 import { checkUnitsOf } from '../install/check-units.ts'
 import { lookAtUnits } from '../install/look-at-units.ts'
 import { type Askable, askable } from './api-servers.ts'
@@ -51,85 +70,94 @@ import { type Rotating, type Rotation, type Stage, snapshotReminder } from './ro
 
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5
-/** Milliseconds: the certificates that are made to be refused are valid that long before now and after. */
-const day = 86_400_000
+/** Milliseconds before and after now in which a test certificate is valid, which a node is to refuse for its CA alone. */
+const clockMargin = day
+
+const proofsOfBoth: Readonly<Record<CaName, string>> = {
+  [caName]:
+    'after every client has reloaded (up to 5 min 30 s), clients that trust only the current or only the next CA connect to each server',
+  [etcdCaName]: 'clients that trust only the current or only the next CA connect to each member',
+  [frontProxyCaName]: 'each API server accepts X-Remote-User from front-proxy-client',
+}
+
+const proofsOfFinishing: Readonly<Record<CaName, string>> = {
+  [caName]:
+    'after every client has reloaded (up to 5 min 30 s), each server that requests a certificate rejects a test certificate of the old CA',
+  [etcdCaName]:
+    'each member rejects the certificates of a worker, a user, the admin and the API server, and a test certificate of the old CA',
+  [frontProxyCaName]: 'each API server rejects a test certificate of front-proxy-client from the old CA',
+}
 
 const bothOf = (name: CaName): Stage => ({
   name: 'both',
   title: 'sign with the next CA; trust both',
-  changes: (file, cluster) => {
-    const { kind, name: its } = layoutOf(cluster).files.parse(file) ?? {}
+  changes(file, cluster) {
+    const { kind, name: owner } = layoutOf(cluster).files.parse(file) ?? {}
     if (kind === 'kubeconfig') return name === caName
-    return kind === 'certificate' && issuedBy(cluster, name).some((row) => row.name === its && !row.irreplaceable)
+    return kind === 'certificate' && issuedBy(cluster, name).some((row) => row.name === owner && !row.irreplaceable)
   },
-  proof: {
-    [caName]:
-      'after every client has reloaded (up to 5 min 30 s), clients that trust only the current or only the next CA connect to each server',
-    [etcdCaName]: 'clients that trust only the current or only the next CA connect to each member',
-    [frontProxyCaName]: 'each API server accepts X-Remote-User from front-proxy-client',
-  }[name],
-  async begin({ run, isForced }) {
-    const { auth, cluster, now, command } = run
-    if (name === caName) refuseWithCopy(run)
-    const { present, cross: crossFile, nextKey } = caFiles(auth.files, name)
-    const { certificate } = readPair(auth, name)
-    if (certificate && !maySignCas(certificate))
-      throw refusal(`${present} in ${auth.path} can't sign another CA (pathlen:0)`, [
-        `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
-      ])
-    const cross = tryCertificate(auth, crossName(name))
-    if (name === caName && cross && cross.notAfter > now && !isForced)
-      throw refusal(
-        `pods that loaded the previous ca.crt need ${crossFile} until ${formatDate(cross.notAfter)}; a second rotation breaks them`,
-        [`restart those pods, then run ${command('rotate ca --force')}`],
-      )
-    backUp(auth, [crossFile], now)
-    // The next run makes the rest from it.
-    const key = await generatePrivateKey(cluster.certificates.key)
-    auth.write(nextKey, privateKeyPem(key), secretMode, { durable: true })
-  },
-  async prove(rotating, node, tell) {
-    const { run } = rotating
-    await untilPolled(rotating, node, tell)
-    const units = await askableWith(rotating, node, name)
-    for (const unit of units)
-      for (const trusted of serves(name) ? [name, nextName(name)] : [caName]) {
-        const as = ownCredentials(run, unit.health.as)
-        const reply = await askHealth(rotating, node, unit, {
-          ca: run.auth.bytes(run.auth.files.certificate(trusted)),
-          as,
-        })
-        if (answerTo(reply) !== 'accepted')
-          throw new Failure(`${unit.unit} answered our certificate with status ${reply.status}`, { node: node.name })
-      }
-    return units.map(({ unit }) => unit)
-  },
+  proof: proofsOfBoth[name],
+  begin: (rotating) => beginBoth(rotating, name),
+  prove: (rotating, node, tell) => proveBoth(rotating, node, { name, tell }),
   async undo({ run: { auth, now } }) {
     const { next, nextKey, cross } = caFiles(auth.files, name)
     backUp(auth, caRotationFiles(auth.files, name), now)
-    // The key goes last: until then the stage stays the same.
     auth.remove(next)
     auth.remove(cross)
     auth.remove(nextKey)
   },
 })
 
+async function beginBoth({ run, isForced }: Rotating, name: CaName): Promise<void> {
+  const { auth, cluster, now, command } = run
+  if (name === caName) refuseWithCopy(run)
+  const { present, cross: crossFile, nextKey } = caFiles(auth.files, name)
+  const { certificate } = readPair(auth, name)
+  if (certificate && !maySignCas(certificate))
+    throw refusal(`${present} in ${auth.path} can't sign another CA (pathlen:0)`, [
+      `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
+    ])
+  const cross = tryCertificate(auth, crossName(name))
+  if (name === caName && cross && cross.notAfter > now && !isForced)
+    throw refusal(
+      `pods that loaded the previous ca.crt need ${crossFile} until ${formatDate(cross.notAfter)}; a second rotation breaks them`,
+      [`restart those pods, then run ${command('rotate ca --force')}`],
+    )
+  backUp(auth, [crossFile], now)
+  const key = await generatePrivateKey(cluster.certificates.key)
+  auth.write(nextKey, privateKeyPem(key), secretMode, { durable: true })
+}
+
+interface Proof {
+  readonly name: CaName
+  readonly tell: Work['tell']
+}
+
+/** Clients that trust only one of the two CAs reach each server; the front proxy's CA signs no server. */
+async function proveBoth(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
+  const { auth } = rotating.run
+  await untilPolled(rotating, node, tell)
+  const units = await unitsAsking(rotating, node, name)
+  for (const unit of units)
+    for (const trusted of signsServers(name) ? [name, nextName(name)] : [caName]) {
+      const as = ownCredentials(rotating.run, unit.health.as)
+      const reply = await askHealth({ rotating, node, unit }, { ca: auth.bytes(auth.files.certificate(trusted)), as })
+      if (answerTo(reply) !== 'accepted')
+        throw new Failure(`${unit.unit} answered our certificate with status ${reply.status}`, { node: node.name })
+    }
+  return units.map(({ unit }) => unit)
+}
+
 const finishingOf = (name: CaName): Stage => ({
   name: 'finishing',
   title: 'trust only the next CA',
-  changes: (file, cluster) => {
+  changes(file, cluster) {
     const { parse, certificate, names } = layoutOf(cluster).files
-    const { kind, name: its } = parse(file) ?? {}
-    if (its === name) return true
+    const { kind, name: owner } = parse(file) ?? {}
+    if (owner === name) return true
     return name === caName && (kind === 'kubeconfig' || file === certificate(names.tokens))
   },
-  proof: {
-    [caName]:
-      'after every client has reloaded (up to 5 min 30 s), each server that requests a certificate rejects a test certificate of the old CA',
-    [etcdCaName]:
-      'each member rejects the certificates of a worker, a user, the admin and the API server, and a test certificate of the old CA',
-    [frontProxyCaName]: 'each API server rejects a test certificate of front-proxy-client from the old CA',
-  }[name],
+  proof: proofsOfFinishing[name],
   isLast: true,
   ...(name === caName && { usedBy: usersOfOldCa, watch: watchClients }),
   async begin({ run: { auth, now } }) {
@@ -137,49 +165,52 @@ const finishingOf = (name: CaName): Stage => ({
     backUp(auth, auth.files.pair(name), now)
     auth.write(present, auth.bytes(next), publicMode, { durable: true })
   },
-  async prove(rotating, node, tell) {
-    await untilPolled(rotating, node, tell)
-    const previous = await signByPreviousCa(rotating, name)
-    const strangers = strangersTo(rotating.run, name)
-    if (!previous && strangers.length === 0) return []
-    const units = await askableWith(rotating, node, name)
-    for (const unit of units)
-      for (const as of [...(previous ? [previous.as(unit.health.as)] : []), ...strangers])
-        if (!(await untilRefused(rotating, node, unit, { as, ca: serves(name) ? name : caName })))
-          throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
-            node: node.name,
-            remedy: `check which CA it trusts: systemctl cat ${unit.service}`,
-          })
-    if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, { name, previous: previous.ca })
-    return units.map(({ unit }) => unit)
-  },
+  prove: (rotating, node, tell) => proveFinishing(rotating, node, { name, tell }),
 })
 
-/** Credentials of the cluster's other CA: etcd has no other guard than the CA that it asks for. */
+/** Each server refuses what the previous CA signs, and etcd whatever another CA of the cluster has signed. */
+async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
+  await untilPolled(rotating, node, tell)
+  const previous = await previousCa(rotating.run, name)
+  const strangers = strangersTo(rotating.run, name)
+  if (!previous && strangers.length === 0) return []
+  const units = await unitsAsking(rotating, node, name)
+  for (const unit of units)
+    for (const as of [...(previous ? [previous.sign(unit.health.as)] : []), ...strangers])
+      if (!(await isRefusedInTime({ rotating, node, unit }, { as, ca: signsServers(name) ? name : caName })))
+        throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
+          node: node.name,
+          remedy: `check which CA it trusts: systemctl cat ${unit.service}`,
+        })
+  if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, { name, previous: previous.ca })
+  return units.map(({ unit }) => unit)
+}
+
+/** Credentials of the cluster's CA for etcd, which lets in whoever has a certificate of the CA that it asks for. */
 function strangersTo(run: Run, ca: string): Credentials[] {
   if (ca !== etcdCaName) return []
   const { admin, api } = run.auth.files.names
   const names = [admin, api, ...anyones(run.cluster).flatMap(({ name }) => name)]
-  return names.map((each) => ownCredentials(run, each))
+  return names.map((name) => ownCredentials(run, name))
 }
 
-/** False for the front proxy's, which signs a client alone. */
-const serves = (name: CaName): boolean => name !== frontProxyCaName
+/** False for the front proxy's CA, which signs a client alone. */
+const signsServers = (name: CaName): boolean => name !== frontProxyCaName
 
 /**
- * The units that take certificates of that CA. No unit's health shows whose word an API server takes: it is asked in a
- * user's name.
+ * The units that ask for a certificate of the CA. Whom an API server believes as a front proxy is in no unit's health:
+ * each API server is asked as the front proxy, in the name of a user.
  */
-async function askableWith(rotating: Rotating, node: ClusterNode, name: CaName): Promise<Askable[]> {
+async function unitsAsking(rotating: Rotating, node: ClusterNode, name: CaName): Promise<Askable[]> {
   const units = await askable(rotating, node)
-  if (serves(name)) return units.filter(({ health: { ca = caName } }) => ca === name)
+  if (signsServers(name)) return units.filter(({ health: { ca = caName } }) => ca === name)
   return units.filter(isApiServer).map((unit) => ({
     ...unit,
     health: { ...unit.health, as: frontProxy.client, user: 'harderway-probe' },
   }))
 }
 
-/** Who has not read the new files yet knows only the old CA: the next stage would cut it off. */
+/** Waits until every client on the node has read its files again. Both times are of the node's clock, in seconds. */
 async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: Work['tell']): Promise<void> {
   for (;;) {
     const found = await lookAtUnits(run, node)
@@ -243,13 +274,14 @@ export const etcdCaRotation: Rotation = {
         `to give etcd its own CA, set etcd: { ca: own } there, then run ${command(`rotate ${etcdCaName}`)}`,
       )
   },
-  // etcd has the CA of the cluster until the last stage; under a name of its own nothing changes for it.
+  // An etcd that shares the cluster's CA gets that CA under a name of its own: nothing changes until the last stage. If
+  // its certificates are of yet another CA, that one was etcd's own, and is lost.
   prepare({ auth, cluster }) {
     const [certificate, key] = auth.files.pair(etcdCaName)
     const [ca, caKey] = auth.files.pair(caName).map((file) => auth.tryBytes(file))
-    const itsCa = tryCertificate(auth, caName)
+    const clusterCa = tryCertificate(auth, caName)
     const issued = issuedBy(cluster, etcdCaName).flatMap((row) => tryCertificate(auth, row.name) ?? [])
-    const isLost = issued.some(({ x509 }) => itsCa && !x509.verify(itsCa.publicKey))
+    const isLost = issued.some(({ x509 }) => clusterCa && !x509.verify(clusterCa.publicKey))
     if (auth.read(certificate) || isLost || !ca || !caKey) return
     auth.write(key, caKey, secretMode, { durable: true })
     auth.write(certificate, ca, publicMode, { durable: true })
@@ -267,16 +299,24 @@ export const frontProxyCaRotation: Rotation = {
   unseen: () => ['servers of aggregated APIs that do not reload the ConfigMap extension-apiserver-authentication'],
 }
 
-/** False with a path length of 0, which leaves no room for another CA: RFC 5280, 4.2.1.9. */
+/** False for a CA with a path length of 0, below which there may be no other CA: RFC 5280, 4.2.1.9. */
 function maySignCas(ca: Certificate): boolean {
   const constraints = extensionOf(ca, oids.basicConstraints)
   const limit = constraints && inside(constraints).find(({ tag }) => tag === 0x02)
   return limit === undefined || limit.content.some((byte) => byte !== 0)
 }
 
-/** Undefined if there was no CA before ours, or its key is gone. */
-async function signByPreviousCa({ run }: Rotating, name: CaName) {
-  const { auth, cluster, now } = run
+interface PreviousCa {
+  readonly ca: Certificate
+  /** Credentials of the client of that name, as the previous CA would sign them now. */
+  readonly sign: (client: string) => Credentials
+}
+
+/**
+ * Undefined where the backup does not have the CA that preceded the current one, or its key. Throws a Failure if there is
+ * a valid cross certificate of that CA.
+ */
+async function previousCa({ auth, cluster, now }: Run, name: CaName): Promise<PreviousCa | undefined> {
   const keys = backups(auth, auth.files.key(name)).flatMap((pem) => readPrivateKey(pem) ?? [])
   const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth, name))
   const cross = tryCertificate(auth, crossName(name))
@@ -286,50 +326,67 @@ async function signByPreviousCa({ run }: Rotating, name: CaName) {
       remedy: `restore its ${formatNames(auth.files.pair(name))} there from a backup, then ${runAgain}`,
     })
   if (!privateKey || !ca) return undefined
-  const key = await generatePrivateKey('ecdsa-p256')
-  /** Credentials as those of that name, signed just now. */
-  const as = (client: string): Credentials => {
-    const row = certTable(cluster).find((each) => each.name === client)
-    if (!row) throw new Error(`the table has no ${client}`)
-    const profile: CertSpec = { ...row.profile, key: 'ecdsa-p256' }
-    // The node's clock may be wrong: a certificate that has expired there is refused whoever issued it.
-    const at = Date.now()
-    const notBefore = new Date(Math.max(at - day, ca.notBefore.getTime()))
-    const notAfter = new Date(Math.min(at + day, ca.notAfter.getTime()))
-    const issuer = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey }
-    const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), notBefore, notAfter }, issuer)
-    return { certificate: Buffer.from(certificate), key: Buffer.from(privateKeyPem(key)) }
-  }
-  return { ca, as }
+  const clientKey = await generatePrivateKey('ecdsa-p256')
+  const sign = (client: string) => signTest({ ca, privateKey, clientKey }, certTable(cluster), client)
+  return { ca, sign }
 }
 
-/** A stage is proven after a run in which everything was fresh, so they are there. */
+interface TestKeys {
+  readonly ca: Certificate
+  /** The CA's key. */
+  readonly privateKey: KeyObject
+  readonly clientKey: KeyObject
+}
+
+/** A node refuses a certificate that has expired by its clock whoever issued it: such an answer would prove nothing. */
+function signTest({ ca, privateKey, clientKey }: TestKeys, rows: readonly CertRow[], client: string): Credentials {
+  const row = rows.find(({ name }) => name === client)
+  if (!row) throw new Error(`the table has no ${client}`)
+  const profile: CertSpec = { ...row.profile, key: 'ecdsa-p256' }
+  const at = Date.now()
+  const notBefore = new Date(Math.max(at - clockMargin, ca.notBefore.getTime()))
+  const notAfter = new Date(Math.min(at + clockMargin, ca.notAfter.getTime()))
+  const issuer = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey }
+  const certificate = issueCertificate({ profile, publicKey: createPublicKey(clientKey), notBefore, notAfter }, issuer)
+  return { certificate: Buffer.from(certificate), key: Buffer.from(privateKeyPem(clientKey)) }
+}
+
+/** A stage is proven after a walk in which everything was up to date, so the files are there. */
 function ownCredentials({ auth }: Run, name: string): Credentials {
   return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
-/** An alert in the handshake, or 401. No answer at all proves nothing. */
-async function untilRefused(
-  rotating: Rotating,
-  node: ClusterNode,
-  unit: Askable,
+/** A unit of a node that is queried with credentials. */
+interface Probe {
+  readonly rotating: Rotating
+  readonly node: ClusterNode
+  readonly unit: Askable
+}
+
+/**
+ * Waits, for the time of a reload, until the unit refuses the credentials: by an alert in the handshake, or by 401. An
+ * answer to our own certificate shows that it was these that the unit refused. Throws a Failure without any answer,
+ * which proves nothing.
+ */
+async function isRefusedInTime(
+  probe: Probe,
   refused: { readonly as: Credentials; readonly ca: CaName },
 ): Promise<boolean> {
+  const { rotating, node, unit } = probe
   const { run, signal } = rotating
   const ca = run.auth.bytes(run.auth.files.certificate(refused.ca))
-  const tried = (as: Credentials) =>
-    askHealth(rotating, node, unit, { ca, as }).then(answerTo, (error) => {
+  const answerFor = (as: Credentials) =>
+    askHealth(probe, { ca, as }).then(answerTo, (error) => {
       if (!(error instanceof Failure) || signal.aborted) throw error
       return isAlert(error) ? 'refused' : 'unclear'
     })
   const look = async () => {
-    const answer = await tried(refused.as)
+    const answer = await answerFor(refused.as)
     return answer === 'refused' ? undefined : answer
   }
   const last = await repeat(reloadTime, look, signal)
   if (last === 'accepted') return false
-  // It answers our own certificate, so it was that certificate which it refused.
-  if (last === 'unclear' || (await tried(ownCredentials(run, unit.health.as))) !== 'accepted')
+  if (last === 'unclear' || (await answerFor(ownCredentials(run, unit.health.as))) !== 'accepted')
     throw new Failure(`${unit.unit} does not answer`, { node: node.name })
   return true
 }
@@ -340,57 +397,57 @@ function isAlert({ cause }: Failure): boolean {
   return /_ALERT_.*(CERTIFICATE|UNKNOWN_CA)/.test(code)
 }
 
-// The ConfigMap from which aggregated API servers read whose client certificates to accept. kube-apiserver only adds to
+// From this ConfigMap aggregated API servers read whose client certificates to accept. kube-apiserver only adds CAs to
 // it, and removes what has expired: after a rotation the previous CA would be trusted until it expires.
 // https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
 const clientCas = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
 const fieldOf = (name: CaName) => (name === frontProxyCaName ? 'requestheader-client-ca-file' : 'client-ca-file')
 const mostTries = 10
 
-/** Everything but that field is written back as it was read. */
+/** Everything but the field of the CA is written back as it was read. */
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
-/** Only once every API server has loaded the new CA alone: else one of them would add the previous CA again. */
+/**
+ * Takes the previous CA out of the ConfigMap, by its key: a CA that was renewed is there with each of its certificates.
+ * Called once every API server has loaded the new CA alone: any other would add the previous one again.
+ */
 async function forgetPreviousCa(
   asking: Asking,
   node: ClusterNode,
   { name, previous }: { readonly name: CaName; readonly previous: Certificate },
 ): Promise<void> {
   const field = fieldOf(name)
-  // By its key: a CA that was renewed is in there with each of its certificates.
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
   await withApi(asking, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++)
       try {
         const map = await api.readAs(configMap, 'GET', clientCas)
-        const held = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
-        if (!held.some(isPrevious)) return
-        const left = held.filter((der) => !isPrevious(der)).map(certificatePem)
-        await api.read('PUT', clientCas, { ...map, data: { ...map.data, [field]: left.join('') } })
+        const cas = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
+        if (!cas.some(isPrevious)) return
+        const others = cas.filter((der) => !isPrevious(der)).map(certificatePem)
+        await api.read('PUT', clientCas, { ...map, data: { ...map.data, [field]: others.join('') } })
         return
       } catch (error) {
-        // No aggregated API server was given any.
+        // Without the ConfigMap there is no aggregated API server.
         if (isAnswer(error, 404)) return
-        // Another API server wrote it meanwhile.
+        // Another API server has written the ConfigMap since it was read.
         if (!isAnswer(error, 409)) throw error
       }
     throw new Failure(`${clientCas} was changed by somebody else each time`, { remedy: runAgain })
   })
 }
 
-/** Throws a Failure without an answer: the server's certificate is not of that CA, or the handshake refused ours. */
+/** Throws a Failure without an answer: the server's certificate is of another CA, or the handshake refused ours. */
 async function askHealth(
-  asking: Asking,
-  node: ClusterNode,
-  { health }: Askable,
-  given: { readonly ca: Buffer; readonly as: Credentials },
+  { rotating, node, unit: { health } }: Probe,
+  { ca, as }: { readonly ca: Buffer; readonly as: Credentials },
 ): Promise<Reply> {
-  return ask({ ...healthQuestion(asking, node, health), trust: given.ca, as: given.as })
+  return ask({ ...healthQuestion(rotating, node, health), trust: ca, as })
 }
 
 /**
- * What the answer says of the certificate: 403 is that to a known user without permission; anything else may have other
- * reasons.
+ * What an answer says of the certificate. A known user without permission gets 403, an unknown one 401; any other status
+ * may have other reasons.
  */
 function answerTo({ status }: Reply): 'accepted' | 'refused' | 'unclear' {
   if (status === 200 || status === 403) return 'accepted'
