@@ -1,6 +1,6 @@
 /**
- * `rotate … --dry-run`: the plan of a rotation. It is data first, the same for text and for JSON; then it is printed:
- * what comes before the stages, each stage, what was not tried, and what is left to do.
+ * `rotate … --dry-run`: the plan of a rotation. A plan is data, which is then printed as text or as JSON: what comes
+ * before the stages, each stage, what was not tried, and what is left to do.
  */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
@@ -30,7 +30,7 @@ interface RotationPlan {
   readonly rotation: Rotation
   /** A sentence each. */
   readonly notes: readonly string[]
-  /** By the name of the node that could not be inspected. */
+  /** The nodes that could not be inspected, by name. */
   readonly failures: readonly [string, Failure][]
   /** What the user has to change on nodes before the first stage: a sentence each. */
   readonly toChange: readonly string[]
@@ -43,14 +43,14 @@ interface RotationPlan {
 }
 
 interface PlannedStage extends Pick<Stage, 'name' | 'title' | 'proof'> {
-  /** From 1. */
+  /** The first stage is 1. */
   readonly number: number
   readonly state: 'done' | 'under way' | 'to do' | 'with --finish'
   readonly canUndo: boolean
   readonly nodes: readonly { readonly node: ClusterNode; readonly units: readonly ChangingUnit[] }[]
   /** What users notice while units restart. */
   readonly outage: string | undefined
-  /** Undefined for a stage that was completed before. */
+  /** What the trial found; undefined for a stage that is done. */
   readonly tried: Tried | undefined
 }
 
@@ -70,7 +70,9 @@ interface Findings {
   readonly trials: readonly TriedStage[]
 }
 
-/** By a node's name: the command lines and versions that decide what restarts, or why it could not be inspected. */
+/**
+ * A look at each node, by its name: the command lines and versions that decide what restarts, or why there are none.
+ */
 type Looks = ReadonlyMap<string, UnitsFound | Failure>
 
 /** Throws a usage Failure before anything is printed. */
@@ -181,7 +183,7 @@ function changingUnits(
   })
 }
 
-/** In the last stage but one, a run completes and proves that stage, and goes no further without --finish. */
+/** Without --finish a run completes and proves the last stage but one, and goes no further. */
 function leftToDo({ auth, command, options }: CommandRun, { rotation, start }: Findings): string[] {
   const isFinishLeft = start.at >= rotation.stages.length - 1 && !options.finish
   return [

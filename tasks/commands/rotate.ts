@@ -1,13 +1,13 @@
 /**
- * `rotate` drives a rotation. Each stage is an ordinary walk over all targets, and is proven before the next begins:
+ * `rotate` drives a rotation. Each stage is an ordinary walk over all targets, and is proven before the next begins.
  *
- *   goForward   walk to the present stage, or bring everything up to date; then, for each stage that follows:
- *               may it begin? (who is not reached, who still uses what it ends); try all stages in memory, once;
- *               begin (one write that counts); walk. Without --finish the last stage does not begin.
- *   goBack      from the present stage to the first: walk, where others depend on the stage by now; may it be undone?;
- *               undo; at the end walk once more.
+ *   goForward  walks to the end of the present stage. Then for each stage that follows: mayBegin; before the first of
+ *              them, tryFirst tries all in memory; the stage begins, by one write that counts; a walk. Without --finish
+ *              the last stage does not begin.
+ *   goBack     for each stage from the present one to the first: a walk, if what depends on the stage is to be known;
+ *              the stage is undone. At the end a walk.
  *
- * What is in auth/ says which stage is present, so a run that was killed goes on from there.
+ * The files in auth/ say which stage is present, so the run that follows a killed one goes on from there.
  */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
@@ -37,8 +37,8 @@ import { notesOnHolders } from '../views/holders.ts'
 import { adviseBackup, adviseOnRotations, backUp, formatUses } from '../views/notices.ts'
 
 /**
- * Milliseconds since a rotation was finished. Whoever types --finish later than that means another rotation, not the one
- * that they finished.
+ * Milliseconds since a rotation was finished. Whoever types --finish later than that means another rotation, not the
+ * one that they finished.
  */
 const provenAgain = 7 * day
 
@@ -54,7 +54,7 @@ interface Drive {
   readonly confirm: (loss: string) => Promise<void>
 }
 
-/** For the rotation's files to be read. */
+/** What it takes to read from auth/ how far a rotation is. */
 type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rotating, 'run'> }
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -110,7 +110,7 @@ async function walkTo(given: CommandRun, rotating: Rotating, stage?: Stage): Pro
 
 export const graphFor = (cluster: Cluster) => clusterGraph(phases, cluster)
 
-/** The rotation that is named, if it may begin at all. Throws a usage Failure, or a refusal. */
+/** The rotation that is named. Throws a Failure where cluster.yaml or auth/ allow none. */
 export async function checkedRotation(given: CommandRun) {
   const { auth, cluster, command, options } = given
   const rotation = namedRotation(options)
@@ -165,7 +165,7 @@ function presentStage({ options, rotation, rotating: { run } }: Begun): number {
   }
 }
 
-/** From where a rotation goes forward. */
+/** Where a rotation goes forward from. */
 export interface Start {
   /** The number of the stage in progress, from 1; 0 if there is none. */
   readonly at: number
@@ -179,8 +179,8 @@ export function startOf(rotation: Rotation, { finish }: Options, run: Run): Star
 
 /**
  * --finish goes forward from the stage in progress. The files do not tell whether the last stage was proven before the
- * run ended, so --finish proves that stage again, for a week by this machine's clock. Throws a refusal if no rotation is
- * in progress.
+ * run ended, so --finish proves that stage again, for a week by this machine's clock. Throws a refusal if no rotation
+ * is in progress.
  */
 function startToFinish(rotation: Rotation, run: Run): Start {
   const { name, what, stages } = rotation
@@ -231,7 +231,9 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   return []
 }
 
-/** Tries all stages that are left, before the first of them begins. Throws a refusal if a connection would be refused. */
+/**
+ * Tries all stages that are left, before the first of them begins. Throws a refusal if a connection would be refused.
+ */
 async function tryFirst(drive: Drive, at: number): Promise<void> {
   const { options, rotation, rotating, say, confirm } = drive
   const refused: string[] = []
@@ -351,13 +353,13 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
   return causes
 }
 
-/** Returns how the run ends, if it goes back no further than this stage. */
+/** Undoes a stage. Returns the causes with which the run ends where that is not possible now. */
 async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Promise<readonly ExitCause[] | undefined> {
   const { rotation, rotating, say } = drive
   const { command } = rotating.run
   if (!stage.undo)
     throw refusal(`undo is not possible: ${stage.title}`, [`finish it: ${command(`rotate ${rotation.name} --finish`)}`])
-  // Only a completed stage shows what depends on it.
+  // What depends on a stage is known once that stage is complete.
   if (stage.undoHeldBy || !isFirstStep) {
     say(`undoing ${heading(rotation, stage)}`)
     const causes = await drive.walk()
@@ -376,7 +378,7 @@ async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Prom
   return undefined
 }
 
-/** All targets; after those of nodes the proofs of the stage, then its further work. */
+/** All targets, then the proofs of the stage on each node, then the further work of the stage. */
 async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Graph> {
   const targets = [...(await graphFor(rotating.run.cluster)).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
@@ -386,7 +388,7 @@ async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Gr
   return buildGraph([...targets.map((target) => watched(rotating, stage, target)), ...proofs, ...more])
 }
 
-/** The target, built under the stage's watch where it is the install of a control node. */
+/** The install of a control node, built under the stage's watch; any other target as it is. */
 function watched(rotating: Rotating, stage: Stage | undefined, target: Target): Target {
   const { build, id } = target
   const watch = build && stage?.watch
@@ -419,7 +421,7 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
       after,
       makes: [],
       where: 'node',
-      // A proof may write, so it is a build.
+      // A proof may write, and only a build may.
       check: () => ({ reasons: [{ kind: 'rotation', what: proof }] }),
       build: async (_, { signal, tell }) => ({
         change: { kind: 'proven', units: await prove({ ...rotating, signal }, node, tell) },

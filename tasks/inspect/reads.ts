@@ -1,6 +1,7 @@
 /**
  * What the units of a node read, and where. cluster.yaml, else the guide, declares a path for each file; the command
- * lines of a unit confirm that path, contradict it, or can't be read for sure. Root writes to declared paths alone. Pure.
+ * lines of a unit confirm that path, contradict it, or can't be read for sure. Root writes to declared paths alone.
+ * Pure.
  *
  * A row of a unit's table is a file, with the settings that may name its path. What a command line says of a row:
  *
@@ -60,7 +61,7 @@ type FileFlag = WantedFlag & Pick<Place, 'file'>
 
 /** A unit of a node, with what its command lines say of the files that it reads. */
 export interface UnitOnNode extends Unit {
-  /** Where its files are installed, and when it loads each. */
+  /** Where the unit's files are installed, and when the unit loads each. */
   readonly files: readonly Place[]
   /** Settings that name other paths than are declared. With any of them nothing is installed on the node. */
   readonly contradicted: readonly NamedPlace[]
@@ -89,10 +90,7 @@ export interface UnitOnNode extends Unit {
   readonly reading: 'keptOffNodes' | 'known' | 'unknown'
 }
 
-/**
- * Where an API server is started with a list that is not declared: cluster.yaml has no `revoked`, or the list is its
- * owner's own.
- */
+/** A list of the revoked that is not declared: cluster.yaml has no `revoked`, or the list is its owner's own. */
 export function leftLists({
   unit,
   unlistedFlags,
@@ -102,7 +100,7 @@ export function leftLists({
   return [...unlistedFlags, ...contradicted].filter(({ by }) => by === '--authorization-config')
 }
 
-/** In the order of the table. */
+/** The units that a node has, in the order of the table. */
 export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState): UnitOnNode[] {
   const units = nodeUnits(cluster, node)
   const declared = new Map(units.flatMap(({ files }) => files.map(({ path, file }) => [realPath(places, path), file])))
@@ -132,6 +130,7 @@ export function processesOf(
   return places.processes.filter((process) => isProgramOf(process.command, unit) && isInUnit(process, unit, places))
 }
 
+/** A unit of a node, as it is declared, and what a look at the node has found. */
 interface Site {
   readonly cluster: Cluster
   readonly node: ClusterNode
@@ -141,14 +140,19 @@ interface Site {
   readonly declared: ReadonlyMap<string, string>
 }
 
-/** A unit of a node with its command lines. The unit is without the list of the revoked where that is its owner's. */
+/**
+ * A unit of a node with its command lines. An API server's unit is without our list of the revoked where its owner has
+ * another one.
+ */
 interface UnitCommands extends Site, Pick<UnitOnNode, 'owned'> {
   readonly processes: readonly ComponentProcess[]
-  /** Of each of the processes, in their order. */
+  /** The command line of each process. */
   readonly running: readonly CommandLine[]
-  /** Of the next start, which may follow a crash; undefined where the unit file does not say it. */
+  /**
+   * The command line of the next start, which a crash may bring; undefined where the unit file does not have all of it.
+   */
   readonly next: CommandLine | undefined
-  /** Of the processes, then of the next start. */
+  /** All of these: of the processes, then of the next start. */
   readonly commands: readonly CommandLine[]
 }
 
@@ -162,7 +166,7 @@ function readCommandLines(site: Site): UnitCommands {
   return { ...site, unit: owned.length > 0 ? withoutList(unit) : unit, processes, running, next, commands, owned }
 }
 
-/** Undefined where the unit file's command has variables, or starts another program. */
+/** The unit file's command; undefined where that has variables, or starts another program. */
 function commandAtStart({ unit, places }: Site): CommandLine | undefined {
   const { start = '' } = places.units.get(unit.unit) ?? {}
   const command = start.split(' ')
@@ -177,7 +181,7 @@ function withoutList(unit: Unit): Unit {
   return { ...unit, reads, files: unit.files.filter(isStillRead) }
 }
 
-/** Undefined where the API server has our authorization, or the guide's, which ours replaces. */
+/** A clause, unless the API server has our authorization, or the guide's, which ours replaces. */
 function whyOwned({ unit, places }: Site, command: CommandLine): string | undefined {
   const row = unit.reads.find(({ replaces }) => replaces)
   if (!row) return undefined
@@ -220,7 +224,7 @@ function unitOnNode(unitCommands: UnitCommands): UnitOnNode {
 const unique = (clauses: readonly string[]): string[] => [...new Set(clauses)]
 const uniqueBy = <T>(all: readonly T[]): T[] => [...new Map(all.map((each) => [JSON.stringify(each), each])).values()]
 
-/** Of a flag that is given more than once the last value counts. */
+/** The value that counts of a flag which is given more than once. */
 const lastValue = ({ named }: CommandLine, flag: string): string | undefined => named([flag])[1].at(-1)
 
 /** What command lines say of rows: the right column of the table at the top. */
@@ -240,6 +244,7 @@ function merge(all: readonly Statements[]): Statements {
   }
 }
 
+/** What all command lines of the unit say of a row. */
 interface RowReading extends Statements {
   readonly row: Reads
   /** A running process has still to be started with the flag that names the file. */
@@ -312,7 +317,9 @@ function whyUnreached({ row, unit, places, process }: RowLine, by: string, path:
   return `${by} (${apart}) is another file for its process, by its own mounts or root; run systemctl restart ${unit.service}, and if that changes nothing, have it read the file of the node`
 }
 
-/** An etcd may have the setting in its environment, which is not read: then cluster.yaml alone says where the file is. */
+/**
+ * An etcd may have the setting in its environment, which is not read: then cluster.yaml alone says where the file is.
+ */
 function isFromEnvironment({ unit, named }: Unit, { file }: Reads): boolean {
   return unit === store && named.includes(file)
 }
@@ -320,7 +327,7 @@ function isFromEnvironment({ unit, named }: Unit, { file }: Reads): boolean {
 const isSamePath = (places: PlacesState, one: string, other: string): boolean =>
   realPath(places, one) === realPath(places, other)
 
-/** The unit's YAML file is declared like its other files. */
+/** A command line's YAML file, which is declared like other files of the unit. */
 function configsOf({ unit, places, commands }: UnitCommands): Statements[] {
   if (unit.files.length === 0) return []
   return commands.map(({ config: path, configFlag }) => {
@@ -341,7 +348,7 @@ function whyUnread({ unit, places, processes, running }: UnitCommands): string |
   return isOther ? `its process has another ${config} than the node` : undefined
 }
 
-/** Each path once. A file that only the process has gets no place. */
+/** A place for each path that a row names. What only the process has at a path gets none. */
 function placesOf(unitCommands: UnitCommands, rows: readonly RowReading[]): Place[] {
   const reached = rows.filter(({ row, unreached }) => unreached.length === 0 && isRead(row, unitCommands))
   const places = reached.flatMap(({ row, isUnnamed }) => {
@@ -392,8 +399,8 @@ function isApart({ apart }: ComponentProcess, places: PlacesState, path: string)
 const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.replace(/\/?$/, '/'))
 
 /**
- * A clause for each directory that does not exist. A unit that runs, or would, is not one that is not installed yet: its
- * files must not count as installed where nothing reads them.
+ * A clause for each directory that does not exist. A unit that runs, or would, is not one that is not installed yet:
+ * its files must not count as installed where nothing reads them.
  */
 function missingFolders(
   { unit, places, commands }: UnitCommands,
@@ -448,6 +455,7 @@ function readingOf({ unit, places, commands, next }: UnitCommands, unread: strin
   return unread === undefined && isNextKnown ? 'known' : 'unknown'
 }
 
+/** What is wrong with command lines beyond the paths of files: a clause each. */
 function faultsOf(unitCommands: UnitCommands): string[] {
   const { cluster, unit, commands } = unitCommands
   const hasOwnCa = unit.unit === store && cluster.etcd.ca === 'own'
@@ -472,7 +480,9 @@ function keptOffClauses({ keptOffNodes }: Pick<Unit, 'keptOffNodes'>, { named }:
   })
 }
 
-/** Settings by which a kubelet requests its client certificate from the cluster. Flags take precedence over the file. */
+/**
+ * Settings by which a kubelet requests its client certificate from the cluster. Flags take precedence over the file.
+ */
 function ownClients({ unit }: Unit, { named, isSet, config }: CommandLine): string[] {
   const rotation = ['--rotate-certificates', 'rotateCertificates'] as const
   const [by] = named(rotation)
@@ -541,7 +551,7 @@ function disagreements({ cluster: { network }, node: { name, ips } }: Site, comm
   ].flatMap((clause) => (clause === false ? [] : `${clause}; correct one of them`))
 }
 
-/** Of each block; a block that can't be parsed stands for itself. */
+/** The first address of each block; a block that can't be parsed stands for itself. */
 function firstAddresses(range: string): string[] {
   return range.split(',').map((block) => {
     const cidr = parseCidr(block.trim())
@@ -625,7 +635,7 @@ const isSigner = ({ alongWith }: Reads) => alongWith !== undefined
 
 const baseOf = (path: string): string => path.replace(/.*\//, '')
 
-/** Where a unit may have had the keys that it does not get any more: in the directories of its other files, too. */
+/** The paths of keys that the unit got before: any directory of its other files may have one, too. */
 export function keptOffPaths({ keptOffNodes, files }: Pick<Unit, 'keptOffNodes' | 'files'>) {
   return keptOffNodes.flatMap(({ file, usual }) => {
     const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
@@ -633,7 +643,9 @@ export function keptOffPaths({ keptOffNodes, files }: Pick<Unit, 'keptOffNodes' 
   })
 }
 
-/** The admin's key in the path's directory: no deploy copies that key, so the directory is an auth/, or a copy of one. */
+/**
+ * The admin's key in the path's directory: no deploy copies that key, so the directory is an auth/, or a copy of one.
+ */
 export function adminKeyIn(cluster: Cluster, path: string): string {
   const { files } = layoutOf(cluster)
   return `${folderOf(path)}/${files.key(files.names.admin)}`
@@ -643,11 +655,14 @@ export function adminKeyIn(cluster: Cluster, path: string): string {
 interface KeptOff {
   readonly file: string
   readonly path: string
-  /** Why it is not safe to remove; undefined if it is. */
+  /** Why the file can't be removed safely; undefined if it can. */
   readonly why: string | undefined
 }
 
-/** The keys that units no longer get, and what killed runs left of them. A key that is switched off counts if it is ours. */
+/**
+ * The keys that units no longer get, and what killed runs left of them. A key that is switched off counts if it is
+ * ours.
+ */
 export function keptOffAt(
   run: Pick<Run, 'auth' | 'cluster'>,
   units: readonly UnitOnNode[],

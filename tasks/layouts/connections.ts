@@ -1,6 +1,6 @@
 /**
- * Every connection of a cluster, a row each: client and server, what each presents and trusts, and what must come of the
- * connection. The server asks its clients for a certificate of the CA in the third column.
+ * Every connection of a cluster, a row each: client and server, what each presents and trusts, and what must come of
+ * the connection. The server wants a certificate of the CA in the third column.
  *
  *   client                                     server                         CA           must be
  *   -----------------------------------------  -----------------------------  -----------  -------------------------
@@ -39,7 +39,7 @@ export interface ConnectionRow {
   readonly server: string
   /** The server, in words. */
   readonly to: string
-  /** The CA that the server asks its clients for, and that they trust: by default that of the cluster. */
+  /** The CA whose certificates the server wants, and that clients trust: by default the cluster's. */
   readonly ca?: string | undefined
   /** The CA that the client trusts, where the client trusts another. */
   readonly trusts?: string | undefined
@@ -47,9 +47,9 @@ export interface ConnectionRow {
   readonly dialled: readonly string[]
   /** The server refuses unknown clients, as etcd does; any other server treats them as anonymous. */
   readonly strict?: boolean
-  /** The end that no run reaches: what that end has read once, it may use for as long as the file is valid. */
+  /** The end that no run reaches: a file that this end has once read may be used until the file expires. */
   readonly keepsOld?: 'client' | 'server'
-  /** Undefined: the client is anonymous. */
+  /** Who the client must be for the server; undefined for an anonymous one. */
   readonly expected: Identity | 'refused' | undefined
   /** Identities that are accepted in place of the expected one. */
   readonly tolerated?: readonly Identity[]

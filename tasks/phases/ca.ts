@@ -71,7 +71,7 @@ export function targets(cluster: Cluster): Target[] {
       id,
       phase,
       needs: [],
-      // Whether there is a CA tells a cluster whose etcd shares it from a new one.
+      // A cluster CA that is there before etcd's own is one that etcd shares, so the target of etcd's comes first.
       after: row.name === caName ? others : [],
       makes: files,
       wanted: wantedValues({ profile, validity: cluster.certificates.caValidity }),
@@ -196,7 +196,9 @@ function adviseAfter({ run: { auth, cluster, command }, row, force }: CaMaking, 
 /** What a rotation has made of the next CA. */
 interface NextCa {
   readonly key: KeyObject | undefined
-  /** Undefined, too, where a wrong clock has dated the certificate in the future: then both are made again. */
+  /**
+   * A certificate that a wrong clock has dated in the future counts as missing: it is made again, with the cross one.
+   */
   readonly certificate: Certificate | undefined
   readonly present: Certificate | undefined
   /** What is still to be made. */
@@ -366,16 +368,16 @@ interface Obstacle {
 }
 
 /**
- * The first that is there is refused, so each may rely on those before it. `--renew` is the way out of the obstacles
- * that are marked, and goes past them.
+ * The first obstacle that is there is refused, so each of them relies on those before it. A run with --renew goes past
+ * the obstacles that are marked (*).
  *
  *   in auth/                                                    ways out
  *   ----------------------------------------------------------  ---------------------------------------------
- *   a file that can't be used                                   restore; abandon the cluster
- *   a CA that differs from cluster.yaml in key or subject       change cluster.yaml; abandon the cluster
+ *   a file that can't be used                                   restore; --force
+ *   a CA that differs from cluster.yaml in key or subject       change cluster.yaml; --force
  *   a CA with other usages than it needs                (*)     --renew
- *   no certificate, but files that a previous CA has issued     restore; abandon the cluster
- *   no CA of etcd, but a cluster CA, which etcd shares          rotate; create; change cluster.yaml
+ *   no certificate, but files that a previous CA has issued     restore; --force
+ *   no CA of etcd, but a cluster CA, which etcd shares          rotate; --force; change cluster.yaml
  *   a CA whose certificates components would not trust  (*)     --renew
  *   a CA with name constraints                          (*)     --renew
  *   an expired CA                                       (*)     --renew
@@ -421,7 +423,7 @@ function differencesOf({ row, pair: { certificate, key } }: CaLook): Reason[] {
   return key ? compareKeyKind(key, profile) : []
 }
 
-/** Usages are not part of a CA's identity. */
+/** A CA with other usages is still the same: --renew corrects them. */
 function anotherIdentity(look: CaLook) {
   const { run, row } = look
   const differences = differencesOf(look)
@@ -464,7 +466,7 @@ function sharedCa(look: CaLook) {
   }
 }
 
-/** The certificate, unless it is about to be renewed. */
+/** The certificate that is used; undefined if it is about to be renewed. */
 const usedIn = ({ force, pair }: CaLook) => (force === 'renew' ? undefined : pair.certificate)
 
 const unfit = ({ run, row }: CaLook, why: string): Obstacle => ({
@@ -478,7 +480,7 @@ function untrusted(look: CaLook) {
   return refusals.length > 0 && unfit(look, formatReasons(refusals))
 }
 
-/** RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated. */
+/** The constraints are not evaluated, though they may permit the cluster's names: RFC 5280, 4.2.1.10. */
 function nameConstraints(look: CaLook) {
   if (!usedIn(look)?.extensions.some(({ id }) => id === oids.nameConstraints)) return undefined
   const what = `${caIn(look.run, look.row)} has name constraints, which harderway does not support`

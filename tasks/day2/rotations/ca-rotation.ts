@@ -70,7 +70,9 @@ import { type Rotating, type Rotation, type Stage, snapshotReminder } from './ro
 
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5
-/** Milliseconds before and after now in which a test certificate is valid, which a node is to refuse for its CA alone. */
+/**
+ * Milliseconds. Test certificates are valid for so long before and after now, lest a node refuse them for their dates.
+ */
 const clockMargin = day
 
 const proofsOfBoth: Readonly<Record<CaName, string>> = {
@@ -313,8 +315,8 @@ interface PreviousCa {
 }
 
 /**
- * Undefined where the backup does not have the CA that preceded the current one, or its key. Throws a Failure if there is
- * a valid cross certificate of that CA.
+ * The CA that preceded the current one; undefined where the backup has not both its certificate and its key. Throws a
+ * Failure for that while a cross certificate of it is valid.
  */
 async function previousCa({ auth, cluster, now }: Run, name: CaName): Promise<PreviousCa | undefined> {
   const keys = backups(auth, auth.files.key(name)).flatMap((pem) => readPrivateKey(pem) ?? [])
@@ -446,8 +448,8 @@ async function askHealth(
 }
 
 /**
- * What an answer says of the certificate. A known user without permission gets 403, an unknown one 401; any other status
- * may have other reasons.
+ * What an answer says of the certificate. A known user without permission gets 403, an unknown one 401; any other
+ * status may have other reasons.
  */
 function answerTo({ status }: Reply): 'accepted' | 'refused' | 'unclear' {
   if (status === 200 || status === 403) return 'accepted'
