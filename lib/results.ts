@@ -1,6 +1,6 @@
 /** Why a target is not fresh, and what its build changed: data where it is found, text where it is shown. */
 import { basename, dirname } from 'node:path'
-import { formatDate, formatNames, groupAlike, joinClauses, octal } from './wording.ts'
+import { formatDate, formatNames, groupAlike, isWhole, joinClauses, octal } from './wording.ts'
 
 export type Change =
   | {
@@ -200,8 +200,8 @@ export function silenced(finding: Finding): Finding {
 
 export function formatFinding({ nodes = [], text, remedy }: Finding): string {
   const where = nodes.length > 0 ? `on ${formatNames(nodes)}, ` : ''
-  // A command follows a colon; a sentence that has a colon of its own does not.
-  const next = remedy === undefined ? '' : (remedy.includes(': ') ? '; ' : ': ') + remedy
+  // A command follows a colon; a sentence may have a colon of its own.
+  const next = remedy === undefined ? '' : (isWhole(remedy) ? ': ' : '; ') + remedy
   return where + text + next
 }
 

@@ -1,4 +1,4 @@
-/** Text formatting shared by all output. Pure. */
+/** Text formatting shared by all output. Pure, but for the record of what is made to be pasted. */
 import { createRequire } from 'node:module'
 import { stripVTControlCharacters } from 'node:util'
 
@@ -89,48 +89,45 @@ export function printable(text: string): string {
   )
 }
 
-/** A text in quotes, or a character that a backslash takes its meaning from: as in a shell and in YAML. */
-const quoted = /\\.|(?<![\w\\])'[^']*'|"(?:\\.|[^"\\])*"/.source
-/** `revoked: [a, "b c"]`, `etcd: { ca: own }` */
-const flowYaml = `[\\w.-]+: (?:\\[(?:${quoted}|[^\\]'"\\\\])*\\]|\\{(?:${quoted}|[^}'"\\\\])*\\})`
-/** Never broken, like "(was 18)". */
-const unbroken = new RegExp(`${flowYaml}|${quoted}`, 'g')
-/** In the place of its blanks: no printed text has it. */
-const kept = '\0'
+/** Lines of what is printed to be pasted, as they were made: a command, or YAML. A line of one word can't be broken. */
+const madeWhole = new Set<string>()
 
-/**
- * Broken between words where it is too wide for a terminal, but not in "(was 18)", a text in quotes or YAML; each
- * further line is indented by `hang`.
- */
+/** The same text, marked as one to be pasted: printing breaks none of its lines. */
+export function whole(text: string): string {
+  for (const line of text.split('\n').map((each) => each.trim())) if (line.includes(' ')) madeWhole.add(line)
+  return text
+}
+
+/** True if all of the text is a line to be pasted. */
+export function isWhole(text: string): boolean {
+  return madeWhole.has(text)
+}
+
+/** What is to be pasted, and what stands between. One may be a part of another. */
+function partsOf(text: string): string[] {
+  const [longest] = [...madeWhole].filter((each) => text.includes(each)).sort((a, b) => b.length - a.length)
+  if (longest === undefined) return [text]
+  const at = text.indexOf(longest)
+  return [...partsOf(text.slice(0, at)), longest, ...partsOf(text.slice(at + longest.length))]
+}
+
+/** Broken between words where it is too wide for a terminal, but not in "(was 18)"; further lines begin with `hang` blanks. */
 export function wrap(line: string, columns: number | undefined, hang: number): string {
   if (columns === undefined) return line
   const width = (text: string) => stripVTControlCharacters(text).length
-  const whole = line.replace(unbroken, (text) => text.replaceAll(' ', kept))
-  const [first = '', ...words] = whole.split(/ (?![^(]{1,40}\))/)
+  const [first = '', ...words] = line.split(/ (?![^(]{1,40}\))/)
   const lines = [first]
   for (const word of words) {
     const last = lines.at(-1) ?? ''
     if (last.trim() === '' || width(last) + 1 + width(word) <= columns) lines[lines.length - 1] = `${last} ${word}`
     else lines.push(' '.repeat(hang) + word)
   }
-  return lines.map((each) => each.replaceAll(kept, ' ').trimEnd()).join('\n')
+  return lines.map((each) => each.trimEnd()).join('\n')
 }
 
-const programs =
-  /(?:npm|npx|kubectl|cd|cp|mkdir|mv|rm|chmod|git|ps|date|getent|timedatectl|systemctl|journalctl|etcdctl|chown|ls|sudo|ssh-keygen|(?:'[^']*|\S*)\bharderway'?) |ssh -/
-    .source
-/** A command to type, and what ends it in a sentence. */
-const command = `(?<=^ *(?:- )?|: |; |\\b(?:run|then|or) )(?:${programs})(?:${quoted}|.)+?(?=; |, (?:then|or) | \\(|$)`
-/** What is in quotes begins none. */
-const parts = new RegExp(`(?<typed>${command})|(?:(?!${command})(?:${quoted}|.))+`, 'g')
-/** A command, though it begins as none of these. */
-const otherCommand = /[$|&\\`]/
-/** Of a block to paste into cluster.yaml. */
-const yamlLine = /^ {4,}[\w./<>'"-]+:( |$)/
-
 /**
- * For a terminal of so many columns: prose broken between words, and each command on a line of its own. What is to be
- * pasted is whole: the terminal breaks it where it is too wide, and gives it back in one line.
+ * For a terminal of so many columns: prose broken between words, and what is to be pasted on a line of its own, whole:
+ * the terminal breaks it where it is too wide, and gives it back in one line.
  */
 export function fit(text: string, columns: number | undefined): string {
   return text
@@ -140,14 +137,15 @@ export function fit(text: string, columns: number | undefined): string {
 }
 
 function fitLine(line: string, columns: number | undefined): string {
-  if (columns === undefined || line.length <= columns || yamlLine.test(line)) return line
+  if (columns === undefined || line.length <= columns) return line
   // "To do      ", "  - "
-  const hang = /^(?:[A-Z][\w ]{0,9} {2,}| *(?:- )?)/.exec(line)?.[0].length ?? 0
-  return [...line.matchAll(parts)]
-    .flatMap(({ 0: part, index, groups }) => {
-      const text = index === 0 ? part : ' '.repeat(hang) + part.replace(/^[;,)]? /, '')
-      if (text.trim() === '') return []
-      return groups?.typed !== undefined || otherCommand.test(text) ? text : wrap(text, columns, hang)
+  const [begin = ''] = /^(?:[A-Z][\w ]{0,9} {2,}| *(?:- )?)/.exec(line) ?? []
+  return partsOf(line.slice(begin.length))
+    .map((part) => part.replace(/^[;,)]? /, ''))
+    .filter((part) => part.trim() !== '')
+    .map((part, i) => {
+      const text = (i === 0 ? begin : ' '.repeat(begin.length)) + part
+      return isWhole(part) ? text : wrap(text, columns, begin.length)
     })
     .join('\n')
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backupTime } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { quote } from '../../lib/wording.ts'
+import { quote, whole } from '../../lib/wording.ts'
 
 /**
  * The command that restores all of auth/: from the given node or else the first control node, or from a backup if no
@@ -34,5 +34,5 @@ export function fetchCommand(run: Run, names: readonly string[], recover = recov
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))
   const move = there.length > 0 ? `mkdir -m 700 -p ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
-  return move + recover
+  return whole(move + recover)
 }

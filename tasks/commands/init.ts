@@ -15,7 +15,7 @@ import { makeFolders } from '../../lib/files/plain-file.ts'
 import { printConfig } from '../../lib/node/route.ts'
 import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatExplained, formatNames, printable, quote, suggest } from '../../lib/wording.ts'
+import { formatExplained, formatNames, printable, quote, suggest, whole } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layoutRules, layouts } from '../layouts/tables.ts'
 import type { CommandRun, WithoutCluster } from '../run/command-run.ts'
@@ -215,7 +215,7 @@ function addFile(file: string, text: string): boolean {
 function exists(file: string) {
   return usageFailure(
     `nothing was written: ${file} already exists`,
-    `to start over, move it aside: mv ${quote(file)} ${quote(`${file}.old`)}`,
+    `to start over, move it aside: ${whole(`mv ${quote(file)} ${quote(`${file}.old`)}`)}`,
   )
 }
 

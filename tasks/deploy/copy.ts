@@ -8,7 +8,7 @@ import type { Replacement } from '../../lib/node/node.ts'
 import { namesOf } from '../../lib/node/place.ts'
 import type { Entry, NodeState } from '../../lib/node/state.ts'
 import { formatReason, type ReasonOf } from '../../lib/results.ts'
-import { quote } from '../../lib/wording.ts'
+import { quote, whole } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { compareFolder, filesToCopy, isRight } from './check-folder.ts'
 import { changeRecord } from './former-directories.ts'
@@ -67,7 +67,7 @@ function refuseOpenFolder(node: ClusterNode, { open }: NodeState): void {
   throw new Failure(`${open} is writable by others than ${user}, so no keys are copied there`, {
     node: node.name,
     code: 'open-folder',
-    remedy: `run as root on ${node.name}: chown ${user} ${quote(open)} && chmod go-w ${quote(open)}; or set another directory in cluster.yaml`,
+    remedy: `run as root on ${node.name}: ${whole(`chown ${user} ${quote(open)} && chmod go-w ${quote(open)}`)}; or set another directory in cluster.yaml`,
   })
 }
 

@@ -6,7 +6,7 @@ import { stringify } from 'yaml'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import type { Rows } from '../../lib/graph/target.ts'
-import { formatDuration, groupAlike } from '../../lib/wording.ts'
+import { formatDuration, groupAlike, whole } from '../../lib/wording.ts'
 import { NODE } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import type { UnitOnNode } from './reads.ts'
@@ -119,7 +119,7 @@ function withDeclared(
   return Object.fromEntries([...all].map(([unit, has]) => [unit, short(has)]))
 }
 
-const indent = (value: object) => stringify(value, { lineWidth: 0 }).trimEnd().replace(/^/gm, '    ')
+const indent = (value: object) => whole(stringify(value, { lineWidth: 0 }).trimEnd().replace(/^/gm, '    '))
 
 /** `<node>` stands for the name of the node. */
 function declaredBy(node: ClusterNode, { unit, contradicted, confirmed }: Contradicting): Declared[] {

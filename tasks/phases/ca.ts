@@ -44,7 +44,7 @@ import {
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { asFindings, type Change, type CheckResult, formatReasons, type Reason } from '../../lib/results.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
+import { formatDate, formatNames, whole } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../auth/fetch-command.ts'
 import {
   type CaState,
@@ -332,7 +332,7 @@ export function refuseSharedEtcd(run: Run): void {
   throw refusal(
     `etcd has its own CA (${auth.files.certificate(etcdCaName)} in ${auth.path}), but cluster.yaml has etcd.ca: shared`,
     [
-      'set etcd: { ca: own } in cluster.yaml',
+      `set ${whole('etcd: { ca: own }')} in cluster.yaml`,
       ...(isRotating ? [] : [`or, if etcd never had that CA, move ${pairOf(run, etcdCaName)} aside`]),
     ],
   )
@@ -461,7 +461,7 @@ function sharedCa(look: CaLook) {
     ways: [
       `migrate the running cluster: ${command(`rotate ${name}`)}`,
       `if it does not run yet, create that CA: ${command(`${id} --force`)}`,
-      'or set etcd: { ca: shared } in cluster.yaml',
+      `or set ${whole('etcd: { ca: shared }')} in cluster.yaml`,
     ],
   }
 }

@@ -30,7 +30,7 @@ import {
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, formatNames, joinClauses, quote, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, formatNames, joinClauses, quote, whole, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
@@ -61,9 +61,9 @@ export function openRun(
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
   const { file, isAbove } = configOf(host, options.config)
+  // In the cluster's own directory every command finds the same file.
+  const config = file === join(host.cwd(), 'cluster.yaml') ? undefined : options.config
   if (isAbove) printError(`using ${file}; this directory has no cluster.yaml`)
-  else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet)
-    printError(`using ${file}`)
   const { cluster: read, warnings, mistake } = readCluster(file)
   if (!options.quiet) for (const each of warnings) printError(`warning: ${each}`)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
@@ -79,7 +79,7 @@ export function openRun(
     waits: host.waits,
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
     usualKubeconfigs: () => [...new Set([...listedKubeconfigs(host), ...(tryTo(() => homeKubeconfig(host)) ?? [])])],
-    command: (task) => formatCommand(task, options.config),
+    command: (task) => formatCommand(task, config),
     note: printError,
     limits: {
       // One more than there are cores: while a certificate is signed, every core goes on making keys.
@@ -174,7 +174,7 @@ export async function refuseTracked({ auth, host }: CommandRun): Promise<void> {
       // A disk may ignore case.
       const names = files.filter((name) => name === '' || auth.files.parse(basename(name).toLowerCase()))
       if (names.length === 0) continue
-      const git = (words: string) => `git -C ${quote(tree)} ${words} -- ${quote(pathspec)}`
+      const git = (words: string) => whole(`git -C ${quote(tree)} ${words} -- ${quote(pathspec)}`)
       const what = names.includes('') ? `${path}, a link or submodule` : `${formatNames(names)} in ${path}`
       throw new Failure(`git tracks ${what}`, {
         kind: 'refused',

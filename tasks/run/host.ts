@@ -9,7 +9,7 @@ import type { Readable, Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { quote } from '../../lib/wording.ts'
+import { quote, whole } from '../../lib/wording.ts'
 
 /** A stream, which may be a terminal. */
 interface Output extends Writable {
@@ -118,11 +118,11 @@ function prefix(): string[] {
 
 /** To type in the folder of this call, for the cluster.yaml in use: `npm run task -- ca --force`. */
 export function formatCommand(task: string, config?: string): string {
-  const whole = task + (config === undefined ? '' : ` --config ${quote(config)}`)
-  if (start) return `${start} ${whole}`
+  const line = task + (config === undefined ? '' : ` --config ${quote(config)}`)
+  if (start) return whole(`${start} ${line}`)
   const npm = `${['npm', ...prefix()].join(' ')} run`
-  const [, words] = /^bootstrap ?(.*)$/.exec(whole) ?? []
-  return words === undefined ? `${npm} task -- ${whole}` : `${npm} bootstrap${words && ` -- ${words}`}`
+  const [, words] = /^bootstrap ?(.*)$/.exec(line) ?? []
+  return whole(words === undefined ? `${npm} task -- ${line}` : `${npm} bootstrap${words && ` -- ${words}`}`)
 }
 
 /** Makes a path on the command line absolute. npm runs scripts in the package's folder; INIT_CWD is the user's. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, fit, foldAlike, formatNames, groupAlike, printable, wrap } from '../../lib/wording.ts'
+import { excerpt, fit, foldAlike, formatNames, groupAlike, printable, whole, wrap } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
   /** As it is for two targets with the same text. */
@@ -87,8 +87,8 @@ test('a line for a terminal is broken between words, and not within what was', (
 })
 
 test('prose is broken between words at the width of a terminal, and a command has a line of its own, whole', () => {
-  const text =
-    'To do      the CA expires in 19 days: npm run task -- ca --renew, then npm run bootstrap; back: npm run x -- y'
+  const [renew, run, back] = ['npm run task -- ca --renew', 'npm run bootstrap', 'npm run x -- y'].map(whole)
+  const text = `To do      the CA expires in 19 days: ${renew}, then ${run}; back: ${back}`
   assert.deepEqual(fit(text, 30).split('\n'), [
     'To do      the CA expires in',
     '           19 days:',
@@ -98,34 +98,28 @@ test('prose is broken between words at the width of a terminal, and a command ha
     '           back:',
     '           npm run x -- y',
   ])
-  const way =
-    "- if the node's is the right one, recover the cluster: mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover"
+  const moved = whole(`mkdir -m 700 -p a && mv 'b c' a && ${whole('npm run task -- recover')}`)
+  const way = `- if the node's is the right one, recover the cluster: ${moved}`
   assert.deepEqual(fit(`it holds another\n  ${way}`, 60).split('\n'), [
     'it holds another',
     "  - if the node's is the right one, recover the cluster:",
     "    mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover",
   ])
+  assert.equal(fit(`    - ${moved}`, 16), `    - ${moved}`)
   assert.equal(fit(text, undefined), text)
   assert.equal(fit(text, 200), text)
 })
 
-test('YAML and a text in quotes are never broken, nor is a command of a kind that is not known', () => {
-  const text = `write etcd: { ca: own } and revoked: [w-1, "w 2"] in cluster.yaml; add "Subsystem sftp x" to 'a file'`
-  assert.deepEqual(fit(text, 16).split('\n'), [
+test('what was made whole is never broken, whatever it is, and nothing else is a command', () => {
+  const [own, revoked] = ['etcd: { ca: own }', 'revoked: [w-1, "w 2"]'].map(whole)
+  assert.deepEqual(fit(`write ${own} and ${revoked} in cluster.yaml`, 16).split('\n'), [
     'write',
     'etcd: { ca: own }',
     'and',
     'revoked: [w-1, "w 2"]',
-    'in cluster.yaml;',
-    'add',
-    '"Subsystem sftp x"',
-    "to 'a file'",
+    'in cluster.yaml',
   ])
-  for (const command of ['doas -n rm /a | tee /b', '(cd /a && ssh b)'])
-    assert.equal(fit(`    ${command}`, 16), `    ${command}`)
-  assert.deepEqual(fit(`run sudo sh -c 'a; systemctl b'; then it's done`, 16).split('\n'), [
-    'run',
-    "sudo sh -c 'a; systemctl b'",
-    "then it's done",
-  ])
+  assert.equal(fit('run sudo rm -r /; then more', 16), 'run sudo rm -r\n/; then more')
+  for (const line of whole('install:\n  drain: "a; b" --c "d e"\n  units: { etcd: false }').split('\n'))
+    assert.equal(fit(`    ${line}`, 16), `    ${line}`)
 })

@@ -25,14 +25,18 @@ import { needs } from '../support/programs.ts'
 describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
   const place = join(suite.place, 'my cluster')
-  const config = ['--config', join(place, 'cluster.yaml')]
+  // Typed in the clone, which has a cluster.yaml of its own.
   const type = async (command: unknown) => {
     const env = { ...process.env, HOME: join(place, 'home') }
-    const { status, stdout, stderr } = spawnSync('sh', ['-c', `${command} --json`], {
-      cwd: dirname(dirname(entry)),
-      env,
-      encoding: 'utf8',
-    })
+    const { status, stdout, stderr } = spawnSync(
+      'sh',
+      ['-c', `${command} -- --json --config '${join(place, 'cluster.yaml')}'`],
+      {
+        cwd: dirname(dirname(entry)),
+        env,
+        encoding: 'utf8',
+      },
+    )
     // Without npm's own lines.
     return ranOf(['--json'], status, stdout.replace(/^(>.*)?\n/gm, ''), stderr)
   }
@@ -55,7 +59,7 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
     const planned = idsOf(await exits(4, place, 'certs', '--force', '--dry-run', '--json'), 'stale')
     const go = join(place, 'go')
     const at = { event: 'rename kube-scheduler.pem#1', do: 'hold', go } as const
-    const run = start(place, ['certs', '--force', '--json', ...config], { at })
+    const run = start(place, ['certs', '--force', '--json'], { at })
     await run.told('"type":"building","id":"component-certs/kube-scheduler"')
     run.child.kill('SIGINT')
     writeFileSync(go, '')
@@ -78,9 +82,9 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
 
   test('on a node that was down is bootstrap once it is up, and no remedy names the same command', async () => {
     await suite.lab.node('worker0').stop()
-    const quiet = await exits(1, place, 'bootstrap', '--force', '--quiet', ...config)
+    const quiet = await exits(1, place, 'bootstrap', '--force', '--quiet')
     await suite.lab.node('worker0').start()
-    const [, command] = /^To do {6}run (npm run bootstrap .*)$/m.exec(quiet.stdout) ?? []
+    const [, command] = /^To do {6}run (npm run bootstrap)$/m.exec(quiet.stdout) ?? []
     assert.match(
       quiet.stdout,
       /check that sshd runs on the node, and its port; then run the command printed at the end$/m,

@@ -8,7 +8,7 @@ import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { ask } from '../../../lib/kubernetes/probe.ts'
 import { marksFolder, namesOf } from '../../../lib/node/place.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
-import { excerpt, printable, quote, withoutKeys } from '../../../lib/wording.ts'
+import { excerpt, printable, quote, whole, withoutKeys } from '../../../lib/wording.ts'
 import { stagingOwner } from '../../deploy/marks.ts'
 import {
   addressOf,
@@ -204,7 +204,9 @@ export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, w
   return new Failure(`${unit} is not healthy; ${why}`, {
     node: node.name,
     code: 'not-healthy',
-    remedy: [...lines.split('\n').filter(Boolean), `more on ${node.name}: journalctl -u ${service}`].join('\n'),
+    remedy: [...lines.split('\n').filter(Boolean), `more on ${node.name}: ${whole(`journalctl -u ${service}`)}`].join(
+      '\n',
+    ),
   })
 }
 
@@ -278,7 +280,7 @@ async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: '
   throw new Failure(`install.${what} for ${node.name} ${end}`, {
     node: gateway.name,
     code: `not-${what}ed`,
-    remedy: `make this work on ${gateway.name}: ${command}`,
+    remedy: `make this work on ${gateway.name}: ${whole(command)}`,
   })
 }
 

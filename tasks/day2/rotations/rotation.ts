@@ -5,6 +5,7 @@
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Failure } from '../../../lib/failure.ts'
 import type { Run, Target, Work } from '../../../lib/graph/target.ts'
+import { whole } from '../../../lib/wording.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 
 /** `isForced`: what still uses the old one has been listed, and may break. */
@@ -73,8 +74,7 @@ export const changedBy =
   (file: string): boolean =>
     stages.some((stage) => stage.changes(file, cluster))
 
-export const snapshotReminder =
-  'take a snapshot of etcd first, to restore lost data from: etcdctl snapshot save FILE (with the --endpoints, --cacert, --cert and --key of a control node)'
+export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from: ${whole('etcdctl snapshot save FILE')} (with the --endpoints, --cacert, --cert and --key of a control node)`
 
 export interface Uses {
   /** A sentence for each user of what the last stage ends, and for what can't be seen. */

@@ -51,7 +51,7 @@ for (const [outcome, value] of [
     },
     {
       ...{ reasons, message: 'to change; ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
-      warning: 'on one, which?; it is odd: look',
+      warning: 'on one, which?; it is odd; look',
       left: [
         { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true },
         { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' },
@@ -154,7 +154,7 @@ test('a run ends with a summary of numbers, what is left to do, and what expires
   assert.deepEqual(values(), [
     {
       ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [copies, { ...caEnds, expires }] },
-      ...{ toDo: ['look: there', 'and here'], goOn },
+      ...{ toDo: ['look; there', 'and here'], goOn },
       nextToExpire: { name: 'admin', expires },
     },
     { type: 'summary', ...none, seconds: 0, advice: [] },
