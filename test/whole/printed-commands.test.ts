@@ -62,6 +62,7 @@ function samplesOf(code: string): string[] {
   if (code.endsWith('names.tokens')) return ['service-account']
   if (code === 'etcdCaName') return ['etcd-ca']
   if (code === 'rotation.name') return ['ca']
+  if (code === 'commandOf(drive)') return ['rotate ca', 'rotate ca --finish']
   if (code === 'phases') return ['deploy', 'deploy install']
   if (code === 'folder') return ['DIR']
   if (code === 'again') return ['ca --force']
