@@ -103,12 +103,13 @@ export function isWhole(text: string): boolean {
   return madeWhole.has(text)
 }
 
-/** What is to be pasted, and what stands between. One may be a part of another. */
-function partsOf(text: string): string[] {
-  const [longest] = [...madeWhole].filter((each) => text.includes(each)).sort((a, b) => b.length - a.length)
+/** The lines to be pasted in a text, and what stands between them. A line may be a part of a longer one, as after `&&`. */
+function partsOf(text: string, among: Iterable<string> = madeWhole): string[] {
+  const found = [...among].filter((each) => text.includes(each)).sort((a, b) => b.length - a.length)
+  const [longest] = found
   if (longest === undefined) return [text]
   const at = text.indexOf(longest)
-  return [...partsOf(text.slice(0, at)), longest, ...partsOf(text.slice(at + longest.length))]
+  return [...partsOf(text.slice(0, at), found), longest, ...partsOf(text.slice(at + longest.length), found)]
 }
 
 /** Broken between words where it is too wide for a terminal, but not in "(was 18)"; further lines begin with `hang` blanks. */
