@@ -4,9 +4,10 @@
  */
 import type { ListrRendererFactory, ListrTask } from 'listr2'
 import type { Walk } from '../lib/graph/executor.ts'
-import type { Phase, PhaseFile, Rows, Target } from '../lib/graph/target.ts'
+import type { Target } from '../lib/graph/target.ts'
 import type { Phases } from '../lib/show/reporter.ts'
 import type { LookBeside } from './deploy/deploy-node.ts'
+import type { ClusterRows, ClusterTarget, Phase, PhaseFile } from './target.ts'
 
 // biome-ignore format: a table of contents, two lines a row
 export const phases: readonly Phase[] = [
@@ -60,7 +61,11 @@ const sideBySide = { concurrent: true, exitOnError: false } as const
  * phase; each waits until all that it needs or comes after has ended (lib/graph/executor.ts). With a renderer, a target
  * has a task of its own. Throws an Error for a target of the walk that is in none of the phases.
  */
-export async function runPhases(phases: Phases, walk: Walk, renderer?: ListrRendererFactory): Promise<Rows> {
+export async function runPhases(
+  phases: Phases,
+  walk: Walk<ClusterTarget>,
+  renderer?: ListrRendererFactory,
+): Promise<ClusterRows> {
   const { Listr } = await import('listr2')
   const run = async (targets: readonly Target[], task: { skip(): void }) => {
     const rows = await Promise.all(targets.map(({ id }) => walk.start(id)))

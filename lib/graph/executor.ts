@@ -1,10 +1,11 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 
 import { setImmediate } from 'node:timers/promises'
-import pLimit from 'p-limit'
+import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure, toRunRest } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../results.ts'
 import {
+  type AnyRun,
   type Event,
   edgesOf,
   type Force,
@@ -13,14 +14,13 @@ import {
   type Outcome,
   type Row,
   type Rows,
-  type Run,
   rowOf,
   type Target,
   type Waiting,
   type Work,
 } from './target.ts'
 
-export interface RunOptions {
+export interface RunOptions<Run extends AnyRun = AnyRun> {
   readonly run: Run
   /** Only look, and say what would be built. */
   readonly dryRun: boolean
@@ -32,20 +32,23 @@ export interface RunOptions {
 }
 
 /** A run over a graph, in which nothing begins by itself. */
-export interface Walk {
+export interface Walk<Of extends Target = Target> {
   /**
    * Begins what the target needs or comes after, then the target; a second call begins nothing. A failure is the
    * target's outcome, and cancels what needs it.
    */
-  start(id: string): Promise<Row>
+  start(id: string): Promise<Row<Of>>
   /** All of them, once they have ended. Throws an Error for a target that nobody has started. */
-  rows(): Promise<Rows>
+  rows(): Promise<Rows<Of>>
 }
 
-export function openWalk(graph: Graph, options: RunOptions): Walk {
-  const started = new Map<string, Promise<Row>>()
+export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
+  graph: Graph<Of>,
+  options: RunOptions<Run>,
+): Walk<Of> {
+  const started = new Map<string, Promise<Row<Of>>>()
   const known = nothingKnown()
-  const settle = async (target: Target) => {
+  const settle = async (target: Of) => {
     await Promise.all(edgesOf(target).flatMap((id) => (graph.has(id) ? start(id) : [])))
     const row = rowOf(target, await attempt(target, known, options))
     known.outcomes.set(target.id, row)
@@ -62,7 +65,7 @@ export function openWalk(graph: Graph, options: RunOptions): Walk {
   return {
     start,
     rows: async () => {
-      const rows = new Map<string, Row>()
+      const rows = new Map<string, Row<Of>>()
       for (const id of graph.keys()) {
         const row = await started.get(id)
         if (!row) throw new Error(`${id} was not started`)
@@ -97,17 +100,22 @@ function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Waitin
   return [...lost(target.needs), ...target.waitsFor({ outcomes, hasStopped, ...checked })]
 }
 
-async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
+async function attempt<Run extends AnyRun>(
+  target: Target<Run>,
+  known: Known,
+  options: RunOptions<Run>,
+): Promise<Outcome> {
   const held = heldBy(target, known)
   if (held.length > 0) return { kind: 'cancelled', because: held }
-  const limit = options.run.limits[target.where]
+  const { limits, remote } = options.run
+  const limit = limits[target.where] as LimitFunction
   const free: LimitedWork = (work) => work()
   const inTurn: LimitedWork = (work) => {
     if (limit.activeCount >= limit.concurrency) options.emit({ type: 'queued', id: target.id })
     return limit(work)
   }
   // The check takes a slot too where it needs a connection; that of a file is cheap.
-  const [whole, building] = target.where === 'node' ? [limit, free] : [free, inTurn]
+  const [whole, building] = target.where === remote ? [limit, free] : [free, inTurn]
   try {
     return await whole(() =>
       lookAndBuild(target, known, options, building).finally(() => target.release?.(options.run)),
@@ -128,7 +136,12 @@ const turns = pLimit(1)
 
 type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 
-async function lookAndBuild(target: Target, known: Known, options: RunOptions, limit: LimitedWork): Promise<Outcome> {
+async function lookAndBuild<Run extends AnyRun>(
+  target: Target<Run>,
+  known: Known,
+  options: RunOptions<Run>,
+  limit: LimitedWork,
+): Promise<Outcome> {
   const { signal, emit } = options
   const run = options.foresees ? { ...options.run, pending: known.pending } : options.run
   await turns(() => setImmediate())
@@ -162,7 +175,7 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
   })
 }
 
-async function foresee(target: Target, { pending }: Known, work: Work, run: Run) {
+async function foresee<Run extends AnyRun>(target: Target<Run>, { pending }: Known, work: Work, run: Run) {
   if (isRepair(work.reasons)) return undefined
   const change = await target.foresee?.(run, work)
   if (isRestored(change)) return change
@@ -178,14 +191,20 @@ function isRestored(change: Change | undefined): boolean {
  * The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be
  * rebuilt.
  */
-async function checkInRun(target: Target, before: Known, force: Force | undefined, run: Run): Promise<CheckResult> {
+async function checkInRun<Run extends AnyRun>(
+  target: Target<Run>,
+  before: Known,
+  force: Force | undefined,
+  run: Run,
+): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
   if (force === 'replace') {
     target.refuseReplacing?.(run)
     return { reasons: [{ kind: 'forced', replaces: true }] }
   }
-  // In a plan a node is compared with what would be written, so its own check says whether it would change.
-  const needs = run.pending && target.where === 'node' ? [] : target.needs
+  const isRemote = target.where === run.remote
+  // In a plan it is compared with what would be written, so its own check says whether it would change.
+  const needs = run.pending && isRemote ? [] : target.needs
   const willChange = needs.filter((id) => {
     const need = before.outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
@@ -194,8 +213,8 @@ async function checkInRun(target: Target, before: Known, force: Force | undefine
   try {
     result = await target.check(run, force, before)
   } catch (error) {
-    // A file that will be rebuilt anyway may be unreadable; a node that can't be reached is always a failure.
-    const isRebuilt = target.where !== 'node' && willChange.length > 0
+    // A file that will be rebuilt anyway may be unreadable; what can't be reached is always a failure.
+    const isRebuilt = !isRemote && willChange.length > 0
     if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
   }
   const { staysFresh = result.hasNothing, ...verdict } = result
@@ -207,10 +226,14 @@ async function checkInRun(target: Target, before: Known, force: Force | undefine
 }
 
 /** The refusals that stop a run, collected before the first build. */
-export async function findRefusals(graph: Graph, run: Run, forced: RunOptions['forced']) {
+export async function findRefusals<Run extends AnyRun>(
+  graph: Graph<Target<Run>>,
+  run: Run,
+  forced: RunOptions['forced'],
+) {
   const refusals: [string, Failure][] = []
   for (const target of graph.values()) {
-    if (!target.irreplaceable && !target.stopsRun) continue
+    if (!target.stopsRun) continue
     try {
       await checkInRun(target, nothingKnown(), forced.get(target.id), run)
     } catch (error) {

@@ -2,77 +2,20 @@
  * Targets, units of work that can check whether they are fresh, and be built; and the graph of the edges between them.
  */
 import type { LimitFunction } from 'p-limit'
-import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
-import { Failure, runAgain } from '../failure.ts'
-import type { AuthDir } from '../files/auth-dir.ts'
-import type { Node } from '../node/node.ts'
-import { type Change, type CheckResult, type Finding, hasOwner, isRepair, type Reason, type Step } from '../results.ts'
+import type { Failure } from '../failure.ts'
+import { type Change, type CheckResult, type Finding, hasOwner, type Reason, type Step } from '../results.ts'
 
-export interface Run {
-  readonly cluster: Cluster
-  readonly auth: AuthDir
-  /** One moment for the whole run. */
-  readonly now: Date
-  /** This machine's. */
-  clock(): Date
-  readonly waits: {
-    /** Seconds that a process which was started meanwhile has to be healthy, at least. */
-    readonly healthy: number
-    /** Seconds after which a component that polls a file has read it. */
-    readonly polled: number
-    /** Seconds in which a client makes a request at least once. */
-    readonly counted: number
-  }
-  /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
-  readonly kubeconfigs: () => readonly string[]
-  /** Where kubectl looks by default, whatever cluster.yaml says: entries of ours may be left there. */
-  readonly usualKubeconfigs: () => readonly string[]
-  /** The node, by the one connection that its first command opens. */
-  connect(node: ClusterNode): Promise<Node>
-  /**
-   * How much is done at once. Several nodes are queried through `limits.node`, but not by a node's own target: it holds
-   * a slot already.
-   */
-  readonly limits: Readonly<Record<Target['where'], LimitFunction>>
-  /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
-  disconnect(node: ClusterNode): Promise<void>
-  /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */
-  command(task: string): string
-  /** Reports something that belongs to no target. */
-  note(text: string): void
-  /** By `status` and `report`, which also ask what no target is made of. */
-  readonly isObserved?: true
-  /** In a plan: files of auth/ that would be written, so that every copy of them counts as different. */
+/** What a walk needs of the run that it hands to targets. */
+export interface AnyRun {
+  /** How much is done at once, by where. */
+  readonly limits: Readonly<Record<string, LimitFunction>>
+  /** Where a check needs a connection, and in a plan compares with what would be written. */
+  readonly remote: string
+  /** In a plan: files that would be written, as the walk has found. */
   readonly pending?: ReadonlySet<string>
-  /**
-   * Throws a Failure if this machine's clock, by which certificates are dated, is not that of the nodes which the run
-   * deploys to. They are asked once, and only if something is made.
-   */
-  readonly checkClocks?: () => Promise<void>
-  /**
-   * Why nodes were not reached by what looks at all of them first, by name: their own targets need not wait for that
-   * again.
-   */
-  readonly unreached?: Map<string, Failure>
-  /** What drives this run in stages, as it is typed: what that replaces need not match cluster.yaml yet. */
-  readonly stagedBy?: string
-  readonly options: {
-    readonly replaceIdentity: boolean
-    readonly prune: boolean
-    /** Phases and targets, as they were typed. */
-    readonly names: readonly string[]
-  }
 }
 
-/** Whether less than certificates.renewBefore is left until then. */
-export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Date): boolean {
-  return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
-}
-
-/**
- * rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new
- * certificate.
- */
+/** rebuild: although fresh; replace: including what is irreplaceable in it; renew: all but that. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
 /** The results of the targets that ended before this one. */
@@ -82,12 +25,11 @@ export interface Earlier {
   readonly outcomes: ReadonlyMap<string, Outcome>
 }
 
-export interface Target<Found = unknown> {
-  /** `node-certs/worker0`; the phase's own name where it has one target. */
+/** `Run`: what a walk hands to it; without one it is only shown. `Found`: what its check hands on to its build. */
+export interface Target<Run extends AnyRun = never, Found = unknown> {
+  /** The phase and a name, as in `phase/name`; the phase's own name where it has one target. */
   readonly id: string
   readonly phase: string
-  /** The node that it belongs to, if it belongs to one. */
-  readonly node?: string | undefined
   /** What it is made of: it is checked after them, so a rebuilt need can make it stale. */
   readonly needs: readonly string[]
   /** Ordering only: runs after these, and not if one was lost. They never make it stale. */
@@ -96,21 +38,11 @@ export interface Target<Found = unknown> {
    * Replaces that rule: returns the ids that hold it back. Called before its check, and again with the check's result.
    */
   waitsFor?(before: Waiting<Found>): readonly string[]
-  /** Only in a walk over all targets, on whose outcomes it relies. */
-  readonly isOfWhole?: true
-  /** Files that it makes, by their names in auth/. */
+  /** Files that it makes, by their names. */
   readonly makes: readonly string[]
-  /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
-  readonly wanted?: object
-  /** Its purpose in a few letters: a column of a table. */
-  readonly purpose?: string
-  /** Of a node: by `install`, in this run or the next, units get what is copied. */
-  readonly isTakenOn?: boolean
-  /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
-  readonly where: 'auth' | 'node' | 'kubeconfig'
-  /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
-  readonly irreplaceable?: 'whole' | 'key' | undefined
-  /** What it refuses stops the run before anything is built, as for what is irreplaceable. */
+  /** Where its files are: each place has a limit of its own. */
+  readonly where: keyof Run['limits'] & string
+  /** What it refuses stops the run before anything is built. */
   readonly stopsRun?: boolean
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(run: Run, force?: Force, before?: Earlier): CheckResult<Found> | Promise<CheckResult<Found>>
@@ -162,13 +94,11 @@ export type Outcome =
     }
 
 /** A target and its outcome, whose kind is the state: every view prints rows, or a fold of them. */
-export type Row = Outcome &
+export type Row<Of extends Target = Target> = Outcome &
   Partial<CheckResult> & {
     readonly id: string
     readonly phase: string
-    /** The name of the node that it belongs to. */
-    readonly node: string
-    readonly target: Target
+    readonly target: Of
     readonly reasons: readonly Reason[]
     readonly findings: readonly Finding[]
     readonly change?: Change
@@ -176,11 +106,11 @@ export type Row = Outcome &
   }
 
 /** By id, each after all that it comes after. */
-export type Rows = ReadonlyMap<string, Row>
+export type Rows<Of extends Target = Target> = ReadonlyMap<string, Row<Of>>
 
-export function rowOf(target: Target, outcome: Outcome): Row {
-  const { id, phase, node = '' } = target
-  return { reasons: [], findings: [], ...outcome, id, phase, node, target }
+export function rowOf<Of extends Target>(target: Of, outcome: Outcome): Row<Of> {
+  const { id, phase } = target
+  return { reasons: [], findings: [], ...outcome, id, phase, target }
 }
 
 /** It failed, or was not reached. */
@@ -215,44 +145,18 @@ export type Event =
     }
   | { readonly type: 'ended'; readonly id: string; readonly row: Row }
 
-/** A step of the guide. */
-export interface Phase {
-  readonly name: string
-  readonly title: string
-  /** In a few words, for --list. */
-  readonly makes: string
-  /** The module that has its targets; none if cluster.yaml does not use the phase. */
-  targets(cluster: Cluster): Promise<PhaseFile> | false | undefined
-}
-
-export interface PhaseFile {
-  /** `earlier`: the targets of the phases before it. */
-  targets(cluster: Cluster, of: { readonly phase: string; readonly earlier: readonly Target[] }): Target[]
-}
-
-export function nameInPhase({ id, phase }: Target): string {
+export function nameInPhase({ id, phase }: Pick<Target, 'id' | 'phase'>): string {
   return id.startsWith(`${phase}/`) ? id.slice(phase.length + 1) : id
 }
 
 /** Each target after all that it needs or comes after. */
-export type Graph = ReadonlyMap<string, Target>
-
-/** The targets of all phases. */
-export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): Promise<Graph> {
-  const files = await Promise.all(phases.map((phase) => phase.targets(cluster)))
-  const all: Target[] = []
-  for (const [i, { name }] of phases.entries()) {
-    const file = files[i]
-    if (file) all.push(...file.targets(cluster, { phase: name, earlier: all }))
-  }
-  return buildGraph(all)
-}
+export type Graph<Of extends Target = Target> = ReadonlyMap<string, Of>
 
 /** The targets of each phase that has any, by its title. Throws an Error for a target of no such phase. */
-export function byPhase(
-  phases: readonly Pick<Phase, 'name' | 'title'>[],
-  graph: Graph,
-): Map<string, readonly Target[]> {
+export function byPhase<Of extends Target>(
+  phases: readonly { readonly name: string; readonly title: string }[],
+  graph: Graph<Of>,
+): Map<string, readonly Of[]> {
   const targets = Map.groupBy(graph.values(), ({ phase }) => phase)
   for (const phase of targets.keys())
     if (!phases.some(({ name }) => name === phase)) throw new Error(`there is no phase ${phase} in the table`)
@@ -261,8 +165,8 @@ export function byPhase(
 }
 
 /** Throws an Error (a mistake in the table of targets) for a repeated id or file, an unknown edge or a cycle. */
-export function buildGraph(targets: readonly Target[]): Graph {
-  const byId = new Map<string, Target>()
+export function buildGraph<Of extends Target>(targets: readonly Of[]): Graph<Of> {
+  const byId = new Map<string, Of>()
   const makers = new Map<string, string>()
   for (const target of targets) {
     const { id, makes } = target
@@ -280,9 +184,9 @@ export function buildGraph(targets: readonly Target[]): Graph {
 }
 
 /** The targets and all that they need, in an order that all edges between them allow, else in the one given. */
-export function closure(graph: Graph, ids: Iterable<string>): Graph {
+export function closure<Of extends Target>(graph: Graph<Of>, ids: Iterable<string>): Graph<Of> {
   const roots = [...ids]
-  const wanted = new Map<string, Target>()
+  const wanted = new Map<string, Of>()
   const reach = (id: string): void => {
     const target = graph.get(id)
     if (!target) throw new Error(`${id} does not exist`)
@@ -295,8 +199,8 @@ export function closure(graph: Graph, ids: Iterable<string>): Graph {
 }
 
 /** Depth first along needs and after; edges to other targets are ignored. */
-function inOrder(targets: Graph, ids: Iterable<string>): Graph {
-  const ordered = new Map<string, Target>()
+function inOrder<Of extends Target>(targets: Graph<Of>, ids: Iterable<string>): Graph<Of> {
+  const ordered = new Map<string, Of>()
   const visiting: string[] = []
   const visit = (id: string): void => {
     const target = targets.get(id)
@@ -314,51 +218,4 @@ function inOrder(targets: Graph, ids: Iterable<string>): Graph {
 /** The targets that must end before it begins. */
 export function edgesOf({ needs, after = [] }: Target): readonly string[] {
   return after.length === 0 ? needs : [...needs, ...after]
-}
-
-/**
- * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong.
- */
-export function authTarget<Found>(target: Target<Found>): Target<Found> {
-  return {
-    ...target,
-    check: async (run, force, before) => {
-      const look = await target.check(run, force, before)
-      refuseFolders(target, run)
-      return look
-    },
-    build: async (run, work) => {
-      refuseFolders(target, run)
-      for (const reason of work.reasons) if (reason.kind === 'wrong-mode') run.auth.setMode(reason.path, reason.wanted)
-      if (isRepair(work.reasons)) return undefined
-      await run.checkClocks?.()
-      const built = await target.build?.(run, work)
-      return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
-    },
-    ...(target.foresee && {
-      foresee: async (run, work) => {
-        await run.checkClocks?.()
-        return asReplaced(await target.foresee?.(run, work), work)
-      },
-    }),
-  }
-}
-
-/** The change that writing one file is. */
-export function changeOfFile({ auth }: Pick<Run, 'auth'>, file: string): Change {
-  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
-}
-
-function asReplaced(change: Change | undefined, { force }: Pick<Work, 'force'>): Change | undefined {
-  const isReplaced = change?.kind === 'made' && !change.isNew && force === 'replace'
-  return isReplaced ? { ...change, isReplaced } : change
-}
-
-/** A rename replaces anything but a folder, which may be the user's. */
-function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Run): void {
-  const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
-  if (folder !== undefined)
-    throw new Failure(`${auth.path}/${folder} is a directory, not a file`, {
-      remedy: `move it aside, then ${runAgain}`,
-    })
 }

@@ -4,7 +4,6 @@ import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Row, Rows, Target } from '../graph/target.ts'
 import {
-  asFindings,
   type CertificateFacts,
   type Finding,
   foldFindings,
@@ -16,40 +15,8 @@ import {
   type Step,
   worksOf,
 } from '../results.ts'
-import {
-  beside,
-  capital,
-  count,
-  fit,
-  foldAlike,
-  formatDate,
-  formatNames,
-  groupAlike,
-  joinClauses,
-  printable,
-} from '../wording.ts'
+import { beside, capital, count, fit, formatDate, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
 import type { Summary } from './reporter.ts'
-
-/**
- * Only for files that were replaced, and that no later target (install) takes further: "copy the new ca.pem to where
- * the units read it".
- */
-export function adviseAfter(rows: Rows): Finding[] {
-  const replaced = [...rows.values()].flatMap(({ kind, node, target: { where, isTakenOn, isOfWhole }, reasons }) => {
-    const isLast = kind === 'built' && where === 'node' && !isTakenOn && !isOfWhole
-    const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
-    return files.length > 0 ? [{ node, files }] : []
-  })
-  const textOf = ({ files }: (typeof replaced)[number]) => files.join(' ')
-  return foldAlike(replaced, ({ node }) => node, textOf).flatMap(({ group, shared }) => {
-    const nodes = group.map(({ node }) => node)
-    const files = group[0].files.map(shared)
-    const copies = files.length === 1 ? 'it' : 'them'
-    const inTurn = nodes.length > 1 ? ', one node at a time' : ''
-    const text = `copy the new ${formatNames(files)} to where the units read ${copies}, then restart what reads ${copies}${inTurn} (docs/install.md, "What a unit reads")`
-    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files } })
-  })
-}
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
 export function formatEvent(event: Event): string {

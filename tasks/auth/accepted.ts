@@ -5,7 +5,6 @@
  */
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import type { Run } from '../../lib/graph/target.ts'
 import { withCounted } from '../../lib/kubernetes/authorization.ts'
 import {
   isAccepted,
@@ -26,6 +25,7 @@ import {
 import { endOf } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
 
 export type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
 

@@ -2,8 +2,8 @@
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backupTime } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { quote, whole } from '../../lib/wording.ts'
+import type { Run } from '../target.ts'
 
 /**
  * The command that restores all of auth/: from the given node or else the first control node, or from a backup if no

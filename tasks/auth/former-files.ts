@@ -1,7 +1,6 @@
 /** The files in auth/ of nodes and users that cluster.yaml no longer has: a run moves them to auth/backup. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { backUp, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { compareKubeconfig, readEmbedded, readServer, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import { usersOf } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, commonNameOf, compareWithProfile, readCertificate } from '../../lib/pki/certificate.ts'
@@ -9,6 +8,7 @@ import { isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { certTable } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
 import type { Given } from './accepted.ts'
 
 /** Names that no row of cluster.yaml has, though auth/ has a certificate of a node or user of that name, or had. */

@@ -15,7 +15,7 @@
  *
  * In a run nothing is pending: what is made before a check is in auth/ by then.
  */
-import type { Run } from '../../lib/graph/target.ts'
+import type { Run } from '../target.ts'
 
 /** The part of a run that a plan has more. A function that takes them honours what would be written. */
 export type PendingFiles = Pick<Run, 'pending'>

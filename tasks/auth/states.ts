@@ -15,7 +15,6 @@ import {
   nextName,
 } from '../../lib/files/auth-dir.ts'
 import { memoised } from '../../lib/files/plain-file.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
 import {
   type Certificate,
@@ -28,6 +27,7 @@ import { blocksIn } from '../../lib/pki/encoding.ts'
 import { certificateIn, isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { quote, whole } from '../../lib/wording.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
 
 /** No stage: the files do not fit together. */
 interface Unclear {

@@ -4,10 +4,10 @@
  */
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { formatEntries, listIn, namesInUse } from '../../lib/kubernetes/revocation.ts'
 import { nobody, type RevokedList } from '../../lib/kubernetes/revoked-list.ts'
 import { formatNames } from '../../lib/wording.ts'
+import type { Run } from '../target.ts'
 
 type Unlisted = Pick<Run, 'auth' | 'cluster' | 'now' | 'command'>
 

@@ -1,5 +1,5 @@
 /** `graph`: draws the graph that a run walks. */
-import { closure, clusterGraph, type Graph, nameInPhase, type Target } from '../../lib/graph/target.ts'
+import { closure, nameInPhase } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { phases, phaseTitles } from '../bootstrap.ts'
@@ -7,6 +7,7 @@ import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { usage } from '../run/options.ts'
 import { selectNodes } from '../run/selection.ts'
+import { type ClusterGraph, type ClusterTarget, clusterGraph } from '../target.ts'
 
 /** Throws a usage Failure for an unknown format. */
 export async function graph(run: CommandRun): Promise<readonly ExitCause[]> {
@@ -32,13 +33,14 @@ const mostAlike = 2
 
 type Box = ReturnType<typeof drawBoxes>[number]
 
-export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fold: boolean) {
+export function drawBoxes(graph: ClusterGraph, titles: ReadonlyMap<string, string>, fold: boolean) {
   const kinds = kindsOf(graph)
-  const groups = groupAlike(graph.values(), ({ id }) => kinds.get(id)).flatMap((group): [Target, ...Target[]][] =>
-    fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
+  const groups = groupAlike(graph.values(), ({ id }) => kinds.get(id)).flatMap(
+    (group): [ClusterTarget, ...ClusterTarget[]][] =>
+      fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
   )
   const boxOf = new Map(groups.flatMap((group) => group.map(({ id }) => [id, idOf(group)])))
-  const boxesOf = (group: readonly Target[], edges: (target: Target) => readonly string[]) =>
+  const boxesOf = (group: readonly ClusterTarget[], edges: (target: ClusterTarget) => readonly string[]) =>
     new Set(group.flatMap((target) => edges(target).flatMap((id) => boxOf.get(id) ?? [])))
   const needs = new Map(groups.map((group) => [idOf(group), boxesOf(group, (target) => target.needs)]))
   return groups.map((group) => ({
@@ -53,12 +55,12 @@ export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fol
   }))
 }
 
-function idOf([first]: readonly [Target, ...Target[]]): string {
+function idOf([first]: readonly [ClusterTarget, ...ClusterTarget[]]): string {
   return first.id.replace(/\W/g, '_')
 }
 
 /** Targets are of one kind if they are in one phase, are equally irreplaceable, and need the same kinds. */
-function kindsOf(graph: Graph): Map<string, string> {
+function kindsOf(graph: ClusterGraph): Map<string, string> {
   const kinds = new Map<string, string>()
   const numbers = new Map<string, string>()
   for (const { id, phase, needs, irreplaceable = '' } of graph.values()) {

@@ -5,18 +5,7 @@ import { basename, dirname } from 'node:path'
 import { sshConfigPath } from '../../lib/cluster/cluster.ts'
 import { doing, Failure } from '../../lib/failure.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import {
-  byPhase,
-  closure,
-  clusterGraph,
-  type Graph,
-  isLost,
-  type Row,
-  type Rows,
-  type Run,
-  rowOf,
-  type Target,
-} from '../../lib/graph/target.ts'
+import { byPhase, closure, isLost, rowOf } from '../../lib/graph/target.ts'
 import { asFindings, formatReasons, isRepair, worksOf } from '../../lib/results.ts'
 import { formatFailures } from '../../lib/show/rows.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -30,6 +19,14 @@ import { type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { usage } from '../run/options.ts'
 import { type Selection, select } from '../run/selection.ts'
 import { refusalsBefore } from '../run/walk.ts'
+import {
+  type ClusterGraph,
+  type ClusterRow,
+  type ClusterRows,
+  type ClusterTarget,
+  clusterGraph,
+  type Run,
+} from '../target.ts'
 import { accessIn } from '../views/gains.ts'
 import { adviseOnRotations, findBeside, stagesIn } from '../views/notices.ts'
 import { type Observation, observe, showObservation } from '../views/observe.ts'
@@ -60,7 +57,7 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
 
 interface PlanScope {
   /** What a run would reach. */
-  readonly whole: Graph
+  readonly whole: ClusterGraph
   /** Of what was looked at before the targets. */
   readonly warnings: readonly string[]
 }
@@ -85,11 +82,11 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
 }
 
 /** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */
-function withoutLooks(graph: Graph): Graph {
+function withoutLooks(graph: ClusterGraph): ClusterGraph {
   return new Map([...graph].filter(([, { where }]) => where === 'auth'))
 }
 
-function notLookedAt(whole: Graph, graph: Graph): string[] {
+function notLookedAt(whole: ClusterGraph, graph: ClusterGraph): string[] {
   const left = [...whole.values()].filter(({ id }) => !graph.has(id))
   const nodes = [...new Set(left.flatMap(({ node }) => node ?? []))]
   const parts = [
@@ -103,7 +100,11 @@ function notLookedAt(whole: Graph, graph: Graph): string[] {
  * `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is
  * another plan.
  */
-export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
+export async function readPlanned(
+  given: CommandRun,
+  graph: ClusterGraph,
+  forced: Selection['forced'],
+): Promise<ClusterGraph> {
   const { run, rows } = await observe(given, graph, { forced, foresees: true })
   const ways = await waysIn(given, run, rows)
   const plan = planOf(rows, given, [...stagesIn(run), ...formerFiles(run), ...ways])
@@ -116,7 +117,7 @@ export async function readPlanned(given: CommandRun, graph: Graph, forced: Selec
 /** The run would make nothing, so there is no plan. */
 async function refuse(
   { reporterFor, endedStatus }: CommandRun,
-  graph: Graph,
+  graph: ClusterGraph,
   refusals: readonly [string | undefined, Failure][],
 ): Promise<readonly ExitCause[]> {
   const reporter = await reporterFor(byPhase(phases, graph), true)
@@ -131,12 +132,12 @@ type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
  * Of a dry run with what it foresees; undefined if a target could not be looked at. `beside`: what is no target's,
  * rotations in progress, files that a run moves, and the ways to nodes.
  */
-export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
+export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
-  const placeOf = ({ node, id }: Row) => node || id
+  const placeOf = ({ id, target: { node } }: ClusterRow) => node ?? id
   const counting = new Set(all.filter(isOfCounts).map(placeOf))
-  const actionsIn = (row: Row) => actionsOf(row, counting.has(placeOf(row)))
+  const actionsIn = (row: ClusterRow) => actionsOf(row, counting.has(placeOf(row)))
   const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsIn)
   const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
@@ -147,7 +148,7 @@ export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster'>, beside: read
  * Another ssh configuration may reach nodes through another machine, and so may a file that it includes. The path is as
  * in cluster.yaml, so that a plan has the same hash in every folder.
  */
-async function waysIn({ cluster, file }: CommandRun, run: Run, rows: Rows): Promise<string[]> {
+async function waysIn({ cluster, file }: CommandRun, run: Run, rows: ClusterRows): Promise<string[]> {
   const path = sshConfigPath(dirname(file), cluster.ssh)
   const all = [...rows.values()]
   const names = new Set(all.flatMap(({ target: { where, node } }) => (where === 'node' ? (node ?? []) : [])))
@@ -160,11 +161,11 @@ async function waysIn({ cluster, file }: CommandRun, run: Run, rows: Rows): Prom
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */
-export function keepTo(planned: Plan, graph: Graph): Graph {
+export function keepTo(planned: Plan, graph: ClusterGraph): ClusterGraph {
   return new Map([...graph].map(([id, target]) => [id, keepTargetTo(planned, target)]))
 }
 
-function keepTargetTo({ actions, actionsIn }: Plan, target: Target): Target {
+function keepTargetTo({ actions, actionsIn }: Plan, target: ClusterTarget): ClusterTarget {
   const { build } = target
   if (!build) return target
   return {
@@ -194,7 +195,7 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
  * The target with the values that it is to have, with each file and with each unit to restart. The user's own
  * kubeconfig is of one machine, and part of no plan that others review.
  */
-function actionsOf(row: Row, isCounting: boolean): string[] {
+function actionsOf(row: ClusterRow, isCounting: boolean): string[] {
   const { id, where, wanted } = row.target
   if (where === 'kubeconfig') return []
   const all = Object.entries(worksOf(row)).flatMap(([verb, names]) => names.map((name) => [verb, name] as const))
@@ -207,7 +208,7 @@ function actionsOf(row: Row, isCounting: boolean): string[] {
  * The list of the revoked lets in the same, in auth/ or on that node, and counts others: what it counts depends on
  * backups, and is in no hash.
  */
-function isOfCounts({ reasons }: Row): boolean {
+function isOfCounts({ reasons }: ClusterRow): boolean {
   return reasons.some(
     (each) =>
       (each.kind === 'unit' && each.isOfCounts) ||

@@ -20,7 +20,6 @@ import {
   MemoryStore,
 } from '../../lib/files/auth-dir.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import { clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { formatAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
 import { formatEntries, listIn, mergeLists, removedFrom, wantedList } from '../../lib/kubernetes/revocation.ts'
@@ -47,6 +46,7 @@ import { pathOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
 import { checkNodes } from '../run/selection.ts'
 import { closeFolder } from '../run/walk.ts'
+import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly ExitCause[]> {
@@ -118,7 +118,7 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
  * What to take, in writing order, what is wrong with the rest, and what to say then. Throws a Failure if what was found
  * may be of another cluster.
  */
-async function checkFound(run: CommandRun, targets: readonly Target[], { main, others, node }: Sources) {
+async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], { main, others, node }: Sources) {
   refuseNothing(run, main)
   const identity = identityNames(run)
   refusePresent(run, main, identity)
@@ -215,7 +215,7 @@ function chainsIn(auth: AuthDir): Certificate[] {
  * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it
  * is checked as for its renewal.
  */
-export async function findWrong({ found, main, cas, at }: Candidate, target: Target): Promise<string[]> {
+export async function findWrong({ found, main, cas, at }: Candidate, target: ClusterTarget): Promise<string[]> {
   const [file = ''] = target.makes
   const { name = '' } = found.auth.files.parse(file) ?? {}
   const isCa = caNames.some((each) => each === name) && found.auth.read(file)
@@ -246,7 +246,7 @@ export async function findWrong({ found, main, cas, at }: Candidate, target: Tar
  * Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would
  * run here.
  */
-export async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
+export async function findFresh(found: Run, targets: readonly ClusterTarget[]): Promise<string[]> {
   const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
   const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))
   return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))

@@ -4,7 +4,6 @@
  */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { asFindings, formatFinding } from '../../lib/results.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
@@ -23,6 +22,7 @@ import { readAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
+import type { Run } from '../target.ts'
 import { backUp } from '../views/notices.ts'
 import { checkedRotation, graphFor, refuseOther, type Start, startOf } from './rotate.ts'
 

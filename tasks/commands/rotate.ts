@@ -12,10 +12,9 @@
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
-import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { pinnedUsers } from '../../lib/kubernetes/revocation.ts'
 import { asFindings, formatFinding } from '../../lib/results.ts'
-import { adviseAfter } from '../../lib/show/rows.ts'
 import { day, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { refusalDuring } from '../auth/states.ts'
 import { findUndecided } from '../auth/undecided.ts'
@@ -33,8 +32,9 @@ import type { CommandRun } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { type Options, usage } from '../run/options.ts'
 import { walk } from '../run/walk.ts'
+import { type ClusterGraph, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import { notesOnHolders } from '../views/holders.ts'
-import { adviseBackup, adviseOnRotations, backUp, formatUses } from '../views/notices.ts'
+import { adviseAfter, adviseBackup, adviseOnRotations, backUp, formatUses } from '../views/notices.ts'
 
 /**
  * Milliseconds since a rotation was finished. Whoever types --finish later than that means another rotation, not the
@@ -104,7 +104,7 @@ async function walkTo(given: CommandRun, rotating: Rotating, stage?: Stage): Pro
   const exit = exitStatus(causes, given.endedStatus())
   const seconds = (performance.now() - started) / 1000
   const backup = stage ? asFindings([backUp(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
-  await reporter.end({ rows, seconds, exit, findings: [...adviseAfter(rows), ...backup] })
+  await reporter.end({ rows, seconds, exit, findings: [...adviseAfter(run, rows), ...backup] })
   return causes
 }
 
@@ -379,17 +379,17 @@ async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Prom
 }
 
 /** All targets, then the proofs of the stage on each node, then the further work of the stage. */
-async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Graph> {
+async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<ClusterGraph> {
   const targets = [...(await graphFor(rotating.run.cluster)).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []
-  const more = work.map((target): Target => ({ ...target, after: [...(target.after ?? []), ...after] }))
+  const more = work.map((target): ClusterTarget => ({ ...target, after: [...(target.after ?? []), ...after] }))
   return buildGraph([...targets.map((target) => watched(rotating, stage, target)), ...proofs, ...more])
 }
 
 /** The install of a control node, built under the stage's watch; any other target as it is. */
-function watched(rotating: Rotating, stage: Stage | undefined, target: Target): Target {
+function watched(rotating: Rotating, stage: Stage | undefined, target: ClusterTarget): ClusterTarget {
   const { build, id } = target
   const watch = build && stage?.watch
   const node = watch && rotating.run.cluster.nodes.find((each) => each.role === 'control' && id === installId(each))
@@ -407,7 +407,7 @@ function watched(rotating: Rotating, stage: Stage | undefined, target: Target): 
 
 const proofPhase = { name: 'proof', title: 'Checks' }
 
-function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: readonly Target[]): Target[] {
+function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: readonly ClusterTarget[]): ClusterTarget[] {
   if (!prove) return []
   const { name: phase } = proofPhase
   const after = earlier.filter(({ where }) => where === 'node').map(({ id }) => id)

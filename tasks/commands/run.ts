@@ -2,21 +2,8 @@
 import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import {
-  byPhase,
-  closure,
-  clusterGraph,
-  type Force,
-  type Graph,
-  isDone,
-  isLost,
-  nameInPhase,
-  type Row,
-  type Rows,
-  type Run,
-} from '../../lib/graph/target.ts'
+import { byPhase, closure, type Force, isDone, isLost, nameInPhase } from '../../lib/graph/target.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'
-import { adviseAfter } from '../../lib/show/rows.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { formerFiles } from '../auth/former-files.ts'
 import { phases } from '../bootstrap.ts'
@@ -27,7 +14,9 @@ import { columnsOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
 import { select } from '../run/selection.ts'
 import { walk } from '../run/walk.ts'
+import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
 import {
+  adviseAfter,
   adviseOnRotations,
   findBeside,
   hasNewKubeconfig,
@@ -74,10 +63,10 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
 }
 
 interface RunScope {
-  readonly all: Graph
+  readonly all: ClusterGraph
   readonly forced: ReadonlyMap<string, Force>
   /** Of the targets of this run. */
-  readonly rows: Rows
+  readonly rows: ClusterRows
   /** It moved files of who left to auth/backup. */
   readonly moves: boolean
 }
@@ -92,7 +81,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]>
   const afterwards = (texts: readonly string[]) => asFindings(texts, { owner: 'afterwards' })
   return [
     ...asFindings(noteOnNewIdentity(rows)),
-    ...adviseAfter(rows),
+    ...adviseAfter(given, rows),
     ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
     ...(await findBeside(given, rows, { isIdle })),
     ...afterwards(noteOnKept(scope)),
@@ -101,7 +90,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]>
 }
 
 /** Users hold copies of their kubeconfigs. */
-function adviseUsers({ cluster }: Run, rows: Rows): string[] {
+function adviseUsers({ cluster }: Run, rows: ClusterRows): string[] {
   const names = cluster.users.flatMap(({ name }) => (hasNewKubeconfig(rows, name) ? [name] : []))
   if (names.length === 0) return []
   return [`give ${names.length === 1 ? names[0] : 'each user'} the new ${formatNames(names.map(kubeconfigFile))}`]
@@ -116,19 +105,19 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   // What belongs to a walk over everything has no turn before.
   const left = [...all.values()].filter(({ id, isOfWhole }) => !isOfWhole && !rows.has(id))
   const needed = left.flatMap(({ needs }) => needs.flatMap((id) => rows.get(id) ?? []))
-  const isUsed = (isMade: (row: Row) => boolean) => needed.some((row) => row.kind === 'built' && isMade(row))
+  const isUsed = (isMade: (row: ClusterRow) => boolean) => needed.some((row) => row.kind === 'built' && isMade(row))
   // A replaced identity has a warning of its own, which says what comes next.
-  const isRemade = ({ change }: Row) =>
+  const isRemade = ({ change }: ClusterRow) =>
     change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored
   if (isUsed(isRemade)) return [`run ${command('bootstrap')}; until then kubeconfigs or nodes have the old files`]
-  const isCopied = ({ change }: Row) => change?.kind === 'deployed' && change.files.length > 0
+  const isCopied = ({ change }: ClusterRow) => change?.kind === 'deployed' && change.files.length > 0
   if (isUsed(isCopied)) return [`run ${command('bootstrap')}; until then units do not have the new files`]
   const isStopped = (options.force || options.renew) && [...rows.values()].some(isLost)
   return isStopped ? [`run ${command(nextTask(run, rows))}`] : []
 }
 
 /** A deploy refuses nodes that hold another one. */
-function noteOnNewIdentity(rows: Rows): string[] {
+function noteOnNewIdentity(rows: ClusterRows): string[] {
   if (!isCaNew(rows)) return []
   const made = [...rows.values()].filter(isNewIdentity).map(({ target }) => nameInPhase(target))
   return [`made a new cluster identity (${formatNames(made)})`]
@@ -138,14 +127,14 @@ function noteOnNewIdentity(rows: Rows): string[] {
  * The same command; of --force and --renew, once something is made, one that makes nothing twice. That is wider: what
  * was to be overwritten or removed was so for the names alone.
  */
-function nextTask({ options }: CommandRun, rows: Rows): string {
+function nextTask({ options }: CommandRun, rows: ClusterRows): string {
   if (!(options.force || options.renew) || !hasMade(rows)) return formatTask(options)
   const isWider = !options.names.includes('bootstrap')
   const all = { ...options, names: ['bootstrap'], force: false, renew: false }
   return formatTask(isWider ? { ...all, prune: false, replaceIdentity: false, yes: false } : all)
 }
 
-const hasMade = (rows: Rows) => [...rows.values()].some(({ kind }) => kind === 'built')
+const hasMade = (rows: ClusterRows) => [...rows.values()].some(({ kind }) => kind === 'built')
 
 function formatTask({ names, nodes, force, renew, prune, replaceIdentity, yes }: CommandRun['options']): string {
   const flags = { '--force': force, '--renew': renew, '--prune': prune, '--replace-identity': replaceIdentity }

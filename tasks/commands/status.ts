@@ -4,7 +4,6 @@
  */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { type Finding, formatFinding } from '../../lib/results.ts'
 import { formatJsonLine, plainWarning } from '../../lib/show/lines.ts'
 import { formatFailures, formatToDo, warningsOf } from '../../lib/show/rows.ts'
@@ -28,6 +27,7 @@ import type { CommandRun } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
 import { checkNodes } from '../run/selection.ts'
+import type { Run } from '../target.ts'
 import {
   fold,
   formatTotals,
@@ -85,7 +85,7 @@ async function show(
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
   const others = inventory.others.filter(isWanted)
-  const rows = new Map([...inventory.rows].filter(([, row]) => isWanted(row)))
+  const rows = new Map([...inventory.rows].filter(([, { target }]) => isWanted(target)))
   const onFolder = notesOnFolder(run.auth)
   const findings = isWhole ? await findBeside(run, rows) : onFolder
   const causes: ExitCause[] = [

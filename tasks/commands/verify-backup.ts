@@ -5,7 +5,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { AuthDir, caName, MemoryStore } from '../../lib/files/auth-dir.ts'
-import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { formatEntries, listIn, mergeLists, removedFrom } from '../../lib/kubernetes/revocation.ts'
 import { nobody } from '../../lib/kubernetes/revoked-list.ts'
 import { asFindings } from '../../lib/results.ts'
@@ -18,6 +18,7 @@ import { type CommandRun, checkConfigFile, openAuth } from '../run/command-run.t
 import type { ExitCause } from '../run/exit-status.ts'
 import { pathOf } from '../run/host.ts'
 import { checkNodes } from '../run/selection.ts'
+import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import { rotationsUnderWay } from '../views/notices.ts'
 import { checkTarget, observe, showObservation } from '../views/observe.ts'
 import {
@@ -61,10 +62,10 @@ export async function verifyBackup(given: CommandRun, from: string): Promise<rea
   return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
 }
 
-type Backup = ReturnType<typeof complete> & { readonly made: readonly Target[] }
+type Backup = ReturnType<typeof complete> & { readonly made: readonly ClusterTarget[] }
 
 /** What can't be made again. */
-function partTarget(target: Target, backup: Backup): Target {
+function partTarget(target: ClusterTarget, backup: Backup): ClusterTarget {
   return checkTarget(`backup/${target.id.replace(/.*\//, '')}`, async () => {
     const wrong = await findWrong(backup, target)
     if (wrong.length > 0) throw new Failure(wrong.join('; '))
@@ -73,7 +74,7 @@ function partTarget(target: Target, backup: Backup): Target {
   })
 }
 
-function restTargets({ found, ofRotations, made }: Backup): Target[] {
+function restTargets({ found, ofRotations, made }: Backup): ClusterTarget[] {
   const rotations = async () => {
     if (ofRotations.length > 0) throw new Failure(ofRotations.join('; '))
     const names = (await rotationsUnderWay(found)).map(({ what }) => what)
@@ -98,8 +99,8 @@ function whomItLacks(found: Run, { where, lists = [] }: Holding): string | undef
 }
 
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
-function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Target {
-  const check: Target['check'] = async (run) => {
+function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): ClusterTarget {
+  const check: ClusterTarget['check'] = async (run) => {
     const look = await readWholeNode(run, node)
     const held = holdingOf(run, node, look)
     const labelsOf = ({ files }: Holding) =>
@@ -131,6 +132,6 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Targ
     ])
     return { reasons: [], note, findings }
   }
-  const release: Target['release'] = (run) => run.disconnect(node)
+  const release: ClusterTarget['release'] = (run) => run.disconnect(node)
   return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })
 }

@@ -3,7 +3,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { providers } from '../../lib/cluster/schema.ts'
 import { Failure } from '../../lib/failure.ts'
 import { type AuthDir, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
@@ -21,6 +21,7 @@ import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { usage } from '../run/options.ts'
 import { selectNodes } from '../run/selection.ts'
+import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import { notesOnHolders } from '../views/holders.ts'
 import { checkTarget, observe, showObservation } from '../views/observe.ts'
 
@@ -76,7 +77,7 @@ const connectionKinds = [
   { name: 'strangers', title: 'Clients that must be rejected' },
 ]
 
-function connectionTargets(cluster: Cluster): Target[] {
+function connectionTargets(cluster: Cluster): ClusterTarget[] {
   const rows = connectionTable(cluster)
   return [
     ...rows.map((row) => checkTarget(row.id, (run) => checkConnection(run, row), { node: row.node })),

@@ -1,11 +1,11 @@
 /** Compares this machine's clock with the nodes', before certificates are dated by it. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, isUnanswered, runAgain } from '../../lib/failure.ts'
-import type { Graph, Run } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { lookAtMachine } from '../inspect/look.ts'
 import { nodeFiles } from '../layouts/tables.ts'
+import type { ClusterGraph, Run } from '../target.ts'
 
 /** Seconds; certificates are dated back by five minutes. */
 const mostApart = 240
@@ -21,7 +21,7 @@ interface Offset {
  * For the nodes that the run deploys to; those that can't be asked are left to their deploy. The clock is this
  * machine's.
  */
-export async function refuseWrongClocks(run: Run, graph: Graph): Promise<void> {
+export async function refuseWrongClocks(run: Run, graph: ClusterGraph): Promise<void> {
   const names = new Set([...graph.values()].flatMap(({ where, node }) => (where === 'node' ? (node ?? []) : [])))
   const nodes = run.cluster.nodes.filter(({ name }) => names.has(name))
   const offsets = await run.limits.node.map(nodes, (node) => readOffset(run, node))

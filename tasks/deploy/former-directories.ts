@@ -8,13 +8,13 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { backups, caName, hasDigest, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { sha256 } from '../../lib/files/plain-file.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type Entry, entryLine, isEntry, type NodeState, realPath } from '../../lib/node/state.ts'
 import type { Finding } from '../../lib/results.ts'
 import { quote, whole } from '../../lib/wording.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
 
 /** Entries of this cluster, whatever its ca.pem was then. */
 function ownEntries({ auth }: Run, { recorded }: NodeState): Entry[] {

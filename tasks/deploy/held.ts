@@ -2,7 +2,6 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { hasDigest } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { type Part, readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
@@ -10,6 +9,7 @@ import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import { digestAt, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {

@@ -3,10 +3,10 @@
  */
 import { randomBytes } from 'node:crypto'
 import { sha256 } from '../../lib/files/plain-file.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/node/place.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
 import { installOf } from '../inspect/look.ts'
+import type { Run } from '../target.ts'
 
 const thisRun = randomBytes(4).toString('hex')
 

@@ -3,12 +3,12 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, isUnanswered, refusal, runAgain } from '../../lib/failure.ts'
 import { caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
-import type { Graph, Run, Target } from '../../lib/graph/target.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
 import { refuseContradicted } from '../inspect/declared.ts'
 import { lookAtMachine, lookAtNode, withPlaces } from '../inspect/look.ts'
 import { identityFiles, layoutOf } from '../layouts/tables.ts'
+import type { ClusterGraph, ClusterTarget, Run } from '../target.ts'
 import { heldOn } from './held.ts'
 
 /**
@@ -19,7 +19,7 @@ import { heldOn } from './held.ts'
  */
 export async function findOtherCluster(
   run: Run,
-  graph: Graph,
+  graph: ClusterGraph,
   { signal, tell }: Pick<RunOptions, 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
   const { cluster, auth, command, options, note } = run
@@ -78,7 +78,7 @@ export function notLookedAt(
  * The parts of the identity, such as the CA, of which auth/ has nothing; the CA first. A cluster that runs gets its
  * front proxy later: the deploy refuses to replace one.
  */
-function partsToMake({ auth, cluster }: Run, targets: readonly Target[]) {
+function partsToMake({ auth, cluster }: Run, targets: readonly ClusterTarget[]) {
   const ofFrontProxy: string[] = auth.files.pair(frontProxyCaName)
   const identity = [...identityFiles(cluster)].filter(([file]) => !ofFrontProxy.includes(file))
   const parts = Map.groupBy(identity, ([, label]) => label)

@@ -2,12 +2,12 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { type AuthDir, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
 import type { NodeState } from '../../lib/node/state.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
+import type { Run } from '../target.ts'
 import { certificatesIn } from './guards.ts'
 import { type HeldFile, heldOn } from './held.ts'
 

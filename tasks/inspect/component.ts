@@ -3,13 +3,14 @@ import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import type { Run, Work } from '../../lib/graph/target.ts'
+import type { Work } from '../../lib/graph/target.ts'
 import type { Client, Credentials, Server } from '../../lib/kubernetes/client.ts'
 import { labelIn, samplesOf } from '../../lib/kubernetes/metrics.ts'
 import { ask, readServed } from '../../lib/kubernetes/probe.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
 
 /** A run, and the node that it is at. Who needs less takes less. */
 export interface NodeRun {

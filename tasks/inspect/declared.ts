@@ -5,10 +5,10 @@
 import { stringify } from 'yaml'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import type { Rows } from '../../lib/graph/target.ts'
 import { formatDuration, groupAlike, whole } from '../../lib/wording.ts'
 import { NODE } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
+import type { ClusterRows } from '../target.ts'
 import type { UnitOnNode } from './reads.ts'
 
 type Contradicting = Pick<UnitOnNode, 'unit' | 'contradicted' | 'confirmed'>
@@ -45,7 +45,7 @@ function remedyFor(cluster: Cluster, places: readonly Contradicted[]): string {
  * For views that join failures of equal text: those of several nodes become alike, with the `install` for all of them.
  * It is one value of cluster.yaml, so that what is printed for one node would replace what was pasted for another.
  */
-export function withOneInstall(cluster: Cluster, rows: Rows): Rows {
+export function withOneInstall(cluster: Cluster, rows: ClusterRows): ClusterRows {
   const found = [...rows.values()].flatMap(({ failure }) => contradictedBy(failure))
   const places = [...new Map(found.map((place) => [place.node.name, place])).values()]
   if (places.length < 2) return rows

@@ -4,7 +4,6 @@
  */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Graph, Run } from '../../lib/graph/target.ts'
 import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -13,10 +12,11 @@ import { heldOn } from '../deploy/held.ts'
 import { notLookedAt } from '../deploy/other-cluster.ts'
 import { lookAtNode, readServedCertificates, withPlaces } from '../inspect/look.ts'
 import { certTable, nodeUnits } from '../layouts/tables.ts'
+import type { ClusterGraph, Run } from '../target.ts'
 import { lostNames } from './certs.ts'
 
 /** Before a run that deploys makes it: cluster.yaml may have been lost too, so any name of a node's may be dialled. */
-export async function findLostNames(run: Run, graph: Graph): Promise<[string, Failure][]> {
+export async function findLostNames(run: Run, graph: ClusterGraph): Promise<[string, Failure][]> {
   const { auth, cluster, command, options } = run
   const row = certTable(cluster).find(({ phase }) => phase === 'cluster-cert')
   if (!row || !graph.has(row.id) || options.names.includes(row.id) || ownCas(auth).length === 0) return []

@@ -23,7 +23,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, caName, crossName, etcdCaName, nextName } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, type Force, type Run, type Target, type Work } from '../../lib/graph/target.ts'
+import type { Force, Work } from '../../lib/graph/target.ts'
 import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   type Certificate,
@@ -60,8 +60,9 @@ import {
   signingCa,
 } from '../auth/states.ts'
 import { type CertRow, certTable, issuedBy, layoutOf, wantedValues } from '../layouts/tables.ts'
+import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
-export function targets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster): ClusterTarget[] {
   const rows = certTable(cluster).filter(({ phase }) => phase === 'ca')
   const others = rows.flatMap(({ id, name }) => (name === caName ? [] : [id]))
   return rows.map((row) => {

@@ -4,7 +4,7 @@ import { firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
-import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
+import type { Work } from '../../lib/graph/target.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/revocation.ts'
 import { usersOf } from '../../lib/kubernetes/revoked-list.ts'
@@ -29,8 +29,9 @@ import { fetchCommand } from '../auth/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
 import { findUndecided } from '../auth/undecided.ts'
 import { type CertRow, certTable, layoutOf, wantedValues } from '../layouts/tables.ts'
+import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
-export function targets(cluster: Cluster, { phase }: { readonly phase: string }): Target[] {
+export function targets(cluster: Cluster, { phase }: { readonly phase: string }): ClusterTarget[] {
   // Read once a run: there may be thousands of certificates.
   let isRevoked: ReturnType<typeof revokedKeys> | undefined
   const checkKey = (run: Run, { certificate }: Pair): Reason[] => {
@@ -190,7 +191,10 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
-function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'refuseReplacing' | 'build'> {
+function tokenPair(
+  row: CertRow,
+  irreplaceable: Irreplaceable,
+): Pick<ClusterTarget, 'check' | 'refuseReplacing' | 'build'> {
   return {
     check: (run) => checkTokens(run, row, irreplaceable),
     refuseReplacing: (run) => {

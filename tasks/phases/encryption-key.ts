@@ -3,7 +3,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, changeOfFile, type Run, type Target, type Work } from '../../lib/graph/target.ts'
+import type { Work } from '../../lib/graph/target.ts'
 import {
   addResources,
   type EncryptionConfig,
@@ -16,12 +16,13 @@ import { fetchCommand } from '../auth/fetch-command.ts'
 import { readEncryptionState, refusalDuring } from '../auth/states.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
+import { authTarget, type ClusterTarget, changeOfFile, type Run } from '../target.ts'
 
 const { file } = encryptionConfig
 /** Of the phase, of its target, and of the rotation. */
 const name = 'encryption-key'
 
-export function targets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster): ClusterTarget[] {
   return [
     authTarget({
       id: name,

@@ -2,7 +2,6 @@
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, changeOfFile, type Run, type Target } from '../../lib/graph/target.ts'
 import {
   compareKubeconfig,
   formatKubeconfig,
@@ -16,8 +15,9 @@ import { isSignedByLostCa } from '../../lib/pki/pair.ts'
 import type { CheckResult } from '../../lib/results.ts'
 import { signingCa } from '../auth/states.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
+import { authTarget, type ClusterTarget, changeOfFile, type Run } from '../target.ts'
 
-export function targets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster): ClusterTarget[] {
   return certTable(cluster)
     .filter(({ isClient }) => isClient)
     .map((row) =>

@@ -6,7 +6,7 @@ import { Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { caName, keepFound } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
-import type { Run, Work } from '../../lib/graph/target.ts'
+import type { Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import { type Fields, type KubeconfigAccess, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import {
@@ -28,6 +28,7 @@ import { asFindings, type CheckResult, type Finding, type Reason } from '../../l
 import { formatNames, quote, whole } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>

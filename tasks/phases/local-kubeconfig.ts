@@ -1,12 +1,16 @@
 /** The target of phase `local-kubeconfig`. What reads and merges kubeconfigs is loaded by its check. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { type Earlier, isDone, isLost, type Target } from '../../lib/graph/target.ts'
+import { type Earlier, isDone, isLost } from '../../lib/graph/target.ts'
 import { localHolder } from '../layouts/tables.ts'
+import type { ClusterTarget } from '../target.ts'
 import { deployId } from './deploy.ts'
 
 /** After the control nodes: if none is reached, cluster.yaml may be wrong, and kubectl keeps its context. */
-export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target<boolean>[] {
+export function targets(
+  cluster: Cluster,
+  { earlier }: { readonly earlier: readonly ClusterTarget[] },
+): ClusterTarget<boolean>[] {
   const { localKubeconfig } = cluster
   const row = localHolder(cluster)
   if (!localKubeconfig || !row) return []

@@ -4,10 +4,10 @@ import { asFailure, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, metricsFile } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import type { Graph, Rows } from '../../lib/graph/target.ts'
 import { formatFinding } from '../../lib/results.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
+import type { ClusterGraph, ClusterRows } from '../target.ts'
 import { authBeside, type CommandRun, checkConfigFile, checkRevoked, refuseTracked } from './command-run.ts'
 import { causesIn, type ExitCause, exitStatus } from './exit-status.ts'
 
@@ -18,7 +18,7 @@ import { causesIn, type ExitCause, exitStatus } from './exit-status.ts'
  */
 export async function readAuth(
   run: CommandRun,
-  graph: Graph,
+  graph: ClusterGraph,
   read: (run: CommandRun) => Promise<() => Promise<readonly ExitCause[]>>,
   { isPlan = false } = {},
 ): Promise<readonly ExitCause[]> {
@@ -40,14 +40,14 @@ export async function readAuth(
 
 interface Writer {
   /** With the nodes that may be contacted. */
-  readonly graph?: Graph
+  readonly graph?: ClusterGraph
   /** Without one, a failure ends the command, and a wait for another run is reported on stderr. */
   readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
   /** Its end counts as that of the last run, in the metrics. */
   readonly isWhole?: boolean
-  readonly work: (run: CommandRun) => Promise<{ readonly rows?: Rows; readonly causes: readonly ExitCause[] }>
+  readonly work: (run: CommandRun) => Promise<{ readonly rows?: ClusterRows; readonly causes: readonly ExitCause[] }>
   /** After the work, whether or not it failed. */
-  readonly closing?: (rows: Rows) => Promise<Partial<Summary>>
+  readonly closing?: (rows: ClusterRows) => Promise<Partial<Summary>>
 }
 
 /** Works while no other run can change auth/. With --no-lock-wait, throws a Failure if another run holds the lock. */

@@ -16,7 +16,6 @@ import { isKeyEntry, type Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName, workTreeOf } from '../../lib/files/auth-dir.ts'
 import { followLinks, pathsThrough } from '../../lib/files/plain-file.ts'
-import type { Graph, Run } from '../../lib/graph/target.ts'
 import { isTooLong } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
@@ -32,6 +31,7 @@ import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { formatExplained, formatNames, joinClauses, quote, whole, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
+import type { ClusterGraph, Run } from '../target.ts'
 import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
@@ -87,6 +87,7 @@ export function openRun(
       node: pLimit(cluster.ssh.concurrency),
       kubeconfig: pLimit(1),
     },
+    remote: 'node',
   }
 }
 
@@ -191,7 +192,7 @@ export async function refuseTracked({ auth, host }: CommandRun): Promise<void> {
 }
 
 /** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */
-export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun, graph: Graph): void {
+export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun, graph: ClusterGraph): void {
   const path = sshConfigPath(dirname(file), ssh)
   if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return
   const wrong = (why: string) => mistake(['ssh', 'configFile'], why)

@@ -1,7 +1,8 @@
 /** The causes of an exit status, and which one follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
-import type { Outcome, Row } from '../../lib/graph/target.ts'
+import type { Outcome } from '../../lib/graph/target.ts'
 import type { Finding } from '../../lib/results.ts'
+import type { ClusterRow } from '../target.ts'
 
 /** What a command found. Without one, the status is 0. */
 export type ExitCause = Failure['kind'] | 'stale' | 'unfinished'
@@ -29,7 +30,7 @@ const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
  * The one rule of every view: each row counts that is not up to date, or leaves something to the user. `isLook`: nothing
  * was to run, so what could not be inspected because of another row is only not up to date.
  */
-export function causesOf(rows: Iterable<Row>, { isLook = false } = {}): ExitCause[] {
+export function causesOf(rows: Iterable<ClusterRow>, { isLook = false } = {}): ExitCause[] {
   return [...rows].flatMap(({ kind, failure, findings }) => [
     ...(failure?.kind === 'refused' ? ['refused' as const] : causes[isLook && kind === 'cancelled' ? 'stale' : kind]),
     ...causesIn(findings),

@@ -8,8 +8,8 @@ import { dirname, join, relative, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
-import type { Run } from '../../lib/graph/target.ts'
 import { quote, whole } from '../../lib/wording.ts'
+import type { Run } from '../target.ts'
 
 /** A stream, which may be a terminal. */
 interface Output extends Writable {

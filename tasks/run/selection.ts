@@ -1,9 +1,10 @@
 /** Finds the targets that the command line names. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
-import type { Force, Graph, Target } from '../../lib/graph/target.ts'
+import type { Force } from '../../lib/graph/target.ts'
 import { formatNames, suggest } from '../../lib/wording.ts'
 import { groups, phases } from '../bootstrap.ts'
+import type { ClusterGraph, ClusterTarget } from '../target.ts'
 import type { CommandRun } from './command-run.ts'
 import { formatCommand } from './host.ts'
 import type { Options } from './options.ts'
@@ -13,7 +14,7 @@ export type Selection = Readonly<ReturnType<typeof select>>
 type Selecting = Pick<CommandRun, 'cluster' | 'options' | 'commandNames' | 'command'>
 
 /** Throws a usage Failure for an unknown name, and for an empty selection. */
-export function select(run: Selecting, graph: Graph) {
+export function select(run: Selecting, graph: ClusterGraph) {
   const { names, force, renew } = run.options
   refuseNodeNames(run)
   const targets = names.flatMap((name) => named(graph, name, run))
@@ -23,7 +24,10 @@ export function select(run: Selecting, graph: Graph) {
   return { ids: idsToRun(run, graph, chosen), forced: forcedOf(chosen, run.options) }
 }
 
-function forcedOf(chosen: readonly Target[], { names, force, renew }: Pick<Options, 'names' | 'force' | 'renew'>) {
+function forcedOf(
+  chosen: readonly ClusterTarget[],
+  { names, force, renew }: Pick<Options, 'names' | 'force' | 'renew'>,
+) {
   const forced = new Map<string, Force>()
   for (const { id, irreplaceable } of chosen) {
     const isNamed = names.includes(id)
@@ -35,8 +39,9 @@ function forcedOf(chosen: readonly Target[], { names, force, renew }: Pick<Optio
 }
 
 /** Without those that only a run over all targets can build, unless it is one. */
-function idsToRun({ options, command }: Selecting, graph: Graph, chosen: readonly Target[]): string[] {
-  const idsOf = (targets: Iterable<Target>) => [...targets].filter(({ isOfWhole }) => !isOfWhole).map(({ id }) => id)
+function idsToRun({ options, command }: Selecting, graph: ClusterGraph, chosen: readonly ClusterTarget[]): string[] {
+  const idsOf = (targets: Iterable<ClusterTarget>) =>
+    [...targets].filter(({ isOfWhole }) => !isOfWhole).map(({ id }) => id)
   const isWhole = new Set(idsOf(chosen)).size === idsOf(graph.values()).length
   const ids = isWhole ? chosen.map(({ id }) => id) : idsOf(chosen)
   if (ids.length > 0 || chosen.length === 0) return ids
@@ -59,7 +64,7 @@ export function isPhase(word: string): boolean {
   return Object.hasOwn(groups, word) || phases.some(({ name }) => name === word)
 }
 
-function named(graph: Graph, name: string, { commandNames }: Selecting): Target[] {
+function named(graph: ClusterGraph, name: string, { commandNames }: Selecting): ClusterTarget[] {
   const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
   if (isPhase(name)) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
   const target = graph.get(name)
@@ -75,7 +80,10 @@ export function unknownName(name: string, more: readonly string[]) {
 }
 
 /** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */
-export function selectNodes({ cluster, options }: Selecting, targets: readonly Target[]): readonly Target[] {
+export function selectNodes(
+  { cluster, options }: Selecting,
+  targets: readonly ClusterTarget[],
+): readonly ClusterTarget[] {
   const { names, nodes } = options
   checkNodes(cluster, nodes)
   const chosen = onNodes(options, targets)
@@ -87,7 +95,7 @@ export function selectNodes({ cluster, options }: Selecting, targets: readonly T
   )
 }
 
-function onNodes({ nodes }: Pick<Options, 'nodes'>, targets: readonly Target[]): readonly Target[] {
+function onNodes({ nodes }: Pick<Options, 'nodes'>, targets: readonly ClusterTarget[]): readonly ClusterTarget[] {
   return nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
 }
 

@@ -2,23 +2,23 @@
 import type { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executor.ts'
-import type { Graph, Rows, Run } from '../../lib/graph/target.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/rows.ts'
 import { setAside } from '../auth/former-files.ts'
 import { findUndecided } from '../auth/undecided.ts'
 import { runPhases } from '../bootstrap.ts'
+import type { ClusterGraph, ClusterRows, Run } from '../target.ts'
 import { causesOf, type ExitCause } from './exit-status.ts'
 
 /** Without a row if it was refused. */
 export async function walk(
-  graph: Graph,
+  graph: ClusterGraph,
   {
     phases,
     reporter,
     ...options
-  }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly phases: Phases; readonly reporter: Reporter },
-): Promise<{ rows: Rows; causes: readonly ExitCause[] }> {
+  }: Pick<RunOptions<Run>, 'run' | 'forced' | 'signal'> & { readonly phases: Phases; readonly reporter: Reporter },
+): Promise<{ rows: ClusterRows; causes: readonly ExitCause[] }> {
   const run = withClockCheck(options.run, graph)
   const { auth } = run
   prepareConnections(run, graph)
@@ -36,7 +36,7 @@ export async function walk(
 /**
  * ssh says how it would connect to the first nodes while auth/ is checked. What fails is reported by whoever connects.
  */
-function prepareConnections({ cluster, connect }: Run, graph: Graph): void {
+function prepareConnections({ cluster, connect }: Run, graph: ClusterGraph): void {
   const names = new Set([...graph.values()].filter(({ where }) => where === 'node').map(({ node }) => node))
   const nodes = cluster.nodes.filter(({ name }) => names.has(name)).slice(0, cluster.ssh.concurrency)
   for (const node of nodes) connect(node).catch(() => {})
@@ -44,8 +44,8 @@ function prepareConnections({ cluster, connect }: Run, graph: Graph): void {
 
 /** What stops a run before it builds anything, and so a plan. */
 export async function refusalsBefore(
-  graph: Graph,
-  { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
+  graph: ClusterGraph,
+  { run, forced, ...more }: Pick<RunOptions<Run>, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
   const deploys = reachesNodes(graph)
   const { files } = run.auth
@@ -63,10 +63,10 @@ export async function refusalsBefore(
   ])
 }
 
-const reachesNodes = (graph: Graph) => [...graph.values()].some(({ where }) => where === 'node')
+const reachesNodes = (graph: ClusterGraph) => [...graph.values()].some(({ where }) => where === 'node')
 
 /** For a walk that makes something, or foresees it. */
-export function withClockCheck<Given extends Run>(given: Given, graph: Graph): Given {
+export function withClockCheck<Given extends Run>(given: Given, graph: ClusterGraph): Given {
   const unreached: NonNullable<Run['unreached']> = given.unreached ?? new Map()
   const connect: Run['connect'] = async (node) => {
     const failure = unreached.get(node.name)

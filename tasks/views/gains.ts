@@ -4,12 +4,13 @@
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { type Graph, isDone } from '../../lib/graph/target.ts'
+import { isDone } from '../../lib/graph/target.ts'
 import { coveredBy, knownCertificates } from '../../lib/kubernetes/revocation.ts'
 import { worksOf } from '../../lib/results.ts'
 import type { Access } from '../../lib/show/reporter.ts'
 import { foldAlike } from '../../lib/wording.ts'
 import { keysIn, localHolder, nodeFiles } from '../layouts/tables.ts'
+import type { ClusterGraph } from '../target.ts'
 import { type NodeItem, nodeRow } from './inventory.ts'
 import { enforcedOn, isCaNew } from './notices.ts'
 import type { Observation } from './observe.ts'
@@ -19,7 +20,7 @@ type Handed = Omit<Exclude<Access, { readonly mark: '?' }>, 'holders'> & { reado
 type Observed = Pick<Observation, 'run' | 'rows'>
 
 /** `whole`: all that a run would reach, looked at or not. Empty where no cluster is there yet. */
-export async function accessIn(seen: Observed, whole: Graph): Promise<Access[]> {
+export async function accessIn(seen: Observed, whole: ClusterGraph): Promise<Access[]> {
   const { auth, cluster } = seen.run
   const nodes = cluster.nodes.flatMap((node) => nodeRow(seen, node) ?? [])
   const isBare = ({ holds }: NodeItem) => holds?.includes(auth.files.certificate(caName)) === false

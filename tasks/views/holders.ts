@@ -5,7 +5,6 @@
 
 import { isRevocable } from '../../lib/cluster/schema.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { endsSoon, type Rows } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   entriesOf,
@@ -22,6 +21,7 @@ import { asFindings, type Finding, type Use } from '../../lib/results.ts'
 import { count, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { type AcceptedCertificate, acceptedCertificates, type Given, isMovedAway } from '../auth/accepted.ts'
 import { certTable, identityFiles, isKeptOff } from '../layouts/tables.ts'
+import { type ClusterRows, endsSoon } from '../target.ts'
 
 /** Who may be let in by certificates that cluster.yaml would not issue now. */
 export interface Holder {
@@ -254,13 +254,13 @@ const requestsBy = (name: string, uses: Replies<readonly Use[]>) =>
   usesBy(name, uses).reduce((sum, use) => sum + use.count, 0)
 
 /** What each API server has counted, as a walk has read it. */
-export function usesOf({ cluster }: Given, rows: Rows): Replies<readonly Use[]> {
+export function usesOf({ cluster }: Given, rows: ClusterRows): Replies<readonly Use[]> {
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
   return gatherReplies(controls, (name) => rows.get(`revoked/${name}`)?.uses)
 }
 
 /** Who is revoked and tries all the same. */
-export function notesOnDenied({ cluster }: Given, rows: Rows): Finding[] {
+export function notesOnDenied({ cluster }: Given, rows: ClusterRows): Finding[] {
   const found = cluster.nodes.flatMap(({ name: node }) => {
     const { refused } = rows.get(`revoked/${node}`) ?? {}
     return (refused?.by ?? []).map((each) => ({ ...each, node, since: refused?.since ?? new Date(0) }))

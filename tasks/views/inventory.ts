@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { entryOf } from '../../lib/cluster/problem.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import { endsSoon, isLost, nameInPhase, type Row, type Run, type Target, textsOf } from '../../lib/graph/target.ts'
+import { isLost, nameInPhase, textsOf } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import {
@@ -18,6 +18,7 @@ import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/results.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import { type ClusterRow, type ClusterTarget, endsSoon, type Run } from '../target.ts'
 import type { Observation } from './observe.ts'
 
 type State = 'fresh' | 'stale' | 'failed'
@@ -121,7 +122,7 @@ export function takeInventory(seen: Observation): Inventory {
   const holders = Map.groupBy(
     run.cluster.nodes.flatMap((node) => {
       const deploy = seen.rows.get(`deploy/${node.name}`)
-      return deploy ? nodeFiles(run.cluster, node).map((file) => ({ file, deploy })) : []
+      return deploy ? nodeFiles(run.cluster, node).map((file) => ({ file, node: node.name, deploy })) : []
     }),
     ({ file }) => file,
   )
@@ -134,14 +135,14 @@ export function takeInventory(seen: Observation): Inventory {
   return { ...seen, items, nodes, others: others.map(otherRow) }
 }
 
-function otherRow(row: Row) {
+function otherRow(row: ClusterRow) {
   return { id: row.id, node: row.target.node, why: explain(row) }
 }
 
 /** A row with the certificate of its file, or the one in the kubeconfig. */
 function itemRow(
   { run }: Observation,
-  row: Row,
+  row: ClusterRow,
   {
     ca,
     cas,
@@ -149,7 +150,7 @@ function itemRow(
   }: {
     readonly ca: Certificate | undefined
     readonly cas: readonly Certificate[]
-    readonly holders: readonly { readonly deploy: Row }[]
+    readonly holders: readonly { readonly node: string; readonly deploy: ClusterRow }[]
   },
 ) {
   const { auth } = run
@@ -175,11 +176,11 @@ function itemRow(
     /** Why it is not fresh, or a note about it. */
     why: explain(row) || (isEndingSoon ? endingSoon : ''),
     /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
-    onNodes: new Map(holders.map(({ deploy }) => [deploy.node, compareFiles(files, deploy)] as const)),
+    onNodes: new Map(holders.map(({ node, deploy }) => [node, compareFiles(files, deploy)] as const)),
   }
 }
 
-function readChain(run: Run, { where, makes: [file = ''] }: Target, isFresh: boolean) {
+function readChain(run: Run, { where, makes: [file = ''] }: ClusterTarget, isFresh: boolean) {
   const { auth } = run
   const { kind, name = '' } = auth.files.parse(file) ?? {}
   // A fresh kubeconfig holds the files beside it, and need not be parsed.
@@ -209,12 +210,12 @@ function nameIssuer(
   return caNames.find(isIts) ?? commonName ?? 'nobody'
 }
 
-function stateOf({ kind, failure }: Row): State {
+function stateOf({ kind, failure }: ClusterRow): State {
   if (kind === 'fresh') return 'fresh'
   return failure && failure.kind !== 'refused' ? 'failed' : 'stale'
 }
 
-function explain(row: Row): string {
+function explain(row: ClusterRow): string {
   if (row.failure) return row.failure.message
   if (row.kind === 'cancelled') return row.because.length === 0 ? 'not inspected' : dependsOn(row.because)
   // Nothing is built here, so a dry run's "will be made" is shown as "depends on".
@@ -231,7 +232,7 @@ function dependsOn(ids: readonly string[]): string {
   return `depends on ${formatNames(ids)}`
 }
 
-function compareFiles(files: readonly string[], { kind, reasons }: Row) {
+function compareFiles(files: readonly string[], { kind, reasons }: ClusterRow) {
   if (kind !== 'fresh' && kind !== 'stale') return 'unknown'
   const {
     missing = [],
@@ -287,7 +288,7 @@ export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'r
 }
 
 /** What its folder lacks, units may still have where they read it: all of it, where the folder alone is gone. */
-function lackedBy(cluster: Cluster, node: ClusterNode, deploy: Row, install: Row | undefined): string[] {
+function lackedBy(cluster: Cluster, node: ClusterNode, deploy: ClusterRow, install: ClusterRow | undefined): string[] {
   const missing = deploy.reasons.flatMap((each) => (each.kind === 'on-node' ? each.missing : []))
   if (!install || install.units?.length === 0) return missing
   const places = install.reasons.flatMap((each) => (each.kind === 'unit' ? each.places : []))
@@ -300,13 +301,13 @@ function lackedBy(cluster: Cluster, node: ClusterNode, deploy: Row, install: Row
 }
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */
-function answerOf(row: Row | undefined, isSo: (row: Row) => boolean): boolean | undefined {
+function answerOf(row: ClusterRow | undefined, isSo: (row: ClusterRow) => boolean): boolean | undefined {
   if (row?.kind === 'fresh' || row?.kind === 'stale') return isSo(row)
   return row?.failure?.kind === 'refused' || row?.failure?.code === 'newer-on-node' ? false : undefined
 }
 
 /** By what is on the node only: stale files of auth/ have their own rows. */
-function onNode(cluster: Cluster, node: ClusterNode, row: Row): { readonly state: State; readonly why: string } {
+function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonly state: State; readonly why: string } {
   if (row.failure) return { state: stateOf(row), why: beside(`/${node.name}`, row.failure.what) }
   if (row.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   const left = row.findings.flatMap(({ nodes, ...each }) =>

@@ -4,17 +4,7 @@
  */
 import { isUnreached, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import {
-  endsSoon,
-  isDone,
-  isLeftToUser,
-  isLost,
-  type Row,
-  type Rows,
-  type Run,
-  type Target,
-  textsOf,
-} from '../../lib/graph/target.ts'
+import { isDone, isLeftToUser, isLost, textsOf } from '../../lib/graph/target.ts'
 import {
   listIn,
   lockedOutBy,
@@ -28,16 +18,17 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { gatherReplies, type Replies } from '../../lib/replies.ts'
 import { asFindings, type Finding, isRepair } from '../../lib/results.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
-import { count, day, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
+import { count, day, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
 import { notesOnMove } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
 import type { Uses } from '../day2/rotations/rotation.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { certTable, nodeFiles } from '../layouts/tables.ts'
+import { type ClusterRow, type ClusterRows, type ClusterTarget, endsSoon, type Run } from '../target.ts'
 import { notesOnDenied, notesOnHolders, usesOf } from './holders.ts'
 
 /** The next to expire of the run's own certificates. */
-export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {
+export function nextToExpire({ auth, cluster }: Run, targets: Iterable<ClusterTarget>): Summary['nextToExpire'] {
   const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
     const { kind, name = '' } = auth.files.parse(file) ?? {}
     const expires = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
@@ -78,7 +69,7 @@ function adviseOnCa(run: Run): Finding[] {
 }
 
 /** What has expired in auth/ and the run, which is for other targets, does not reissue. `status` counts it itself. */
-function adviseExpired({ auth, cluster, command, now }: Run, rows: Rows): Finding[] {
+function adviseExpired({ auth, cluster, command, now }: Run, rows: ClusterRows): Finding[] {
   const all = certTable(cluster).flatMap(({ id, name }) => {
     const end = tryCertificate(auth, name)?.notAfter
     return end ? [{ name, isExpired: end <= now && rows.get(id)?.kind !== 'stale' }] : []
@@ -94,7 +85,7 @@ function adviseExpired({ auth, cluster, command, now }: Run, rows: Rows): Findin
  * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and
  * the report. A run that `isIdle` opens no certificates of others.
  */
-export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}): Promise<Finding[]> {
+export async function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Promise<Finding[]> {
   const { auth, isObserved } = run
   const all = [...rows.values()]
   // It says what comes next: all that it has signed is reissued by a run over everything.
@@ -125,8 +116,29 @@ export function notesOnFolder(auth: AuthDir): Finding[] {
   return asFindings([isOpen && `permissions of ${auth.path} are too open; a run sets its mode to 0700`])
 }
 
+/**
+ * Only for files that were replaced, and that no `install` takes further: "copy the new ca.pem to where the units read
+ * it".
+ */
+export function adviseAfter({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows): Finding[] {
+  if (cluster.install) return []
+  const replaced = [...rows.values()].flatMap(({ kind, target: { node = '' }, reasons }) => {
+    const files = reasons.flatMap((reason) => (kind === 'built' && reason.kind === 'on-node' ? reason.differ : []))
+    return files.length > 0 ? [{ node, files }] : []
+  })
+  const textOf = ({ files }: (typeof replaced)[number]) => files.join(' ')
+  return foldAlike(replaced, ({ node }) => node, textOf).flatMap(({ group, shared }) => {
+    const nodes = group.map(({ node }) => node)
+    const files = group[0].files.map(shared)
+    const copies = files.length === 1 ? 'it' : 'them'
+    const inTurn = nodes.length > 1 ? ', one node at a time' : ''
+    const text = `copy the new ${formatNames(files)} to where the units read ${copies}, then restart what reads ${copies}${inTurn} (docs/install.md, "What a unit reads")`
+    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files } })
+  })
+}
+
 /** After what made or replaced something that can't be made again; of a plan, what would. */
-export function adviseBackup({ auth }: Run, rows: Rows): Finding[] {
+export function adviseBackup({ auth }: Run, rows: ClusterRows): Finding[] {
   const [first] = [...rows.values()].filter((row) => {
     const { change, target } = row
     if (!target.irreplaceable || change?.kind !== 'made') return false
@@ -137,19 +149,19 @@ export function adviseBackup({ auth }: Run, rows: Rows): Finding[] {
 }
 
 /** Not the next one of a rotation, which is beside the one that is there. */
-export function isNewIdentity({ change, target: { irreplaceable, makes } }: Row): boolean {
+export function isNewIdentity({ change, target: { irreplaceable, makes } }: ClusterRow): boolean {
   const isOwn = change?.kind === 'made' && change.isNew && change.files.some((file) => makes.includes(file))
   return irreplaceable !== undefined && isOwn
 }
 
 /** This run has made it. */
-export function hasNewKubeconfig(rows: Rows, user: string): boolean {
+export function hasNewKubeconfig(rows: ClusterRows, user: string): boolean {
   const row = rows.get(`kubeconfigs/${user}`)
   return row?.kind === 'built' && !isRepair(row.reasons)
 }
 
 /** Nobody has a certificate of it yet. */
-export function isCaNew(rows: Rows): boolean {
+export function isCaNew(rows: ClusterRows): boolean {
   const ca = rows.get(caName)
   return ca !== undefined && isNewIdentity(ca)
 }
@@ -157,7 +169,7 @@ export function isCaNew(rows: Rows): boolean {
 export const backUp = ({ path }: AuthDir): string => `back up ${path} (docs/everyday.md)`
 
 /** Of `revoked`: what is not enforced, where, and who goes on with an old key; in a plan, who would. */
-function adviseRevoked(run: Run, rows: Rows): Finding[] {
+function adviseRevoked(run: Run, rows: ClusterRows): Finding[] {
   const { cluster, command } = run
   if (!cluster.revoked || cluster.revoked.length === 0) return []
   const listing = rows.get('revoked-keys')
@@ -177,7 +189,7 @@ function adviseRevoked(run: Run, rows: Rows): Finding[] {
 /**
  * After a run of nodes that read no list, as with --node: API servers let in a pinned name only with what they know.
  */
-function adviseUnlisted(run: Run, rows: Rows): string[] {
+function adviseUnlisted(run: Run, rows: ClusterRows): string[] {
   const { auth, cluster, command, now } = run
   const listed = listIn(auth)
   const isOnNodes = cluster.nodes.some(({ name }) => rows.has(`install/${name}`))
@@ -189,7 +201,7 @@ function adviseUnlisted(run: Run, rows: Rows): string[] {
 }
 
 /** By the control nodes whose API servers enforce the list, as the run has seen. */
-export function enforcedOn({ cluster }: Pick<Run, 'cluster'>, rows: Rows): Replies<Row> {
+export function enforcedOn({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows): Replies<ClusterRow> {
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
   return gatherReplies(controls, (name) => {
     const last = rows.get(`revoked-keys/${name}`) ?? rows.get(`revoked/${name}`)
@@ -197,7 +209,7 @@ export function enforcedOn({ cluster }: Pick<Run, 'cluster'>, rows: Rows): Repli
   })
 }
 
-function adviseEnforced(run: Run, rows: Rows): string[] {
+function adviseEnforced(run: Run, rows: ClusterRows): string[] {
   const { auth, cluster } = run
   const enforced = enforcedOn(run, rows)
   if (enforced.isComplete) return []
@@ -220,7 +232,7 @@ function adviseEnforced(run: Run, rows: Rows): string[] {
 }
 
 /** The nodes that read a pair over a key which is listed, and may not have loaded the new one. */
-function adviseOldKeys({ auth, cluster, command }: Run, listing: Row, rows: Rows): string[] {
+function adviseOldKeys({ auth, cluster, command }: Run, listing: ClusterRow, rows: ClusterRows): string[] {
   const added = listing.reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : []))
   const isReplaced = pairsOf(auth, added)
   return cluster.nodes.flatMap((node) => {

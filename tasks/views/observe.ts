@@ -1,17 +1,6 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 import { openWalk } from '../../lib/graph/executor.ts'
-import {
-  buildGraph,
-  byPhase,
-  closure,
-  clusterGraph,
-  type Event,
-  type Force,
-  type Graph,
-  type Row,
-  type Run,
-  type Target,
-} from '../../lib/graph/target.ts'
+import { buildGraph, byPhase, closure, type Event, type Force } from '../../lib/graph/target.ts'
 import { formatFinding } from '../../lib/results.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases, runPhases } from '../bootstrap.ts'
@@ -19,11 +8,12 @@ import { withOneInstall } from '../inspect/declared.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { withClockCheck } from '../run/walk.ts'
+import { type ClusterGraph, type ClusterRow, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
-export async function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Promise<Graph> {
+export async function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Promise<ClusterGraph> {
   // Targets that a run would not reach are read too.
   const all = buildGraph(
     [...(await clusterGraph(allPhases, cluster)).values()].map((target) => ({ ...target, after: [] })),
@@ -34,7 +24,11 @@ export async function wholeCluster({ cluster, options: { onNodes, nodes } }: Com
 }
 
 /** Only checked, and made of nothing else. Its phase is what comes before the slash. */
-export function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
+export function checkTarget(
+  id: string,
+  check: ClusterTarget['check'],
+  more: Partial<ClusterTarget> = {},
+): ClusterTarget {
   const [phase = id] = id.split('/')
   return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
 }
@@ -42,7 +36,7 @@ export function checkTarget(id: string, check: Target['check'], more: Partial<Ta
 /** `foresees`: for a plan. */
 export async function observe(
   given: CommandRun,
-  graph: Graph,
+  graph: ClusterGraph,
   {
     phases = byPhase(allPhases, graph),
     forced = new Map(),
@@ -75,7 +69,7 @@ export async function showObservation(
   const causes = [...causesOf(rows.values()), ...causesIn(findings)]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
-  const ended = { start: async (id: string) => rows.get(id) as Row, rows: async () => rows }
+  const ended = { start: async (id: string) => rows.get(id) as ClusterRow, rows: async () => rows }
   if (reporter.renderer) await runPhases(phases, ended, reporter.renderer)
   for (const each of findings ?? []) if (each.owner === 'run') reporter.note(formatFinding(each))
   await reporter.end({

@@ -7,20 +7,7 @@ import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { openWalk, type RunOptions } from '../../lib/graph/executor.ts'
-import {
-  buildGraph,
-  byPhase,
-  type Event,
-  type Force,
-  type Graph,
-  type Outcome,
-  type Row,
-  type Rows,
-  type Run,
-  rowOf,
-  type Target,
-  type Work,
-} from '../../lib/graph/target.ts'
+import { buildGraph, byPhase, type Event, type Force, type Outcome, rowOf, type Work } from '../../lib/graph/target.ts'
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -31,6 +18,7 @@ import { digestAt, type NodeLook } from '../../tasks/inspect/look.ts'
 import { otherProcessesOn, unitsOn } from '../../tasks/inspect/reads.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
+import type { ClusterGraph, ClusterRow, ClusterRows, ClusterTarget, Run } from '../../tasks/target.ts'
 import { parsed } from './files.ts'
 
 export const stale: CheckResult = { reasons: [{ kind: 'missing', path: 'file' }] }
@@ -178,7 +166,7 @@ export function failureOf(work: () => unknown): Failure | undefined {
 }
 
 /** Stale, without needs, in a phase of its own, built at once: unless told otherwise. */
-export function fakeTarget(id: string, told: Partial<Target> = {}): Target {
+export function fakeTarget(id: string, told: Partial<ClusterTarget> = {}): ClusterTarget {
   const [phase = id] = id.split('/')
   return {
     id,
@@ -193,16 +181,16 @@ export function fakeTarget(id: string, told: Partial<Target> = {}): Target {
 }
 
 /** Of a fake target. */
-export function fakeRow(id: string, outcome: Outcome): Row {
+export function fakeRow(id: string, outcome: Outcome): ClusterRow {
   return rowOf(fakeTarget(id), outcome)
 }
 
-export function fakeRows(outcomes: Readonly<Record<string, Outcome>>): Rows {
+export function fakeRows(outcomes: Readonly<Record<string, Outcome>>): ClusterRows {
   return new Map(Object.entries(outcomes).map(([id, outcome]) => [id, fakeRow(id, outcome)]))
 }
 
 /** No fake target looks at it. */
-export const nowhere = {} as Run
+export const nowhere = { remote: 'node' } as Run
 
 export interface FakeRunOptions {
   readonly dryRun?: boolean
@@ -216,13 +204,13 @@ export interface FakeRunOptions {
 }
 
 /** Without listr2. */
-export function startAll(graph: Graph, options: RunOptions): Promise<Rows> {
+export function startAll(graph: ClusterGraph, options: RunOptions): Promise<ClusterRows> {
   const walk = openWalk(graph, options)
   for (const id of graph.keys()) walk.start(id)
   return walk.rows()
 }
 
-export function runFakes(targets: readonly Target[], options: FakeRunOptions = {}) {
+export function runFakes(targets: readonly ClusterTarget[], options: FakeRunOptions = {}) {
   const events: Event[] = []
   /** "started a", "building a", "built a", in the order in which they came. */
   const told: string[] = []
@@ -284,8 +272,9 @@ function checkNode(look: CheckResult | undefined, pending: ReadonlySet<string>):
 }
 
 /** All of them fresh unless told otherwise, or made of what would change. */
-export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): Target[] {
-  const target = (id: string, told: Partial<Target>) => fakeTarget(id, { check: () => looks[id] ?? fresh, ...told })
+export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): ClusterTarget[] {
+  const target = (id: string, told: Partial<ClusterTarget>) =>
+    fakeTarget(id, { check: () => looks[id] ?? fresh, ...told })
   const node = (name: string) =>
     target(`deploy/${name}`, {
       needs: ['leaf', 'config/a'],
@@ -312,7 +301,7 @@ export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): Targe
   ]
 }
 
-export async function planFakes(all: readonly Target[]) {
+export async function planFakes(all: readonly ClusterTarget[]) {
   const shown = byPhase(phases, buildGraph(all))
   const rows = await runFakes(all, { dryRun: true, foresees: true }).rows
   /** As it is written, without a colour. */

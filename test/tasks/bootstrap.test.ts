@@ -5,8 +5,9 @@ import { Listr, type ListrRendererFactory, type ListrTaskObject, SilentRenderer 
 import pLimit from 'p-limit'
 import { Failure } from '../../lib/failure.ts'
 import { openWalk } from '../../lib/graph/executor.ts'
-import { buildGraph, byPhase, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { runPhases } from '../../tasks/bootstrap.ts'
+import type { ClusterTarget } from '../../tasks/target.ts'
 import { fakeTarget, fresh, nowhere } from '../support/fakes.ts'
 
 const table = [
@@ -23,7 +24,7 @@ const targets = [
   fakeTarget('certs/held', { needs: ['certs/failed'] }),
 ]
 
-async function runFakePhases(all: readonly Target[], renderer?: ListrRendererFactory) {
+async function runFakePhases(all: readonly ClusterTarget[], renderer?: ListrRendererFactory) {
   const limits = { auth: pLimit(2), node: pLimit(2), kubeconfig: pLimit(1) }
   const options = { dryRun: false, forced: new Map(), signal: new AbortController().signal, emit: () => {} }
   const graph = buildGraph(all)

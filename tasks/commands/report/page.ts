@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import type { FileNames } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
 import { formatFinding } from '../../../lib/results.ts'
 import { formatFailures, toDoOf, warningsOf } from '../../../lib/show/rows.ts'
@@ -21,6 +20,7 @@ import { phaseTitles } from '../../bootstrap.ts'
 import { certTable, encryptionConfig, keysIn, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { namesOfOwnKeys } from '../../phases/local-kubeconfig-entry.ts'
 import { causesOf } from '../../run/exit-status.ts'
+import type { Run } from '../../target.ts'
 import {
   fold,
   formatTotals,

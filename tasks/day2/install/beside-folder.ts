@@ -4,13 +4,13 @@
  */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../../lib/failure.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { asFindings } from '../../../lib/results.ts'
 import { formatDate, whole } from '../../../lib/wording.ts'
 import type { Beside } from '../../deploy/deploy-node.ts'
 import { type Life, type OnNode, readSelfMade, renewsFrom } from '../../inspect/component.ts'
 import type { NodeLook } from '../../inspect/look.ts'
 import { nodeUnits } from '../../layouts/tables.ts'
+import type { Run } from '../../target.ts'
 import { guardList, stillListed } from '../revoked/guard-list.ts'
 
 /** Throws a Failure if the node's list of who is revoked is longer than that of auth/. */

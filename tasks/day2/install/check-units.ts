@@ -4,7 +4,6 @@
  * returned is its one reason. Which clock shows what was loaded is in moment.ts.
  */
 import { authorizationConfigFile, authorizationFiles } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { besideOf, diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
@@ -15,6 +14,7 @@ import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
 import { processesOf, type UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer, type Place, type Port, type Unit } from '../../layouts/layout.ts'
+import type { Run } from '../../target.ts'
 import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
 import { isInFuture, isLoaded, isReloaded, reloadsBy, sameClock } from './moment.ts'
 import { isHeldBack } from './open-folders.ts'

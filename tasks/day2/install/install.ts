@@ -4,14 +4,15 @@
  */
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
-import { isDone, isLeftToUser, isLost, type Target, type Waiting } from '../../../lib/graph/target.ts'
+import { isDone, isLeftToUser, isLost, type Waiting } from '../../../lib/graph/target.ts'
 import { silenced } from '../../../lib/results.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { deployId, placeOf } from '../../phases/deploy.ts'
+import type { ClusterTarget } from '../../target.ts'
 import type { InstallFound } from './install-node.ts'
 import type { UnitsFound } from './look-at-units.ts'
 
-export function targets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster): ClusterTarget[] {
   const { install, nodes } = cluster
   if (!install) return []
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
@@ -20,7 +21,7 @@ export function targets(cluster: Cluster): Target[] {
   const lists = inLists.map(({ id }) => id)
   const load = () => import('./install-node.ts')
   const installs = nodes.map(
-    (node): Target<InstallFound> => ({
+    (node): ClusterTarget<InstallFound> => ({
       id: installId(node),
       phase: 'install',
       node: node.name,
@@ -83,13 +84,13 @@ function holdingInstall(
  * The list of who is revoked, from auth/ to each API server: without a restart, and before anything that it names is
  * loaded.
  */
-export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'revoked-keys'): Target[] {
+export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'revoked-keys'): ClusterTarget[] {
   if (!install || !revoked) return []
   const load = () => import('../revoked/revoked-list.ts')
   return nodes
     .filter(({ role }) => role === 'control')
     .map(
-      (node): Target<UnitsFound> => ({
+      (node): ClusterTarget<UnitsFound> => ({
         id: listId(phase, node),
         // The first is a part of what is installed; `revoked` alone makes files of auth/.
         phase: phase === 'revoked' ? 'install' : phase,

@@ -2,7 +2,6 @@
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
 import { caName, kubeconfigFile, nextName } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { readClientCertificate, readEmbeddedCa } from '../../../lib/kubernetes/kubeconfig.ts'
 import { pairsToReplace, revokedKeys } from '../../../lib/kubernetes/revocation.ts'
 import { asUnknown } from '../../../lib/node/node.ts'
@@ -30,6 +29,7 @@ import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf
 import { loadsOf, type UnitOnNode } from '../../inspect/reads.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
+import type { Run } from '../../target.ts'
 import { type ListInForce, readWithOthers, refuseOldApi } from '../revoked/list-in-force.ts'
 import { isLoaded } from './moment.ts'
 

@@ -14,10 +14,11 @@
  * start, but before or after the change of a file is not known: then a comparison with that change has to be true by
  * both clocks. A moment in the future proves nothing.
  */
-import type { Run } from '../../../lib/graph/target.ts'
+
 import { fileAt, type PlacesState } from '../../../lib/node/state.ts'
 import type { LoadedConfig } from '../../inspect/component.ts'
 import { apiServer, type Unit } from '../../layouts/layout.ts'
+import type { Run } from '../../target.ts'
 
 /** One moment, in seconds since 1970, by the node's clock at two times. */
 interface Moment {

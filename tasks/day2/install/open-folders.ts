@@ -2,12 +2,12 @@
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { isOpenFolder, root } from '../../../lib/node/place.ts'
 import { fileAt, foldersTo, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { formatNames, quote, whole } from '../../../lib/wording.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
+import type { Run } from '../../target.ts'
 import { wantedAt } from './wanted.ts'
 
 interface OpenFolder {

@@ -3,7 +3,6 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { ask } from '../../../lib/kubernetes/probe.ts'
 import { marksFolder, namesOf } from '../../../lib/node/place.ts'
@@ -21,6 +20,7 @@ import {
 import { commandLimit, installOf, limitBeside, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Port, Unit } from '../../layouts/layout.ts'
 import { nodeUnits } from '../../layouts/tables.ts'
+import type { Run } from '../../target.ts'
 
 /**
  * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out,

@@ -1,10 +1,10 @@
 /** Waits until the units of a node are healthy, and stay so. */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Run } from '../../../lib/graph/target.ts'
 import type { PlacesState } from '../../../lib/node/state.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
+import type { Run } from '../../target.ts'
 import { unfinishedPaths, whyUnsteady } from './check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { notHealthy } from './restart.ts'

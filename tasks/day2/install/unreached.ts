@@ -3,7 +3,6 @@
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { type AuthDir, backups, caName, hasDigest } from '../../../lib/files/auth-dir.ts'
 import { sha256 } from '../../../lib/files/plain-file.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { excerpt, printable, whole } from '../../../lib/wording.ts'
@@ -12,6 +11,7 @@ import { digestAt } from '../../inspect/look.ts'
 import { mayLeaveOut, type OtherProcess, processesOf } from '../../inspect/reads.ts'
 import { NODE } from '../../layouts/layout.ts'
 import { layoutOf, nodeUnits, serviceOf, unitsOf } from '../../layouts/tables.ts'
+import type { Run } from '../../target.ts'
 import type { UnitsFound } from './look-at-units.ts'
 
 /**

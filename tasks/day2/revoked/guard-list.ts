@@ -17,7 +17,6 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../../lib/cluster/problem.ts'
 import { Failure, isUnanswered, refusal, runAgain } from '../../../lib/failure.ts'
 import { authorizationConfigFile, backupTime, caName, readBackup } from '../../../lib/files/auth-dir.ts'
-import type { Graph, Run } from '../../../lib/graph/target.ts'
 import { isOwnAuthorization, mayDeny, readRevoked, withCounted } from '../../../lib/kubernetes/authorization.ts'
 import {
   formatEntries,
@@ -44,6 +43,7 @@ import { digestOf, lookAtNode, type NodeLook } from '../../inspect/look.ts'
 import { leftLists } from '../../inspect/reads.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { certTable } from '../../layouts/tables.ts'
+import type { ClusterGraph, Run } from '../../target.ts'
 
 /**
  * The files with a list on a control node, whether cluster.yaml has `revoked` or not: in its folder, and where its API
@@ -197,7 +197,7 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
 }
 
 /** True if a node or user gets its first certificate from an existing CA. */
-function hasNewName({ auth, cluster }: Run, graph: Graph): boolean {
+function hasNewName({ auth, cluster }: Run, graph: ClusterGraph): boolean {
   const { certificate } = auth.files
   if (!auth.read(certificate(caName))) return false
   const inUse = namesInUse(cluster)
@@ -211,7 +211,7 @@ function hasNewName({ auth, cluster }: Run, graph: Graph): boolean {
  */
 export async function findLongerLists(
   run: Run,
-  graph: Graph,
+  graph: ClusterGraph,
   { tell }: { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
   const { cluster } = run

@@ -5,13 +5,14 @@
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../../lib/cluster/problem.ts'
 import { isUnreached } from '../../../lib/failure.ts'
-import { authTarget, isLost, type Run, type Target, type Waiting } from '../../../lib/graph/target.ts'
+import { isLost, type Waiting } from '../../../lib/graph/target.ts'
 import { pairsToReplace, waitingKeys, wantedList } from '../../../lib/kubernetes/revocation.ts'
 import type { RevokedList } from '../../../lib/kubernetes/revoked-list.ts'
 import type { CheckResult } from '../../../lib/results.ts'
 import { withReplaced } from '../../auth/accepted.ts'
 import { localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { deployId } from '../../phases/deploy.ts'
+import { authTarget, type ClusterTarget, type Run } from '../../target.ts'
 import { installId, listTargets } from '../install/install.ts'
 import { changeOf, writeList } from './revoked.ts'
 
@@ -26,11 +27,14 @@ interface Readers {
 }
 
 /** In a walk over everything, after all of it. */
-export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
+export function targets(
+  cluster: Cluster,
+  { earlier }: { readonly earlier: readonly ClusterTarget[] },
+): ClusterTarget[] {
   const { revoked = [] } = cluster
   if (!revoked.some(isKeyEntry)) return []
   const local = earlier.filter(({ phase }) => phase === 'local-kubeconfig').map(({ id }) => id)
-  const target: Target<Readers> = authTarget({
+  const target: ClusterTarget<Readers> = authTarget({
     id: name,
     phase: name,
     needs: ['revoked'],

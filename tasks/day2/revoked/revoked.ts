@@ -15,7 +15,6 @@ import {
   etcdCaName,
 } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
-import { authTarget, type Run, type Target } from '../../../lib/graph/target.ts'
 import { formatAuthorization, webhookKubeconfig } from '../../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
@@ -39,12 +38,16 @@ import { withReplaced } from '../../auth/accepted.ts'
 import { fetchCommand } from '../../auth/fetch-command.ts'
 import { isPending } from '../../auth/pending.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../../layouts/tables.ts'
+import { authTarget, type ClusterTarget, type Run } from '../../target.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'
 
 /** `earlier`: the certificates of its users come first. */
-export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
+export function targets(
+  { revoked }: Cluster,
+  { earlier }: { readonly earlier: readonly ClusterTarget[] },
+): ClusterTarget[] {
   if (revoked === undefined) return []
   return [
     authTarget({

@@ -7,12 +7,12 @@
 
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../../lib/failure.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { whole } from '../../../lib/wording.ts'
 import { type Asking, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
 import { apiServer, type Health, store, type Unit } from '../../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../../layouts/tables.ts'
+import type { Run } from '../../target.ts'
 import { checkUnitsOf, type UnitCheck } from '../install/check-units.ts'
 import { hostnameOf, isLive, readLeases } from '../install/leases.ts'
 import { lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'

@@ -41,7 +41,7 @@ import {
   readBackup,
 } from '../../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
-import type { Run, Work } from '../../../lib/graph/target.ts'
+import type { Work } from '../../../lib/graph/target.ts'
 import { type Credentials, isAnswer, type Reply } from '../../../lib/kubernetes/client.ts'
 import { isPreviousCa } from '../../../lib/kubernetes/identity.ts'
 import { ask } from '../../../lib/kubernetes/probe.ts'
@@ -62,6 +62,7 @@ import { type Asking, healthQuestion, isApiServer, withApi } from '../../inspect
 import { reloadTime, repeat } from '../../inspect/look.ts'
 import { frontProxy } from '../../layouts/shared.ts'
 import { anyones, type CertRow, certTable, issuedBy, layoutOf } from '../../layouts/tables.ts'
+import type { Run } from '../../target.ts'
 import { checkUnitsOf } from '../install/check-units.ts'
 import { lookAtUnits } from '../install/look-at-units.ts'
 import { type Askable, askable } from './api-servers.ts'

@@ -10,7 +10,6 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait, usageFailure } from '../../../lib/failure.ts'
 import { backUp, backupFolders, backups, readBackup } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
-import type { Run, Target } from '../../../lib/graph/target.ts'
 import { type Client, isAnswer } from '../../../lib/kubernetes/client.ts'
 import {
   addKey,
@@ -34,6 +33,7 @@ import { readEncryptionState } from '../../auth/states.ts'
 import { type Asking, isApiServer, withApi, withEtcd } from '../../inspect/component.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { encryptionConfig, serviceOf } from '../../layouts/tables.ts'
+import type { ClusterTarget, Run } from '../../target.ts'
 import { apiServersOn, runningOn, someApiServer } from './api-servers.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 
@@ -200,12 +200,12 @@ const reportEach = 20
  * One target a resource, one after the other: the work is etcd's. Every API server encrypts with the present key by
  * now, so what others write meanwhile needs no second pass.
  */
-function rewriteTargets(asking: Asking): Target[] {
+function rewriteTargets(asking: Asking): ClusterTarget[] {
   const { name: phase } = rewritePhase
   // Of the entry whose keys are rotated: other entries of the file have keys of their own.
   const { resources = [] } = readEncryptionConfig(asking.run.auth.bytes(file)) ?? {}
   return resources.map(
-    (resource, i, all): Target<readonly string[]> => ({
+    (resource, i, all): ClusterTarget<readonly string[]> => ({
       id: `${phase}/${resource}`,
       phase,
       needs: [],

@@ -2,7 +2,6 @@
 import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { type AuthDir, caName, type FileNames, kubeconfigFile } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import { readEmbedded, readServer } from '../../../lib/kubernetes/kubeconfig.ts'
 import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../../lib/pki/handshake.ts'
 import { certificateIn, readIssuer } from '../../../lib/pki/pair.ts'
@@ -11,6 +10,7 @@ import type { Reason } from '../../../lib/results.ts'
 import { day } from '../../../lib/wording.ts'
 import type { ConnectionRow } from '../../layouts/connections.ts'
 import { certTable } from '../../layouts/tables.ts'
+import type { Run } from '../../target.ts'
 
 /** `dials`: the host in its kubeconfig. */
 export type ClientParty = (Party & { readonly dials?: string | undefined }) | Pick<Party, 'ca'>

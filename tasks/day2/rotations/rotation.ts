@@ -4,9 +4,10 @@
  */
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Failure } from '../../../lib/failure.ts'
-import type { Run, Target, Work } from '../../../lib/graph/target.ts'
+import type { Work } from '../../../lib/graph/target.ts'
 import { whole } from '../../../lib/wording.ts'
 import type { NodeRun } from '../../inspect/component.ts'
+import type { ClusterTarget, Run } from '../../target.ts'
 
 /** `isForced`: what still uses the old one has been listed, and may break. */
 export type Rotating = Pick<NodeRun, 'run' | 'signal'> & { readonly isForced: boolean }
@@ -30,7 +31,7 @@ export interface Stage {
   /** Queries the components of a node that has loaded the stage; returns the units that gave the right answer. */
   prove?(rotating: Rotating, node: ClusterNode, tell: Work['tell']): Promise<readonly string[]>
   /** Further work, after the proofs. */
-  targets?(rotating: Rotating): Target[]
+  targets?(rotating: Rotating): ClusterTarget[]
   /** Rolls back to the previous stage; absent if that is impossible. */
   undo?(rotating: Rotating): Promise<void>
   /** What depends on the stage by now, and would break if it were rolled back. */

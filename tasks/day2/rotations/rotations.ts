@@ -1,6 +1,6 @@
 /** The rotations, one row each. */
 import { Failure } from '../../../lib/failure.ts'
-import type { Run } from '../../../lib/graph/target.ts'
+import type { Run } from '../../target.ts'
 import { surveyStage } from './api-servers.ts'
 import { caRotation, etcdCaRotation, frontProxyCaRotation } from './ca-rotation.ts'
 import { encryptionKeyRotation } from './encryption-key-rotation.ts'

@@ -5,9 +5,10 @@
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { openWalk } from '../../../lib/graph/executor.ts'
-import { byPhase, closure, type Graph, type Run } from '../../../lib/graph/target.ts'
+import { byPhase, closure } from '../../../lib/graph/target.ts'
 import { count } from '../../../lib/wording.ts'
 import { phases, runPhases } from '../../bootstrap.ts'
+import type { ClusterGraph, Run } from '../../target.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 import { stepsOf, type Tried } from './transition.ts'
 
@@ -43,7 +44,12 @@ export function notTried(cluster: Cluster): string[] {
 }
 
 /** Everything in auth/ as a run would make it, beside the files that are there. Throws the Failure of a target. */
-export async function makeInMemory(run: Run, graph: Graph, from: AuthDir, signal: AbortSignal): Promise<AuthDir> {
+export async function makeInMemory(
+  run: Run,
+  graph: ClusterGraph,
+  from: AuthDir,
+  signal: AbortSignal,
+): Promise<AuthDir> {
   const auth = from.inMemory()
   const isOurs = (file: string) => ![undefined, 'authorization'].includes(auth.files.parse(file)?.kind)
   const made = [...graph.values()].filter(({ where, makes }) => where === 'auth' && makes.some(isOurs))
@@ -68,7 +74,7 @@ export type TriedStage = Tried & { readonly stage: Stage | undefined }
 export async function tryStages(
   { run, signal }: Rotating,
   rotation: Rotation,
-  { at, graphOf }: { readonly at: number; readonly graphOf: (cluster: Cluster) => Promise<Graph> },
+  { at, graphOf }: { readonly at: number; readonly graphOf: (cluster: Cluster) => Promise<ClusterGraph> },
 ): Promise<TriedStage[]> {
   const cluster = sampleOf(run.cluster)
   const trying = { ...run, cluster, stagedBy: rotation.name, note: () => {} }

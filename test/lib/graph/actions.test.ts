@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { buildGraph, type Target } from '../../../lib/graph/target.ts'
+import { buildGraph } from '../../../lib/graph/target.ts'
 import type { CheckResult } from '../../../lib/results.ts'
 import { keepTo, planOf } from '../../../tasks/commands/plan.ts'
+import type { ClusterTarget } from '../../../tasks/target.ts'
 import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
 const cluster = parsed(minimal)
 
-async function plan(targets: readonly Target[], name = 'kubenet') {
+async function plan(targets: readonly ClusterTarget[], name = 'kubenet') {
   const rows = await runFakes(targets, { dryRun: true, foresees: true }).rows
   return planOf(rows, { cluster: { ...cluster, name } })
 }
@@ -24,7 +25,7 @@ test('a plan has one hash, whatever the order of its targets', async () => {
 })
 
 test('another cluster, target, file, place or wanted value is another plan', async () => {
-  const target = (told: Partial<Target>, id = 'deploy/one') => [fakeTarget(id, told)]
+  const target = (told: Partial<ClusterTarget>, id = 'deploy/one') => [fakeTarget(id, told)]
   const hashes = await Promise.all([
     hashOf([]),
     hashOf([], 'other'),
@@ -57,7 +58,7 @@ test("what is only looked at in the user's own kubeconfig is in no plan, and wha
 
 test('a run that keeps to a plan does all of it, and refuses what became stale since', async () => {
   let later = fresh
-  const targets = (): Target[] => [
+  const targets = (): ClusterTarget[] => [
     fakeTarget('a'),
     fakeTarget('b', { check: () => later }),
     fakeTarget('c', {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { buildGraph, type Target } from '../../../lib/graph/target.ts'
+import { buildGraph } from '../../../lib/graph/target.ts'
 import { drawBoxes, formats } from '../../../tasks/commands/graph.ts'
+import type { ClusterTarget } from '../../../tasks/target.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -38,7 +39,7 @@ const dags = fc
   .map((rows) => {
     const ids = rows.map(([phase], i) => `p${phase}/t${i}`)
     return buildGraph(
-      rows.map(([, isWhole, picks], i): Target => {
+      rows.map(([, isWhole, picks], i): ClusterTarget => {
         const needs = i === 0 ? [] : [...new Set(picks.map((pick) => ids[pick % i] ?? ''))]
         return fakeTarget(ids[i] ?? '', { needs, irreplaceable: isWhole ? 'whole' : undefined })
       }),
@@ -79,7 +80,8 @@ test('folded, each target of any graph is in one box, no box needs itself throug
 })
 
 test('a picture has one box for more than two targets that are alike: of one phase and its needs, equally irreplaceable', () => {
-  const leaf = (name: string, more: Partial<Target> = {}) => fakeTarget(`leaf/${name}`, { needs: ['root'], ...more })
+  const leaf = (name: string, more: Partial<ClusterTarget> = {}) =>
+    fakeTarget(`leaf/${name}`, { needs: ['root'], ...more })
   const graph = buildGraph([
     fakeTarget('root', { irreplaceable: 'whole' }),
     ...['a0', 'a1', 'a2', 'a3', 'a4'].map((name) => leaf(name)),

@@ -3,16 +3,9 @@ import { test } from 'node:test'
 import pLimit from 'p-limit'
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { findRefusals, openWalk } from '../../../lib/graph/executor.ts'
-import {
-  buildGraph,
-  type Force,
-  isLost,
-  type Outcome,
-  type Row,
-  type Target,
-  type Work,
-} from '../../../lib/graph/target.ts'
+import { buildGraph, type Force, isLost, type Outcome, type Row, type Work } from '../../../lib/graph/target.ts'
 import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/results.ts'
+import type { ClusterTarget } from '../../../tasks/target.ts'
 import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -33,13 +26,13 @@ function gate() {
 
 /** Without its target, and what is empty. */
 function bare(row: Row | undefined): object {
-  const { id, phase, node, target, findings, reasons, ...outcome } = row ?? assert.fail()
+  const { id, phase, target, findings, reasons, ...outcome } = row ?? assert.fail()
   return reasons.length > 0 ? { ...outcome, reasons } : outcome
 }
 
 test('nothing begins by itself: a start begins what the target needs or comes after, then the target, once', async () => {
   const started: string[] = []
-  const target = (id: string, told: Partial<Target> = {}) =>
+  const target = (id: string, told: Partial<ClusterTarget> = {}) =>
     fakeTarget(id, {
       check: () => {
         started.push(id)
@@ -132,7 +125,7 @@ for (const [how, told] of [
   ['fresh', { check: () => fresh }],
   ['failed in its check', { check: throws(new Failure('no')) }],
   ['failed by a bug in its build', { build: async () => throws(new TypeError('no'))() }],
-] as const satisfies readonly [string, Partial<Target>][])
+] as const satisfies readonly [string, Partial<ClusterTarget>][])
   test(`a target on a node that is ${how} is released once, before it ends`, async () => {
     const order: string[] = []
     const release = async () => {
@@ -149,12 +142,12 @@ for (const [how, told] of [
 test('a target says itself which of those before it hold it: before its check, and by what that found', async () => {
   const fails = { check: throws(new Failure('no')) }
   const missing = () => ({ reasons: [{ kind: 'missing', path: 'x' } as const] })
-  const outcomeOf = async (a: Partial<Target>, c: Partial<Target>) =>
+  const outcomeOf = async (a: Partial<ClusterTarget>, c: Partial<ClusterTarget>) =>
     (await runFakes([fakeTarget('a', a), fakeTarget('c', { after: ['a'], ...c })]).rows).get('c')
   const cancelled = { kind: 'cancelled', because: ['a'] }
   assert.deepEqual(bare(await outcomeOf(fails, { check: missing })), cancelled)
   assert.equal((await outcomeOf(fails, { check: missing, waitsFor: () => [] }))?.kind, 'built')
-  const ordered: Partial<Target> = {
+  const ordered: Partial<ClusterTarget> = {
     waitsFor: ({ outcomes, reasons = [] }) =>
       isLost(outcomes.get('a')) && reasons.some(({ kind }) => kind !== 'missing') ? ['a'] : [],
   }
@@ -163,7 +156,7 @@ test('a target says itself which of those before it hold it: before its check, a
   const isChanged = () => ({ reasons: [{ kind: 'chain-changed' } as const] })
   assert.deepEqual(bare(await outcomeOf(fails, { ...ordered, check: isChanged })), cancelled)
   // One that went well may hold it as well, by what the check has found.
-  const byFound: Partial<Target> = {
+  const byFound: Partial<ClusterTarget> = {
     check: () => ({ ...missing(), found: ['a'] }),
     waitsFor: ({ found }) => (found ?? []) as string[],
   }
@@ -174,11 +167,11 @@ test('a target says itself which of those before it hold it: before its check, a
 
 test('what stopped at its work is told from what could not be looked at, through what it cancelled', async () => {
   const missing = () => ({ reasons: [{ kind: 'missing', path: 'x' } as const] })
-  const last: Partial<Target> = {
+  const last: Partial<ClusterTarget> = {
     check: missing,
     waitsFor: ({ hasStopped }) => (hasStopped('b') ? ['b'] : []),
   }
-  const kindsOf = async (a: Partial<Target>) =>
+  const kindsOf = async (a: Partial<ClusterTarget>) =>
     kinds(
       await runFakes([
         fakeTarget('a', a),
@@ -354,7 +347,7 @@ test('what a build is doing, and what it has made, is reported', async () => {
 
 test('a plan asks what is not fresh what it would make, and lets the checks after it know the files', async () => {
   const pendings: unknown[] = []
-  const target = (id: string, told: Partial<Target>) =>
+  const target = (id: string, told: Partial<ClusterTarget>) =>
     fakeTarget(id, {
       check: ({ pending }) => {
         pendings.push([id, ...(pending ?? ['nothing'])])
@@ -384,17 +377,17 @@ test('a plan asks what is not fresh what it would make, and lets the checks afte
   ])
 })
 
-test('every refusal is found, of irreplaceable targets alone', async () => {
-  const irreplaceable = 'whole'
+test('every refusal is found, of targets that stop a run alone', async () => {
+  const stopsRun = true
   const graph = buildGraph([
-    fakeTarget('ca', { irreplaceable, check: throws(refused('one')) }),
-    fakeTarget('key', { irreplaceable, check: async () => throws(refused('two'))() }),
-    fakeTarget('well', { irreplaceable, check: () => fresh, build: async () => assert.fail('built') }),
-    fakeTarget('unreadable', { irreplaceable, check: throws(new Failure('three')) }),
-    fakeTarget('bug', { irreplaceable, check: throws(new TypeError('four')) }),
-    fakeTarget('replaceable', { check: throws(refused('five')) }),
-    fakeTarget('named', { irreplaceable, check: throws(refused('six')) }),
-    fakeTarget('forced', { irreplaceable, check: throws(refused('seven')) }),
+    fakeTarget('ca', { stopsRun, check: throws(refused('one')) }),
+    fakeTarget('key', { stopsRun, check: async () => throws(refused('two'))() }),
+    fakeTarget('well', { stopsRun, check: () => fresh, build: async () => assert.fail('built') }),
+    fakeTarget('unreadable', { stopsRun, check: throws(new Failure('three')) }),
+    fakeTarget('bug', { stopsRun, check: throws(new TypeError('four')) }),
+    fakeTarget('other', { check: throws(refused('five')) }),
+    fakeTarget('named', { stopsRun, check: throws(refused('six')) }),
+    fakeTarget('forced', { stopsRun, check: throws(refused('seven')) }),
   ])
   const forced = new Map<string, Force>([
     ['named', 'replace'],

@@ -5,11 +5,11 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { backUp } from '../../../lib/files/auth-dir.ts'
 import { sha256 } from '../../../lib/files/plain-file.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, Entry, NodeState } from '../../../lib/node/state.ts'
 import { changeRecord, checkRecord } from '../../../tasks/deploy/former-directories.ts'
 import { nodeFiles } from '../../../tasks/layouts/tables.ts'
+import type { Run } from '../../../tasks/target.ts'
 import { makeEverything, now, temporaryAuth } from '../../support/certificates.ts'
 import {
   threeNodes as cluster,

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
-import type { Run } from '../../../lib/graph/target.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/inspect/command-line.ts'
 import { keptOffAt, otherProcessesOn, type UnitOnNode, unitsOn } from '../../../tasks/inspect/reads.ts'
+import type { Run } from '../../../tasks/target.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { clusterGraph, type Force } from '../../../lib/graph/target.ts'
+import type { Force } from '../../../lib/graph/target.ts'
 import { phases } from '../../../tasks/bootstrap.ts'
 import { formatCommand } from '../../../tasks/run/host.ts'
 import { parseOptions } from '../../../tasks/run/options.ts'
 import { type Selection, select } from '../../../tasks/run/selection.ts'
+import { clusterGraph } from '../../../tasks/target.ts'
 import { parsed } from '../../support/files.ts'
 
 const yaml = `

@@ -9,7 +9,6 @@ import {
   kubeconfigFile,
 } from '../../../../lib/files/auth-dir.ts'
 import { secretMode, sha256 } from '../../../../lib/files/plain-file.ts'
-import type { Run } from '../../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
 import { digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../../../lib/node/node.ts'
@@ -28,6 +27,7 @@ import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../../tasks/layouts/tables.ts'
 import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
 import { processHost } from '../../../../tasks/run/host.ts'
+import type { Run } from '../../../../tasks/target.ts'
 import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../../support/certificates.ts'
 import {
   allThere,

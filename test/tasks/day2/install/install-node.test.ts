@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { completeInstall } from '../../../../lib/cluster/cluster.ts'
 import { encryptionConfigFile, kubeconfigFile } from '../../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
 import type { PlacesState } from '../../../../lib/node/state.ts'
@@ -12,6 +11,7 @@ import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts
 import type { DeployFound } from '../../../../tasks/deploy/deploy-node.ts'
 import { certTable, nodeUnits } from '../../../../tasks/layouts/tables.ts'
 import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
+import type { Run } from '../../../../tasks/target.ts'
 import { makeEverything, temporaryAuth } from '../../../support/certificates.ts'
 import {
   control,

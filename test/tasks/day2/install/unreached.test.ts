@@ -3,7 +3,6 @@ import { describe, test } from 'node:test'
 
 import type { ClusterNode } from '../../../../lib/cluster/cluster.ts'
 import { backUp } from '../../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../../lib/graph/target.ts'
 import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../../lib/node/state.ts'
 import { unreachedOn, unsetOn } from '../../../../tasks/day2/install/unreached.ts'
@@ -11,6 +10,7 @@ import { unitsOn } from '../../../../tasks/inspect/reads.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import { certTable } from '../../../../tasks/layouts/tables.ts'
 import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
+import type { Run } from '../../../../tasks/target.ts'
 import { caProfile, makeCa, makeEverything, temporaryAuth } from '../../../support/certificates.ts'
 
 import {

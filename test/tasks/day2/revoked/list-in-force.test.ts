@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Run } from '../../../../lib/graph/target.ts'
 import { formatAuthorization } from '../../../../lib/kubernetes/authorization.ts'
 import type { PlacesState } from '../../../../lib/node/state.ts'
 import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
@@ -10,6 +9,7 @@ import { formatOwned, type ListInForce, minorOf, refuseOldApi } from '../../../.
 import { whyOpen } from '../../../../tasks/day2/revoked/revoked-list.ts'
 import { unitsOn } from '../../../../tasks/inspect/reads.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
+import type { Run } from '../../../../tasks/target.ts'
 import {
   allThere,
   control,

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../../lib/failure.ts'
-import type { Run } from '../../../../lib/graph/target.ts'
 import type { Client } from '../../../../lib/kubernetes/client.ts'
 import { findOtherApiServers, formatSilent } from '../../../../tasks/day2/revoked/other-api-servers.ts'
+import type { Run } from '../../../../tasks/target.ts'
 import { twoNodes } from '../../../support/fakes.ts'
 
 const leaseOf = (hostname: string | undefined, renewTime?: string | null) => ({

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../../lib/failure.ts'
-import { clusterGraph, type Outcome } from '../../../../lib/graph/target.ts'
+import type { Outcome } from '../../../../lib/graph/target.ts'
 import type { ReasonOf } from '../../../../lib/results.ts'
 import { phases } from '../../../../tasks/bootstrap.ts'
+import { clusterGraph } from '../../../../tasks/target.ts'
 import { parsed } from '../../../support/files.ts'
 
 const graph = await clusterGraph(

@@ -9,7 +9,7 @@ import { test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../../lib/cluster/cluster.ts'
 import { AuthDir, timeOfBackup } from '../../../../lib/files/auth-dir.ts'
-import { buildGraph, clusterGraph, type Rows, type Run, type Target, type Work } from '../../../../lib/graph/target.ts'
+import { buildGraph, type Rows, type Work } from '../../../../lib/graph/target.ts'
 import { partOf } from '../../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../../lib/pki/pair.ts'
@@ -24,6 +24,7 @@ import { digestOf } from '../../../../tasks/inspect/look.ts'
 import { unitsOn } from '../../../../tasks/inspect/reads.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../../tasks/layouts/tables.ts'
+import { type ClusterTarget, clusterGraph, type Run } from '../../../../tasks/target.ts'
 import { foundAsIn, rootsFile, startAll } from '../../../support/fakes.ts'
 import { minimal, parsed, scratch } from '../../../support/files.ts'
 
@@ -64,6 +65,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     options: { replaceIdentity: false, prune: false },
     stagedBy: rotating,
     limits,
+    remote: 'node',
   } as unknown as Run
   return { run, signal: new AbortController().signal, isForced: true }
 }
@@ -71,7 +73,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
 const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
 
 /** What is in auth/ alone, and these targets of nodes. Rejects where a target fails. */
-async function walk({ run, signal }: Rotating, nodes: readonly Target[] = []): Promise<Rows> {
+async function walk({ run, signal }: Rotating, nodes: readonly ClusterTarget[] = []): Promise<Rows> {
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
   const outcomes = await startAll(graph, { run, dryRun: false, forced: new Map(), signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
@@ -83,7 +85,7 @@ const targetsOf = async (cluster: Cluster) => [...(await clusterGraph(phases, cl
 const authTargets = async (cluster: Cluster) => (await targetsOf(cluster)).filter(({ where }) => where === 'auth')
 
 /** What a run of these targets would do. */
-async function plan({ run, signal }: Rotating, nodes: readonly Target[]): Promise<Rows> {
+async function plan({ run, signal }: Rotating, nodes: readonly ClusterTarget[]): Promise<Rows> {
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
   const options = { run, forced: new Map(), signal, emit: () => {} }
   return startAll(graph, { ...options, dryRun: true, foresees: true })
@@ -99,7 +101,7 @@ function worksIn(outcomes: Rows) {
 }
 
 /** The targets of nodes that have what is in auth/ now, where every unit runs and has loaded it. */
-async function nodesAsIn({ auth, cluster }: Run): Promise<Target[]> {
+async function nodesAsIn({ auth, cluster }: Run): Promise<ClusterTarget[]> {
   const seen = new Map(
     cluster.nodes.map((node) => {
       const found = foundAsIn({ auth, cluster }, node)
@@ -123,7 +125,7 @@ async function nodesAsIn({ auth, cluster }: Run): Promise<Target[]> {
       return [node.name, { ...look, uid: 0, files } as unknown as InstallFound]
     }),
   )
-  return (await targetsOf(cluster)).flatMap((target): Target[] => {
+  return (await targetsOf(cluster)).flatMap((target): ClusterTarget[] => {
     const node = cluster.nodes.find(({ name }) => name === target.node)
     const look = node && seen.get(node.name)
     if (target.where !== 'node' || !look) return []

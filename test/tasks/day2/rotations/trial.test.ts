@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../../lib/cluster/cluster.ts'
 import { AuthDir, kubeconfigFile, MemoryStore } from '../../../../lib/files/auth-dir.ts'
-import { closure, clusterGraph, type Run } from '../../../../lib/graph/target.ts'
+import { closure } from '../../../../lib/graph/target.ts'
 import { formatKubeconfig, readEmbedded } from '../../../../lib/kubernetes/kubeconfig.ts'
 import { blocksIn, certificatePem } from '../../../../lib/pki/encoding.ts'
 import { phases } from '../../../../tasks/bootstrap.ts'
@@ -12,6 +12,7 @@ import { rotations, stageNumber } from '../../../../tasks/day2/rotations/rotatio
 import { formatTried, stepsOf, type Transition } from '../../../../tasks/day2/rotations/transition.ts'
 import { makeInMemory, tryStages } from '../../../../tasks/day2/rotations/trial.ts'
 import { layoutOf } from '../../../../tasks/layouts/tables.ts'
+import { clusterGraph, type Run } from '../../../../tasks/target.ts'
 import { startAll } from '../../../support/fakes.ts'
 import { minimal, parsed } from '../../../support/files.ts'
 import { fc } from '../../../support/properties.ts'
@@ -23,7 +24,12 @@ const graphOf = (cluster: Cluster) => clusterGraph(phases, cluster)
 function runIn(auth: AuthDir, cluster: Cluster): Run {
   const run = { auth, cluster, now, command: (task: string) => task, note: () => {}, kubeconfigs: () => [] }
   const limits = { auth: pLimit(2), node: pLimit(1), kubeconfig: pLimit(1) }
-  return { ...run, limits, options: { replaceIdentity: false, prune: false, names: [] } } as unknown as Run
+  return {
+    ...run,
+    limits,
+    remote: 'node',
+    options: { replaceIdentity: false, prune: false, names: [] },
+  } as unknown as Run
 }
 
 /** Throws where nothing may be made. */

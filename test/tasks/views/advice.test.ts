@@ -2,16 +2,20 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Outcome, rowOf } from '../../../lib/graph/target.ts'
 import { formatFinding, type Reason } from '../../../lib/results.ts'
-import { adviseAfter } from '../../../lib/show/rows.ts'
-import { fakeCluster, fakeTarget, fresh as found, onNode } from '../../support/fakes.ts'
+import { adviseAfter } from '../../../tasks/views/notices.ts'
+import { fakeCluster, fakeTarget, fresh as found, onNode, twoNodes } from '../../support/fakes.ts'
+import { minimal, parsed } from '../../support/files.ts'
 
 const targets = fakeCluster({})
+const cluster = parsed(minimal)
 const fresh: Outcome = { kind: 'fresh', ...found }
 const built = (reasons: readonly Reason[]): Outcome => ({ kind: 'built', reasons })
 const differ = (...files: string[]) => built(onNode({ differ: files }).reasons)
+const rowsOf = (outcomes: Readonly<Record<string, Outcome>>, all = targets) =>
+  new Map(all.map((target) => [target.id, rowOf(target, outcomes[target.id] ?? fresh)]))
 /** What is sent by --json; the others are fresh. */
 const advise = (outcomes: Readonly<Record<string, Outcome>>, all = targets) =>
-  adviseAfter(new Map(all.map((target) => [target.id, rowOf(target, outcomes[target.id] ?? fresh)]))).map(
+  adviseAfter({ cluster }, rowsOf(outcomes, all)).map(
     ({ advice }) => advice as { readonly nodes: string[]; readonly files: string[] },
   )
 
@@ -50,20 +54,17 @@ test('no advice for what nobody has read, for a mode, and for what was not repla
     assert.deepEqual(advise({ 'deploy/one': outcome }), [])
 })
 
-test('no advice where a further target takes the files on from there', () => {
-  const all = targets.map((each) => ({ ...each, isTakenOn: each.id === 'deploy/one' }))
-  const replaced = differ('leaf.pem')
-  assert.deepEqual(
-    advise({ 'deploy/one': replaced, 'deploy/two': replaced }, all).map(({ nodes }) => nodes),
-    [['two']],
-  )
+test('no advice where install takes the files on from there', () => {
+  const rows = rowsOf({ 'deploy/one': differ('leaf.pem') })
+  assert.equal(adviseAfter({ cluster }, rows).length, 1)
+  assert.deepEqual(adviseAfter({ cluster: twoNodes }, rows), [])
 })
 
 test('an advice says for which nodes what is to be copied and restarted, one node at a time', () => {
   const rows = targets.map(
     (target) => [target.id, rowOf(target, target.node ? differ('leaf.pem', 'a.config') : fresh)] as const,
   )
-  const texts = adviseAfter(new Map(rows)).map(formatFinding)
+  const texts = adviseAfter({ cluster }, new Map(rows)).map(formatFinding)
   assert.deepEqual(texts, [
     'on one, two, copy the new leaf.pem, a.config to where the units read them, then restart what reads them, one node at a time (docs/install.md, "What a unit reads")',
   ])

@@ -2,22 +2,24 @@ import assert from 'node:assert/strict'
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { authTarget, type Run, type Target } from '../../../lib/graph/target.ts'
-import { asFindings, type Reason } from '../../../lib/results.ts'
-import { temporaryAuth } from '../../support/certificates.ts'
-import { fakeTarget, nowhere } from '../../support/fakes.ts'
+import { asFindings, type Reason } from '../../lib/results.ts'
+import { authTarget, type ClusterTarget, type Run } from '../../tasks/target.ts'
+import { temporaryAuth } from '../support/certificates.ts'
+import { fakeTarget, nowhere } from '../support/fakes.ts'
 
 const isFolder = (path: string) => ({
   message: `${path} is a directory, not a file`,
   remedy: 'move it aside, then run the same command again',
 })
 
-function setUp(t: TestContext, told: Partial<Target> = {}) {
+function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
   const auth = temporaryAuth(t)
   const run: Run = { ...nowhere, auth }
   const built: string[] = []
   const build = async () => void built.push('built')
-  const target = authTarget(fakeTarget('pair', { makes: ['a.pem', 'a-key.pem'], build, ...told } as Partial<Target>))
+  const target = authTarget(
+    fakeTarget('pair', { makes: ['a.pem', 'a-key.pem'], build, ...told } as Partial<ClusterTarget>),
+  )
   const write = (name: string, mode: number) => writeFileSync(join(auth.path, name), name, { mode })
   const modeOf = (name: string) => statSync(join(auth.path, name)).mode & 0o777
   const rebuild = async (...reasons: Reason[]) =>

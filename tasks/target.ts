@@ -1,0 +1,174 @@
+/**
+ * What a target of this program is: the run that a walk hands to it, and its facts that a walk does not need; and the
+ * graph of all targets.
+ */
+import type { LimitFunction } from 'p-limit'
+import type { Cluster, ClusterNode } from '../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../lib/failure.ts'
+import type { AuthDir } from '../lib/files/auth-dir.ts'
+import {
+  type AnyRun,
+  buildGraph,
+  type Graph,
+  type Row,
+  type Rows,
+  type Target,
+  type Work,
+} from '../lib/graph/target.ts'
+import type { Node } from '../lib/node/node.ts'
+import { type Change, isRepair } from '../lib/results.ts'
+
+/** What a walk hands to each target. */
+export interface Run extends AnyRun {
+  readonly cluster: Cluster
+  readonly auth: AuthDir
+  /** One moment for the whole run. */
+  readonly now: Date
+  /** This machine's. */
+  clock(): Date
+  readonly waits: {
+    /** Seconds that a process which was started meanwhile has to be healthy, at least. */
+    readonly healthy: number
+    /** Seconds after which a component that polls a file has read it. */
+    readonly polled: number
+    /** Seconds in which a client makes a request at least once. */
+    readonly counted: number
+  }
+  /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
+  readonly kubeconfigs: () => readonly string[]
+  /** Where kubectl looks by default, whatever cluster.yaml says: entries of ours may be left there. */
+  readonly usualKubeconfigs: () => readonly string[]
+  /** The node, by the one connection that its first command opens. */
+  connect(node: ClusterNode): Promise<Node>
+  /**
+   * How much is done at once in auth/, on nodes, and in the user's own kubeconfig. Several nodes are queried through
+   * `limits.node`, but not by a node's own target: it holds a slot already.
+   */
+  readonly limits: Readonly<Record<'auth' | 'node' | 'kubeconfig', LimitFunction>>
+  readonly remote: 'node'
+  /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
+  disconnect(node: ClusterNode): Promise<void>
+  /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */
+  command(task: string): string
+  /** Reports something that belongs to no target. */
+  note(text: string): void
+  /** By `status` and `report`, which also ask what no target is made of. */
+  readonly isObserved?: true
+  /** In a plan: files of auth/ that would be written, so that every copy of them counts as different. */
+  readonly pending?: ReadonlySet<string>
+  /**
+   * Throws a Failure if this machine's clock, by which certificates are dated, is not that of the nodes which the run
+   * deploys to. They are asked once, and only if something is made.
+   */
+  readonly checkClocks?: () => Promise<void>
+  /**
+   * Why nodes were not reached by what looks at all of them first, by name: their own targets need not wait for that
+   * again.
+   */
+  readonly unreached?: Map<string, Failure>
+  /** What drives this run in stages, as it is typed: what that replaces need not match cluster.yaml yet. */
+  readonly stagedBy?: string
+  readonly options: {
+    readonly replaceIdentity: boolean
+    readonly prune: boolean
+    /** Phases and targets, as they were typed. */
+    readonly names: readonly string[]
+  }
+}
+
+/** Whether less than certificates.renewBefore is left until then. */
+export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Date): boolean {
+  return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
+}
+
+/** A target with the facts that a walk does not need. */
+export interface ClusterTarget<Found = unknown> extends Target<Run, Found> {
+  /** The node that it belongs to, if it belongs to one. */
+  readonly node?: string | undefined
+  /** Only in a walk over all targets, on whose outcomes it relies. */
+  readonly isOfWhole?: true
+  /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
+  readonly wanted?: object
+  /** Its purpose in a few letters: a column of a table. */
+  readonly purpose?: string
+  /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
+  readonly irreplaceable?: 'whole' | 'key' | undefined
+}
+
+export type ClusterGraph = Graph<ClusterTarget>
+export type ClusterRow = Row<ClusterTarget>
+export type ClusterRows = Rows<ClusterTarget>
+
+/** A step of the guide. */
+export interface Phase {
+  readonly name: string
+  readonly title: string
+  /** In a few words, for --list. */
+  readonly makes: string
+  /** The module that has its targets; none if cluster.yaml does not use the phase. */
+  targets(cluster: Cluster): Promise<PhaseFile> | false | undefined
+}
+
+export interface PhaseFile {
+  /** `earlier`: the targets of the phases before it. */
+  targets(cluster: Cluster, of: { readonly phase: string; readonly earlier: readonly ClusterTarget[] }): ClusterTarget[]
+}
+
+/** The targets of all phases. */
+export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): Promise<ClusterGraph> {
+  const files = await Promise.all(phases.map((phase) => phase.targets(cluster)))
+  const all: ClusterTarget[] = []
+  for (const [i, { name }] of phases.entries()) {
+    const file = files[i]
+    if (file) all.push(...file.targets(cluster, { phase: name, earlier: all }))
+  }
+  return buildGraph(all)
+}
+
+/**
+ * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong.
+ */
+export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<Found> {
+  return {
+    ...target,
+    ...(target.irreplaceable && { stopsRun: true }),
+    check: async (run, force, before) => {
+      const look = await target.check(run, force, before)
+      refuseFolders(target, run)
+      return look
+    },
+    build: async (run, work) => {
+      refuseFolders(target, run)
+      for (const reason of work.reasons) if (reason.kind === 'wrong-mode') run.auth.setMode(reason.path, reason.wanted)
+      if (isRepair(work.reasons)) return undefined
+      await run.checkClocks?.()
+      const built = await target.build?.(run, work)
+      return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
+    },
+    ...(target.foresee && {
+      foresee: async (run, work) => {
+        await run.checkClocks?.()
+        return asReplaced(await target.foresee?.(run, work), work)
+      },
+    }),
+  }
+}
+
+/** The change that writing one file is. */
+export function changeOfFile({ auth }: Pick<Run, 'auth'>, file: string): Change {
+  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
+}
+
+function asReplaced(change: Change | undefined, { force }: Pick<Work, 'force'>): Change | undefined {
+  const isReplaced = change?.kind === 'made' && !change.isNew && force === 'replace'
+  return isReplaced ? { ...change, isReplaced } : change
+}
+
+/** A rename replaces anything but a folder, which may be the user's. */
+function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Run): void {
+  const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
+  if (folder !== undefined)
+    throw new Failure(`${auth.path}/${folder} is a directory, not a file`, {
+      remedy: `move it aside, then ${runAgain}`,
+    })
+}
