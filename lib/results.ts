@@ -219,6 +219,32 @@ export interface Use {
   readonly until: Date
 }
 
+/** What only the check of one kind of target finds, whatever its reasons. */
+export type Facts =
+  /** Of a node's folder: files under our names that are none of ours. */
+  | { readonly kind: 'folder'; readonly unknown: readonly string[] }
+  /** Of a node: the units that are installed there. */
+  | { readonly kind: 'units'; readonly units: readonly string[] }
+  /** Of a control node's list of who is revoked. */
+  | {
+      readonly kind: 'list'
+      /** How many entries of `revoked` its API server denies. */
+      readonly revokedInForce: number
+      /** What it has counted; undefined if it counts nothing. */
+      readonly uses?: readonly Use[] | undefined
+      /** Requests that it has denied to who is revoked, since a time; `by`: whose they were. */
+      readonly refused?:
+        | { readonly count: number; readonly since: Date; readonly by: readonly Pick<Use, 'users' | 'count'>[] }
+        | undefined
+    }
+
+type FactsOf<Kind extends Facts['kind']> = Extract<Facts, { readonly kind: Kind }>
+
+/** Undefined where the check has found none of that kind. */
+export function factsOf<Kind extends Facts['kind']>(row: { readonly facts?: Facts } | undefined, kind: Kind) {
+  return row?.facts?.kind === kind ? (row.facts as FactsOf<Kind>) : undefined
+}
+
 /** The result of a check, with what it hands on to build. */
 export interface CheckResult<Found = unknown> {
   /** Empty: it is fresh. */
@@ -230,18 +256,8 @@ export interface CheckResult<Found = unknown> {
   /** What there is, shown if it is fresh. */
   readonly note?: string | undefined
   readonly findings?: readonly Finding[]
-  /** For a node: the units that are installed there. */
-  readonly units?: readonly string[]
-  /** For a node: files that it has under our names, and that are none of ours. */
-  readonly unknown?: readonly string[]
-  /** For a control node: how many entries of `revoked` its API server denies. */
-  readonly revokedInForce?: number
-  /** And what it has counted; undefined if it counts nothing. */
-  readonly uses?: readonly Use[] | undefined
-  /** Requests that it has denied to who is revoked, since a time; `by`: whose they were. */
-  readonly refused?:
-    | { readonly count: number; readonly since: Date; readonly by: readonly Pick<Use, 'users' | 'count'>[] }
-    | undefined
+  /** For the views. */
+  readonly facts?: Facts
   /** It stays fresh even if its needs are rebuilt. */
   readonly staysFresh?: boolean
   /** There is nothing to make: it stays fresh, forced or not. */

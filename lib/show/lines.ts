@@ -1,7 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import { type Row, type Target, textsOf } from '../graph/target.ts'
-import { formatFinding, formatReasons, hasOwner, isRepair } from '../results.ts'
+import { factsOf, formatFinding, formatReasons, hasOwner, isRepair } from '../results.ts'
 import { beside, fit, joinClauses, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
@@ -142,7 +142,7 @@ export function createJsonLines(write: (line: string) => void): Reporter {
  * cancelled.
  */
 function plainRow(row: Row): object {
-  const { id, reasons, until, renewsFrom, change, note, findings, units, revokedInForce } = row
+  const { id, reasons, until, renewsFrom, change, note, findings } = row
   const named = { type: row.kind, id }
   if (row.kind === 'failed') return { ...named, refused: row.failure.kind === 'refused', ...plainFailure(row.failure) }
   const message = formatCause(row)
@@ -152,9 +152,9 @@ function plainRow(row: Row): object {
     note,
     warning: plainWarning(row),
     isUnfinished: hasOwner(own, 'user') || undefined,
-    units,
+    units: factsOf(row, 'units')?.units,
     unreached: row.kind === 'built' ? undefined : unlessEmpty(textsOf(row, 'unreached')),
-    revokedInForce,
+    revokedInForce: factsOf(row, 'list')?.revokedInForce,
     left: unlessEmpty(findings.flatMap(({ left }) => left ?? [])),
   }
   return { ...named, reasons, until, renewsFrom, change, ...found, message }

@@ -50,7 +50,9 @@ export async function checkFolder(
   return {
     reasons: wrong ? [wrong] : [],
     ...life,
-    ...(wrong && { unknown: unknownOn(run, node, look, [...wrong.missing, ...wrong.differ]) }),
+    ...(wrong && {
+      facts: { kind: 'folder', unknown: unknownOn(run, node, look, [...wrong.missing, ...wrong.differ]) },
+    }),
     findings: [...findings, ...more],
     found: { look, checked, units },
   }

@@ -17,7 +17,7 @@ import {
 import { usersOf } from '../../lib/kubernetes/revoked-list.ts'
 import { backdating, isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
 import { type AllReplies, gatherReplies, type Replies } from '../../lib/replies.ts'
-import { asFindings, type Finding, type Use } from '../../lib/results.ts'
+import { asFindings, type Finding, factsOf, type Use } from '../../lib/results.ts'
 import { count, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { type AcceptedCertificate, acceptedCertificates, type Given, isMovedAway } from '../auth/accepted.ts'
 import { certTable, identityFiles, isKeptOff } from '../layouts/tables.ts'
@@ -256,13 +256,13 @@ const requestsBy = (name: string, uses: Replies<readonly Use[]>) =>
 /** What each API server has counted, as a walk has read it. */
 export function usesOf({ cluster }: Given, rows: ClusterRows): Replies<readonly Use[]> {
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
-  return gatherReplies(controls, (name) => rows.get(`revoked/${name}`)?.uses)
+  return gatherReplies(controls, (name) => factsOf(rows.get(`revoked/${name}`), 'list')?.uses)
 }
 
 /** Who is revoked and tries all the same. */
 export function notesOnDenied({ cluster }: Given, rows: ClusterRows): Finding[] {
   const found = cluster.nodes.flatMap(({ name: node }) => {
-    const { refused } = rows.get(`revoked/${node}`) ?? {}
+    const { refused } = factsOf(rows.get(`revoked/${node}`), 'list') ?? {}
     return (refused?.by ?? []).map((each) => ({ ...each, node, since: refused?.since ?? new Date(0) }))
   })
   return asFindings(

@@ -15,7 +15,7 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/results.ts'
+import { factsOf, formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/results.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { type ClusterRow, type ClusterTarget, endsSoon, type Run } from '../target.ts'
@@ -258,13 +258,16 @@ export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'r
   const left = own.flatMap(({ findings }) => findings.flatMap((each) => each.left ?? []))
   // Where no unit is due, nothing is there to be installed or loaded.
   const due = cluster.install !== false && nodeUnits(cluster, node).length > 0 ? install : undefined
+  const units = factsOf(install, 'units')?.units
+  const inForce = factsOf(list, 'list')
   const isInstalled = (isWrong: (reason: ReasonOf<'unit'>) => boolean) =>
     answerOf(
       due,
-      ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
+      ({ reasons }) =>
+        units !== undefined && units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
     )
   const isReached = [install, list].every((row) => textsOf(row, 'unreached').length === 0)
-  const lacking = [...lackedBy(cluster, node, deploy, install), ...(deploy.unknown ?? [])]
+  const lacking = [...lackedBy(cluster, node, deploy, install), ...(factsOf(deploy, 'folder')?.unknown ?? [])]
   const belongs = nodeFiles(cluster, node).filter((file) => !lacking.includes(file))
   return {
     node: node.name,
@@ -273,12 +276,12 @@ export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'r
     deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
     installed: isInstalled(({ places }) => places.length > 0),
     // What is not installed yet is loaded by nobody.
-    loaded: install?.units?.length === 0 ? undefined : isInstalled(() => true) && isReached,
+    loaded: units?.length === 0 ? undefined : isInstalled(() => true) && isReached,
     /** How many entries of `revoked` its API server denies. */
-    revokedInForce: list?.revokedInForce,
+    revokedInForce: inForce?.revokedInForce,
     /** What it has counted. */
-    uses: list?.uses,
-    refused: list?.refused,
+    uses: inForce?.uses,
+    refused: inForce?.refused,
     /** When the certificate that its API server made itself expires. */
     until: install?.until ?? deploy.until,
     /** The names of our files that are there; undefined if it could not be looked at. */
@@ -290,7 +293,7 @@ export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'r
 /** What its folder lacks, units may still have where they read it: all of it, where the folder alone is gone. */
 function lackedBy(cluster: Cluster, node: ClusterNode, deploy: ClusterRow, install: ClusterRow | undefined): string[] {
   const missing = deploy.reasons.flatMap((each) => (each.kind === 'on-node' ? each.missing : []))
-  if (!install || install.units?.length === 0) return missing
+  if (!install || factsOf(install, 'units')?.units.length === 0) return missing
   const places = install.reasons.flatMap((each) => (each.kind === 'unit' ? each.places : []))
   const absent = new Set(places.flatMap(({ path, what }) => (what === 'missing' ? path : [])))
   const isGone = absent.size === 0 && missing.length === nodeFiles(cluster, node).length

@@ -108,7 +108,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
       ...asFindings(oldKeysOf(run, node, found), { kind: 'old key', isSilent: true }),
       ...keptOffOn(run, node, found),
     ],
-    units: installed.map(({ unit }) => unit.unit),
+    facts: { kind: 'units', units: installed.map(({ unit }) => unit.unit) },
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),

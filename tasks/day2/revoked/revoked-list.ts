@@ -12,7 +12,7 @@ import { isAlike, listIn, unknownKeys, waitingKeys } from '../../../lib/kubernet
 import { nobody } from '../../../lib/kubernetes/revoked-list.ts'
 import { diff } from '../../../lib/node/place.ts'
 import { realPath } from '../../../lib/node/state.ts'
-import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/results.ts'
+import { asFindings, type Change, type CheckResult, factsOf, type Reason } from '../../../lib/results.ts'
 import { printable, whole } from '../../../lib/wording.ts'
 import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../../deploy/check-folder.ts'
 import { replaceInFolder } from '../../deploy/copy.ts'
@@ -44,18 +44,22 @@ export async function countUses(
   const list = listIn(run.auth) ?? nobody
   const isAsked = checked.found?.inForce?.isCounting && countersOf(list).length > 0
   const counts = isAsked ? await readCounts(run, node) : undefined
-  if (!counts || !isCounting(counts)) return checked
+  const inForce = factsOf(checked, 'list')
+  if (!inForce || !counts || !isCounting(counts)) return checked
   const uses = usesIn(list, counts)
   const of = (kind: Counter['counts']) => uses.filter(({ counter }) => counter.counts === kind)
   return {
     ...checked,
-    uses: of('replaced').map(({ counter: { users }, ...use }) => ({ users, ...use })),
-    ...(list.entries.length > 0 && {
-      refused: {
-        ...{ count: refusedBy(counts), since: counts.started },
-        by: of('denied').flatMap(({ counter: { users }, count }) => (count > 0 ? [{ users, count }] : [])),
-      },
-    }),
+    facts: {
+      ...inForce,
+      uses: of('replaced').map(({ counter: { users }, ...use }) => ({ users, ...use })),
+      ...(list.entries.length > 0 && {
+        refused: {
+          ...{ count: refusedBy(counts), since: counts.started },
+          by: of('denied').flatMap(({ counter: { users }, count }) => (count > 0 ? [{ users, count }] : [])),
+        },
+      }),
+    },
   }
 }
 
@@ -71,7 +75,7 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
     // Its own check compares the files: a deploy alone does not make it stale.
     staysFresh: true,
     found,
-    revokedInForce: count,
+    facts: { kind: 'list', revokedInForce: count },
     note: revoked.length > 0 ? `${count} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
     findings: [
       ...asFindings(open, { kind: 'unreached', owner: 'user', nodes: [node.name] }),

@@ -28,9 +28,10 @@ const unitless = clusterWith(
 )
 
 const same: Outcome = { kind: 'fresh', reasons: [] }
-const units = ['etcd', 'kubelet']
+const withUnits = { facts: { kind: 'units', units: ['etcd', 'kubelet'] } } as const
+const withoutUnits = { facts: { kind: 'units', units: [] } } as const
 const unit = (told: Partial<ReasonOf<'unit'>>): Outcome => ({
-  ...{ kind: 'stale', units },
+  ...{ kind: 'stale', ...withUnits },
   reasons: [
     { kind: 'unit', unit: 'etcd', places: [], notLoaded: [], notServed: [], restarts: true, isDrained: false, ...told },
   ],
@@ -46,7 +47,7 @@ function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed
 }
 
 for (const [title, found, expected] of [
-  ['everything is loaded', seen(same, { ...same, units }), [true, true, true]],
+  ['everything is loaded', seen(same, { ...same, ...withUnits }), [true, true, true]],
   ['a unit has not loaded a file', seen(same, unit({ notLoaded: ['/etc/etcd/ca.pem'] })), [true, true, false]],
   ['a unit is not healthy', seen(same, unit({ state: 'it is failed (failed)' })), [true, true, false]],
   [
@@ -54,7 +55,11 @@ for (const [title, found, expected] of [
     seen(same, unit({ places: [{ path: '/etc/etcd/ca.pem', what: 'differs' }] })),
     [true, false, false],
   ],
-  ['no unit is installed', seen(same, { ...same, units: [], note: 'not installed yet' }), [true, false, undefined]],
+  [
+    'no unit is installed',
+    seen(same, { ...same, ...withoutUnits, note: 'not installed yet' }),
+    [true, false, undefined],
+  ],
   [
     'a file differs in its folder',
     seen({ kind: 'stale', ...onNode({ differ: ['ca.pem'] }) }, unit({ notServed: [6443] })),
@@ -62,7 +67,7 @@ for (const [title, found, expected] of [
   ],
   [
     'auth/ itself would change, which is no fault of the node',
-    seen({ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, { ...same, units }),
+    seen({ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, { ...same, ...withUnits }),
     [true, true, true],
   ],
   [
@@ -79,7 +84,11 @@ for (const [title, found, expected] of [
     [false, false, false],
   ],
   ['cluster.yaml has no install', seen(same, undefined, without), [true, undefined, undefined]],
-  ['cluster.yaml leaves every unit out', seen(same, { ...same, units: [] }, unitless), [true, undefined, undefined]],
+  [
+    'cluster.yaml leaves every unit out',
+    seen(same, { ...same, ...withoutUnits }, unitless),
+    [true, undefined, undefined],
+  ],
 ] as const)
   test(`where ${title}, a node is ${expected.map((each) => each ?? 'not looked at').join(', ')}`, async (t) => {
     const inventory = takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } })
@@ -104,7 +113,7 @@ test('a node of which only the units could not be looked at was not inspected', 
 
 test('what an API server made itself is dated, where it was looked at with install or without', async (t) => {
   const until = new Date('2029-11-28T12:00:00Z')
-  for (const found of [seen(same, { ...same, units, until }), seen({ ...same, until }, undefined, without)]) {
+  for (const found of [seen(same, { ...same, ...withUnits, until }), seen({ ...same, until }, undefined, without)]) {
     const inventory = takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } })
     assert.deepEqual(inventory.nodes[0]?.until, until)
     const [row] = formatStatus({
@@ -136,7 +145,7 @@ test('a node lacks a key that neither its folder nor a unit has: a folder alone 
   }
   const keys = ['ca-key.pem', 'service-account-key.pem']
   assert.deepEqual(lacks(keys, unit({ places: [absent] })), keys)
-  assert.deepEqual(lacks(keys, { ...same, units }), ['ca-key.pem'])
-  assert.deepEqual(lacks(keys, { ...same, units: [] }), keys)
-  assert.ok(!lacks(all, { ...same, units }).some((file) => keys.includes(file)))
+  assert.deepEqual(lacks(keys, { ...same, ...withUnits }), ['ca-key.pem'])
+  assert.deepEqual(lacks(keys, { ...same, ...withoutUnits }), keys)
+  assert.ok(!lacks(all, { ...same, ...withUnits }).some((file) => keys.includes(file)))
 })
