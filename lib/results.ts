@@ -133,29 +133,36 @@ export interface Difference {
     | 'dated in the future'
 }
 
-/** What a check finds beside its reasons, or a command beside its targets: worded once. */
-export interface Finding {
-  /**
-   * Who acts next, by which every view places it. `run`: nobody has to: a note, or a warning of its target. `user`:
-   * left to do, and the command ends with 4. `afterwards`: left to do once the command, which has done all of its own,
-   * has ended.
-   */
-  readonly owner: 'run' | 'user' | 'afterwards'
-  readonly text: string
+/** What a check finds beside its reasons, or a command beside its targets: worded once, placed by who acts next. */
+export type Finding = { readonly text: string } & Placement
+
+type Placement = {
   readonly remedy?: string
   /** That it is about, where the text does not name them. */
   readonly nodes?: readonly string[]
-  /**
-   * Of a node. `unreached`: it is not known what its units have loaded; `old key`: it may go on with one that is about
-   * to be revoked.
-   */
-  readonly kind?: 'unreached' | 'old key'
-  readonly left?: Left
-  /** Sent by --json in the place of the text. */
-  readonly advice?: object
   /** Shown at another place, or by another target. */
   readonly isSilent?: true
-}
+} & (
+  | ({ readonly owner: 'run' } & No<'kind' | 'left' | 'advice'>)
+  | ({
+      /**
+       * `user`: left to do, and the command ends with 4. `afterwards`: left to do once the command, which has done all of
+       * its own, has ended. With `run` nobody has to act: a note, or a warning of its target.
+       */
+      readonly owner: 'user' | 'afterwards'
+      /** Sent by --json in the place of the text. */
+      readonly advice?: object
+    } & No<'kind' | 'left'>)
+  /** Of a node: it is not known what its units have loaded. */
+  | ({ readonly owner: 'user'; readonly kind: 'unreached' } & No<'left' | 'advice'>)
+  /** Of a node: it may go on with a key that is about to be revoked. */
+  | ({ readonly owner: 'run'; readonly kind: 'old key'; readonly isSilent: true } & No<'left' | 'advice'>)
+  | ({ readonly owner: 'run'; readonly left: Left; readonly isSilent: true } & No<'kind' | 'advice'>)
+  | ({ readonly owner: 'user'; readonly left: Left; readonly nodes: readonly string[] } & No<'kind' | 'advice'>)
+)
+
+/** Without these fields. */
+type No<Fields extends string> = { readonly [Field in Fields]?: undefined }
 
 /** A file of ours on a node that does not belong there, and that the run leaves. */
 export interface Left {
@@ -168,9 +175,12 @@ export interface Left {
   readonly why?: string
 }
 
-/** One of each text; none of one that is empty. The run's unless said otherwise. */
-export function asFindings(texts: readonly (string | false | undefined)[], more: Partial<Finding> = {}): Finding[] {
-  return texts.flatMap((text) => (text ? [{ owner: 'run', text, ...more } as const] : []))
+/** One of each text; none of one that is empty. */
+export function asFindings(
+  texts: readonly (string | false | undefined)[],
+  placement: Placement = { owner: 'run' },
+): Finding[] {
+  return texts.flatMap((text) => (text ? [{ text, ...placement }] : []))
 }
 
 /** The key that cluster.yaml wants on no node is its user's to remove: no run does it without --prune. */
@@ -198,7 +208,7 @@ export function silenced(finding: Finding): Finding {
   return { ...finding, isSilent: true }
 }
 
-export function formatFinding({ nodes = [], text, remedy }: Finding): string {
+export function formatFinding({ nodes = [], text, remedy }: Pick<Finding, 'nodes' | 'text' | 'remedy'>): string {
   const where = nodes.length > 0 ? `on ${formatNames(nodes)}, ` : ''
   // A command follows a colon; a sentence may have a colon of its own.
   const next = remedy === undefined ? '' : (isWhole(remedy) ? ': ' : '; ') + remedy

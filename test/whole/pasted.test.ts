@@ -45,7 +45,9 @@ function linesFrom(text: string, begins: RegExp, ends: RegExp): string {
 }
 
 function toDo(findings: readonly Finding[], columns?: number): string {
-  const left = findings.map((each) => ({ ...each, owner: 'user' }) as const)
+  const left = findings.flatMap(({ text, remedy = '', nodes = [] }) =>
+    asFindings([text], { owner: 'user', nodes, ...(remedy && { remedy }) }),
+  )
   return stripVTControlCharacters(formatToDo({ rows: new Map(), findings: left }, columns).join('\n'))
 }
 

@@ -105,7 +105,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     hasNothing: installed.length === 0,
     findings: [
       ...findingsOn(run, { node, found, arePlaced }, installed),
-      ...asFindings(oldKeysOf(run, node, found), { kind: 'old key', isSilent: true }),
+      ...asFindings(oldKeysOf(run, node, found), { owner: 'run', kind: 'old key', isSilent: true }),
       ...keptOffOn(run, node, found),
     ],
     facts: { kind: 'units', units: installed.map(({ unit }) => unit.unit) },
@@ -136,7 +136,7 @@ function findingsOn(
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   return [
     ...asFindings(unreached.units, { owner: 'user', kind: 'unreached', nodes }),
-    ...asFindings([...unreached.ofRoot, ...unreached.ofUsers], { nodes }),
+    ...asFindings([...unreached.ofRoot, ...unreached.ofUsers], { owner: 'run', nodes }),
     ...asFindings(unsetOn(found), { owner: 'user', nodes }).map((each) =>
       ready.includes(each.text) ? each : silenced(each),
     ),
@@ -157,7 +157,7 @@ function findingsOn(
     ]),
     ...asFindings(
       stopped.map((unit) => `${unit} does not run; its files are installed`),
-      { nodes },
+      { owner: 'run', nodes },
     ),
   ]
 }
