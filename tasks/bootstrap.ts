@@ -51,6 +51,11 @@ export const groups: Readonly<Record<string, readonly string[]>> = {
   certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs', 'user-certs'],
 }
 
+/** Or a name for several. */
+export function isPhase(word: string): boolean {
+  return Object.hasOwn(groups, word) || phases.some(({ name }) => name === word)
+}
+
 export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))
 
 /** None ends the others. */

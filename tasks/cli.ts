@@ -2,8 +2,8 @@
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { fit } from '../lib/wording.ts'
-import { phases } from './bootstrap.ts'
-import { type Command, commands, commonOptions, questions, run } from './commands/commands.ts'
+import { isPhase, phases } from './bootstrap.ts'
+import { type Command, commands, commonOptions, nodeOperands, planWord, questions, run } from './commands/commands.ts'
 import { type ExitCause, exitStatus } from './run/exit-status.ts'
 import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './run/host.ts'
 import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './run/options.ts'
@@ -141,11 +141,29 @@ function createPrinter({ stdout, stderr }: Host) {
 
 /** Throws a usage Failure. */
 export function parseCommandLine(args: readonly string[]): { readonly command: Command; readonly options: Options } {
-  const options = withQuestion(parseOptions(args))
+  const options = asPlan(withQuestion(parseOptions(args)))
   const command = commandFor(options.names)
   if (options.help) return { command, options }
   checkCombination(command, options)
-  return { command, options }
+  return { command, options: command.operands === nodeOperands ? withNodes(options) : options }
+}
+
+/** `plan` is `bootstrap --dry-run`. */
+function asPlan(options: Options): Options {
+  const [first, ...names] = options.names
+  if (first !== planWord) return options
+  return {
+    ...options,
+    names: names.length > 0 ? names : ['bootstrap'],
+    dryRun: true,
+    given: [...options.given, 'dry-run'],
+  }
+}
+
+/** `status worker0` is `status --node worker0`. */
+function withNodes(options: Options): Options {
+  const [first = '', ...nodes] = options.names
+  return { ...options, names: [first], nodes: [...options.nodes, ...nodes] }
 }
 
 /** Each works with and without its dashes. */
@@ -161,11 +179,13 @@ function commandFor([first = '', ...others]: readonly string[]): Command {
   return named([first]) ?? named(others) ?? run
 }
 
-function checkCombination(command: Command, { names: [first = '', second], given }: Options): void {
+function checkCombination(command: Command, { names: [first = '', ...others], given }: Options): void {
+  const { operands } = command
   const refuse = (message: string) => usage(message, command.name)
   if (command !== run && first !== command.name) throw refuse(`${command.name} can't be combined with ${first}`)
-  if (second !== undefined && command.operands === undefined)
-    throw refuse(`${command.name} can't be combined with ${second}`)
+  const isOther = (word: string) => isPhase(word) || commands.some(({ name }) => name === word)
+  const other = others.find((word) => operands === undefined || (operands === nodeOperands && isOther(word)))
+  if (other !== undefined) throw refuse(`${command.name} can't be combined with ${other}`)
   const option = given.find((name) => !takes(command, name))
   if (option === undefined) return
   const takers = commands.filter((each) => takes(each, option)).map(nameOf)

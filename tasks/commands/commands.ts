@@ -59,7 +59,8 @@ export const run: Command = {
     ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
   ],
   means: {
-    force: 'rebuild the selection even if up to date; the CA, service-account key and encryption key only if named',
+    force:
+      'rebuild the selection even if up to date; PHASE --help says what that is; the CA, service-account key and encryption key are replaced only if named',
     format: 'with --dry-run: markdown, for a comment on a pull request',
     renew: 'with ca only: renew the CA certificate; its key stays',
     'replace-identity':
@@ -71,15 +72,21 @@ export const run: Command = {
     refused: 'refused to replace something irreplaceable, or to deviate from --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
     stale:
-      'something is left to do: in a plan, changes; after a run, what only you can do (copying files without install leaves 0)',
+      'something is left to do: in a plan, changes; after a run, what only you can do. Some To do lines leave 0: copy files (without install), run bootstrap, give users their kubeconfigs, back up, continue a rotation',
   },
   load: async () => (await import('./run.ts')).run,
   loadPlan: async () => (await import('./plan.ts')).plan,
 }
 
+export const planWord = 'plan'
+
+/** The operands of a command that takes nodes with and without --node. */
+export const nodeOperands = 'NODE...'
+
 /** What --list names beside the commands: of what is typed for a run, the words for several phases. */
 export const runsOfSeveral = [
   { name: 'bootstrap', does: 'runs every phase, in order' },
+  { name: planWord, does: 'bootstrap --dry-run: shows what would be done' },
   { name: 'certs', does: 'runs the phases that issue certificates' },
 ] as const
 
@@ -87,6 +94,7 @@ export const commands: readonly Command[] = [
   run,
   {
     name: 'verify',
+    operands: nodeOperands,
     does: 'tries all TLS connections in memory, or checks a backup (--from)',
     examples: ['verify', 'verify --from /mnt/backup/auth'],
     options: ['node', 'planned', 'from', 'no-lock-wait'],
@@ -101,8 +109,9 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'status',
+    operands: nodeOperands,
     does: 'shows whether each file is up to date and when it expires',
-    examples: ['status --on-nodes', 'status --node worker0 --verbose'],
+    examples: ['status --on-nodes', 'status worker0 --verbose'],
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     exits: {
       refused: 'a run would refuse to overwrite something',
@@ -113,6 +122,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'graph',
+    operands: nodeOperands,
     does: 'draws the dependency graph (Mermaid or dot)',
     examples: ['graph', 'graph --format dot'],
     options: ['node', 'format'],
@@ -182,13 +192,14 @@ export const commands: readonly Command[] = [
     does: 'creates a directory with a cluster.yaml, from node names or an existing auth/',
     examples: ['init kubenet --control control0 --worker worker0,worker1', 'init kubenet --from /mnt/backup/auth'],
     options: [
-      ...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config', 'layout'] as const),
+      ...(['control', 'worker', 'gateway', 'node', 'virtual-ip', 'name', 'user', 'ssh-config', 'layout'] as const),
       'from',
     ],
     means: {
       control: 'the control nodes; NAME=HOST if ssh has another name for one',
       worker: 'the workers',
       gateway: 'the load balancers',
+      node: 'nodes whose role is to be filled in',
       'virtual-ip': 'the address of the API at the load balancer',
       name: 'the name of the cluster (default: of the directory)',
       user: 'the user that ssh logs in as',
@@ -215,7 +226,8 @@ export const commands: readonly Command[] = [
     exits: {},
     load: async () => {
       const { completion } = await import('./completion.ts')
-      return (given) => completion(given, commands, [...commonOptions, ...questions])
+      const typed = runsOfSeveral.map(({ name }) => name)
+      return (given) => completion(given, { commands, typed, common: [...commonOptions, ...questions] })
     },
   },
 ]

@@ -2,7 +2,7 @@
 import { dirname, join } from 'node:path'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { quote } from '../../lib/wording.ts'
-import { groups, phases } from '../bootstrap.ts'
+import { phases } from '../bootstrap.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { ownForm, program } from '../run/host.ts'
@@ -22,13 +22,21 @@ interface Completed {
 /** Throws a usage Failure for an unknown shell. */
 export async function completion(
   { options, print }: Pick<CommandRun, 'options' | 'print'>,
-  commands: readonly Completed[],
-  common: readonly OptionName[],
+  {
+    commands,
+    typed: runs,
+    common,
+  }: {
+    readonly commands: readonly Completed[]
+    /** Words for several phases. */
+    readonly typed: readonly string[]
+    readonly common: readonly OptionName[]
+  },
 ): Promise<readonly ExitCause[]> {
   const [, shell = ''] = options.names
   if (shell !== 'bash' && shell !== 'zsh') throw usage('completion needs a shell: bash or zsh', 'completion')
   const typed = (names: readonly OptionName[]) => names.map((name) => `--${name}`)
-  const names = [...Object.keys(groups), ...phases.map(({ name }) => name), ...commands.map(({ name }) => name)]
+  const names = [...runs, ...phases.map(({ name }) => name), ...commands.map(({ name }) => name)]
   const cases = commands.map(({ name, words: own = [], options, values = {} }) => {
     const words = (name === '' ? names : own).join(' ')
     return `    ${name || '*'}) words='${words}' options='${typed([...options, ...common]).join(' ')}' ${valued.map((each) => `${each}='${values[each]?.join(' ') ?? ''}'`).join(' ')} ;;`

@@ -1,11 +1,12 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 
-import { phases } from '../bootstrap.ts'
+import { groups, isPhase, phases } from '../bootstrap.ts'
 import { type ExitCause, statuses } from '../run/exit-status.ts'
 import { formatCommand } from '../run/host.ts'
 import { type OptionName, optionTable } from '../run/options.ts'
-import { isPhase, unknownName } from '../run/selection.ts'
+import { unknownName } from '../run/selection.ts'
 import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './commands.ts'
+import { phaseHelp } from './phase-help.ts'
 
 /** Columns. */
 const width = 80
@@ -18,7 +19,8 @@ export function help(command: Command, names: readonly string[]): string {
   const unknown = names.find((name) => !isPhase(name.replace(/\/.*/s, '')))
   const words = commands.flatMap(({ name }) => name || [])
   if (command === run && unknown !== undefined) throw unknownName(unknown, words)
-  return names.length > 0 ? helpOf(command) : helpText()
+  if (names.length === 0) return helpText()
+  return command === run && !names.includes('bootstrap') ? helpOfPhases(names) : helpOf(command)
 }
 
 function helpText(): string {
@@ -32,6 +34,31 @@ function helpText(): string {
   ].join('\n')
 }
 
+/** Of phases and of targets: what each phase makes, from what and for whom, and its commands. */
+function helpOfPhases(names: readonly string[]): string {
+  const wanted = names.flatMap((name) => groups[name] ?? name.replace(/\/.*/s, ''))
+  const shown = phases.filter(({ name }) => wanted.includes(name))
+  const about = shown.flatMap(({ name, makes }) => {
+    const { from = '', for: forWhom = '', force } = phaseHelp[name] ?? {}
+    const rows = { makes, from, for: forWhom, ...(force && { '--force': force }) }
+    return [name, ...Object.entries(rows).flatMap(([what, text]) => formatRow(what, text, 12)), '']
+  })
+  const [typed, isAlone] = [names.join(' '), shown.some(({ name }) => phaseHelp[name]?.force === undefined)]
+  const task = isAlone ? 'bootstrap' : typed
+  const rows: (readonly [string, string])[] = [
+    [`${task} --dry-run`, 'shows what would be done; ends with 4 if there is something to do'],
+    [task, isAlone ? 'runs every phase' : 'makes what is missing or out of date, and what it depends on'],
+    ...(isAlone ? [] : [[`${task} --force`, 'makes it again, as above'] as const]),
+    ...shown.flatMap(({ name }) => phaseHelp[name]?.also ?? []),
+  ]
+  return [
+    ...about,
+    'Commands',
+    ...rows.flatMap(([each, does]) => formatRow(formatCommand(each), does, 6)),
+    ...['', `All options and exit statuses: ${formatCommand('bootstrap --help')}`],
+  ].join('\n')
+}
+
 function helpOf(command: Command): string {
   const { exits, isWithoutCluster, options } = command
   const common = commonOptions.filter((name) => name !== 'config' || !isWithoutCluster).map((name) => `--${name}`)
@@ -41,12 +68,17 @@ function helpOf(command: Command): string {
     ...formatUsage(command),
     ...(command === run ? ['', ...formatPhases()] : []),
     ...(options.length > 0 ? ['', 'Options', ...formatOptions(options, command)] : []),
-    ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}`)],
+    ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}${noteOn(line)}`)],
     ...['', `Also ${common.slice(0, -1).join(', ')} and ${common.at(-1)}: see ${formatCommand('--help')}`, ''],
     ...['Exit status', '  0    success'],
     ...known.flatMap((cause) => formatRow(String(statuses[cause]), all[cause] ?? '', 7)),
     ...formatRow('128+', 'ended by a signal: 128 + its number', 7),
   ].join('\n')
+}
+
+/** As `terraform plan -detailed-exitcode`, which surprises whoever runs it with `set -e`. */
+function noteOn(example: string): string {
+  return example.includes('--dry-run') ? '    # 4: there is something to do' : ''
 }
 
 /** By --list. */
@@ -65,7 +97,9 @@ export function listText(): string {
 function formatUsage(command: Command): string[] {
   const { name, operands = '', does } = command
   return [
-    ...(command === run ? formatRow(formatCommand('bootstrap'), runsOfSeveral[0].does, 33) : []),
+    ...(command === run
+      ? runsOfSeveral.slice(0, 2).flatMap(({ name, does }) => formatRow(formatCommand(name), does, 33))
+      : []),
     ...formatRow(formatCommand([name, operands].filter(Boolean).join(' ')), does, 33),
   ]
 }

@@ -33,12 +33,16 @@ import { refuseNewer } from '../run/command-run.ts'
 
 export interface DraftNode {
   readonly name: string
-  readonly role: ClusterNode['role']
+  /** Undefined if it has to be filled in. */
+  readonly role?: ClusterNode['role'] | undefined
   /** For ssh, if it is not the name. */
   readonly host?: string | undefined
   readonly ips: readonly string[]
   readonly sans: readonly string[]
 }
+
+/** As certificates show it. */
+type FoundNode = DraftNode & Pick<ClusterNode, 'role'>
 
 export interface ClusterDraft {
   readonly name: string
@@ -143,9 +147,13 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
     ...(revoked ? [`revoked: ${text(revoked)} # API servers deny these: docs/everyday.md`] : []),
     'nodes:',
     ...nodes.map((node) => {
-      const isKnown = node.ips.length > 0
-      const plain = text({ ...plainNode(node), ...(!isKnown && { ip: null }) })
-      return `  - ${plain}${isKnown ? '' : ` # MISSING: the address of ${node.name}`}`
+      const unknown = {
+        ...(node.role === undefined && { role: `the role of ${node.name} (control, worker or gateway)` }),
+        ...(node.ips.length === 0 && { ip: `the address of ${node.name}` }),
+      }
+      const blank = Object.fromEntries(Object.keys(unknown).map((key) => [key, null]))
+      const what = Object.values(unknown).join('; ')
+      return `  - ${text({ ...plainNode(node), ...blank }).replaceAll(':,', ': ,')}${what && ` # MISSING: ${what}`}`
     }),
     '',
   ].join('\n')
@@ -288,7 +296,7 @@ export function readApiNames(
   const { host, port } = server ?? draft.api
   const guess = layout.guess({ host, sans })
   const domain = guess.domain ?? readDomain(found) ?? draft.domain ?? draft.name
-  const nodes: DraftNode[] = [
+  const nodes: FoundNode[] = [
     ...(guess.control === undefined ? [] : [{ name: guess.control, role: 'control' as const, ips: [], sans: [] }]),
     ...found.map((node) => readNode(layout, node, { domain, api: sans })),
   ]
@@ -330,7 +338,7 @@ function readNode(
   { nodeSans }: Layout,
   { name, sans }: ApiNames['nodes'][number],
   { domain, api }: { readonly domain: string; readonly api: readonly string[] },
-): DraftNode {
+): FoundNode {
   const isControl = api.includes(name)
   const isOwn = (ips: readonly string[], san: string) => nodeSans({ name, ips }, domain).includes(san)
   const ips = sans.filter(

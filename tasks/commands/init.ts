@@ -68,16 +68,19 @@ function parseRequested({ host, options }: WithoutCluster) {
     folder,
     file: join(folder, 'cluster.yaml'),
     auth: from === undefined ? join(folder, 'auth') : pathOf(host, from),
-    nodes: roles.flatMap((role) => options[role].flatMap((list) => parseNodes(role, list))),
+    nodes: [
+      ...roles.flatMap((role) => options[role].flatMap((list) => parseNodes(list, role))),
+      ...options.nodes.flatMap((list) => parseNodes(list)),
+    ],
     sshConfig: sshConfig === undefined ? undefined : pathOf(host, sshConfig),
   }
 }
 
 /** `control0,control1`; `NAME=HOST` for a node that ssh knows by another name than Kubernetes. */
-function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
+function parseNodes(list: string, role?: DraftNode['role']): DraftNode[] {
   return list.split(',').map((word) => {
     const [, name = '', host] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? []
-    if (name === '' || host === '') throw wrong(`--${role} ${list}: a name is empty`)
+    if (name === '' || host === '') throw wrong(`--${role ?? 'node'} ${list}: a name is empty`)
     return { name, role, host: host === name ? undefined : host, ips: [], sans: [] }
   })
 }
@@ -96,6 +99,8 @@ function beginDraft(requested: Requested, options: Options): ClusterDraft {
   const nodes = mergeNodes(draft.nodes, requested.nodes)
   if (nodes.length === 0)
     throw wrong('no nodes given; add --control a,b,c --worker d,e, or --from AUTH of an existing cluster')
+  if (nodes.every(({ role }) => role === 'worker' || role === 'gateway'))
+    throw wrong('--control is missing: a cluster has a control node')
   return {
     ...draft,
     name,
@@ -153,10 +158,14 @@ function checkDraft(draft: ClusterDraft): void {
 }
 
 function isBlank({ path: [section, key, ...more] }: Problem, { api, network, nodes }: ClusterDraft): boolean {
+  const node = section === 'nodes' && typeof key === 'number' ? nodes[key] : undefined
+  if (node && more.length === 1 && more[0] === 'role') return node.role === undefined
   if (more.length > 0) return false
   if (section === 'network' && key === 'serviceCIDR') return network.serviceCIDR === undefined
   if (section === 'api' && key === 'virtualIP') return api.virtualIP === undefined
-  return section === 'nodes' && typeof key === 'number' && nodes[key]?.ips.length === 0
+  if (node) return node.ips.length === 0
+  // Which is a control node has to be filled in, too.
+  return section === 'nodes' && nodes.some(({ role }) => role === undefined)
 }
 
 /** cluster.yaml is written last: until it exists, the same command may be run again. */
@@ -181,7 +190,7 @@ function report(
   })
   if (!options.quiet) {
     for (const { name, role, ips } of draft.nodes)
-      say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
+      say(`${name.padEnd(12)} ${(role ?? 'role unknown').padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
     if (options.json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
     else say(`wrote ${file} for ${layouts[draft.layout].guide} (ssh user: ${draft.ssh.user ?? 'unknown'})`)
   }

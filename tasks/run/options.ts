@@ -36,7 +36,8 @@ const table = {
     as: 'nodes',
     multiple: true,
     value: 'NAME',
-    help: 'only targets of this node (repeatable)',
+    parse: names,
+    help: 'only targets of this node, or of a,b (repeatable)',
   },
   from: { type: 'string', value: 'DIR' },
   layout: { type: 'string', value: 'NAME' },
@@ -136,14 +137,19 @@ export function parseOptions(args: readonly string[]): Options {
   return { ...Object.fromEntries(fields), names: positionals, given }
 }
 
+/** What kubectl, terraform and gh have in one letter. */
+const letters: ReadonlyMap<string, string> = new Map([
+  ['-n', 'did you mean --node NAME?'],
+  ['-o', 'did you mean --json, or --output FILE?'],
+  ['-v', 'did you mean --verbose, or --version?'],
+])
+
 function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {
   const option = Object.hasOwn(table, name) ? optionTable[name as OptionName] : undefined
-  if (!option || (rawName.startsWith('--') && name.length === 1))
-    throw usage(
-      [`unknown option ${rawName}`, suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')]
-        .filter(Boolean)
-        .join('; '),
-    )
+  if (!option || (rawName.startsWith('--') && name.length === 1)) {
+    const like = letters.get(rawName) ?? suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')
+    throw usage([`unknown option ${rawName}`, like].filter(Boolean).join('; '))
+  }
   // A value that looks like an option is a forgotten one.
   if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))
     throw usage(`${rawName} needs a value: ${rawName} ${option.value}`)
@@ -154,6 +160,13 @@ function duration(text: string): number {
   const milliseconds = parseDuration(text)
   if (milliseconds <= day) return milliseconds
   throw usage(`--wait-nodes ${text}: expected a time such as 2m or 90s, up to 24h`)
+}
+
+/** Of all that were given, joined by commas. An empty one is a mistake: none at all would be every node. */
+function names(text: string): readonly string[] {
+  const all = text === '' ? [] : text.split(',')
+  if (all.includes('')) throw usage(`--node ${text}: a name is empty`)
+  return all
 }
 
 /** SHA-256, in hexadecimal. */

@@ -3,7 +3,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
 import type { Force } from '../../lib/graph/target.ts'
 import { formatNames, suggest } from '../../lib/wording.ts'
-import { groups, phases } from '../bootstrap.ts'
+import { groups, isPhase, phases } from '../bootstrap.ts'
 import type { ClusterGraph, ClusterTarget } from '../target.ts'
 import type { CommandRun } from './command-run.ts'
 import { formatCommand } from './host.ts'
@@ -19,7 +19,8 @@ export function select(run: Selecting, graph: ClusterGraph) {
   refuseNodeNames(run)
   const targets = names.flatMap((name) => named(graph, name, run))
   const chosen = selectNodes(run, targets)
-  if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
+  if (renew && force) throw usageFailure("--renew and --force can't be combined")
+  if (renew && (names.length !== 1 || names[0] !== 'ca'))
     throw usageFailure(`--renew can only be used with ca: ${run.command('ca --renew')}`)
   return { ids: idsToRun(run, graph, chosen), forced: forcedOf(chosen, run.options) }
 }
@@ -60,21 +61,37 @@ function refuseNodeNames({ cluster, options, command }: Selecting): void {
   throw usageFailure(`${found} is a node; select it with --node: ${command(task)}`)
 }
 
-export function isPhase(word: string): boolean {
-  return Object.hasOwn(groups, word) || phases.some(({ name }) => name === word)
-}
-
 function named(graph: ClusterGraph, name: string, { commandNames }: Selecting): ClusterTarget[] {
   const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
-  if (isPhase(name)) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
+  if (isPhase(name)) {
+    const targets = [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
+    // Beside other phases, too: whoever names it expects files to be installed.
+    if (name === 'install' && targets.length === 0)
+      throw usageFailure('nothing is installed: cluster.yaml has no install', 'set install: true in cluster.yaml')
+    return targets
+  }
   const target = graph.get(name)
   if (target) return [target]
   throw unknownName(name, [...commandNames, ...graph.keys()])
 }
 
+/** Of other tools, and what does the same here. */
+const otherWords: ReadonlyMap<string, readonly [what: string, task: string][]> = new Map([
+  [
+    'renew',
+    [
+      ['what expires within renewBefore', 'bootstrap'],
+      ['every certificate now, then bootstrap', 'certs --force'],
+      ['the CA itself, then bootstrap', 'ca --renew'],
+    ],
+  ],
+])
+
 /** `more`: what may be meant besides phases. */
 export function unknownName(name: string, more: readonly string[]) {
   const known = [...Object.keys(groups), ...phases.map((phase) => phase.name), ...more]
+  const same = otherWords.get(name)?.map(([what, task]) => `- ${what}: ${formatCommand(task)}`)
+  if (same) return usageFailure(`unknown command "${name}"; it can mean`, same.join('\n'))
   const like = suggest(name, known) || `list all: ${formatCommand('--list')}`
   return usageFailure(`unknown ${name.includes('/') ? 'target' : 'command'} "${name}"; ${like}`)
 }

@@ -23,7 +23,7 @@ for (const [line, name] of understood)
     assert.equal(parseCommandLine(line.split(' ')).command.name, name)
   })
 
-const helpOf = (command: Command) => help(command, [command.name || 'certs'])
+const helpOf = (command: Command) => help(command, [command.name || 'bootstrap'])
 
 function helped(line: string): string {
   const { command, options } = parseCommandLine(line.split(' '))
@@ -38,9 +38,44 @@ test('--help after what is no phase, target or command is bad usage, as without 
     ['toString --help', /^unknown command "toString"/],
   ] as const)
     assert.throws(() => helped(line), { kind: 'usage', message }, line)
-  assert.equal(helped('certs node-certs/worker0 --help'), helpOf(run))
   assert.equal(helped('status certs --help'), helped('status -h'))
   assert.equal(helped('help'), help(run, []))
+})
+
+test('the help of a phase says what it makes, from what, for whom, and what --force does; its commands can be typed', () => {
+  for (const { name, makes } of phases) {
+    const text = helped(`${name} --help`)
+    assert.ok(text.replace(/\s+/g, ' ').includes(`${name} makes ${makes} from `), text)
+    assert.match(text, /^ {2}for +\w/m)
+    assert.equal(/^ {2}--force +\w/m.test(text), text.includes(`${name} --force`), text)
+    for (const line of text.split('\n')) assert.ok(line.length <= 80, line)
+    for (const [, typed = ''] of text.matchAll(/npm run (?:task -- )?(.*)/g))
+      assert.doesNotThrow(() => parseCommandLine(typed.replace(' -- ', ' ').split(' ')), typed)
+  }
+  assert.equal(new Set(phases.map(({ name }) => helped(`${name} -h`))).size, phases.length)
+  assert.equal(helped('node-certs/worker0 -h').split('\n')[0], 'node-certs')
+  for (const name of ['ca', 'cluster-cert', 'user-certs'])
+    assert.match(helped('certs -h'), new RegExp(`^${name}$`, 'm'))
+})
+
+test('words of other tools mean what they mean there: plan is bootstrap --dry-run, and nodes follow what shows them', () => {
+  const parsed = (line: string) => {
+    const { command, options } = parseCommandLine(line.split(' '))
+    const { names, nodes, dryRun } = options
+    return { name: command.name, names, nodes, dryRun }
+  }
+  for (const [line, same] of [
+    ['plan', 'bootstrap --dry-run'],
+    ['plan --offline', 'bootstrap --dry-run --offline'],
+    ['plan certs', 'certs --dry-run'],
+    ['plan rotate ca', 'rotate ca --dry-run'],
+    ['status worker0', 'status --node worker0'],
+    ['verify control0 worker0', 'verify --node control0 --node worker0'],
+    ['graph worker0', 'graph --node worker0'],
+  ] as const)
+    assert.deepEqual(parsed(line), parsed(same), line)
+  assert.throws(() => parsed('plan status'), /--dry-run is not an option of status/)
+  assert.equal(helped('plan --help'), helpOf(run))
 })
 
 for (const word of ['help', 'list', 'version'] as const)
@@ -93,7 +128,8 @@ test('the help of a command has two examples, which are typed for it', () => {
   for (const command of commands)
     for (const line of command.examples) {
       assert.equal(parseCommandLine(line.split(' ')).command, command, line)
-      assert.ok(helpOf(command).includes(`  ${formatCommand(line)}\n`), line)
+      const note = line.includes('--dry-run') ? '    # 4: there is something to do' : ''
+      assert.ok(helpOf(command).includes(`  ${formatCommand(line)}${note}\n`), line)
     }
 })
 
@@ -141,7 +177,9 @@ test('the help and the list name every phase and every command, and the help the
   const named = [...listText().matchAll(/^ {2}(\S+)/gm)].map(([, name]) => name)
   assert.deepEqual(
     named,
-    [...phases.map(({ name }) => name), 'bootstrap', 'certs', ...commands.map(({ name }) => name)].filter(Boolean),
+    [...phases.map(({ name }) => name), 'bootstrap', 'plan', 'certs', ...commands.map(({ name }) => name)].filter(
+      Boolean,
+    ),
   )
 })
 

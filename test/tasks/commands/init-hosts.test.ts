@@ -59,6 +59,20 @@ ${['control0', 'worker0', 'gateway'].map((name, i) => `Host ${name}\n  HostName 
   assert.equal(JSON.parse(readFileSync(join(made, schema), 'utf8')).type, 'object')
 })
 
+test('of nodes whose role is not given, it is to be filled in', { skip }, async (t) => {
+  const config = 'Host a\n  HostName 10.0.0.11\nHost b\n  HostName 10.0.0.12\n'
+  const { status, printed, text } = await make(t, ['--node', 'a,b', '--virtual-ip', '10.0.0.21', '--user', 'u'], config)
+  assert.equal(status, 4)
+  for (const [name, ip] of [
+    ['a', '10.0.0.11'],
+    ['b', '10.0.0.12'],
+  ]) {
+    const role = `the role of ${name} (control, worker or gateway)`
+    assert.ok(text.includes(`  - { name: ${name}, role: , ip: ${ip} } # MISSING: ${role}\n`), text)
+    assert.ok(printed.some((line) => line.endsWith(`: fill in ${role}`)))
+  }
+})
+
 test('a node that ssh knows by another name keeps that as its host; IPv6 is written in one spelling', {
   skip,
 }, async (t) => {

@@ -88,7 +88,10 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     ['worker0 --config a.yaml', /: npm run bootstrap -- --node worker0 --config a\.yaml$/],
     ['certs --renew --config a.yaml', /can only be used with ca: npm run task -- ca --renew --config a\.yaml$/],
     ['ca cluster-cert --renew', /--renew can only be used with ca/],
-    ['ca --renew --force', /--renew can only be used with ca/],
+    ['ca --renew --force', /^--renew and --force can't be combined$/],
+    ['deploy install', /^nothing is installed: cluster\.yaml has no install$/],
+    ['install', /^nothing is installed: cluster\.yaml has no install$/],
+    ['renew', /^unknown command "renew"; it can mean$/],
   ] as const)
     assert.throws(
       () => selected(line),
