@@ -2,10 +2,10 @@
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatReasons, ownReasons, worksOf } from '../results.ts'
-import { count, fit, foldAlike, formatNames, printable, wrap } from '../wording.ts'
+import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Access, Phases, Reporter } from './reporter.ts'
-import { formatExpiry, formatFailure, formatFailures, formatSummary, formatToDo, warningsOf } from './rows.ts'
+import { formatExpiry, formatFailure, formatFailures, formatScope, formatToDo, warningsOf } from './rows.ts'
 
 /** Rows of one phase with which the same is done. */
 interface Planned {
@@ -124,6 +124,9 @@ export function createPlanJson(write: (line: string) => void, phases: Phases, li
     ...lines,
     end: async (summary) => {
       const planned = foldPlan(phases, summary.rows)
+      const { skipped = [] } = summary
+      if (skipped.length > 0)
+        write(formatJsonLine({ type: 'note', message: `--offline skips ${skipped.join(' and ')}` }))
       for (const { title, rows, names, ...shown } of planned)
         write(formatJsonLine({ type: 'planned', ids: rows.map(({ id }) => id), ...shown }))
       for (const each of summary.access ?? []) write(formatJsonLine({ type: 'access', ...each }))
@@ -144,14 +147,18 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
     },
     problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
     end: async (summary) => {
-      const { rows, planHash } = summary
+      const { rows, planHash, skipped, next } = summary
       const toDo = formatToDo(summary, columns)
-      const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do' : 'Nothing to do']
-      if (!quiet) for (const line of formatPlan(phases, rows, { isVerbose: verbose, columns, nothing })) write(line)
+      const planned = foldPlan(phases, rows, !verbose)
+      if (!quiet) for (const line of formatPlan(planned, rows, { isVerbose: verbose, columns })) write(line)
       for (const each of summary.access ?? [])
-        if (!quiet) write(fit(formatAccess(each), columns).replace(/(?<=^Access )[+-]/, paint))
+        if (!quiet && planned.length > 0) write(fit(formatAccess(each), columns).replace(/(?<=^Access )[+-]/, paint))
       for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
-      if (!quiet && rows.size > 0) write(formatSummary(summary))
+      const nothing = toDo.length > 0 ? 'change' : 'do'
+      const found = planned.length > 0 ? formatCounts(planned) : `Nothing ${isNoted ? 'else ' : ''}to ${nothing}`
+      const isKnown = planned.length > 0 || [...rows.values()].every(({ kind }) => kind === 'fresh')
+      const headline = joinClauses(isKnown ? found : 'No plan', formatScope(rows, skipped))
+      for (const line of rows.size > 0 ? [headline, next ?? []].flat() : []) if (!quiet) write(fit(line, columns))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
     },
   }
@@ -175,28 +182,16 @@ export function createPlanMarkdown({ write, ...options }: Omit<LinesOptions, 'wr
 }
 
 function formatPlan(
-  phases: Phases,
+  planned: readonly Planned[],
   rows: Rows,
-  {
-    isVerbose,
-    columns,
-    nothing,
-  }: { readonly isVerbose: boolean; readonly columns: number | undefined; readonly nothing: readonly string[] },
+  { isVerbose, columns }: { readonly isVerbose: boolean; readonly columns: number | undefined },
 ): string[] {
   const list = isVerbose ? (names: readonly string[]) => names.join(', ') : formatNames
-  const planned = foldPlan(phases, rows, !isVerbose)
   const lines = [...Map.groupBy(planned, ({ title }) => title)].flatMap(([title, some]) => [
     styleText('bold', title),
     ...some.flatMap((each) => formatPlanned(each, list)).map((line) => wrap(line, columns, 8)),
   ])
-  const isFresh = rows.size > 0 && [...rows.values()].every(({ kind }) => kind === 'fresh')
-  return [
-    ...lines,
-    ...(lines.length > 0 ? [''] : []),
-    ...warningsOf(rows).map((each) => fit(printable(each), columns)),
-    ...(lines.length > 0 ? [formatCounts(planned)] : []),
-    ...(isFresh ? nothing : []),
-  ]
+  return [...lines, ...(lines.length > 0 ? [''] : []), ...warningsOf(rows).map((each) => fit(printable(each), columns))]
 }
 
 function formatPlanned(planned: Planned, list: (names: readonly string[]) => string): string[] {

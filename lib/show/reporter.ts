@@ -31,6 +31,12 @@ export interface Summary {
   readonly now?: Date
   /** The command that continues an interrupted run. */
   readonly goOn?: string | undefined
+  /** Of a plan: the places that it was told to leave out: "2 nodes". */
+  readonly skipped?: readonly string[]
+  /** The next step, with its command. */
+  readonly next?: string | undefined
+  /** Of a command that only checks: what it looked at, and what not. */
+  readonly scope?: string
   /** Of a plan: who gets a key, and who no longer has one. */
   readonly access?: readonly Access[]
   /** Of a plan whose targets could all be looked at. */

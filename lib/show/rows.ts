@@ -9,7 +9,6 @@ import {
   foldFindings,
   formatFinding,
   formatReasons,
-  hasOwner,
   isRepair,
   ownReasons,
   type Step,
@@ -171,8 +170,37 @@ export function warningsOf(rows: Rows): string[] {
   return [...rows].flatMap(([id, row]) => (warningOf(row) ? `${id}: ${warningOf(row)}` : []))
 }
 
+/**
+ * "inspected auth/, 7 nodes and your kubeconfig; not inspected: worker1". A node that is refused has been looked at.
+ * `skipped`: the places that no target stands for.
+ */
+export function formatScope(rows: Rows, skipped: readonly string[] = []): string {
+  const all = [...rows.values()]
+  // The id of a node's target ends with the node's name.
+  const placeOf = ({ id }: Target) => id.slice(id.indexOf('/') + 1)
+  const nodes = [...new Set(all.flatMap(({ target }) => (target.where === 'node' ? placeOf(target) : [])))]
+  const unseen = (row: Row) => row.kind === 'cancelled' || (row.kind === 'failed' && row.failure.kind !== 'refused')
+  const missed = nodes.filter((name) =>
+    all.some((row) => row.target.where === 'node' && placeOf(row.target) === name && unseen(row)),
+  )
+  const isOf = (where: Target['where']) => all.some(({ target }) => target.where === where)
+  const [known, left] = [
+    nodes.length - missed.length,
+    [...(missed.length > 0 ? [formatNames(missed)] : []), ...skipped],
+  ]
+  const inspected = [
+    ...(isOf('auth') ? ['auth/'] : []),
+    ...(known > 0 ? [count(known, 'node')] : []),
+    ...(isOf('kubeconfig') ? ['your kubeconfig'] : []),
+  ]
+  return joinClauses(
+    inspected.length > 0 && `inspected ${new Intl.ListFormat('en-GB').format(inspected)}`,
+    left.length > 0 && `not inspected: ${left.join(', ')}`,
+  )
+}
+
 /** "36 targets: 30 changed, 6 up to date, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
-export function formatSummary({ rows, seconds }: Summary, areChecks = false): string {
+export function formatSummary({ rows, seconds, scope }: Summary, areChecks = false): string {
   const { targets, made, fresh, stale, failed, cancelled } = countRows(rows)
   const toChange = stale > 0 ? [`${stale} ${areChecks ? 'not checked' : 'to change'}`] : []
   const refused = [...rows.values()].filter(({ failure }) => failure?.kind === 'refused').length
@@ -182,7 +210,10 @@ export function formatSummary({ rows, seconds }: Summary, areChecks = false): st
     ...(refused > 0 ? [`${refused} refused`] : []),
     ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
   ]
-  return `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+  return joinClauses(
+    `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`,
+    scope,
+  )
 }
 
 /** What changed, what is left to do, what expires next: a row each, its label in a column of its own. */
@@ -192,7 +223,6 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
   const all = [...rows.values()]
   // A command that only checks has nothing that expires next.
   const isIdle = nextToExpire && all.every(({ kind }) => kind === 'fresh')
-  const isLeft = hasOwner(toDoOf(summary), 'user')
   const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom, now)}` : ''
   const last = [
     nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
@@ -202,7 +232,7 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
   ]
   return [
     ...formatChanged(rows).map((text) => fit(text, columns)),
-    ...(isIdle ? [`Changed    nothing${isLeft ? '' : '; everything is up to date'}`] : []),
+    ...(isIdle ? [`Changed    nothing; ${formatScope(rows)}`] : []),
     ...formatToDo(summary, columns),
     ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),
   ]

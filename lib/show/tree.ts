@@ -78,6 +78,7 @@ function rendererOf(
 ): ListrRendererFactory {
   const spinner = new Spinner()
   const icons: Readonly<Record<Line['mark'], () => string>> = {
+    more: () => ' ',
     waiting: () => color.dim('◼'),
     queued: () => color.dim('◼'),
     active: () => color.yellow(spinner.fetch()),
@@ -155,7 +156,7 @@ interface PhaseRows {
 
 interface Line {
   readonly level: 0 | 1
-  readonly mark: 'waiting' | 'queued' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
+  readonly mark: 'more' | 'waiting' | 'queued' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
   readonly text: string
   /** Shown after the text, dimmed. */
   readonly note: string
@@ -177,11 +178,21 @@ export function layOut(phases: readonly PhaseRows[], most: number, isVerbose = f
     ranks.slice(0, ranks.indexOf(last) + 1).flatMap((each) => byMark.get(each) ?? [])
   const room = Math.max(0, most - phases.length)
   const all = ranked(isVerbose ? 'fresh' : 'made')
-  const shown = new Set(all.length <= room ? all : ranked('queued').slice(0, room))
-  return phases.flatMap(({ title, rows }) => [
-    phaseLine(title, rows),
-    ...rows.filter((row) => shown.has(row)).map(childLine),
-  ])
+  const wrong = ranked('stale').length
+  // One line of the room counts the rest.
+  const shown = new Set(
+    all.length <= room ? all : ranked('queued').slice(0, wrong > room ? Math.max(0, room - 1) : room),
+  )
+  const left = wrong - ranked('stale').filter((row) => shown.has(row)).length
+  return [
+    ...phases.flatMap(({ title, rows }) => [
+      phaseLine(title, rows),
+      ...rows.filter((row) => shown.has(row)).map(childLine),
+    ]),
+    ...(left > 0 && room > 0
+      ? [{ level: 0, mark: 'more', text: `… and ${left} more (--verbose)`, note: '' } as const]
+      : []),
+  ]
 }
 
 function phaseLine(title: string, rows: readonly TreeRow[]): Line {

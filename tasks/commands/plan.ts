@@ -17,7 +17,7 @@ import { readAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { usage } from '../run/options.ts'
-import { type Selection, select } from '../run/selection.ts'
+import { formatTask, type Selection, select } from '../run/selection.ts'
 import { refusalsBefore } from '../run/walk.ts'
 import {
   type ClusterGraph,
@@ -28,7 +28,7 @@ import {
   type Run,
 } from '../target.ts'
 import { accessIn } from '../views/gains.ts'
-import { adviseOnRotations, findBeside, stagesIn } from '../views/notices.ts'
+import { adviseOnRotations, findBeside, noteOnNewIdentity, stagesIn } from '../views/notices.ts'
 import { type Observation, observe, showObservation } from '../views/observe.ts'
 
 /** Throws a usage Failure before anything is printed. */
@@ -69,7 +69,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     reasons.flatMap((each) => (each.kind === 'unit' && each.restarts ? each.unit : [])),
   )
   const findings = [
-    ...asFindings([...notLookedAt(whole, graph), ...warnings]),
+    ...asFindings([noteOnNewIdentity(rows), ...warnings]),
     ...(await findBeside(run, rows)),
     ...asFindings([outageOf(run.cluster, restarts)]),
     ...(await adviseOnRotations(run)),
@@ -77,7 +77,10 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const moved = formerFiles(run)
   const planHash = planOf(rows, given, [...stagesIn(run), ...moved, ...(await waysIn(given, run, rows))])?.hash
   const access = await accessIn(seen, whole)
-  const causes = await showObservation(given, seen, { isPlan: true, findings, access, planHash })
+  const skipped = notLookedAt(whole, graph)
+  const isToDo = moved.length > 0 || [...rows.values()].some(({ kind }) => kind === 'stale')
+  const next = nextStep(given, rows, { isToDo, isPartial: skipped.length > 0 })
+  const causes = await showObservation(given, seen, { isPlan: true, findings, access, planHash, skipped, next })
   return moved.length > 0 ? [...causes, 'stale' as const] : causes
 }
 
@@ -86,14 +89,26 @@ function withoutLooks(graph: ClusterGraph): ClusterGraph {
   return new Map([...graph].filter(([, { where }]) => where === 'auth'))
 }
 
+/** Failures have ways out of their own. */
+function nextStep(
+  { command, options }: CommandRun,
+  rows: ClusterRows,
+  { isToDo, isPartial }: { readonly isToDo: boolean; readonly isPartial: boolean },
+): string | undefined {
+  const task = formatTask(options)
+  if ([...rows.values()].some(isLost)) return undefined
+  if (isPartial) return `To inspect the rest: ${command(`${task} --dry-run`)}`
+  return isToDo ? `To carry it out: ${command(task)}` : undefined
+}
+
+/** By `--offline`. */
 function notLookedAt(whole: ClusterGraph, graph: ClusterGraph): string[] {
   const left = [...whole.values()].filter(({ id }) => !graph.has(id))
   const nodes = [...new Set(left.flatMap(({ node }) => node ?? []))]
-  const parts = [
+  return [
     ...(nodes.length > 0 ? [formatNames(nodes)] : []),
     ...(left.some(({ where }) => where === 'kubeconfig') ? ['your kubeconfig'] : []),
   ]
-  return parts.length > 0 ? [`--offline skips ${parts.join(' and ')}`] : []
 }
 
 /**

@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { byPhase, closure, type Force, isDone, isLost, nameInPhase } from '../../lib/graph/target.ts'
+import { byPhase, closure, type Force, isDone, isLost } from '../../lib/graph/target.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { formerFiles } from '../auth/former-files.ts'
@@ -12,7 +12,7 @@ import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
-import { select } from '../run/selection.ts'
+import { formatTask, select } from '../run/selection.ts'
 import { walk } from '../run/walk.ts'
 import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
 import {
@@ -20,9 +20,8 @@ import {
   adviseOnRotations,
   findBeside,
   hasNewKubeconfig,
-  isCaNew,
-  isNewIdentity,
   nextToExpire,
+  noteOnNewIdentity,
 } from '../views/notices.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -80,7 +79,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]>
   const isIdle = !reachesNodes && !scope.moves && all.every(({ kind }) => kind === 'fresh')
   const afterwards = (texts: readonly string[]) => asFindings(texts, { owner: 'afterwards' })
   return [
-    ...asFindings(noteOnNewIdentity(rows)),
+    ...asFindings([noteOnNewIdentity(rows)]),
     ...adviseAfter(given, rows),
     ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
     ...(await findBeside(given, rows, { isIdle })),
@@ -109,18 +108,11 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   // A replaced identity has a warning of its own, which says what comes next.
   const isRemade = ({ change }: ClusterRow) =>
     change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored
-  if (isUsed(isRemade)) return [`run ${command('bootstrap')}; until then kubeconfigs or nodes have the old files`]
+  if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run ${command('bootstrap')}`]
   const isCopied = ({ change }: ClusterRow) => change?.kind === 'deployed' && change.files.length > 0
-  if (isUsed(isCopied)) return [`run ${command('bootstrap')}; until then units do not have the new files`]
+  if (isUsed(isCopied)) return [`units do not have the new files until you run ${command('bootstrap')}`]
   const isStopped = (options.force || options.renew) && [...rows.values()].some(isLost)
   return isStopped ? [`run ${command(nextTask(run, rows))}`] : []
-}
-
-/** A deploy refuses nodes that hold another one. */
-function noteOnNewIdentity(rows: ClusterRows): string[] {
-  if (!isCaNew(rows)) return []
-  const made = [...rows.values()].filter(isNewIdentity).map(({ target }) => nameInPhase(target))
-  return [`made a new cluster identity (${formatNames(made)})`]
 }
 
 /**
@@ -135,12 +127,6 @@ function nextTask({ options }: CommandRun, rows: ClusterRows): string {
 }
 
 const hasMade = (rows: ClusterRows) => [...rows.values()].some(({ kind }) => kind === 'built')
-
-function formatTask({ names, nodes, force, renew, prune, replaceIdentity, yes }: CommandRun['options']): string {
-  const flags = { '--force': force, '--renew': renew, '--prune': prune, '--replace-identity': replaceIdentity }
-  const given = Object.entries({ ...flags, '--yes': yes }).flatMap(([flag, isGiven]) => (isGiven ? flag : []))
-  return [...names, ...nodes.map((node) => `--node ${node}`), ...given].join(' ')
-}
 
 /** For `bootstrap` these are up to date. The service-account key was to stay, unless it is named. */
 function noteOnKept({ all, forced, rows }: RunScope): string[] {

@@ -17,6 +17,7 @@ import {
   formatNames,
   joinClauses,
   printable,
+  wrap,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
 import type { Uses } from '../day2/rotations/rotation.ts'
@@ -66,7 +67,7 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
 }
 
 /** Of the nodes that are wanted. */
-interface Status extends Inventory, ReturnType<typeof waysOut> {
+interface Status extends Inventory, Pick<StatusTable, 'next'> {
   readonly findings: readonly Finding[]
   readonly rotations: readonly (UnderWay & Uses)[]
 }
@@ -96,7 +97,7 @@ async function show(
     ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
-  const found = { ...inventory, ...waysOut(run, inventory), items, nodes, others, rows, findings, rotations }
+  const found = { ...inventory, next: nextStep(inventory), items, nodes, others, rows, findings, rotations }
   if (options.json) for (const line of asJson(found, exitStatus(causes))) print(formatJsonLine(line))
   else for (const line of asText(given, found, causes.length === 0)) print(line)
   return causes
@@ -113,7 +114,7 @@ function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found:
   const ofRotations = rotations.flatMap((each) => [formatFinding(findingOfRotation(each, run)), ...formatUses(each)])
   const notes = findings.filter(({ owner }) => owner === 'run').map(formatFinding)
   const parts = [
-    noteOnLoss(run).map(prose),
+    noteOnLoss(found).map(prose),
     ofRotations.map(prose),
     formatStatus({ ...found, now: run.now, verbose, quiet, columns }),
     found.items.length + found.nodes.length === 0
@@ -129,16 +130,29 @@ function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found:
   return shown.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
-/** Shown before all that is missing: in a running cluster, none of it may be made again. */
-function noteOnLoss(run: Run): string[] {
-  const { auth } = run
-  if (auth.files.pair(caName).some((file) => auth.read(file) !== undefined)) return []
-  return [`${auth.path} has no CA; if this cluster already runs, restore it first: ${recoverCommand(run)}`]
+/** Shown before all that is missing: in a running cluster, none of it may be made again. A refusal has its own ways out. */
+function noteOnLoss({ run, rows }: Pick<Inventory, 'run' | 'rows'>): string[] {
+  if (!isLost(run) || rows.get(caName)?.failure) return []
+  const { auth, command } = run
+  const ways = [
+    `- if this cluster already runs, restore it: ${recoverCommand(run)}`,
+    `- if it is new, see what a run creates: ${command('bootstrap --dry-run')}`,
+  ]
+  return [[`${auth.path} has no CA`, ...ways].join('\n')]
 }
 
-function asJson({ run, rows, items, nodes, others, findings, rotations }: Status, exit: number): object[] {
+const isLost = ({ auth }: Run) => auth.files.pair(caName).every((file) => auth.read(file) === undefined)
+
+/** None where a run would be refused, or the first step is another. */
+function nextStep({ run, rows, items, nodes }: Inventory): string | undefined {
+  if (isLost(run) || [...rows.values()].some(({ failure }) => failure?.kind === 'refused')) return undefined
+  return waysOut(run, { items, nodes }).plan
+}
+
+function asJson(found: Status, exit: number): object[] {
+  const { run, rows, items, nodes, others, findings, rotations } = found
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
-  const notes = [...noteOnLoss(run), ...others.map(({ id, why }) => `${id}: ${why}`), ...findings.map(formatFinding)]
+  const notes = [...noteOnLoss(found), ...others.map(({ id, why }) => `${id}: ${why}`), ...findings.map(formatFinding)]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
     ...notes.map((message) => ({ type: 'note', message })),
@@ -168,9 +182,8 @@ function asJson({ run, rows, items, nodes, others, findings, rotations }: Status
 const mostAlike = 2
 
 interface StatusTable extends Pick<Inventory, 'items' | 'nodes'>, Partial<Pick<Inventory, 'others'>> {
-  /** The command that shows what would be done, and the one that does it. */
-  readonly plan: string
-  readonly repair: string
+  /** The command that shows what a run would do. */
+  readonly next: string | undefined
   readonly now: Date
   /** A row for everything, however many there are. */
   readonly verbose: boolean
@@ -183,7 +196,10 @@ interface StatusTable extends Pick<Inventory, 'items' | 'nodes'>, Partial<Pick<I
 interface TableRow {
   readonly mark: '✔' | '●' | '✖'
   readonly colour: 'red' | 'yellow' | 'green'
+  /** A file, or a node. */
   readonly name: string
+  /** Which its text may have: `admin`, of admin.pem. */
+  readonly own: string
   readonly cells: readonly string[]
   readonly why: string
   readonly fingerprint?: string
@@ -204,17 +220,30 @@ export function formatStatus(table: StatusTable): string[] {
     table.items.length + table.nodes.length + others.length > 0
       ? sumUp(table).map((line) => fit(line, table.columns))
       : [],
-    items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now, verbose)))) : [],
-    nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map((node) => nodeRow(node, now)))) : [],
+    items.length > 0
+      ? formatRows(
+          'NAME',
+          { headings, columns: table.columns },
+          folded(items.map((item) => itemRow(item, now, verbose))),
+        )
+      : [],
+    nodes.length > 0
+      ? formatRows('NODE', { headings: [], columns: table.columns }, folded(nodes.map((node) => nodeRow(node, now))))
+      : [],
     others.map(({ id, why }) => styleText('yellow', `● ${id}  ${printable(why)}`)),
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
 function itemRow(item: Item, now: Date, verbose: boolean): TableRow {
-  const { state, name, purpose, issuer = '', end, why, onNodes, fingerprint } = item
+  const { state, name, files, phase, purpose, issuer = '', end, why, onNodes, fingerprint } = item
   const expiry = end ? [formatDate(end, now), formatLeft(end.getTime() - now.getTime())] : ['', '']
   const same = [...onNodes.values()].filter((on) => on === 'same').length
+  const nodes = Map.groupBy(onNodes.keys(), (node) => onNodes.get(node))
+  const where = (['missing', 'differs', 'unknown'] as const).map((on) => {
+    const names = nodes.get(on) ?? []
+    return names.length > 0 && `${on === 'unknown' ? 'not inspected' : on} on ${formatNames(names)}`
+  })
   const unknown = [...onNodes.values()].includes('unknown') ? '?' : ''
   // A file is right if it is the same wherever it belongs.
   const isHere = isRight(item) && same === onNodes.size
@@ -222,10 +251,16 @@ function itemRow(item: Item, now: Date, verbose: boolean): TableRow {
   return {
     mark: state === 'failed' ? '✖' : isHere ? '✔' : '●',
     colour: isUrgent ? 'red' : isHere ? 'green' : 'yellow',
-    name,
-    cells: [...[purpose, printable(issuer), ...expiry], onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
+    name: files[0] ?? name,
+    own: name,
+    // Its name says that it is one; what it is for stands with its certificate.
+    cells: [
+      ...[phase === 'kubeconfigs' ? 'API client' : purpose, printable(issuer), ...expiry],
+      onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : '',
+    ],
     // The column LEFT already shows that it expires soon.
-    why: state === 'fresh' ? '' : printable(why),
+    // What that depends on in turn has a row of its own.
+    why: joinClauses(state !== 'fresh' && printable(why).replace(/^(depends on [^,;]+), [^;]+$/, '$1'), ...where),
     ...(verbose && fingerprint !== undefined && { fingerprint }),
   }
 }
@@ -237,30 +272,51 @@ function nodeRow({ node, state, why, until }: NodeItem, now: Date): TableRow {
     failed: { mark: '✖', colour: 'red' },
   } as const
   const ends = until && `loopback certificate expires ${formatDate(until, now)}`
-  return { ...look[state], name: node, cells: [], why: joinClauses(printable(why), ends) }
+  return { ...look[state], name: node, own: node, cells: [], why: joinClauses(printable(why), ends) }
 }
 
+/**
+ * What is right and differs in its name alone is one row, and so is what is wrong for one reason, whatever it is for.
+ * What only depends on something else is told of with that, whenever it expires.
+ */
 function foldRows(rows: readonly TableRow[]): TableRow[] {
-  const textOf = ({ mark, colour, cells, why }: TableRow) => [mark, colour, ...cells, why].join('\n')
-  return foldAlike(rows, ({ name }) => name, textOf).flatMap(({ group, shared }) => {
+  const textOf = ({ mark, colour, name, own, cells: [purpose, ...cells], why }: TableRow) => {
+    if (why === '') return [mark, colour, name.slice(own.length), purpose, ...cells].join('\n')
+    return [mark, colour, ...(isDependent.test(why) ? [] : cells.slice(0, 3)), why].join('\n')
+  }
+  return foldAlike(rows, ({ own }) => own, textOf).flatMap(({ group, shared }) => {
     const [first] = group
     const isFolded = group.length > mostAlike || first.colour === 'green'
     if (group.length === 1 || !isFolded) return group
-    return [{ ...first, name: `${first.name} and ${group.length - 1} more`, why: shared(first.why) }]
+    const cells = first.cells.map((cell, i) => (group.every((each) => each.cells[i] === cell) ? cell : ''))
+    return [{ ...first, name: `${first.name} and ${group.length - 1} more`, cells, why: shared(first.why) }]
   })
 }
 
-function formatRows(nameHeading: string, headings: readonly string[], rows: readonly TableRow[]): string[] {
+const isDependent = /^depends on [^,;]+$/
+
+/** Where a terminal is too narrow, the column LEFT is the first that goes: EXPIRES has the date. */
+function formatRows(
+  nameHeading: string,
+  { headings, columns }: { readonly headings: readonly string[]; readonly columns?: number | undefined },
+  rows: readonly TableRow[],
+): string[] {
   const widths = headings.map((heading, i) =>
     Math.max(heading.length, ...rows.map(({ cells }) => cells[i]?.length ?? 0)),
   )
   const longest = Math.max(nameHeading.length, ...rows.map(({ name }) => name.length))
+  const whole = widths.reduce((all, each) => all + 2 + each, 2 + longest)
+  const left = columns !== undefined && whole > columns ? headings.indexOf('LEFT') : -1
   const line = (name: string, cells: readonly string[]) =>
-    [name.padEnd(longest), ...widths.map((each, i) => (cells[i] ?? '').padEnd(each))].join('  ')
+    [name.padEnd(longest), ...widths.map((each, i) => (cells[i] ?? '').padEnd(each)).filter((_, i) => i !== left)].join(
+      '  ',
+    )
   const format = ({ mark, colour, name, cells, why, fingerprint }: TableRow): string[] => {
     const text = `${mark} ${line(name, cells)}`
     const lines =
-      headings.length > 0 ? [text, why && `    ${why}`, fingerprint && `    ${fingerprint}`] : [`${text}  ${why}`]
+      headings.length > 0
+        ? [text, why && wrap(`    ${why}`, columns, 4), fingerprint && `    ${fingerprint}`]
+        : [wrap(`${text}  ${why}`, columns, longest + 4)]
     return lines
       .flatMap((each) => each?.trimEnd() || [])
       .map((each) => (colour === 'green' ? each : styleText(colour, each)))
@@ -272,7 +328,7 @@ function formatRows(nameHeading: string, headings: readonly string[], rows: read
  * "All 24 items are up to date; deployed on 7 of 7 nodes", "Next expiry: 2036-11-22, in 3649d (ca)"; what has expired
  * comes before everything else.
  */
-function sumUp({ items, nodes, others = [], plan, repair, now }: StatusTable): string[] {
+function sumUp({ items, nodes, others = [], next: step, now }: StatusTable): string[] {
   const { wrong, expired, next } = fold(items, now)
   // A certificate and its kubeconfig have one name.
   const names = formatNames([...new Set(expired.map(({ name }) => name))])
@@ -280,10 +336,10 @@ function sumUp({ items, nodes, others = [], plan, repair, now }: StatusTable): s
   const lines = [
     expired.length > 0 &&
       `${expired.length} of ${count(items.length, 'item')} ${expired.length === 1 ? 'has' : 'have'} expired: ${names}`,
-    formatTotals({ items, nodes }, now),
+    joinClauses(formatTotals({ items, nodes }, now), nodes.length === 0 && 'nodes were not inspected (--on-nodes)'),
     next &&
       `Next expiry: ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())} (${formatNames(next.names)})`,
-    isToSee && `Review with ${plan}, then run ${repair}`,
+    isToSee && step && `What a run would change: ${step}`,
   ]
   return lines.flatMap((line) => (line ? [capital(line)] : []))
 }

@@ -35,9 +35,9 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.rows.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-    const text = `run ${run.command('status')}; it shows what is wrong and how to repair it`
+    const text = `see what is wrong, and how to repair it: ${run.command('status')}`
     const findings = [...notesOnHolders(run), ...asFindings([!isAllRight && text], { owner: 'afterwards' })]
-    return () => showObservation(run, seen, { findings })
+    return () => showObservation(run, seen, { findings, scope: 'in memory, with the files of auth/' })
   })
 }
 

@@ -49,6 +49,13 @@ function idsToRun({ options, command }: Selecting, graph: ClusterGraph, chosen: 
   throw usageFailure(`${formatNames(options.names)} can only be done by a full run: ${command('bootstrap')}`)
 }
 
+/** As it is typed again. */
+export function formatTask({ names, nodes, force, renew, prune, replaceIdentity, yes }: Options): string {
+  const flags = { '--force': force, '--renew': renew, '--prune': prune, '--replace-identity': replaceIdentity }
+  const given = Object.entries({ ...flags, '--yes': yes }).flatMap(([flag, isGiven]) => (isGiven ? flag : []))
+  return [...names, ...nodes.map((node) => `--node ${node}`), ...given].join(' ')
+}
+
 /** `deploy worker0` */
 function refuseNodeNames({ cluster, options, command }: Selecting): void {
   const isNode = (word: string) => cluster.nodes.some(({ name }) => name === word)

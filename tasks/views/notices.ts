@@ -4,7 +4,7 @@
  */
 import { isUnreached, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import { isDone, isLeftToUser, isLost, textsOf } from '../../lib/graph/target.ts'
+import { isDone, isLeftToUser, isLost, nameInPhase, textsOf } from '../../lib/graph/target.ts'
 import {
   listIn,
   lockedOutBy,
@@ -149,9 +149,18 @@ export function adviseBackup({ auth }: Run, rows: ClusterRows): Finding[] {
 }
 
 /** Not the next one of a rotation, which is beside the one that is there. */
-export function isNewIdentity({ change, target: { irreplaceable, makes } }: ClusterRow): boolean {
+function isNewIdentity({ change, target: { irreplaceable, makes } }: ClusterRow): boolean {
   const isOwn = change?.kind === 'made' && change.isNew && change.files.some((file) => makes.includes(file))
   return irreplaceable !== undefined && isOwn
+}
+
+/** Of a run, and of a plan, where it comes first: a deploy refuses nodes that hold another one. */
+export function noteOnNewIdentity(rows: ClusterRows): string | undefined {
+  if (!isCaNew(rows)) return undefined
+  const made = [...rows.values()].filter(isNewIdentity)
+  const isPlanned = made.some(({ kind }) => kind === 'stale')
+  const does = isPlanned ? 'creates a new cluster identity' : 'made a new cluster identity'
+  return `${does} (${formatNames(made.map(({ target }) => nameInPhase(target)))})`
 }
 
 /** This run has made it. */
@@ -178,7 +187,7 @@ function adviseRevoked(run: Run, rows: ClusterRows): Finding[] {
   // A run that was refused has no rows.
   const isHeld = keys.length > 0 && rows.size > 0 && listing?.kind !== 'stale'
   const texts = [
-    ...(isHeld ? [`run ${command('bootstrap')}; it revokes ${formatNames(keys)} once the new keys are in use`] : []),
+    ...(isHeld ? [`to revoke ${formatNames(keys)} once the new keys are in use, run ${command('bootstrap')}`] : []),
     ...adviseEnforced(run, rows),
     ...(listing && isDone(listing) ? adviseOldKeys(run, listing, rows) : []),
     ...adviseUnlisted(run, rows),
@@ -196,7 +205,7 @@ function adviseUnlisted(run: Run, rows: ClusterRows): string[] {
   if (!listed || !isOnNodes || rows.has('revoked')) return []
   const users = lockedOutBy(listed, wantedList(run, waitingKeys(run)), now)
   return users.length > 0
-    ? [`run ${command('bootstrap')}; until then API servers deny the new certificate of ${formatNames(users)}`]
+    ? [`API servers deny the new certificate of ${formatNames(users)} until you run ${command('bootstrap')}`]
     : []
 }
 

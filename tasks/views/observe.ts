@@ -64,7 +64,11 @@ export async function observe(
 export async function showObservation(
   { reporterFor, endedStatus }: CommandRun,
   { run, phases, events, rows, seconds }: Observation,
-  { isPlan = false, findings, ...more }: Pick<Summary, 'findings' | 'access' | 'planHash'> & { isPlan?: boolean } = {},
+  {
+    isPlan = false,
+    findings,
+    ...more
+  }: Pick<Summary, 'findings' | 'access' | 'planHash' | 'skipped' | 'next' | 'scope'> & { isPlan?: boolean } = {},
 ): Promise<readonly ExitCause[]> {
   const causes = [...causesOf(rows.values()), ...causesIn(findings)]
   const reporter = await reporterFor(phases, isPlan)

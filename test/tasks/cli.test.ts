@@ -183,7 +183,7 @@ test('a command that is printed works where npm was called from', async (t) => {
   const config = ['--config', 'other.yaml']
   await ran('certs', ...config)
   const renewed = await ran('ca', '--renew', ...config)
-  assert.ok(renewed.replace(/\s+/g, ' ').includes(`run ${npm} --config other.yaml; until then`), renewed)
+  assert.ok(renewed.replace(/\s+/g, ' ').includes(`until you run ${npm} --config other.yaml`), renewed)
 })
 
 test('without --config the cluster.yaml is the one of the folder that the command runs in', async (t) => {
@@ -214,7 +214,7 @@ test('a phase alone that makes something again reports that it is in use elsewhe
   const first = await run(folder, ['certs'])
   assert.doesNotMatch(first.stdout, /^To do.*old files/m)
   const { stdout } = await run(folder, ['certs', '--force'])
-  assert.match(stdout, /^To do +run npm run bootstrap; until then kubeconfigs or nodes have the old files$/m)
+  assert.match(stdout, /^To do +kubeconfigs or nodes have the old files until you run npm run bootstrap$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
   assert.doesNotMatch(
     (await run(folder, ['ca', '--force', '--yes'])).stdout,
@@ -391,13 +391,13 @@ test(
     const { lines, isCursorShown } = await showOn(size, stdout)
     assert.match(
       lines.join(' '),
-      /^2 of 17 items are out of date .*, in\s+\d+d\s+\(.*Review .*\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
+      /^2 of 17 items are out of date; .*, in\s+\d+d\s+\(.*What a run would change.*\s+NAME +FOR +ISSUER +EXPIRES /,
     )
     assert.equal(isCursorShown, true)
     const [, table = ''] = stdout.split('NAME')
     assert.deepEqual(
       table.match(/\x1b\[3\dm[✔●✖] \S+/g),
-      ['● admin', '● local-kubeconfig'].map((row) => `\x1b[33m${row}`),
+      ['● admin.kubeconfig', '● local-kubeconfig'].map((row) => `\x1b[33m${row}`),
     )
   },
 )

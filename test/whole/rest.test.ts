@@ -51,7 +51,7 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
     await exits(0, place, 'certs', '--force')
     const { events } = await exits(0, place, 'deploy', '--json')
     const { advice, toDo } = events.at(-1) ?? {}
-    assert.deepEqual([advice, toDo], [[], ['run npm run bootstrap; until then units do not have the new files']])
+    assert.deepEqual([advice, toDo], [[], ['units do not have the new files until you run npm run bootstrap']])
     await exits(0, place, 'bootstrap')
   })
 

@@ -27,8 +27,7 @@ test('what is made of a change has an entry of its own, and so have the nodes, w
     'The deploys',
     '  ~ one, two  copy leaf.pem, a.config',
     '',
-    'Plan: ~ 4 changed',
-    '4 targets: 4 to change, 0 up to date, 0 failed in 0.3 s',
+    'Plan: ~ 4 changed; inspected auth/ and 2 nodes',
   ])
   assert.deepEqual(await lines('quiet'), [])
   const stale = [...rows].filter(([, { kind }]) => kind === 'stale').map(([id]) => id)
@@ -39,7 +38,7 @@ test('a first run is all new, and needs no reason', async () => {
   const absent = onNode({ missing: ['leaf.pem', 'leaf-key.pem', 'a.config'] })
   const first = { leaf: missing('leaf.pem', 'leaf-key.pem'), 'config/a': missing('a.config') }
   const { lines } = await plan({ ...first, 'deploy/one': absent, 'deploy/two': absent })
-  assert.deepEqual((await lines()).slice(0, -1), [
+  assert.deepEqual(await lines(), [
     'The leafs',
     '  + leaf.pem',
     'The configs',
@@ -47,7 +46,7 @@ test('a first run is all new, and needs no reason', async () => {
     'The deploys',
     '  + one, two  copy leaf.pem, leaf-key.pem, a.config',
     '',
-    'Plan: + 4 new',
+    'Plan: + 4 new; inspected auth/ and 2 nodes',
   ])
 })
 
@@ -76,7 +75,7 @@ test('files that are only removed from a node are marked so', async () => {
   assert.deepEqual((await lines()).slice(1, 4), [
     '  - one  - remove old.pem, old-key.pem',
     '',
-    'Plan: - 2 files removed',
+    'Plan: - 2 files removed; inspected auth/ and 2 nodes',
   ])
 })
 
@@ -126,14 +125,20 @@ test('units that are restarted are counted on every node, whatever is folded, wi
 })
 
 test('with nothing stale the plan is the counts alone, with warnings, failures and what is left to do', async () => {
-  const last = '4 targets: 0 changed, 4 up to date, 0 failed in 0.3 s'
   const { entries, lines } = await plan({ leaf: { ...fresh, findings: asFindings(['it is odd']) } })
   assert.deepEqual(entries, [])
   const findings = asFindings(['The CA expires'], { owner: 'user', remedy: 'renew it' })
   const planHash = 'abc'
-  assert.deepEqual(await lines('normal', { planHash }), ['leaf: it is odd', 'Nothing to do', last, 'Plan hash: abc'])
+  assert.deepEqual(await lines('normal', { planHash }), [
+    'leaf: it is odd',
+    'Nothing to do; inspected auth/ and 2 nodes',
+    'Plan hash: abc',
+  ])
   const [warning, toDo, ...rest] = await lines('normal', { findings, planHash })
-  assert.deepEqual([warning, rest], ['leaf: it is odd', [last, 'Plan hash: abc']])
+  assert.deepEqual(
+    [warning, rest],
+    ['leaf: it is odd', ['Nothing to change; inspected auth/ and 2 nodes', 'Plan hash: abc']],
+  )
   assert.match(String(toDo), /^To do {6}The CA .* renew it$/)
   const check = () => {
     throw new Failure('the disk is gone', { remedy: 'bring it back' })

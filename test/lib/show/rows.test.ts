@@ -164,7 +164,7 @@ test('on a terminal with colours, what is left to do is in bold, and nothing els
 
 test('a run that found everything fresh says so; one that only looks, or could not begin, has no such end', () => {
   const next = 'Next       ca expires on 2036-11-21'
-  const nothing = 'Changed    nothing; everything is up to date'
+  const nothing = 'Changed    nothing; inspected auth/'
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire }), [nothing, next])
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire, goOn: 'go on' }), [nothing, next], 'nothing is left')
   assert.deepEqual(closing({ ca: { kind: 'cancelled', because: [] } }, { nextToExpire }), [next])

@@ -136,7 +136,7 @@ test('a run that makes a CA says so, and is followed by a backup, and by nothing
   const [planned, ...underWay] = toDo((await harderway(place, 'certs', '--dry-run')).stdout)
   assert.equal(planned, `To do      after the run, ${advice}`)
   assert.match(underWay.join('\n'), rotation)
-  const others = 'run npm run bootstrap; until then kubeconfigs or nodes have the old files'
+  const others = 'kubeconfigs or nodes have the old files until you run npm run bootstrap'
   const done = toDo((await harderway(place, 'certs', '--quiet')).stdout)
   assert.deepEqual(done.slice(0, 2), [`To do      ${others}`, `To do      ${advice}`])
   assert.match(done.slice(2).join('\n'), rotation)

@@ -30,7 +30,7 @@ function nodeItem(node: string, state: NodeItem['state'], told: Partial<NodeItem
 }
 
 const many = (count: number) => Array.from({ length: count }, (_, i) => item(`worker${i}`))
-const plain = { items: [], nodes: [], plan: 'plan', repair: 'repair', now, verbose: false, quiet: false }
+const plain = { items: [], nodes: [], next: 'plan', now, verbose: false, quiet: false }
 type Told = Partial<Parameters<typeof formatStatus>[0]>
 const format = (told: Told) => formatStatus({ ...plain, ...told }).map(stripVTControlCharacters)
 /** Above the table. */
@@ -48,30 +48,54 @@ test('what is right and differs in nothing but its name is one row; of the rest 
   const odd = (count: number) =>
     Array.from({ length: count }, (_, i) => item(`odd${i}`, { state: 'stale', why: `odd${i}.pem missing` }))
   assert.deepEqual(rows({ items: odd(3) }), [
-    '● odd0 and 2 more  kubelet  ca      2027-12-26  300d',
+    '● odd0.pem and 2 more  kubelet  ca      2027-12-26  300d',
     '    <name>.pem missing',
   ])
   assert.deepEqual(rows({ items: [...many(30), ...odd(2), item('later', { days: 301 })] }), [
-    '✔ worker0 and 29 more  kubelet  ca      2027-12-26  300d',
-    '● odd0                 kubelet  ca      2027-12-26  300d',
+    '✔ worker0.pem and 29 more  kubelet  ca      2027-12-26  300d',
+    '● odd0.pem                 kubelet  ca      2027-12-26  300d',
     '    odd0.pem missing',
-    '● odd1                 kubelet  ca      2027-12-26  300d',
+    '● odd1.pem                 kubelet  ca      2027-12-26  300d',
     '    odd1.pem missing',
-    '✔ later                kubelet  ca      2027-12-27  301d',
+    '✔ later.pem                kubelet  ca      2027-12-27  301d',
   ])
   assert.equal(rows({ items: many(61), verbose: true }).length, 61)
   const nodes = [...['a', 'b', 'c'].map((node) => nodeItem(node, 'fresh')), nodeItem('d', 'failed', { why: 'refused' })]
   assert.deepEqual(rows({ nodes }), ['✔ a and 2 more', '✖ d             refused'])
 })
 
-test('a row is right only if all nodes that should have the file have it; ? was not inspected', () => {
+test('what depends on one thing is one row, whatever it is for and whenever it expires; of what is wrong in itself dates stay', () => {
+  const why = 'depends on ca'
+  const odd = [
+    item('kubernetes', { state: 'stale', why, purpose: 'API' }),
+    item('admin', { state: 'stale', why: `${why}, component-certs/admin`, files: ['admin.kubeconfig'], days: 9 }),
+    item('worker0', { state: 'stale', why }),
+  ]
+  assert.deepEqual(rows({ items: odd }), ['● kubernetes.pem and 2 more       ca', '    depends on ca'])
+  assert.equal(rows({ items: odd, verbose: true }).length, 6)
+  const soon = [1, 2, 3].map((days) => item(`w${days}`, { state: 'stale', why: 'less than renewBefore left', days }))
+  assert.equal(rows({ items: soon }).length, 6)
+  const files = ['admin.pem', 'admin.kubeconfig'].map((file) => item('admin', { files: [file] }))
+  assert.deepEqual(
+    rows({ items: files }).map((row) => row.split(' ')[1]),
+    ['admin.pem', 'admin.kubeconfig'],
+  )
+})
+
+test('a terminal of 80 columns has no column LEFT where there is no room for it', () => {
+  const told = { items: [item('a-name-of-a-certificate-which-is-long', { onNodes: onNodes('same') })] }
+  assert.match(rows({ ...told, columns: 80 })[0] ?? '', / {2}2027-12-26 {2}1\/1$/)
+  assert.match(rows(told)[0] ?? '', / {2}2027-12-26 {2}300d {2}1\/1$/)
+})
+
+test('a row is right only if all nodes that should have the file have it; ? was not inspected; a line says where', () => {
   const on = (...how: On[]) => {
-    const [row = ''] = rows({ items: [item('a', { onNodes: onNodes(...how) })] })
-    return [row.charAt(0), row.split(/ +/).at(-1)]
+    const [row = '', why = ''] = rows({ items: [item('a', { onNodes: onNodes(...how) })] })
+    return [row.charAt(0), row.split(/ +/).at(-1), why.trim()]
   }
-  assert.deepEqual(on('same', 'same'), ['✔', '2/2'])
-  assert.deepEqual(on('missing'), ['●', '0/1'])
-  assert.deepEqual(on('same', 'differs', 'unknown'), ['●', '1/3?'])
+  assert.deepEqual(on('same', 'same'), ['✔', '2/2', ''])
+  assert.deepEqual(on('missing'), ['●', '0/1', 'missing on node0'])
+  assert.deepEqual(on('same', 'differs', 'unknown'), ['●', '1/3?', 'differs on node1; not inspected on node2'])
 })
 
 test('less than two days left are reported in hours or minutes, with the time at which it expires', () => {
@@ -91,10 +115,11 @@ test('no control character of a file or a node reaches the terminal', () => {
 
 test('a line each counts what matches, by item and by node, and what does not, says what expires first, and what to do', () => {
   const expiry = 'Next expiry: 2027-12-26, in 300d (a)'
+  const unseen = 'nodes were not inspected (--on-nodes)'
   const two = [item('a'), item('b', { end: undefined })]
   const states = (installed: boolean, loaded: boolean) => nodeItem('n', 'fresh', { installed, loaded })
   for (const [items, nodes, expected] of [
-    [[item('a')], [], ['1 item is up to date', expiry]],
+    [[item('a')], [], [`1 item is up to date; ${unseen}`, expiry]],
     [[], [nodeItem('n', 'fresh')], ['Deployed on 1 of 1 node']],
     [
       two,
@@ -107,7 +132,7 @@ test('a line each counts what matches, by item and by node, and what does not, s
       [
         'All 2 items are up to date; deployed on 0 of 2 nodes; 1 not inspected',
         expiry,
-        'Review with plan, then run repair',
+        'What a run would change: plan',
       ],
     ],
     [
@@ -118,9 +143,9 @@ test('a line each counts what matches, by item and by node, and what does not, s
       ],
       [],
       [
-        '1 of 5 items is out of date; 2 of 5 items expire within renewBefore; 1 of 5 items is unreadable',
+        `1 of 5 items is out of date; 2 of 5 items expire within renewBefore; 1 of 5 items is unreadable; ${unseen}`,
         'Next expiry: 2027-03-11, in 10d (a, b)',
-        'Review with plan, then run repair',
+        'What a run would change: plan',
       ],
     ],
   ] as const)
@@ -137,8 +162,9 @@ test('the first line is what has expired, each name once; that alone does not di
   ]
   assert.deepEqual(first(items), [
     '3 of 4 items have expired: kubernetes, jane',
+    'Nodes were not inspected (--on-nodes)',
     'Next expiry: 2027-12-26, in 300d (ca)',
-    'Review with plan, then run repair',
+    'What a run would change: plan',
   ])
 })
 
@@ -151,7 +177,7 @@ test('with --quiet only what is not right is shown, and all is counted', () => {
   assert.deepEqual(head(told), [
     '1 of 5 items is out of date; deployed on 1 of 1 node',
     'Next expiry: 2027-12-26, in 300d (worker0, worker1, worker2 and 2 more)',
-    'Review with plan, then run repair',
+    'What a run would change: plan',
   ])
-  assert.deepEqual(rows(told), ['● a     kubelet  ca      2027-12-26  300d'])
+  assert.deepEqual(rows(told), ['● a.pem  kubelet  ca      2027-12-26  300d'])
 })

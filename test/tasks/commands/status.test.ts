@@ -112,7 +112,7 @@ describe('status', { concurrency: 2 }, () => {
     test('begins with recover where auth/ has no CA: what is missing may have been lost', async (t) => {
       const { place } = copied(t)
       const first =
-        /^\S+\/auth has no CA; if this cluster already runs, restore it first: npm run task -- recover --node control0/
+        /^\S+\/auth has no CA\s- if this cluster already runs, restore it: npm run task -- recover --node control0/
       assert.doesNotMatch((await statusAt(place, 1)).stdout, / has no CA/)
       rmSync(join(place, 'auth'), { recursive: true })
       const { stdout } = await withStatus(3, statusAt(place, 1))
@@ -145,7 +145,7 @@ describe('status', { concurrency: 2 }, () => {
     for (const args of [[], ['--quiet']]) {
       const { stdout } = await withStatus(4, statusAt(place, 0, ...args))
       assert.match(stdout, new RegExp(`^● revoked-keys  revoked: ${named}`, 'm'))
-      assert.match(stdout, /^Review with npm run bootstrap -- --dry-run, then run npm run bootstrap$/m)
+      assert.match(stdout, /^What a run would change: npm run bootstrap -- --dry-run$/m)
     }
     await withStatus(4, run('bootstrap', '--dry-run', '--offline'))
   })
@@ -172,7 +172,7 @@ describe('status', { concurrency: 2 }, () => {
     chmodSync(auth, 0o700)
     rmSync(join(auth, 'worker0.kubeconfig'))
     const quiet = await statusAt(place, 1, '--quiet')
-    assert.deepEqual([quiet.status, rowsOf(quiet)], [4, [['worker0', 'its kubeconfig']]])
+    assert.deepEqual([quiet.status, rowsOf(quiet)], [4, [['worker0.kubeconfig', 'API client']]])
   })
 
   test('exits with 3 where a run would refuse something, also beside what fails', async (t) => {

@@ -153,10 +153,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       assert.doesNotMatch(stdout, /matches cluster\.yaml|Nothing to do/)
     }
     const status = await exits(4, place, 'status', '--on-nodes')
-    assert.match(
-      status.stdout,
-      /^Review with npm run bootstrap -- --prune --dry-run, then run npm run bootstrap -- --prune$/m,
-    )
+    assert.match(status.stdout, /^What a run would change: npm run bootstrap -- --prune --dry-run$/m)
     assert.match(
       status.stdout,
       /control0 +remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/,

@@ -120,8 +120,7 @@ test('what an API server made itself is dated, where it was looked at with insta
       ...inventory,
       items: [],
       now,
-      plan: '',
-      repair: '',
+      next: undefined,
       verbose: true,
       quiet: false,
     }).slice(-1)

@@ -136,17 +136,17 @@ test('a key: its pair is made again with a new one, every certificate over the o
   assert.match(plan.stdout, /revoked: sha256:[0-9a-f]{12}…/)
   // Who reads the new pair is not known by these runs.
   const ran = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked')
-  assert.match(ran.stdout, /To do +run .*bootstrap; it revokes sha256:.*… once the new keys are in use/)
+  assert.match(ran.stdout, /To do +to revoke sha256:.*… once the new keys are in use, run .*bootstrap/)
   assert.deepEqual(listed(), [])
   const ended = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked', '--dry-run')
-  assert.match(ended.stdout, /it revokes sha256:/)
+  assert.match(ended.stdout, /to revoke sha256:/)
   // Not where a run, or its plan, is refused.
   const list = readFileSync(file(), 'utf8')
   writeFileSync(file(), 'half a fi')
   for (const args of [[], ['--dry-run', '--offline']]) {
     const refused = await exits(3, folder, 'bootstrap', ...args)
     assert.match(refused.stdout + refused.stderr, /is not a list that harderway wrote/)
-    assert.doesNotMatch(refused.stdout + refused.stderr, /it revokes/)
+    assert.doesNotMatch(refused.stdout + refused.stderr, /to revoke/)
   }
   writeFileSync(file(), list)
   const third = readFileSync(file('jane.pem'))
