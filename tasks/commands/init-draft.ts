@@ -4,8 +4,6 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { findPackageJSON } from 'node:module'
-import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
 import { addressBytes, firstAddress, isInside, tryCidr } from '../../lib/address.ts'
@@ -30,6 +28,7 @@ import { formatDuration, hour, parseDuration } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { encryptionConfig, layouts } from '../layouts/tables.ts'
 import { refuseNewer } from '../run/command-run.ts'
+import { packageFile } from '../run/host.ts'
 
 export interface DraftNode {
   readonly name: string
@@ -64,6 +63,8 @@ export interface ClusterDraft {
    */
   readonly install: true
   readonly users: readonly Readonly<{ name: string; groups: readonly string[]; validity: string }>[]
+  /** Without one the entry of kubectl has the user `admin`, as that of every cluster. */
+  readonly localKubeconfig?: Readonly<{ user: string }>
   /** Where there is a list. */
   readonly revoked?: readonly string[]
   readonly nodes: readonly DraftNode[]
@@ -103,9 +104,6 @@ export function plainCluster(draft: ClusterDraft): object {
   return { ...draft, nodes: draft.nodes.map(plainNode) }
 }
 
-/** Beside package.json. */
-export const packageFile = (name: string) => join(dirname(String(findPackageJSON(import.meta.url))), name)
-
 /** What only the user knows where the draft has no value, by its key. */
 const missing: ReadonlyMap<string, string> = new Map([
   ['virtualIP', 'the address of the load balancer'],
@@ -125,6 +123,10 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
   let section = ''
   const withValue = (line: string): string[] => {
     const [, indent = '', key = '', note = ''] = /^( {2})?(?:# )?(\w+):.*?( # .*)?$/.exec(line) ?? []
+    if (indent === '' && key === 'localKubeconfig' && draft.localKubeconfig)
+      return [
+        `${key}: ${text(draft.localKubeconfig)} # add as: jane, and kubectl acts as jane of users; false: no entry`,
+      ]
     if (indent === '' && line.startsWith('#')) return [line.replace(/(?<=\$schema=).*/, () => encodeURI(schema))]
     if (indent === '') section = key
     const value = indent === '' ? top[key] : map(top[section])[key]

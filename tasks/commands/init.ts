@@ -9,18 +9,19 @@ import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts
 import { formatPath, validate } from '../../lib/cluster/cluster.ts'
 import { isDnsName, type Problem } from '../../lib/cluster/problem.ts'
 import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
-import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
+import { doing, isErrno, tryTo, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { makeFolders } from '../../lib/files/plain-file.ts'
+import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { printConfig } from '../../lib/node/route.ts'
 import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatExplained, formatNames, printable, quote, suggest, whole } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layoutRules, layouts } from '../layouts/tables.ts'
-import type { CommandRun, WithoutCluster } from '../run/command-run.ts'
+import { type CommandRun, kubectlFiles, type WithoutCluster } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
-import { formatCommand, type Host, pathOf } from '../run/host.ts'
+import { formatCommand, type Host, packageFile, pathOf } from '../run/host.ts'
 import { type Options, usage } from '../run/options.ts'
 import {
   adopt,
@@ -29,7 +30,6 @@ import {
   formatCluster,
   layoutsIn,
   newDraft,
-  packageFile,
   plainCluster,
 } from './init-draft.ts'
 
@@ -39,7 +39,7 @@ export async function init(given: WithoutCluster): Promise<readonly ExitCause[]>
   // Even a symbolic link.
   if (doing('read', requested.file, () => lstatSync(requested.file, { throwIfNoEntry: false }), 'usage'))
     throw exists(requested.file)
-  const begun = beginDraft(requested, given.options)
+  const begun = beginDraft(requested, given)
   // Before a name from it is passed to ssh.
   checkDraft(begun)
   const draft = await findHosts(begun, requested.sshConfig, given)
@@ -86,7 +86,7 @@ function parseNodes(list: string, role?: DraftNode['role']): DraftNode[] {
 }
 
 /** Throws a usage Failure. */
-function beginDraft(requested: Requested, options: Options): ClusterDraft {
+function beginDraft(requested: Requested, { host, options }: WithoutCluster): ClusterDraft {
   const { from, name: given, user, virtualIP } = options
   const layout = chooseLayout(requested.auth, options)
   const adopted = adopt(requested.auth, layout)
@@ -96,6 +96,8 @@ function beginDraft(requested: Requested, options: Options): ClusterDraft {
   const name = given ?? adopted?.name ?? (isDnsName(own) ? own : undefined)
   if (name === undefined) throw wrong(`directory name ${own} is not a DNS name; add --name NAME`)
   const draft = adopted ?? newDraft(name, layout)
+  // kubectl has one user of a name, and each cluster needs its own. An entry that is there keeps the one that it has.
+  const isNew = findEntry(tryTo(() => readKubeconfigs(kubectlFiles(host))) ?? [], 'contexts', name) === undefined
   const nodes = mergeNodes(draft.nodes, requested.nodes)
   if (nodes.length === 0)
     throw wrong('no nodes given; add --control a,b,c --worker d,e, or --from AUTH of an existing cluster')
@@ -106,6 +108,7 @@ function beginDraft(requested: Requested, options: Options): ClusterDraft {
     name,
     api: { ...draft.api, virtualIP: virtualIP ?? draft.api.virtualIP },
     ssh: { ...draft.ssh, user: user ?? draft.ssh.user, configFile: configFile(requested) },
+    ...(isNew && { localKubeconfig: { user: `admin-${name}` } }),
     nodes,
   }
 }

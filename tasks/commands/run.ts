@@ -8,7 +8,7 @@ import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { formerFiles } from '../auth/former-files.ts'
 import { phases } from '../bootstrap.ts'
 import { writeAuth } from '../run/access.ts'
-import type { CommandRun } from '../run/command-run.ts'
+import { type CommandRun, noteOnExample } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
@@ -20,6 +20,7 @@ import {
   adviseOnRotations,
   findBeside,
   hasNewKubeconfig,
+  isCaNew,
   nextToExpire,
   noteOnNewIdentity,
 } from '../views/notices.ts'
@@ -79,7 +80,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]>
   const isIdle = !reachesNodes && !scope.moves && all.every(({ kind }) => kind === 'fresh')
   const afterwards = (texts: readonly string[]) => asFindings(texts, { owner: 'afterwards' })
   return [
-    ...asFindings([noteOnNewIdentity(rows)]),
+    ...asFindings([noteOnNewIdentity(rows), isCaNew(rows) && noteOnExample(given)]),
     ...adviseAfter(given, rows),
     ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
     ...(await findBeside(given, rows, { isIdle })),

@@ -4,7 +4,7 @@
  */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { type Finding, formatFinding } from '../../lib/results.ts'
+import { asFindings, type Finding, formatFinding } from '../../lib/results.ts'
 import { formatJsonLine, plainWarning } from '../../lib/show/lines.ts'
 import { formatFailures, formatToDo, warningsOf } from '../../lib/show/rows.ts'
 import {
@@ -24,7 +24,7 @@ import type { Uses } from '../day2/rotations/rotation.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { withOneInstall } from '../inspect/declared.ts'
 import { readAuth } from '../run/access.ts'
-import type { CommandRun } from '../run/command-run.ts'
+import { type CommandRun, noteOnExample } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
 import { checkNodes } from '../run/selection.ts'
@@ -88,7 +88,8 @@ async function show(
   const others = inventory.others.filter(isWanted)
   const rows = new Map([...inventory.rows].filter(([, { target }]) => isWanted(target)))
   const onFolder = notesOnFolder(run.auth)
-  const findings = isWhole ? await findBeside(run, rows) : onFolder
+  const beside = isWhole ? await findBeside(run, rows) : onFolder
+  const findings = [...beside, ...asFindings([noteOnExample(given)])]
   const causes: ExitCause[] = [
     ...causesOf(rows.values(), { isLook: true }),
     // What is up to date, and expires with its CA.

@@ -1,6 +1,5 @@
 /** What a command is given: a run, and what only the command needs of it. */
 
-import { hash } from 'node:crypto'
 import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { basename, delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
@@ -32,7 +31,7 @@ import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { formatExplained, formatNames, joinClauses, quote, whole, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
-import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
+import { formatCommand, type Host, ownVersion, packageFile, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
 export interface CommandRun extends Run, ClusterFile {
@@ -64,8 +63,7 @@ export function openRun(
   // In the cluster's own directory every command finds the same file.
   const config = file === join(host.cwd(), 'cluster.yaml') ? undefined : options.config
   if (isAbove) printError(`using ${file}; this directory has no cluster.yaml`)
-  const { cluster: read, warnings, mistake } = readCluster(file)
-  if (!options.quiet) for (const each of warnings) printError(`warning: ${each}`)
+  const { cluster: read, mistake } = readCluster(file)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
   return {
     ...given,
@@ -137,6 +135,11 @@ export function refuseNewer(auth: AuthDir): void {
 function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): string[] {
   const path = localKubeconfig ? localKubeconfig.path : undefined
   if (path !== undefined) return [path.startsWith('~/') ? join(home(host), path.slice(2)) : resolve(folder, path)]
+  return kubectlFiles(host)
+}
+
+/** Of kubectl, where nothing else is said. */
+export function kubectlFiles(host: Host): string[] {
   const list = listedKubeconfigs(host)
   return list.length > 0 ? list : homeKubeconfig(host)
 }
@@ -288,11 +291,8 @@ interface ClusterFile {
   readonly mistake: (path: Path, message: string, remedy?: string) => Failure
 }
 
-/** `sha256sum cluster.yaml`, of that in the clone and the package: nobody's, until it is edited. */
-const example = 'a628284fa0e1d733a9fea8d690921280c33df827f971f37f0433e7a1323185a7'
-
 /** Throws a usage Failure with every problem. */
-function readCluster(file: string): ClusterFile & { readonly warnings: readonly string[] } {
+function readCluster(file: string): ClusterFile {
   const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, layoutRules)
   const text = new TextDecoder().decode(bytes)
@@ -304,9 +304,14 @@ function readCluster(file: string): ClusterFile & { readonly warnings: readonly 
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
   const { cluster, problemAt } = parsed
-  const ways = `name your own with --config FILE, or create one: ${formatCommand('init DIR')}`
-  const warnings = hash('sha256', bytes) === example ? [`${file} is the unedited example; ${ways}`] : []
-  return { cluster, warnings, mistake: (...problem) => wrong([problemAt(...problem)]) }
+  return { cluster, mistake: (...problem) => wrong([problemAt(...problem)]) }
+}
+
+/** A sentence if it is the guide's cluster.yaml, as in the clone and the package: it is nobody's, until it is edited. */
+export function noteOnExample({ file }: Pick<CommandRun, 'file'>): string | undefined {
+  const [used, example] = [file, packageFile('cluster.yaml')].map((path) => tryTo(() => readFileSync(path)))
+  if (!used || !example?.equals(used)) return undefined
+  return `${file} is the unedited example; name your own with --config FILE, or create one: ${formatCommand('init DIR')}`
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */

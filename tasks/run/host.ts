@@ -104,6 +104,9 @@ export const program: readonly [node: string, entry: string] = [
 /** The folder of the clone, or of the package. */
 const folder = dirname(String(findPackageJSON(import.meta.url)))
 
+/** Beside package.json. */
+export const packageFile = (name: string) => join(folder, name)
+
 /**
  * How harderway was started, if not by npm: what the commands that it prints begin with. The clone's executable sets
  * HARDERWAY.

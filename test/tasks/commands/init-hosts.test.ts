@@ -59,6 +59,24 @@ ${['control0', 'worker0', 'gateway'].map((name, i) => `Host ${name}\n  HostName 
   assert.equal(JSON.parse(readFileSync(join(made, schema), 'utf8')).type, 'object')
 })
 
+test("kubectl's user has the name of the cluster, so that there may be a second one, unless there is an entry already", {
+  skip,
+}, async (t) => {
+  const args = ['--control', 'c0=10.0.0.2', '--virtual-ip', '10.0.0.21']
+  assert.deepEqual((await make(t, args)).cluster().localKubeconfig, {
+    as: undefined,
+    path: undefined,
+    context: 'kubenet',
+    user: 'admin-kubenet',
+  })
+  const folder = scratch(t)
+  mkdirSync(join(folder, 'home/.kube'), { recursive: true })
+  const contexts = [{ name: 'kubenet', context: { cluster: 'kubenet', user: 'admin' } }]
+  writeFileSync(join(folder, 'home/.kube/config'), JSON.stringify({ contexts }))
+  await callInit(folder, ['kubenet', ...args])
+  assert.doesNotMatch(readFileSync(join(folder, 'kubenet/cluster.yaml'), 'utf8'), /^localKubeconfig/m)
+})
+
 test('of nodes whose role is not given, it is to be filled in', { skip }, async (t) => {
   const config = 'Host a\n  HostName 10.0.0.11\nHost b\n  HostName 10.0.0.12\n'
   const { status, printed, text } = await make(t, ['--node', 'a,b', '--virtual-ip', '10.0.0.21', '--user', 'u'], config)
