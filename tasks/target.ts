@@ -73,6 +73,8 @@ export interface Run extends AnyRun {
     readonly prune: boolean
     /** Phases and targets, as they were typed. */
     readonly names: readonly string[]
+    /** The nodes are inspected too, by `status` and `report`. */
+    readonly onNodes?: boolean
   }
 }
 

@@ -91,7 +91,10 @@ function beginDraft(requested: Requested, { host, options }: WithoutCluster): Cl
   const layout = chooseLayout(requested.auth, options)
   const adopted = adopt(requested.auth, layout)
   if (!adopted && from !== undefined)
-    throw usageFailure(`--from ${from} has no readable ${layout.files.certificate(caName)}`)
+    throw usageFailure(
+      `--from ${from} has no readable ${layout.files.certificate(caName)}`,
+      layoutsIn(join(requested.auth, 'auth')).length > 0 ? `did you mean ${join(from, 'auth')}?` : undefined,
+    )
   const own = basename(requested.folder)
   const name = given ?? adopted?.name ?? (isDnsName(own) ? own : undefined)
   if (name === undefined) throw wrong(`directory name ${own} is not a DNS name; add --name NAME`)

@@ -3,7 +3,7 @@
  * everything that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten.
  */
 import { X509Certificate } from 'node:crypto'
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
@@ -65,9 +65,10 @@ export async function recover(given: CommandRun): Promise<readonly ExitCause[]> 
           : await readNodes(run, source)
       const { files, wrong, next } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
+      const isLost = [...files.keys()].some((name) => !run.auth.tryBytes(name))
       if (files.size > 0) take(run, files)
       refuseWrongSources(run, sources.main, wrong, { taken: files.size > 0 ? 'only part of' : 'nothing from' })
-      run.note(next)
+      for (const text of nextOf(run, next, isLost)) run.note(text)
       return { causes: [] }
     },
   })
@@ -144,7 +145,7 @@ async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], { 
     const bytes = found.auth.tryBytes(name)
     return bytes && !left.includes(name) ? [[name, bytes]] : []
   })
-  return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: nextOf(run, found, ca) }
+  return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: { found, ca } }
 }
 
 type Candidate = ReturnType<typeof complete>
@@ -252,14 +253,20 @@ export async function findFresh(found: Run, targets: readonly ClusterTarget[]): 
   return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
 }
 
-function nextOf(run: CommandRun, found: Run, ca: Certificate | undefined): string {
+/** None where nothing was lost, and no other step comes before the next run. */
+function nextOf(
+  run: CommandRun,
+  { found, ca }: { readonly found: Run; readonly ca: Certificate | undefined },
+  isLost: boolean,
+): string[] {
   const { command, now, options } = run
   const isExpired = ca && ca.notAfter <= now
   const renew = isExpired ? `run ${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
   const older = options.from === undefined ? '' : `; if the backup is older than the nodes: ${waysOutOfOlder(run)}`
   const dropped = removedFrom(listIn(found.auth) ?? nobody, wantedList(found), now)
   const line = dropped.length > 0 ? `write ${formatEntries(found, dropped)} in cluster.yaml, then ` : ''
-  return `${line}${renew}run ${command('bootstrap')}; it issues what is missing${older}`
+  if (!isLost && !line && !renew) return []
+  return [`${line}${renew}run ${command('bootstrap')}; it issues what is missing${older}`]
 }
 
 /** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
@@ -410,8 +417,17 @@ export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
 
 const again = `then ${runAgain}`
 
-export function refuseNothing(run: Run, main: Holding): void {
+export function refuseNothing(run: CommandRun, main: Holding): void {
   if ([...main.files.values()].some(({ bytes, unread }) => bytes ?? unread)) return
+  const { auth, command, options } = run
+  const [{ from, names }, ca] = [options, auth.files.certificate(caName)]
+  if (from !== undefined) {
+    const folder = quote(join(from, 'auth'))
+    const isInside = existsSync(join(main.where, 'auth', ca))
+    const again = command(`${names.includes('verify') ? 'verify' : 'recover'} --from ${folder}`)
+    const remedy = isInside ? [`did you mean ${folder}: ${again}`] : elsewhere(run, main)
+    throw new Failure(`${main.where} has no ${ca}`, { remedy: remedy.join('\n') })
+  }
   throw new Failure(`${main.where} has no file of auth/`, {
     remedy: [
       ...(run.cluster.install ? [] : [`if the cluster runs, set install: true in cluster.yaml, ${again}`]),

@@ -397,7 +397,8 @@ function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
       elsewhere,
     ])
   throw refusal(`${found} another CA than the one in ${auth.path}`, [
-    `compare auth/ with the nodes: ${command('status --on-nodes')}`,
+    // Not by the command that has just done so.
+    ...(options.onNodes ? [] : [`compare auth/ with the nodes: ${command('status --on-nodes')}`]),
     `if they have the CA of auth/, replace the entry (auth/backup keeps a copy): ${command('local-kubeconfig --replace-identity')}`,
     `if they have another, recover the cluster: ${recoverCommand(run)}`,
     elsewhere,

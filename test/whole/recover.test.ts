@@ -259,7 +259,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     test('of nothing, or of what is no backup, says so', async () => {
       assert.match(told(await withStatus(1, verify(join(place, 'nothing')))), /directory .*nothing does not exist/)
       const empty = mkdtempSync(join(place, 'empty-'))
-      assert.match(told(await withStatus(1, verify(empty))), /has no file of auth\//)
+      assert.match(told(await withStatus(1, verify(empty))), /has no ca\.pem/)
     })
   })
 
@@ -475,12 +475,18 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, file), join(backup, file))
     await Promise.all(suite.lab.nodes.map((node) => node.stop()))
     for (const [folder, why] of [
-      ['home', /has no file/],
+      ['home', /home has no ca\.pem/],
       ['nowhere', /directory .*nowhere does not exist/],
     ] as const) {
       const none = await withStatus(1, recover('--from', folder))
       assert.match(told(none), why)
     }
+    // The parent of a backup: what is printed is typed.
+    cpSync(made, join(place, 'parent/auth'), { recursive: true })
+    const parent = told(await withStatus(1, recover('--from', 'parent')))
+    const [, printed = ''] = /did you mean parent\/auth: npm run task -- (\w+ --from \S+)$/m.exec(parent) ?? []
+    await exits(0, place, ...printed.split(' '))
+    rmSync(auth, { recursive: true })
     await withStatus(0, recover('--from', 'mixed'))
     assertBack(readdirSync(made).filter((file) => !/^\.|^worker0|^admin\.kubeconfig/.test(file)))
     rmSync(auth, { recursive: true })

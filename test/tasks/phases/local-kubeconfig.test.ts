@@ -590,6 +590,9 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
           const { folder, config, access } = place(t)
           const text = entry(dataOf(otherCa)) + users
           write(config, text)
+          // Status advises nothing that it has just done.
+          for (const args of [[], ['--on-nodes']])
+            assert.equal(compares.test((await harderway(folder, 'status', ...args)).stdout), args.length === 0)
           await assertRefused(folder, config, compares, /if they have another, recover the cluster: .*recover --node/)
           const keeps = 'auth/backup keeps a copy of your kubeconfig, whose entry trusts another CA'
           const replace = ['local-kubeconfig', '--replace-identity'] as const
