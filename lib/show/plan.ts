@@ -201,7 +201,7 @@ function formatPlanned(planned: Planned, list: (names: readonly string[]) => str
     facts,
     copied.length > 0 && `copy ${list(copied)}`,
     installed.length > 0 && `install ${list(installed)}`,
-    removed.length > 0 && `- remove ${list(removed)}`,
+    removed.length > 0 && `${mark === '-' ? '' : '- '}remove ${list(removed)}`,
     restarts.length > 0 && `↻ restart ${restarts.join(', ')}`,
   ].flatMap((text) => (text ? [paint(text)] : []))
   return [`  ${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), ...more.map((text) => `      ${text}`)]

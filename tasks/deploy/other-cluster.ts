@@ -45,12 +45,13 @@ export async function findOtherCluster(
   const [control] = controls
   const why = control && traces[cluster.nodes.indexOf(control)]
   if (why instanceof Failure) {
-    const follows = `a cluster there would have the ${first.label}, but ${auth.path} has none; nothing was created`
+    const names = formatNames(controls.map(({ name }) => name))
+    const found = `nothing was created: ${names} may hold the ${first.label} of this cluster, but couldn't be inspected; ${why.what}`
     const ways = [
       `if a cluster exists, recover it: ${recoverCommand(run, control)}`,
       `if the cluster is new, create its files without the nodes: ${command('certs encryption-key')}, then ${runAgain}`,
     ]
-    return [[first.maker, notLookedAt(controls, why, { follows, ways })]]
+    return [[first.maker, notLookedAt(why, found, ways)]]
   }
   if (unseen.length > 0)
     note(
@@ -60,18 +61,11 @@ export async function findOtherCluster(
 }
 
 /**
- * A refusal because of nodes that could not be looked at: the reason of the first, what follows, and the ways out
- * beside repairing that.
+ * A refusal because of nodes that could not be looked at: `why` not, of the first, and the ways out beside repairing
+ * that.
  */
-export function notLookedAt(
-  nodes: readonly ClusterNode[],
-  why: Failure,
-  { follows, ways }: { readonly follows: string; readonly ways: readonly string[] },
-): Failure {
-  return refusal(`${formatNames(nodes.map(({ name }) => name))}: ${why.what}; ${follows}`, [
-    ...(why.remedy ?? `fix that, then ${runAgain}`).replace(/^- /, '').split('\n- '),
-    ...ways,
-  ])
+export function notLookedAt(why: Failure, found: string, ways: readonly string[]): Failure {
+  return refusal(found, [...(why.remedy ?? `fix that, then ${runAgain}`).replace(/^- /, '').split('\n- '), ...ways])
 }
 
 /**

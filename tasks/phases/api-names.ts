@@ -36,9 +36,9 @@ export async function findLostNames(run: Run, graph: ClusterGraph): Promise<[str
   const why = looks.find((look) => look instanceof Failure)
   const isSeen = looks.some((look) => !(look instanceof Failure) && look.length > 0)
   if (!why || isSeen) return []
-  const follows = `${auth.path} has no ${file}, and a new one might lose names that clients use`
+  const found = `${formatNames(unseen.map(({ name }) => name))}: ${why.what}; ${auth.path} has no ${file}, and a new one might lose names that clients use`
   const ways = [`or issue it with the names in cluster.yaml: ${command(row.id)}, then ${runAgain}`]
-  return [[row.id, notLookedAt(unseen, why, { follows, ways })]]
+  return [[row.id, notLookedAt(why, found, ways)]]
 }
 
 /** Those of our CA that the node has or serves. */

@@ -73,7 +73,7 @@ test('files that are only removed from a node are marked so', async () => {
   const { entries, lines } = await plan({ 'deploy/one': onNode({ pruned: ['old.pem', 'old-key.pem'] }) })
   assert.deepEqual([entries[0]?.mark, entries[0]?.removed], ['-', ['old.pem', 'old-key.pem']])
   assert.deepEqual((await lines()).slice(1, 4), [
-    '  - one  - remove old.pem, old-key.pem',
+    '  - one  remove old.pem, old-key.pem',
     '',
     'Plan: - 2 files removed; inspected auth/ and 2 nodes',
   ])
