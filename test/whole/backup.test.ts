@@ -22,7 +22,7 @@ const isRoot = process.getuid?.() === 0
 
 /** Typed in the cluster's directory, with `harderway` on the PATH. */
 function type(command: string, home: string, by: readonly string[] = []) {
-  const env = { PATH: [root, process.env.PATH].join(delimiter), HOME: home }
+  const env = { PATH: [join(root, 'bin'), process.env.PATH].join(delimiter), HOME: home }
   const [program = '', ...words] = [...by, '/bin/sh', '-c', command]
   const { status, stdout, stderr } = spawnSync(program, words, {
     ...{ cwd: join(home, 'clusters/kubenet'), env, encoding: 'utf8' },

@@ -166,7 +166,7 @@ describe('docs/ci-workflow.yaml', {
     const comment = readFileSync(inPlace('home/comment.md'), 'utf8')
     assert.match(comment, /^### Plan for `kubenet`, 3 nodes\n/)
     assert.match(comment, /adds SAN a\.example\.org/)
-    assert.match(comment, /--offline skips control0, worker0, gateway/)
+    assert.match(comment, /not inspected: control0, worker0, gateway/)
   })
 
   test('once merged, the plan of everything is in the summary, and what was approved is done and kept', async () => {
