@@ -251,7 +251,7 @@ export function mayDeny(text: string): boolean {
 }
 
 /** A configuration that somebody else has written. One of ours may be truncated. */
-export function isOwnAuthorization(text: string): boolean {
+export function isForeignAuthorization(text: string): boolean {
   return !text.startsWith(header) && text.includes('AuthorizationConfiguration')
 }
 

@@ -15,7 +15,7 @@ const asks = 'asks for the name of the cluster'
 export const phaseHelp: Readonly<Record<string, PhaseHelp>> = {
   ca: {
     from: 'subject and certificates in cluster.yaml; with etcd.ca: own and aggregation, CAs for these too',
-    for: 'every other certificate, which it signs; nodes and kubeconfigs get ca.pem',
+    for: 'every other certificate, which it signs; nodes and kubeconfigs get its certificate',
     force: `only if named: replaces the CA, and everything that uses it stops; ${asks}`,
     also: [
       ['ca --renew', 'gives the CA a later expiry; its key stays'],
@@ -29,7 +29,7 @@ export const phaseHelp: Readonly<Record<string, PhaseHelp>> = {
   },
   'component-certs': {
     from: 'certificates in cluster.yaml; signed by the CA',
-    for: 'administrators, kube-scheduler, kube-controller-manager and kube-proxy; tokens of service accounts',
+    for: 'the admin and the components of the cluster; tokens of service accounts',
     force: 'issues them again, with new keys; the service-account key stays',
     also: [
       ['component-certs/service-account --force', `replaces that key, and every token is rejected; ${asks}`],
@@ -47,7 +47,7 @@ export const phaseHelp: Readonly<Record<string, PhaseHelp>> = {
     force: 'issues them again, with new keys',
   },
   kubeconfigs: {
-    from: 'ca.pem, the certificate and key of each client, and api in cluster.yaml',
+    from: "the CA's certificate, the certificate and key of each client, and api in cluster.yaml",
     for: 'the components on nodes, administrators and users',
     force: 'writes them again',
   },

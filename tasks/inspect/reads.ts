@@ -25,7 +25,7 @@ import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { hasDigest } from '../../lib/files/auth-dir.ts'
 import { isPlainPath } from '../../lib/files/plain-file.ts'
-import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
+import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { besideOf, folderOf, isOpenFolder, root } from '../../lib/node/place.ts'
 import {
   type ComponentProcess,
@@ -189,7 +189,7 @@ function whyOwned({ unit, places }: Site, command: CommandLine): string | undefi
   const [flag, [path]] = command.named(row.by)
   if (path !== undefined) {
     const text = places.contents.get(realPath(places, path))?.toString()
-    return text !== undefined && isOwnAuthorization(text) ? `its ${flag} ${path} is yours` : undefined
+    return text !== undefined && isForeignAuthorization(text) ? `its ${flag} ${path} is yours` : undefined
   }
   const webhook = command.flags.find(([name]) => name.startsWith('--authorization-webhook-'))?.[0]
   if (webhook !== undefined) return `it has ${webhook}`

@@ -17,7 +17,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../../lib/cluster/problem.ts'
 import { Failure, isUnanswered, refusal, runAgain } from '../../../lib/failure.ts'
 import { authorizationConfigFile, backupTime, caName, readBackup } from '../../../lib/files/auth-dir.ts'
-import { isOwnAuthorization, mayDeny, readRevoked, withCounted } from '../../../lib/kubernetes/authorization.ts'
+import { isForeignAuthorization, mayDeny, readRevoked, withCounted } from '../../../lib/kubernetes/authorization.ts'
 import {
   formatEntries,
   formatRemoved,
@@ -58,7 +58,7 @@ export function listsOn({ role }: ClusterNode, look: NodeLook): HeldFile[] {
   const read = units.flatMap((unit) => [...unit.files.filter((each) => each.file === file), ...leftLists(unit)])
   const paths = new Set(read.map(({ path }) => realPath(places, path)))
   const atPlaces = [...paths].flatMap((path) => heldAt(places, path, file))
-  return [...inFolder, ...atPlaces.filter(({ bytes }) => !bytes || !isOwnAuthorization(bytes.toString()))]
+  return [...inFolder, ...atPlaces.filter(({ bytes }) => !bytes || !isForeignAuthorization(bytes.toString()))]
 }
 
 /** The list in such a file; undefined if it can't be read. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import {
   formatAuthorization,
-  isOwnAuthorization,
+  isForeignAuthorization,
   isTooLong,
   readRevoked,
   reviewOfCounters,
@@ -289,8 +289,8 @@ test('the list is read back, and what somebody else has written is told apart, e
     const { counted: its, ...read } = readRevoked(text) ?? assert.fail()
     assert.deepEqual(read, { entries: list.entries, certificates: list.certificates })
     assert.deepEqual(new Set(its), new Set(list.counted))
-    for (const each of [text, text.slice(0, 200), '', 'half a fi']) assert.equal(isOwnAuthorization(each), false)
-    assert.equal(isOwnAuthorization(text.replace(/^#.*\n/, '')), true)
+    for (const each of [text, text.slice(0, 200), '', 'half a fi']) assert.equal(isForeignAuthorization(each), false)
+    assert.equal(isForeignAuthorization(text.replace(/^#.*\n/, '')), true)
   }
   // What would end a string of an expression, or is for a terminal.
   const foreign = [
