@@ -43,7 +43,7 @@ const insertions = [
 /** Its entry. */
 function copyProject(folder: string, inserted = insertions): string {
   mkdirSync(folder)
-  for (const name of ['lib', 'tasks', 'package.json', 'docs/cluster.schema.json'])
+  for (const name of ['lib', 'tasks', 'package.json', 'cluster.yaml', 'docs/cluster.schema.json'])
     cpSync(join(root, name), join(folder, name), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   for (const { at, text } of inserted) {
@@ -117,7 +117,7 @@ describe('a certificate that is one row more', { skip: needs('ssh', 'openssl') }
     const again = await run('bootstrap', '--json')
     assert.deepEqual([again.status, idsOf(again, 'built'), idsOf(again, 'fresh').includes(id)], [0, [], true])
     assert.deepEqual(await planOf(), { status: 0, plan: [] })
-    assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +ca +\d{4}-\d\d-\d\d/m)
+    assert.match((await run('status')).stdout, /^✔ front-proxy\.pem +aggregation +ca +\d{4}-\d\d-\d\d/m)
   })
 
   test('is planned where it is spoiled, with the node that follows; the run ends with that too', async () => {
@@ -157,5 +157,5 @@ test('a second CA, and what it signs', { skip: needs('openssl') }, async (t) => 
   // What it signs follows it.
   await run('component-certs/front-proxy-ca', '--force', '--yes')
   assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [id])
-  assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +front-proxy-ca/m)
+  assert.match((await run('status')).stdout, /^✔ front-proxy\.pem +aggregation +front-proxy-ca/m)
 })
