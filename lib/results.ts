@@ -1,6 +1,6 @@
 /** Why a target is not fresh, and what its build changed: data where it is found, text where it is shown. */
 import { basename, dirname } from 'node:path'
-import { formatDate, formatNames, groupAlike, isWhole, joinClauses, octal } from './wording.ts'
+import { formatDate, formatNames, groupAlike, isPasteable, joinClauses, octal } from './wording.ts'
 
 export type Change =
   | {
@@ -211,7 +211,7 @@ export function silenced(finding: Finding): Finding {
 export function formatFinding({ nodes = [], text, remedy }: Pick<Finding, 'nodes' | 'text' | 'remedy'>): string {
   const where = nodes.length > 0 ? `on ${formatNames(nodes)}, ` : ''
   // A command follows a colon; a sentence may have a colon of its own.
-  const next = remedy === undefined ? '' : (isWhole(remedy) ? ': ' : '; ') + remedy
+  const next = remedy === undefined ? '' : (isPasteable(remedy) ? ': ' : '; ') + remedy
   return where + text + next
 }
 

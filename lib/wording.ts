@@ -90,21 +90,21 @@ export function printable(text: string): string {
 }
 
 /** Lines of what is printed to be pasted, as they were made: a command, or YAML. A line of one word can't be broken. */
-const madeWhole = new Set<string>()
+const madePasteable = new Set<string>()
 
 /** The same text, marked as one to be pasted: printing breaks none of its lines. */
-export function whole(text: string): string {
-  for (const line of text.split('\n').map((each) => each.trim())) if (line.includes(' ')) madeWhole.add(line)
+export function pasteable(text: string): string {
+  for (const line of text.split('\n').map((each) => each.trim())) if (line.includes(' ')) madePasteable.add(line)
   return text
 }
 
 /** True if all of the text is a line to be pasted. */
-export function isWhole(text: string): boolean {
-  return madeWhole.has(text)
+export function isPasteable(text: string): boolean {
+  return madePasteable.has(text)
 }
 
 /** The lines to be pasted in a text, and what stands between them. A line may be a part of a longer one, as after `&&`. */
-function partsOf(text: string, among: Iterable<string> = madeWhole): string[] {
+function partsOf(text: string, among: Iterable<string> = madePasteable): string[] {
   const found = [...among].filter((each) => text.includes(each)).sort((a, b) => b.length - a.length)
   const [longest] = found
   if (longest === undefined) return [text]
@@ -146,7 +146,7 @@ function fitLine(line: string, columns: number | undefined): string {
     .filter((part) => part.trim() !== '')
     .map((part, i) => {
       const text = (i === 0 ? begin : ' '.repeat(begin.length)) + part
-      return isWhole(part) ? text : wrap(text, columns, begin.length)
+      return isPasteable(part) ? text : wrap(text, columns, begin.length)
     })
     .join('\n')
 }

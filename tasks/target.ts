@@ -66,7 +66,7 @@ export interface Run extends AnyRun {
    * again.
    */
   readonly unreached?: Map<string, Failure>
-  /** What drives this run in stages, as it is typed: what that replaces need not match cluster.yaml yet. */
+  /** The command that drives this run in stages, such as `rotate ca`: its CA or key may differ from cluster.yaml meanwhile. */
   readonly stagedBy?: string
   readonly options: {
     readonly replaceIdentity: boolean

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { dirname, join, relative } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../failure.ts'
-import { excerpt, quote, whole } from '../wording.ts'
+import { excerpt, pasteable, quote } from '../wording.ts'
 import { workTreeOf } from './auth-dir.ts'
 
 /** Milliseconds. */
@@ -64,6 +64,6 @@ function unanswered(path: string, tree: string, said: { stderr: string | null; e
   return new Failure(`can't tell whether git tracks files in ${path} (${why || 'no answer'})`, {
     kind: 'refused',
     code: 'git-unusable',
-    remedy: `- make this work: ${whole(`git -C ${quote(tree)} ls-files`)}\n- or move the cluster's directory out of ${tree}`,
+    remedy: `- make this work: ${pasteable(`git -C ${quote(tree)} ls-files`)}\n- or move the cluster's directory out of ${tree}`,
   })
 }

@@ -11,7 +11,7 @@ import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno, tryTo } from '../failure.ts'
-import { printable, quote, whole } from '../wording.ts'
+import { pasteable, printable, quote } from '../wording.ts'
 import { readPlainFile } from './plain-file.ts'
 
 export interface LockOptions {
@@ -195,8 +195,8 @@ function formatOwner(owner: LockOwner): string {
 
 function formatAdvice(path: string, owner: LockOwner): string {
   return livenessOf(owner) === 'alive'
-    ? `inspect: ${whole(`ps -fp ${owner.pid}`)}; stop: ${whole(`kill ${owner.pid}`)}`
-    : `if you are sure that it has ended: ${whole(`rm ${quote(path)}`)}`
+    ? `inspect: ${pasteable(`ps -fp ${owner.pid}`)}; stop: ${pasteable(`kill ${owner.pid}`)}`
+    : `if you are sure that it has ended: ${pasteable(`rm ${quote(path)}`)}`
 }
 
 /**

@@ -35,7 +35,8 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   /** Ordering only: runs after these, and not if one was lost. They never make it stale. */
   readonly after?: readonly string[]
   /**
-   * Replaces that rule: returns the ids that hold it back. Called before its check, and again with the check's result.
+   * Decides in place of that rule which lost targets of `after` hold this one back, and returns their ids; lost `needs`
+   * still cancel it. Called before the check, and again with the check's result.
    */
   waitsFor?(before: Waiting<Found>): readonly string[]
   /** Files that it makes, by their names. */

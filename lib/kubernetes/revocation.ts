@@ -39,7 +39,7 @@ import {
   readCertificate,
 } from '../pki/certificate.ts'
 import { tryCertificate } from '../pki/pair.ts'
-import { formatNames, whole } from '../wording.ts'
+import { formatNames, pasteable } from '../wording.ts'
 import { readRevoked } from './authorization.ts'
 import { scalarText } from './kubeconfig.ts'
 import {
@@ -324,7 +324,7 @@ export function formatEntries(
     return keys.length > 0 ? keys : entry
   })
   const listed = cluster.revoked ? [] : (listIn(auth) ?? nobody).entries
-  return whole(`revoked: [${[...new Set([...listed, ...entries, ...more])].map(scalarText).join(', ')}]`)
+  return pasteable(`revoked: [${[...new Set([...listed, ...entries, ...more])].map(scalarText).join(', ')}]`)
 }
 
 /** The sentence for removed entries, by which a run is refused. */

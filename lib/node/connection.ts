@@ -13,7 +13,7 @@ import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../failure.ts'
 import { copyFile, copyNothing, type Destination, runScript, type Spawning, spawn } from '../process.ts'
-import { excerpt, printable, quote, whole } from '../wording.ts'
+import { excerpt, pasteable, printable, quote } from '../wording.ts'
 import { type Route, refuseUnkept, type SshHost, whyUnknown } from './route.ts'
 import { controlPersist, formatOptions } from './ssh-config.ts'
 
@@ -420,7 +420,7 @@ const causes: readonly {
     // On a shared connection ssh reports a closed sftp subsystem as a closed connection.
     pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(\S*scp: )?Connection closed/im,
     remedy: () =>
-      `add the line ${whole('"Subsystem sftp internal-sftp"')} to /etc/ssh/sshd_config on the node; scp needs it`,
+      `add the line ${pasteable('"Subsystem sftp internal-sftp"')} to /etc/ssh/sshd_config on the node; scp needs it`,
   },
   {
     name: 'not written',
@@ -470,7 +470,7 @@ function hung(node: string, { what: work, limit }: RemoteWork): Failure {
   return new Failure(`hung (${work} did not end within ${limit / 1000} s, though the machine answers)`, {
     node,
     code: 'hung',
-    remedy: `find what it waits for on the node: ${whole('ps -eo pid,stat,wchan,args')} (D: a disk or mount); ${again}`,
+    remedy: `find what it waits for on the node: ${pasteable('ps -eo pid,stat,wchan,args')} (D: a disk or mount); ${again}`,
   })
 }
 
@@ -478,7 +478,7 @@ function hung(node: string, { what: work, limit }: RemoteWork): Failure {
 function forgetKey({ stderr, folder }: SshResult): string {
   const [, name = ''] = /host key for (\S+) has changed/i.exec(stderr) ?? []
   const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(stderr) ?? []
-  return whole(['ssh-keygen', '-R', name, ...(file ? ['-f', resolve(folder, file)] : [])].map(quote).join(' '))
+  return pasteable(['ssh-keygen', '-R', name, ...(file ? ['-f', resolve(folder, file)] : [])].map(quote).join(' '))
 }
 
 /** Without a line by which a tool ends after it has said what failed. */

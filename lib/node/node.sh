@@ -829,7 +829,8 @@ say_apart() {
 #      here on signals are ignored.
 #   3. In the folder, ARCHIVE-unpacked becomes ARCHIVE-swap. At a   The same.
 #      place, the new file is written, compared, and synced.
-#   4. A second link keeps each old file.                           The same; each old file has two names.
+#   4. A second link keeps each old file; where none can be made,   The same; each old file has two names, or was moved
+#      in the folder alone, the file is moved.                      away for a moment.
 #   5. Each new file is renamed to PATH, in the order of the list.  Old files at some PATHs, new ones at the others; each
 #                                                                   old one is kept.
 #   6. The folders that have a PATH are synced.                     The new files at all PATHs; each old one is kept.

@@ -153,8 +153,8 @@ export function namesOf({ auth, run }: StagingOwner): string {
 }
 
 /**
- * `left`: no run can be using it, if none uses one for more than `longest` seconds: of this auth/, whose lock we hold,
- * or old. An age in the future is of a clock that was set.
+ * `left`: no run can be using the folder. It was made under the lock of this auth/, which we hold, or is older than
+ * `longest`, in seconds, for which no run uses one. An age in the future is of a clock that was set.
  */
 export function checkStaging(
   { name, age }: Leftover,

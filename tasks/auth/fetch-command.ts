@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backupTime } from '../../lib/files/auth-dir.ts'
-import { quote, whole } from '../../lib/wording.ts'
+import { pasteable, quote } from '../../lib/wording.ts'
 import type { Run } from '../target.ts'
 
 /**
@@ -34,5 +34,5 @@ export function fetchCommand(run: Run, names: readonly string[], recover = recov
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))
   const move = there.length > 0 ? `mkdir -m 700 -p ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
-  return whole(move + recover)
+  return pasteable(move + recover)
 }

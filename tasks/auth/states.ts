@@ -25,7 +25,7 @@ import {
 } from '../../lib/pki/certificate.ts'
 import { blocksIn } from '../../lib/pki/encoding.ts'
 import { certificateIn, isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { quote, whole } from '../../lib/wording.ts'
+import { pasteable, quote } from '../../lib/wording.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 
@@ -215,7 +215,7 @@ export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState
   const state = tokenState(auth)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}/${state.why}`, [
-    `restore it from a backup; or, if it was never deployed, remove it: ${whole(`rm ${quote(`${auth.path}/${state.file}`)}`)}`,
+    `restore it from a backup; or, if it was never deployed, remove it: ${pasteable(`rm ${quote(`${auth.path}/${state.file}`)}`)}`,
   ])
 }
 

@@ -16,7 +16,7 @@ import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merg
 import { printConfig } from '../../lib/node/route.ts'
 import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatExplained, formatNames, printable, quote, suggest, whole } from '../../lib/wording.ts'
+import { formatExplained, formatNames, pasteable, printable, quote, suggest } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layoutRules, layouts } from '../layouts/tables.ts'
 import { type CommandRun, kubectlFiles, type WithoutCluster } from '../run/command-run.ts'
@@ -230,7 +230,7 @@ function addFile(file: string, text: string): boolean {
 function exists(file: string) {
   return usageFailure(
     `nothing was written: ${file} already exists`,
-    `to start over, move it aside: ${whole(`mv ${quote(file)} ${quote(`${file}.old`)}`)}`,
+    `to start over, move it aside: ${pasteable(`mv ${quote(file)} ${quote(`${file}.old`)}`)}`,
   )
 }
 

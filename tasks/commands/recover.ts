@@ -29,7 +29,7 @@ import { type Certificate, readCertificate, readCertificates } from '../../lib/p
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/results.ts'
-import { formatDate, formatNames, quote, whole } from '../../lib/wording.ts'
+import { formatDate, formatNames, pasteable, quote } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
@@ -494,9 +494,13 @@ function refusePresent(run: CommandRun, main: Holding, names: readonly string[])
   const { parse } = auth.files
   const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
   // Whatever else is in auth/ is of that CA: no certificate is issued over its keys here. A backup may be inside auth/.
-  const isWhole = run.options.from === undefined && pairs.includes(auth.files.certificate(caName))
-  const folder = whole(`mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(run.now)}`)} && ${commandOf(run)}`)
-  const ways = [`if it is not needed, move it aside: ${isWhole ? folder : fetchCommand(run, pairs, commandOf(run))}`]
+  const isPasteable = run.options.from === undefined && pairs.includes(auth.files.certificate(caName))
+  const folder = pasteable(
+    `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(run.now)}`)} && ${commandOf(run)}`,
+  )
+  const ways = [
+    `if it is not needed, move it aside: ${isPasteable ? folder : fetchCommand(run, pairs, commandOf(run))}`,
+  ]
   const wrong = `${auth.path} has another ${formatNames(others)}, which recover never overwrites`
   refuseWrongSources(run, main, [wrong], { ways })
 }

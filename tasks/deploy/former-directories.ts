@@ -11,7 +11,7 @@ import { sha256 } from '../../lib/files/plain-file.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type Entry, entryLine, isEntry, type NodeState, realPath } from '../../lib/node/state.ts'
 import type { Finding } from '../../lib/results.ts'
-import { quote, whole } from '../../lib/wording.ts'
+import { pasteable, quote } from '../../lib/wording.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -111,7 +111,7 @@ function findLeft(
   const isUnread = isKnown && !read.some((path) => folderOf(path) === directory)
   const what = `remove what deploys left in the former directory ${directory}, once nothing reads it`
   const text = isUnread ? what : `${what} (${left.join(', ')})`
-  const remedy = isUnread ? { remedy: whole(`cd ${quote(directory)} && rm ${left.map(quote).join(' ')}`) } : {}
+  const remedy = isUnread ? { remedy: pasteable(`cd ${quote(directory)} && rm ${left.map(quote).join(' ')}`) } : {}
   const why = 'cluster.yaml no longer has its directory'
   return left.map(
     (file, i): Finding => ({

@@ -5,7 +5,7 @@
 import { stringify } from 'yaml'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { formatDuration, groupAlike, whole } from '../../lib/wording.ts'
+import { formatDuration, groupAlike, pasteable } from '../../lib/wording.ts'
 import { NODE } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import type { ClusterRows } from '../target.ts'
@@ -119,7 +119,7 @@ function withDeclared(
   return Object.fromEntries([...all].map(([unit, has]) => [unit, short(has)]))
 }
 
-const indent = (value: object) => whole(stringify(value, { lineWidth: 0 }).trimEnd().replace(/^/gm, '    '))
+const indent = (value: object) => pasteable(stringify(value, { lineWidth: 0 }).trimEnd().replace(/^/gm, '    '))
 
 /** `<node>` stands for the name of the node. */
 function declaredBy(node: ClusterNode, { unit, contradicted, confirmed }: Contradicting): Declared[] {

@@ -36,7 +36,7 @@ import {
   realPath,
 } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
-import { whole } from '../../lib/wording.ts'
+import { pasteable } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
 import { isSwitchedOff, layoutOf, nodeUnits } from '../layouts/tables.ts'
@@ -315,7 +315,7 @@ function whyUnreached({ row, unit, places, process }: RowLine, by: string, path:
   const paths = [path, ...placesAt(row).map((place) => place.path)]
   const apart = process && paths.find((each) => isApart(process, places, each))
   if (apart === undefined) return undefined
-  return `${by} (${apart}) is another file for its process, by its own mounts or root; run ${whole(`systemctl restart ${unit.service}`)}, and if that changes nothing, have it read the file of the node`
+  return `${by} (${apart}) is another file for its process, by its own mounts or root; run ${pasteable(`systemctl restart ${unit.service}`)}, and if that changes nothing, have it read the file of the node`
 }
 
 /**
@@ -425,9 +425,9 @@ function whyUnverified({ node, unit, places }: Site, unread: string | undefined)
   return [
     unread !== undefined &&
       files.length > 0 &&
-      `${unread}; set its files in cluster.yaml: ${whole(`install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`)}`,
+      `${unread}; set its files in cluster.yaml: ${pasteable(`install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`)}`,
     places.units.get(unit.unit)?.needsReload === true &&
-      `its unit file has changed since systemd read it; run ${whole('systemctl daemon-reload')}`,
+      `its unit file has changed since systemd read it; run ${pasteable('systemctl daemon-reload')}`,
   ].filter((each) => typeof each === 'string')
 }
 

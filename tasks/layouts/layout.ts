@@ -115,9 +115,9 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
   readonly usual: string
   /** The unit works without it. */
   readonly isOptional?: true
-  /** Where its setting is missing, it has to be made. */
+  /** Where the setting is missing, the user has to add the flag. */
   readonly isWanted?: true
-  /** Where its setting is missing, it has to be made in place of these. */
+  /** Where the setting is missing, the user has to add the flag in place of these. */
   readonly replaces?: readonly string[]
   /** A setting that is of no use without it. */
   readonly alongWith?: string

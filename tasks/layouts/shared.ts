@@ -50,7 +50,7 @@ export const ca = {
 
 /**
  * As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name. So it has
- * both usages, as each member of etcd needs: its gateway dials it with the pair that it serves by.
+ * both usages, as each member of etcd needs: the gRPC gateway of etcd dials etcd with the pair that etcd serves by.
  */
 export const api = {
   phase: 'cluster-cert',

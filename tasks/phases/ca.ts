@@ -44,7 +44,7 @@ import {
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { asFindings, type Change, type CheckResult, formatReasons, type Reason } from '../../lib/results.ts'
-import { formatDate, formatNames, whole } from '../../lib/wording.ts'
+import { formatDate, formatNames, pasteable } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../auth/fetch-command.ts'
 import {
   type CaState,
@@ -314,15 +314,15 @@ const caIn = ({ auth }: Pick<Run, 'auth'>, row: CertRow) => `the ${labelOf(row)}
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
 
 /** `existing`: files that have to be moved aside first. */
-function restore(run: Run, name: string, existing: readonly string[] = []): string {
+function formatRestore(run: Run, name: string, existing: readonly string[] = []): string {
   const { caKeyOnNodes } = run.cluster.certificates
   const source = `a backup${caKeyOnNodes ? ' or from a control node' : ''}`
   return `restore ${pairOf(run, name)} from ${source}: ${fetchCommand(run, existing, recoverCommand(run))}`
 }
 
-const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
+const formatStartOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
   `or abandon ${irreplaceable?.loss}: ${command(`${id} --force`)}`
-const renew = ({ command }: Run) => `reissue the CA certificate with the same key: ${command('ca --renew')}`
+const formatRenew = ({ command }: Run) => `reissue the CA certificate with the same key: ${command('ca --renew')}`
 
 /** An etcd with its own CA can't share the cluster's again: the members would no longer accept each other. */
 export function refuseSharedEtcd(run: Run): void {
@@ -333,7 +333,7 @@ export function refuseSharedEtcd(run: Run): void {
   throw refusal(
     `etcd has its own CA (${auth.files.certificate(etcdCaName)} in ${auth.path}), but cluster.yaml has etcd.ca: shared`,
     [
-      `set ${whole('etcd: { ca: own }')} in cluster.yaml`,
+      `set ${pasteable('etcd: { ca: own }')} in cluster.yaml`,
       ...(isRotating ? [] : [`or, if etcd never had that CA, move ${pairOf(run, etcdCaName)} aside`]),
     ],
   )
@@ -413,7 +413,7 @@ function unusableFiles({ run, row, pair }: CaLook) {
   const existing = broken.every(({ kind }) => kind === 'missing') ? [] : files
   return {
     what: `${caIn(run, row)} can't be used; ${formatReasons(broken)}`,
-    ways: [restore(run, row.name, existing), startOver(run, row)],
+    ways: [formatRestore(run, row.name, existing), formatStartOver(run, row)],
   }
 }
 
@@ -431,7 +431,7 @@ function anotherIdentity(look: CaLook) {
   if (differences.every(({ kind }) => kind === 'usages-changed')) return undefined
   return {
     what: `${caIn(run, row)} differs from cluster.yaml, which needs another CA (${formatReasons(differences)})`,
-    ways: ['change cluster.yaml to match the CA', startOver(run, row)],
+    ways: ['change cluster.yaml to match the CA', formatStartOver(run, row)],
   }
 }
 
@@ -448,7 +448,7 @@ function lostCa(look: CaLook) {
   const missing = run.auth.files.pair(row.name).filter((file) => !run.auth.read(file))
   return {
     what: `${run.auth.path} has no ${missing.join(' and ')}, but ${formatNames(issued)}, issued by a previous CA`,
-    ways: [restore(run, row.name), startOver(run, row)],
+    ways: [formatRestore(run, row.name), formatStartOver(run, row)],
   }
 }
 
@@ -462,7 +462,7 @@ function sharedCa(look: CaLook) {
     ways: [
       `migrate the running cluster: ${command(`rotate ${name}`)}`,
       `if it does not run yet, create that CA: ${command(`${id} --force`)}`,
-      `or set ${whole('etcd: { ca: shared }')} in cluster.yaml`,
+      `or set ${pasteable('etcd: { ca: shared }')} in cluster.yaml`,
     ],
   }
 }
@@ -472,7 +472,7 @@ const usedIn = ({ force, pair }: CaLook) => (force === 'renew' ? undefined : pai
 
 const unfit = ({ run, row }: CaLook, why: string): Obstacle => ({
   what: `${caIn(run, row)} can't be used; ${why}`,
-  ways: [renew(run)],
+  ways: [formatRenew(run)],
 })
 
 /** Components would not trust what the CA signs, or not all of it. */
@@ -485,13 +485,13 @@ function untrusted(look: CaLook) {
 function nameConstraints(look: CaLook) {
   if (!usedIn(look)?.extensions.some(({ id }) => id === oids.nameConstraints)) return undefined
   const what = `${caIn(look.run, look.row)} has name constraints, which harderway does not support`
-  return { what, ways: [renew(look.run)] }
+  return { what, ways: [formatRenew(look.run)] }
 }
 
 function expired(look: CaLook) {
   const ca = usedIn(look)
   if (!ca || ca.notAfter > look.run.now) return undefined
-  return { what: `${caIn(look.run, look.row)} expired on ${formatDate(ca.notAfter)}`, ways: [renew(look.run)] }
+  return { what: `${caIn(look.run, look.row)} expired on ${formatDate(ca.notAfter)}`, ways: [formatRenew(look.run)] }
 }
 
 function notYetValid(look: CaLook) {
@@ -500,6 +500,6 @@ function notYetValid(look: CaLook) {
   if (!ca || ca.notBefore <= run.now) return undefined
   return {
     what: `${caIn(run, row)} is not valid before ${ca.notBefore.toISOString()}, and this machine has ${run.now.toISOString()}`,
-    ways: ['correct the clock of this machine', `or, if the clock is right, ${renew(run)}`],
+    ways: ['correct the clock of this machine', `or, if the clock is right, ${formatRenew(run)}`],
   }
 }

@@ -25,7 +25,7 @@ import {
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/results.ts'
-import { formatNames, quote, whole } from '../../lib/wording.ts'
+import { formatNames, pasteable, quote } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -60,7 +60,9 @@ function formatCurrent(
 ): string {
   const file = localKubeconfig && localKubeconfig.path !== undefined ? kubeconfigs() : []
   const use = (name: string) =>
-    whole(['kubectl config use-context', quote(name), ...file.map((path) => `--kubeconfig ${quote(path)}`)].join(' '))
+    pasteable(
+      ['kubectl config use-context', quote(name), ...file.map((path) => `--kubeconfig ${quote(path)}`)].join(' '),
+    )
   return isReached
     ? `the current context of kubectl is now ${context}; switch back to ${current}: ${use(current)}`
     : `the current context of kubectl is still ${current}; switch to ${context}: ${use(context)}`
@@ -77,7 +79,7 @@ function earlierContexts(run: Run, files: readonly KubeconfigFile[], { cluster, 
 }
 
 const formatEarlier = ({ name, path }: { readonly name: string; readonly path: string }) =>
-  `context ${name} in ${path} is of this cluster under an earlier name; delete it: ${whole(`kubectl config delete-context ${quote(name)} --kubeconfig ${quote(path)}`)}`
+  `context ${name} in ${path} is of this cluster under an earlier name; delete it: ${pasteable(`kubectl config delete-context ${quote(name)} --kubeconfig ${quote(path)}`)}`
 
 const namesIn = ({ attributes }: Certificate) =>
   attributes.filter((each) => each.startsWith('CN=')).map((each) => each.slice('CN='.length))
@@ -285,7 +287,7 @@ export function notesOnAdminKeys(run: Run): Finding[] {
   return asFindings([
     ...others.map(
       ({ path, user }) =>
-        `user ${user} in ${path} has the admin key, with all rights; remove it: ${whole(`kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`)}`,
+        `user ${user} in ${path} has the admin key, with all rights; remove it: ${pasteable(`kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`)}`,
     ),
     ...unread.map(formatUnread),
   ])
@@ -303,7 +305,7 @@ function copiesOfKeys(run: Run, files: readonly KubeconfigFile[]): string[] {
     const held = content ? ownKeysIn(run, { path: copy, content }) : []
     const names = held.flatMap(({ certificate }) => namesIn(certificate))
     return names.length > 0
-      ? [`${copy} has the key of ${formatNames(names)} too; remove it: ${whole(`rm ${quote(copy)}`)}`]
+      ? [`${copy} has the key of ${formatNames(names)} too; remove it: ${pasteable(`rm ${quote(copy)}`)}`]
       : []
   })
 }

@@ -28,7 +28,7 @@ import {
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, formatNames, joinClauses, quote, whole, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, formatNames, joinClauses, pasteable, quote, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
 import { formatCommand, type Host, ownVersion, packageFile, pathOf } from './host.ts'
@@ -178,7 +178,7 @@ export async function refuseTracked({ auth, host }: CommandRun): Promise<void> {
       // A disk may ignore case.
       const names = files.filter((name) => name === '' || auth.files.parse(basename(name).toLowerCase()))
       if (names.length === 0) continue
-      const git = (words: string) => whole(`git -C ${quote(tree)} ${words} -- ${quote(pathspec)}`)
+      const git = (words: string) => pasteable(`git -C ${quote(tree)} ${words} -- ${quote(pathspec)}`)
       const what = names.includes('') ? `${path}, a link or submodule` : `${formatNames(names)} in ${path}`
       throw new Failure(`git tracks ${what}`, {
         kind: 'refused',

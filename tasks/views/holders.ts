@@ -31,7 +31,7 @@ export interface Holder {
   readonly isFormer: boolean
   /** Those that `revoked` in cluster.yaml does not deny. */
   readonly own: readonly AcceptedCertificate[]
-  /** Of a former worker: those in use that all workers have. */
+  /** Of a former worker: current certificates that all workers share, issued before it left. */
   readonly shared: readonly AcceptedCertificate[]
   /** When the last of its certificates expires, denied or not. */
   readonly end: Date

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, fit, foldAlike, formatNames, groupAlike, printable, whole, wrap } from '../../lib/wording.ts'
+import { excerpt, fit, foldAlike, formatNames, groupAlike, pasteable, printable, wrap } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
   /** As it is for two targets with the same text. */
@@ -87,7 +87,7 @@ test('a line for a terminal is broken between words, and not within what was', (
 })
 
 test('prose is broken between words at the width of a terminal, and a command has a line of its own, whole', () => {
-  const [renew, run, back] = ['npm run task -- ca --renew', 'npm run bootstrap', 'npm run x -- y'].map(whole)
+  const [renew, run, back] = ['npm run task -- ca --renew', 'npm run bootstrap', 'npm run x -- y'].map(pasteable)
   const text = `To do      the CA expires in 19 days: ${renew}, then ${run}; back: ${back}`
   assert.deepEqual(fit(text, 30).split('\n'), [
     'To do      the CA expires in',
@@ -98,7 +98,7 @@ test('prose is broken between words at the width of a terminal, and a command ha
     '           back:',
     '           npm run x -- y',
   ])
-  const moved = whole(`mkdir -m 700 -p a && mv 'b c' a && ${whole('npm run task -- recover')}`)
+  const moved = pasteable(`mkdir -m 700 -p a && mv 'b c' a && ${pasteable('npm run task -- recover')}`)
   const way = `- if the node's is the right one, recover the cluster: ${moved}`
   assert.deepEqual(fit(`it holds another\n  ${way}`, 60).split('\n'), [
     'it holds another',
@@ -111,7 +111,7 @@ test('prose is broken between words at the width of a terminal, and a command ha
 })
 
 test('what was made whole is never broken, whatever it is, and nothing else is a command', () => {
-  const [own, revoked] = ['etcd: { ca: own }', 'revoked: [w-1, "w 2"]'].map(whole)
+  const [own, revoked] = ['etcd: { ca: own }', 'revoked: [w-1, "w 2"]'].map(pasteable)
   assert.deepEqual(fit(`write ${own} and ${revoked} in cluster.yaml`, 16).split('\n'), [
     'write',
     'etcd: { ca: own }',
@@ -120,6 +120,6 @@ test('what was made whole is never broken, whatever it is, and nothing else is a
     'in cluster.yaml',
   ])
   assert.equal(fit('run sudo rm -r /; then more', 16), 'run sudo rm -r\n/; then more')
-  for (const line of whole('install:\n  drain: "a; b" --c "d e"\n  units: { etcd: false }').split('\n'))
+  for (const line of pasteable('install:\n  drain: "a; b" --c "d e"\n  units: { etcd: false }').split('\n'))
     assert.equal(fit(`    ${line}`, 16), `    ${line}`)
 })

@@ -6,7 +6,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { isWhole } from '../../lib/wording.ts'
+import { isPasteable } from '../../lib/wording.ts'
 import { parseCommandLine } from '../../tasks/cli.ts'
 import { commands } from '../../tasks/commands/commands.ts'
 import { formatCommand } from '../../tasks/run/host.ts'
@@ -134,7 +134,7 @@ describe('a printed command, tried while another run holds auth/,', () => {
 
   for (const [task, args] of printed)
     test(`is marked and understood: "${task}"`, async () => {
-      assert.ok(isWhole(formatCommand(task)))
+      assert.ok(isPasteable(formatCommand(task)))
       const { command, options } = parseCommandLine(args)
       if (command.isWithoutCluster) return
       const isWaiting =

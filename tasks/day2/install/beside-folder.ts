@@ -5,7 +5,7 @@
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../../lib/failure.ts'
 import { asFindings } from '../../../lib/results.ts'
-import { formatDate, whole } from '../../../lib/wording.ts'
+import { formatDate, pasteable } from '../../../lib/wording.ts'
 import type { Beside } from '../../deploy/deploy-node.ts'
 import { type Life, type OnNode, readSelfMade, renewsFrom } from '../../inspect/component.ts'
 import type { NodeLook } from '../../inspect/look.ts'
@@ -36,5 +36,5 @@ async function checkLeftToOwner(run: Run, node: ClusterNode, look: NodeLook): Pr
 /** Without `install` nothing here restarts it. */
 function warningOn(run: Run, { name }: ClusterNode, life: Life): string | undefined {
   if (renewsFrom(run, life) > run.now) return undefined
-  return `on ${name}, restart kube-apiserver before ${formatDate(life.notAfter, run.now)}, when its loopback certificate expires and it fails: ${whole('sudo systemctl restart kube-apiserver')}`
+  return `on ${name}, restart kube-apiserver before ${formatDate(life.notAfter, run.now)}, when its loopback certificate expires and it fails: ${pasteable('sudo systemctl restart kube-apiserver')}`
 }

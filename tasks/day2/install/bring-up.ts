@@ -16,7 +16,7 @@ import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
 import { besideOf, oldSuffix } from '../../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { type Change, formatReasons, type ReasonOf } from '../../../lib/results.ts'
-import { formatNames, whole } from '../../../lib/wording.ts'
+import { formatNames, pasteable } from '../../../lib/wording.ts'
 import { keepOthers, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
 import type { NodeRun } from '../../inspect/component.ts'
@@ -238,7 +238,7 @@ function notServed({ node }: NodeRun, { unit, service }: Unit): Failure {
   return new Failure(`${unit} does not serve its installed certificate`, {
     node: node.name,
     code: 'not-served',
-    remedy: `check on ${node.name} which files its command line names: ${whole(`systemctl cat ${service}`)}`,
+    remedy: `check on ${node.name} which files its command line names: ${pasteable(`systemctl cat ${service}`)}`,
   })
 }
 
@@ -276,12 +276,12 @@ function stoppedSince({ run, node }: NodeRun, { unit }: Unit): Failure {
   return new Failure(`${unit} stopped after a healthy restart`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `find out why on ${node.name}: ${whole(`journalctl -u ${serviceOf(run.cluster, unit)}`)}`,
+    remedy: `find out why on ${node.name}: ${pasteable(`journalctl -u ${serviceOf(run.cluster, unit)}`)}`,
   })
 }
 
 function stillStale({ run, node }: NodeRun, reasons: readonly ReasonOf<'unit'>[]): Failure {
-  const commands = reasons.map(({ unit }) => whole(`systemctl status ${serviceOf(run.cluster, unit)}`))
+  const commands = reasons.map(({ unit }) => pasteable(`systemctl status ${serviceOf(run.cluster, unit)}`))
   return new Failure(`still out of date after installing; ${formatReasons(reasons)}`, {
     node: node.name,
     code: 'not-loaded',
@@ -301,8 +301,8 @@ async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
  * error, with what this has done added to it.
  */
 async function undo({ on, work, journal }: Installation, error: unknown): Promise<unknown> {
-  const wereProven = work.areHealthy || work.unfinished.length > 0
-  if (on.signal.aborted || !wereProven || leavesNewFiles(error)) return error
+  const areOldFilesProven = work.areHealthy || work.unfinished.length > 0
+  if (on.signal.aborted || !areOldFilesProven || leavesNewFiles(error)) return error
   const failure = asFailure(error)
   if (journal.replaced.length === 0) return failure
   const isRestored = await succeeds(putBack(on, work.found, journal.replaced))

@@ -239,8 +239,8 @@ function whyProcessUnsteady(unit: Unit, places: PlacesState): string | undefined
 }
 
 /**
- * True if the unit is a client of this node's API server, and that was started after the unit was, or less than a minute
- * before. `age` is of the unit. Clients that hold a lease end if they can't renew it for 10 s
+ * True if the unit is a client of this node's API server, and the API server was started later than the unit, or less
+ * than a minute earlier. `age` is of the unit. Clients that hold a lease end if they can't renew it for 10 s
  * (--leader-elect-renew-deadline). An API server stops for up to two minutes, and a rotation restarts it more than once,
  * so nothing shows for which of its starts a client has waited.
  */

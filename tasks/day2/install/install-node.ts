@@ -16,7 +16,7 @@ import {
   type ReasonOf,
   silenced,
 } from '../../../lib/results.ts'
-import { formatNames, joinClauses, quote, whole } from '../../../lib/wording.ts'
+import { formatNames, joinClauses, pasteable, quote } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
@@ -198,7 +198,7 @@ function keptOffOn(run: Run, { name }: ClusterNode, { units, places }: UnitsFoun
     const text = `remove ${path}, which cluster.yaml has on no node`
     const next =
       why === undefined
-        ? { text, remedy: whole(`${sudo === '' ? '' : `${sudo} `}rm ${quote(path)}`) }
+        ? { text, remedy: pasteable(`${sudo === '' ? '' : `${sudo} `}rm ${quote(path)}`) }
         : { text: joinClauses(`${text}, once nothing needs it`, why) }
     return { ...next, owner: 'user', nodes: [name], left }
   })

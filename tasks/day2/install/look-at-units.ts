@@ -9,7 +9,7 @@ import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { commonNameOf, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../../lib/pki/pair.ts'
-import { whole } from '../../../lib/wording.ts'
+import { pasteable } from '../../../lib/wording.ts'
 import { isPending, type PendingFiles } from '../../auth/pending.ts'
 import {
   addressOf,
@@ -88,7 +88,7 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
   throw new Failure(`${why} did not stop within install.timeout`, {
     node: node.name,
     code: 'not-looked-at',
-    remedy: `find out why on ${node.name}: ${whole(`systemctl status ${serviceOf(run.cluster, why)}`)}; then ${runAgain}`,
+    remedy: `find out why on ${node.name}: ${pasteable(`systemctl status ${serviceOf(run.cluster, why)}`)}; then ${runAgain}`,
   })
 }
 
@@ -157,7 +157,7 @@ export function refuseWrongSettings(node: ClusterNode, units: readonly UnitOnNod
     throw new Failure([first, ...more].map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
       node: node.name,
       code: 'wrong-setting',
-      remedy: `change that on ${node.name}, and restart it: ${whole(`systemctl edit --full ${first.service}`)}; then ${runAgain}`,
+      remedy: `change that on ${node.name}, and restart it: ${pasteable(`systemctl edit --full ${first.service}`)}; then ${runAgain}`,
     })
   refuseOddPaths(node, units, places)
 }
@@ -189,7 +189,7 @@ export function refuseOtherUsers(
     const source = unit.nodeName === undefined ? 'host name' : '--hostname-override'
     throw refuse(
       `its kubelet calls the node ${name} (${source}), not ${node.name}`,
-      `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it: ${whole(`systemctl edit --full ${unit.service}`)}`,
+      `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it: ${pasteable(`systemctl edit --full ${unit.service}`)}`,
     )
   }
 }
@@ -221,7 +221,7 @@ function refuseOddPaths(node: ClusterNode, units: readonly UnitOnNode[], { links
   if (link !== undefined)
     throw refuse(
       `symlink ${link}, on the path to files of its units, is not owned by root`,
-      `make root its owner: ${whole(`chown -h root ${link}`)}; or ${remedy}`,
+      `make root its owner: ${pasteable(`chown -h root ${link}`)}; or ${remedy}`,
     )
   const lost = rows.find(({ path }) => odd.includes(path))
   if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with special characters`, remedy)
@@ -303,7 +303,7 @@ async function refuseUnreached(
   throw new Failure('no port shows a certificate through ssh', {
     node: node.name,
     code: 'not-looked-at',
-    remedy: `let sshd on ${node.name} forward to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, check what answers: ${whole(`openssl s_client -connect ${address}:${asked.port}`)}
+    remedy: `let sshd on ${node.name} forward to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, check what answers: ${pasteable(`openssl s_client -connect ${address}:${asked.port}`)}
 then ${runAgain}`,
   })
 }

@@ -4,7 +4,7 @@ import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import { isOpenFolder, root } from '../../../lib/node/place.ts'
 import { fileAt, foldersTo, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { formatNames, quote, whole } from '../../../lib/wording.ts'
+import { formatNames, pasteable, quote } from '../../../lib/wording.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
@@ -46,7 +46,7 @@ function remedyOf(
   if (isRoots ? (mode & 0o1000) !== 0 : isHome) return 'set another path in cluster.yaml (install.units)'
   const owned = isRoots ? [] : [`chown root ${quote(path)}`]
   const closed = (mode & 0o022) === 0 ? [] : [`chmod go-w ${quote(path)}`]
-  return `run as root on the node: ${whole([...owned, ...closed].join(' && '))}`
+  return `run as root on the node: ${pasteable([...owned, ...closed].join(' && '))}`
 }
 
 export function formatOpen({ path, units, remedy }: OpenFolder): string {

@@ -8,7 +8,7 @@ import { asFailure, Failure, runAgain, tryToAwait } from '../../../lib/failure.t
 import { giveBackStoreLock, takeStoreLock } from '../../../lib/kubernetes/stored.ts'
 import { isIssuedBy, readCertificates } from '../../../lib/pki/certificate.ts'
 import { ownCas } from '../../../lib/pki/pair.ts'
-import { formatNames, printable, whole } from '../../../lib/wording.ts'
+import { formatNames, pasteable, printable } from '../../../lib/wording.ts'
 import { heldOn } from '../../deploy/held.ts'
 import { stagingOwner } from '../../deploy/marks.ts'
 import { type Asking, type NodeRun, withEtcd } from '../../inspect/component.ts'
@@ -154,7 +154,7 @@ export function foreignMembers(
     .filter((member) => !isOurs(member))
     .map(
       ({ ID, name, peerURLs }) =>
-        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}) matches no control node in cluster.yaml; add the node, or its address; or, if its API server is gone for good: ${whole(`etcdctl member remove ${BigInt(ID).toString(16)}`)}`,
+        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}) matches no control node in cluster.yaml; add the node, or its address; or, if its API server is gone for good: ${pasteable(`etcdctl member remove ${BigInt(ID).toString(16)}`)}`,
     )
 }
 
@@ -204,7 +204,7 @@ export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumStat
   throw new Failure(`${unit.unit} has no quorum; unhealthy on ${formatNames([on.node.name, ...lost])}`, {
     node: on.node.name,
     code: 'no-quorum',
-    remedy: `start it, then ${runAgain}; on each node: ${whole(`systemctl start ${unit.service}`)}`,
+    remedy: `start it, then ${runAgain}; on each node: ${pasteable(`systemctl start ${unit.service}`)}`,
   })
 }
 

@@ -5,7 +5,7 @@ import { type AuthDir, backups, caName, hasDigest } from '../../../lib/files/aut
 import { sha256 } from '../../../lib/files/plain-file.ts'
 import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { excerpt, printable, whole } from '../../../lib/wording.ts'
+import { excerpt, pasteable, printable } from '../../../lib/wording.ts'
 import { formatUnset } from '../../inspect/flags.ts'
 import { digestAt } from '../../inspect/look.ts'
 import { mayLeaveOut, type OtherProcess, processesOf } from '../../inspect/reads.ts'
@@ -157,9 +157,9 @@ function formatComponent(
   const ways = [
     'stop it',
     isDue && !['', serviceOf(cluster, component)].includes(service)
-      ? `name its unit in cluster.yaml: ${whole(`install.units: { ${component}: { unit: ${service} } }`)}`
+      ? `name its unit in cluster.yaml: ${pasteable(`install.units: { ${component}: { unit: ${service} } }`)}`
       : isAlone && mayLeaveOut(component)
-        ? `leave ${component} out on all nodes, if you give it its files yourself: ${whole(`install.units: { ${component}: false }`)}`
+        ? `leave ${component} out on all nodes, if you give it its files yourself: ${pasteable(`install.units: { ${component}: false }`)}`
         : isDue && 'run it in a unit',
   ].filter(Boolean)
   const which = more.length > 0 ? `${formatProcess(process)} and ${more.length} more` : formatProcess(process)

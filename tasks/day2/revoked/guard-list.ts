@@ -34,7 +34,7 @@ import {
 import { type Counted, nobody, type RevokedList, usersOf } from '../../../lib/kubernetes/revoked-list.ts'
 import { largestFile } from '../../../lib/node/place.ts'
 import { realPath } from '../../../lib/node/state.ts'
-import { formatNames, joinClauses, whole } from '../../../lib/wording.ts'
+import { formatNames, joinClauses, pasteable } from '../../../lib/wording.ts'
 import { acceptedCertificates, isCountable, withReplaced } from '../../auth/accepted.ts'
 import { fetchCommand } from '../../auth/fetch-command.ts'
 import { findUndecidedIn } from '../../auth/undecided.ts'
@@ -125,7 +125,7 @@ function wouldRemove({ run, node, file }: Guarded, removed: readonly string[]): 
   const add = missing.length > 0 && `write ${formatEntries(run, missing)} in cluster.yaml`
   const restore = restoreCommand(run, node)
   const keep = removed.some(isKeyEntry) && `restore the list: ${restore}; then ${runAgain}`
-  const letIn = `or restore access, with every certificate that is still valid: ${whole(`${restore} && ${command('revoked install')}`)}`
+  const letIn = `or restore access, with every certificate that is still valid: ${pasteable(`${restore} && ${command('revoked install')}`)}`
   return refusal(formatRemoved(removed, file.at), [joinClauses(add, keep), ...(add ? [letIn] : [])])
 }
 
@@ -192,7 +192,7 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
     return entries.length > 0 ? [`${lists[0]?.at} lists ${formatNames(entries)}, but ${add}`] : []
   return [
-    `${apiServer} still denies ${formatNames(entries) || 'everyone in its list'} (${left.path}), but ${add}; or restore access: set --authorization-mode=Node,RBAC instead of ${left.by}, then run ${whole('systemctl daemon-reload')}, and restart it, one node at a time`,
+    `${apiServer} still denies ${formatNames(entries) || 'everyone in its list'} (${left.path}), but ${add}; or restore access: set --authorization-mode=Node,RBAC instead of ${left.by}, then run ${pasteable('systemctl daemon-reload')}, and restart it, one node at a time`,
   ]
 }
 

@@ -10,7 +10,7 @@ import { type Counts, parseCounts } from '../../../lib/kubernetes/counts.ts'
 import { listIn } from '../../../lib/kubernetes/revocation.ts'
 import { nobody } from '../../../lib/kubernetes/revoked-list.ts'
 import { fileAt, type PlacesState } from '../../../lib/node/state.ts'
-import { whole } from '../../../lib/wording.ts'
+import { pasteable } from '../../../lib/wording.ts'
 import { readMetrics, withApi } from '../../inspect/component.ts'
 import type { UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer } from '../../layouts/layout.ts'
@@ -112,5 +112,5 @@ export function isListPlaced(found: { readonly units: readonly UnitOnNode[]; rea
 /** For an API server with a configuration of its owner's own. */
 export function formatOwned({ auth, cluster }: Run, why: string): string {
   const authorizers = formatAuthorizers(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
-  return `${apiServer} keeps its configuration because ${why}; for revoked, put these authorizers before all others in the file of --authorization-config\n${whole(authorizers)}`
+  return `${apiServer} keeps its configuration because ${why}; for revoked, put these authorizers before all others in the file of --authorization-config\n${pasteable(authorizers)}`
 }

@@ -13,7 +13,7 @@ import { nobody } from '../../../lib/kubernetes/revoked-list.ts'
 import { diff } from '../../../lib/node/place.ts'
 import { realPath } from '../../../lib/node/state.ts'
 import { asFindings, type Change, type CheckResult, factsOf, type Reason } from '../../../lib/results.ts'
-import { printable, whole } from '../../../lib/wording.ts'
+import { pasteable, printable } from '../../../lib/wording.ts'
 import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../../deploy/check-folder.ts'
 import { replaceInFolder } from '../../deploy/copy.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
@@ -232,6 +232,6 @@ function notLoaded({ cluster }: Run, node: ClusterNode): Failure {
   return new Failure(`${apiServer} has not loaded ${authorizationConfigFile}; restored the old file`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `check why: ${whole(`journalctl -u ${serviceOf(cluster, apiServer)}`)}`,
+    remedy: `check why: ${pasteable(`journalctl -u ${serviceOf(cluster, apiServer)}`)}`,
   })
 }

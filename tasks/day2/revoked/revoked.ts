@@ -33,7 +33,7 @@ import {
 } from '../../../lib/kubernetes/revocation.ts'
 import type { RevokedList } from '../../../lib/kubernetes/revoked-list.ts'
 import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../../lib/results.ts'
-import { count, formatNames, quote, whole } from '../../../lib/wording.ts'
+import { count, formatNames, pasteable, quote } from '../../../lib/wording.ts'
 import { withReplaced } from '../../auth/accepted.ts'
 import { fetchCommand } from '../../auth/fetch-command.ts'
 import { isPending } from '../../auth/pending.ts'
@@ -180,7 +180,7 @@ function leftToUser(run: Run): Finding[] {
   const { auth } = run
   const unknown = unknownKeys(run)
   const folder = join(auth.path, 'backup', 'revoked')
-  const copy = whole(
+  const copy = pasteable(
     `mkdir -m 700 -p ${quote(folder)} && cp FILE ${quote(join(folder, auth.files.certificate(unknown[0]?.slice('sha256:'.length, 19) ?? '')))}`,
   )
   const ofUnknown = `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (system:masters can't be revoked), or copy the certificate there: ${copy}`
@@ -200,6 +200,6 @@ function etcdIsOpen(run: Run): string[] {
   })
   if (open.length === 0) return []
   return [
-    `certificates of ${formatNames(open)} still open etcd, and so the cluster, through port 2379; write ${whole('etcd: { ca: own }')} in cluster.yaml, then run ${command('rotate etcd-ca')}`,
+    `certificates of ${formatNames(open)} still open etcd, and so the cluster, through port 2379; write ${pasteable('etcd: { ca: own }')} in cluster.yaml, then run ${command('rotate etcd-ca')}`,
   ]
 }

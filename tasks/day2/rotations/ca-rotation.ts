@@ -56,7 +56,7 @@ import {
 import { blocksIn, certificatePem, inside, oids } from '../../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
-import { day, formatDate, formatNames, whole } from '../../../lib/wording.ts'
+import { day, formatDate, formatNames, pasteable } from '../../../lib/wording.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from '../../auth/states.ts'
 import { type Asking, healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
@@ -183,7 +183,7 @@ async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tel
       if (!(await isRefusedInTime({ rotating, node, unit }, { as, ca: signsServers(name) ? name : caName })))
         throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
           node: node.name,
-          remedy: `check which CA it trusts: ${whole(`systemctl cat ${unit.service}`)}`,
+          remedy: `check which CA it trusts: ${pasteable(`systemctl cat ${unit.service}`)}`,
         })
   if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, { name, previous: previous.ca })
   return units.map(({ unit }) => unit)
@@ -274,7 +274,7 @@ export const etcdCaRotation: Rotation = {
     if (cluster.etcd.ca === 'shared')
       throw usageFailure(
         'etcd has no CA of its own to rotate (etcd.ca: shared in cluster.yaml)',
-        `to give etcd its own CA, set ${whole('etcd: { ca: own }')} there, then run ${command(`rotate ${etcdCaName}`)}`,
+        `to give etcd its own CA, set ${pasteable('etcd: { ca: own }')} there, then run ${command(`rotate ${etcdCaName}`)}`,
       )
   },
   // An etcd that shares the cluster's CA gets that CA under a name of its own: nothing changes until the last stage. If

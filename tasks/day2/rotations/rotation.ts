@@ -5,7 +5,7 @@
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Failure } from '../../../lib/failure.ts'
 import type { Work } from '../../../lib/graph/target.ts'
-import { whole } from '../../../lib/wording.ts'
+import { pasteable } from '../../../lib/wording.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import type { ClusterTarget, Run } from '../../target.ts'
 
@@ -28,7 +28,10 @@ export interface Stage {
   usedBy?(rotating: Rotating, say: (text: string) => void): Promise<readonly string[]>
   /** Around the change of a control node: what it returns throws a Failure that ends the stage before the next one. */
   watch?(rotating: Rotating, node: ClusterNode): Promise<() => Promise<void>>
-  /** Queries the components of a node that has loaded the stage; returns the units that gave the right answer. */
+  /**
+   * Tries the components of a node that has loaded the stage, and may write a throw-away object for that; returns the units
+   * that gave the right answer.
+   */
   prove?(rotating: Rotating, node: ClusterNode, tell: Work['tell']): Promise<readonly string[]>
   /** Further work, after the proofs. */
   targets?(rotating: Rotating): ClusterTarget[]
@@ -75,7 +78,7 @@ export const changedBy =
   (file: string): boolean =>
     stages.some((stage) => stage.changes(file, cluster))
 
-export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from: ${whole('etcdctl snapshot save FILE')} (with the --endpoints, --cacert, --cert and --key of a control node)`
+export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from: ${pasteable('etcdctl snapshot save FILE')} (with the --endpoints, --cacert, --cert and --key of a control node)`
 
 export interface Uses {
   /** A sentence for each user of what the last stage ends, and for what can't be seen. */
