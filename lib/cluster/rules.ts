@@ -108,7 +108,7 @@ function nameProblems(
   return [
     ...names
       .filter(({ value }) => isReserved(value))
-      .map(({ value, path }) => ({ path, message: `${quoted(value)} is reserved for a file of the cluster` })),
+      .map(({ value, path }) => ({ path, message: `${quoted(value)} is reserved by harderway` })),
     ...duplicates(names, 'is the name of another node or user'),
   ]
 }

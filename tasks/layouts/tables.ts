@@ -223,7 +223,7 @@ export function isOfControlPlane(cluster: LaidOut, name: string): boolean {
   )
 }
 
-/** A node of such a name would have files of the same names. */
+/** A node or user of such a name would have files, or a connection in `verify`, of the same name. */
 function isReserved({ files, certs }: Layout, name: string): boolean {
   const names = [
     ...certs.map((each) => each.name),
@@ -232,6 +232,7 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
     // Whether etcd has one of its own is told by that file.
     ...caNames.flatMap((name) => [name, nextName(name), crossName(name)]),
     files.parse(encryptionConfig.file)?.name,
+    'pods',
   ]
   return names.includes(name) || files.parse(files.certificate(name))?.kind !== 'certificate'
 }

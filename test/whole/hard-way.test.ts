@@ -248,7 +248,7 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
     [{ subject: { organization: 'x' } }, /subject\.organization is not a key of layout hard-way/],
     [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node; its etcd/],
     [node('g', 'gateway'), /nodes\[3\]\.role layout hard-way has no load balancer/],
-    [node('kube-proxy', 'worker'), /"kube-proxy" is reserved for a file of the cluster/],
+    [node('kube-proxy', 'worker'), /"kube-proxy" is reserved by harderway/],
   ] as const) {
     const [first, ...others] = written(more)
     assert.match(String(first), expected)

@@ -110,7 +110,7 @@ test('ca --force replaces the CA of the cluster, and not that of etcd; ca --rene
 test('cluster.yaml: a node of such a name, and the layout whose etcd has no TLS', async (t) => {
   const at = scratch(t)
   writeCluster(at, [own, [['nodes', 3, 'name'], 'etcd']])
-  assert.match((await exits(2, at, 'certs')).stderr, /"etcd" is reserved for a file of the cluster/)
+  assert.match((await exits(2, at, 'certs')).stderr, /"etcd" is reserved by harderway/)
   writeCluster(at, [[['nodes', 3, 'name'], 'etcd']])
   await exits(4, at, 'certs', '--dry-run')
   writeCluster(at, [own, [['layout'], 'hard-way']])

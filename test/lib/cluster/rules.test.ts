@@ -127,16 +127,25 @@ testFiles('a machine, by its host and port, has one kubelet, and each node a dir
   [onOne('install: true'), '5:51 nodes[1].host is the same machine as another node with a kubelet; set the host and'],
 ])
 
-const reserved = ['ca', 'kubernetes', 'admin', 'kube-scheduler', 'service-account', 'encryption-config', 'c0-key']
+const reserved = [
+  'ca',
+  'kubernetes',
+  'admin',
+  'kube-scheduler',
+  'service-account',
+  'encryption-config',
+  'c0-key',
+  'pods',
+]
 testFiles("nodes and users have no name of the cluster's own files, nor of each other", [
   [
     and(reserved.map((name, i) => `  - { name: ${name}, role: worker, ip: 10.0.1.${i} }`).join('\n')),
-    ...reserved.map((name, i) => `${5 + i}:13 "${name}" is reserved for a file of the cluster`),
+    ...reserved.map((name, i) => `${5 + i}:13 "${name}" is reserved by harderway`),
   ],
   [
     and('users: [{ name: admin }, { name: c0 }, { name: joe-key }, { name: joe }, { name: joe }]'),
-    ...[`5:17 "admin" is reserved for a file`, '5:34 "c0" is the name of another node or user'],
-    ...[`5:48 "joe-key" is reserved for a file`, '5:82 "joe" is the name of another node or user'],
+    ...[`5:17 "admin" is reserved by harderway`, '5:34 "c0" is the name of another node or user'],
+    ...[`5:48 "joe-key" is reserved by harderway`, '5:82 "joe" is the name of another node or user'],
   ],
 ])
 
