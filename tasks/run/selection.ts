@@ -64,6 +64,7 @@ function refuseNodeNames({ cluster, options, command }: Selecting): void {
   const task = [
     options.names.filter((word) => !isNode(word)).join(' ') || 'bootstrap',
     ...options.names.filter(isNode).map((name) => `--node ${name}`),
+    ...(options.dryRun ? ['--dry-run'] : []),
   ].join(' ')
   throw usageFailure(`${found} is a node; select it with --node: ${command(task)}`)
 }

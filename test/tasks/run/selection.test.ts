@@ -86,6 +86,7 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     ['ca --node worker0', /ca has no target on worker0/],
     ['deploy worker0 gateway', /^worker0 is a node; .*: npm run task -- deploy --node worker0 --node gateway$/],
     ['worker0 --config a.yaml', /: npm run bootstrap -- --node worker0 --config a\.yaml$/],
+    ['bootstrap worker0 --dry-run', /: npm run bootstrap -- --node worker0 --dry-run$/],
     ['certs --renew --config a.yaml', /can only be used with ca: npm run task -- ca --renew --config a\.yaml$/],
     ['ca cluster-cert --renew', /--renew can only be used with ca/],
     ['ca --renew --force', /^--renew and --force can't be combined$/],
