@@ -6,10 +6,12 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
-import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import { messageOf } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
+  everyInstall,
+  installs,
   mustRun,
   readStarts,
   running,
@@ -20,11 +22,6 @@ import {
   toldOf,
   unload,
 } from '../support/running.ts'
-
-const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.startsWith('install/'))
-const everyInstall = ['control0', 'control1', 'control2', 'gateway', 'worker0', 'worker1'].map(
-  (name) => `install/${name}`,
-)
 
 describe('restarts of what has no quorum or has expired, on six machines', { skip }, () => {
   let lab: Machines

@@ -6,11 +6,13 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
 import { isSince } from '../lab/machines/shared.ts'
-import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import { messageOf } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
+  everyInstall,
   everywhere,
+  installs,
   mustRun,
   probe,
   readStarts,
@@ -22,11 +24,6 @@ import {
   startRunning,
   unload,
 } from '../support/running.ts'
-
-const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.startsWith('install/'))
-const everyInstall = ['control0', 'control1', 'control2', 'gateway', 'worker0', 'worker1'].map(
-  (name) => `install/${name}`,
-)
 
 describe('restarts on six machines', { skip }, () => {
   let lab: Machines

@@ -12,7 +12,7 @@ import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Failed } from '../lab/machines/prober.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
-import { type Edit, type Ran, readCluster } from './harderway.ts'
+import { type Edit, idsOf, type Ran, readCluster } from './harderway.ts'
 import { type AtEvent, type Ended, sshProcesses, start } from './process.ts'
 import { eventually, needs } from './programs.ts'
 
@@ -206,6 +206,17 @@ export async function startKubeletsOf(lab: Machines, version: '1.35' | '1.36'): 
 
 export const everywhere = (unit: string, role: 'control' | 'worker' = 'control'): string[] =>
   (role === 'control' ? ['control0', 'control1', 'control2'] : ['worker0', 'worker1']).map((name) => `${name} ${unit}`)
+
+/** The targets of phase `install` of which an event of this type was told. */
+export const installs = (ran: Ran, type: string): string[] => idsOf(ran, type).filter((id) => id.startsWith('install/'))
+export const everyInstall: readonly string[] = [
+  'control0',
+  'control1',
+  'control2',
+  'gateway',
+  'worker0',
+  'worker1',
+].map((name) => `install/${name}`)
 
 /** A renewal restarts them before 1.36: docs/install.md. */
 export const restartedKubelets: readonly string[] = isSince('1.36')
