@@ -1,4 +1,5 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
+
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
@@ -10,6 +11,7 @@ import { waitingKeys } from '../../lib/kubernetes/revocation.ts'
 import { asUnknown, digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
+import { groupAlike } from '../../lib/wording.ts'
 import { apiServer, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -119,7 +121,7 @@ function beside(run: Run, { units, otherProcesses }: UnitsRead): AskedPath[] {
       .map(({ path }): AskedPath => [path, digestOfRoots]),
   ]
   // Of a path that several name the first counts: what a user names hides none that root does.
-  return [...Map.groupBy(all, ([path]) => path).values()].flatMap(([first]) => (first ? [first] : []))
+  return groupAlike(all, ([path]) => path).map(([first]) => first)
 }
 
 /**

@@ -4,7 +4,7 @@ import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import { isOpenFolder, root } from '../../../lib/node/place.ts'
 import { fileAt, foldersTo, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { formatNames, pasteable, quote } from '../../../lib/wording.ts'
+import { formatNames, groupAlike, pasteable, quote } from '../../../lib/wording.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
@@ -29,10 +29,10 @@ export function openFolders(run: Run, units: readonly Unit[], places: PlacesStat
       )
     }),
   )
-  return [...Map.groupBy(open, ({ folder }) => folder)].map(([path, [first, ...others]]) => ({
-    path,
-    units: [...new Set([first, ...others].flatMap((each) => each?.unit ?? []))],
-    remedy: remedyOf(path, first ?? { mode: 0, isRoots: true }, places.homes),
+  return groupAlike(open, ({ folder }) => folder).map((group) => ({
+    path: group[0].folder,
+    units: [...new Set(group.map(({ unit }) => unit))],
+    remedy: remedyOf(group[0].folder, group[0], places.homes),
   }))
 }
 

@@ -5,7 +5,7 @@ import { type AuthDir, backups, caName, hasDigest } from '../../../lib/files/aut
 import { sha256 } from '../../../lib/files/plain-file.ts'
 import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { excerpt, pasteable, printable } from '../../../lib/wording.ts'
+import { excerpt, groupAlike, pasteable, printable } from '../../../lib/wording.ts'
 import { formatUnset } from '../../inspect/flags.ts'
 import { digestAt } from '../../inspect/look.ts'
 import { mayLeaveOut, type OtherProcess, processesOf } from '../../inspect/reads.ts'
@@ -38,9 +38,12 @@ export function unreachedOn(
   const isOfPair = (file: string) => concerns(file) || concerns(certificate(parse(file)?.name ?? ''))
   let earlier: ReadonlyMap<string, string> | undefined
   const copyAt = (path: string) => {
+    const digest = fileAt(places, path)?.sha256
+    if (digest === undefined) return undefined
+    const alike = filesAlike(run, node, digest).find(isOfPair)
+    if (alike !== undefined) return alike
     earlier ??= earlierKubeconfigs(run.auth)
-    const kubeconfig = earlier.get(fileAt(places, path)?.sha256 ?? '') ?? []
-    return [...filesAlike(run, node, places, path), kubeconfig].flat().find(isOfPair)
+    return [earlier.get(digest) ?? []].flat().find(isOfPair)
   }
   const copies = units.flatMap(({ unit, unlistedFlags }) =>
     unlistedFlags.flatMap(({ by, path }) => {
@@ -75,9 +78,8 @@ export function unreachedOn(
 }
 
 /** Each of root's; of another user, who may start any number, one of each component, and how many more there are. */
-function byUser(all: readonly OtherProcess[]): (readonly [OtherProcess, ...OtherProcess[]])[] {
-  const groups = Map.groupBy(all, ({ component, process: { id, uid } }) => `${component} ${uid} ${uid === 0 ? id : ''}`)
-  return [...groups.values()].flatMap(([first, ...more]) => (first ? [[first, ...more] as const] : []))
+function byUser(all: readonly OtherProcess[]): [OtherProcess, ...OtherProcess[]][] {
+  return groupAlike(all, ({ component, process: { id, uid } }) => `${component} ${uid} ${uid === 0 ? id : ''}`)
 }
 
 /**
@@ -95,10 +97,8 @@ export function unsetOn(
   })
 }
 
-/** Our files of which that is a copy, whole or in part, as they are or as they were: all but those of other nodes. */
-function filesAlike({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string): string[] {
-  const digest = fileAt(places, path)?.sha256
-  if (digest === undefined) return []
+/** Our files of that digest, whole or in part, as they are or as they were: all but those of other nodes. */
+function filesAlike({ auth, cluster }: Run, node: ClusterNode, digest: string): string[] {
   const others = new Set(cluster.nodes.flatMap(({ name }) => (name === node.name ? [] : name)))
   const parts = nodeUnits(cluster, node)
     .flatMap(({ files }) => files)

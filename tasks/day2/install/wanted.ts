@@ -1,4 +1,5 @@
 /** The files that belong at the places where the units of a node read them, made from auth/. */
+
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { nextName } from '../../../lib/files/auth-dir.ts'
@@ -8,6 +9,7 @@ import { type Account, root, type WantedFile } from '../../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { readCertificates } from '../../../lib/pki/certificate.ts'
 import { readPair } from '../../../lib/pki/pair.ts'
+import { groupAlike } from '../../../lib/wording.ts'
 import { isPending, type PendingFiles } from '../../auth/pending.ts'
 import { digestAt } from '../../inspect/look.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
@@ -22,8 +24,7 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
   const all = units.flatMap(({ unit, files }) =>
     files.map((place) => ({ ...place, path: realPath(places, place.path), unit })),
   )
-  return [...Map.groupBy(all, ({ path }) => path).values()].flatMap(([row, ...others]) => {
-    if (!row) return []
+  return groupAlike(all, ({ path }) => path).map(([row, ...others]) => {
     const { file, path, part } = row
     return {
       ...{ file, path, part },
