@@ -24,7 +24,7 @@ import type { ExitCause } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
 import type { Run } from '../target.ts'
 import { backUp } from '../views/notices.ts'
-import { checkedRotation, graphFor, refuseOther, type Start, startOf } from './rotate.ts'
+import { checkedRotation, refuseOther, type Start, startOf } from './rotate.ts'
 
 interface RotationPlan {
   readonly rotation: Rotation
@@ -82,7 +82,7 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     refuseOther({ options: given.options, rotation, rotating: { run } })
     const start = startOf(rotation, given.options, run)
     const rotating = { run, signal: run.signal, isForced: false }
-    const trials = await tryStages(rotating, rotation, { at: start.at, graphOf: graphFor })
+    const trials = await tryStages(rotating, rotation, start.at)
     const looks = await inspectNodes(rotation, run)
     return () => printPlan(run, planRotation(run, { rotation, start, looks, trials }))
   }

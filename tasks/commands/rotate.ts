@@ -1,15 +1,3 @@
-/**
- * `rotate` drives a rotation. Each stage is an ordinary walk over all targets, and is proven before the next begins.
- *
- *   goForward  walks to the end of the present stage. Then for each stage that follows: mayBegin; before the first of
- *              them, tryFirst tries all in memory; the stage begins, by one write that counts; a walk. Without --finish
- *              the last stage does not begin.
- *   goBack     for each stage from the present one to the first: a walk, if what depends on the stage is to be known;
- *              the stage is undone. At the end a walk.
- *
- * The files in auth/ say which stage is present, so the run that follows a killed one goes on from there.
- */
-import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
@@ -108,8 +96,6 @@ async function walkTo(given: CommandRun, rotating: Rotating, stage?: Stage): Pro
   return causes
 }
 
-export const graphFor = (cluster: Cluster) => clusterGraph(phases, cluster)
-
 /** The rotation that is named. Throws a Failure where cluster.yaml or auth/ allow none. */
 export async function checkedRotation(given: CommandRun) {
   const { auth, cluster, command, options } = given
@@ -125,7 +111,7 @@ export async function checkedRotation(given: CommandRun) {
   const undecided = findUndecided(given)
   if (undecided) throw undecided
   if (cluster.revoked === undefined && pinnedUsers(auth).length > 0) throw unlisted(given, 'no rotation begins')
-  return { rotation, graph: await graphFor(cluster) }
+  return { rotation, graph: await clusterGraph(phases, cluster) }
 }
 
 function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
@@ -237,7 +223,7 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
 async function tryFirst(drive: Drive, at: number): Promise<void> {
   const { options, rotation, rotating, say, confirm } = drive
   const refused: string[] = []
-  for (const { stage, ...tried } of await tryStages(rotating, rotation, { at, graphOf: graphFor })) {
+  for (const { stage, ...tried } of await tryStages(rotating, rotation, at)) {
     const where = stage ? `stage ${rotation.stages.indexOf(stage) + 1}` : 'before the first stage'
     const [sum, ...lines] = formatTried(tried)
     say(`${where}: ${sum}`)
@@ -380,7 +366,7 @@ async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Prom
 
 /** All targets, then the proofs of the stage on each node, then the further work of the stage. */
 async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<ClusterGraph> {
-  const targets = [...(await graphFor(rotating.run.cluster)).values()]
+  const targets = [...(await clusterGraph(phases, rotating.run.cluster)).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []

@@ -8,7 +8,7 @@ import { openWalk } from '../../../lib/graph/executor.ts'
 import { byPhase, closure } from '../../../lib/graph/target.ts'
 import { count } from '../../../lib/wording.ts'
 import { phases, runPhases } from '../../bootstrap.ts'
-import type { ClusterGraph, Run } from '../../target.ts'
+import { type ClusterGraph, clusterGraph, type Run } from '../../target.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 import { stepsOf, type Tried } from './transition.ts'
 
@@ -71,14 +71,10 @@ export type TriedStage = Tried & { readonly stage: Stage | undefined }
  * What is left to be made before the stage after that number, and then each stage. What is under way was tried before
  * it began.
  */
-export async function tryStages(
-  { run, signal }: Rotating,
-  rotation: Rotation,
-  { at, graphOf }: { readonly at: number; readonly graphOf: (cluster: Cluster) => Promise<ClusterGraph> },
-): Promise<TriedStage[]> {
+export async function tryStages({ run, signal }: Rotating, rotation: Rotation, at: number): Promise<TriedStage[]> {
   const cluster = sampleOf(run.cluster)
   const trying = { ...run, cluster, stagedBy: rotation.name, note: () => {} }
-  const graph = await graphOf(cluster)
+  const graph = await clusterGraph(phases, cluster)
   const tryStep = stepsOf(trying)
   const start = run.auth.inMemory()
   if (at === 0) rotation.prepare?.({ ...trying, auth: start })

@@ -69,7 +69,7 @@ const both = await begun(guide, settled, 'ca', 'both')
 
 test('each rotation is tried, of whom there is: the gateway, pods and aggregated APIs among them', async () => {
   for (const { name } of rotations) {
-    const tried = await tryStages(rotatingIn(settled, guide), rotationOf(name), { at: 0, graphOf })
+    const tried = await tryStages(rotatingIn(settled, guide), rotationOf(name), 0)
     assert.deepEqual(
       tried.map(({ stage }) => stage?.name),
       [undefined, ...rotationOf(name).stages.map((stage) => stage.name)],
@@ -288,7 +288,7 @@ test('whatever the cluster and its rotations, and wherever runs of them were kil
         /** Where it was rotated before, this ends what has still the files before that. */
         const isMeant = (line: string) => done.includes(name) && /an earlier (certificate|CA)/.test(line)
         const assertTried = async (at: number) => {
-          const tried = await tryStages(rotatingIn(auth, cluster), rotation, { at, graphOf })
+          const tried = await tryStages(rotatingIn(auth, cluster), rotation, at)
           const lines = tried.flatMap((each) => formatTried(each).slice(1))
           assert.deepEqual(
             lines.filter((line) => !isMeant(line)),
