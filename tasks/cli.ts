@@ -185,6 +185,8 @@ function checkCombination(command: Command, { names: [first = '', ...others], gi
   if (command !== run && first !== command.name) throw refuse(`${command.name} can't be combined with ${first}`)
   const isOther = (word: string) => isPhase(word) || commands.some(({ name }) => name === word)
   const other = others.find((word) => operands === undefined || (operands === nodeOperands && isOther(word)))
+  if (other !== undefined && operands === nodeOperands && isPhase(other))
+    throw refuse(`${command.name} takes nodes, and ${other} is a phase`)
   if (other !== undefined) throw refuse(`${command.name} can't be combined with ${other}`)
   const option = given.find((name) => !takes(command, name))
   if (option === undefined) return

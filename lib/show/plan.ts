@@ -157,8 +157,8 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       const nothing = toDo.length > 0 ? 'change' : 'do'
       const found = planned.length > 0 ? formatCounts(planned) : `Nothing ${isNoted ? 'else ' : ''}to ${nothing}`
       const isKnown = planned.length > 0 || [...rows.values()].every(({ kind }) => kind === 'fresh')
-      const headline = joinClauses(isKnown ? found : 'No plan', formatScope(rows, skipped))
-      for (const line of rows.size > 0 ? [headline, next ?? []].flat() : []) if (!quiet) write(fit(line, columns))
+      const headline = joinClauses(isKnown ? found : 'Incomplete plan', formatScope(rows, skipped))
+      for (const line of [rows.size > 0 ? headline : [], next ?? []].flat()) if (!quiet) write(fit(line, columns))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
     },
   }

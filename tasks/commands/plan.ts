@@ -47,8 +47,12 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     const warnings: string[] = []
     const noting = { ...run, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
-    const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
-    if (refusals.length > 0) return () => refuse(run, graph, refusals)
+    const refusalsIn = (some: ClusterGraph) => refusalsBefore(some, { ...run, run: noting, forced, tell })
+    const refusals = await refusalsIn(graph)
+    if (refusals.length > 0) {
+      const isOfNodes = (await refusalsIn(withoutLooks(graph))).length === 0
+      return () => refuse(run, graph, refusals, isOfNodes)
+    }
     const seen = await observe(run, graph, { forced, foresees: true })
     return () => show(run, seen, { whole, warnings })
   }
@@ -129,15 +133,17 @@ export async function readPlanned(
   return keepTo(plan, graph)
 }
 
-/** The run would make nothing, so there is no plan. */
+/** The run would make nothing, so there is no plan. `isOfNodes`: without nodes there would be one. */
 async function refuse(
-  { reporterFor, endedStatus }: CommandRun,
+  { reporterFor, endedStatus, options, command }: CommandRun,
   graph: ClusterGraph,
   refusals: readonly [string | undefined, Failure][],
+  isOfNodes: boolean,
 ): Promise<readonly ExitCause[]> {
   const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)
-  await reporter.end({ rows: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()) })
+  const next = isOfNodes ? `To plan without nodes: ${command(`${formatTask(options)} --dry-run --offline`)}` : undefined
+  await reporter.end({ rows: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()), next })
   return ['refused']
 }
 

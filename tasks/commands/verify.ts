@@ -116,7 +116,7 @@ function refuseBrokenPair(auth: AuthDir, name: string): void {
 function formatSeen(seen: Identity | undefined): string {
   return seen
     ? `authenticated as ${seen.user} (${seen.groups.length > 0 ? `groups ${seen.groups.join(', ')}` : 'no groups'})`
-    : 'anonymous'
+    : 'anonymous, as without a certificate'
 }
 
 /**

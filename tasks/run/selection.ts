@@ -85,6 +85,8 @@ function named(graph: ClusterGraph, name: string, { commandNames }: Selecting): 
 
 /** Of other tools, and what does the same here. */
 const otherWords: ReadonlyMap<string, readonly [what: string, task: string][]> = new Map([
+  ['apply', [['carry out what plan shows', 'bootstrap']]],
+  ['diff', [['show what would change', 'plan']]],
   [
     'renew',
     [

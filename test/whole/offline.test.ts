@@ -60,7 +60,8 @@ test('with --offline a plan says what auth/ alone says, and runs and reads nothi
 test('without it the same plan runs what cluster.yaml names', { skip: needs('ssh') }, async (t) => {
   const { place, ran } = makePlace(t)
   // Its control nodes can't be reached.
-  await exits(3, place, 'deploy', '--dry-run', '--node', 'worker0')
+  const refused = await exits(3, place, 'deploy', '--dry-run', '--node', 'worker0')
+  assert.match(refused.stdout, /^To plan without nodes: .* deploy --node worker0 --dry-run --offline$/m)
   assert.ok(existsSync(ran))
 })
 

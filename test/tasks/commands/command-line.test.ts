@@ -91,7 +91,7 @@ test('a command takes no other command beside it, and no option of others: the m
     ['bootstrap graph', "graph can't be combined with bootstrap"],
     ['status verify', "status can't be combined with verify"],
     ['ca rotate', "rotate can't be combined with ca"],
-    ['status certs', "status can't be combined with certs"],
+    ['status certs', 'status takes nodes, and certs is a phase'],
     ['certs --on-nodes', '--on-nodes is not an option of runs, only of status and report'],
     ['verify --prune', '--prune is not an option of verify, only of runs'],
     ['recover --node control0 --force', '--force is not an option of recover, only of runs and rotate'],

@@ -38,7 +38,7 @@ const connections: Readonly<Record<string, RegExp>> = {
   'clients/kube-controller-manager':
     /^authenticated as system:kube-controller-manager \(groups system:kube-controller-manager\)$/,
   'clients/kube-proxy': /^authenticated as system:kube-proxy \(groups system:node-proxier\)$/,
-  'clients/pods': /^anonymous$/,
+  'clients/pods': /^anonymous, as without a certificate$/,
   ...Object.fromEntries(
     kubelets.map((name) => [
       `clients/${name}`,
@@ -48,8 +48,8 @@ const connections: Readonly<Record<string, RegExp>> = {
   ...Object.fromEntries(
     ['nobody', 'of-another-ca', 'expired'].flatMap((who) => [
       [`strangers/etcd-${who}`, /^rejected$/],
-      [`strangers/api-server-${who}`, /^anonymous$/],
-      [`strangers/kubelet-${who}`, /^anonymous$/],
+      [`strangers/api-server-${who}`, /^anonymous, as without a certificate$/],
+      [`strangers/kubelet-${who}`, /^anonymous, as without a certificate$/],
     ]),
   ),
   'strangers/name-not-in-sans': /^rejected$/,
