@@ -137,7 +137,7 @@ function noteOnKept({ all, forced, rows }: RunScope): string[] {
     return isToStay || isDone(rows.get(id)) ? [] : id
   })
   if (kept.length === 0 || !hasMade(rows)) return []
-  return [`not made anew: ${formatNames(kept)}; name them again with --force`]
+  return [`name these again with --force, as the run has not replaced them: ${formatNames(kept)}`]
 }
 
 /**

@@ -69,7 +69,9 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
     const kept = planned.filter((id) => !done.includes(id) && id !== 'component-certs/service-account')
     const { goOn, toDo } = stopped.events.at(-1) ?? {}
     const [, named = '', more = '0'] =
-      /^not made anew: (.*?)(?: and (\d+) more)?; name them again with --force$/.exec(String(toDo)) ?? []
+      /^name these again with --force, as the run has not replaced them: (.*?)(?: and (\d+) more)?$/.exec(
+        String(toDo),
+      ) ?? []
     assert.ok(done.length > 0 && named.split(', ').every((id) => kept.includes(id)), named)
     assert.equal(named.split(', ').length + Number(more), kept.length)
     const rest = await withStatus(0, type(goOn))
@@ -89,7 +91,7 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
       quiet.stdout,
       /check that sshd runs on the node, and its port; then run the command printed at the end$/m,
     )
-    assert.doesNotMatch(quiet.stdout, /same command|not made anew/)
+    assert.doesNotMatch(quiet.stdout, /same command|has not replaced/)
     const rest = await withStatus(0, type(command))
     assert.deepEqual(idsOf(rest, 'built'), ['deploy/worker0'])
     const { toDo } = rest.events.at(-1) ?? {}
