@@ -151,7 +151,11 @@ const login = checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-
 
 const placedAt = {
   config: optional('The file that `--config` of the unit names, if not the one of the guide.', placePath),
-  files: usually('Where it reads files of auth/: `<file>: <path>`, or `<file>: { <setting>: <path> }`.', unitFiles, {}),
+  files: usually(
+    'Where the unit reads files of auth/: `<file>: <path>`, or `<file>: { <flag or field>: <path> }`.',
+    unitFiles,
+    {},
+  ),
 }
 
 const node = object({
@@ -159,7 +163,7 @@ const node = object({
   role: required('A gateway is a load balancer: it gets the CA certificate and none of its own.', oneOf('role', roles)),
   ip: optional('The address of the node. Each node has `ip` or `ips`.', address),
   ips: optional('The addresses of a dual-stack node.', listOf(address, 1)),
-  sans: usually('More names and addresses for its certificate.', listOf(san), []),
+  sans: usually('More names and addresses for the certificate of the node.', listOf(san), []),
   host: optional(
     'The host for ssh: a name, an alias of your ssh configuration or an address. Default: `nodes[].name`.',
     checked('a host for ssh: a name, an alias of your ssh_config or an address', (s) =>
@@ -169,10 +173,14 @@ const node = object({
   port: optional('The port of sshd. Default: the port of your ssh configuration.', integer(1, 65535)),
   user: optional('The user that ssh logs in as. Default: `ssh.user`.', login),
   directory: optional(
-    'Where files go on this node, and on no other of the same `host` and `port`. Default: `ssh.directory`.',
+    'The deploy directory of this node, and of no other with the same `host` and `port`. Default: `ssh.directory`.',
     nodeDirectory,
   ),
-  units: usually('Where its units read, if not as in `install.units`.', record(object(placedAt)), {}),
+  units: usually(
+    'Where the units of this node read files, if not as in `install.units`.',
+    record(object(placedAt)),
+    {},
+  ),
 })
 
 /** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */
@@ -200,7 +208,11 @@ function whyNotRevocable(entry: string): string {
 }
 const user = object({
   name: required('The CN of the certificate: lower-case letters, digits and `. _ - @`.', userName),
-  groups: usually('The groups that role bindings name, each an O.', listOf(printable(64)), []),
+  groups: usually(
+    'The groups of the user, which role bindings name; each is an O of the certificate.',
+    listOf(printable(64)),
+    [],
+  ),
   validity: optional('How long the certificate is valid. Default: `certificates.validity`.', duration),
 })
 
@@ -252,17 +264,17 @@ export const clusterSchema = object({
     'Attributes of the subjects of certificates.',
     object({
       country: optional(
-        'C of every certificate: two capital letters.',
+        'The country (C) in every certificate: two capital letters.',
         checked('a country: two capital letters, such as PL', (s) => /^[A-Z]{2}$/.test(s)),
       ),
-      state: optional('ST of every certificate.', printable(128)),
-      locality: optional('L of every certificate.', printable(128)),
+      state: optional('The state (ST) in every certificate.', printable(128)),
+      locality: optional('The locality (L) in every certificate.', printable(128)),
       organization: usually(
-        'O of the CA, API server and service-account certificates. Clients have a group there.',
+        'The organization (O) of the CA, API server and service-account certificates. In those of clients O is a group.',
         printable(64),
         'Kubernetes',
       ),
-      organizationalUnit: optional('OU of every certificate.', printable(64)),
+      organizationalUnit: optional('The organizational unit (OU) in every certificate.', printable(64)),
     }),
     {},
   ),
@@ -317,7 +329,7 @@ export const clusterSchema = object({
     object({
       provider: usually('How kube-apiserver encrypts.', oneOf('provider', providers), 'aescbc'),
       resources: usually(
-        'What kube-apiserver encrypts in etcd.',
+        'The resources that kube-apiserver encrypts in etcd.',
         listOf(
           checked('a resource, such as secrets, configmaps or *.apps', (s) => /^[a-z0-9*][a-z0-9.*-]{0,252}$/.test(s)),
           1,
@@ -343,9 +355,16 @@ export const clusterSchema = object({
     'How nodes are reached.',
     object({
       user: usually('The user that ssh logs in as.', login, 'ubuntu'),
-      directory: usually('Where files go on a node: `~`, `~/dir` or `/dir`.', nodeDirectory, '~'),
+      directory: usually(
+        'The deploy directory of each node, to which files are copied: `~`, `~/dir` or `/dir`.',
+        nodeDirectory,
+        '~',
+      ),
       concurrency: usually('How many nodes are worked on at once, 1 to 1000.', integer(1, 1000), 16),
-      configFile: optional('As for `ssh -F`; a path relative to `cluster.yaml`.', path),
+      configFile: optional(
+        'The configuration that ssh reads, as for `ssh -F`: a path relative to `cluster.yaml`.',
+        path,
+      ),
     }),
     {},
   ),
@@ -362,7 +381,10 @@ export const clusterSchema = object({
         v.literal(false),
         object({
           as: optional('The user of `users` that your kubectl acts as. Default: the admin.', userName),
-          path: optional('A path relative to `cluster.yaml`. Default: `$KUBECONFIG`, else `~/.kube/config`.', path),
+          path: optional(
+            'Your own kubeconfig: a path relative to `cluster.yaml`. Default: `$KUBECONFIG`, else `~/.kube/config`.',
+            path,
+          ),
           context: optional('The name of the context. Default: `name`.', kubeconfigName),
           user: optional('The name of the user entry. Default: `admin`.', kubeconfigName),
         }),
