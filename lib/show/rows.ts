@@ -96,7 +96,7 @@ function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): rea
     case 'proven':
       return change.units.length > 0
         ? as('verified', `verified by ${formatNames(change.units)}`)
-        : as('nothing to check')
+        : as('nothing to check', 'nothing to check here')
     case 'rewritten':
       return as('rewritten', `${change.objects} rewritten`)
     case undefined:

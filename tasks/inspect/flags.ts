@@ -32,5 +32,5 @@ export function formatUnset({ unit, service }: Pick<Unit, 'unit' | 'service'>, u
   const instead = (replaces: readonly string[] = []) =>
     replaces.length > 0 ? ` (instead of ${formatNames(replaces)})` : ''
   const flags = unset.map(({ flag, value, replaces }) => `${flag}=${value}${instead(replaces)}`)
-  return `${unit} needs ${flags.join(', ')}; set that where its command line comes from (systemctl cat ${quote(service)}), then run ${pasteable('systemctl daemon-reload')}; the next run restarts ${unit}; if it prints this again, restart ${unit} yourself, one node at a time`
+  return `${unit} needs ${flags.join(', ')}; set that where the command line of the unit comes from (systemctl cat ${quote(service)}), then run ${pasteable('systemctl daemon-reload')}; the next run restarts ${unit}; if a run prints this again, restart ${unit} yourself, one node at a time`
 }
