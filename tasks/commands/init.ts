@@ -59,7 +59,8 @@ type Requested = ReturnType<typeof parseRequested>
 function parseRequested({ host, options }: WithoutCluster) {
   const { names, config, from, sshConfig } = options
   const [, typed, ...more] = names
-  if (!typed || more.length > 0) throw wrong('init needs one directory for the new cluster.yaml; nodes are named by --control a,b,c --worker d,e')
+  if (!typed || more.length > 0)
+    throw wrong('init needs one directory for the new cluster.yaml; nodes are named by --control a,b,c --worker d,e')
   if (config !== undefined) throw wrong("--config can't be used with init, which creates DIR/cluster.yaml")
   const folder = pathOf(host, typed)
   const roles = ['control', 'worker', 'gateway'] as const

@@ -142,7 +142,8 @@ async function refuse(
 ): Promise<readonly ExitCause[]> {
   const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)
-  const next = isOfNodes ? `To plan without nodes: ${command(`${formatTask(options)} --dry-run --offline`)}` : undefined
+  const task = formatTask(options)
+  const next = isOfNodes ? `To plan without nodes: ${command(`${task} --dry-run --offline`)}` : undefined
   await reporter.end({ rows: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()), next })
   return ['refused']
 }

@@ -25,7 +25,11 @@ Host worker0 worker1
 const rest = ['--control', 'control0', '--virtual-ip', '10.0.0.21']
 
 const rows: readonly (readonly [what: string, args: readonly string[], said: RegExp])[] = [
-  ['no folder', rest, /^init needs one directory for the new cluster\.yaml; nodes are named by --control a,b,c --worker d,e$/],
+  [
+    'no folder',
+    rest,
+    /^init needs one directory for the new cluster\.yaml; nodes are named by --control a,b,c --worker d,e$/,
+  ],
   ['two folders', ['a', 'b', ...rest], /^init needs one directory/],
   ['--config', ['a', '--config', 'x.yaml', ...rest], /^--config can't be used with init/],
   ['no node', ['a'], /^no nodes given; add --control a,b,c --worker d,e, or --from AUTH of an existing cluster$/],
