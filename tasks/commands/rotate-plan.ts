@@ -15,7 +15,7 @@ import { unsetOn } from '../day2/install/unreached.ts'
 import { changedBy, type Rotation, type Stage } from '../day2/rotations/rotation.ts'
 import { formatTried, type Tried } from '../day2/rotations/transition.ts'
 import { notTried, type TriedStage, tryStages } from '../day2/rotations/trial.ts'
-import { digestAt, installOf } from '../inspect/look.ts'
+import { digestAt, isDrainedFor } from '../inspect/look.ts'
 import type { Place } from '../layouts/layout.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
 import { readAuth } from '../run/access.ts'
@@ -174,12 +174,13 @@ function changingUnits(
     place.part === 'kubeconfig' && found && fileAt(found.places, place.path)?.sha256 === digestAt(run, place)
   const isChanged = (place: Place) =>
     deployed.has(place.file) && place.part !== 'pair' && !isSame(place) && stage.changes(place.file, cluster)
-  return (found?.units ?? nodeUnits(cluster, node)).flatMap(({ unit, files, isDrained = false }) => {
+  return (found?.units ?? nodeUnits(cluster, node)).flatMap((each) => {
+    const { unit, files } = each
     const changed = files.filter(isChanged)
     if (changed.length === 0) return []
     const restarts = changed.some(({ loads }) => loads === 'restart')
-    const isToDrain = restarts && isDrained && installOf(run).drain !== ''
-    return [{ unit, files: changed.map(({ file, path }) => ({ file, path })), restarts, isDrained: isToDrain }]
+    const isDrained = restarts && isDrainedFor(run, each)
+    return [{ unit, files: changed.map(({ file, path }) => ({ file, path })), restarts, isDrained }]
   })
 }
 

@@ -20,7 +20,7 @@ import { formatNames, pasteable } from '../../../lib/wording.ts'
 import { keepOthers, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
 import type { NodeRun } from '../../inspect/component.ts'
-import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
+import { installOf, isDrainedFor, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
@@ -162,7 +162,7 @@ export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
   const nothing = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
   const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
-  const isDrained = restarts && unit.isDrained === true && installOf(run).drain !== ''
+  const isDrained = restarts && isDrainedFor(run, unit)
   return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
 }
 

@@ -11,7 +11,7 @@ import type { Difference, ReasonOf } from '../../../lib/results.ts'
 import { count } from '../../../lib/wording.ts'
 import { isPending } from '../../auth/pending.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
-import { installOf } from '../../inspect/look.ts'
+import { isDrainedFor } from '../../inspect/look.ts'
 import { processesOf, type UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer, type Place, type Port, type Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
@@ -119,7 +119,7 @@ function restartOf(
   return {
     restarts,
     restartsBefore: mayReload ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
-    isDrained: restarts && unit.isDrained === true && installOf(run).drain !== '',
+    isDrained: restarts && isDrainedFor(run, unit),
     ...(restarts && restartFor.every((each) => each === 'a revoked key') && { isForKey: true }),
   }
 }

@@ -17,7 +17,7 @@ import {
   readHealth,
   readServedCertificate,
 } from '../../inspect/component.ts'
-import { commandLimit, installOf, limitBeside, reloadTime, repeat } from '../../inspect/look.ts'
+import { commandLimit, installOf, isDrainedFor, limitBeside, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Port, Unit } from '../../layouts/layout.ts'
 import { nodeUnits } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
@@ -42,14 +42,9 @@ export async function restartUnproven(on: NodeRun, unit: Unit): Promise<void> {
 }
 
 /** Undrains even if the work fails. Then the error of the work is thrown, not that of the undrain. */
-async function whileDrained(
-  on: NodeRun,
-  { isDrained }: Unit,
-  work: () => Promise<void>,
-  isBackOut = false,
-): Promise<void> {
+async function whileDrained(on: NodeRun, unit: Unit, work: () => Promise<void>, isBackOut = false): Promise<void> {
   const { run, node, tell } = on
-  const isToUndrain = isDrained === true && installOf(run).drain !== '' && (await tryToDrain(on, isBackOut))
+  const isToUndrain = isDrainedFor(run, unit) && (await tryToDrain(on, isBackOut))
   try {
     await work()
   } catch (error) {
