@@ -79,7 +79,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...(await adviseOnRotations(run)),
   ]
   const moved = formerFiles(run)
-  const planHash = planOf(rows, given, [...stagesIn(run), ...moved, ...(await waysIn(given, run, rows))])?.hash
+  const planHash = (await planIn(given, run, rows))?.hash
   const access = await accessIn(seen, whole)
   const skipped = notLookedAt(whole, graph)
   const isToDo = moved.length > 0 || [...rows.values()].some(({ kind }) => kind === 'stale')
@@ -125,8 +125,7 @@ export async function readPlanned(
   forced: Selection['forced'],
 ): Promise<ClusterGraph> {
   const { run, rows } = await observe(given, graph, { forced, foresees: true })
-  const ways = await waysIn(given, run, rows)
-  const plan = planOf(rows, given, [...stagesIn(run), ...formerFiles(run), ...ways])
+  const plan = await planIn(given, run, rows)
   if (!plan) throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run)
   if (plan.hash !== given.options.expectPlan)
     throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run)
@@ -149,6 +148,11 @@ async function refuse(
 }
 
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
+
+/** With all that a plan's hash is of. */
+async function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
+  return planOf(rows, given, [...stagesIn(run), ...formerFiles(run), ...(await waysIn(given, run, rows))])
+}
 
 /**
  * Of a dry run with what it foresees; undefined if a target could not be looked at. `beside`: what is no target's,
