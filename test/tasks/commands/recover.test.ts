@@ -1,15 +1,19 @@
 /** What a control node is read for: by recover, and to prove that a backup is of its cluster. */
 import assert from 'node:assert/strict'
+import { createPrivateKey } from 'node:crypto'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import type { Query } from '../../../lib/node/node.ts'
+import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { holdingOf, readWholeNode } from '../../../tasks/commands/recover.ts'
 import { readNode } from '../../../tasks/inspect/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { certTable } from '../../../tasks/layouts/tables.ts'
 import type { Run } from '../../../tasks/target.ts'
+import { makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import { control, folderWith, placesWith, rootsFile, seenIn, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
@@ -38,6 +42,33 @@ test('where root may not look at what units read, recover takes the folder, and 
     assert.match(String(error.remedy), /^let jane run sh as root on .*NOPASSWD\), then run the same command again$/)
     return true
   })
+})
+
+test('of two certificates over the key for tokens the newer is taken from the folder, where units have the older one', async (t) => {
+  const auth = temporaryAuth(t)
+  await makeEverything(auth, twoNodes)
+  const [name, key] = ['service-account.pem', auth.bytes('service-account-key.pem')]
+  const older = auth.bytes(name)
+  const { profile } = certTable(twoNodes).find((row) => row.name === 'service-account') ?? assert.fail()
+  const later = new Date(now.getTime() + 86_400_000)
+  const signing = { profile, issuer: readIssuer(auth), validity: year, now: later }
+  await makePair(auth, 'service-account', { ...signing, key: createPrivateKey(key) })
+  const newer = auth.bytes(name)
+  const run = { cluster: twoNodes, auth } as unknown as Run
+  const taken = (inFolder: Buffer, inPlace: Buffer) => {
+    const holding = (at: string, bytes: Buffer) => ({
+      files: new Map([[at, rootsFile]]),
+      contents: new Map([[at, bytes]]),
+    })
+    const places = placesWith(holding(`/var/lib/kubernetes/${name}`, inPlace))
+    const { files, contents } = holding(name, inFolder)
+    const all = new Map([...contents, ['ca.pem', auth.bytes('ca.pem')] as const])
+    return holdingOf(run, control, seenIn(twoNodes, control, folderWith({ files, contents: all, places }))).files.get(
+      name,
+    )?.bytes
+  }
+  assert.ok(!newer.equals(older))
+  assert.deepEqual([taken(newer, older), taken(older, newer)], [newer, newer])
 })
 
 test('what a run had deployed of a list, and not installed, is taken with what the API server reads', (t) => {

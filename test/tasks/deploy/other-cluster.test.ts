@@ -83,6 +83,21 @@ test('a control node that can not be looked at stops it: it may have the cluster
   }
 })
 
+test('what a unit of a node reads is not made a second time, though the folder has none of it', async (t) => {
+  const config = '/var/lib/kubernetes/encryption-config.yaml'
+  const answers = { c0: () => ({ ...noPlaces, files: new Map([[config, rootsFile]]) }), w0: empty }
+  const has = [...identityFiles(twoNodes).keys()].filter((name) => !config.endsWith(name))
+  for (const [files, held] of [
+    [has, `holds ${config}`],
+    [[], 'holds a cluster identity'],
+  ] as const) {
+    const { refusals } = await find(t, answers, { has: files })
+    const [{ message = '', remedy = '' } = {}] = refusals
+    assert.match(message, new RegExp(`^c0 ${held}, but .*nothing was created$`))
+    assert.match(remedy, /recover --node c0$/m)
+  }
+})
+
 test('a front proxy is made for a cluster that is there already, whatever serves on its nodes', async (t) => {
   const cluster: Cluster = { ...twoNodes, aggregation: true }
   const has = [...identityFiles(twoNodes).keys()]
