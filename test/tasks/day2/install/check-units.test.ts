@@ -18,7 +18,7 @@ import { formatReason } from '../../../../lib/results.ts'
 import { unprovenClients } from '../../../../tasks/day2/install/bring-up.ts'
 import { checkUnitsOf } from '../../../../tasks/day2/install/check-units.ts'
 import { refuseOtherUsers, refuseWrongSettings } from '../../../../tasks/day2/install/look-at-units.ts'
-import { formatOpen, openFolders } from '../../../../tasks/day2/install/open-folders.ts'
+import { formatOpen, openFolders, refuseOpenList } from '../../../../tasks/day2/install/open-folders.ts'
 import { reloadFlag } from '../../../../tasks/inspect/command-line.ts'
 import { lookAtNode, readNode } from '../../../../tasks/inspect/look.ts'
 import { unitsOn } from '../../../../tasks/inspect/reads.ts'
@@ -330,6 +330,27 @@ describe("the check of a node's units", () => {
     test('a key that it never had is not', () => {
       const { paths, heldBack } = apiServerIn(stopped('kube-apiserver'), without(pem), without(key))
       assert.deepEqual([paths, heldBack], [[pem], ['kubernetes-key.pem']])
+    })
+
+    test('nor is a list of the revoked, which is said with the command', () => {
+      const revoking = { ...at, cluster: { ...cluster, revoked: ['jane'] } }
+      for (const name of authorizationFiles) auth.write(name, 'jane', secretMode)
+      const config = `/var/lib/kubernetes/${authorizationConfigFile}`
+      const refusal = (...changes: Change[]) => {
+        const { checks, units, places } = look('c0', all(...changes), revoking)
+        const unit = units.find((each) => each.unit === 'kube-apiserver') ?? assert.fail()
+        const placed = checks.flatMap(({ reason }) => reason?.places.map(({ path }) => path) ?? [])
+        return { placed, failure: failureOf(() => refuseOpenList({ run: revoking, node: control }, unit, places)) }
+      }
+      const closed = refusal(differs(config))
+      assert.deepEqual([closed.placed, closed.failure], [[config], undefined])
+      const { placed, failure } = refusal(open, differs(config))
+      assert.deepEqual(placed, [])
+      assert.match(String(failure), /below \/var\/lib\/kubernetes, so no list of the revoked is installed there/)
+      assert.match(
+        String(failure?.remedy),
+        /^run as root on the node: chmod go-w \/var\/lib\/kubernetes; then run the same command again$/,
+      )
     })
   })
 
