@@ -12,7 +12,6 @@ import {
   everywhere,
   fingerprint,
   mustRun,
-  pasted,
   probe,
   readStarts,
   restartedKubelets,
@@ -174,118 +173,32 @@ describe('install on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test('a kubelet serves its new pair, and is restarted only if it would serve that to none but clients that name it', async () => {
-    const starts = await readStarts(lab)
-    await must(0, 'node-certs/worker0', '--force')
-    const ran = await must(0, 'bootstrap')
-    assert.deepEqual(installs(ran, 'built'), ['install/worker0'])
-    assert.deepEqual(await startedSince(lab, starts), restartedOf('worker0'))
-    const pair = await on('worker0', 'cat /var/lib/kubelet/worker0-client.pem')
-    assert.equal(pair, await lab.exec('cat auth/worker0.pem; echo; cat auth/worker0-key.pem; echo'))
-    assert.equal(await shownBy(lab, 'worker0', 10250), await fingerprint(lab, 'worker0'))
-  })
-
-  test('a path that a command line names is used once cluster.yaml has what is printed, a restart command too, and a unit that is left out is left alone', async () => {
-    const [usual, other] = ['/var/lib/kubernetes/kube-scheduler.kubeconfig', '/var/lib/kubernetes/other.kubeconfig']
-    const units = {
-      'kube-proxy': false,
-      'kube-scheduler': { restart: 'touch /root/asked; systemctl restart kube-scheduler' },
-    }
-    const config = '/etc/kubernetes/config/kube-scheduler.yaml'
-    await on('worker0', 'echo x >>/var/lib/kube-proxy/kubeconfig')
-    await on(
-      'control0',
-      `cp -p ${usual} ${other} && sed -i 's,${usual},${other},' ${config} && echo '# other' >>${other}`,
-    )
-    const edits = running({ units }, [['api', 'extraSANs'], ['api.example.org']])
-    lab.write(...edits)
-    const starts = await readStarts(lab)
-    const at = ['install', '--node', 'control0', '--node', 'worker0']
-    const contradicted =
-      /kube-scheduler reads \S+other\.kubeconfig \(clientConnection\.kubeconfig\); .* nothing is installed/
-    for (const more of [['--dry-run'], []]) assert.match((await mustRun(lab, 1, ...at, ...more)).stdout, contradicted)
-    assert.equal((await mustRun(lab, 1, 'status', '--on-nodes')).stdout.match(contradicted)?.length, 1)
-    assert.deepEqual(await startedSince(lab, starts), [])
-    lab.write(...edits, ...pasted(lab, await mustRun(lab, 1, ...at)))
-    assert.deepEqual(installs(await must(0, ...at), 'built'), ['install/control0'])
-    assert.deepEqual(await startedSince(lab, starts), ['control0 kube-scheduler'])
-    assert.match(await on('control0', `cat ${other} /root/asked`), /client-key: kube-scheduler-client\.pem/)
-    await on('control0', `rm ${other}; sed -i 's,${other},${usual},' ${config}; systemctl restart kube-scheduler`)
-  })
-
-  test('a file that is mounted into its unit by itself, or from elsewhere, is named once its process has another one', async () => {
-    const folder = '/var/lib/kube-proxy'
-    const dropIn = (...lines: string[]) =>
-      on(
-        'worker0',
-        `mkdir -p /etc/systemd/system/kube-proxy.service.d && printf '%s\\n' '[Service]' ${lines.map((line) => `'${line}'`).join(' ')} >/etc/systemd/system/kube-proxy.service.d/own.conf && systemctl daemon-reload && systemctl restart kube-proxy`,
-      )
-    const names = ['kubeconfig', 'kube-proxy-client.pem', 'kube-proxy-ca.pem', 'kube-proxy-config.yaml']
-    const files = names.map((file) => `${folder}/${file}`)
-    lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))
-    await must(0, 'bootstrap')
-    await dropIn(`TemporaryFileSystem=${folder}`, `BindReadOnlyPaths=${files.join(' ')}`)
-    const restarted = async (...args: string[]) => {
-      const starts = await readStarts(lab)
-      await must(0, ...args)
-      return (await startedSince(lab, starts)).filter((unit) => unit.endsWith('kube-proxy'))
-    }
-    const bootstrap = ['bootstrap', '--node', 'worker0']
-    const named = async () =>
-      assert.match(
-        (await mustRun(lab, 4, ...bootstrap)).stdout,
-        /on worker0, kube-proxy: clientConnection\.kubeconfig \(\S+\) is another file for its process, .* run systemctl restart kube-proxy/,
-      )
-    assert.deepEqual(await restarted(...bootstrap), [])
-    // As somebody else would replace it.
-    await on('worker0', `cd ${folder} && cp -p kube-proxy-client.pem new && mv new kube-proxy-client.pem`)
-    await named()
-    await on('worker0', 'systemctl restart kube-proxy')
-    assert.deepEqual(await restarted(...bootstrap), [])
-    await must(0, 'component-certs/kube-proxy', '--force')
-    await must(0, 'kubeconfigs')
-    // By the run that has installed it, and by each that follows.
-    await named()
-    await named()
-    await on('worker0', 'systemctl restart kube-proxy')
-    assert.deepEqual(await restarted(...bootstrap), [])
-    const seen = `cmp /proc/$(systemctl show --value -p MainPID kube-proxy)/root${files[1]} ${files[1]}`
-    assert.equal(await on('worker0', seen), '')
-    await on('worker0', `mkdir /srv/other && cp -p ${files.join(' ')} /srv/other/`)
-    await dropIn(`BindReadOnlyPaths=/srv/other/kubeconfig:${files[0]}`)
-    await named()
-    await on(
-      'worker0',
-      'rm -r /etc/systemd/system/kube-proxy.service.d && systemctl daemon-reload && systemctl restart kube-proxy',
-    )
-    await must(0, 'bootstrap')
-  })
-
   test('renews every certificate: no process but a kubelet before 1.36 is restarted, and no request fails', async () => {
     lab.write(...running())
-    await must(0, 'install')
     await on('worker1', 'systemctl stop kube-proxy')
     await using probing = probe(lab)
     const starts = await readStarts(lab)
-    for (let renewals = 0; renewals < 2; renewals++) {
-      await must(0, 'certs', '--force')
-      const planned = await must(4, 'bootstrap', '--dry-run')
-      assert.deepEqual(restartsIn(planned), [])
-      assert.match(
-        String(messageOf(planned, 'install/worker0')),
-        /reload kubelet \(restart it before Kubernetes 1\.36\): w.* differ in \/var\/lib\/kubelet/,
-      )
-      const ran = await must(0, 'bootstrap')
-      assert.deepEqual(installs(ran, 'built'), ofComponents)
-      assert.deepEqual(await startedSince(lab, starts), restartedKubelets)
-      assert.match(JSON.stringify(ran.events), /on worker1, kube-proxy does not run; its files are installed/)
-    }
+    await must(0, 'certs', '--force')
+    const planned = await must(4, 'bootstrap', '--dry-run')
+    assert.deepEqual(restartsIn(planned), [])
+    assert.match(
+      String(messageOf(planned, 'install/worker0')),
+      /reload kubelet \(restart it before Kubernetes 1\.36\): w.* differ in \/var\/lib\/kubelet/,
+    )
+    const ran = await must(0, 'bootstrap')
+    assert.deepEqual(installs(ran, 'built'), ofComponents)
+    assert.deepEqual(await startedSince(lab, starts), restartedKubelets)
+    assert.match(JSON.stringify(ran.events), /on worker1, kube-proxy does not run; its files are installed/)
     const { counts, failures, cut } = await probing.end()
     assert.deepEqual([failures, cut], [[], 0])
     assertAsked(counts)
     for (const { name } of lab.of('control'))
       for (const port of [6443, 2379, 2380])
         assert.equal(await shownBy(lab, name, port), await fingerprint(lab, 'kubernetes'), `${name}:${port}`)
+    // A kubelet would serve its new pair to none but clients that name it, unless it was restarted.
+    const pair = await on('worker0', 'cat /var/lib/kubelet/worker0-client.pem')
+    assert.equal(pair, await lab.exec('cat auth/worker0.pem; echo; cat auth/worker0-key.pem; echo'))
+    assert.equal(await shownBy(lab, 'worker0', 10250), await fingerprint(lab, 'worker0'))
     // A unit that its owner has stopped stays so, with the new pair in its place.
     assert.equal(await on('worker1', 'systemctl is-active kube-proxy || true'), 'inactive\n')
     assert.equal(
@@ -304,25 +217,7 @@ describe('install on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test('a full disk leaves every old file in its place, and the next run finishes', async () => {
-    const digests = () => on('control1', 'sha256sum /etc/etcd/* /var/lib/kubernetes/*; ls -A /etc/etcd')
-    const copies =
-      'cp -a /etc/etcd /root/etcd; mount -t tmpfs -o size=16k tmpfs /etc/etcd; cp -a /root/etcd/. /etc/etcd/'
-    await on('control1', `${copies}; cat /dev/zero >/etc/etcd/full 2>/dev/null || true`)
-    lab.write(...running({}, [['api', 'extraSANs'], ['disk.example.org']]))
-    const before = await digests()
-    const ran = await must(1, 'bootstrap')
-    assert.match(String(messageOf(ran, 'install/control1')), /every file is as before .*No space left on device/)
-    assert.deepEqual(installs(ran, 'built'), ['install/control0'])
-    assert.equal(await digests(), before)
-    await on('control1', 'rm /etc/etcd/full; umount -l /etc/etcd; systemctl restart etcd')
-    assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), ['install/control1', 'install/control2'])
-    await assertNothingLeft(lab)
-  })
-
   test('a node whose API server can not be drained is left as it runs, undrained; the next run knows what is not loaded', async () => {
-    lab.write(...running())
-    await must(0, 'bootstrap')
     await unload(lab, 'control0', serving)
     lab.write(...running({ drain: 'echo no such backend >&2; exit 3' }))
     const starts = await readStarts(lab)
