@@ -16,18 +16,10 @@ import {
   probedOwn,
   runAt,
   running,
+  setFlags,
   shutdownDelay,
   startRunning,
 } from '../support/running.ts'
-
-/** The API servers have files of their own for etcd, as rotate etcd-ca asks for; they are copies of the cluster's. */
-const ownEtcdFlags = `unit=/etc/systemd/system/kube-apiserver.service
-if [ -e $unit ]; then
-  cd /var/lib/kubernetes
-  cp -p ca.pem etcd-ca.pem
-  for end in .pem -key.pem; do cp -p kubernetes$end apiserver-etcd-client$end; done
-  sed -i -E 's#(--etcd-cafile=).*/ca.pem#\\1/var/lib/kubernetes/etcd-ca.pem#; s#(--etcd-(cert|key)file=.*/)kubernetes#\\1apiserver-etcd-client#g' $unit
-fi`
 
 /**
  * Rotations of a live cluster that are killed with SIGKILL, and all of their ssh with them; the same command goes on
@@ -58,15 +50,22 @@ interface Pace {
 /** For a rotation with fewer events, as no unit of a worker takes part. */
 const closer = ({ every, offset }: Pace): Pace => ({ every: Math.round(every / 3), offset: Math.round(offset / 3) })
 
+/** etcd is to have a CA of its own from now on: the API servers have the flags that its first rotation asks for. */
+async function separateEtcd(lab: Machines): Promise<void> {
+  lab.write(...running({}, ownCa))
+  const names = lab.of('control').map(({ name }) => name)
+  await setFlags(lab, await mustRun(lab, 4, 'rotate', 'etcd-ca'), names)
+}
+
 /** Each rotation from end to end, once for each pace. */
 async function sweepRotations(paces: readonly Pace[], rotations: readonly string[]): Promise<Swept> {
-  await using lab = await startRunning(`${shutdownDelay}\n${ownEtcdFlags}`)
+  await using lab = await startRunning(shutdownDelay)
   let kills = 0
   const failures: string[] = []
   for (const [round, pace] of paces.entries())
     for (const rotation of rotations) {
       // From then on etcd has a CA of its own.
-      if (rotation === 'etcd-ca' && !hasOwnCa(lab)) lab.write(...running({}, ownCa))
+      if (rotation === 'etcd-ca' && !hasOwnCa(lab)) await separateEtcd(lab)
       // The next key is one of the other provider each time.
       const provider = round % 2 === 0 ? 'secretbox' : 'aescbc'
       if (rotation === 'encryption-key')

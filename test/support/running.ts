@@ -101,10 +101,10 @@ export function declare(lab: Machines, unit: string, file: string, path: string)
 
 /**
  * Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait
- * long (short-waits.ts), unless REAL_WAITS is set.
+ * long (short-waits.ts), unless REAL_WAITS is set. `project`: a folder with another version, whose runs they are.
  */
-export async function startRunning(prepare = ''): Promise<Machines> {
-  const entry = process.env.REAL_WAITS ? undefined : join(import.meta.dirname, 'short-waits.ts')
+export async function startRunning(prepare = '', project = join(import.meta.dirname, '../..')): Promise<Machines> {
+  const entry = join(project, process.env.REAL_WAITS ? 'tasks/main.js' : 'test/support/short-waits.ts')
   const lab = await startMachines(entry)
   try {
     lab.write(...running())

@@ -1,0 +1,124 @@
+/**
+ * A cluster of 0.4.0 goes on under this version: its auth/, its nodes, its list of the revoked, and each rotation that
+ * 0.4.0 has begun, at each stage, which one node has and the others do not. No request fails.
+ */
+import assert from 'node:assert/strict'
+import { execFile, execFileSync } from 'node:child_process'
+import { rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { promisify } from 'node:util'
+import { rotations } from '../../tasks/day2/rotations/rotations.ts'
+import type { Machines } from '../lab/machines/machines.ts'
+import { type Edit, idsOf, makePlace, type Ran } from '../support/harderway.ts'
+import { start } from '../support/process.ts'
+import { probedOwn, running, shutdownDelay, skip, startRunning, toldOf, unnoticed } from '../support/running.ts'
+
+/** The commit of 0.4.0. */
+const released = '8acb9be0'
+const project = join(import.meta.dirname, '../..')
+
+/** 0.4.0 has no command that stops in the middle of its stages; this begins one. */
+const beginner = `
+import { readFileSync } from 'node:fs'
+import { AuthDir } from './lib/files/auth-dir.ts'
+import { harderWay } from './tasks/layouts/harder-way.ts'
+import { rotations } from './tasks/rotations/rotations.ts'
+import { readCluster } from './test/support/harderway.ts'
+const [place, name, stage] = process.argv.slice(2)
+const cluster = readCluster(readFileSync(place + '/cluster.yaml'))
+const run = { auth: new AuthDir(place + '/auth', harderWay.files), cluster, now: new Date(), options: {}, note() {} }
+await rotations.find((each) => each.name === name).stages[stage].begin({ run })
+`
+
+describe('a cluster of 0.4.0', { skip }, () => {
+  /** Its `run` is 0.4.0's. */
+  let lab: Machines
+  const earlier = makePlace()
+  const runNew = (...args: string[]): Promise<Ran> =>
+    start(lab.place, args, { entry: lab.entry.replace(earlier, project), by: lab.within }).ended
+  const must = async (status: number, ...args: string[]) => {
+    const ran = await runNew(...args)
+    assert.equal(ran.status, status, toldOf(ran))
+    return ran
+  }
+  const write = (...more: Edit[]) =>
+    lab.write(
+      ...running(
+        {},
+        [['users'], [{ name: 'jane' }]],
+        [['revoked'], ['bob']],
+        [['aggregation'], true],
+        [['etcd', 'ca'], 'own'],
+        ...more,
+      ),
+    )
+  /** What is left is nothing that a run does. */
+  const assertSettled = async () => {
+    const plan = await runNew('bootstrap', '--dry-run', '--json')
+    assert.deepEqual([idsOf(plan, 'stale'), idsOf(plan, 'failed'), idsOf(plan, 'refused')], [[], [], []], toldOf(plan))
+  }
+  /** The commands that 0.4.0 prints for flags which API servers lack. */
+  const typeDropIns = async ({ stdout }: Ran) => {
+    const printed = [...stdout.matchAll(/on (\w+), kube-apiserver needs .*\n +(sudo -n mkdir .*)$/gm)]
+    assert.ok(printed.length > 0, stdout)
+    for (const [, name = '', command = ''] of printed) await lab.machine(name).exec(command)
+  }
+  const begin = (name: string, stage: number) =>
+    promisify(execFile)(process.execPath, ['begin.ts', lab.place, name, String(stage)], { cwd: earlier })
+
+  before(async () => {
+    const tar = execFileSync('git', ['-C', project, 'archive', released], { maxBuffer: 2 ** 28 })
+    execFileSync('tar', ['-x', '-C', earlier], { input: tar })
+    symlinkSync(join(project, 'node_modules'), join(earlier, 'node_modules'))
+    writeFileSync(join(earlier, 'begin.ts'), beginner)
+    lab = await startRunning(shutdownDelay, earlier)
+    lab.write(...running({}, [['etcd', 'ca'], 'own']))
+    await typeDropIns(await lab.run('rotate', 'etcd-ca'))
+    for (const how of [[], ['--finish']]) await lab.run('rotate', 'etcd-ca', ...how, '--force', '--yes')
+    write([['users'], [{ name: 'jane' }, { name: 'bob' }]], [['revoked'], []])
+    await lab.run('bootstrap')
+    await typeDropIns(await lab.run('bootstrap'))
+    await lab.run('bootstrap')
+    write()
+    await lab.run('bootstrap')
+    // 0.4.0 counts on the API servers who still uses the certificate that is replaced.
+    await lab.run('user-certs/jane', '--force')
+    await lab.run('bootstrap')
+    const plan = await lab.run('bootstrap', '--dry-run', '--json')
+    assert.deepEqual([idsOf(plan, 'stale'), idsOf(plan, 'failed')], [[], []], toldOf(plan))
+  })
+  after(async () => {
+    await lab?.stop()
+    rmSync(earlier, { recursive: true, force: true })
+  })
+
+  test('is taken over by a run, which no request notices; 0.4.0 can still read it', async () => {
+    await unnoticed(lab, async () => void (await runNew('bootstrap')), probedOwn(lab))
+    await assertSettled()
+    const back = await lab.run('bootstrap', '--dry-run', '--json')
+    assert.deepEqual(idsOf(back, 'failed'), [], toldOf(back))
+  })
+
+  for (const { name, stages } of rotations)
+    for (const [last, stage] of stages.entries())
+      test(`goes on with rotate ${name} from its stage ${stage.name}`, async () => {
+        for (let i = 0; i <= last; i++) {
+          if (i > 0) await lab.run('bootstrap')
+          await begin(name, i)
+        }
+        await lab.run('deploy', 'install', '--node', 'control1')
+        await unnoticed(
+          lab,
+          async () => {
+            await runNew('bootstrap')
+            await assertSettled()
+            if (!stage.isLast) await runNew('rotate', name, '--force', '--yes')
+            await runNew('rotate', name, '--finish', '--force', '--yes')
+          },
+          probedOwn(lab),
+        )
+        await assertSettled()
+        assert.match((await must(3, 'rotate', name, '--undo')).stderr, /no rotation|in progress/)
+      })
+})
