@@ -28,7 +28,7 @@ import { readCluster } from './test/support/harderway.ts'
 const [place, name, stage] = process.argv.slice(2)
 const cluster = readCluster(readFileSync(place + '/cluster.yaml'))
 const run = { auth: new AuthDir(place + '/auth', harderWay.files), cluster, now: new Date(), options: {}, note() {} }
-await rotations.find((each) => each.name === name).stages[stage].begin({ run })
+await rotations.find((each) => each.name === name).stages[stage].begin({ run, isForced: true })
 `
 
 describe('a cluster of 0.4.0', { skip }, () => {
