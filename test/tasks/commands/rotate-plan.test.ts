@@ -8,11 +8,14 @@ import { addKey, encryptWithNewest, keepKeys, readEncryptionKeys } from '../../.
 import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, stateOf } from '../../support/files.ts'
-import { copyPlace, type Edit, exits, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
+import { copyPlace, type Edit, exits, harderway, madePlace, oneOfEach, writeCluster } from '../../support/harderway.ts'
 
 const edits: Edit[] = [[['install'], true]]
 
 const origin = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
+/** For what is the same however many nodes there are: each of them is tried. */
+const few: Edit[] = [...edits, ...oneOfEach]
+const small = madePlace(few, 'certs', 'kubeconfigs', 'encryption-key')
 
 /** Nothing listens there. */
 function unreached(t: TestContext): string {
@@ -43,7 +46,7 @@ test('the plan of a rotation names what each stage restarts, by role, and each s
 
 test('a rotation of the CA leaves an etcd with a CA of its own alone', async (t) => {
   const place = scratch(t)
-  writeCluster(place, [...edits, [['etcd', 'ca'], 'own']])
+  writeCluster(place, [...few, [['etcd', 'ca'], 'own']])
   await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
   const { stdout } = await harderway(place, 'rotate', 'ca', '--dry-run')
   assert.match(stdout, /^ +restarts on control nodes: kube-apiserver/m)
@@ -61,7 +64,7 @@ test('the plan of a rotation says which nodes could not be inspected, of all tha
 })
 
 test('while a stage is under way the plan is to complete it, and what completes the rotation is left to do: 4', async (t) => {
-  const { place, auth } = copyPlace(t, origin, edits)
+  const { place, auth } = copyPlace(t, small, few)
   const key = await generatePrivateKey('ecdsa-p256')
   writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
   const { stdout } = await exits(4, place, 'rotate', 'ca', '--dry-run')
@@ -100,7 +103,7 @@ test('a rotation is refused where it can not be', async (t) => {
 
 test('--finish with nothing under way is refused, in the run and in the plan, and names what begins a rotation', async (t) => {
   const place = scratch(t)
-  writeCluster(place, [...edits, [['etcd', 'ca'], 'own'], [['aggregation'], true]])
+  writeCluster(place, [...few, [['etcd', 'ca'], 'own'], [['aggregation'], true]])
   await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
   for (const name of ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'])
     for (const more of [[], ['--dry-run'], ['--force', '--json']]) {
@@ -113,7 +116,7 @@ test('--finish with nothing under way is refused, in the run and in the plan, an
 })
 
 test('--finish proves the last stage again for a week, and the plan says so', async (t) => {
-  const { place } = copyPlace(t, origin, edits)
+  const { place } = copyPlace(t, small, few)
   const auth = new AuthDir(join(place, 'auth'), harderWay.files)
   const file = 'encryption-config.yaml'
   const key2 = Buffer.alloc(32, 7).toString('base64')
@@ -131,7 +134,7 @@ test('--finish proves the last stage again for a week, and the plan says so', as
 })
 
 test('with --json the plan is a line for each stage, and status has one for a rotation under way', async (t) => {
-  const { place } = copyPlace(t, origin, edits)
+  const { place } = copyPlace(t, small, few)
   const { events } = await harderway(place, 'rotate', 'ca', '--dry-run', '--json')
   const stages = events.filter(({ type }) => type === 'stage')
   assert.deepEqual(
