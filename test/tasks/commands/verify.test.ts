@@ -160,7 +160,6 @@ const absent: readonly (readonly [file: string, named: readonly string[]])[] = [
 ]
 
 for (const [kind, provider] of [
-  ['rsa-2048', 'aescbc'],
   ['ecdsa-p384', 'secretbox'],
   ['ecdsa-p256', 'aesgcm'],
 ] as const)
