@@ -378,7 +378,7 @@ const causes: readonly {
       [
         'compare the fingerprint that ssh shows with that of the machine (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there):',
         host.ssh(['-o', 'StrictHostKeyChecking=ask']),
-        'or trust the key of each node on first use (StrictHostKeyChecking accept-new in the file of ssh.configFile)',
+        'or trust the key of each node on first use (StrictHostKeyChecking accept-new in your ssh configuration)',
       ].join('\n'),
   },
   {

@@ -188,6 +188,7 @@ function changingUnits(
 function leftToDo({ auth, command, options }: CommandRun, { rotation, start }: Findings): string[] {
   const isFinishLeft = start.at >= rotation.stages.length - 1 && !options.finish
   return [
+    ...(start.at === 0 && rotation.reminder !== undefined ? [rotation.reminder] : []),
     `after each stage, ${backUp(auth)}`,
     ...(isFinishLeft ? [`complete the rotation: ${command(`rotate ${rotation.name} --finish`)}`] : []),
   ]

@@ -84,7 +84,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]>
     ...adviseAfter(given, rows),
     ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
     ...(await findBeside(given, rows, { isIdle })),
-    ...afterwards(noteOnKept(scope)),
+    ...afterwards(adviseOnKept(given, scope)),
     ...(await adviseOnRotations(given)),
   ]
 }
@@ -130,14 +130,20 @@ function nextTask({ options }: CommandRun, rows: ClusterRows): string {
 const hasMade = (rows: ClusterRows) => [...rows.values()].some(({ kind }) => kind === 'built')
 
 /** For `bootstrap` these are up to date. The service-account key was to stay, unless it is named. */
-function noteOnKept({ all, forced, rows }: RunScope): string[] {
-  const kept = [...forced].flatMap(([id, force]) => {
-    const target = all.get(id)
-    const isToStay = target?.where !== 'auth' || (target.irreplaceable && force === 'rebuild')
-    return isToStay || isDone(rows.get(id)) ? [] : id
-  })
-  if (kept.length === 0 || !hasMade(rows)) return []
-  return [`name these again with --force, as the run has not replaced them: ${formatNames(kept)}`]
+function adviseOnKept({ command, options }: CommandRun, { all, forced, rows }: RunScope): string[] {
+  const kept = new Set(
+    [...forced].flatMap(([id, force]) => {
+      const target = all.get(id)
+      const isToStay = target?.where !== 'auth' || (target.irreplaceable && force === 'rebuild')
+      return isToStay || isDone(rows.get(id)) ? [] : target
+    }),
+  )
+  if (kept.size === 0 || !hasMade(rows)) return []
+  // The name of a phase is shorter, where it stands for the same targets.
+  const inPart = new Set([...all.values()].flatMap((each) => (each.irreplaceable || kept.has(each) ? [] : each.phase)))
+  const names = [...kept].map(({ id, phase, irreplaceable }) => (irreplaceable || inPart.has(phase) ? id : phase))
+  const task = formatTask({ ...options, names: [...new Set(names)], prune: false, replaceIdentity: false })
+  return [`run ${command(task)}; this run has not replaced these`]
 }
 
 /**

@@ -44,6 +44,11 @@ test('the plan of a rotation names what each stage restarts, by role, and each s
   assert.deepEqual(stateOf(origin), seen)
 })
 
+test('the plan of a rotation that rewrites what etcd has begins with a snapshot', async () => {
+  const { stdout } = await exits(4, origin, 'rotate', 'encryption-key', '--dry-run')
+  assert.match(stdout, /^To do {6}take a snapshot of etcd first, .*etcdctl snapshot save FILE/m)
+})
+
 test('a rotation of the CA leaves an etcd with a CA of its own alone', async (t) => {
   const place = scratch(t)
   writeCluster(place, [...few, [['etcd', 'ca'], 'own']])
