@@ -16,7 +16,7 @@ type Selecting = Pick<CommandRun, 'cluster' | 'options' | 'commandNames' | 'comm
 /** Throws a usage Failure for an unknown name, and for an empty selection. */
 export function select(run: Selecting, graph: ClusterGraph) {
   const { names, force, renew } = run.options
-  refuseNodeNames(run)
+  refuseNodeNames(run, graph)
   const targets = names.flatMap((name) => named(graph, name, run))
   const chosen = selectNodes(run, targets)
   if (renew && force) throw usageFailure("--renew and --force can't be combined")
@@ -57,12 +57,16 @@ export function formatTask({ names, nodes, force, renew, prune, replaceIdentity,
 }
 
 /** `deploy worker0` */
-function refuseNodeNames({ cluster, options, command }: Selecting): void {
+function refuseNodeNames(run: Selecting, graph: ClusterGraph): void {
+  const { cluster, options, command } = run
   const isNode = (word: string) => cluster.nodes.some(({ name }) => name === word)
   const found = options.names.find((word) => isNode(word) && !isPhase(word))
   if (found === undefined) return
+  const names = options.names.filter((word) => !isNode(word))
+  // Throws for a word of another tool, as in `describe worker0`: with --node it would be unknown, too.
+  for (const name of names) named(graph, name, run)
   const task = [
-    options.names.filter((word) => !isNode(word)).join(' ') || 'bootstrap',
+    names.join(' ') || 'bootstrap',
     ...options.names.filter(isNode).map((name) => `--node ${name}`),
     ...(options.dryRun ? ['--dry-run'] : []),
   ].join(' ')
@@ -86,7 +90,9 @@ function named(graph: ClusterGraph, name: string, { commandNames }: Selecting): 
 /** Of other tools, and what does the same here. */
 const otherWords: ReadonlyMap<string, readonly [what: string, task: string][]> = new Map([
   ['apply', [['carry out what plan shows', 'bootstrap']]],
+  ['describe', [['show what is up to date and when it expires', 'status']]],
   ['diff', [['show what would change', 'plan']]],
+  ['get', [['show what is up to date and when it expires', 'status']]],
   [
     'renew',
     [

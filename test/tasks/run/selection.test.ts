@@ -93,6 +93,9 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     ['deploy install', /^nothing is installed: cluster\.yaml has no install$/],
     ['install', /^nothing is installed: cluster\.yaml has no install$/],
     ['renew', /^unknown command "renew"; it can mean$/],
+    ['renew worker0', /^unknown command "renew"; it can mean$/],
+    ['delete worker0', /^unknown command "delete"; list all/],
+    ['get', /^unknown command "get"; it can mean$/],
   ] as const)
     assert.throws(
       () => selected(line),
