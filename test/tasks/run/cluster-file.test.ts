@@ -11,6 +11,8 @@ test('the line and a caret below the column are shown, within 200 columns; a tab
   for (const [text, line, column, shown] of [
     ['name: a\napi: { prot: 1 }\n', 2, 8, ['    api: { prot: 1 }', '           ^']],
     ['name: a\r\nb: c\r\n', 1, 7, ['    name: a', '          ^']],
+    ['key: rsa # or another', 1, 6, ['    key: rsa', '         ^']],
+    ['# name: a', 1, 4, ['    # name: a', '       ^']],
     ['a: "b', 1, 60, ['    a: "b', '         ^']],
     ['\tb:\tc', 1, 5, ['     b: c', '        ^']],
     [long, 1, 200, [`    ${long.slice(0, 200)}`, `    ${' '.repeat(199)}^`]],
