@@ -77,8 +77,12 @@ export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'
     (item) => (item.state === 'fresh' ? item.endsSoon : item.onlyEnds) && item.end && item.end > now,
   )
   const differing = stale.filter(({ onlyEnds }) => !onlyEnds)
+  // Below, an item of which a node has another or none is marked as out of date.
+  const here = nodes.some((node) => !isRight(node)) ? ' on this machine' : ''
   return joinClauses(
-    wrong.length === 0 && items.length > 0 && `${items.length === 1 ? `${all} is` : `All ${all} are`} up to date`,
+    wrong.length === 0 &&
+      items.length > 0 &&
+      `${items.length === 1 ? `${all} is` : `All ${all} are`} up to date${here}`,
     part(differing.length, 'is', 'are', 'out of date'),
     part(soon.length, 'expires', 'expire', 'within renewBefore'),
     part(failed.length, 'is', 'are', 'unreadable'),

@@ -130,7 +130,7 @@ test('a line each counts what matches, by item and by node, and what does not, s
       two,
       [nodeItem('n', 'stale'), nodeItem('m', 'failed')],
       [
-        'All 2 items are up to date; deployed on 0 of 2 nodes; 1 not inspected',
+        'All 2 items are up to date on this machine; deployed on 0 of 2 nodes; 1 not inspected',
         expiry,
         'What a run would change: plan',
       ],
