@@ -14,7 +14,18 @@ import {
   type Step,
   worksOf,
 } from '../results.ts'
-import { beside, capital, count, fit, formatDate, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
+import {
+  beside,
+  capital,
+  count,
+  fit,
+  formatDate,
+  formatNames,
+  groupAlike,
+  joinClauses,
+  printable,
+  withoutOwnName,
+} from '../wording.ts'
 import type { Summary } from './reporter.ts'
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
@@ -143,9 +154,19 @@ export function formatFailures(rows: Rows, isVerbose = false): string[] {
   return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
 }
 
-/** Failures of equal text and remedy become one: of their nodes, or of their targets where none is a node's. */
+/**
+ * Failures of equal text and remedy become one: of their nodes, or of their targets where none is a node's. Their own
+ * names may differ, but not in a refusal, where each node is to be decided on.
+ */
 export function joinFailures(failures: readonly [string, Failure][]): [string | undefined, Failure][] {
-  const textOf = ({ node, what, remedy }: Failure) => [node === undefined, what, remedy].join('\n')
+  const shared = ({ kind, node, what, remedy = '' }: Failure, nodes: readonly string[]) =>
+    node === undefined || kind === 'refused'
+      ? { what, remedy }
+      : {
+          what: withoutOwnName(what, node),
+          remedy: remedy.replaceAll(`--node ${node} `, `--node ${nodes.join(',')} `),
+        }
+  const textOf = (failure: Failure) => JSON.stringify([failure.node === undefined, shared(failure, ['<name>'])])
   return groupAlike(failures, ([, failure]) => textOf(failure)).map((group) => {
     const [first] = group
     const [, failure] = first
@@ -153,8 +174,9 @@ export function joinFailures(failures: readonly [string, Failure][]): [string | 
     const nodes = [...new Set(group.flatMap(([, { node }]) => node ?? []))]
     if (nodes.length === 0) return [formatNames(group.map(([id]) => id)), failure]
     if (nodes.length === 1) return [undefined, failure]
-    const what = `${failure.what} on ${nodes.length} nodes: ${nodes.join(', ')}`
-    return [undefined, failure.with({ what, node: undefined })]
+    const { what, remedy } = shared(failure, nodes)
+    const where = `on ${nodes.length} nodes: ${nodes.join(', ')}`
+    return [undefined, failure.with({ what: `${what} ${where}`, remedy: remedy || undefined, node: undefined })]
   })
 }
 
@@ -171,15 +193,21 @@ export function warningsOf(rows: Rows): string[] {
 }
 
 /**
- * "inspected auth/, 7 nodes and your kubeconfig; not inspected: worker1". A node that is refused has been looked at.
+ * "inspected auth/, 7 nodes and your kubeconfig; not inspected: worker1". A node that is refused has been looked at,
+ * and so has one that has newer files.
  * `skipped`: the places that no target stands for.
  */
 export function formatScope(rows: Rows, skipped: readonly string[] = []): string {
   const all = [...rows.values()]
   // The id of a node's target ends with the node's name.
-  const placeOf = ({ id }: Target) => id.slice(id.indexOf('/') + 1)
+  const placeIn = (id: string) => id.slice(id.indexOf('/') + 1)
+  const placeOf = ({ id }: Target) => placeIn(id)
   const nodes = [...new Set(all.flatMap(({ target }) => (target.where === 'node' ? placeOf(target) : [])))]
-  const unseen = (row: Row) => row.kind === 'cancelled' || (row.kind === 'failed' && row.failure.kind !== 'refused')
+  const isStopped = (row: Row | undefined) => row?.failure?.kind === 'refused' || row?.failure?.code === 'newer-on-node'
+  const unseen = (row: Row) =>
+    row.kind === 'cancelled'
+      ? !row.because.some((id) => placeIn(id) === placeOf(row.target) && isStopped(rows.get(id)))
+      : row.kind === 'failed' && !isStopped(row)
   const missed = nodes.filter((name) =>
     all.some((row) => row.target.where === 'node' && placeOf(row.target) === name && unseen(row)),
   )

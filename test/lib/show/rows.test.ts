@@ -8,6 +8,7 @@ import {
   formatClosing,
   formatEvent,
   formatFailures,
+  formatScope,
   formatSummary,
   joinFailures,
   summariseGroup,
@@ -197,7 +198,29 @@ test('failures of equal text and remedy are reported once, with all their nodes 
   // Each has its own command.
   const apart = names.map((name) => `deploy/${name}: another CA than in auth\n    - deploy --node ${name}`)
   assert.deepEqual(failed(all(refused)), apart)
+  // That of a failure can name all.
+  const newer = (node: string) =>
+    new Failure(`ca.pem, ${node}.pem are newer`, { node, remedy: `overwrite: deploy --node ${node} --force` })
+  assert.deepEqual(failed(all(newer)), [
+    'ca.pem, <name>.pem are newer on 3 nodes: control0, worker0, worker1\n    overwrite: deploy --node control0,worker0,worker1 --force',
+  ])
+  assert.deepEqual(failed({ 'deploy/a': newer('a') }), [
+    'deploy/a: ca.pem, a.pem are newer\n    overwrite: deploy --node a --force',
+  ])
   assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['a: connection refused\n    check sshd'])
+})
+
+test('a node is inspected although it was stopped there by what it holds, but not one below a failure elsewhere', () => {
+  const newer = new Failure('newer', { node: 'a', code: 'newer-on-node' })
+  const rows = fakeRows({
+    'deploy/a': { kind: 'failed', failure: newer },
+    'install/a': { kind: 'cancelled', because: ['deploy/a'] },
+    'deploy/b': { kind: 'failed', failure: down('b') },
+    'install/b': { kind: 'cancelled', because: ['deploy/b'] },
+    'deploy/c': { kind: 'cancelled', because: ['deploy/a'] },
+  })
+  const onNodes = [...rows].map(([id, each]) => [id, { ...each, target: { ...each.target, where: 'node' } }] as const)
+  assert.equal(formatScope(new Map(onNodes)), 'inspected 1 node; not inspected: b, c')
 })
 
 test('what is joined is still a refusal, and has its code', () => {
