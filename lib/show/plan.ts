@@ -210,7 +210,7 @@ function formatPlanned(planned: Planned, list: (names: readonly string[]) => str
 /** "Access + control3: ca-key.pem (becomes anyone; signs certificates for any user and any server)" */
 function formatAccess(access: Access): string {
   const who = formatNames(access.holders)
-  if (access.mark === '?') return printable(`Access ? ${who}: what they have is unknown`)
+  if (access.mark === '?') return printable(`Access ? ${who}: can't tell which keys a run would give or take`)
   const { mark, key, power } = access
   return printable(`Access ${mark} ${who}${key === undefined ? '' : `: ${key}`} (${power})`)
 }
