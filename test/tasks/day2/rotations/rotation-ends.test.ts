@@ -38,27 +38,31 @@ encryption: { provider: aescbc }
 const cluster = parsed(text)
 const now = new Date()
 
-/** In memory of the files that were written; it ends with an error before one of the writes. */
+/** In memory of the files that were written; it ends with an error right after so many writes. */
 class EndingAuthDir extends AuthDir {
   readonly writes: string[] = []
-  endsBefore = Number.POSITIVE_INFINITY
-  #count(name: string): void {
-    if (this.writes.push(name) > this.endsBefore) throw new Error('ended')
+  endsAfter = Number.POSITIVE_INFINITY
+  #end(): void {
+    if (this.writes.length >= this.endsAfter) throw new Error('ended')
+  }
+  #write(name: string, work: () => void): void {
+    this.#end()
+    this.writes.push(name)
+    work()
+    this.#end()
   }
   override write(...args: Parameters<AuthDir['write']>): void {
-    this.#count(args[0])
-    super.write(...args)
+    this.#write(args[0], () => super.write(...args))
   }
   override remove(name: string): void {
-    if (this.read(name)) this.#count(name)
-    super.remove(name)
+    if (this.read(name)) this.#write(name, () => super.remove(name))
   }
 }
 
 const isLong = process.env.FUZZ_RUNS !== undefined
 
 /**
- * Before which writes a step is ended: each of a file that can't be made again, or of a CA; the first one and the last
+ * After which writes a step is ended: each of a file that can't be made again, or of a CA; the first one and the last
  * one of the certificates and of the kubeconfigs, which are made again one by one. `npm run test:long` has all of them.
  */
 function endsIn(writes: readonly string[]): number[] {
@@ -176,17 +180,19 @@ function publicKeyIn(file: string): string[] {
 /** Of every private key in the folder and in its backups. */
 function keysIn(path: string): Set<string> {
   const files = readdirSync(path, { recursive: true }).map((file) => join(path, String(file)))
-  const sealing = files
-    .filter((file) => file.endsWith('.yaml'))
-    .flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/secret: (\S+)/g)].map(([, it = '']) => it))
+  const sealing = files.filter((file) => file.endsWith('.yaml')).flatMap(secretsIn)
   return new Set([...files.filter((file) => file.endsWith('-key.pem')).flatMap(publicKeyIn), ...sealing])
+}
+
+function secretsIn(file: string): string[] {
+  return [...readFileSync(file, 'utf8').matchAll(/secret: (\S+)/g)].map(([, secret = '']) => secret)
 }
 
 function irreplaceable(path: string): string[] {
   const all = ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account'].map((name) => join(path, `${name}-key.pem`))
   const keys = all.filter((file) => existsSync(file)).map(publicKeyIn)
   for (const key of keys) assert.equal(key.length, 1)
-  return keys.flat()
+  return [...keys.flat(), ...secretsIn(join(path, 'encryption-config.yaml'))]
 }
 
 interface Transition {
@@ -261,24 +267,29 @@ for (const { rotation, title, made: madeFor, wanted } of all)
       }
       assert.equal(rotation.stageOf(beginning.run), step.from)
       const nodes = await nodesAsIn(beginning.run)
-      const ended = async (endsBefore: number) => {
+      const ended = async (endsAfter: number) => {
         const path = scratch(t)
         cpSync(begun, path, { recursive: true, preserveTimestamps: true })
         const before = irreplaceable(path)
+        const assertKept = () => {
+          const keys = keysIn(path)
+          for (const key of before) assert.ok(keys.has(key), `ended after ${endsAfter} writes: a key is lost`)
+        }
         const auth = new EndingAuthDir(path, harderWay.files)
-        auth.endsBefore = endsBefore
+        auth.endsAfter = endsAfter
         const rotating = rotatingAt(auth)
         await step.work(rotating).then(
           () => walk(rotating).catch((error) => assert.match(String(error), /ended/)),
           () => {},
         )
+        assertKept()
         // Another process, which finds only the files: the stage at hand is finished, then the step is made where it
         // was not begun.
         const again = rotatingAt(new AuthDir(path, harderWay.files))
         const planned = await plan(again, nodes)
         const isClear = await walk(again, nodes).then(
           (outcomes) => {
-            assert.deepEqual(worksIn(planned), worksIn(outcomes), `ended before write ${endsBefore}`)
+            assert.deepEqual(worksIn(planned), worksIn(outcomes), `ended after ${endsAfter} writes`)
             return true
           },
           (error) => {
@@ -292,14 +303,13 @@ for (const { rotation, title, made: madeFor, wanted } of all)
         )
         if (!isClear || rotation.stageOf(again.run) !== step.to) await step.work(again)
         await walk(again)
-        assert.equal(rotation.stageOf(again.run), step.to, `ended before write ${endsBefore}`)
-        const keys = keysIn(path)
-        for (const key of before) assert.ok(keys.has(key), `ended before write ${endsBefore}: a key is lost`)
+        assert.equal(rotation.stageOf(again.run), step.to, `ended after ${endsAfter} writes`)
+        assertKept()
         return auth.writes
       }
       const writes = await ended(Number.POSITIVE_INFINITY)
       assert.ok(writes.length > 0)
-      for (const end of endsIn(writes)) assert.ok((await ended(end)).length > end)
+      for (const last of endsIn(writes)) assert.equal((await ended(last + 1)).length, last + 1)
     })
 
 for (const { rotation, title, made, wanted } of all)
@@ -334,19 +344,19 @@ for (const { rotation, title, made, wanted } of all)
     assert.equal(timeOfBackup(rotation.finishedIn({ auth }) ?? '').getTime(), Math.floor(now.getTime() / 1000) * 1000)
   })
 
-test('etcd gets the CA of the cluster under a name of its own, ended before each write', async (t) => {
+test('etcd gets the CA of the cluster under a name of its own, ended after each write', async (t) => {
   const [rotation] = rotationOf('etcd-ca')
   const path = scratch(t)
   const at = (auth: AuthDir, wanted = ownEtcd) => rotatingIn(auth, undefined, wanted)
   const auth = () => new AuthDir(path, harderWay.files)
   await walk(at(auth(), cluster))
-  for (const endsBefore of [0, 1, 2]) {
+  for (const endsAfter of [0, 1, 3]) {
     // Only the rotation gives a running cluster a CA of etcd.
     await assert.rejects(walk(at(auth())), /etcd shares the CA/)
     const ending = new EndingAuthDir(path, harderWay.files)
-    ending.endsBefore = endsBefore
+    ending.endsAfter = endsAfter
     const prepare = () => rotation?.prepare?.(at(ending).run)
-    if (endsBefore < 2) assert.throws(prepare, /ended/)
+    if (endsAfter < 2) assert.throws(prepare, /ended/)
     else prepare()
   }
   const read = (name: string) => readFileSync(join(path, name), 'utf8')
