@@ -9,7 +9,6 @@ import { isKeyEntry } from '../../../lib/cluster/problem.ts'
 import { refusal } from '../../../lib/failure.ts'
 import {
   authorizationConfigFile,
-  authorizationFiles,
   authorizationWebhookFile,
   backUp,
   etcdCaName,
@@ -57,7 +56,8 @@ export function targets(
       after: earlier.map(({ id }) => id),
       // The list does not wait for a certificate that failed.
       waitsFor: () => [],
-      makes: authorizationFiles,
+      // By the first of its files a target is named.
+      makes: [authorizationConfigFile, authorizationWebhookFile],
       wanted: { revoked: revoked.toSorted() },
       purpose: 'who is revoked',
       where: 'auth',
