@@ -165,7 +165,7 @@ export function excerpt(said: string): string {
 }
 
 /** Replaces a target's own name by `<name>`, so that the same message about many targets can be folded. */
-export function withoutOwnName(text: string, name: string): string {
+function withoutOwnName(text: string, name: string): string {
   return text.replace(new RegExp(`(?<![\\w-])${name}(?=(?:-key)?[.,;\\s]|$)`, 'g'), '<name>')
 }
 

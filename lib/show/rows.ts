@@ -14,18 +14,7 @@ import {
   type Step,
   worksOf,
 } from '../results.ts'
-import {
-  beside,
-  capital,
-  count,
-  fit,
-  formatDate,
-  formatNames,
-  groupAlike,
-  joinClauses,
-  printable,
-  withoutOwnName,
-} from '../wording.ts'
+import { beside, capital, count, fit, formatDate, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
 import type { Summary } from './reporter.ts'
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
@@ -107,7 +96,7 @@ function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): rea
     case 'proven':
       return change.units.length > 0
         ? as('verified', `verified by ${formatNames(change.units)}`)
-        : as('nothing to check', 'nothing to check here')
+        : as('nothing to check')
     case 'rewritten':
       return as('rewritten', `${change.objects} rewritten`)
     case undefined:
@@ -154,19 +143,9 @@ export function formatFailures(rows: Rows, isVerbose = false): string[] {
   return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
 }
 
-/**
- * Failures of equal text and remedy become one: of their nodes, or of their targets where none is a node's. Their own
- * names may differ, but not in a refusal, where each node is to be decided on.
- */
+/** Failures of equal text and remedy become one: of their nodes, or of their targets where none is a node's. */
 export function joinFailures(failures: readonly [string, Failure][]): [string | undefined, Failure][] {
-  const shared = ({ kind, node, what, remedy = '' }: Failure, nodes: readonly string[]) =>
-    node === undefined || kind === 'refused'
-      ? { what, remedy }
-      : {
-          what: withoutOwnName(what, node),
-          remedy: remedy.replaceAll(`--node ${node} `, `--node ${nodes.join(',')} `),
-        }
-  const textOf = (failure: Failure) => JSON.stringify([failure.node === undefined, shared(failure, ['<name>'])])
+  const textOf = ({ node, what, remedy }: Failure) => [node === undefined, what, remedy].join('\n')
   return groupAlike(failures, ([, failure]) => textOf(failure)).map((group) => {
     const [first] = group
     const [, failure] = first
@@ -174,9 +153,8 @@ export function joinFailures(failures: readonly [string, Failure][]): [string | 
     const nodes = [...new Set(group.flatMap(([, { node }]) => node ?? []))]
     if (nodes.length === 0) return [formatNames(group.map(([id]) => id)), failure]
     if (nodes.length === 1) return [undefined, failure]
-    const { what, remedy } = shared(failure, nodes)
-    const where = `on ${nodes.length} nodes: ${nodes.join(', ')}`
-    return [undefined, failure.with({ what: `${what} ${where}`, remedy: remedy || undefined, node: undefined })]
+    const what = `${failure.what} on ${nodes.length} nodes: ${nodes.join(', ')}`
+    return [undefined, failure.with({ what, node: undefined })]
   })
 }
 

@@ -50,7 +50,7 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     const refusalsIn = (some: ClusterGraph) => refusalsBefore(some, { ...run, run: noting, forced, tell })
     const refusals = await refusalsIn(graph)
     if (refusals.length > 0) {
-      const isOfNodes = (await refusalsIn(withoutLooks(graph))).length === 0
+      const isOfNodes = run.unreached.size > 0 && (await refusalsIn(withoutLooks(graph))).length === 0
       return () => refuse(run, graph, refusals, isOfNodes)
     }
     const seen = await observe(run, graph, { forced, foresees: true })
@@ -132,7 +132,7 @@ export async function readPlanned(
   return keepTo(plan, graph)
 }
 
-/** The run would make nothing, so there is no plan. `isOfNodes`: without nodes there would be one. */
+/** The run would make nothing, so there is no plan. `isOfNodes`: a node did not answer, and without nodes there would be one. */
 async function refuse(
   { reporterFor, endedStatus, options, command }: CommandRun,
   graph: ClusterGraph,

@@ -6,7 +6,7 @@ import { byPhase, closure, type Force, isDone, isLost } from '../../lib/graph/ta
 import { asFindings, type Finding } from '../../lib/results.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { formerFiles } from '../auth/former-files.ts'
-import { phases } from '../bootstrap.ts'
+import { groups, phases } from '../bootstrap.ts'
 import { writeAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
@@ -129,21 +129,28 @@ function nextTask({ options }: CommandRun, rows: ClusterRows): string {
 
 const hasMade = (rows: ClusterRows) => [...rows.values()].some(({ kind }) => kind === 'built')
 
-/** For `bootstrap` these are up to date. The service-account key was to stay, unless it is named. */
+/**
+ * The command for certificates that --force was to replace, and that the run did not reach: for `bootstrap` they are up
+ * to date. The service-account key was to stay, unless it is named. Where a target that may refuse the run is left, the
+ * command names no more than the first one did, as whoever names such a target waives what it refuses.
+ */
 function adviseOnKept({ command, options }: CommandRun, { all, forced, rows }: RunScope): string[] {
   const kept = new Set(
     [...forced].flatMap(([id, force]) => {
       const target = all.get(id)
-      const isToStay = target?.where !== 'auth' || (target.irreplaceable && force === 'rebuild')
-      return isToStay || isDone(rows.get(id)) ? [] : target
+      const isToReplace = groups.certs?.includes(target?.phase ?? '') && !(target?.irreplaceable && force === 'rebuild')
+      return isToReplace && !isDone(rows.get(id)) ? (target ?? []) : []
     }),
   )
   if (kept.size === 0 || !hasMade(rows)) return []
   // The name of a phase is shorter, where it stands for the same targets.
-  const inPart = new Set([...all.values()].flatMap((each) => (each.irreplaceable || kept.has(each) ? [] : each.phase)))
-  const names = [...kept].map(({ id, phase, irreplaceable }) => (irreplaceable || inPart.has(phase) ? id : phase))
-  const task = formatTask({ ...options, names: [...new Set(names)], prune: false, replaceIdentity: false })
-  return [`run ${command(task)}; this run has not replaced these`]
+  const partlyKept = new Set(
+    [...all.values()].flatMap((each) => (each.irreplaceable || kept.has(each) ? [] : each.phase)),
+  )
+  const ids = [...kept].map(({ id, phase, irreplaceable }) => (irreplaceable || partlyKept.has(phase) ? id : phase))
+  const names = [...kept].some(({ stopsRun }) => stopsRun) ? options.names : [...new Set(ids)]
+  const task = formatTask({ ...options, names, prune: false, replaceIdentity: false, yes: false })
+  return [`replace what still has its old key: ${command(task)}`]
 }
 
 /**

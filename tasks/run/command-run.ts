@@ -334,7 +334,7 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem): st
   if (whole === '' || column > mostColumns) return undefined
   const before = Math.min(column - 1, whole.length)
   // Without a comment behind the mistake: the caret would be below its second line.
-  const shown = whole.slice(0, before) + whole.slice(before).replace(/ +#.*/, '')
+  const shown = whole.slice(0, before) + whole.slice(before).replace(/ +#[^'"]*$/, '')
   return `    ${shown.slice(0, mostColumns)}\n    ${' '.repeat(before)}^`
 }
 

@@ -9,6 +9,7 @@ import { isKeyEntry } from '../../../lib/cluster/problem.ts'
 import { refusal } from '../../../lib/failure.ts'
 import {
   authorizationConfigFile,
+  authorizationFiles,
   authorizationWebhookFile,
   backUp,
   etcdCaName,
@@ -57,7 +58,7 @@ export function targets(
       // The list does not wait for a certificate that failed.
       waitsFor: () => [],
       // By the first of its files a target is named.
-      makes: [authorizationConfigFile, authorizationWebhookFile],
+      makes: authorizationFiles.toReversed(),
       wanted: { revoked: revoked.toSorted() },
       purpose: 'who is revoked',
       where: 'auth',

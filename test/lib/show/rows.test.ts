@@ -198,15 +198,6 @@ test('failures of equal text and remedy are reported once, with all their nodes 
   // Each has its own command.
   const apart = names.map((name) => `deploy/${name}: another CA than in auth\n    - deploy --node ${name}`)
   assert.deepEqual(failed(all(refused)), apart)
-  // That of a failure can name all.
-  const newer = (node: string) =>
-    new Failure(`ca.pem, ${node}.pem are newer`, { node, remedy: `overwrite: deploy --node ${node} --force` })
-  assert.deepEqual(failed(all(newer)), [
-    'ca.pem, <name>.pem are newer on 3 nodes: control0, worker0, worker1\n    overwrite: deploy --node control0,worker0,worker1 --force',
-  ])
-  assert.deepEqual(failed({ 'deploy/a': newer('a') }), [
-    'deploy/a: ca.pem, a.pem are newer\n    overwrite: deploy --node a --force',
-  ])
   assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['a: connection refused\n    check sshd'])
 })
 

@@ -1,4 +1,4 @@
-/** Format, lint, unused code and types: beside the tests, since each takes one core for some seconds. */
+/** Format, lint, unused code and types: beside the other tests, not before them. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
@@ -8,6 +8,7 @@ for (const script of ['lint', 'typecheck'])
     const { status, stdout, stderr } = spawnSync('npm', ['run', '--silent', script], {
       cwd: new URL('../../', import.meta.url),
       encoding: 'utf8',
+      maxBuffer: 2 ** 26,
       env: { PATH: process.env.PATH, HOME: process.env.HOME },
     })
     assert.equal(status, 0, stdout + stderr)
