@@ -95,16 +95,14 @@ describe('a cluster of 0.4.0', { skip }, () => {
           await begin(name, i)
         }
         await lab.run('deploy', 'install', '--node', 'control1')
-        await unnoticed(
-          lab,
-          async () => {
-            await runNew('bootstrap')
-            await assertSettled()
-            if (!stage.isLast) await must(0, 'rotate', name, '--force', '--yes')
-            await must(0, 'rotate', name, '--finish', '--force', '--yes')
-          },
-          probedOwn(lab),
-        )
+        const goOn = async () => {
+          await runNew('bootstrap')
+          await assertSettled()
+          if (!stage.isLast) await must(0, 'rotate', name, '--force', '--yes')
+          await must(0, 'rotate', name, '--finish', '--force', '--yes')
+        }
+        // With the old key the tokens that it has signed end, such as the one of who asks.
+        await (name === 'service-account' ? goOn() : unnoticed(lab, goOn, probedOwn(lab)))
         await assertSettled()
         assert.match((await must(3, 'rotate', name, '--undo')).stderr, /no rotation of .* is in progress/)
       })
