@@ -14,7 +14,14 @@ import { columnsOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
 import { formatTask, select } from '../run/selection.ts'
 import { walk } from '../run/walk.ts'
-import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
+import {
+  type ClusterGraph,
+  type ClusterRow,
+  type ClusterRows,
+  type ClusterTarget,
+  clusterGraph,
+  type Run,
+} from '../target.ts'
 import {
   adviseAfter,
   adviseOnRotations,
@@ -135,13 +142,9 @@ const hasMade = (rows: ClusterRows) => [...rows.values()].some(({ kind }) => kin
  * command names no more than the first one did, as whoever names such a target waives what it refuses.
  */
 function adviseOnKept({ command, options }: CommandRun, { all, forced, rows }: RunScope): string[] {
-  const kept = new Set(
-    [...forced].flatMap(([id, force]) => {
-      const target = all.get(id)
-      const isToReplace = groups.certs?.includes(target?.phase ?? '') && !(target?.irreplaceable && force === 'rebuild')
-      return isToReplace && !isDone(rows.get(id)) ? (target ?? []) : []
-    }),
-  )
+  const isToReplace = ({ id, phase, irreplaceable }: ClusterTarget) =>
+    groups.certs?.includes(phase) && forced.has(id) && !(irreplaceable && forced.get(id) === 'rebuild')
+  const kept = new Set([...all.values()].filter((each) => isToReplace(each) && !isDone(rows.get(each.id))))
   if (kept.size === 0 || !hasMade(rows)) return []
   // The name of a phase is shorter, where it stands for the same targets.
   const partlyKept = new Set(
