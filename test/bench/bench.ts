@@ -17,13 +17,15 @@ import { ansibleGroup, countGroup, deployGroup } from './nodes.ts'
 import type { Sample } from './process.ts'
 import { requestGroup } from './requests.ts'
 
-const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, beside: { type: 'string' } } })
+const { values } = parseArgs({
+  options: { only: { type: 'string', default: '' }, beside: { type: 'string', multiple: true } },
+})
 const only = new RegExp(values.only, 'i')
 const units: Readonly<Partial<Record<keyof Sample, string>>> = { seconds: 's', cpu: 's', mebibytes: 'MiB' }
 const load = loadavg().map((each) => Number(each.toFixed(2)))
 const all = [...groups, deployGroup, countGroup, ansibleGroup, installGroup, requestGroup]
 const outcomes: Outcome[] = []
-for (const group of [...all, ...(values.beside === undefined ? [] : besideGroups(values.beside))]) {
+for (const group of [...all, ...(values.beside ?? []).flatMap(besideGroups)]) {
   outcomes.push(...(await measure(group)))
   // Each time, since a later group may fail, after a quarter of an hour.
   writePage()

@@ -6,10 +6,10 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { entry, writeCluster } from '../support/harderway.ts'
-import { type Fill, guideKeys, inNewFolder, makeFolder } from './cluster-folder.ts'
+import { bigCluster, type Fill, guideKeys, inNewFolder, makeFolder } from './cluster-folder.ts'
 import { type Group, inSeconds, local, quietly } from './groups.ts'
 import { deploys, nodeParts, startNodes } from './nodes.ts'
-import { runProcess } from './process.ts'
+import { runNode, runProcess } from './process.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -44,7 +44,7 @@ export function besideGroups(commit: string): Group[] {
     {
       pairs: 11,
       parts: [],
-      rows: [row('nothing to do', 'idle'), row('--version', 'version'), row("the guide's cluster, cold", 'cold')],
+      rows: [row('nothing to do', 'idle'), row('--help', 'help'), row("the guide's cluster, cold", 'cold')],
       async prepare(place) {
         const earlier = checkOut(commit, join(place, 'before'))
         const fill: Fill = (folder) => writeCluster(folder, [guideKeys], earlier.cluster)
@@ -54,9 +54,29 @@ export function besideGroups(commit: string): Group[] {
           await run(...local, ...quietly(folder))
           return {
             idle: () => run(...local, ...quietly(folder)),
-            version: () => run('--version'),
+            help: () => run('--help'),
             cold: () => inNewFolder(place, fill, (to) => run(...local, ...quietly(to))),
           }
+        }
+        return { ...(await sidesOf(entry)), ...before(await sidesOf(earlier.program)) }
+      },
+    },
+    {
+      pairs: 3,
+      parts: [],
+      rows: [
+        row('5,000 nodes, cold', 'cold'),
+        row('5,000 nodes, nothing to do', 'idle'),
+        { ...row('peak memory, 5,000 nodes, nothing to do', 'idle'), of: 'mebibytes' },
+      ],
+      async prepare(place) {
+        const earlier = checkOut(commit, join(place, 'before'))
+        const many = bigCluster(4999, 'ecdsa-p256', earlier.cluster)
+        const sidesOf = async (program: string) => {
+          const run = (folder: string) => runNode(place, program, ...local, ...quietly(folder))
+          const folder = makeFolder(place, many)
+          await run(folder)
+          return { idle: () => run(folder), cold: () => inNewFolder(place, many, run) }
         }
         return { ...(await sidesOf(entry)), ...before(await sidesOf(earlier.program)) }
       },

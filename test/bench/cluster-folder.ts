@@ -12,8 +12,8 @@ export const guideKeys: Edit = [['certificates', 'key'], 'rsa-2048']
 /** The cluster.yaml of the guide. */
 export const guideCluster: Fill = (folder) => writeCluster(folder, [guideKeys])
 
-/** One control node and as many workers as asked. */
-export function bigCluster(workers: number, key: 'rsa-2048' | 'ecdsa-p256'): Fill {
+/** One control node and as many workers as asked. `cluster`: a cluster.yaml to begin with that is not ours. */
+export function bigCluster(workers: number, key: 'rsa-2048' | 'ecdsa-p256', cluster?: string): Fill {
   const nodes = Array.from({ length: workers + 1 }, (_, i) => ({
     name: i === 0 ? 'control0' : `worker${i - 1}`,
     role: i === 0 ? 'control' : 'worker',
@@ -23,7 +23,7 @@ export function bigCluster(workers: number, key: 'rsa-2048' | 'ecdsa-p256'): Fil
     [['certificates', 'key'], key],
     [['nodes'], nodes],
   ] as const
-  return (folder) => writeCluster(folder, edits)
+  return (folder) => writeCluster(folder, edits, cluster)
 }
 
 export function makeFolder(place: string, fill: Fill): string {

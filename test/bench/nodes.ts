@@ -1,7 +1,7 @@
 /** Deploys to the guide's seven nodes, beside the guide's scp calls, and beside Ansible's copy module. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -147,13 +147,13 @@ export const ansibleGroup: Group = {
   },
 }
 
-/** Of the files that are on each node now, with their modes. Returns what runs it. */
+/** Of the files of auth/ that are on each node now, with their modes. Returns what runs it. */
 function writePlaybook({ folder, lab }: Nodes): string[] {
   const at = (name: string) => join(folder, name)
   // In quotes, so that YAML does not take it for a decimal number.
   const modeOf = (path: string) => (statSync(path).mode & 0o7777).toString(8).padStart(4, '0')
   const files = lab.nodes.map(({ name, home }) => {
-    const there = readdirSync(home).filter(isOurs)
+    const there = readdirSync(home).filter((file) => existsSync(join(folder, 'auth', file)))
     return [name, { files: there.map((file) => ({ file, mode: modeOf(join(home, file)) })) }]
   })
   const vars = { ansible_user: userInfo().username, ansible_python_interpreter: '/usr/bin/python3' }
