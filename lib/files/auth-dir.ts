@@ -37,6 +37,11 @@ export const authorizationConfigFile = 'authorization-config.yaml'
 /** The kubeconfig that this names: it has to be there first. */
 export const authorizationWebhookFile = 'authorization-webhook.yaml'
 export const authorizationFiles: readonly string[] = [authorizationWebhookFile, authorizationConfigFile]
+/**
+ * The beginning of the name of an empty file. A version that puts into auth/ what those before it would misread writes
+ * this first, with its own number, and they refuse to run. A backup has the file too.
+ */
+export const neededMarker = 'needs-harderway-'
 /** What `report` writes for Prometheus. */
 export const metricsFile = 'report.prom'
 /** The name of what will replace another, while both are in use. */

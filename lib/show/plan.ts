@@ -127,8 +127,9 @@ export function createPlanJson(write: (line: string) => void, phases: Phases, li
       const { skipped = [] } = summary
       if (skipped.length > 0)
         write(formatJsonLine({ type: 'note', message: `--offline skips ${skipped.join(' and ')}` }))
+      // `yours` of 0.4.0: what reads it finds nothing to do, until 0.6.0.
       for (const { title, rows, names, ...shown } of planned)
-        write(formatJsonLine({ type: 'planned', ids: rows.map(({ id }) => id), ...shown }))
+        write(formatJsonLine({ type: 'planned', ids: rows.map(({ id }) => id), ...shown, yours: [] }))
       for (const each of summary.access ?? []) write(formatJsonLine({ type: 'access', ...each }))
       if (summary.planHash !== undefined)
         write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countPlan(planned) }))

@@ -13,7 +13,7 @@ import {
 } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry, type Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
-import { AuthDir, caName, workTreeOf } from '../../lib/files/auth-dir.ts'
+import { AuthDir, caName, neededMarker, workTreeOf } from '../../lib/files/auth-dir.ts'
 import { followLinks, pathsThrough } from '../../lib/files/plain-file.ts'
 import { isTooLong } from '../../lib/kubernetes/authorization.ts'
 import {
@@ -112,16 +112,10 @@ export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file
   ])
 }
 
-/**
- * Of an empty file. A version that puts into auth/ what those before it would misread writes it first, with its own
- * number, and removes it when that is gone again. A backup has it too.
- */
-const marker = 'needs-harderway-'
-
 /** Throws a refusal for an auth/ that this version may misread. A number that is none counts as newer. */
 export function refuseNewer(auth: AuthDir): void {
-  for (const file of auth.names().filter((name) => name.startsWith(marker))) {
-    const [needed, own] = [file.slice(marker.length), ownVersion()]
+  for (const file of auth.names().filter((name) => name.startsWith(neededMarker))) {
+    const [needed, own] = [file.slice(neededMarker.length), ownVersion()]
     const [theirs = [], ours = []] = [needed, own].map((text) => text.split('.'))
     const differs = theirs.findIndex((part, i) => part !== ours[i])
     if (differs >= 0 && !(Number(ours[differs]) > Number(theirs[differs])))

@@ -133,7 +133,8 @@ export function adviseAfter({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows
     const copies = files.length === 1 ? 'it' : 'them'
     const inTurn = nodes.length > 1 ? ', one node at a time' : ''
     const text = `copy the new ${formatNames(files)} to where the units read ${copies}, then restart what reads ${copies}${inTurn} (docs/install.md, "What a unit reads")`
-    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files } })
+    // `restart` of 0.4.0: what reads it finds nothing to do, until 0.6.0.
+    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files, restart: [] } })
   })
 }
 

@@ -50,9 +50,8 @@ interface Pace {
 /** For a rotation with fewer events, as no unit of a worker takes part. */
 const closer = ({ every, offset }: Pace): Pace => ({ every: Math.round(every / 3), offset: Math.round(offset / 3) })
 
-/** etcd is to have a CA of its own from now on: the API servers have the flags that its first rotation asks for. */
+/** The API servers get the flags that the first rotation of etcd's own CA asks for. */
 async function separateEtcd(lab: Machines): Promise<void> {
-  lab.write(...running({}, ownCa))
   const names = lab.of('control').map(({ name }) => name)
   await setFlags(lab, await mustRun(lab, 4, 'rotate', 'etcd-ca'), names)
 }
@@ -62,14 +61,21 @@ async function sweepRotations(paces: readonly Pace[], rotations: readonly string
   await using lab = await startRunning(shutdownDelay)
   let kills = 0
   const failures: string[] = []
+  const edits: Edit[] = []
+  const write = (edit: Edit) => {
+    edits.push(edit)
+    lab.write(...running({}, ...edits))
+  }
   for (const [round, pace] of paces.entries())
     for (const rotation of rotations) {
       // From then on etcd has a CA of its own.
-      if (rotation === 'etcd-ca' && !hasOwnCa(lab)) await separateEtcd(lab)
+      if (rotation === 'etcd-ca' && !hasOwnCa(lab)) {
+        write(ownCa)
+        await separateEtcd(lab)
+      }
       // The next key is one of the other provider each time.
       const provider = round % 2 === 0 ? 'secretbox' : 'aescbc'
-      if (rotation === 'encryption-key')
-        lab.write(...running({}, [['encryption', 'provider'], provider], ...(hasOwnCa(lab) ? [ownCa] : [])))
+      if (rotation === 'encryption-key') write([['encryption', 'provider'], provider])
       for (const end of ends) {
         const killedAt: string[] = []
         try {

@@ -129,6 +129,6 @@ describe('a cluster of 0.4.0', { skip }, () => {
     await assertSettled()
     const { status, stdout, stderr } = await lab.run('bootstrap', '--dry-run')
     assert.equal(status, 3, stdout)
-    assert.match(stdout + stderr, /authorization-config\.yaml is not a list that harderway wrote/)
+    assert.match(stdout + stderr, /needs a newer harderway \(needs-harderway-0\.5\.0\); this is 0\.4\.0/)
   })
 })

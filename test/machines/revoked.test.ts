@@ -52,7 +52,6 @@ describe('who is revoked', { skip }, () => {
     ]
     lab.write(...running({}, ...edits))
   }
-  const _on = (name: string, command: string) => lab.machine(name).exec(command)
   /** What each API server answers to a pair. */
   const answersOf = (pair: string) =>
     Promise.all(controls.map((each) => statusOf(lab, `https://${lab.machine(each).ip}:6443/healthz`, pair)))

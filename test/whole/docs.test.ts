@@ -9,7 +9,16 @@ import { entry } from '../support/harderway.ts'
 
 const root = join(dirname(entry), '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
-const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...markdownIn('docs'), ...markdownIn('docs/decisions')]
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  'CHANGELOG.md',
+  'test/machines/README.md',
+  'test/bench/FIGURES.md',
+  ...markdownIn('docs'),
+  ...markdownIn('docs/decisions'),
+]
 const manifest = JSON.parse(read('package.json'))
 
 function markdownIn(folder: string): string[] {

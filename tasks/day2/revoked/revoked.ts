@@ -13,6 +13,7 @@ import {
   authorizationWebhookFile,
   backUp,
   etcdCaName,
+  neededMarker,
 } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import { formatAuthorization, webhookKubeconfig } from '../../../lib/kubernetes/authorization.ts'
@@ -100,9 +101,13 @@ export function changeOf(run: Run, list: RevokedList): Change {
   }
 }
 
+/** The version that first wrote lists as they are now: an older one takes them for somebody else's. */
+const needed = `${neededMarker}0.5.0`
+
 /** Returns what that changes. */
 export function writeList(run: Run, list: RevokedList): Change {
   const change = changeOf(run, list)
+  if (!run.auth.names().includes(needed)) run.auth.write(needed, '', secretMode)
   for (const [file, text] of textsOf(run, list)) run.auth.write(file, text, secretMode)
   return change
 }

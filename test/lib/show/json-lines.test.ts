@@ -138,7 +138,7 @@ test('a run ends with a summary of numbers, what is left to do, and what expires
     e: { kind: 'fresh', reasons: [], findings: [{ owner: 'user', text: 'and here' }] },
   })
   const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, exit: 1 }
-  const copies = { nodes: ['control0'], files: ['ca.pem'] }
+  const copies = { nodes: ['control0'], files: ['ca.pem'], restart: [] }
   const caEnds = { expires: until, days: 3, commands: ['renew'] }
   const goOn = 'again'
   const findings = [

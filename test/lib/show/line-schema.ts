@@ -117,7 +117,7 @@ const change = described(
     }),
     ofKind('installed', {
       paths: texts('Paths written on the node.'),
-      removed: texts('Always empty: no run removes files where units read.'),
+      removed: texts('Always empty: no run removes files where units read. Deprecated until 0.6.0.'),
       restarts: texts('Units restarted, in this order.'),
     }),
     ofKind('proven', { units: texts('Units whose answers complete the stage of a rotation.') }),
@@ -222,7 +222,7 @@ const lines = {
     installed: texts('Paths to install.'),
     removed: texts('Files to remove.'),
     restarts: texts('Units to restart.'),
-    yours: optional(texts('No longer printed.')),
+    yours: texts('Always empty. Deprecated until 0.6.0.'),
   }),
   access: line(
     'access',
@@ -255,7 +255,7 @@ const lines = {
         strictObject({
           nodes: texts('The nodes.'),
           files: texts('Files that were replaced there.'),
-          restart: optional(texts('No longer printed.')),
+          restart: texts('Always empty. Deprecated until 0.6.0.'),
         }),
         strictObject({
           expires: time('When the CA expires.'),
@@ -371,9 +371,9 @@ const lines = {
           strictObject({
             unit,
             restarts: flag('Whether it is restarted, or reloads them.'),
-            isDrained: flag('Whether it is drained first. Deprecated.'),
-            flag: optional(text('No longer printed. Deprecated.')),
-            files: list('The files. Deprecated.', strictObject({ file: text('Its name in auth/.'), path })),
+            isDrained: flag('Whether it is drained first. Deprecated until 0.6.0.'),
+            flag: optional(text('No longer printed. Deprecated until 0.6.0.')),
+            files: list('The files. Deprecated until 0.6.0.', strictObject({ file: text('Its name in auth/.'), path })),
           }),
         ),
       }),
