@@ -31,7 +31,7 @@ import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { formatExplained, formatNames, joinClauses, pasteable, quote, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
-import { formatCommand, type Host, ownVersion, packageFile, pathOf } from './host.ts'
+import { findsClusterIn, formatCommand, type Host, ownVersion, packageFile, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
 export interface CommandRun extends Run, ClusterFile {
@@ -60,8 +60,8 @@ export function openRun(
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
   const { file, isAbove } = configOf(host, options.config)
-  // In the cluster's own directory every command finds the same file.
-  const config = file === join(host.cwd(), 'cluster.yaml') ? undefined : options.config
+  const isFound = file === join(host.cwd(), 'cluster.yaml') && findsClusterIn(host.cwd())
+  const config = isFound ? undefined : options.config
   if (isAbove) printError(`using ${file}; this directory has no cluster.yaml`)
   const { cluster: read, mistake } = readCluster(file)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }

@@ -119,6 +119,9 @@ function prefix(): string[] {
   return INIT_CWD !== undefined && relative(folder, INIT_CWD).startsWith('..') ? ['--prefix', quote(folder)] : []
 }
 
+/** Whether what is printed, typed in this folder, finds the cluster.yaml there: `npm run` finds that of the clone. */
+export const findsClusterIn = (cwd: string): boolean => Boolean(start) || cwd === folder
+
 /** To type in the folder of this call, for the cluster.yaml in use: `npm run task -- ca --force`. */
 export function formatCommand(task: string, config?: string): string {
   const line = task + (config === undefined ? '' : ` --config ${quote(config)}`)

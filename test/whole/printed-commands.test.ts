@@ -11,7 +11,7 @@ import { parseCommandLine } from '../../tasks/cli.ts'
 import { commands } from '../../tasks/commands/commands.ts'
 import { formatCommand } from '../../tasks/run/host.ts'
 import { scratch } from '../support/files.ts'
-import { type Edit, harderway, holdAuth, madePlace, writeCluster } from '../support/harderway.ts'
+import { type Edit, entry, harderway, holdAuth, madePlace, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -201,6 +201,16 @@ describe("the clone's executable, from another folder,", () => {
     }
     symlinkSync('nowhere', join(below, 'cluster.yaml'))
     assert.equal(call(join(below, 'that'), `${executable} graph`).status, 2)
+  })
+
+  test('leaves out --config in that folder; a timer, which runs Node, is told it: npm would take the cluster.yaml of the clone', (t) => {
+    const place = scratch(t)
+    writeCluster(place)
+    const [byTimer, here] = [`${process.execPath} ${entry}`, executable].map((start) =>
+      call(place, `${start} certs --dry-run --config ${place}/cluster.yaml`),
+    )
+    assert.match(byTimer?.stdout ?? '', new RegExp(`npm .*run task -- certs --config ${place}/cluster\\.yaml\\b`))
+    assert.doesNotMatch(here?.stdout ?? '', /--config/)
   })
 
   test("says of the clone's own cluster.yaml, once, that it is an example: when it makes a CA, and in status, until it is edited", (t) => {
