@@ -117,7 +117,8 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   const isRemade = ({ change }: ClusterRow) =>
     change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored
   if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run ${command('bootstrap')}`]
-  const isCopied = ({ change }: ClusterRow) => change?.kind === 'deployed' && change.files.length > 0
+  const isCopied = ({ reasons }: ClusterRow) =>
+    reasons.some((reason) => reason.kind === 'on-node' && [...reason.differ, ...reason.missing].length > 0)
   if (isUsed(isCopied)) return [`units do not have the new files until you run ${command('bootstrap')}`]
   const isStopped = (options.force || options.renew) && [...rows.values()].some(isLost)
   return isStopped ? [`run ${command(nextTask(run, rows))}`] : []

@@ -76,8 +76,8 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
   test('says for each kind of node what was replaced and has to be copied, with --quiet too', async () => {
     write(moreResources, moreNames)
     const { status, advice } = await closing('bootstrap')
-    const worker0 = { nodes: ['worker0'], files: ['worker0.pem', 'worker0.kubeconfig'] }
-    const control0 = { nodes: ['control0'], files: ['encryption-config.yaml'] }
+    const worker0 = { nodes: ['worker0'], files: ['worker0.pem', 'worker0.kubeconfig'], restart: [] }
+    const control0 = { nodes: ['control0'], files: ['encryption-config.yaml'], restart: [] }
     assert.deepEqual([status, advice], [0, [control0, worker0]])
     write(moreResources)
     const { stdout } = await harderway(place, 'bootstrap', '--quiet')
