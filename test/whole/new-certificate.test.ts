@@ -129,7 +129,7 @@ describe('a certificate that is one row more', { skip: needs('ssh', 'openssl') }
     assert.deepEqual([status, entries], [4, [made, deployed]])
     const ran = await run('bootstrap', '--json')
     assert.deepEqual([ran.status, idsOf(ran, 'built')], [0, [id, `deploy/${control}`]])
-    assert.deepEqual(ran.events.at(-1)?.advice, [{ nodes: [control], files }])
+    assert.deepEqual(ran.events.at(-1)?.advice, [{ nodes: [control], files, restart: [] }])
     for (const each of files) assert.ok(readFileSync(onNode(control, each)).equals(readFileSync(auth(each))), each)
   })
 })

@@ -22,14 +22,14 @@ const advise = (outcomes: Readonly<Record<string, Outcome>>, all = targets) =>
 test('for nodes with the same files replaced there is one advice', () => {
   const replaced = differ('leaf.pem', 'leaf-key.pem', 'a.config')
   assert.deepEqual(advise({ 'deploy/one': replaced, 'deploy/two': replaced }), [
-    { nodes: ['one', 'two'], files: ['leaf.pem', 'leaf-key.pem', 'a.config'] },
+    { nodes: ['one', 'two'], files: ['leaf.pem', 'leaf-key.pem', 'a.config'], restart: [] },
   ])
 })
 
 test('nodes with other files replaced have an advice of their own', () => {
   assert.deepEqual(advise({ 'deploy/one': differ('a.config'), 'deploy/two': differ('leaf.pem') }), [
-    { nodes: ['one'], files: ['a.config'] },
-    { nodes: ['two'], files: ['leaf.pem'] },
+    { nodes: ['one'], files: ['a.config'], restart: [] },
+    { nodes: ['two'], files: ['leaf.pem'], restart: [] },
   ])
 })
 
@@ -39,7 +39,7 @@ test('files that bear the name of their node are one advice for many nodes, and 
   const all = [...targets, own('one'), own('two')]
   const one = differ('one.pem', 'one-key.pem')
   assert.deepEqual(advise({ 'deploy/one': one, 'deploy/two': differ('two.pem', 'two-key.pem') }, all), [
-    { nodes: ['one', 'two'], files: ['<name>.pem', '<name>-key.pem'] },
+    { nodes: ['one', 'two'], files: ['<name>.pem', '<name>-key.pem'], restart: [] },
   ])
   assert.deepEqual(advise({ 'deploy/one': one }, all)[0]?.files, ['one.pem', 'one-key.pem'])
 })
