@@ -11,6 +11,8 @@ process.chdir(join(import.meta.dirname, '..'))
 const { name, version } = JSON.parse(readFileSync('package.json', 'utf8'))
 const [, latest] = /^## (\S+)/m.exec(readFileSync('CHANGELOG.md', 'utf8')) ?? []
 if (latest !== version) refuse(`package.json has version ${version}, and CHANGELOG.md begins with ${latest}`)
+const npm = run('npm', '--version').trim()
+if (Number(npm.split('.')[0]) < 10) refuse(`npm ${npm} has no "npm sbom"; use npm 10 or later`)
 const changes = run('git', 'status', '--porcelain')
 if (changes !== '') refuse(`commit these first, or remove them:\n${changes}`)
 
