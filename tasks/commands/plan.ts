@@ -132,7 +132,10 @@ export async function readPlanned(
   return keepTo(plan, graph)
 }
 
-/** The run would make nothing, so there is no plan. `isOfNodes`: a node did not answer, and without nodes there would be one. */
+/**
+ * The run would make nothing, so there is no plan. `isOfNodes`: a node did not answer, and without nodes there would be
+ * one.
+ */
 async function refuse(
   { reporterFor, endedStatus, options, command }: CommandRun,
   graph: ClusterGraph,
