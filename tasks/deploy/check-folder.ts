@@ -13,7 +13,7 @@ import { whyRead } from '../inspect/reads.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { checkRecord } from './former-directories.ts'
-import { formatOthers, guard } from './guards.ts'
+import { formatOthers, guard, isOurs } from './guards.ts'
 import { stagingOwner } from './marks.ts'
 import { guardMachine, pairsIn } from './reached-machine.ts'
 
@@ -30,6 +30,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
   const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
   const neighbours = neighboursIn(run, node, look)
   const prunes = run.options.prune && neighbours.length === 0
+  const strangers = prunes ? foreign.filter((name) => !isOurs(run, look, name)) : []
   const why = neighbours.length > 0 && `${node.name} may be the same machine as ${formatNames(neighbours)}`
   const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
     reader === undefined ? !prunes : isKeptOff(run.cluster, name)
@@ -43,7 +44,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
   const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
   const wrong = {
     ...compareFolder(run, node, look),
-    pruned: prunes ? foreign : [],
+    pruned: prunes ? foreign.filter((name) => !strangers.includes(name)) : [],
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
   refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
@@ -51,6 +52,8 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
     unproven,
     others.length > 0 && `another ${formatOthers(others)} on ${node.name} is backed up to auth/backup and overwritten`,
     unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
+    strangers.length > 0 &&
+      `--prune leaves ${formatNames(strangers)} on ${node.name}: neither auth/ nor its backup has them, and no CA of auth/ has signed them`,
     ...[...readers].map(
       ([name, why]) =>
         why !== undefined &&
@@ -138,6 +141,14 @@ function readerOf({ auth, cluster }: Run, look: NodeLook, name: string): string 
   if (!places) return undefined
   if (places instanceof Failure) return 'the files that its components read could not be inspected'
   return whyRead(units, places, `${look.folder}/${name}`)
+}
+
+/** The certificates and kubeconfigs there that `--prune` would remove, of which a look has no content. */
+export function unreadForeign(run: Run, node: ClusterNode, look: NodeLook, known: ReadonlySet<string>): string[] {
+  const isUnread = (name: string) =>
+    !look.contents.has(name) && ['certificate', 'kubeconfig'].includes(run.auth.files.parse(name)?.kind ?? '')
+  if (!run.options.prune) return []
+  return foreignFiles(run, node, look, known.union(checkRecord(run, node, look).formerNodes)).filter(isUnread)
 }
 
 /**

@@ -6,10 +6,10 @@ import type { KeyObject } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { list, map, type Raw } from '../../lib/cluster/problem.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import { type AuthDir, backups, caName, caNames, keepFound } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, backups, caName, caNames, hasDigest, keepFound } from '../../lib/files/auth-dir.ts'
 import { isOtherIdentity, isPreviousCa, lacksOurKey } from '../../lib/kubernetes/identity.ts'
 import { parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import { largestFile } from '../../lib/node/place.ts'
+import { type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import {
   type Certificate,
   commonNameOf,
@@ -32,14 +32,21 @@ export interface Other {
   readonly why: string | undefined
 }
 
-/** Finds identities other than ours: components that run with them would break with ours. */
-function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
+/**
+ * Finds identities other than ours, as components that run with them would break with ours; and in the folder, somebody
+ * else's certificates and keys.
+ */
+function otherIdentities(run: Run, held: readonly HeldFile[], folder: FilesSeen): Other[] {
   const { auth } = run
   return held.flatMap((each) => {
     const { file, state, bytes } = each
     if (state.sha256 !== undefined && state.sha256 === digestOf(run, file)) return []
-    if (auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(run, each)
-    if (!identityFiles(run.cluster).has(file)) return []
+    const kind = auth.files.parse(file)?.kind
+    if (kind === 'kubeconfig') return otherTrust(run, each)
+    if (!identityFiles(run.cluster).has(file)) {
+      if (each.isPlace || isOurs(run, folder, file)) return []
+      return [{ held: each, label: kind === 'key' ? privateKey : kind, why: undefined }]
+    }
     const label = identityFiles(run.cluster).get(file)
     // Unreadable, or behind a symbolic link: it counts as another.
     if (!bytes) return [{ held: each, label, why: whyNotCompared(state) }]
@@ -48,6 +55,35 @@ function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
     const isRead = each.isPlace || !run.cluster.install
     return isRead && isWithoutOurKey(run, each) ? [{ held: each, label, why: 'it lacks our encryption key' }] : []
   })
+}
+
+const privateKey = 'private key'
+
+/**
+ * Whether overwriting or removing the file in the deploy directory loses nothing of anybody else: auth/ or its backup has
+ * it, or a CA of ours has issued its certificate, or the one beside the key.
+ */
+export function isOurs(run: Run, folder: FilesSeen, file: string): boolean {
+  const { auth } = run
+  const [state, bytes] = [folder.files.get(file), folder.contents.get(file)]
+  const { kind, name = '' } = auth.files.parse(file) ?? {}
+  if (!state || state.size === 0 || state.kind === 'link' || kind === 'authorization') return true
+  if (identityFiles(run.cluster).has(file) && bytes)
+    return !isOtherIdentity(file, auth, bytes, (each) => backups(auth, each))
+  if (bytes && kind === 'kubeconfig' && isStrangers(run, { file, bytes })) return false
+  const certificate = auth.files.certificate(name)
+  const isBesideOurs = kind === 'key' && folder.files.has(certificate) && isOurs(run, folder, certificate)
+  return isBesideOurs || isIssuedByUs(auth, certificatesIn(auth, file, bytes)) || hasDigest(auth, file, state.sha256)
+}
+
+/** By a CA of auth/ or its backup, directly or through a CA in the same file that one of these has signed. */
+function isIssuedByUs(auth: AuthDir, [certificate, ...links]: readonly Certificate[]): boolean {
+  if (!certificate) return false
+  const isIssuer = (ca: Certificate) =>
+    isIssuedBy(certificate, ca) || links.some((link) => isIssuedBy(link, ca) && isIssuedBy(certificate, link))
+  const replaced = () =>
+    caNames.flatMap((name) => backups(auth, auth.files.certificate(name)).flatMap(readCertificates))
+  return ownCas(auth).some(isIssuer) || replaced().some(isIssuer)
 }
 
 /**
@@ -96,14 +132,18 @@ const ownFields = ['client-certificate', 'client-key'].flatMap((field) => [field
 /**
  * A kubeconfig with credentials that would be lost: a token, or a key beside a certificate of another name than ours.
  */
-function isStrangers({ auth, cluster }: Run, { file, bytes, part }: HeldFile): boolean {
+function isStrangers(
+  { auth, cluster }: Run,
+  { file, bytes, part }: Pick<HeldFile, 'file' | 'bytes' | 'part'>,
+): boolean {
   const { kind, name } = auth.files.parse(file) ?? {}
   if (kind !== 'kubeconfig' || !bytes || part === 'ca' || part === 'pair') return false
   const fields = parseFields(bytes.toString())
   const CN = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
   const isOurs = (user: Raw) => {
     const certificate = readCertificate(Buffer.from(String(user['client-certificate-data'] ?? ''), 'base64'))
-    const isKeyOurs = user['client-key-data'] === undefined || (certificate && commonNameOf(certificate) === CN)
+    const isNamedSo = certificate && (CN === undefined || commonNameOf(certificate) === CN)
+    const isKeyOurs = user['client-key-data'] === undefined || isNamedSo
     return isKeyOurs && Object.keys(user).every((field) => ownFields.includes(field))
   }
   return !fields || !list(fields.users).every((each) => isOurs(map(map(each).user)))
@@ -111,7 +151,7 @@ function isStrangers({ auth, cluster }: Run, { file, bytes, part }: HeldFile): b
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
 function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
-  const others = otherIdentities(run, heldOn(run, node, look))
+  const others = otherIdentities(run, heldOn(run, node, look), look)
   const folder = others.find(({ held }) => held.state.kind === 'folder')?.held.at
   if (folder !== undefined)
     throw new Failure(`${folder} is a directory, which no file can replace`, {
@@ -151,20 +191,24 @@ function formatOther({ held: { at }, why }: Other): string {
 
 /** A control node has all of the identity, and no other node has a key. */
 function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Other[]): Failure {
-  const { auth, command, cluster } = run
-  const isLost = (label: unknown) =>
-    [...identityFiles(cluster)].every(([name, each]) => each !== label || !auth.read(name))
+  const { auth, cluster } = run
+  const isPair = ({ label }: Other) => label === 'certificate' || label === privateKey
+  const isLost = (other: Other) =>
+    !isPair(other) && [...identityFiles(cluster)].every(([name, label]) => label !== other.label || !auth.read(name))
   const source = node.role === 'control' ? node : undefined
+  const command = run.command(`${cluster.install ? 'install' : 'deploy'} --node ${node.name} --replace-identity`)
+  const overwrite = `if auth/ is right, overwrite the node (auth/backup keeps its files): ${command}`
   const right = [
     'to tell which is right, see docs/bad-day.md, "A node of another cluster"',
     source
       ? `if ${node.name} is right, recover the cluster: ${recoverCommand(run, source)}`
       : 'if the node is right, this auth/ belongs to another cluster; use the auth/ that the node was deployed from',
-    `if auth/ is right, overwrite the node (auth/backup keeps its files): ${command(`${cluster.install ? 'install' : 'deploy'} --node ${node.name} --replace-identity`)}`,
+    overwrite,
   ]
+  const ways = others.every(isPair) ? [`move them aside on ${node.name}, then ${runAgain}`, overwrite] : right
   return refusal(
     `another ${formatOthers(others)} than in ${auth.path}`,
-    others.some(({ label }) => isLost(label)) ? waysOutOfLost(run, source) : right,
+    others.some(isLost) ? waysOutOfLost(run, source) : ways,
   ).with({ node: node.name })
 }
 

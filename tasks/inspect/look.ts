@@ -248,11 +248,13 @@ export function placesOf({ places }: NodeState): PlacesState {
 
 /**
  * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; and of
- * certificates and kubeconfigs, to see whether they are newer than ours.
+ * certificates and kubeconfigs, to see whose they are, and whether they are newer than ours. A leaf's key leaves the node
+ * only to be backed up.
  */
 function folderQuery(run: Run, node: ClusterNode): Query {
-  const { cluster, auth } = run
-  const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
+  const { cluster, auth, options } = run
+  const isQueried = (name: string) => options.replaceIdentity || auth.files.parse(name)?.kind !== 'key'
+  const dated = nodeFiles(cluster, node).filter(isQueried)
   // Ours may not exist yet, as in a plan, and the one on the node be somebody else's, or of this cluster.
   const expected = new Map(
     [...dated, ...identityFiles(cluster).keys(), authorizationConfigFile].map((name) => [

@@ -268,6 +268,61 @@ real -f -- "$@"`,
     assert.equal(readFileSync(join(backup, kept, 'admin.kubeconfig'), 'utf8'), text)
   })
 
+  /** Somebody's self-signed certificate and key, under these names. */
+  const strangersPair = (folder: string, name: string) =>
+    execFileSync('openssl', [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=mine'],
+      ...['-days', '9', '-keyout', join(folder, `${name}-key.pem`), '-out', join(folder, `${name}.pem`)],
+    ])
+
+  test("holds somebody else's certificate and key under names of ours: they stay, until --replace-identity keeps a copy", async () => {
+    const files = ['worker0.pem', 'worker0-key.pem']
+    strangersPair(home('worker0'), 'worker0')
+    const theirs = files.map((file) => readFileSync(join(home('worker0'), file)))
+    for (const more of [['--dry-run'], [], ['--force']]) {
+      const ran = await withStatus(3, deploy(...more))
+      assert.match(
+        String(messageOf(ran, 'deploy/worker0')),
+        /^worker0: another certificate in worker0\.pem and private key in worker0-key\.pem than in /,
+      )
+      assert.deepEqual(idsOf(ran, 'failed'), ['deploy/worker0'])
+    }
+    assert.deepEqual(
+      files.map((file) => readFileSync(join(home('worker0'), file))),
+      theirs,
+    )
+    await withStatus(0, deploy('--node', 'worker0', '--replace-identity', '--yes'))
+    const backup = join(auth(), 'backup')
+    const [kept = ''] = readdirSync(backup).filter((folder) => folder.startsWith('worker0-'))
+    assert.deepEqual(
+      files.map((file) => readFileSync(join(backup, kept, file))),
+      theirs,
+    )
+    await withStatus(0, deploy('--dry-run'))
+  })
+
+  test('holds a key of ours of another time beside our certificate, or one that auth/backup has: it is replaced', async () => {
+    const key = 'worker0-key.pem'
+    writeFileSync(join(home('worker0'), key), 'half a ke')
+    await withStatus(0, deploy())
+    strangersPair(home('worker0'), 'worker0')
+    const backup = join(auth(), 'backup', '2026-01-01T00-00-00-000Z')
+    mkdirSync(backup, { recursive: true })
+    for (const file of ['worker0.pem', key]) copyFileSync(join(home('worker0'), file), join(backup, file))
+    await withStatus(0, deploy())
+  })
+
+  test("holds another cluster's files that belong on no such node: --prune names them, and removes ours", async () => {
+    strangersPair(home('worker0'), 'admin')
+    writeFileSync(join(home('worker0'), 'admin.kubeconfig'), 'users: [{name: x, user: {token: a-secret}}]\n')
+    copyFileSync(join(auth(), 'kubernetes.pem'), join(home('worker0'), 'kubernetes.pem'))
+    const ran = await withStatus(0, deploy('--prune'))
+    assert.match(ran.stdout, /--prune leaves admin[^ ]+, admin[^ ]+, admin[^ ]+ on worker0: neither auth\/ nor /)
+    for (const file of ['admin.pem', 'admin-key.pem', 'admin.kubeconfig'])
+      assert.ok(existsSync(join(home('worker0'), file)), file)
+    assert.ok(!existsSync(join(home('worker0'), 'kubernetes.pem')))
+  })
+
   // What else it may hold: test/lib/kubernetes/identity.test.ts.
   test('holds a second encryption key: it stays, and the command that fetches it works', async () => {
     const secret = Buffer.alloc(32, 7).toString('base64')
