@@ -52,8 +52,6 @@ export type Reason =
   | { readonly kind: 'usages-changed' }
   | { readonly kind: 'key-kind-changed'; readonly was: string; readonly wanted: string }
   | { readonly kind: 'other-issuer' }
-  /** Its key is cut off. */
-  | { readonly kind: 'revoked' }
   /** What follows a certificate in its file. */
   | { readonly kind: 'chain-changed' }
   /** What a stage of a rotation still has to do, in words. */
@@ -105,12 +103,6 @@ export type Reason =
        */
       readonly restartsBefore?: string | undefined
       readonly isDrained: boolean
-      /** It is restarted only to load a pair whose old key is revoked, or about to be. */
-      readonly isForKey?: true
-      /** It would get a certificate that API servers accept only once they have the list that names it. */
-      readonly isPinned?: true
-      /** Only what an API server counts is another: nobody is let in or out. */
-      readonly isOfCounts?: true
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
@@ -155,8 +147,6 @@ type Placement = {
     } & No<'kind' | 'left'>)
   /** Of a node: it is not known what its units have loaded. */
   | ({ readonly owner: 'user'; readonly kind: 'unreached' } & No<'left' | 'advice'>)
-  /** Of a node: it may go on with a key that is about to be revoked. */
-  | ({ readonly owner: 'run'; readonly kind: 'old key'; readonly isSilent: true } & No<'left' | 'advice'>)
   | ({ readonly owner: 'run'; readonly left: Left; readonly isSilent: true } & No<'kind' | 'advice'>)
   | ({ readonly owner: 'user'; readonly left: Left; readonly nodes: readonly string[] } & No<'kind' | 'advice'>)
 )
@@ -219,16 +209,6 @@ export function formatKept(why: string): string {
   return `--prune keeps it because ${why}; remove it once nothing reads it`
 }
 
-/** Requests that an API server has counted: of one user, or where there are many of several together. */
-export interface Use {
-  readonly users: readonly string[]
-  readonly count: number
-  /** All of them, or none, were made after this time, by the node's clock. */
-  readonly since: Date
-  /** When the last of the certificates expires. */
-  readonly until: Date
-}
-
 /** What only the check of one kind of target finds, whatever its reasons. */
 export type Facts =
   /** Of a node's folder: files under our names that are none of ours. */
@@ -240,12 +220,6 @@ export type Facts =
       readonly kind: 'list'
       /** How many entries of `revoked` its API server denies. */
       readonly revokedInForce: number
-      /** What it has counted; undefined if it counts nothing. */
-      readonly uses?: readonly Use[] | undefined
-      /** Requests that it has denied to who is revoked, since a time; `by`: whose they were. */
-      readonly refused?:
-        | { readonly count: number; readonly since: Date; readonly by: readonly Pick<Use, 'users' | 'count'>[] }
-        | undefined
     }
 
 type FactsOf<Kind extends Facts['kind']> = Extract<Facts, { readonly kind: Kind }>
@@ -327,7 +301,6 @@ const words: Words = {
   'chain-changed': () => 'certificate chain differs',
   rotation: ({ what }) => what,
   'other-issuer': () => 'not issued by the current CA',
-  revoked: () => 'its key is revoked',
   'not-accepted': ({ what }) => `Kubernetes would reject it (${what})`,
   expires: ({ notAfter, expired, isNear }) =>
     `${expired ? 'expired' : 'expires'} ${formatDate(notAfter, isNear && notAfter)}`,

@@ -26,15 +26,13 @@ export const phases: readonly Phase[] = [
   { name: 'encryption-key', title: 'Encryption key', targets: () => import('./phases/encryption-key.ts'),
     makes: 'encryption-config.yaml' },
   { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./day2/revoked/revoked.ts'),
-    makes: 'authorization-config.yaml: the revoked names and keys; if cluster.yaml has revoked' },
+    makes: 'authorization-config.yaml: the revoked names; if cluster.yaml has revoked' },
   { name: 'deploy', title: 'Deploy to nodes', targets: deployTargets,
     makes: "each role's files on each node, by ssh and scp" },
   { name: 'install', title: 'Install on nodes', targets: ({ install }) => install && import('./day2/install/install.ts'),
     makes: 'the same files where units read them, loaded; if cluster.yaml has install' },
   { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./phases/local-kubeconfig.ts'),
     makes: "the admin's entry in your own kubeconfig" },
-  { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./day2/revoked/revoked-keys.ts'),
-    makes: 'revoked keys in authorization-config.yaml, once units have loaded new ones; if cluster.yaml has revoked' },
 ]
 
 /** Deploy is the chapter's, and knows nothing of day 2: what it looks at beside a node's directory is given to it. */

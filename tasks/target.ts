@@ -32,7 +32,6 @@ export interface Run extends AnyRun {
     /** Seconds after which a component that polls a file has read it. */
     readonly polled: number
     /** Seconds in which a client makes a request at least once. */
-    readonly counted: number
   }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]

@@ -1,6 +1,6 @@
 /**
- * Values in cluster.yaml, which may be anything, the entries of `revoked`, and the problems that are found in them:
- * each message says what is allowed. Pure.
+ * Values in cluster.yaml, which may be anything, and the problems that are found in them: each message says what is
+ * allowed. Pure.
  */
 import { type Explained, withoutKeys } from '../wording.ts'
 
@@ -44,25 +44,3 @@ const dnsName = new RegExp(`^(?=.{1,253}$)${label}(\\.${label})*$`)
 export const isDnsName = (text: string): boolean => dnsName.test(text)
 /** Behind a node's name, digits and dots alone could make an address of another machine. */
 export const isDomain = (text: string): boolean => isDnsName(text) && !/^[0-9.]+$/.test(text)
-
-// An entry of `revoked`: the name of a user or node that is gone, or a certificate's fingerprint, by which its key is
-// cut off.
-const keyPrefix = 'sha256:'
-
-/** True for a fingerprint. */
-export const isKeyEntry = (entry: string): boolean => entry.startsWith(keyPrefix)
-
-export const entryOf = (fingerprint: string): string => keyPrefix + fingerprint
-
-/** A fingerprint, of which `sha256:` is missing. */
-export const isBareFingerprint = (text: string): boolean => /^[0-9a-f]{64}$/i.test(text.replaceAll(':', ''))
-
-/**
- * `sha256:3f2a…`, of that, of what `openssl x509 -fingerprint -sha256` prints, or of what an audit log has; any other
- * text stays.
- */
-export function readEntry(text: string): string {
-  const [, digits = ''] = /^(?:sha256:|sha256 fingerprint=|x509sha256=)([0-9a-f:]+)$/i.exec(text) ?? []
-  const fingerprint = digits.replaceAll(':', '').toLowerCase()
-  return fingerprint.length === 64 ? entryOf(fingerprint) : text
-}

@@ -1,7 +1,7 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
 import { addressBytes, canonicalAddress, isInside, specialUse, tryCidr } from '../address.ts'
 import { parseDuration, suggest } from '../wording.ts'
-import { isDomain, isMap, list, map, type Path, type Problem, quoted, type Raw, readEntry, textOf } from './problem.ts'
+import { isDomain, isMap, list, map, type Path, type Problem, quoted, type Raw, textOf } from './problem.ts'
 import { clusterSchema, defaults } from './schema.ts'
 
 /** It reads the list of `revoked`. */
@@ -53,7 +53,7 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...durationProblems(map(raw.certificates), users),
     ...users.flatMap(({ groups }, i) => groupProblems(list(groups), ['users', i, 'groups'])),
     ...localProblems(map(raw.localKubeconfig), users),
-    ...revokedProblems(raw),
+    ...revokedProblems(raw, layout.isReserved),
     ...drainProblems(install, nodes),
     ...unitProblems(map(install.units), layout.units, ['install', 'units']),
     ...nodes.flatMap((node, i) => unitProblems(map(node.units), layout.units, ['nodes', i, 'units'])),
@@ -251,11 +251,12 @@ function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
   return [{ path: ['localKubeconfig', 'as'], message: `${quoted(as)} is not in users`, remedy }]
 }
 
-/** Who is cut off by its API servers, and only with `install` is known to be. */
-function revokedProblems(raw: Raw): Problem[] {
+/** Who is denied by its API servers, and only with `install` is known to be. */
+function revokedProblems(raw: Raw, isReserved: LayoutRules['isReserved']): Problem[] {
   const { revoked, install = false } = raw
   if (revoked === undefined) return []
-  const entries = list(revoked).map((entry, i): Placed => ({ value: readEntry(textOf(entry)), path: ['revoked', i] }))
+  const entries = list(revoked).map((entry, i): Placed => ({ value: textOf(entry), path: ['revoked', i] }))
+  const inUse = new Set([...list(raw.nodes), ...list(raw.users)].map((each) => map(each).name))
   const isLeftOut = map(map(install).units)[apiServerUnit] === false
   return [
     ...(install === false
@@ -263,6 +264,12 @@ function revokedProblems(raw: Raw): Problem[] {
       : []),
     ...(isLeftOut ? [atKey(['revoked'], `needs ${apiServerUnit}, which install.units leaves out`)] : []),
     ...duplicates(entries, 'is listed twice'),
+    ...entries.flatMap(({ value, path }): Problem[] => {
+      if (isReserved(value))
+        return [{ path, message: `${quoted(value)} can't be revoked`, remedy: 'replace the CA: rotate ca' }]
+      if (!inUse.has(value)) return []
+      return [{ path, message: `${quoted(value)} is still a node or user`, remedy: 'remove that first' }]
+    }),
   ]
 }
 

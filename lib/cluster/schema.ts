@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
 import { parseDuration, suggest } from '../wording.ts'
-import { isBareFingerprint, isDnsName, isDomain, quoted, readEntry, textOf } from './problem.ts'
+import { isDnsName, isDomain, quoted, textOf } from './problem.ts'
 
 /** Digits and dots alone would be a mistyped address. */
 const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
@@ -189,22 +189,22 @@ const userName = checked(
   "a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends",
   isUserName,
 )
+/** `sha256:…`, or as openssl prints it: until harderway 0.5.0 a key could be revoked. */
+const isFingerprint = (s: string): boolean => /^(sha256[: =]|x509sha256=)|^[0-9a-f]{64}$/i.test(s.replaceAll(':', ''))
 /** Any CN, as other tools make certificates too; but none of the names that Kubernetes keeps for itself. */
-export const isRevocable = (s: string): boolean =>
-  isPrintable(s, 64) && !/^(sha256|system):/.test(s) && !isBareFingerprint(s)
-const revokedEntry = v.pipe(
-  text("a name, or a certificate's fingerprint"),
-  v.transform(readEntry),
+const revokedName = v.pipe(
+  text('a name'),
   v.check(
-    (s) => /^sha256:[0-9a-f]{64}$/.test(s) || isRevocable(s),
+    (s) => isPrintable(s, 64) && !s.startsWith('system:') && !isFingerprint(s),
     ({ input }) => whyNotRevocable(String(input)),
   ),
 )
 function whyNotRevocable(entry: string): string {
-  if (isBareFingerprint(entry)) return `${entry.slice(0, 12)}… is a fingerprint alone; write sha256: before it`
+  if (isFingerprint(entry))
+    return `${quoted(entry.slice(0, 19))} is a fingerprint, and this version revokes names alone; with harderway 0.5.0, give the user a new name and revoke the old one (docs/bad-day.md, "A list with keys")`
   const [, node] = /^system:node:(.+)$/.exec(entry) ?? []
   if (node !== undefined) return `${quoted(entry)} is how Kubernetes names a node; write ${node}`
-  return `${quoted(entry)} is neither the CN of a user or node (1 to 64 characters, none of them a control character, and no system: before it) nor a fingerprint (sha256: and 64 hexadecimal digits)`
+  return `${quoted(entry)} is not the CN of a user or node (1 to 64 characters, none of them a control character, and no system: before it)`
 }
 const user = object({
   name: required('The CN of the certificate: lower-case letters, digits and `. _ - @`.', userName),
@@ -371,8 +371,8 @@ export const clusterSchema = object({
   install: usually('`true`: installs files where units read them, and restarts units.', install, false),
   users: usually('People besides the admin. Each gets a certificate and a kubeconfig.', listOf(user), []),
   revoked: optional(
-    'Users (any CN), nodes and fingerprints of certificates that every API server denies. Needs `install`.',
-    listOf(revokedEntry),
+    'The names of former users (any CN) and nodes, which every API server denies. Needs `install`.',
+    listOf(revokedName),
   ),
   localKubeconfig: usually(
     '`false`: your own kubeconfig gets no entry.',

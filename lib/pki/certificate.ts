@@ -1,5 +1,5 @@
 /** A certificate: what is wanted of it, and what is there, as OpenSSL and as Go's crypto/x509 read it. Pure. */
-import { hash, type KeyObject, X509Certificate } from 'node:crypto'
+import { type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
 import type { Reason } from '../results.ts'
@@ -166,12 +166,6 @@ const leafUsages = 0xa0
 const bothUsages = usagesOf({})
 
 export type Certificate = Readonly<NonNullable<ReturnType<typeof readDerCertificate>>>
-
-/** SHA-256 of its DER, as 64 hexadecimal digits. */
-export const fingerprintOf = ({ der }: Pick<Certificate, 'der'>): string => hash('sha256', der)
-
-/** Equal for all certificates over one key, whoever issued them. */
-export const keyIdOf = ({ keyInfo }: Pick<Certificate, 'keyInfo'>): string => hash('sha256', keyInfo.bytes)
 
 /** The first certificate of the PEM; undefined where there is none that can be read. */
 export function readCertificate(pem: Uint8Array | string): Certificate | undefined {

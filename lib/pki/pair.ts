@@ -68,7 +68,7 @@ export function isKeyOf({ x509 }: Certificate, key: KeyObject): boolean {
 }
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
-export const backdating = 300_000
+const backdating = 300_000
 
 export type Pair = Readonly<ReturnType<typeof readPair>>
 

@@ -4,7 +4,7 @@ import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatReasons, ownReasons, worksOf } from '../results.ts'
 import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
-import type { Access, Phases, Reporter } from './reporter.ts'
+import type { Phases, Reporter } from './reporter.ts'
 import { formatExpiry, formatFailure, formatFailures, formatScope, formatToDo, warningsOf } from './rows.ts'
 
 /** Rows of one phase with which the same is done. */
@@ -130,7 +130,6 @@ export function createPlanJson(write: (line: string) => void, phases: Phases, li
       // `yours` of 0.4.0: what reads it finds nothing to do, until 0.6.0.
       for (const { title, rows, names, ...shown } of planned)
         write(formatJsonLine({ type: 'planned', ids: rows.map(({ id }) => id), ...shown, yours: [] }))
-      for (const each of summary.access ?? []) write(formatJsonLine({ type: 'access', ...each }))
       if (summary.planHash !== undefined)
         write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countPlan(planned) }))
       await lines.end(summary)
@@ -152,8 +151,6 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       const toDo = formatToDo(summary, columns)
       const planned = foldPlan(phases, rows, !verbose)
       if (!quiet) for (const line of formatPlan(planned, rows, { isVerbose: verbose, columns })) write(line)
-      for (const each of summary.access ?? [])
-        if (!quiet && planned.length > 0) write(fit(formatAccess(each), columns).replace(/(?<=^Access )[+-]/, paint))
       for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
       const nothing = toDo.length > 0 ? 'change' : 'do'
       const found = planned.length > 0 ? formatCounts(planned) : `Nothing ${isNoted ? 'else ' : ''}to ${nothing}`
@@ -206,14 +203,6 @@ function formatPlanned(planned: Planned, list: (names: readonly string[]) => str
     restarts.length > 0 && `↻ restart ${restarts.join(', ')}`,
   ].flatMap((text) => (text ? [paint(text)] : []))
   return [`  ${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), ...more.map((text) => `      ${text}`)]
-}
-
-/** "Access + control3: ca-key.pem (becomes anyone; signs certificates for any user and any server)" */
-function formatAccess(access: Access): string {
-  const who = formatNames(access.holders)
-  if (access.mark === '?') return printable(`Access ? ${who}: can't tell which keys a run would give or take`)
-  const { mark, key, power } = access
-  return printable(`Access ${mark} ${who}${key === undefined ? '' : `: ${key}`} (${power})`)
 }
 
 /** A mark at its beginning is in colour. */

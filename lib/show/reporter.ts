@@ -37,16 +37,9 @@ export interface Summary {
   readonly next?: string | undefined
   /** Of a command that only checks: what it looked at, and what not. */
   readonly scope?: string
-  /** Of a plan: who gets a key, and who no longer has one. */
-  readonly access?: readonly Access[]
   /** Of a plan whose targets could all be looked at. */
   readonly planHash?: string | undefined
 }
-
-/** What a plan gives or takes. `?`: it is not known what they have. */
-export type Access =
-  | { readonly mark: '+' | '-'; readonly holders: readonly string[]; readonly key?: string; readonly power: string }
-  | { readonly mark: '?'; readonly holders: readonly string[] }
 
 /** The targets of each phase, by its title. */
 export type Phases = ReadonlyMap<string, readonly Target[]>

@@ -1,8 +1,8 @@
 /** The files in auth/ of nodes and users that cluster.yaml no longer has: a run moves them to auth/backup. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { backUp, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { compareKubeconfig, readEmbedded, readServer, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
-import { usersOf } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, commonNameOf, compareWithProfile, readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'

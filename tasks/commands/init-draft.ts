@@ -18,10 +18,9 @@ import {
   frontProxyCaName,
   kubeconfigFile,
 } from '../../lib/files/auth-dir.ts'
-import { readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, isIssuedBy, keyKindOf, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatDuration, hour, parseDuration } from '../../lib/wording.ts'
@@ -224,7 +223,7 @@ export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
 /** Whom it cuts off, so that nobody is let in again by a lost cluster.yaml. */
 function readList(auth: AuthDir): Pick<ClusterDraft, 'revoked'> {
   const revoked = readRevoked(textOf(auth, authorizationConfigFile))
-  return revoked ? { revoked: revoked.entries } : {}
+  return revoked ? { revoked: revoked.names } : {}
 }
 
 function readAll(auth: AuthDir): ReadonlyMap<string, Certificate> {

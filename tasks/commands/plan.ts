@@ -1,17 +1,15 @@
 /** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
 import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { dirname } from 'node:path'
 import { sshConfigPath } from '../../lib/cluster/cluster.ts'
 import { doing, Failure } from '../../lib/failure.ts'
-import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import { byPhase, closure, isLost, rowOf } from '../../lib/graph/target.ts'
 import { asFindings, formatReasons, isRepair, worksOf } from '../../lib/results.ts'
 import { formatFailures } from '../../lib/show/rows.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { formerFiles } from '../auth/former-files.ts'
 import { phases } from '../bootstrap.ts'
-import { countedCertificates } from '../day2/revoked/revoked.ts'
 import { outageOf } from '../layouts/tables.ts'
 import { readAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
@@ -27,7 +25,6 @@ import {
   clusterGraph,
   type Run,
 } from '../target.ts'
-import { accessIn } from '../views/gains.ts'
 import { adviseOnRotations, findBeside, noteOnNewIdentity, stagesIn } from '../views/notices.ts'
 import { type Observation, observe, showObservation } from '../views/observe.ts'
 
@@ -80,11 +77,10 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   ]
   const moved = formerFiles(run)
   const planHash = (await planIn(given, run, rows))?.hash
-  const access = await accessIn(seen, whole)
   const skipped = notLookedAt(whole, graph)
   const isToDo = moved.length > 0 || [...rows.values()].some(({ kind }) => kind === 'stale')
   const next = nextStep(given, rows, { isToDo, isPartial: skipped.length > 0 })
-  const causes = await showObservation(given, seen, { isPlan: true, findings, access, planHash, skipped, next })
+  const causes = await showObservation(given, seen, { isPlan: true, findings, planHash, skipped, next })
   return moved.length > 0 ? [...causes, 'stale' as const] : causes
 }
 
@@ -164,13 +160,10 @@ async function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
 export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
-  const placeOf = ({ id, target: { node } }: ClusterRow) => node ?? id
-  const counting = new Set(all.filter(isOfCounts).map(placeOf))
-  const actionsIn = (row: ClusterRow) => actionsOf(row, counting.has(placeOf(row)))
-  const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsIn)
+  const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsOf)
   const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
-  return { hash: hash('sha256', whole), actions: new Set(actions), actionsIn }
+  return { hash: hash('sha256', whole), actions: new Set(actions) }
 }
 
 /**
@@ -194,7 +187,7 @@ export function keepTo(planned: Plan, graph: ClusterGraph): ClusterGraph {
   return new Map([...graph].map(([id, target]) => [id, keepTargetTo(planned, target)]))
 }
 
-function keepTargetTo({ actions, actionsIn }: Plan, target: ClusterTarget): ClusterTarget {
+function keepTargetTo({ actions }: Plan, target: ClusterTarget): ClusterTarget {
   const { build } = target
   if (!build) return target
   return {
@@ -203,7 +196,7 @@ function keepTargetTo({ actions, actionsIn }: Plan, target: ClusterTarget): Clus
       const { reasons } = work
       const change = isRepair(reasons) ? undefined : await target.foresee?.(run, work)
       const row = rowOf(target, { kind: 'stale', reasons, ...(change && { change }) })
-      if (actionsIn(row).some((action) => !actions.has(action)))
+      if (actionsOf(row).some((action) => !actions.has(action)))
         throw otherPlan(`not in the plan: ${formatReasons(reasons)}`, run)
       try {
         return await build(run, work)
@@ -224,23 +217,9 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
  * The target with the values that it is to have, with each file and with each unit to restart. The user's own
  * kubeconfig is of one machine, and part of no plan that others review.
  */
-function actionsOf(row: ClusterRow, isCounting: boolean): string[] {
+function actionsOf(row: ClusterRow): string[] {
   const { id, where, wanted } = row.target
   if (where === 'kubeconfig') return []
-  const all = Object.entries(worksOf(row)).flatMap(([verb, names]) => names.map((name) => [verb, name] as const))
-  const works = isCounting ? all.filter(([, name]) => basename(name) !== authorizationConfigFile) : all
-  if (works.length === 0 && all.length > 0) return []
-  return ['', ...works.map((each) => each.join(' '))].map((what) => JSON.stringify([id, wanted, what]))
-}
-
-/**
- * The list of the revoked lets in the same, in auth/ or on that node, and counts others: what it counts depends on
- * backups, and is in no hash.
- */
-function isOfCounts({ reasons }: ClusterRow): boolean {
-  return reasons.some(
-    (each) =>
-      (each.kind === 'unit' && each.isOfCounts) ||
-      (each.kind === 'content-changed' && each.what.includes(countedCertificates)),
-  )
+  const works = Object.entries(worksOf(row)).flatMap(([verb, names]) => names.map((name) => `${verb} ${name}`))
+  return ['', ...works].map((what) => JSON.stringify([id, wanted, what]))
 }

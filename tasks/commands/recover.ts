@@ -20,10 +20,8 @@ import {
   MemoryStore,
 } from '../../lib/files/auth-dir.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import { formatAuthorization } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, type RevokedList, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
-import { formatEntries, listIn, mergeLists, removedFrom, wantedList } from '../../lib/kubernetes/revocation.ts'
-import { nobody, type RevokedList } from '../../lib/kubernetes/revoked-list.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
@@ -33,7 +31,7 @@ import { formatDate, formatNames, pasteable, quote } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
-import { listOf, listsOn } from '../day2/revoked/guard-list.ts'
+import { listsOn, refusalOfKeys } from '../day2/revoked/revoked.ts'
 import { waysOutOfOlder } from '../deploy/guards.ts'
 import { whyNotCompared } from '../deploy/held.ts'
 import { type NodeLook, placesOf, readNode, readServedCertificates, withList, withPlaces } from '../inspect/look.ts'
@@ -47,6 +45,7 @@ import { usage } from '../run/options.ts'
 import { checkNodes } from '../run/selection.ts'
 import { closeFolder } from '../run/walk.ts'
 import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
+import { revokedLine } from '../views/holders.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly ExitCause[]> {
@@ -263,8 +262,9 @@ function nextOf(
   const isExpired = ca && ca.notAfter <= now
   const renew = isExpired ? `run ${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
   const older = options.from === undefined ? '' : `; if the backup is older than the nodes: ${waysOutOfOlder(run)}`
-  const dropped = removedFrom(listIn(found.auth) ?? nobody, wantedList(found), now)
-  const line = dropped.length > 0 ? `write ${formatEntries(found, dropped)} in cluster.yaml, then ` : ''
+  const listed = readRevoked(found.auth.tryBytes(authorizationConfigFile)?.toString() ?? '')?.names ?? []
+  const dropped = listed.filter((name) => !found.cluster.revoked?.includes(name))
+  const line = dropped.length > 0 ? `write ${revokedLine(found, dropped)} in cluster.yaml, then ` : ''
   if (!isLost && !line && !renew) return []
   return [`${line}${renew}run ${command('bootstrap')}; it issues what is missing${older}`]
 }
@@ -288,8 +288,8 @@ export interface Holding {
   /** A node's name, or the folder. */
   readonly where: string
   readonly files: ReadonlyMap<string, Held>
-  /** Of who is revoked: in a node's folder, and where its API server reads one. */
-  readonly lists?: readonly RevokedList[]
+  /** What the lists on the node have: in its folder, and where its API server reads one. */
+  readonly revoked?: RevokedList
 }
 
 interface Held {
@@ -340,10 +340,13 @@ async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
 /** Another control node may have a certificate that was issued later, or list somebody else as revoked. */
 function newestOf({ auth, cluster }: Run, main: Holding, others: readonly Holding[]): Holding['files'] {
   const files = new Map(main.files)
-  const lists = [main, ...others].flatMap((each) => each.lists ?? [])
-  const text = formatAuthorization(mergeLists(lists), authorizationWebhookPath(cluster))
+  const lists = [main, ...others].flatMap((each) => (each.revoked ? { where: each.where, ...each.revoked } : []))
+  const withKeys = lists.find(({ keys }) => keys.length > 0)
+  if (withKeys) throw refusalOfKeys(`${authorizationConfigFile} on ${withKeys.where}`, withKeys.keys)
+  const listed = new Set(lists.flatMap(({ names }) => names))
+  const text = formatAuthorization([...listed], authorizationWebhookPath(cluster))
   const name = authorizationConfigFile
-  if (lists.length > 0) files.set(name, { path: name, ...files.get(name), bytes: Buffer.from(text) })
+  if (listed.size > 0) files.set(name, { path: name, ...files.get(name), bytes: Buffer.from(text) })
   const ca = readCertificate(files.get(auth.files.certificate(caName))?.bytes ?? '')
   const newest = (name: string, bytes: Buffer) =>
     others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name)?.bytes, ca), bytes)
@@ -381,8 +384,9 @@ export function holdingOf(run: Run, node: ClusterNode, look: NodeLook): Holding 
     return { ...held, unread: there && whyNotCompared(there) }
   }
   const names = nodeFiles(withList(run).cluster, node).filter((name) => files.parse(name)?.kind !== 'kubeconfig')
-  const lists = listsOn(node, look).flatMap((held) => listOf(run, held) ?? [])
-  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])), lists }
+  const lists = listsOn(node, look).flatMap(({ bytes }) => readRevoked(bytes?.toString() ?? '') ?? [])
+  const revoked = { names: lists.flatMap((each) => each.names), keys: lists.flatMap(({ keys }) => keys) }
+  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])), revoked }
 }
 
 /**

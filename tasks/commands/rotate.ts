@@ -1,20 +1,17 @@
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
-import { pinnedUsers } from '../../lib/kubernetes/revocation.ts'
 import { asFindings, formatFinding } from '../../lib/results.ts'
 import { day, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { refusalDuring } from '../auth/states.ts'
-import { findUndecided } from '../auth/undecided.ts'
 import { phases } from '../bootstrap.ts'
-import { installId } from '../day2/install/install.ts'
+import { findRefusedList } from '../day2/revoked/revoked.ts'
 import { surveyApiServers, surveyStage } from '../day2/rotations/api-servers.ts'
 import { rewritePhase } from '../day2/rotations/encryption-key-rotation.ts'
 import type { Rotating, Rotation, Stage } from '../day2/rotations/rotation.ts'
 import { findUses, rotations, stageNumber, underWay } from '../day2/rotations/rotations.ts'
 import { formatTried } from '../day2/rotations/transition.ts'
 import { tryStages } from '../day2/rotations/trial.ts'
-import { unlisted } from '../phases/certs.ts'
 import { writeAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/exit-status.ts'
@@ -108,9 +105,8 @@ export async function checkedRotation(given: CommandRun) {
     )
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`nothing to rotate: ${auth.path} has no CA yet`, command('bootstrap'))
-  const undecided = findUndecided(given)
-  if (undecided) throw undecided
-  if (cluster.revoked === undefined && pinnedUsers(auth).length > 0) throw unlisted(given, 'no rotation begins')
+  const refusedList = findRefusedList(given)
+  if (refusedList) throw refusedList
   return { rotation, graph: await clusterGraph(phases, cluster) }
 }
 
@@ -246,7 +242,7 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 }
 
 /**
- * What stands in the way of a stage, in the order in which it is looked for. --force goes past the last four, unless
+ * What stands in the way of a stage, in the order in which it is looked for. --force goes past the last three, unless
  * data would be lost.
  *
  *   what was found                                                          then
@@ -257,7 +253,6 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
  *   API servers that may not have loaded this stage (not for the first      refused, but for --force
  *     stage, which only adds)
  *   who still uses what the stage ends                                      refused, but for --force
- *   who has used what the stage ends lately (takes minutes)                 refused, but for --force
  */
 async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
   const { rotation, rotating, say } = drive
@@ -282,11 +277,6 @@ async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
     who: (await next.heldBy?.(rotating)) ?? [],
     what: 'the old CA or key is still used by',
     remedy: 'give them the new one',
-  })
-  refuse({
-    who: (await next.usedBy?.(rotating, say)) ?? [],
-    what: "can't rule out use of the old CA:",
-    remedy: 'give each its new files (a thief with old ones can cause this too)',
   })
   return true
 }
@@ -371,24 +361,7 @@ async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Cl
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []
   const more = work.map((target): ClusterTarget => ({ ...target, after: [...(target.after ?? []), ...after] }))
-  return buildGraph([...targets.map((target) => watched(rotating, stage, target)), ...proofs, ...more])
-}
-
-/** The install of a control node, built under the stage's watch; any other target as it is. */
-function watched(rotating: Rotating, stage: Stage | undefined, target: ClusterTarget): ClusterTarget {
-  const { build, id } = target
-  const watch = build && stage?.watch
-  const node = watch && rotating.run.cluster.nodes.find((each) => each.role === 'control' && id === installId(each))
-  if (!node) return target
-  return {
-    ...target,
-    build: async (run, work) => {
-      const check = await watch({ ...rotating, run, signal: work.signal }, node)
-      const built = await build(run, work)
-      await check()
-      return built
-    },
-  }
+  return buildGraph([...targets, ...proofs, ...more])
 }
 
 const proofPhase = { name: 'proof', title: 'Checks' }

@@ -203,7 +203,6 @@ interface TableRow {
   readonly own: string
   readonly cells: readonly string[]
   readonly why: string
-  readonly fingerprint?: string
 }
 
 /**
@@ -222,11 +221,7 @@ export function formatStatus(table: StatusTable): string[] {
       ? sumUp(table).map((line) => fit(line, table.columns))
       : [],
     items.length > 0
-      ? formatRows(
-          'NAME',
-          { headings, columns: table.columns },
-          folded(items.map((item) => itemRow(item, now, verbose))),
-        )
+      ? formatRows('NAME', { headings, columns: table.columns }, folded(items.map((item) => itemRow(item, now))))
       : [],
     nodes.length > 0
       ? formatRows('NODE', { headings: [], columns: table.columns }, folded(nodes.map((node) => nodeRow(node, now))))
@@ -236,8 +231,8 @@ export function formatStatus(table: StatusTable): string[] {
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
-function itemRow(item: Item, now: Date, verbose: boolean): TableRow {
-  const { state, name, files, phase, purpose, issuer = '', end, why, onNodes, fingerprint } = item
+function itemRow(item: Item, now: Date): TableRow {
+  const { state, name, files, phase, purpose, issuer = '', end, why, onNodes } = item
   const expiry = end ? [formatDate(end, now), formatLeft(end.getTime() - now.getTime())] : ['', '']
   const same = [...onNodes.values()].filter((on) => on === 'same').length
   const nodes = Map.groupBy(onNodes.keys(), (node) => onNodes.get(node))
@@ -262,7 +257,6 @@ function itemRow(item: Item, now: Date, verbose: boolean): TableRow {
     // The column LEFT already shows that it expires soon.
     // What that depends on in turn has a row of its own.
     why: joinClauses(state !== 'fresh' && printable(why).replace(/^(depends on [^,;]+), [^;]+$/, '$1'), ...where),
-    ...(verbose && fingerprint !== undefined && { fingerprint }),
   }
 }
 
@@ -312,11 +306,11 @@ function formatRows(
     [name.padEnd(longest), ...widths.map((each, i) => (cells[i] ?? '').padEnd(each)).filter((_, i) => i !== left)].join(
       '  ',
     )
-  const format = ({ mark, colour, name, cells, why, fingerprint }: TableRow): string[] => {
+  const format = ({ mark, colour, name, cells, why }: TableRow): string[] => {
     const text = `${mark} ${line(name, cells)}`
     const lines =
       headings.length > 0
-        ? [text, why && wrap(`    ${why}`, columns, 4), fingerprint && `    ${fingerprint}`]
+        ? [text, why && wrap(`    ${why}`, columns, 4)]
         : [wrap(`${text}  ${why}`, columns, longest + 4)]
     return lines
       .flatMap((each) => each?.trimEnd() || [])

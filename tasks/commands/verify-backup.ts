@@ -4,10 +4,9 @@
  */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
-import { AuthDir, caName, MemoryStore } from '../../lib/files/auth-dir.ts'
+import { AuthDir, authorizationConfigFile, caName, MemoryStore } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
-import { formatEntries, listIn, mergeLists, removedFrom } from '../../lib/kubernetes/revocation.ts'
-import { nobody } from '../../lib/kubernetes/revoked-list.ts'
+import { readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { asFindings } from '../../lib/results.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
@@ -19,6 +18,7 @@ import type { ExitCause } from '../run/exit-status.ts'
 import { pathOf } from '../run/host.ts'
 import { checkNodes } from '../run/selection.ts'
 import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
+import { revokedLine } from '../views/holders.ts'
 import { rotationsUnderWay } from '../views/notices.ts'
 import { checkTarget, observe, showObservation } from '../views/observe.ts'
 import {
@@ -90,12 +90,13 @@ function restTargets({ found, ofRotations, made }: Backup): ClusterTarget[] {
 }
 
 /** The list of a node has more than that of the backup. */
-function whomItLacks(found: Run, { where, lists = [] }: Holding): string | undefined {
-  const { auth, cluster, now } = found
-  const lacking = removedFrom(mergeLists(lists), listIn(auth) ?? nobody, now)
+function whomItLacks(found: Run, { where, revoked }: Holding): string | undefined {
+  const { auth, cluster } = found
+  const listed = readRevoked(auth.tryBytes(authorizationConfigFile)?.toString() ?? '')?.names ?? []
+  const lacking = (revoked?.names ?? []).filter((name) => !listed.includes(name))
   if (lacking.length === 0) return undefined
-  const more = lacking.filter((entry) => !cluster.revoked?.includes(entry))
-  return `${where} lists ${formatNames(lacking)} as revoked, but ${auth.path} does not; after recover, write ${formatEntries(found, more)} in cluster.yaml`
+  const more = lacking.filter((name) => !cluster.revoked?.includes(name))
+  return `${where} lists ${formatNames(lacking)} as revoked, but ${auth.path} does not; after recover, write ${revokedLine(found, more)} in cluster.yaml`
 }
 
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */

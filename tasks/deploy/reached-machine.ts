@@ -2,7 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { type AuthDir, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import type { NodeState } from '../../lib/node/state.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'

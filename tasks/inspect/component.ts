@@ -161,33 +161,6 @@ export async function readMetrics(asking: Asking, node: ClusterNode): Promise<st
   throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
 }
 
-/** Where an API server may be, and the node through whose connection it is asked. */
-interface ApiServerAt {
-  readonly address: string
-  readonly port: number
-}
-
-const openAt =
-  ({ run, node }: OnNode, { address, port }: ApiServerAt) =>
-  async () =>
-    (await run.connect(node)).tunnel(address, port)
-
-/** DER of the certificate that it serves, whoever signed it. Throws a Failure if there is none. */
-export async function readServedAt(on: OnNode, at: ApiServerAt): Promise<Buffer> {
-  return readServed({ open: openAt(on, at), address: at.address })
-}
-
-/** The same of an API server at an address that its certificate need not have. */
-export async function readMetricsAt(on: OnNode, at: ApiServerAt): Promise<string> {
-  const { run, node } = on
-  const health = nodeUnits(run.cluster, node).find(isApiServer)?.health
-  const as = health?.as === undefined ? undefined : credentialsOf(run, health.as)
-  const server = { open: openAt(on, at), address: addressOf(node), as, trust: trustOf(run, { ca: health?.ca }) }
-  const { status, body } = await withServer(server, (client) => client.ask('GET', '/metrics'))
-  if (status === 200) return body
-  throw new Failure(`GET /metrics answers ${status}`, { code: 'not-answered' })
-}
-
 const metricsOf = 'apiserver_encryption_config_controller'
 
 /** The time is that of the last success. */

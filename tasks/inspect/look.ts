@@ -7,7 +7,6 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import { sha256 } from '../../lib/files/plain-file.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import { waitingKeys } from '../../lib/kubernetes/revocation.ts'
 import { asUnknown, digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
@@ -124,12 +123,9 @@ function beside(run: Run, { units, otherProcesses }: UnitsRead): AskedPath[] {
   return groupAlike(all, ([path]) => path).map(([first]) => first)
 }
 
-/**
- * Whether readers of our files elsewhere are searched: they would be cut off by a rotation, or with a key that is
- * revoked.
- */
+/** Whether readers of our files elsewhere are searched: they would be cut off by a rotation. */
 function searches(run: Run): boolean {
-  return run.stagedBy !== undefined || run.isObserved === true || waitingKeys(run).length > 0
+  return run.stagedBy !== undefined || run.isObserved === true
 }
 
 /**

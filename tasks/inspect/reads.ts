@@ -376,7 +376,6 @@ function isRead(row: Reads, { unit, commands }: UnitCommands): boolean {
 
 /** When a unit reads a new file at a place. `polls`: the unit's metrics say that it reads its CA again. */
 export function loadsOf(place: Place, { polls = false } = {}): Place['loads'] {
-  if (place.isCutOff) return 'restart'
   if (place.isUnnamed) return 'now'
   if (place.part === 'ca' && polls) return 'poll'
   if (place.reloads) return 'reload'

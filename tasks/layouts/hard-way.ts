@@ -7,7 +7,7 @@ import { firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
 import { caName, fileNames } from '../../lib/files/auth-dir.ts'
-import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { type ApiNaming, apiServer, type CertKind, type Layout, NODE, store, type UnitRow } from './layout.ts'
 import * as shared from './shared.ts'
 

@@ -6,7 +6,7 @@
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, fileNames } from '../../lib/files/auth-dir.ts'
-import { nodeUser } from '../../lib/kubernetes/revoked-list.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import type { Subject } from '../../lib/pki/certificate.ts'
 import {
   type ApiNaming,

@@ -143,8 +143,6 @@ export interface Place {
   readonly isUnnamed?: true | undefined
   /** The unit's processes were started so that they reload it. */
   readonly reloads?: true | undefined
-  /** Its old key is revoked, or about to be: a poll comes too late. */
-  readonly isCutOff?: true
   /** The unit reads nothing but the public keys in it: another certificate for the same key changes nothing for it. */
   readonly isOfKeys?: true | undefined
 }

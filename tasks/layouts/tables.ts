@@ -213,16 +213,6 @@ export function keysIn(cluster: Cluster, files: readonly string[]): KeyFile[] {
   return keys.filter(({ name }, i) => keys.findIndex((each) => each.name === name) === i)
 }
 
-/** Whether it is the name of a certificate whose key is on control nodes alone, or of the next of that name. */
-export function isOfControlPlane(cluster: LaidOut, name: string): boolean {
-  const { certs } = layoutOf(cluster)
-  return certs.some(
-    (kind) =>
-      [kind.name, nextName(kind.name), crossName(kind.name)].includes(name) &&
-      !kind.on.worker?.some((each) => each !== 'certificate'),
-  )
-}
-
 /** A node or user of such a name would have files, or a connection in `verify`, of the same name. */
 function isReserved({ files, certs }: Layout, name: string): boolean {
   const names = [
@@ -279,23 +269,6 @@ export function nodeUnits(cluster: Placing, node: NodeWithUnits): Unit[] {
     const override = cluster.install ? cluster.install.units.get(row.unit) : undefined
     return override === false || !row.on.includes(node.role) ? [] : [unitOf(row, node, override, cluster)]
   })
-}
-
-/** The units of a node that read one of the files, and that cluster.yaml leaves out. */
-export function unitsLeftOut(
-  cluster: Placing,
-  { name, role }: Pick<ClusterNode, 'name' | 'role'>,
-  isRead: (file: string) => boolean,
-): string[] {
-  const { install } = cluster
-  return layoutOf(cluster).units.flatMap(({ unit, on, reads }) =>
-    install &&
-    install.units.get(unit) === false &&
-    on.includes(role) &&
-    reads.some(({ file }) => isRead(file.replace(NODE, name)))
-      ? unit
-      : [],
-  )
 }
 
 function unitOf(

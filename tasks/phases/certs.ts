@@ -5,9 +5,8 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
 import type { Work } from '../../lib/graph/target.ts'
+import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/revocation.ts'
-import { usersOf } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, commonNameOf, compareKeyKind } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
@@ -23,21 +22,14 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { asFindings, type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/results.ts'
+import { asFindings, type Change, type CheckResult, formatReasons, type Reason } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
-import { findUndecided } from '../auth/undecided.ts'
 import { type CertRow, certTable, layoutOf, wantedValues } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): ClusterTarget[] {
-  // Read once a run: there may be thousands of certificates.
-  let isRevoked: ReturnType<typeof revokedKeys> | undefined
-  const checkKey = (run: Run, { certificate }: Pair): Reason[] => {
-    isRevoked ??= revokedKeys(run)
-    return certificate && isRevoked(certificate) ? [{ kind: 'revoked' }] : []
-  }
   return certTable(cluster)
     .filter((row) => row.phase === phase)
     .map((row) => {
@@ -53,12 +45,7 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         stopsRun: row.phase === 'cluster-cert',
-        check: (run, force) => {
-          const checked = check(run, row, checkKey)
-          refuseUndecided(run, row)
-          if (force || !isRepair(checked.reasons)) refusePinned(run, row)
-          return checked
-        },
+        check: (run) => check(run, row),
         build: (run, work) => build(run, row, work),
         foresee: (run, work) => foresee(run, row, work),
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
@@ -66,36 +53,12 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
     })
 }
 
-function refuseUndecided(run: Run, { name }: CertRow): void {
-  const failure = findUndecided(run, name)
-  if (failure) throw failure
-}
-
-function refusePinned(run: Run, { name, profile }: CertRow): void {
-  const { auth, cluster } = run
-  if (cluster.revoked === undefined && pinnedUsers(auth).includes(profile.subject.CN))
-    throw unlisted(run, `${auth.files.certificate(name)} is not reissued`)
-}
-
-/** Without `revoked` no run updates the list, which API servers still enforce. */
-export function unlisted(run: Run, what: string): Failure {
-  const { auth, command } = run
-  const entries = listIn(auth)?.entries ?? []
-  return refusal(
-    `${what}; with the list of revoked in ${auth.path}, API servers accept only known certificates of its users`,
-    [
-      `write the list in cluster.yaml again: ${formatEntries(run, entries)}`,
-      `or end it for all with revoked: [], then run ${command('revoked install')}`,
-    ],
-  )
-}
-
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
   return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
 }
 
 /** A warning of the certificate itself comes with the run that issues it, and with `status`. */
-function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => readonly Reason[]): CheckResult {
+function check(run: Run, row: CertRow): CheckResult {
   const { auth, now, cluster, isObserved } = run
   const { name, profile, warning } = row
   const signer = signingCa(auth, now, row.issuer)
@@ -104,11 +67,10 @@ function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => reado
   const { renewBefore } = cluster.certificates
   const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
   if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
-  const reasons = [...verdict.reasons, ...checkKey(run, pair)]
-  const isSaid = reasons.length > 0 || isObserved
+  const isSaid = verdict.reasons.length > 0 || isObserved
   // Beside the next CA's certificate only its key is replaced then.
   const staysFresh = signer.stage === 'finishing' || isSignedByLostCa(auth, pair, row.issuer)
-  return { ...verdict, reasons, findings: asFindings([isSaid && warning]), staysFresh }
+  return { ...verdict, findings: asFindings([isSaid && warning]), staysFresh }
 }
 
 /**
@@ -174,7 +136,7 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
   const key = force === undefined ? keyToKeep(row, pair, reasons) : undefined
-  // Whoever has a copy of it may use it until it expires: `revoked` cuts it off by its fingerprint.
+  // Whoever has a copy of it may use it until it expires: the backup tells who may still be let in.
   if (pair.certificate && pair.certificate.notAfter > now) backUp(auth, [auth.files.certificate(name)], now)
   const { issuer, chain } = signingCa(auth, now, row.issuer)
   const change = await makePair(auth, name, {

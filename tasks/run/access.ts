@@ -8,7 +8,7 @@ import { formatFinding } from '../../lib/results.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
 import type { ClusterGraph, ClusterRows } from '../target.ts'
-import { authBeside, type CommandRun, checkConfigFile, checkRevoked, refuseTracked } from './command-run.ts'
+import { authBeside, type CommandRun, checkConfigFile, refuseTracked } from './command-run.ts'
 import { causesIn, type ExitCause, exitStatus } from './exit-status.ts'
 
 /**
@@ -25,7 +25,6 @@ export async function readAuth(
   const auth = authBeside(run)
   await refuseTracked({ ...run, auth })
   checkConfigFile(run, graph)
-  checkRevoked(run)
   if (isPlan) await announce(run)
   const { host, options, printError, signal } = run
   const onWait = options.quiet ? () => {} : printError
@@ -57,7 +56,6 @@ export async function writeAuth(
 ): Promise<readonly ExitCause[]> {
   await refuseTracked(given)
   if (graph) checkConfigFile(given, graph)
-  checkRevoked(given)
   if (reporter) await announce(given)
   const started = performance.now()
   const run = { ...given, now: given.host.now(), note: reporter?.note ?? given.note }

@@ -11,25 +11,14 @@ import {
   parseCluster,
   sshConfigPath,
 } from '../../lib/cluster/cluster.ts'
-import { isKeyEntry, type Path } from '../../lib/cluster/problem.ts'
+import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName, neededMarker, workTreeOf } from '../../lib/files/auth-dir.ts'
 import { followLinks, pathsThrough } from '../../lib/files/plain-file.ts'
-import { isTooLong } from '../../lib/kubernetes/authorization.ts'
-import {
-  coveredBy,
-  formatEntries,
-  type KnownCertificate,
-  keysOfName,
-  knownCertificates,
-  namesInUse,
-  wantedList,
-} from '../../lib/kubernetes/revocation.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
-import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, formatNames, joinClauses, pasteable, quote, withoutKeys } from '../../lib/wording.ts'
-import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
+import { formatExplained, formatNames, pasteable, quote, withoutKeys } from '../../lib/wording.ts'
+import { layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
 import { findsClusterIn, formatCommand, type Host, ownVersion, packageFile, pathOf } from './host.ts'
 import type { Options } from './options.ts'
@@ -200,64 +189,6 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun,
   }
   // ssh would take it for an empty file.
   if (statSync(path).isDirectory()) throw wrong(`is a directory: ${path}`)
-}
-
-/** Whose name or key an entry is shows only the certificate. Throws a usage Failure for one that no list may deny. */
-export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void {
-  const { revoked = [] } = cluster
-  if (revoked.length === 0) return
-  const known = knownCertificates(auth)
-  const { isReserved } = layoutRules(cluster)
-  const inUse = namesInUse(cluster)
-  // By another CA's nobody is let in, and a backup may have any.
-  const isBeyond = (each: KnownCertificate) => isBeyondRevoked(cluster, each) && isOfOwnCa(auth, each.certificate)
-  for (const [i, entry] of revoked.entries()) {
-    const wrong = (what: string, remedy: string) => mistake(['revoked', i], `"${entry}" ${what}`, remedy)
-    const leaked = 'see docs/bad-day.md, "A key that may have leaked"'
-    const covered = coveredBy(entry, known)
-    const beyond = covered.find(isBeyond)
-    if (beyond)
-      throw wrong(
-        `${isKeyEntry(entry) ? `is a certificate of ${beyond.name}, whose key ` : ''}can't be revoked`,
-        leaked,
-      )
-    const byName = isReserved(entry) ? known.filter(({ name }) => name === entry) : covered
-    const keys = byName.some(isBeyond) ? [] : keysOfName(entry, byName, { auth, now })
-    const others = revoked.filter((each) => each !== entry && !keys.includes(each))
-    const line = keys.length > 0 && formatEntries({ auth, cluster: { ...cluster, revoked: others }, now }, keys)
-    if (inUse.has(entry)) {
-      const keep = line && `or keep it with a new key and write ${line}`
-      throw wrong('is still a node or user', joinClauses('remove that first', keep))
-    }
-    if (isReserved(entry)) throw wrong("can't be revoked by name", line ? `to revoke its key, write ${line}` : leaked)
-  }
-  const isTooMany = (many: number) =>
-    isTooLong(wantedList({ auth, cluster: { ...cluster, revoked: revoked.slice(0, many) }, now }))
-  if (isTooMany(revoked.length)) throw tooMany(mistake, firstWhere(isTooMany, revoked.length) - 1)
-}
-
-function tooMany(mistake: ClusterFile['mistake'], i: number): Failure {
-  const way = 'remove entries whose certificates have expired, or end the others at once with rotate ca'
-  return mistake(['revoked', i], `is one entry too many: API servers take no longer list`, way)
-}
-
-/** The least of 1 to `most` for which it holds: it holds for `most`, and for all that are greater than one. */
-function firstWhere(isSo: (number: number) => boolean, most: number): number {
-  let [below, at] = [0, most]
-  while (at - below > 1) {
-    const middle = Math.floor((below + at) / 2)
-    if (isSo(middle)) at = middle
-    else below = middle
-  }
-  return at
-}
-
-/**
- * The API server lets in system:masters before any list is read; whoever has another of these keys is root on a control
- * node.
- */
-function isBeyondRevoked(cluster: Cluster, { name, certificate }: KnownCertificate): boolean {
-  return isOfControlPlane(cluster, name) || certificate.attributes.includes('O=system:masters')
 }
 
 /** zx is loaded by the first connection: most commands make none. */

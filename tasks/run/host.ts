@@ -37,7 +37,7 @@ export const processHost: Host = {
   cwd: () => process.cwd(),
   now: () => new Date(),
   // client-go polls a pair and a CA every five minutes (cert_rotation.go, ca_rotation.go); the rest is a margin.
-  waits: { healthy: 10, polled: 330, counted: 660 },
+  waits: { healthy: 10, polled: 330 },
   stdout: process.stdout,
   stderr: process.stderr,
   stdin: () => process.stdin,

@@ -34,11 +34,6 @@ export const metrics = {
     labels: ['name'],
     help: 'Expiry of an earlier certificate of a user, who may still have it.',
   },
-  earlier_certificate_requests: {
-    labels: ['node', 'name'],
-    help: 'Requests by replaced certificates of that user that its API server has counted; several: of more than one.',
-  },
-  revoked_refused_requests: { labels: ofNode, help: 'Requests of revoked users that its API server has denied.' },
   rotation_stage: { labels: ['rotation'], help: 'Stage of the rotation in progress, else 0.' },
   report_timestamp_seconds: { labels: [], help: 'Time of this report.' },
   last_run_timestamp_seconds: { labels: [], help: 'End of the last run of bootstrap over everything, or of rotate.' },

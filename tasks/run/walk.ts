@@ -1,11 +1,10 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
 import type { Failure } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/rows.ts'
 import { setAside } from '../auth/former-files.ts'
-import { findUndecided } from '../auth/undecided.ts'
 import { runPhases } from '../bootstrap.ts'
 import type { ClusterGraph, ClusterRows, Run } from '../target.ts'
 import { causesOf, type ExitCause } from './exit-status.ts'
@@ -50,15 +49,13 @@ export async function refusalsBefore(
   const deploys = reachesNodes(graph)
   const { files } = run.auth
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
-  const undecided = findUndecided(run)
-  if (undecided) return [[undefined, undecided]]
+  const list =
+    run.auth.read(authorizationConfigFile) && (await import('../day2/revoked/revoked.ts')).findRefusedList(run)
+  if (list) return [['revoked', list]]
   const refusals = await findRefusals(graph, run, forced)
   return joinFailures([
     ...refusals,
     ...(deploys ? await (await import('../deploy/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
-    ...(deploys && refusals.length === 0
-      ? await (await import('../day2/revoked/guard-list.ts')).findLongerLists(run, graph, more)
-      : []),
     ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])
 }

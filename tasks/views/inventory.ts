@@ -1,19 +1,11 @@
 /** A row for everything that was made, and one for each node: state, reason, expiry. And their totals. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { entryOf } from '../../lib/cluster/problem.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
 import { isLost, nameInPhase, textsOf } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
-import {
-  attributesIn,
-  type Certificate,
-  endOf,
-  fingerprintOf,
-  isIssuedBy,
-  readCertificate,
-} from '../../lib/pki/certificate.ts'
+import { attributesIn, type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { factsOf, formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/results.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
@@ -170,8 +162,6 @@ function itemRow(
     /** `name`: without the ending of its file. */
     ...{ id, phase, where, node, name: auth.files.parse(files[0] ?? '')?.name ?? nameInPhase(target), files, purpose },
     ...{ certificate, issuer, end },
-    /** As `revoked` takes it; a kubeconfig's is listed with its certificate. */
-    ...(certificate && phase !== 'kubeconfigs' && { fingerprint: entryOf(fingerprintOf(certificate)) }),
     /** Whether it expires within certificates.renewBefore. */
     endsSoon: isEndingSoon,
     /** Stale for nothing else; a kubeconfig follows its certificate. */
@@ -252,7 +242,7 @@ function compareFiles(files: readonly string[], { kind, reasons }: ClusterRow) {
  * The rows of a node as one; undefined if it was not inspected. What was not looked at is undefined, as without install
  * in cluster.yaml.
  */
-export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, node: ClusterNode) {
+function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, node: ClusterNode) {
   const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((kind) => rows.get(`${kind}/${node.name}`))
   if (!deploy) return undefined
   const own = [deploy, install ?? [], list ?? []].flat()
@@ -283,9 +273,6 @@ export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'r
     loaded: units?.length === 0 ? undefined : isInstalled(() => true) && isReached,
     /** How many entries of `revoked` its API server denies. */
     revokedInForce: inForce?.revokedInForce,
-    /** What it has counted. */
-    uses: inForce?.uses,
-    refused: inForce?.refused,
     /** When the certificate that its API server made itself expires. */
     until: install?.until ?? deploy.until,
     /** The names of our files that are there; undefined if it could not be looked at. */

@@ -2,20 +2,10 @@
  * What a run, a plan and a look tell beside what they did: what expires, who is gone or revoked, which rotation is
  * under way, what to do.
  */
-import { isUnreached, tryTo } from '../../lib/failure.ts'
+import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import { isDone, isLeftToUser, isLost, nameInPhase, textsOf } from '../../lib/graph/target.ts'
-import {
-  listIn,
-  lockedOutBy,
-  pairsOf,
-  pinnedUsers,
-  unknownKeys,
-  waitingKeys,
-  wantedList,
-} from '../../lib/kubernetes/revocation.ts'
+import { isDone, isLeftToUser, isLost, nameInPhase } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { gatherReplies, type Replies } from '../../lib/replies.ts'
 import { asFindings, type Finding, isRepair } from '../../lib/results.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
@@ -23,9 +13,9 @@ import { notesOnMove } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
 import type { Uses } from '../day2/rotations/rotation.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
-import { certTable, nodeFiles } from '../layouts/tables.ts'
+import { certTable } from '../layouts/tables.ts'
 import { type ClusterRow, type ClusterRows, type ClusterTarget, endsSoon, type Run } from '../target.ts'
-import { notesOnDenied, notesOnHolders, usesOf } from './holders.ts'
+import { notesOnHolders } from './holders.ts'
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<ClusterTarget>): Summary['nextToExpire'] {
@@ -93,12 +83,7 @@ export async function findBeside(run: Run, rows: ClusterRows, { isIdle = false }
   const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
-    ...(isIdle
-      ? []
-      : [
-          ...notesOnMove(run),
-          ...(isCaNew(rows) ? [] : [...notesOnHolders(run, usesOf(run, rows)), ...notesOnDenied(run, rows)]),
-        ]),
+    ...(isIdle ? [] : [...notesOnMove(run), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
     ...(isObserved || all.some(({ target }) => target.where !== 'auth')
       ? (await import('../phases/local-kubeconfig-entry.ts')).notesOnAdminKeys(run)
       : []),
@@ -178,84 +163,23 @@ export function isCaNew(rows: ClusterRows): boolean {
 
 export const backUp = ({ path }: AuthDir): string => `back up ${path} (docs/everyday.md)`
 
-/** Of `revoked`: what is not enforced, where, and who goes on with an old key; in a plan, who would. */
-function adviseRevoked(run: Run, rows: ClusterRows): Finding[] {
-  const { cluster, command } = run
-  if (!cluster.revoked || cluster.revoked.length === 0) return []
-  const listing = rows.get('revoked-keys')
-  const unknown = unknownKeys(run)
-  const keys = waitingKeys(run).filter((entry) => !unknown.includes(entry))
-  // A run that was refused has no rows.
-  const isHeld = keys.length > 0 && rows.size > 0 && listing?.kind !== 'stale'
-  const texts = [
-    ...(isHeld ? [`to revoke ${formatNames(keys)} once the new keys are in use, run ${command('bootstrap')}`] : []),
-    ...adviseEnforced(run, rows),
-    ...(listing && isDone(listing) ? adviseOldKeys(run, listing, rows) : []),
-    ...adviseUnlisted(run, rows),
-  ]
-  return asFindings(texts, { owner: 'user' })
-}
-
-/**
- * After a run of nodes that read no list, as with --node: API servers let in a pinned name only with what they know.
- */
-function adviseUnlisted(run: Run, rows: ClusterRows): string[] {
-  const { auth, cluster, command, now } = run
-  const listed = listIn(auth)
-  const isOnNodes = cluster.nodes.some(({ name }) => rows.has(`install/${name}`))
-  if (!listed || !isOnNodes || rows.has('revoked')) return []
-  const users = lockedOutBy(listed, wantedList(run, waitingKeys(run)), now)
-  return users.length > 0
-    ? [`API servers deny the new certificate of ${formatNames(users)} until you run ${command('bootstrap')}`]
-    : []
-}
-
-/** By the control nodes whose API servers enforce the list, as the run has seen. */
-export function enforcedOn({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows): Replies<ClusterRow> {
+/** Of `revoked`: the control nodes whose API servers do not enforce it, as the run has seen. */
+function adviseRevoked({ cluster }: Run, rows: ClusterRows): Finding[] {
+  const { revoked = [] } = cluster
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
-  return gatherReplies(controls, (name) => {
-    const last = rows.get(`revoked-keys/${name}`) ?? rows.get(`revoked/${name}`)
-    return isDone(last) && !isLost(rows.get(`install/${name}`)) && !isLeftToUser(last) ? last : undefined
-  })
-}
-
-function adviseEnforced(run: Run, rows: ClusterRows): string[] {
-  const { auth, cluster } = run
-  const enforced = enforcedOn(run, rows)
-  if (enforced.isComplete) return []
-  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
-  const open = controls.filter((name) => rows.has(`revoked/${name}`) && !enforced.answers.has(name))
-  if (open.length === 0) return []
-  const done = enforced.answers.size
-  const unasked = controls.filter((name) => !rows.has(`revoked/${name}`))
-  const older = open.filter((name) => isLost(rows.get(`revoked/${name}`)))
-  const users = older.length > 0 ? pinnedUsers(auth) : []
-  return [
-    joinClauses(
-      `revoked is enforced on ${done} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
-      unasked.length > 0 && `${formatNames(unasked)} not inspected`,
-    ),
-    ...(users.length > 0
-      ? [`until a run reaches ${formatNames(older)}, its API server may deny new certificates of ${formatNames(users)}`]
-      : []),
-  ]
-}
-
-/** The nodes that read a pair over a key which is listed, and may not have loaded the new one. */
-function adviseOldKeys({ auth, cluster, command }: Run, listing: ClusterRow, rows: ClusterRows): string[] {
-  const added = listing.reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : []))
-  const isReplaced = pairsOf(auth, added)
-  return cluster.nodes.flatMap((node) => {
-    const { name } = node
-    const [deploy, install] = [rows.get(`deploy/${name}`), rows.get(`install/${name}`)]
-    // --offline
-    if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
-    const isDown = deploy.failure !== undefined && isUnreached(deploy.failure)
-    const who = isDown ? ['not reached'] : !isDone(install) ? ['failed'] : textsOf(install, 'old key')
-    if (who.length === 0) return []
-    const again = command(`bootstrap --node ${name}`)
-    return [`${name} may lose access with the old key (${who.join('; ')}) until it has the new one: ${again}`]
-  })
+  const asked = controls.filter((name) => rows.has(`revoked/${name}`))
+  const isEnforcing = (name: string) => {
+    const list = rows.get(`revoked/${name}`)
+    return isDone(list) && !isLost(rows.get(`install/${name}`)) && !isLeftToUser(list)
+  }
+  const open = asked.filter((name) => !isEnforcing(name))
+  if (revoked.length === 0 || open.length === 0) return []
+  const unasked = controls.filter((name) => !asked.includes(name))
+  const text = joinClauses(
+    `revoked is enforced on ${asked.length - open.length} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
+    unasked.length > 0 && `${formatNames(unasked)} not inspected`,
+  )
+  return asFindings([text], { owner: 'user' })
 }
 
 /** How the stage of each rotation is read, without what its stages load. */

@@ -68,7 +68,7 @@ export async function showObservation(
     isPlan = false,
     findings,
     ...more
-  }: Pick<Summary, 'findings' | 'access' | 'planHash' | 'skipped' | 'next' | 'scope'> & { isPlan?: boolean } = {},
+  }: Pick<Summary, 'findings' | 'planHash' | 'skipped' | 'next' | 'scope'> & { isPlan?: boolean } = {},
 ): Promise<readonly ExitCause[]> {
   const causes = [...causesOf(rows.values()), ...causesIn(findings)]
   const reporter = await reporterFor(phases, isPlan)

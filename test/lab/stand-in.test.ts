@@ -11,9 +11,7 @@ import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { connect } from 'node:tls'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { formatAuthorization, reviewOfCounters, reviewsOf, withCounted } from '../../lib/kubernetes/authorization.ts'
-import { countersOf } from '../../lib/kubernetes/counters.ts'
-import { nobody, type RevokedList } from '../../lib/kubernetes/revoked-list.ts'
+import { formatAuthorization, reviewOf } from '../../lib/kubernetes/authorization.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
@@ -28,7 +26,7 @@ const { KUBE_BIN_DIR } = process.env
 const [program, ...before] = KUBE_BIN_DIR
   ? [join(KUBE_BIN_DIR, 'kube-apiserver')]
   : [process.execPath, join(import.meta.dirname, 'component/component.ts'), 'kube-apiserver']
-const credentialId = 'authentication.kubernetes.io/credential-id'
+const _credentialId = 'authentication.kubernetes.io/credential-id'
 
 const folder = scratch({ after: (work) => process.once('exit', work) })
 const file = (name: string) => join(folder, name)
@@ -55,38 +53,13 @@ current-context: none
 `,
 )
 
-const hashOf = (name: string) =>
+const _hashOf = (name: string) =>
   createHash('sha256')
     .update(new X509Certificate(readFileSync(file(`${name}.pem`))).raw)
     .digest('hex')
 
-function configuration({
-  users = [] as string[],
-  pinned = [] as string[],
-  good = [] as string[],
-  kubeconfig = paths.kubeconfig,
-} = {}): string {
-  const list = (all: string[]) => `[${all.map((each) => `'${each}'`).join(', ')}]`
-  const ids = list(good.map((hash) => `X509SHA256=${hash}`))
-  const isOther = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id.startsWith('X509SHA256=') && !(id in ${ids}))`
-  return `apiVersion: apiserver.config.k8s.io/v1
-kind: AuthorizationConfiguration
-authorizers:
-  - type: Webhook
-    name: revoked
-    webhook:
-      timeout: 3s
-      subjectAccessReviewVersion: v1
-      matchConditionSubjectAccessReviewVersion: v1
-      failurePolicy: Deny
-      connectionInfo: { type: KubeConfigFile, kubeConfigFile: ${kubeconfig} }
-      matchConditions:
-        - expression: "request.user in ${list(users)} || request.user in ${list(pinned)} && ${isOther}"
-        - expression: "request.extra['this certificate is revoked'][0] == 'revoked'"
-  - { type: Node, name: node }
-  - { type: RBAC, name: rbac }
-`
-}
+const configuration = (users: readonly string[] = [], kubeconfig = paths.kubeconfig) =>
+  formatAuthorization(users, kubeconfig)
 
 /** As it is to be done: by a rename. */
 function put(text: string): void {
@@ -174,8 +147,8 @@ async function review(api: Api, user: object): Promise<Record<string, unknown>> 
 
 const listing = `--authorization-config=${paths.config}`
 const evaluationError =
-  "cel evaluation error: expression 'request.extra['this certificate is revoked'][0] == 'revoked'' resulted in error: " +
-  'no such key: this certificate is revoked'
+  "cel evaluation error: expression 'request.extra['this user is revoked'][0] == 'revoked'' resulted in error: " +
+  'no such key: this user is revoked'
 
 const ownName = 'apiserver-loopback-client'
 async function ownCertificate({ port }: Api): Promise<X509Certificate> {
@@ -217,8 +190,8 @@ test('a stand-in can be one of which that has expired: /livez says so, /readyz d
 test('an API server does not start with a configuration that the real one refuses', () => {
   const start = () => new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${paths.config}`]))
   for (const [text, why] of [
-    [configuration({ kubeconfig: file('missing') }), /error loading file/],
-    [configuration().replace("['this certificate is revoked'][0]", ''), /compilation failed/],
+    [configuration([], file('missing')), /error loading file/],
+    [configuration().replace("['this user is revoked'][0]", ''), /compilation failed/],
     [configuration().replace('timeout', 'timeouts'), /timeout: Invalid/],
   ] as const) {
     put(text)
@@ -226,91 +199,29 @@ test('an API server does not start with a configuration that the real one refuse
   }
 })
 
-test(
-  'who is listed by name, or shows another certificate than the listed ones, is denied on every path, and nobody else; system:masters never is',
-  options,
-  async (t) => {
-    const pinned = ['system:kube-scheduler', 'system:kube-controller-manager', 'admin']
-    put(configuration({ users: ['jane', 'admin'], pinned, good: [hashOf('kube-controller-manager')] }))
-    const api = await startApi(t, listing)
-    for (const path of ['/healthz', '/version', '/api/v1/nodes?limit=1'])
-      for (const name of ['jane', 'kube-scheduler'])
-        assert.deepEqual(await api(name, path), {
-          status: 500,
-          text: `Internal Server Error: "${path}": ${evaluationError}\n`,
-        })
-    for (const name of ['bob', 'kube-controller-manager', 'admin'])
-      assert.equal((await api(name, '/healthz')).status, 200, name)
-    assert.equal(
-      await metric(api, 'authorization_match_condition_evaluation_errors_total', 'name="revoked",type="Webhook"'),
-      6,
-    )
-    const extra = { [credentialId]: [`X509SHA256=${hashOf('kube-scheduler')}`] }
-    const denied = { allowed: false, denied: true, evaluationError }
-    assert.deepEqual(await review(api, { user: 'jane' }), denied)
-    assert.deepEqual(await review(api, { user: 'system:kube-scheduler', extra }), denied)
-    assert.deepEqual(await review(api, { user: 'bob', extra: { [credentialId]: ['X509SHA256=0'] } }), {
-      allowed: false,
+test('who is listed is denied on every path, and nobody else; system:masters never is', options, async (t) => {
+  put(configuration(['jane', 'admin']))
+  const api = await startApi(t, listing)
+  for (const path of ['/healthz', '/version', '/api/v1/nodes?limit=1'])
+    assert.deepEqual(await api('jane', path), {
+      status: 500,
+      text: `Internal Server Error: "${path}": ${evaluationError}\n`,
     })
-    assert.deepEqual(await review(api, { user: 'jane', groups: ['system:masters'] }), { allowed: true })
-    assert.equal(await metric(api, 'authorization_match_condition_evaluation_errors_total', 'name="revoked"'), 8)
-    const path = '/apis/authorization.k8s.io/v1/subjectaccessreviews'
-    const spec = { user: 'bob', nonResourceAttributes: { path: '/', verb: 'get' } }
-    assert.equal((await api('bob', path, { spec })).status, 403)
-    assert.equal((await api('admin', path, { spec: { user: 'bob' } })).status, 422)
-    const { text } = await api('bob', '/apis/authentication.k8s.io/v1/selfsubjectreviews', {})
-    assert.deepEqual(JSON.parse(text).status.userInfo.extra, { [credentialId]: [`X509SHA256=${hashOf('bob')}`] })
-  },
-)
-
-test(
-  'who shows a counted certificate is counted by the name of its authorizer, and answered as before',
-  options,
-  async (t) => {
-    const entry = (name: string) => ({ fingerprint: hashOf(name), user: name, end: new Date(year) })
-    const list = { ...nobody, counted: ['bob', 'kube-controller-manager', 'kube-scheduler'].map(entry) }
-    const counted = async (user: string) => {
-      const { name } = countersOf(list).find(({ users }) => users.includes(user)) ?? assert.fail()
-      return await metric(api, 'authorization_match_condition_evaluation_errors_total', `name="${name}"`)
-    }
-    put(configuration())
-    const api = await startApi(t, listing)
-    const answers = async () => {
-      const asked = ['kube-scheduler', 'bob', 'jane', 'admin'].flatMap((name) =>
-        ['/healthz', '/api/v1/nodes?limit=1', '/api/v1/secrets'].map((path) => api(name, path)),
-      )
-      return (await Promise.all(asked)).map(({ status }) => status)
-    }
-    const before = await answers()
-    assert.deepEqual(before.slice(0, 9), [200, 200, 403, 200, 403, 403, 200, 403, 403])
-    put(formatAuthorization(list, paths.kubeconfig))
-    const isInForce = async (each: RevokedList) => {
-      for (const spec of [...reviewsOf(each), reviewOfCounters(each)])
-        assert.equal((await review(api, spec)).denied, true)
-    }
-    await eventually(() => isInForce(list))
-    assert.deepEqual(await answers(), before)
-    const counts = async () => [
-      await counted('bob'),
-      await counted('kube-scheduler'),
-      await counted('kube-controller-manager'),
-    ]
-    assert.deepEqual(await counts(), [3, 3, 0])
-    // The names of the others count on.
-    const fewer = { ...list, counted: list.counted.slice(0, 2) }
-    put(formatAuthorization(fewer, paths.kubeconfig))
-    await eventually(() => isInForce(fewer))
-    await answers()
-    assert.deepEqual(await counts(), [6, 3, 0])
-    assert.ok((await metric(api, 'authorization_match_condition_evaluation_errors_total', 'name="revoked"')) === 0)
-  },
-)
+  for (const name of ['bob', 'kube-controller-manager', 'admin'])
+    assert.equal((await api(name, '/healthz')).status, 200, name)
+  assert.deepEqual(await review(api, { user: 'jane' }), { allowed: false, denied: true, evaluationError })
+  assert.deepEqual(await review(api, { user: 'bob' }), { allowed: false })
+  assert.deepEqual(await review(api, { user: 'jane', groups: ['system:masters'] }), { allowed: true })
+  const path = '/apis/authorization.k8s.io/v1/subjectaccessreviews'
+  const spec = { user: 'bob', nonResourceAttributes: { path: '/', verb: 'get' } }
+  assert.equal((await api('bob', path, { spec })).status, 403)
+  assert.equal((await api('admin', path, { spec: { user: 'bob' } })).status, 422)
+})
 
 test('a name is denied, and no other, whatever it has that means something in YAML or CEL', options, async (t) => {
-  const list = { ...nobody, entries: hostileNames.toSorted() }
-  put(formatAuthorization(list, paths.kubeconfig))
+  put(configuration(hostileNames))
   const api = await startApi(t, listing)
-  for (const spec of reviewsOf(list)) assert.equal((await review(api, spec)).denied, true)
+  assert.equal((await review(api, reviewOf(hostileNames))).denied, true)
   for (const name of hostileNames) {
     assert.equal((await review(api, { user: name })).denied, true, name)
     assert.equal((await review(api, { user: `${name}x` })).denied, undefined, name)
@@ -319,59 +230,8 @@ test('a name is denied, and no other, whatever it has that means something in YA
   assert.equal((await api('jane', '/healthz')).status, 200)
 })
 
-test(
-  'a list of 1,400 replaced certificates is loaded, and who is revoked denied; nodes without room are not counted',
-  options,
-  async (t) => {
-    put(configuration())
-    const api = await startApi(t, listing)
-    const of = (user: (i: number) => string, many: number) =>
-      Array.from({ length: many }, (_, i) => ({
-        fingerprint: sha256(`${user(i)} ${i}`),
-        user: user(i),
-        end: new Date(year),
-      }))
-    const replaced = [...of((i) => `system:node:w${i % 350}`, 1000), ...of((i) => `user-${i % 100}`, 400)]
-    const list = withCounted({ ...nobody, entries: ['jane'] }, replaced)
-    assert.deepEqual(new Set(list.counted?.map(({ user }) => user.slice(0, 5))), new Set(['user-']))
-    put(formatAuthorization(list, paths.kubeconfig))
-    await eventually(async () => {
-      for (const spec of [...reviewsOf(list), reviewOfCounters(list)])
-        assert.equal((await review(api, spec)).denied, true)
-    })
-    const statusOf = async (name: string) => (await api(name, '/healthz')).status
-    assert.deepEqual([await statusOf('jane'), await statusOf('bob')], [500, 200])
-  },
-)
-
-test('a list that stands behind Node, or behind RBAC, is not in force', {
-  ...options,
-  skip: options.skip || (KUBE_BIN_DIR === undefined && 'the stand-in plays no other order'),
-}, async (t) => {
-  const list = { ...nobody, entries: ['jane'] }
-  const moved = ['', '  - type: Node\n    name: node\n', '  - type: RBAC\n    name: rbac\n']
-  const denied = []
-  for (const before of moved) {
-    const text = formatAuthorization(list, paths.kubeconfig)
-    put(text.replace(before, '').replace('authorizers:\n', `authorizers:\n${before}`))
-    const api = await startApi(t, listing)
-    const reviewed = []
-    for (const spec of reviewsOf(list)) reviewed.push((await review(api, spec)).denied === true)
-    denied.push(reviewed)
-  }
-  assert.deepEqual(denied, [
-    [true, true],
-    [true, false],
-    [false, true],
-  ])
-})
-
 test('the list is reloaded when it changes, and kept where the file cannot be used', options, async (t) => {
-  const [empty, jane, bob] = [[], ['jane'], ['bob']].map((users) => configuration({ users })) as [
-    string,
-    string,
-    string,
-  ]
+  const [empty, jane, bob] = [[], ['jane'], ['bob']].map((users) => configuration(users)) as [string, string, string]
   put(empty)
   const api = await startApi(t, listing)
   const status = async (name: string) => (await api(name, '/healthz')).status
@@ -387,7 +247,7 @@ test('the list is reloaded when it changes, and kept where the file cannot be us
   await eventually(async () => assert.equal(await reloads(api, 'failure'), 2))
   // A kubeconfig that comes later is not looked for again.
   const later = file('later.kubeconfig')
-  put(configuration({ users: ['bob'], kubeconfig: later }))
+  put(configuration(['bob'], later))
   await eventually(async () => assert.equal(await reloads(api, 'failure'), 3))
   writeFileSync(later, readFileSync(paths.kubeconfig))
   rmSync(paths.config)

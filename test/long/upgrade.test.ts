@@ -1,6 +1,6 @@
 /**
- * A cluster of 0.4.0 goes on under this version: its auth/, its nodes, its list of the revoked, and each rotation that
- * 0.4.0 has begun, at each stage, which one node has and the others do not. No request fails.
+ * A cluster of 0.5.0 goes on under this version: its auth/, its nodes, its list of the revoked, and each rotation that
+ * 0.5.0 has begun, at each stage, which one node has and the others do not. No request fails.
  */
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
@@ -14,16 +14,16 @@ import { type Edit, idsOf, makePlace, type Ran } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import { probedOwn, running, shutdownDelay, skip, startRunning, toldOf, unnoticed } from '../support/running.ts'
 
-/** The commit of 0.4.0. */
-const released = '8acb9be0'
+/** The commit of 0.5.0. */
+const released = '6825c813'
 const project = join(import.meta.dirname, '../..')
 
-/** 0.4.0 has no command that stops in the middle of its stages; this begins one. */
+/** 0.5.0 has no command that stops in the middle of its stages; this begins one. */
 const beginner = `
 import { readFileSync } from 'node:fs'
 import { AuthDir } from './lib/files/auth-dir.ts'
 import { harderWay } from './tasks/layouts/harder-way.ts'
-import { rotations } from './tasks/rotations/rotations.ts'
+import { rotations } from './tasks/day2/rotations/rotations.ts'
 import { readCluster } from './test/support/harderway.ts'
 const [place, name, stage] = process.argv.slice(2)
 const cluster = readCluster(readFileSync(place + '/cluster.yaml'))
@@ -31,8 +31,8 @@ const run = { auth: new AuthDir(place + '/auth', harderWay.files), cluster, now:
 await rotations.find((each) => each.name === name).stages[stage].begin({ run, isForced: true })
 `
 
-describe('a cluster of 0.4.0', { skip }, () => {
-  /** Its `run` is 0.4.0's. */
+describe('a cluster of 0.5.0', { skip }, () => {
+  /** Its `run` is 0.5.0's. */
   let lab: Machines
   const earlier = makePlace()
   const runNew = (...args: string[]): Promise<Ran> =>
@@ -57,7 +57,7 @@ describe('a cluster of 0.4.0', { skip }, () => {
     const plan = await runNew('bootstrap', '--dry-run', '--json')
     assert.deepEqual([idsOf(plan, 'stale'), idsOf(plan, 'failed'), idsOf(plan, 'refused')], [[], [], []], toldOf(plan))
   }
-  /** The commands that 0.4.0 prints for flags which API servers lack. */
+  /** The commands that 0.5.0 prints for flags which API servers lack. */
   const typeDropIns = async ({ stdout }: Ran) => {
     const printed = [...stdout.matchAll(/on (\w+), kube-apiserver needs .*\n +(sudo -n mkdir .*)$/gm)]
     assert.ok(printed.length > 0, stdout)
@@ -107,28 +107,27 @@ describe('a cluster of 0.4.0', { skip }, () => {
         assert.match((await must(3, 'rotate', name, '--undo')).stderr, /no rotation of .* is in progress/)
       })
 
-  test('has its list of the revoked taken over, with what 0.4.0 counts; then 0.4.0 refuses every run', async () => {
+  test('has its list of names taken over; a list with keys stops every command that writes, until 0.5.0 has taken the keys out', async () => {
     write([['revoked'], []])
     await lab.run('bootstrap')
     await typeDropIns(await lab.run('bootstrap'))
     await lab.run('bootstrap')
     write([['users'], [{ name: 'jane' }]], [['revoked'], ['bob']])
     await lab.run('bootstrap')
-    // 0.4.0 counts on the API servers who still uses the certificate that is replaced.
-    await lab.run('user-certs/jane', '--force')
-    await lab.run('bootstrap')
-    await unnoticed(
-      lab,
-      async () => {
-        await runNew('bootstrap')
-        await runNew('certs', '--force')
-        await runNew('bootstrap')
-      },
-      probedOwn(lab),
-    )
+    await unnoticed(lab, async () => void (await runNew('bootstrap')), probedOwn(lab))
     await assertSettled()
-    const { status, stdout, stderr } = await lab.run('bootstrap', '--dry-run')
-    assert.equal(status, 3, stdout)
-    assert.match(stdout + stderr, /needs a newer harderway \(needs-harderway-0\.5\.0\); this is 0\.4\.0/)
+    // With 0.5.0 jane's key is revoked: then jane gets another name.
+    const fingerprint = await lab.exec('openssl x509 -noout -fingerprint -sha256 -in auth/jane.pem')
+    write([['users'], [{ name: 'jane' }]], [['revoked'], ['bob', fingerprint.trim()]])
+    await lab.run('revoked', 'install')
+    await lab.run('bootstrap')
+    assert.match(toldOf(await must(2, 'bootstrap')), /is a fingerprint, and this version revokes names alone/)
+    write([['users'], [{ name: 'jane' }]], [['revoked'], ['bob']])
+    assert.match(toldOf(await must(3, 'bootstrap')), /revokes keys .* and this version revokes names alone/)
+    write([['users'], [{ name: 'jane-2' }]], [['revoked'], ['bob', 'jane']])
+    await lab.run('revoked', 'install')
+    await lab.run('bootstrap')
+    await unnoticed(lab, async () => void (await runNew('bootstrap')), probedOwn(lab))
+    await assertSettled()
   })
 })

@@ -14,11 +14,8 @@ import {
   mustRun,
   onlyWhileDown,
   readStarts,
-  runAt,
-  setFlagsOn,
   skip,
   startedSince,
-  toldOf,
   unnoticed,
 } from '../support/running.ts'
 import { startFollowed, takeOver } from '../support/taken-over.ts'
@@ -207,47 +204,5 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await must(0, 'bootstrap', '--dry-run')
     for (const file of ['ca.key', 'service-accounts.key', 'encryption-config.yaml'])
       await lab.exec(`cmp auth/${file} lost/${file}`)
-  })
-
-  test('has a run killed between the install and the listing of a revoked key: every view says that it is left to do', async () => {
-    // The certificates that units have loaded.
-    await lab.exec('rm -r auth; mv lost auth')
-    await tidyHomes()
-    const text = readFileSync(join(lab.place, 'cluster.yaml'), 'utf8')
-    const revoke = (...entries: string[]) =>
-      writeCluster(
-        lab.place,
-        [
-          [['install'], true],
-          [['revoked'], entries],
-        ],
-        text,
-      )
-    revoke()
-    // Asked to stop, a real one waits a minute for its watches. A restart of one that systemd is about to start again
-    // would count as its own.
-    const kill = 'systemctl kill --signal=KILL --kill-whom=main kube-apiserver'
-    const start = `${kill}; systemctl stop kube-apiserver; systemctl start kube-apiserver`
-    await lab.machine('server').exec(`${setFlagsOn(await must(4, 'bootstrap'), 'server')} && ${start}`)
-    await eventually(() => must(0, 'bootstrap'))
-    await lab.exec('mkdir old; cp auth/node-0.crt auth/node-0.key old')
-    const fingerprint = (await lab.exec('openssl x509 -noout -fingerprint -sha256 -in old/node-0.crt')).trim()
-    const named = `sha256:${fingerprint.replace(/.*=/, '').replaceAll(':', '').toLowerCase().slice(0, 12)}`
-    const asNode = (folder: string) =>
-      lab.exec(
-        `kubectl --kubeconfig=/dev/null get --raw=/version --server=https://server.kubernetes.local:6443 --certificate-authority=auth/ca.crt --client-certificate=${folder}/node-0.crt --client-key=${folder}/node-0.key`,
-      )
-    revoke(fingerprint)
-    const starts = await readStarts(lab)
-    const killed = await runAt(lab, ['bootstrap'], { event: 'rename authorization-config.yaml#2', do: 'kill' })
-    assert.ok(killed.status === 137 || killed.signal === 'SIGKILL', toldOf(killed))
-    assert.deepEqual(await startedSince(lab, starts), ['node-0 kubelet'])
-    for (const args of [['status'], ['status', '--on-nodes'], ['bootstrap', '--dry-run']])
-      assert.match((await must(4, ...args)).stdout, RegExp(`revoked: ${named}`), args.join(' '))
-    for (const folder of ['old', 'auth']) await asNode(folder)
-    await must(0, 'bootstrap')
-    await assert.rejects(asNode('old'), /this certificate is revoked|InternalError/)
-    await asNode('auth')
-    await assertSettled()
   })
 })

@@ -4,13 +4,6 @@ import { join } from 'node:path'
 
 const page = readFileSync(join(import.meta.dirname, '../../docs/bad-day.md'), 'utf8')
 
-/** With a list of the revoked: what is typed, a line each. */
-export const revocations: ReadonlyMap<string, readonly string[]> = new Map(
-  readRecipes(/^(?:openssl|harderway bootstrap).*$/gm).flatMap(([leak, lines]) =>
-    lines.length > 0 ? [[leak, lines]] : [],
-  ),
-)
-
 /** By rotations: the words of each command after `harderway`, in order. */
 export const recipes: ReadonlyMap<string, readonly (readonly string[])[]> = new Map(
   readRecipes(/(?<=^harderway (?!bootstrap))[^#\n]*/gm).map(([leak, lines]) => [

@@ -1,16 +1,11 @@
 /** The people of cluster.yaml: whom TLS servers see, what is told of them, and what remains of those who left. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { generateKeyPairSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
-import { selfSign } from '../../lib/pki/x509.ts'
 import { nodeFiles } from '../../tasks/layouts/tables.ts'
-import { holdersOf, notesOnHolders } from '../../tasks/views/holders.ts'
-import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/certificates.ts'
 import { minimal, parsed } from '../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace } from '../support/harderway.ts'
 import { freePorts, needs, startServer } from '../support/programs.ts'
@@ -133,28 +128,4 @@ test("a group that is Kubernetes' own is a warning, in the run that asks for it 
   // Not in the one of every day.
   assert.ok(!(await warned('user-certs/jane', '--quiet')))
   assert.ok(!(await warned('user-certs/jane', '--dry-run')))
-})
-
-test('a former user or node is recognised by its certificate: until it expires, and not at all if the CA never signed it', async (t) => {
-  const auth = temporaryAuth(t)
-  const cluster = parsed(`${minimal}install: true\ncertificates: { key: ecdsa-p256 }\n`)
-  await makeEverything(auth, cluster)
-  const profile = leafProfile({ subject: { O: ['devs'], CN: 'jane' }, sans: [] })
-  await makePair(auth, 'jane', { profile, issuer: readIssuer(auth), now, validity: day })
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const stranger = { ...caProfile, isCa: false, subject: { CN: 'stranger' } }
-  auth.write('stranger.pem', selfSign({ profile: stranger, ...validityPeriod(now, day) }, privateKey), 0o644)
-  const toldAt = (at: Date) => holdersOf({ auth, cluster, now: at }).map(({ name, role }) => `${name}: ${role}`)
-  assert.deepEqual(toldAt(now), ['jane: user'])
-  assert.deepEqual(toldAt(new Date(now.getTime() + day)), [])
-  const left = leafProfile({ subject: { O: ['system:nodes'], CN: 'system:node:worker2' }, sans: [] })
-  await makePair(auth, 'worker2', { profile: left, issuer: readIssuer(auth), now, validity: day })
-  assert.deepEqual(toldAt(now), ['jane: user', 'worker2: worker'])
-  const [node] = cluster.nodes
-  assert.ok(node)
-  const gateway = { ...node, name: 'worker2', role: 'gateway' as const }
-  const [both] = notesOnHolders({ auth, now, cluster: { ...cluster, nodes: [...cluster.nodes, gateway] } })
-  assert.match(String(both?.text), /certificates of jane \(until 2026-11-25\), worker2 \(/)
-  // The name of what is in use can't be listed.
-  assert.match(String(both?.text), /write revoked: \[jane, sha256:[0-9a-f]{64}, sha256:[0-9a-f]{64}\] in cluster\.yaml/)
 })

@@ -145,7 +145,7 @@ const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'ser
 
 function showCertificate(
   files: FileNames,
-  { name, purpose, certificate, fingerprint = '', issuer, end, state, why }: ReturnType<typeof certified>[number],
+  { name, purpose, certificate, issuer, end, state, why }: ReturnType<typeof certified>[number],
 ): string {
   const { x509, attributes, sans, isCa, publicKey, notBefore, notAfter } = certificate
   const usages = x509.keyUsage?.map((oid) => usageNames[oid] ?? oid) ?? []
@@ -157,7 +157,7 @@ function showCertificate(
     ['Use', isCa ? 'signs certificates' : usages.join(', ')],
     ['Key', keyKindOf(publicKey)],
     ['Serial number', x509.serialNumber],
-    ['Fingerprint', fingerprint],
+    ['Fingerprint (SHA-256)', x509.fingerprint256],
     ['State', state === 'fresh' ? 'up to date' : why],
   ]
   return html`<details id="certificate-${name}" class="${state}"><summary><b>${files.certificate(name)}</b> ${purpose} <time>${end ? formatDate(end) : ''}</time></summary>

@@ -11,7 +11,7 @@ import type { ExitCause } from '../../run/exit-status.ts'
 import { pathOf } from '../../run/host.ts'
 import { family, formatLines, isOfLastRun } from '../../run/metrics.ts'
 import { usage } from '../../run/options.ts'
-import { earlierUntil, unneededUntil } from '../../views/holders.ts'
+import { untilOf } from '../../views/holders.ts'
 import { type Inventory, type NodeItem, takeInventory } from '../../views/inventory.ts'
 import { rotationsUnderWay } from '../../views/notices.ts'
 import { observe, wholeCluster } from '../../views/observe.ts'
@@ -71,21 +71,12 @@ export async function formatMetrics({ run, items, nodes }: Inventory): Promise<s
     ...family('revoked_in_force', each, ({ revokedInForce }) => revokedInForce),
     ...family(
       'unneeded_certificate_end_timestamp_seconds',
-      [...unneededUntil(run)].map(([name, end]) => [{ cluster, name }, end]),
+      [...untilOf(run, (why) => why !== 'replaced')].map(([name, end]) => [{ cluster, name }, end]),
     ),
     ...family(
       'earlier_certificate_end_timestamp_seconds',
-      [...earlierUntil(run)].map(([name, end]) => [{ cluster, name }, end]),
+      [...untilOf(run, (why) => why === 'replaced')].map(([name, end]) => [{ cluster, name }, end]),
     ),
-    ...family(
-      'earlier_certificate_requests',
-      nodes.flatMap(({ node, uses = [] }) =>
-        [...Map.groupBy(uses, ({ users }) => (users.length > 1 ? 'several' : (users[0] ?? '')))].map(
-          ([name, its]) => [{ cluster, node, name }, its.reduce((sum, { count }) => sum + count, 0)] as const,
-        ),
-      ),
-    ),
-    ...family('revoked_refused_requests', each, (item) => item.refused?.count),
     ...family('rotation_stage', stages),
     ...family('report_timestamp_seconds', [[{ cluster }, run.now]]),
     ...lastRun,

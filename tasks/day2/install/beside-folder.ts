@@ -11,25 +11,22 @@ import { type Life, type OnNode, readSelfMade, renewsFrom } from '../../inspect/
 import type { NodeLook } from '../../inspect/look.ts'
 import { nodeUnits } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { guardList, stillListed } from '../revoked/guard-list.ts'
+import { guardList } from '../revoked/revoked.ts'
 
-/** Throws a Failure if the node's list of who is revoked is longer than that of auth/. */
+/** Throws a refusal for a list of who is revoked that is longer than that of cluster.yaml. */
 export async function lookBeside({ run, node }: OnNode, look: NodeLook, isCopied: boolean): Promise<Beside> {
   guardList(run, node, look)
-  if (!run.cluster.install) return checkLeftToOwner(run, node, look)
+  if (!run.cluster.install) return checkLeftToOwner(run, node)
   // Here, where nodes are checked side by side: `install` checks them in the order of their restarts.
   const { lookAtUnits } = await import('./look-at-units.ts')
   return { units: isCopied ? undefined : await tryToAwait(() => lookAtUnits(run, node, look)) }
 }
 
-async function checkLeftToOwner(run: Run, node: ClusterNode, look: NodeLook): Promise<Beside> {
+async function checkLeftToOwner(run: Run, node: ClusterNode): Promise<Beside> {
   const life = run.isObserved && (await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node))))
   return {
     ...(life && { until: life.notAfter, renewsFrom: renewsFrom(run, life) }),
-    findings: [
-      ...asFindings(stillListed(run, node, look), { owner: 'user', nodes: [node.name] }),
-      ...asFindings([life && warningOn(run, node, life)]),
-    ],
+    findings: asFindings([life && warningOn(run, node, life)]),
   }
 }
 

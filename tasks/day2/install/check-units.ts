@@ -88,10 +88,7 @@ interface Examined {
 }
 
 /** What a unit lacks by one rule: a part of its reason. */
-interface Lack extends Partial<ReasonOf<'unit'>> {
-  /** Why only a restart helps: because of a key that is revoked or about to be, or of anything else. */
-  readonly restartFor?: 'a revoked key' | 'anything else' | undefined
-}
+type Lack = Partial<ReasonOf<'unit'>>
 
 function checkUnit(examined: Examined): ReasonOf<'unit'> | undefined {
   const { unit, found, differing } = examined
@@ -99,34 +96,31 @@ function checkUnit(examined: Examined): ReasonOf<'unit'> | undefined {
   const rules = [notInstalled, ...(isRunning ? [notLoaded, notServed, notStartedWith, endingSoon] : []), notHealthy]
   const lacks = rules.flatMap((rule) => rule(examined) ?? [])
   if (lacks.length === 0) return undefined
-  const restartFor = isRunning ? lacks.flatMap((each) => each.restartFor ?? []) : []
-  const { restartFor: _, ...lacking }: Lack = Object.assign({}, ...lacks)
+  const restarts = isRunning && lacks.some((each) => each.restarts)
   return {
     ...{ kind: 'unit', unit: unit.unit, places: differing, notLoaded: [], notServed: [] },
-    ...lacking,
-    ...restartOf(examined, restartFor),
+    ...Object.assign({}, ...lacks),
+    ...restartOf(examined, restarts),
   }
 }
 
 /** Whether the unit is restarted, and how. */
 function restartOf(
   { run, unit, found }: Examined,
-  restartFor: readonly NonNullable<Lack['restartFor']>[],
-): Pick<ReasonOf<'unit'>, 'restarts' | 'restartsBefore' | 'isDrained' | 'isForKey'> {
-  const restarts = restartFor.length > 0
+  restarts: boolean,
+): Pick<ReasonOf<'unit'>, 'restarts' | 'restartsBefore' | 'isDrained'> {
   const isRenewed = (port: Port) => isCertificatePending(run, port.name) || servesAnother(run, port, found)
   const mayReload = isUp(unit, found.places) && !restarts
   return {
     restarts,
     restartsBefore: mayReload ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
     isDrained: restarts && isDrainedFor(run, unit),
-    ...(restarts && restartFor.every((each) => each === 'a revoked key') && { isForKey: true }),
   }
 }
 
 function notInstalled({ unit, differing }: Examined): Lack | undefined {
   const paths = differing.map(({ path }) => path)
-  return paths.length > 0 ? { restartFor: restartForFiles(unit, paths) } : undefined
+  return paths.length > 0 ? { restarts: readsAtStart(unit, paths) } : undefined
 }
 
 /** Files that are as wanted, and that have changed since the unit has read them. */
@@ -135,14 +129,12 @@ function notLoaded({ unit, found, differing }: Examined): Lack | undefined {
   const paths = (['restart', 'reload'] as const).flatMap((loads) =>
     unit.files.filter((place) => place.loads === loads && isOld(place)).map(({ path }) => path),
   )
-  return paths.length > 0 ? { notLoaded: paths, restartFor: restartForFiles(unit, paths) } : undefined
+  return paths.length > 0 ? { notLoaded: paths, restarts: readsAtStart(unit, paths) } : undefined
 }
 
-/** Undefined if the unit reads none of these files at its start alone. */
-function restartForFiles({ files }: Unit, paths: readonly string[]): Lack['restartFor'] {
-  const readAtStart = files.filter(({ loads, path }) => loads === 'restart' && paths.includes(path))
-  if (readAtStart.length === 0) return undefined
-  return readAtStart.every(({ isCutOff }) => isCutOff) ? 'a revoked key' : 'anything else'
+/** Whether the unit reads one of these files at its start alone. */
+function readsAtStart({ files }: Unit, paths: readonly string[]): boolean {
+  return files.some(({ loads, path }) => loads === 'restart' && paths.includes(path))
 }
 
 /** While a file differs, the unit will serve another certificate in any case. */
@@ -153,14 +145,14 @@ function notServed({ run, unit, found, differing }: Examined): Lack | undefined 
 
 function notStartedWith({ unit: { flags } }: Examined): Lack | undefined {
   const missing = flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`)
-  return missing.length > 0 ? { notStartedWith: missing, restartFor: 'anything else' } : undefined
+  return missing.length > 0 ? { notStartedWith: missing, restarts: true } : undefined
 }
 
 /** The certificate that an API server makes itself when it starts. */
 function endingSoon({ run, unit, found }: Examined): Lack | undefined {
   const certificate = isApiServer(unit) ? found.selfMade : undefined
   if (!certificate || renewsFrom(run, certificate) > run.now) return undefined
-  return { selfMadeEnds: certificate.notAfter, restartFor: 'anything else' }
+  return { selfMadeEnds: certificate.notAfter, restarts: true }
 }
 
 /** Answers to credentials that a plan would replace do not count: the unit may reject these for a good reason. */
@@ -172,7 +164,7 @@ function notHealthy({ run, unit, found, differing }: Examined): Lack | undefined
   const active = found.places.units.get(unit.unit)?.active ?? 'active'
   // Where systemd starts the unit again and again, another start helps only with other files.
   const helpsStart = active === 'failed' || (active !== 'active' && differing.length > 0)
-  return { state, ...(helpsStart && { restartFor: 'anything else' }) }
+  return { state, ...(helpsStart && { restarts: true }) }
 }
 
 function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFound): boolean {

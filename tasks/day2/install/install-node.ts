@@ -2,20 +2,8 @@
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Force, Work } from '../../../lib/graph/target.ts'
-import { listIn, pairsToReplace, pinnedUsers } from '../../../lib/kubernetes/revocation.ts'
-import { isOverRevoked, nobody } from '../../../lib/kubernetes/revoked-list.ts'
 import { marksFolder } from '../../../lib/node/place.ts'
-import { realPath } from '../../../lib/node/state.ts'
-import { keyIdOf, readCertificate } from '../../../lib/pki/certificate.ts'
-import {
-  asFindings,
-  type Change,
-  type CheckResult,
-  type Finding,
-  type Reason,
-  type ReasonOf,
-  silenced,
-} from '../../../lib/results.ts'
+import { asFindings, type Change, type CheckResult, type Finding, type Reason, silenced } from '../../../lib/results.ts'
 import { formatNames, joinClauses, pasteable, quote } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
@@ -24,10 +12,9 @@ import { type OnNode, renewsFrom } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
 import { keptOffAt } from '../../inspect/reads.ts'
 import type { Unit } from '../../layouts/layout.ts'
-import { certTable, nodeFiles, unitsLeftOut } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { guardList, stillListed } from '../revoked/guard-list.ts'
-import { isListPlaced } from '../revoked/list-in-force.ts'
+import { isListPlaced } from '../revoked/on-node.ts'
+import { guardList } from '../revoked/revoked.ts'
 import { checkUnitsOf, type UnitCheck } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { formatOpen, openFolders } from './open-folders.ts'
@@ -94,7 +81,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     ...(marks.left.length > 0 && installOf(run).undrain !== ''
       ? [{ kind: 'left-drained', nodes: [node.name] } as const]
       : []),
-    ...installed.flatMap(({ unit, reason }) => (reason ? [withPinned(run, unit, reason, found)] : [])),
+    ...installed.flatMap(({ reason }) => reason ?? []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
@@ -103,11 +90,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
     hasNothing: installed.length === 0,
-    findings: [
-      ...findingsOn(run, { node, found, arePlaced }, installed),
-      ...asFindings(oldKeysOf(run, node, found), { owner: 'run', kind: 'old key', isSilent: true }),
-      ...keptOffOn(run, node, found),
-    ],
+    findings: [...findingsOn(run, { node, found, arePlaced }, installed), ...keptOffOn(run, node, found)],
     facts: { kind: 'units', units: installed.map(({ unit }) => unit.unit) },
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
@@ -148,7 +131,6 @@ function findingsOn(
       installed.map(({ unit: { unit }, heldBack }) => heldBack.length > 0 && formatHeldBack(unit, heldBack)),
       { owner: 'user', kind: 'unreached', nodes },
     ),
-    ...asFindings(run.cluster.revoked ? [] : stillListed(run, node, found), { owner: 'user', nodes }),
     ...asFindings([
       marks.inUse.length > 0 && `${node.name} may be drained by another run, active or interrupted`,
       marks.left.length > 0 &&
@@ -169,27 +151,6 @@ const withUnits = (installed: readonly UnitCheck[], { units }: UnitsFound): Unit
 const formatHeldBack = (unit: string, files: readonly string[]) =>
   `${formatNames(files)} of ${unit} ${files.length === 1 ? 'is' : 'are'} not installed where other users could replace ${files.length === 1 ? 'it' : 'them'}`
 
-/**
- * A new certificate of a pinned name waits until each API server knows it. It does not wait if the old one is missing,
- * revoked, or about to expire.
- */
-function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { places }: UnitsFound): ReasonOf<'unit'> {
-  const { auth, cluster, now } = run
-  const pinned = pinnedUsers(auth)
-  if (pinned.length === 0) return reason
-  const userOf = (file: string) =>
-    certTable(cluster).find(({ name }) => name === auth.files.parse(file)?.name)?.profile.subject.CN ?? ''
-  const isRevoked = isOverRevoked(listIn(auth) ?? nobody)
-  const waits = files.some(({ file, part, path }) => {
-    const isChanged = part === 'pair' && reason.places.some((place) => place.path === path)
-    if (!isChanged || !pinned.includes(userOf(file))) return false
-    const old = readCertificate(places.contents.get(realPath(places, path)) ?? '')
-    if (!old || isRevoked({ keyId: keyIdOf(old) })) return false
-    return old.notAfter.getTime() - now.getTime() > cluster.certificates.renewBefore / 2
-  })
-  return waits ? { ...reason, isPinned: true } : reason
-}
-
 /** Keys that cluster.yaml has on no node: no run removes them where units may read them. */
 function keptOffOn(run: Run, { name }: ClusterNode, { units, places }: UnitsFound): Finding[] {
   const { sudo } = installOf(run)
@@ -202,17 +163,6 @@ function keptOffOn(run: Run, { name }: ClusterNode, { units, places }: UnitsFoun
         : { text: joinClauses(`${text}, once nothing needs it`, why) }
     return { ...next, owner: 'user', nodes: [name], left }
   })
-}
-
-/** What may keep using an old key although the units load the new one. */
-function oldKeysOf(run: Run, node: ClusterNode, found: UnitsFound): string[] {
-  const { cluster } = run
-  const isReplaced = pairsToReplace(run)
-  if (!nodeFiles(cluster, node).some(isReplaced)) return []
-  return [
-    ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
-    ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
-  ]
 }
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */

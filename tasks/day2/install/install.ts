@@ -4,8 +4,7 @@
  */
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
-import { isDone, isLeftToUser, isLost, type Waiting } from '../../../lib/graph/target.ts'
-import { silenced } from '../../../lib/results.ts'
+import { isLost, type Waiting } from '../../../lib/graph/target.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { deployId, placeOf } from '../../phases/deploy.ts'
 import type { ClusterTarget } from '../../target.ts'
@@ -17,7 +16,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
   if (!install) return []
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
-  const inLists = listTargets(cluster, 'revoked')
+  const inLists = listTargets(cluster)
   const lists = inLists.map(({ id }) => id)
   const load = () => import('./install-node.ts')
   const installs = nodes.map(
@@ -27,7 +26,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       node: node.name,
       needs: [deployId(node)],
       after: [...afterOf(node, gateways, controls), ...lists],
-      waitsFor: (before) => holdingInstall(before, afterOf(node, gateways, controls), lists),
+      waitsFor: (before) => holdingInstall(before, afterOf(node, gateways, controls)),
       makes: [],
       wanted: { ...placeOf(node), ...install, units: [...install.units], own: node.units },
       where: 'node',
@@ -60,63 +59,36 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
   return before[node.role]
 }
 
-/**
- * The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key
- * that leaked. A certificate that API servers have to know first waits for the list of each; where the old key is to be
- * revoked, for one of them: a control node that stays down would keep a stolen key in use.
- */
-function holdingInstall(
-  { outcomes, hasStopped, reasons = [] }: Waiting,
-  order: readonly string[],
-  lists: readonly string[],
-): string[] {
-  const isInOrder = reasons.some((each) => each.kind !== 'unit' || (each.restarts && !each.isForKey))
+/** The order is that of restarts: a renewal, which needs none, does not wait for a node that is down. */
+function holdingInstall({ outcomes, hasStopped, reasons = [] }: Waiting, order: readonly string[]): string[] {
+  const isInOrder = reasons.some((each) => each.kind !== 'unit' || each.restarts)
   const lost = order.filter((id) => isLost(outcomes.get(id)))
-  const held = lost.filter((id) => isInOrder || hasStopped(id))
-  const pinned = reasons.filter((each) => each.kind === 'unit').filter(({ isPinned }) => isPinned)
-  if (pinned.length === 0) return held
-  const isLacking = (id: string) => !isDone(outcomes.get(id))
-  if (pinned.every(({ isForKey }) => isForKey)) return lists.every(isLacking) ? [...held, ...lists] : held
-  return [...held, ...lists.filter((id) => isLacking(id) || isLeftToUser(outcomes.get(id)))]
+  return lost.filter((id) => isInOrder || hasStopped(id))
 }
 
-/**
- * The list of who is revoked, from auth/ to each API server: without a restart, and before anything that it names is
- * loaded.
- */
-export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'revoked-keys'): ClusterTarget[] {
+/** The list of who is revoked, from auth/ to each API server, without a restart. */
+function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
   if (!install || !revoked) return []
-  const load = () => import('../revoked/revoked-list.ts')
+  const load = () => import('../revoked/on-node.ts')
   return nodes
     .filter(({ role }) => role === 'control')
     .map(
       (node): ClusterTarget<UnitsFound> => ({
-        id: listId(phase, node),
-        // The first is a part of what is installed; `revoked` alone makes files of auth/.
-        phase: phase === 'revoked' ? 'install' : phase,
+        id: `revoked/${node.name}`,
+        phase: 'install',
         node: node.name,
-        needs: [phase, deployId(node)],
+        needs: ['revoked', deployId(node)],
         makes: [],
         wanted: { list: authorizationConfigFile },
         where: 'node',
         check: async (run, _force, before) => {
-          const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => before?.found.get(id))
-          const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound<UnitsFound> | undefined)?.units
-          const { checkList, countUses } = await load()
-          const { findings = [], ...checked } = await checkList(run, node, seen)
-          // The first has said it.
-          if (phase === 'revoked-keys') return { ...checked, findings: findings.map(silenced) }
+          const copied = before?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
+          const { reasons, ...checked } = await (await load()).checkList(run, node, copied?.units)
           // `deploy` has copied it to the node's folder, or will.
-          const reasons = checked.reasons.filter(({ kind }) => kind !== 'on-node')
-          return countUses(run, node, { ...checked, reasons, findings })
+          return { ...checked, reasons: reasons.filter(({ kind }) => kind !== 'on-node') }
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
         foresee: async (_run, work) => (await load()).foreseeList(work),
-        ...(phase === 'revoked-keys' && { isOfWhole: true, release: (run) => run.disconnect(node) }),
       }),
     )
-}
-
-export function listId(phase: 'revoked' | 'revoked-keys', { name }: ClusterNode): string {
-  return `${phase}/${name}`
 }

@@ -3,7 +3,6 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
 import { caName, kubeconfigFile, nextName } from '../../../lib/files/auth-dir.ts'
 import { readClientCertificate, readEmbeddedCa } from '../../../lib/kubernetes/kubeconfig.ts'
-import { pairsToReplace, revokedKeys } from '../../../lib/kubernetes/revocation.ts'
 import { asUnknown } from '../../../lib/node/node.ts'
 import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
@@ -30,7 +29,7 @@ import { loadsOf, type UnitOnNode } from '../../inspect/reads.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { type ListInForce, readWithOthers, refuseOldApi } from '../revoked/list-in-force.ts'
+import { type ListInForce, readInForce, refuseOldApi } from '../revoked/on-node.ts'
 import { isLoaded } from './moment.ts'
 
 export interface UnitsFound extends NodeLook {
@@ -60,8 +59,8 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
     const hasApi = asked.some(isApiServer)
-    const inForce = hasApi ? await readWithOthers(run, node, places.hostname) : undefined
-    if (inForce) refuseOldApi(run, node, asked, inForce)
+    const inForce = hasApi ? await readInForce(run, node) : undefined
+    if (inForce) refuseOldApi(node, asked, inForce)
     return {
       ...look,
       places,
@@ -92,27 +91,13 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
   })
 }
 
-/**
- * When each file is read. A pair whose key is cut off, or about to be, needs a restart: the unit may not be healthy
- * until a poll.
- */
+/** When each file is read. */
 async function withLoads(run: Run, node: ClusterNode, units: readonly UnitOnNode[], places: PlacesState) {
-  const isReplaced = pairsToReplace(run)
-  const isCutOff = ({ file, part, path }: Place) => {
-    if (part !== 'pair') return false
-    if (isReplaced(file)) return true
-    const there = places.contents.get(realPath(places, path))
-    const certificate = there && readCertificate(there)
-    return certificate && revokedKeys(run)(certificate)
-  }
   return Promise.all(
     units.map(async (unit): Promise<UnitOnNode> => {
       const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
       const polls = isAsked && (await readsCaAgain({ run }, node, unit.metrics))
-      const files = unit.files.map((place): Place => {
-        const seen: Place = isCutOff(place) ? { ...place, isCutOff: true } : place
-        return { ...seen, loads: loadsOf(seen, { polls }) }
-      })
+      const files = unit.files.map((place): Place => ({ ...place, loads: loadsOf(place, { polls }) }))
       return { ...unit, files }
     }),
   )

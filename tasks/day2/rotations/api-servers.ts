@@ -7,7 +7,7 @@
 
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../../lib/failure.ts'
-import { pasteable } from '../../../lib/wording.ts'
+import { pasteable, printable } from '../../../lib/wording.ts'
 import { type Asking, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
 import { apiServer, type Health, store, type Unit } from '../../layouts/layout.ts'
@@ -18,7 +18,6 @@ import { hostnameOf, isLive, readLeases } from '../install/leases.ts'
 import { lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
 import { foreignMembers, readMembers } from '../install/quorum.ts'
 import { unreachedOn, unsetOn } from '../install/unreached.ts'
-import { findOtherApiServers, formatOther, formatSilent } from '../revoked/other-api-servers.ts'
 import { changedBy, type Rotating, type Rotation } from './rotation.ts'
 
 /** One that answers to a certificate. */
@@ -125,34 +124,33 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
   const first = running[0]?.node
   if (!first) return { unreached: [], unknown: ['no API server runs on any control node'] }
   const hostnames = new Set(running.map(({ hostname }) => hostname))
-  let silent: Control[] = []
+  let live: string[] = []
+  const isSilent = ({ hostname }: Control) => !live.includes(hostname)
   const look = async () => {
     const { leases, now } = await withApi(asking, first, readLeases)
-    const live = leases.filter((lease) => isLive(lease, now))
-    silent = running.filter(({ hostname }) => !live.some((lease) => hostnameOf(lease) === hostname))
-    return silent[0]?.hostname
+    live = leases.filter((lease) => isLive(lease, now)).map(hostnameOf)
+    return running.find(isSilent)?.hostname
   }
   // One that was just started renews its lease after it is ready.
   await repeat(reloadTime, look, signal)
-  const others = await withApi(asking, first, (api) =>
-    findOtherApiServers(asking, first, { api, hostnames: { names: hostnames, isComplete: true } }),
-  )
-  const dead = formatSilent(others)
-  if (dead !== undefined) run.note(dead)
   const hasEtcd = nodeUnits(run.cluster, first).some(({ unit }) => unit === store)
   const members = hasEtcd ? await readMembers(asking, first) : []
   return {
     unreached: [
-      ...others.found.map((where) => `${formatOther(where)} (its lease ends after 60 s)`),
+      ...live
+        .filter((hostname) => !hostnames.has(hostname))
+        .map(
+          (hostname) =>
+            `the API server on ${printable(hostname || 'an unnamed machine')}, which is no control node's of cluster.yaml; add the node, or stop the API server (its lease ends after 60 s)`,
+        ),
       ...foreignMembers(members, controls),
     ],
-    unknown: [
-      ...others.unknown,
-      ...silent.map(
+    unknown: running
+      .filter(isSilent)
+      .map(
         ({ node }) =>
           `the API server of ${node.name} renewed no lease in kube-system for 60 s (this needs Kubernetes 1.26, feature gate APIServerIdentity and synchronised clocks)`,
       ),
-    ],
   }
 }
 

@@ -66,7 +66,6 @@ import type { Run } from '../../target.ts'
 import { checkUnitsOf } from '../install/check-units.ts'
 import { lookAtUnits } from '../install/look-at-units.ts'
 import { type Askable, askable } from './api-servers.ts'
-import { usersOfOldCa, watchClients } from './old-clients.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 
 /** Seconds from one line to the next while a stage waits. */
@@ -162,7 +161,6 @@ const finishingOf = (name: CaName): Stage => ({
   },
   proof: proofsOfFinishing[name],
   isLast: true,
-  ...(name === caName && { usedBy: usersOfOldCa, watch: watchClients }),
   async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files, name)
     backUp(auth, auth.files.pair(name), now)
@@ -245,10 +243,8 @@ const rotationOfCa = (name: CaName) => ({
 export const caRotation: Rotation = {
   ...rotationOfCa(caName),
   what: 'the CA',
-  unseen: ({ users, install, revoked }) => [
-    ...(revoked
-      ? ['users in system:masters, clients of etcd and kubelets, and clients without a request for 11 min']
-      : ['other clients with certificates of the old CA; with revoked: [] in cluster.yaml, API servers count them']),
+  unseen: ({ users, install }) => [
+    'other clients with certificates of the old CA',
     ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
       ([unit]) => `${unit}, which install.units leaves out; its certificates of the old CA will be rejected`,
     ),

@@ -24,10 +24,6 @@ export interface Stage {
   begin(rotating: Rotating): Promise<void>
   /** Who still uses what it ends; it can't begin while there is anyone. */
   heldBy?(rotating: Rotating): Promise<readonly string[]>
-  /** Who has used what it ends lately; asked once all else allows it to begin, as it takes minutes. */
-  usedBy?(rotating: Rotating, say: (text: string) => void): Promise<readonly string[]>
-  /** Around the change of a control node: what it returns throws a Failure that ends the stage before the next one. */
-  watch?(rotating: Rotating, node: ClusterNode): Promise<() => Promise<void>>
   /**
    * Tries the components of a node that has loaded the stage, and may write a throw-away object for that; returns the units
    * that gave the right answer.

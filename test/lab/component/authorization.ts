@@ -1,17 +1,14 @@
 /**
  * The file of --authorization-config: pkg/kubeapiserver/authorizer/reload.go. Of it the stand-in plays Node, RBAC and,
- * ahead of them, Webhooks that are never dialled. Of one that denies the first match condition lists users, and users
- * with the only certificates that they may show, and the second is an error, which denies (apiserver,
- * authorization/cel/matcher.go). Of one with NoOpinion the first is an error for who shows a listed certificate, or whom
- * one that follows denies: that is counted and denies nobody, and the second is false. It starts with no other
- * configuration.
+ * ahead of them, Webhooks that are never dialled: the first match condition lists users, and the second is an error,
+ * which denies (apiserver, authorization/cel/matcher.go). It starts with no other configuration.
  */
 import { readFileSync, statSync, watch } from 'node:fs'
 import { dirname, isAbsolute } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { parse } from 'yaml'
 import type { Flags } from './flags.ts'
-import { credentialId, type User } from './identity.ts'
+import type { User } from './identity.ts'
 import { Reloads } from './reloads.ts'
 import { log } from './watched.ts'
 
@@ -24,21 +21,9 @@ const pollTime = Number(process.env.STAND_IN_AUTHORIZATION_POLL ?? 60_000)
 interface Webhook {
   readonly name: string
   readonly kubeconfig: string
-  /** It counts, and denies nobody. */
-  readonly isCounter: boolean
-  /** Whoever shows one of these. */
-  readonly shown: readonly string[]
-  /** One of these. */
-  readonly listed: readonly Listed[]
+  readonly users: readonly string[]
   /** What the error says. */
   readonly error: string
-}
-
-interface Listed {
-  readonly users: readonly string[]
-  /** They may show none but the good certificates. */
-  readonly pinned: readonly string[]
-  readonly good: readonly string[]
 }
 
 interface Configuration {
@@ -50,7 +35,6 @@ interface Configuration {
 export class Authorization {
   readonly #path: string | undefined
   readonly #reloads = new Reloads('authorization')
-  readonly #errors = new Map<string, number>()
   /** What was read last, what it held, and what is in force: three, since a file may not be fit for use. */
   #read = ''
   #parsed: Configuration = { webhooks: [] }
@@ -110,29 +94,15 @@ export class Authorization {
     }
   }
 
-  /**
-   * The error that denies; undefined where nothing does. Who shows a listed certificate is counted, as they are asked
-   * in order.
-   */
-  denial({ username, groups, extra }: User): string | undefined {
+  /** The error that denies; undefined where nothing does. */
+  denial({ username, groups }: User): string | undefined {
     if (groups.includes('system:masters')) return undefined
-    const shown = extra?.[credentialId] ?? []
-    const certificates = shown.filter((id) => id.startsWith('X509SHA256='))
-    const isListed = ({ users, pinned, good }: Listed) =>
-      users.includes(username) || (pinned.includes(username) && certificates.some((id) => !good.includes(id)))
-    for (const { name, isCounter, listed, error, ...webhook } of this.#loaded.configuration.webhooks) {
-      if (!listed.some(isListed) && !shown.some((id) => webhook.shown.includes(id))) continue
-      this.#errors.set(name, (this.#errors.get(name) ?? 0) + 1)
-      if (!isCounter) return `cel evaluation error: ${error}`
-    }
-    return undefined
+    const denying = this.#loaded.configuration.webhooks.find(({ users }) => users.includes(username))
+    return denying && `cel evaluation error: ${denying.error}`
   }
 
   metrics(): string {
-    if (this.#path === undefined) return ''
-    const name = 'apiserver_authorization_match_condition_evaluation_errors_total'
-    const errors = [...this.#errors].map(([by, count]) => `${name}{name="${by}",type="Webhook"} ${count}\n`)
-    return this.#reloads.metrics(this.#loaded.text) + errors.join('')
+    return this.#path === undefined ? '' : this.#reloads.metrics(this.#loaded.text)
   }
 }
 
@@ -157,7 +127,7 @@ const webhookFields: Readonly<Record<string, RegExp>> = {
   timeout: /^([1-9]|[12]\d|30)s$/,
   subjectAccessReviewVersion: /^v1(beta1)?$/,
   matchConditionSubjectAccessReviewVersion: /^v1$/,
-  failurePolicy: /^(Deny|NoOpinion)$/,
+  failurePolicy: /^Deny$/,
 }
 const optionalFields = ['authorizedTTL', 'unauthorizedTTL', 'cacheAuthorizedRequests', 'cacheUnauthorizedRequests']
 
@@ -174,20 +144,12 @@ function readWebhook(name: string, { connectionInfo, matchConditions, ...fields 
   if (!stat.isFile()) throw new Error(`kubeConfigFile: Invalid value: "${file}": must be a regular file`)
   const [first, second, ...more] = (matchConditions as { expression: string }[]).map(({ expression }) => expression)
   if (first === undefined || second === undefined || more.length > 0) throw notCompiled(more[0] ?? first ?? '')
-  const webhook = { name, kubeconfig: file, isCounter: fields.failurePolicy === 'NoOpinion', shown: [] }
-  if (webhook.isCounter) {
-    const { counted, key } = counting.exec(first)?.groups ?? {}
-    const [, of = '', denied] = countingDenied.exec(first) ?? []
-    // An error there would be answered, as 500, where RBAC forbids.
-    if ((key ?? denied) === undefined || second !== 'false') throw notCompiled(second)
-    const listed = key === undefined ? of.split(' || ').map(readListed) : []
-    return { ...webhook, shown: valuesOf(counted), listed, error: `no such key: ${key ?? denied}` }
-  }
+  const [, users] = condition.exec(first) ?? []
+  if (users === undefined) throw notCompiled(first)
   const [, key] = /^request\.extra\['([^'\\]+)'\]\[0\] == '[^'\\]*'$/.exec(second) ?? []
   if (key === undefined) throw notCompiled(second)
   return {
-    ...webhook,
-    listed: [readListed(first)],
+    ...{ name, kubeconfig: file, users: valuesOf(users) },
     error: `expression '${second}' resulted in error: no such key: ${key}`,
   }
 }
@@ -210,32 +172,12 @@ function requireServer(kubeconfig: string): void {
 }
 
 const string = String.raw`'(?:[^'\\]|\\U[0-9a-f]{8})*'`
-const list = (name: string) => String.raw`\[(?<${name}>(?:${string}(?:, ${string})*)?)\]`
-const extra = String.raw`request\.extra`
-const shown = `has\\(${extra}\\) && '${credentialId}' in ${extra} && ${extra}\\['${credentialId}'\\]`
-const isNamed = String.raw`request\.user in ${list('users')}`
-const isOther = String.raw`request\.user in ${list('pinned')} && ${shown}\.exists\(id, id\.startsWith\('X509SHA256='\) && !\(id in ${list('good')}\)\)`
-const condition = new RegExp(`^(?:false|(?:${isNamed})?(?: \\|\\| (?!$))?(?:${isOther})?)$`)
-const counting = new RegExp(
-  String.raw`^${shown}\.exists\(id, id in ${list('counted')}\) \? ${extra}\['(?<key>[^'\\]+)'\]\[0\] == '[^'\\]*' : true$`,
-)
-
-const countingDenied = new RegExp(
-  String.raw`^(request\.user in .*) \? ${extra}\['([^'\\]+)'\]\[0\] == '[^'\\]*' : true$`,
-)
+const condition = new RegExp(String.raw`^request\.user in \[((?:${string}(?:, ${string})*)?)\]$`)
 
 const valuesOf = (text = '') =>
   Array.from(text.matchAll(/'([^']*)'/g), ([, value = '']) =>
     value.replaceAll(/\\U(.{8})/g, (_, digits) => String.fromCodePoint(Number.parseInt(digits, 16))),
   )
-
-/** Of the first condition. */
-function readListed(expression: string): Listed {
-  const match = expression === '' ? null : condition.exec(expression)
-  if (match === null) throw notCompiled(expression)
-  const { users, pinned, good } = match.groups ?? {}
-  return { users: valuesOf(users), pinned: valuesOf(pinned), good: valuesOf(good) }
-}
 
 const refused = (why: string) => new Error(`failed to load AuthorizationConfiguration from file: ${why}`)
 const notCompiled = (expression: string) =>

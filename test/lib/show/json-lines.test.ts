@@ -44,7 +44,6 @@ for (const [outcome, value] of [
         { kind: 'unreached', owner: 'user', text: 'which?', nodes: ['one'] },
         { owner: 'run', text: 'it is odd', remedy: 'look' },
         { kind: 'unreached', owner: 'user', text: 'said', isSilent: true },
-        { kind: 'old key', owner: 'run', text: 'kubelet', isSilent: true },
         findingOf({ command: String }, 'one', { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }),
         findingOf({ command: String }, 'one', { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' }),
       ],

@@ -53,7 +53,6 @@ const reason = described(
     ofKind('not-yet-valid', { notBefore: time('When the certificate becomes valid.') }),
     ofKind('content-changed', { path, what: texts('What differs in the file.') }),
     ofKind('resources-added', { added: texts('The resources to encrypt as well.') }),
-    described('The key is revoked.', ofKind('revoked', {})),
     ofKind('revoked-changed', { added: texts('Who is newly revoked.'), removed: texts('Who regains access.') }),
     ofKind('on-node', {
       missing: texts('Files that the node lacks.'),
@@ -74,9 +73,6 @@ const reason = described(
       restartsBefore: optional(text('The Kubernetes version before which the unit is restarted all the same.')),
       selfMadeEnds: optional(time('When the loopback certificate of the API server expires, if soon.')),
       isDrained: flag('Whether the unit is drained before the restart.'),
-      isForKey: mark('The restart is only for a revoked key.'),
-      isPinned: mark('The unit waits until API servers know its certificate.'),
-      isOfCounts: mark('Only the counters of the list change: who is let in stays the same.'),
     }),
     ofKind('left-drained', { nodes: texts('Nodes that an interrupted run left drained.') }),
     ofKind('need-rebuilt', { ids: texts('Targets that it is made of and that are made first.') }),
@@ -224,16 +220,6 @@ const lines = {
     restarts: texts('Units to restart.'),
     yours: texts('Always empty. Deprecated until 0.6.0.'),
   }),
-  access: line(
-    'access',
-    'by `--dry-run`, for each key that somebody gets or no longer has, once the cluster is there',
-    {
-      mark: oneOf('Gets it, no longer has it, or it is not known what they have.', ['+', '-', '?']),
-      holders: texts('Nodes, users, or your kubeconfig.'),
-      key: optional(text('The file with the key, where <name> is the name of each node; or its entry in revoked.')),
-      power: optional(text('What its holder can do; its words may change.')),
-    },
-  ),
   plan: line('plan', 'by `--dry-run`, if everything was inspected', {
     hash: matching('The hash for --expect-plan.', /^[0-9a-f]{64}$/),
     added: number('How many targets are new.'),
@@ -241,7 +227,7 @@ const lines = {
     removed: number('How many files are removed.'),
     restarts: number('How many restarts there are.'),
   }),
-  summary: line('summary', 'last; also after each stage of `rotate`, and before a key is revoked', {
+  summary: line('summary', 'last; also after each stage of `rotate`', {
     targets: number('How many targets there are.'),
     made: number('How many were made.'),
     ...counts,
@@ -295,7 +281,6 @@ const lines = {
     purpose: text('What it is for.'),
     issuer: optional(text('The CA that issued it.')),
     notAfter: optional(time('When it expires itself.')),
-    fingerprint: optional(text('The fingerprint of its certificate, as revoked takes it.')),
     end: optional(time('The earliest expiry along its chain.')),
     endsSoon: flag('Whether it expires within renewBefore.'),
     state,
@@ -317,30 +302,6 @@ const lines = {
     loaded: optional(flag('Whether its units have loaded them.')),
     until: optional(time('When the loopback certificate of its API server expires.')),
     revokedInForce,
-    uses: optional(
-      list(
-        'Requests with certificates that were replaced, as its API server has counted them.',
-        strictObject({
-          users: texts('Whose they are: one, or several that share a counter.'),
-          until: time('When the last of them expires.'),
-          count: number('How many requests.'),
-          since: time('All of them, or none, were made after this time.'),
-        }),
-      ),
-    ),
-    refused: optional(
-      described(
-        'Requests of revoked users that its API server has denied.',
-        strictObject({
-          count: number('How many.'),
-          since: time('Since when.'),
-          by: list(
-            'Whose they were.',
-            strictObject({ users: texts('One, or several that share a counter.'), count: number('How many.') }),
-          ),
-        }),
-      ),
-    ),
     left,
   }),
   rotation: line('rotation', 'by `status`, if a rotation is in progress', {

@@ -76,14 +76,11 @@ test('what a run had deployed of a list, and not installed, is taken with what t
   const cluster = { ...twoNodes, revoked: [] }
   const listed = (at: string, ...entries: string[]) => ({
     files: new Map([[at, rootsFile]]),
-    contents: new Map([[at, Buffer.from(formatAuthorization({ entries, certificates: [] }, '/k'))]]),
+    contents: new Map([[at, Buffer.from(formatAuthorization(entries, '/k'))]]),
   })
   const places = placesWith(listed(`/var/lib/kubernetes/${authorizationConfigFile}`, 'jane'))
   const look = folderWith({ ...listed(authorizationConfigFile, 'bob', 'jane'), places })
   const run = { cluster, auth } as unknown as Run
-  const { lists = [] } = holdingOf(run, control, seenIn(cluster, control, look))
-  assert.deepEqual(
-    lists.map(({ entries }) => entries),
-    [['bob', 'jane'], ['jane']],
-  )
+  const { revoked } = holdingOf(run, control, seenIn(cluster, control, look))
+  assert.deepEqual(revoked?.names, ['bob', 'jane', 'jane'])
 })

@@ -7,14 +7,11 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import { sha256 } from '../../../lib/files/plain-file.ts'
-import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
-import type { Counted } from '../../../lib/kubernetes/revoked-list.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { fetchCommand } from '../../../tasks/auth/fetch-command.ts'
-import { guardList } from '../../../tasks/day2/revoked/guard-list.ts'
 import { checkNode } from '../../../tasks/deploy/check-folder.ts'
 import { guard, keepOthers } from '../../../tasks/deploy/guards.ts'
 import { guardMachine } from '../../../tasks/deploy/reached-machine.ts'
@@ -456,118 +453,4 @@ describe('a certificate that is newer than in auth/', () => {
     assert.equal(newer({}, { [path]: Buffer.from('no certificate') }), undefined)
     assert.equal(newer({}, { [path]: {} }), undefined)
   })
-})
-
-test('a node whose list lets in a certificate that auth/ does not know is refused: its owner would be locked out', () => {
-  const digest = (digit: string) => digit.repeat(64)
-  const end = new Date('2036-01-01T00:00:00Z')
-  const [revoked, other] = [
-    { user: 'jane', fingerprint: digest('1'), keyId: digest('a'), end },
-    { user: 'jane', fingerprint: digest('2'), keyId: digest('b'), end },
-  ]
-  const entries = [`sha256:${revoked.fingerprint}`]
-  const file = 'authorization-config.yaml'
-  const ours = Buffer.from(formatAuthorization({ entries, certificates: [revoked] }, '/k'))
-  const run: Run = at({ names: ['bootstrap'] })
-  const { path, files } = run.auth
-  const ofList = {
-    ...{ path, files, names: () => [], read: () => undefined },
-    tryBytes: (name: string) => (name === file ? ours : auth.tryBytes(name)),
-  }
-  const of = { ...run, auth: ofList, cluster: { ...cluster, revoked: entries } } as unknown as Run
-  const theirs = Buffer.from(formatAuthorization({ entries, certificates: [revoked, other] }, '/k'))
-  const {
-    kind,
-    message = '',
-    remedy = '',
-  } = failureOf(() => guardList(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: theirs })))) ?? {}
-  assert.equal(kind, 'refused')
-  assert.match(message, /accepts a certificate of jane that .* lacks/)
-  assert.match(remedy, /restore the list: .*recover --node c0; then run/)
-  assert.equal(
-    failureOf(() => guardList(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })))),
-    undefined,
-  )
-  // Another admin's run has listed a certificate to be counted; one that has expired, or finds no room, is not missed.
-  const refusedWith = (...counted: Counted[]) => {
-    const list = { entries, certificates: [revoked], counted }
-    const look = lookAt(control, { [file]: Buffer.from(formatAuthorization(list, '/k')) })
-    return failureOf(() => guardList(of, control, seenIn(of.cluster, control, look)))
-  }
-  const bob = { user: 'bob', fingerprint: digest('3'), end }
-  const lost = refusedWith(bob)
-  assert.equal(lost?.kind, 'refused')
-  assert.match(lost?.message ?? '', /counts requests with a certificate of bob that .* lacks/)
-  assert.match(lost?.remedy ?? '', /restore the list: .*recover --node c0; then run/)
-  assert.equal(refusedWith({ ...bob, end: new Date(0) }), undefined)
-  // Whose name is revoked by now is denied, and need not be counted.
-  const named = { ...of, cluster: { ...of.cluster, revoked: [...entries, 'bob'] } }
-  const look = lookAt(control, {
-    [file]: Buffer.from(formatAuthorization({ entries, certificates: [revoked], counted: [bob] }, '/k')),
-  })
-  assert.equal(
-    failureOf(() => guardList(named, control, seenIn(of.cluster, control, look))),
-    undefined,
-  )
-})
-
-test('a node whose list has more than ours is refused, wherever it is; where the list is named, if auth/ never had that', () => {
-  const listed = (...names: string[]) => Buffer.from(formatAuthorization({ entries: names, certificates: [] }, '/k'))
-  const file = 'authorization-config.yaml'
-  const having = (bytes: Buffer | undefined, ...names: string[]) => {
-    const { path, files } = auth
-    const of = {
-      path,
-      files,
-      names: () => [],
-      read: () => bytes,
-      tryBytes: (name: string) => (name === file ? bytes : auth.tryBytes(name)),
-    }
-    return { ...at({ names }), auth: of, cluster: { ...cluster, revoked: ['joe'] } } as unknown as Run
-  }
-  const named = ['revoked', 'install']
-  const refused = (look: NodeState, run = having(listed('joe'), 'bootstrap')) =>
-    failureOf(() => guardList(run, control, seenIn(run.cluster, control, look)))
-  for (const look of [
-    lookAt(control, { [file]: listed('joe', 'jane') }),
-    lookAt(control, {}, { [`${kubernetes}/${file}`]: listed('jane') }),
-  ]) {
-    const { kind, message = '', remedy = '' } = refused(look) ?? {}
-    assert.equal(kind, 'refused')
-    assert.match(message, /^c0: .* lists more than revoked in cluster\.yaml; jane would regain access$/)
-    assert.match(
-      remedy,
-      /^- write revoked: \[joe, jane\] in cluster\.yaml\n- or .*: mkdir .* && .*recover --node c0 && .*revoked install$/,
-    )
-    assert.equal(refused(look, having(undefined, ...named))?.kind, 'refused')
-    assert.equal(refused(look, having(listed('jane'), ...named)), undefined)
-  }
-  for (const fewer of [listed(), listed('joe'), Buffer.from('half a fi')])
-    assert.equal(refused(lookAt(control, { [file]: fewer })), undefined)
-  // It was a control node once.
-  const left = seenIn(cluster, worker, lookAt(worker, { [file]: listed('jane') }))
-  assert.doesNotThrow(() => guardList(having(listed('joe'), 'bootstrap'), worker, left))
-  // Of whoever has changed it there.
-  const kind = 'kind: AuthorizationConfiguration\nauthorizers:'
-  const deep = `${kind} ${'['.repeat(100_000)}`
-  for (const harmless of [
-    deep,
-    `${kind}\n`,
-    `${kind} 1`,
-    `${kind} [revoked, {name: revoked}, {name: [x]}]`,
-    '&a [*a]',
-    '*a',
-  ])
-    assert.equal(refused(lookAt(control, { [file]: Buffer.from(harmless) })), undefined, harmless.slice(0, 99))
-  for (const unread of [
-    Buffer.from(`{${kind.replace('\n', ', ')} [{name: revoked, webhook: {matchConditions: [{}]}}]}`),
-    { size: 300_000 },
-  ]) {
-    assert.match(String(refused(lookAt(control, { [file]: unread }))), /is not a list that harderway wrote/)
-    const placed = Buffer.isBuffer(unread)
-      ? Buffer.concat([listed().subarray(0, listed().indexOf('\n') + 1), unread])
-      : unread
-    assert.match(String(refused(lookAt(control, {}, { [`${kubernetes}/${file}`]: placed }))), /is not a list that/)
-    assert.equal(refused(lookAt(control, { [file]: unread }), having(undefined, ...named)), undefined)
-  }
 })

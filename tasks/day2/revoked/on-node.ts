@@ -1,0 +1,196 @@
+/**
+ * The list of who is revoked, on a control node: copied to where its API server reads it, loaded without a restart, and
+ * proven there by a review that only this list denies.
+ */
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure, refusal, tryToAwait } from '../../../lib/failure.ts'
+import { authorizationConfigFile, authorizationFiles } from '../../../lib/files/auth-dir.ts'
+import type { Work } from '../../../lib/graph/target.ts'
+import { reviewOf } from '../../../lib/kubernetes/authorization.ts'
+import { diff } from '../../../lib/node/place.ts'
+import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
+import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/results.ts'
+import { pasteable } from '../../../lib/wording.ts'
+import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../../deploy/check-folder.ts'
+import { replaceInFolder } from '../../deploy/copy.ts'
+import { withApi } from '../../inspect/component.ts'
+import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
+import type { UnitOnNode } from '../../inspect/reads.ts'
+import { apiServer } from '../../layouts/layout.ts'
+import { serviceOf } from '../../layouts/tables.ts'
+import type { Run } from '../../target.ts'
+import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
+import { refuseOpenList } from '../install/open-folders.ts'
+import { forgetOld, putBack, replaceAtPlaces } from '../install/replace.ts'
+import { wantedAt } from '../install/wanted.ts'
+import { guardList } from './revoked.ts'
+
+/** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
+const oldest = 32
+
+export interface ListInForce {
+  /** It denies everybody on the list of cluster.yaml, before Node or RBAC allows anything. */
+  readonly isLoaded: boolean
+  /** It is Kubernetes 1.X; undefined if its answer does not tell. */
+  readonly minor?: number | undefined
+}
+
+/** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
+export async function readInForce(run: Run, node: ClusterNode): Promise<ListInForce | undefined> {
+  const { revoked } = run.cluster
+  if (!revoked) return undefined
+  return tryToAwait(() =>
+    withApi({ run }, node, async (api) => {
+      const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec: reviewOf(revoked) }
+      const minor = minorOf(await api.read('GET', '/version'))
+      const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
+      const { status }: { readonly status?: { readonly denied?: unknown } | null } = answer
+      return { isLoaded: status?.denied === true, minor }
+    }),
+  )
+}
+
+/** Of Kubernetes 1.X, by the answer to /version; a provider may add a plus. */
+export function minorOf(answer: object): number | undefined {
+  const { major, minor }: { readonly major?: unknown; readonly minor?: unknown } = answer
+  const number = Number.parseInt(String(minor), 10)
+  return major === '1' && !Number.isNaN(number) ? number : undefined
+}
+
+/** Throws a Failure for an API server that can't be started with the list. An older one may have been, by an alpha gate. */
+export function refuseOldApi(node: ClusterNode, units: readonly UnitOnNode[], { minor }: ListInForce): void {
+  const isUnset = units.some(({ flags }) => flags.unset.some(isOfList))
+  if (minor === undefined || minor >= oldest || !isUnset) return
+  throw new Failure(`${apiServer} is Kubernetes 1.${minor}, but revoked needs 1.${oldest}`, {
+    node: node.name,
+    code: 'too-old',
+    remedy: 'upgrade it, or remove revoked from cluster.yaml and run rotate ca',
+  })
+}
+
+/** Both files are there, so that the API server may be started with them. */
+export function isListPlaced(found: { readonly units: readonly UnitOnNode[]; readonly places: PlacesState }): boolean {
+  return found.units.flatMap(({ files }) => files.filter(isOfList)).every(({ path }) => fileAt(found.places, path))
+}
+
+/** `before`: a look of earlier in this walk. */
+export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<CheckResult<UnitsFound>> {
+  const look = before && checkFound(run, node, before)
+  return look?.reasons.length === 0 ? look : checkFound(run, node, await lookAtUnits(run, node))
+}
+
+function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult<UnitsFound> {
+  guardList(run, node, found)
+  refuseOwned(node, found)
+  const { revoked = [] } = run.cluster
+  const open = revoked.length === 0 ? undefined : whyOpen(found)
+  const inForce = found.inForce?.isLoaded && open === undefined ? revoked.length : 0
+  return {
+    reasons: reasonsOf(run, node, found),
+    // Its own check compares the files: a deploy alone does not make it stale.
+    staysFresh: true,
+    found,
+    facts: { kind: 'list', revokedInForce: inForce },
+    note: revoked.length > 0 ? `${inForce} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
+    findings: asFindings([open], { kind: 'unreached', owner: 'user', nodes: [node.name] }),
+  }
+}
+
+/** An API server whose owner has an authorization of their own gets no list. */
+function refuseOwned(node: ClusterNode, found: UnitsFound): void {
+  const [why] = ofApiServer(found)?.owned ?? []
+  if (why === undefined) return
+  throw refusal(`revoked can't be enforced by ${apiServer}, as ${why}`, [
+    `let it have --authorization-mode=Node,RBAC alone, or remove revoked from cluster.yaml`,
+  ]).with({ node: node.name })
+}
+
+/** Why its API server does not enforce the list, unless this run is about to change that. */
+function whyOpen(found: UnitsFound): string | undefined {
+  const unit = ofApiServer(found)
+  if (!unit) return `revoked is not enforced, as ${apiServer} is not installed as a unit`
+  if (found.inForce?.isLoaded) return undefined
+  if (!found.inForce) return `revoked may not be enforced, as ${apiServer} did not answer`
+  return reloads(unit) || unit.flags.notStartedWith.some(isOfList)
+    ? undefined
+    : `revoked is not enforced by ${apiServer}`
+}
+
+const ofApiServer = ({ units, places }: UnitsFound) =>
+  units.find((unit) => unit.unit === apiServer && isInstalled(unit, places))
+
+const isOfList = ({ file }: { readonly file: string }) => authorizationFiles.includes(file)
+
+/** The API server's unit, with the files of the list alone. */
+function listUnit(found: UnitsFound): UnitOnNode | undefined {
+  const unit = ofApiServer(found)
+  return unit && { ...unit, files: unit.files.filter(isOfList) }
+}
+
+/** Its process was started with the list, so it reloads it. */
+const reloads = ({ files }: UnitOnNode) => files.some((place) => isOfList(place) && place.loads === 'reload')
+
+function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
+  const { missing, differ, wrongOwner } = compareFolder(run, node, found)
+  const own = (files: readonly string[]) => files.filter((file) => isOfList({ file }))
+  const inFolder = { ...nothingOnNode, missing: own(missing), differ: own(differ), wrongOwner: own(wrongOwner) }
+  const unit = listUnit(found)
+  const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
+  const isOld = unit !== undefined && places.length === 0 && reloads(unit) && found.inForce?.isLoaded === false
+  const notLoaded = isOld ? unit.files.filter(({ loads }) => loads === 'reload').map(({ path }) => path) : []
+  const ofUnit = { kind: 'unit', unit: apiServer, places, notLoaded, notServed: [], restarts: false, isDrained: false }
+  return [...(isRight(inFolder) ? [] : [inFolder]), ...(places.length + notLoaded.length > 0 ? [ofUnit as Reason] : [])]
+}
+
+export function foreseeList({ reasons }: Pick<Work, 'reasons'>): Change {
+  const units = reasons.filter((reason) => reason.kind === 'unit')
+  return {
+    kind: 'installed',
+    paths: units.flatMap(({ places }) => places.map(({ path }) => path)),
+    removed: [],
+    restarts: [],
+  }
+}
+
+/**
+ * Restores the old file if the API server does not load the new one: it would not start with a file that it can't read.
+ */
+export async function bringList(
+  on: { readonly run: Run; readonly node: ClusterNode },
+  { found, reasons, signal, tell }: Work<UnitsFound>,
+): Promise<{ readonly change: Change }> {
+  const { run, node } = on
+  const copied = reasons.find((reason) => reason.kind === 'on-node')
+  if (copied && filesToCopy(copied).length > 0) await replaceInFolder(run, node, { seen: found, wrong: copied, tell })
+  const change = foreseeList({ reasons })
+  const unit = listUnit(found)
+  if (!unit) return { change }
+  const at = { ...on, signal, tell }
+  const all = wantedAt(run, [unit], found.places)
+  const paths = new Set(diff(all, found.places).map(({ path }) => path))
+  const wanted = all.filter(({ path }) => paths.has(path))
+  if (wanted.length > 0) {
+    const files = unit.files.filter(({ path }) => paths.has(realPath(found.places, path)))
+    refuseOpenList(on, { ...unit, files }, found.places)
+    tell({ doing: 'installing', files: wanted.length })
+  }
+  await replaceAtPlaces(at, found, { wanted, all })
+  if (reloads(unit)) {
+    tell({ doing: 'waiting for', unit: apiServer, path: authorizationConfigFile })
+    const look = async () => ((await readInForce(run, node))?.isLoaded ? undefined : 'not loaded')
+    if ((await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) !== undefined) {
+      await putBack(at, found, [...paths])
+      throw notLoaded(run, node)
+    }
+  }
+  await forgetOld(at, found, new Map(wanted.map(({ path, sha256 = '' }) => [path, sha256])))
+  return { change }
+}
+
+function notLoaded({ cluster }: Run, node: ClusterNode): Failure {
+  return new Failure(`${apiServer} has not loaded ${authorizationConfigFile}; restored the old file`, {
+    node: node.name,
+    code: 'not-loaded',
+    remedy: `check why: ${pasteable(`journalctl -u ${serviceOf(cluster, apiServer)}`)}`,
+  })
+}
