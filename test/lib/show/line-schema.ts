@@ -323,22 +323,7 @@ const lines = {
     proof: text('How the stage is checked.'),
     undo: flag('Whether it can be undone.'),
     state: oneOf('How far it is.', ['done', 'under way', 'to do', 'with --finish']),
-    nodes: list(
-      'The nodes that it changes.',
-      strictObject({
-        node,
-        units: list(
-          'The units that load its files.',
-          strictObject({
-            unit,
-            restarts: flag('Whether it is restarted, or reloads them.'),
-            isDrained: flag('Whether it is drained first. Deprecated until 0.6.0.'),
-            flag: optional(text('No longer printed. Deprecated until 0.6.0.')),
-            files: list('The files. Deprecated until 0.6.0.', strictObject({ file: text('Its name in auth/.'), path })),
-          }),
-        ),
-      }),
-    ),
+    files: texts('The files of auth/ that change when it begins.'),
     tried: optional(
       described(
         'The stage, tried in memory. Absent if it has begun.',
