@@ -1,5 +1,5 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted. Pure. */
-import { stripVTControlCharacters, styleText } from 'node:util'
+import { styleText } from 'node:util'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatReasons, ownReasons, worksOf } from '../results.ts'
 import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
@@ -161,23 +161,6 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       const headline = joinClauses(isKnown ? found : 'Incomplete plan', formatScope(rows, skipped))
       for (const line of [rows.size > 0 ? headline : [], next ?? []].flat()) if (!quiet) write(fit(line, columns))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
-    },
-  }
-}
-
-/** As a comment on a pull request: in a block, where nothing in it is markup. */
-export function createPlanMarkdown({ write, ...options }: Omit<LinesOptions, 'writeError'>): Reporter {
-  const lines: string[] = []
-  const add = (text: string) => void lines.push(stripVTControlCharacters(text))
-  const plan = createPlanLines({ ...options, write: add, writeError: add })
-  return {
-    ...plan,
-    end: async (summary) => {
-      await plan.end(summary)
-      const text = lines.join('\n')
-      const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([{ length }]) => length))
-      const fence = '`'.repeat(longest + 1)
-      for (const line of [`${fence}text`, text, fence]) write(line)
     },
   }
 }

@@ -36,7 +36,6 @@ import {
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const { command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
-  if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)

@@ -115,6 +115,5 @@ async function announce({ cluster, file, options, print }: CommandRun): Promise<
   if (options.json) {
     const { formatJsonLine } = await import('../../lib/show/lines.ts')
     print(formatJsonLine({ type: 'cluster', name, file, nodes: nodes.length }))
-  } else if (options.format === 'markdown') print(`### Plan for \`${name}\`, ${size}\n`)
-  else if (!options.quiet) print(printable(`${name}: ${file}, ${size}`))
+  } else if (!options.quiet) print(printable(`${name}: ${file}, ${size}`))
 }

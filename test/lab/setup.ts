@@ -42,7 +42,6 @@ const tests: readonly Part[] = [
   { command: 'xmllint', debian: 'libxml2-utils', brew: 'libxml2' },
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'jq', debian: 'jq', brew: 'jq' },
-  { command: 'zsh', debian: 'zsh', brew: 'zsh' },
   { command: 'ksh', debian: 'ksh', brew: 'ksh' },
   { command: 'fish', debian: 'fish', brew: 'fish' },
   { command: 'csh', debian: 'csh', brew: 'tcsh' },

@@ -405,7 +405,6 @@ const lines = {
     text: optional(text('Its contents.')),
     path: optional(text('Where it was written.')),
   }),
-  completion: line('completion', 'by `completion`', { shell: text('The shell.'), text: text('The script.') }),
   target: line('target', 'by `graph`', {
     id,
     phase,
