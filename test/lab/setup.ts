@@ -39,7 +39,6 @@ const tests: readonly Part[] = [
   { command: 'faketime', debian: 'faketime', brew: 'libfaketime' },
   { command: 'busybox', debian: 'busybox', brew: '' },
   { command: 'dot', debian: 'graphviz', brew: 'graphviz' },
-  { command: 'xmllint', debian: 'libxml2-utils', brew: 'libxml2' },
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'jq', debian: 'jq', brew: 'jq' },
   { command: 'ksh', debian: 'ksh', brew: 'ksh' },
