@@ -58,7 +58,6 @@ export type Reason =
   | { readonly kind: 'chain-changed' }
   /** What a stage of a rotation still has to do, in words. */
   | { readonly kind: 'rotation'; readonly what: string }
-  | { readonly kind: 'not-accepted'; readonly what: string }
   | {
       readonly kind: 'expires'
       readonly notAfter: Date
@@ -328,7 +327,6 @@ const words: Words = {
   rotation: ({ what }) => what,
   'other-issuer': () => 'not issued by the current CA',
   revoked: () => 'its key is revoked',
-  'not-accepted': ({ what }) => `Kubernetes would reject it (${what})`,
   expires: ({ notAfter, expired, isNear }) =>
     `${expired ? 'expired' : 'expires'} ${formatDate(notAfter, isNear && notAfter)}`,
   'not-yet-valid': ({ notBefore }) => `not valid before ${notBefore.toISOString().slice(0, 16)}Z`,

@@ -379,7 +379,6 @@ interface Obstacle {
  *   a CA with other usages than it needs                (*)     --renew
  *   no certificate, but files that a previous CA has issued     restore; --force
  *   no CA of etcd, but a cluster CA, which etcd shares          rotate; --force; change cluster.yaml
- *   a CA whose certificates components would not trust  (*)     --renew
  *   a CA with name constraints                          (*)     --renew
  *   an expired CA                                       (*)     --renew
  *   a CA that is not valid yet                          (*)     correct the clock of this machine; --renew
@@ -390,7 +389,6 @@ const obstacles: readonly ((look: CaLook) => Obstacle | false | undefined)[] = [
   otherUsages,
   lostCa,
   sharedCa,
-  untrusted,
   nameConstraints,
   expired,
   notYetValid,
@@ -437,7 +435,9 @@ function anotherIdentity(look: CaLook) {
 
 function otherUsages(look: CaLook) {
   const differences = differencesOf(look)
-  return look.force !== 'renew' && differences.length > 0 && unfit(look, formatReasons(differences))
+  if (look.force === 'renew' || differences.length === 0) return undefined
+  const what = `${caIn(look.run, look.row)} can't be used; ${formatReasons(differences)}`
+  return { what, ways: [formatRenew(look.run)] }
 }
 
 function lostCa(look: CaLook) {
@@ -469,17 +469,6 @@ function sharedCa(look: CaLook) {
 
 /** The certificate that is used; undefined if it is about to be renewed. */
 const usedIn = ({ force, pair }: CaLook) => (force === 'renew' ? undefined : pair.certificate)
-
-const unfit = ({ run, row }: CaLook, why: string): Obstacle => ({
-  what: `${caIn(run, row)} can't be used; ${why}`,
-  ways: [formatRenew(run)],
-})
-
-/** Components would not trust what the CA signs, or not all of it. */
-function untrusted(look: CaLook) {
-  const refusals = usedIn(look)?.refusals ?? []
-  return refusals.length > 0 && unfit(look, formatReasons(refusals))
-}
 
 /** The constraints are not evaluated, though they may permit the cluster's names: RFC 5280, 4.2.1.10. */
 function nameConstraints(look: CaLook) {

@@ -44,7 +44,6 @@ const reason = described(
     ofKind('other-issuer', {}),
     described('What follows the certificate in its file has changed.', ofKind('chain-changed', {})),
     ofKind('rotation', { what: text('What the stage still has to do.') }),
-    ofKind('not-accepted', { what: text('What Kubernetes would refuse.') }),
     ofKind('expires', {
       notAfter: time('When the certificate expires.'),
       expired: flag('Whether it has expired.'),
