@@ -11,8 +11,6 @@ export type Change =
       readonly isNew: boolean
       /** Whatever was made with the replaced one stops working. */
       readonly isReplaced?: true
-      /** A file that was lost, byte for byte: whoever has a copy has the same. */
-      readonly isRestored?: true
       /** Facts about the certificate. */
       readonly is?: CertificateFacts | undefined
       /** Facts about the certificate that it replaces. */

@@ -49,20 +49,6 @@ export function readPair(auth: AuthDir, name: string) {
   return { certificate, chain, key: key.value, reasons }
 }
 
-/**
- * For a CA that lost its certificate but not its key: another certificate for that key changes nothing for what it
- * signed.
- */
-export function isSignedByLostCa(
-  auth: AuthDir,
-  { certificate }: Pick<Pair, 'certificate'>,
-  ca: string = caName,
-): boolean {
-  if (!certificate || tryCertificate(auth, ca)) return false
-  const { key } = readPair(auth, ca)
-  return key !== undefined && certificate.x509.verify(createPublicKey(key))
-}
-
 /** `chain`: what follows the certificate in its file. */
 export function checkPair(
   { certificate, chain, reasons }: Pair,

@@ -53,7 +53,7 @@ const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], 
 function shownOf(row: Row): Partial<Planned> {
   const { reasons, change } = row
   if (change?.kind === 'made') {
-    const { is, was, isNew, isRestored, files } = change
+    const { is, was, isNew, files } = change
     const wasOther = (before: unknown, now: unknown) =>
       before === undefined || before === now ? '' : ` (was ${before})`
     const facts = is && [
@@ -64,7 +64,6 @@ function shownOf(row: Row): Partial<Planned> {
     return {
       facts: facts?.join(', ') ?? '',
       ...(isNew && { mark: '+', why: '' }),
-      ...(isRestored && { why: 'restored byte for byte from the kubeconfigs' }),
     }
   }
   const { copy: copied, install: installed, remove: removed, restart: restarts } = worksOf(row)

@@ -14,7 +14,6 @@ import {
   changeOfPair,
   checkCertificate,
   checkPair,
-  isSignedByLostCa,
   keptKey,
   makePair,
   type Pair,
@@ -107,7 +106,7 @@ function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => reado
   const reasons = [...verdict.reasons, ...checkKey(run, pair)]
   const isSaid = reasons.length > 0 || isObserved
   // Beside the next CA's certificate only its key is replaced then.
-  const staysFresh = signer.stage === 'finishing' || isSignedByLostCa(auth, pair, row.issuer)
+  const staysFresh = signer.stage === 'finishing'
   return { ...verdict, reasons, findings: asFindings([isSaid && warning]), staysFresh }
 }
 
@@ -219,7 +218,7 @@ function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Chec
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key already signs' })
   // It follows the CA in its place alone, which a rotation replaces by its last stage.
-  const staysFresh = signingCa(auth, now).stage !== 'settled' || isSignedByLostCa(auth, pair)
+  const staysFresh = signingCa(auth, now).stage !== 'settled'
   return { ...verdict, reasons, staysFresh }
 }
 

@@ -106,7 +106,6 @@ const change = described(
       files: texts('Files in auth/.'),
       isNew: flag('Whether nothing was there.'),
       isReplaced: mark('What was made with the old one stops working.'),
-      isRestored: mark('A lost file, byte for byte.'),
       is: certificate('The new certificate.'),
       was: certificate('The certificate that it replaces.'),
     }),
