@@ -11,8 +11,6 @@ export type Change =
       readonly isNew: boolean
       /** Whatever was made with the replaced one stops working. */
       readonly isReplaced?: true
-      /** A file that was lost, byte for byte: whoever has a copy has the same. */
-      readonly isRestored?: true
       /** Facts about the certificate. */
       readonly is?: CertificateFacts | undefined
       /** Facts about the certificate that it replaces. */
@@ -56,7 +54,6 @@ export type Reason =
   | { readonly kind: 'chain-changed' }
   /** What a stage of a rotation still has to do, in words. */
   | { readonly kind: 'rotation'; readonly what: string }
-  | { readonly kind: 'not-accepted'; readonly what: string }
   | {
       readonly kind: 'expires'
       readonly notAfter: Date
@@ -301,7 +298,6 @@ const words: Words = {
   'chain-changed': () => 'certificate chain differs',
   rotation: ({ what }) => what,
   'other-issuer': () => 'not issued by the current CA',
-  'not-accepted': ({ what }) => `Kubernetes would reject it (${what})`,
   expires: ({ notAfter, expired, isNear }) =>
     `${expired ? 'expired' : 'expires'} ${formatDate(notAfter, isNear && notAfter)}`,
   'not-yet-valid': ({ notBefore }) => `not valid before ${notBefore.toISOString().slice(0, 16)}Z`,

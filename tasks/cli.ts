@@ -6,7 +6,7 @@ import { isPhase, phases } from './bootstrap.ts'
 import { type Command, commands, commonOptions, nodeOperands, planWord, questions, run } from './commands/commands.ts'
 import { type ExitCause, exitStatus } from './run/exit-status.ts'
 import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './run/host.ts'
-import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './run/options.ts'
+import { type OptionName, type Options, parseOptions, refuseRemoved, refuseTakenByNpm, usage } from './run/options.ts'
 
 /** Returns the exit status. */
 export async function main(args: readonly string[], host: Host): Promise<number> {
@@ -89,22 +89,21 @@ async function createReporter(options: Options, phases: Phases, isPlan: boolean,
     return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(write, phases, lines) : lines
   }
   if (!isPlan) return createProgress(options, phases, false, host)
-  const { createPlanLines, createPlanMarkdown } = await import('../lib/show/plan.ts')
-  const createPlan = options.format === 'markdown' ? createPlanMarkdown : createPlanLines
-  const columns = options.format === 'markdown' ? undefined : columnsOf(host.stdout)
-  return createPlan({ phases, verbose: options.verbose, quiet: options.quiet, columns, write, writeError })
+  const { verbose, quiet } = options
+  const { createPlanLines } = await import('../lib/show/plan.ts')
+  return createPlanLines({ phases, verbose, quiet, columns: columnsOf(host.stdout), write, writeError })
 }
 
 /** Progress during a run; `transient`: before a plan or a table, without outcomes. */
 async function createProgress(
-  { json, format, quiet, verbose }: Options,
+  { json, quiet, verbose }: Options,
   phases: Phases,
   transient: boolean,
   host: Host,
 ): Promise<Reporter> {
   const { print: write, printError: writeError } = createPrinter(host)
   const { stdout, env } = host
-  const isQuiet = quiet || json || format === 'markdown'
+  const isQuiet = quiet || json
   if (stdout.isTTY && env.TERM !== 'dumb' && !isQuiet) {
     const { createTree } = await import('../lib/show/tree.ts')
     return createTree({ phases, verbose, transient, stdout, writeError })
@@ -131,11 +130,10 @@ async function version(json: boolean): Promise<string> {
 
 type Printer = ReturnType<typeof createPrinter>
 
-/** On a runner of GitHub, text from a file or a node is no command to it. */
 function createPrinter({ stdout, stderr }: Host) {
   return {
-    print: (line: string): void => void stdout.write(`${withoutCommands(line)}\n`),
-    printError: (text: string): void => void stderr.write(`${withoutCommands(text)}\n`),
+    print: (line: string): void => void stdout.write(`${line}\n`),
+    printError: (text: string): void => void stderr.write(`${text}\n`),
   }
 }
 
@@ -143,6 +141,8 @@ function createPrinter({ stdout, stderr }: Host) {
 export function parseCommandLine(args: readonly string[]): { readonly command: Command; readonly options: Options } {
   const options = asPlan(withQuestion(parseOptions(args)))
   const command = commandFor(options.names)
+  for (const word of command === run ? options.names : []) refuseRemoved(word)
+  if (options.format === 'markdown') refuseRemoved('--format markdown')
   if (options.help) return { command, options }
   checkCombination(command, options)
   return { command, options: command.operands === nodeOperands ? withNodes(options) : options }
@@ -201,13 +201,4 @@ function nameOf({ name }: Command): string {
 
 function takes({ options }: Command, option: OptionName): boolean {
   return [...options, ...commonOptions, ...questions].includes(option)
-}
-
-/**
- * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line,
- * and the older `##[` anywhere in one:
- * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
- */
-function withoutCommands(text: string): string {
-  return text.replace(/^(\s*)(?=::)/gm, '$1| ').replaceAll('##[', '# #[')
 }

@@ -3,7 +3,7 @@
  * names of the files are spelled nowhere else but in tasks/layouts/.
  */
 import * as fs from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
 import type { Reason } from '../results.ts'
 import { thisBoot } from './lock.ts'
@@ -376,12 +376,6 @@ export class AuthDir {
     if (this.#store instanceof DiskStore) return this.path
     throw new Error(`${this.path} is in memory`)
   }
-}
-
-/** The nearest folder, from this one on, that may be a work tree of git. */
-export function workTreeOf(folder: string): string | undefined {
-  if (fs.existsSync(join(folder, '.git'))) return folder
-  return folder === dirname(folder) ? undefined : workTreeOf(dirname(folder))
 }
 
 function notPlain(path: string): Failure {

@@ -3,7 +3,7 @@
  */
 import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
-import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno } from '../failure.ts'
 
 /** `other` is a symbolic link, a socket: what a rename replaces. */
@@ -66,15 +66,6 @@ export function followLinks(path: string): string {
     }
     return path
   })
-}
-
-/** The path, and where each link leads that it is, in real folders. It exists. */
-export function pathsThrough(path: string): string[] {
-  // Nothing is normalised before: l/.. is not the folder of l, if l is a link.
-  const at = join(fs.realpathSync.native(dirname(path)), basename(path))
-  if (!fs.lstatSync(at).isSymbolicLink()) return [at]
-  const target = fs.readlinkSync(at)
-  return [at, ...pathsThrough(isAbsolute(target) ? target : `${dirname(at)}/${target}`)]
 }
 
 interface ReplaceOptions {

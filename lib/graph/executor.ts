@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure, toRunRest } from '../failure.ts'
-import { type Change, type CheckResult, isRepair, type Reason } from '../results.ts'
+import { type CheckResult, isRepair, type Reason } from '../results.ts'
 import {
   type AnyRun,
   type Event,
@@ -178,13 +178,8 @@ async function lookAndBuild<Run extends AnyRun>(
 async function foresee<Run extends AnyRun>(target: Target<Run>, { pending }: Known, work: Work, run: Run) {
   if (isRepair(work.reasons)) return undefined
   const change = await target.foresee?.(run, work)
-  if (isRestored(change)) return change
   for (const file of change?.kind === 'made' ? change.files : target.makes) pending.add(file)
   return change
-}
-
-function isRestored(change: Change | undefined): boolean {
-  return change?.kind === 'made' && change.isRestored === true
 }
 
 /**
@@ -207,7 +202,7 @@ async function checkInRun<Run extends AnyRun>(
   const needs = run.pending && isRemote ? [] : target.needs
   const willChange = needs.filter((id) => {
     const need = before.outcomes.get(id)
-    return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
+    return need?.kind === 'stale' && !isRepair(need.reasons)
   })
   let result: CheckResult = { reasons: [] }
   try {

@@ -56,7 +56,6 @@ export function keyKindOf(key: KeyObject): string {
 interface Extension {
   /** Its OID, as in `oids`. */
   readonly id: string
-  readonly isCritical: boolean
   /** An OCTET STRING, whose content is DER. */
   readonly value: Der
 }
@@ -69,10 +68,8 @@ function readFields(bytes: Buffer) {
   const [tbs] = inside(onlyOne(readDer(bytes)), 0x30)
   const all = inside(tbs, 0x30)
   if (all[0]?.tag === 0xa0) all.shift()
-  const [, algorithm, issuer, , subject, publicKey, extensions] = all
+  const [, , issuer, , subject, publicKey, extensions] = all
   return {
-    /** Of its signature, with its parameters. */
-    algorithm: expect(algorithm, 0x30),
     /** DER of the issuer's subject, as it stands here. */
     issuer: expect(issuer, 0x30).bytes,
     /** DER of the subject, as it stands there. */
@@ -90,8 +87,7 @@ function onlyOne([first, ...more]: readonly Der[]): Der | undefined {
 
 function readExtension(extension: Der): Extension {
   const [oid, ...rest] = inside(extension, 0x30)
-  const isCritical = rest[0]?.tag === 0x01
-  return { id: hex(expect(oid, 0x06)), isCritical, value: expect(rest.at(-1), 0x04) }
+  return { id: hex(expect(oid, 0x06)), value: expect(rest.at(-1), 0x04) }
 }
 
 interface Extended {
@@ -108,55 +104,6 @@ export function extensionOf({ extensions }: Extended, wanted: string): Der | und
 function listedIn(of: Extended, id: string): Der[] {
   const list = extensionOf(of, id)
   return list ? inside(list, 0x30) : []
-}
-
-/** Each is a clause about the certificate. */
-function findRefusals({ ca, serialNumber }: X509Certificate, of: ReturnType<typeof readFields>): string[] {
-  const ids = of.extensions.map(({ id }) => id)
-  const broken: readonly [what: string, isBroken: boolean][] = [
-    ['its serial number is negative', serialNumber.startsWith('-')],
-    // The signature of a CA that is trusted itself is never verified.
-    ['it is not signed with SHA-256, 384 or 512', !ca && !isSignedBySha2(of.algorithm)],
-    ['its public key is encoded in an unusual form', isUnusualKey(of.keyInfo)],
-    ['it has the same extension twice', new Set(ids).size < ids.length],
-    ['it has a critical extension that Go does not accept', of.extensions.some(isWronglyCritical)],
-    ['it may not issue for both servers and clients', ca && !issuesForBoth(listedIn(of, oids.extKeyUsage).map(hex))],
-  ]
-  return broken.flatMap(([what, isBroken]) => (isBroken ? [what] : []))
-}
-
-function isSignedBySha2(algorithm: Der): boolean {
-  const [id] = inside(algorithm)
-  const known = (['rsa', 'ecdsa'] as const).flatMap((key) =>
-    ([256, 384, 512] as const).map((bits): string => oids[`${key}WithSha${bits}`]),
-  )
-  return id !== undefined && known.includes(hex(id))
-}
-
-/** Go reads a named curve and an uncompressed point: not what openssl's -param_enc and -conv_form choose. */
-function isUnusualKey(keyInfo: Der): boolean {
-  const [identifier, bits] = inside(keyInfo)
-  const [algorithm, parameters] = inside(identifier)
-  return hex(expect(algorithm, 0x06)) === oids.ecPublicKey && (parameters?.tag !== 0x06 || bits?.content[1] !== 0x04)
-}
-
-/** Those that Go reads, and takes as critical. Any other is ignored, unless it is critical. */
-const mayBeCritical: readonly string[] = [
-  ...[oids.keyUsage, oids.subjectAltName, oids.basicConstraints, oids.nameConstraints],
-  ...[oids.crlDistributionPoints, oids.certificatePolicies, oids.extKeyUsage],
-]
-
-function isWronglyCritical({ id, isCritical }: Extension): boolean {
-  return isCritical && !mayBeCritical.includes(id)
-}
-
-/** A CA with extended key usages issues for these alone. */
-function issuesForBoth(usages: readonly string[]): boolean {
-  return (
-    usages.length === 0 ||
-    usages.includes(oids.anyExtendedKeyUsage) ||
-    [oids.serverAuth, oids.clientAuth].every((id) => usages.includes(id))
-  )
 }
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
@@ -194,8 +141,6 @@ export function readDerCertificate(der: Buffer) {
       der,
       x509,
       ...fields,
-      /** Why Go, and so every Kubernetes component, would refuse it, whatever the profile. */
-      refusals: findRefusals(x509, fields).map((what): Reason => ({ kind: 'not-accepted', what })),
       /** `CN=kubernetes`, … */
       attributes: attributesIn(x509.subject),
       /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */

@@ -1,5 +1,5 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
-import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, caName, caNames, nextName } from '../files/auth-dir.ts'
 import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
@@ -18,49 +18,14 @@ import {
 import { blocksIn } from './encoding.ts'
 import type { Issuer } from './x509.ts'
 
-/** The type prime-field of RFC 3279, 2.3.5: only explicit curve parameters have it. */
-const explicitCurve = Buffer.from('06072a8648ce3d0101', 'hex')
-
-/**
- * The unencrypted private key of the PEM; undefined where there is none, or several. Go reads none with explicit curve
- * parameters in place of a named curve, and no RSA key whose parts do not belong together.
- */
+/** The unencrypted private key of the PEM; undefined where there is none, or several. */
 export function readPrivateKey(pem: Uint8Array | string): KeyObject | undefined {
   try {
     const [der, ...others] = blocksIn(pem, 'PRIVATE KEY')
-    if (!der || others.length > 0 || der.includes(explicitCurve)) return undefined
-    const key = createPrivateKey(Buffer.from(pem))
-    return isWhole(key) ? key : undefined
+    return der && others.length === 0 ? createPrivateKey(Buffer.from(pem)) : undefined
   } catch {
     return undefined
   }
-}
-
-/** The uncompressed point. Throws if the secret is not valid for the curve. */
-function publicPoint(curve: string, secret: Buffer): Buffer {
-  const made = createECDH(curve)
-  made.setPrivateKey(secret)
-  return made.getPublicKey()
-}
-
-/** OpenSSL does not check that both halves belong together. Nobody would accept what a damaged key signs. */
-function isWhole(key: KeyObject): boolean {
-  const jwk = key.export({ format: 'jwk' })
-  const bytes = (part: string | undefined) => Buffer.from(part ?? '', 'base64url')
-  const { namedCurve } = key.asymmetricKeyDetails ?? {}
-  if (jwk.kty === 'EC' && namedCurve !== undefined)
-    return publicPoint(namedCurve, bytes(jwk.d)).equals(Buffer.concat([Buffer.of(4), bytes(jwk.x), bytes(jwk.y)]))
-  if (jwk.kty !== 'RSA') return true
-  // RFC 8017, 3.2.
-  const number = (part: string | undefined) => BigInt(`0x${bytes(part).toString('hex')}`)
-  const [n, e, d, p, q] = [number(jwk.n), number(jwk.e), number(jwk.d), number(jwk.p), number(jwk.q)]
-  return (
-    [p, q].every((prime) => prime > 1n && (d * e) % (prime - 1n) === 1n) &&
-    p * q === n &&
-    number(jwk.dp) === d % (p - 1n) &&
-    number(jwk.dq) === d % (q - 1n) &&
-    (number(jwk.qi) * q) % p === 1n
-  )
 }
 
 export function isKeyOf({ x509 }: Certificate, key: KeyObject): boolean {
@@ -82,20 +47,6 @@ export function readPair(auth: AuthDir, name: string) {
   if (certificate && key.value && !isKeyOf(certificate, key.value))
     reasons.push({ kind: 'key-mismatch', path: auth.files.key(name) })
   return { certificate, chain, key: key.value, reasons }
-}
-
-/**
- * For a CA that lost its certificate but not its key: another certificate for that key changes nothing for what it
- * signed.
- */
-export function isSignedByLostCa(
-  auth: AuthDir,
-  { certificate }: Pick<Pair, 'certificate'>,
-  ca: string = caName,
-): boolean {
-  if (!certificate || tryCertificate(auth, ca)) return false
-  const { key } = readPair(auth, ca)
-  return key !== undefined && certificate.x509.verify(createPublicKey(key))
 }
 
 /** `chain`: what follows the certificate in its file. */
@@ -131,7 +82,6 @@ export function checkCertificate(
   const reasons = [...compareWithProfile(certificate, profile)]
   // Before there is a CA, a dry run says that it will be made.
   if (issuer && !isIssuedBy(certificate, issuer)) reasons.push({ kind: 'other-issuer' })
-  reasons.push(...certificate.refusals)
   if (notBefore > now) reasons.push({ kind: 'not-yet-valid', notBefore })
   else if (left <= 0 || (left <= renewBefore && !isCut))
     reasons.push({ kind: 'expires', notAfter, expired: left <= 0, ...(isNear(notAfter, now) && { isNear: true }) })
@@ -140,7 +90,7 @@ export function checkCertificate(
 }
 
 const aboutNames: ReadonlySet<Reason['kind']> = new Set([
-  ...(['subject-changed', 'san-changed', 'usages-changed', 'other-issuer', 'not-accepted', 'chain-changed'] as const),
+  ...(['subject-changed', 'san-changed', 'usages-changed', 'other-issuer', 'chain-changed'] as const),
   // The last: it was made by a wrong clock.
   ...(['wrong-mode', 'need-rebuilt', 'not-yet-valid'] as const),
 ])

@@ -103,8 +103,7 @@ const format = 1
 export function formatJsonLine(value: object): string {
   const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
   return JSON.stringify({ ...value, format }, plainValue).replace(
-    // And what begins a command of GitHub's runner: see withoutCommands.
-    /[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]|#(?=#\[)/g,
+    /[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
     escapeChar,
   )
 }

@@ -1,5 +1,5 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted. Pure. */
-import { stripVTControlCharacters, styleText } from 'node:util'
+import { styleText } from 'node:util'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatReasons, ownReasons, worksOf } from '../results.ts'
 import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
@@ -53,7 +53,7 @@ const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], 
 function shownOf(row: Row): Partial<Planned> {
   const { reasons, change } = row
   if (change?.kind === 'made') {
-    const { is, was, isNew, isRestored, files } = change
+    const { is, was, isNew, files } = change
     const wasOther = (before: unknown, now: unknown) =>
       before === undefined || before === now ? '' : ` (was ${before})`
     const facts = is && [
@@ -64,7 +64,6 @@ function shownOf(row: Row): Partial<Planned> {
     return {
       facts: facts?.join(', ') ?? '',
       ...(isNew && { mark: '+', why: '' }),
-      ...(isRestored && { why: 'restored byte for byte from the kubeconfigs' }),
     }
   }
   const { copy: copied, install: installed, remove: removed, restart: restarts } = worksOf(row)
@@ -158,23 +157,6 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       const headline = joinClauses(isKnown ? found : 'Incomplete plan', formatScope(rows, skipped))
       for (const line of [rows.size > 0 ? headline : [], next ?? []].flat()) if (!quiet) write(fit(line, columns))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
-    },
-  }
-}
-
-/** As a comment on a pull request: in a block, where nothing in it is markup. */
-export function createPlanMarkdown({ write, ...options }: Omit<LinesOptions, 'writeError'>): Reporter {
-  const lines: string[] = []
-  const add = (text: string) => void lines.push(stripVTControlCharacters(text))
-  const plan = createPlanLines({ ...options, write: add, writeError: add })
-  return {
-    ...plan,
-    end: async (summary) => {
-      await plan.end(summary)
-      const text = lines.join('\n')
-      const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([{ length }]) => length))
-      const fence = '`'.repeat(longest + 1)
-      for (const line of [`${fence}text`, text, fence]) write(line)
     },
   }
 }

@@ -74,12 +74,12 @@ function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): rea
   const as = (label: string, text = joinClauses(label, why)) => [label, text] as const
   switch (change?.kind) {
     case 'made': {
-      const { isReplaced, isRestored, isNew, is, was } = change
+      const { isReplaced, isNew, is, was } = change
       const now = is ? `, ${formatExpiry(is, was)}` : ''
       // Only its time was up, or it was requested by name.
       const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
-      if (!isReplaced && !isNew && !isRestored && !isRenewal) return as('changed', joinClauses(`changed${now}`, why))
-      const label = isReplaced ? 'replaced' : isNew ? 'new' : isRestored ? 'restored' : 'renewed'
+      if (!isReplaced && !isNew && !isRenewal) return as('changed', joinClauses(`changed${now}`, why))
+      const label = isReplaced ? 'replaced' : isNew ? 'new' : 'renewed'
       return as(label, label + now)
     }
     case 'deployed':

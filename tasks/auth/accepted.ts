@@ -6,8 +6,10 @@ import { join } from 'node:path'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, nextName } from '../../lib/files/auth-dir.ts'
 import { usersOf } from '../../lib/kubernetes/authorization.ts'
+import { scalarText } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { certificateIn, tryCertificate } from '../../lib/pki/pair.ts'
+import { pasteable } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { endsSoon, type Run } from '../target.ts'
 
@@ -109,4 +111,10 @@ function apiNames(auth: AuthDir): ReadonlySet<string> {
       return (bytes && certificateIn(bytes)?.sans) ?? []
     }),
   )
+}
+
+/** The line of cluster.yaml to paste: what `revoked` has, and more. */
+export function revokedLine({ cluster }: Pick<Given, 'cluster'>, more: readonly string[]): string {
+  const names = [...new Set([...(cluster.revoked ?? []), ...more])]
+  return pasteable(`revoked: [${names.map(scalarText).join(', ')}]`)
 }

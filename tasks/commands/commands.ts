@@ -1,5 +1,4 @@
 /** The commands, one row each, read by the parser, its errors and --help. To add a command, add a row and a file. */
-import type { LayoutName } from '../../lib/cluster/cluster.ts'
 import type { CommandRun, WithoutCluster } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import type { OptionName } from '../run/options.ts'
@@ -9,8 +8,6 @@ interface CommandRow {
   readonly name: string
   /** The further words that it takes, as --help shows them. */
   readonly operands?: string
-  /** What may stand there. */
-  readonly words?: readonly string[]
   /** For --help. */
   readonly does: string
   /** For --help: what is typed. */
@@ -19,8 +16,6 @@ interface CommandRow {
   readonly options: readonly OptionName[]
   /** What an option means to it, if that differs from the table of options. */
   readonly means?: Readonly<Partial<Record<OptionName, string>>>
-  /** The values of an option, for the shell. */
-  readonly values?: Readonly<Partial<Record<OptionName, readonly string[]>>>
   /** What causes its exit statuses. */
   readonly exits: Readonly<Partial<Record<ExitCause, string>>>
 }
@@ -54,20 +49,18 @@ export const run: Command = {
   does: 'runs phases or targets (node-certs/worker0) and what they depend on',
   examples: ['bootstrap --dry-run', 'node-certs/worker0 --force'],
   options: [
-    ...(['dry-run', 'offline', 'format', 'expect-plan', 'node', 'force', 'renew'] as const),
+    ...(['dry-run', 'offline', 'expect-plan', 'node', 'force', 'renew'] as const),
     ...(['replace-identity', 'yes', 'prune'] as const),
     ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
   ],
   means: {
     force:
-      'rebuild the selection even if up to date; PHASE --help says what that is; the CA, service-account key and encryption key are replaced only if named',
-    format: 'with --dry-run: markdown, for a comment on a pull request',
+      'rebuild the selection even if up to date; the CA, service-account key and encryption key are replaced only if named',
     renew: 'with ca only: renew the CA certificate; its key stays',
     'replace-identity':
       'overwrite a node or kubeconfig that has another cluster identity (CA, service-account key, encryption key)',
     prune: 'remove files that no longer belong in a deploy directory',
   },
-  values: { format: ['markdown'] },
   exits: {
     refused: 'refused to replace something irreplaceable, or to deviate from --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
@@ -127,7 +120,6 @@ export const commands: readonly Command[] = [
     examples: ['graph', 'graph --format dot'],
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
-    values: { format: ['mermaid', 'dot'] },
     exits: {},
     load: async () => (await import('./graph.ts')).graph,
   },
@@ -137,7 +129,6 @@ export const commands: readonly Command[] = [
     examples: ['report --on-nodes', 'report --format prometheus'],
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'write a copy there, with mode 0644' },
-    values: { format: ['html', 'prometheus'] },
     exits: { failed: "the report couldn't be written" },
     load: async () => (await import('./report/report.ts')).report,
   },
@@ -156,7 +147,6 @@ export const commands: readonly Command[] = [
   {
     name: 'rotate',
     operands: 'WHAT',
-    words: ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'],
     does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key in stages, while the cluster runs',
     examples: ['rotate ca --dry-run', 'rotate ca --finish'],
     options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
@@ -207,27 +197,11 @@ export const commands: readonly Command[] = [
       layout: 'the guide that the cluster follows: harder-way or hard-way (default: detected from auth/)',
       from: 'read all other values from this auth/',
     },
-    values: { layout: ['harder-way', 'hard-way'] satisfies LayoutName[] },
     isWithoutCluster: true,
     exits: {
       failed: "the directory couldn't be written",
       stale: 'wrote cluster.yaml, in which the listed values are missing',
     },
     load: async () => (await import('./init.ts')).init,
-  },
-  {
-    name: 'completion',
-    operands: 'bash | zsh',
-    words: ['bash', 'zsh'],
-    does: 'prints a shell script for tab completion',
-    examples: ['completion bash', 'completion zsh'],
-    options: [],
-    isWithoutCluster: true,
-    exits: {},
-    load: async () => {
-      const { completion } = await import('./completion.ts')
-      const typed = runsOfSeveral.map(({ name }) => name)
-      return (given) => completion(given, { commands, typed, common: [...commonOptions, ...questions] })
-    },
   },
 ]

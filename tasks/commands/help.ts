@@ -1,12 +1,11 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 
-import { groups, isPhase, phases } from '../bootstrap.ts'
+import { isPhase, phases } from '../bootstrap.ts'
 import { type ExitCause, statuses } from '../run/exit-status.ts'
 import { formatCommand } from '../run/host.ts'
 import { type OptionName, optionTable } from '../run/options.ts'
 import { unknownName } from '../run/selection.ts'
 import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './commands.ts'
-import { phaseHelp } from './phase-help.ts'
 
 /** Columns. */
 const width = 80
@@ -19,8 +18,7 @@ export function help(command: Command, names: readonly string[]): string {
   const unknown = names.find((name) => !isPhase(name.replace(/\/.*/s, '')))
   const words = commands.flatMap(({ name }) => name || [])
   if (command === run && unknown !== undefined) throw unknownName(unknown, words)
-  if (names.length === 0) return helpText()
-  return command === run && !names.includes('bootstrap') ? helpOfPhases(names) : helpOf(command)
+  return names.length === 0 ? helpText() : helpOf(command)
 }
 
 function helpText(): string {
@@ -31,31 +29,6 @@ function helpText(): string {
     ...['', ...formatPhases(), ''],
     'Options of every command',
     ...formatOptions([...commonOptions, ...questions], run),
-  ].join('\n')
-}
-
-/** Of phases and of targets: what each phase makes, from what and for whom, and its commands. */
-function helpOfPhases(names: readonly string[]): string {
-  const wanted = names.flatMap((name) => groups[name] ?? name.replace(/\/.*/s, ''))
-  const shown = phases.filter(({ name }) => wanted.includes(name))
-  const about = shown.flatMap(({ name, makes }) => {
-    const { from = '', for: forWhom = '', force } = phaseHelp[name] ?? {}
-    const rows = { makes, from, for: forWhom, ...(force && { '--force': force }) }
-    return [name, ...Object.entries(rows).flatMap(([what, text]) => formatRow(what, text, 12)), '']
-  })
-  const [typed, isAlone] = [names.join(' '), shown.some(({ name }) => phaseHelp[name]?.force === undefined)]
-  const task = isAlone ? 'bootstrap' : typed
-  const rows: (readonly [string, string])[] = [
-    [`${task} --dry-run`, 'shows what would be done; ends with 4 if there is something to do'],
-    [task, isAlone ? 'runs every phase' : 'makes what is missing or out of date, and what it depends on'],
-    ...(isAlone ? [] : [[`${task} --force`, 'makes it again, as above'] as const]),
-    ...shown.flatMap(({ name }) => phaseHelp[name]?.also ?? []),
-  ]
-  return [
-    ...about,
-    'Commands',
-    ...rows.flatMap(([each, does]) => formatRow(formatCommand(each), does, 6)),
-    ...['', `All options and exit statuses: ${formatCommand('bootstrap --help')}`],
   ].join('\n')
 }
 

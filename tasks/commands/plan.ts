@@ -30,9 +30,8 @@ import { type Observation, observe, showObservation } from '../views/observe.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { format, expectPlan, offline } = given.options
+  const { expectPlan, offline } = given.options
   if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
-  if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: expected markdown`)
   const all = await clusterGraph(phases, given.cluster)
   const selection = select(given, all)
   const whole = closure(all, selection.ids)

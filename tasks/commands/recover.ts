@@ -28,6 +28,7 @@ import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/results.ts'
 import { formatDate, formatNames, pasteable, quote } from '../../lib/wording.ts'
+import { revokedLine } from '../auth/accepted.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
@@ -45,7 +46,6 @@ import { usage } from '../run/options.ts'
 import { checkNodes } from '../run/selection.ts'
 import { closeFolder } from '../run/walk.ts'
 import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
-import { revokedLine } from '../views/holders.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly ExitCause[]> {

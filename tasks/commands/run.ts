@@ -36,7 +36,6 @@ import {
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const { command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
-  if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
@@ -114,8 +113,7 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   const needed = left.flatMap(({ needs }) => needs.flatMap((id) => rows.get(id) ?? []))
   const isUsed = (isMade: (row: ClusterRow) => boolean) => needed.some((row) => row.kind === 'built' && isMade(row))
   // A replaced identity has a warning of its own, which says what comes next.
-  const isRemade = ({ change }: ClusterRow) =>
-    change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored
+  const isRemade = ({ change }: ClusterRow) => change?.kind === 'made' && !change.isNew && !change.isReplaced
   if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run ${command('bootstrap')}`]
   const isCopied = ({ reasons }: ClusterRow) =>
     reasons.some((reason) => reason.kind === 'on-node' && [...reason.differ, ...reason.missing].length > 0)

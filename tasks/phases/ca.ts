@@ -5,8 +5,7 @@
  *   stage      in auth/                             called with  a build makes
  *   ---------  -----------------------------------  -----------  ------------------------------------------------------
  *   settled    neither key nor certificate                       the key, then the certificate
- *              the key alone                                     the certificate: that of all kubeconfigs, else a new
- *                                                                one of the same name
+ *              the key alone, as a killed run leaves it          the certificate
  *              the key and the certificate          --renew      the certificate, with the same key
  *                                                   --force      another key, then its certificate
  *   both       the next CA's key                                 the next CA's certificate, then the cross certificate
@@ -24,14 +23,12 @@ import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, caName, crossName, etcdCaName, nextName } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
-import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   type Certificate,
   commonNameOf,
   compareKeyKind,
   compareWithProfile,
   isIssuedBy,
-  readCertificates,
 } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/encoding.ts'
 import {
@@ -120,50 +117,42 @@ function refuseReplacing(run: Run, row: CertRow): void {
   if (row.name === caName) refuseWithCopy(run)
 }
 
-/** A CA in auth/; `embedded` is its lost certificate as the kubeconfigs have it, in PEM. */
-type CaPair = Pair & { readonly embedded?: Buffer }
-
 /** What is known of a CA before a build. */
 interface CaLook {
   readonly run: Run
   readonly row: CertRow
   readonly force: Force | undefined
-  readonly pair: CaPair
+  readonly pair: Pair
 }
 
-/** A CA that is to be made: `key` and `restored` are what there is of it already. */
+/** A CA that is to be made: `key` is what there is of it already. */
 interface CaMaking extends CaLook {
   readonly key: KeyObject | undefined
-  readonly restored: Buffer | undefined
   readonly period: ReturnType<typeof validityPeriod>
 }
 
 function workOnCa(run: Run, row: CertRow, force?: Force): StageWork {
   const { auth, now, cluster } = run
   const { name, profile } = row
-  const pair = readCa(run, name)
-  const restored = force ? undefined : pair.embedded
+  const pair = readPair(auth, name)
   const key = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
-  const expires = (restored && pair.certificate?.notAfter) ?? period.notAfter
-  const change = changeOfPair(auth, name, { profile, expires, isKeyKept: key !== undefined })
   const look: CaLook = { run, row, force, pair }
   return {
     check: () => ({ ...checkCa(look), findings: asFindings([warnOfCopy(run, name)]) }),
-    change: restored && change.kind === 'made' ? { ...change, isRestored: true } : change,
-    make: (work) => makeCa({ ...look, key, restored, period }, work),
+    change: changeOfPair(auth, name, { profile, expires: period.notAfter, isKeyKept: key !== undefined }),
+    make: (work) => makeCa({ ...look, key, period }, work),
   }
 }
 
 /** A certificate is never beside a key that does not match: a run that is killed leaves the key alone. */
 async function makeCa(making: CaMaking, work: Work): Promise<string | undefined> {
-  const { run, row, force, restored } = making
+  const { run, row, force } = making
   const { auth, now } = run
   const [certificate, key] = auth.files.pair(row.name)
   const old = force && backUp(auth, [certificate, key, auth.files.certificate(crossName(row.name))], now)
   const privateKey = making.key ?? (await makeCaKey(making, work))
-  const pem = restored ?? (await signCa(making, privateKey))
-  auth.write(certificate, pem, publicMode, { durable: true })
+  auth.write(certificate, await signCa(making, privateKey), publicMode, { durable: true })
   return old ? adviseAfter(making, old) : undefined
 }
 
@@ -226,7 +215,7 @@ function workOnNext(run: Run, row: CertRow): StageWork {
   const expires = next.certificate?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   return {
     check() {
-      const result = checkCa({ run, row, force: undefined, pair: readCa(run, row.name) })
+      const result = checkCa({ run, row, force: undefined, pair: readPair(auth, row.name) })
       return { ...result, reasons: [...result.reasons, ...next.missing] }
     },
     change: {
@@ -294,17 +283,6 @@ function warnOfCopy({ auth, command, stagedBy }: Run, name: string): string | un
     : undefined
 }
 
-/** A lost certificate is restored from the kubeconfigs, if all embed the same one, and that one has the CA's key. */
-function readCa({ auth }: Run, name: string): CaPair {
-  const pair = readPair(auth, name)
-  if (name !== caName || !pair.key || auth.read(auth.files.certificate(name))) return pair
-  const kubeconfigs = auth.names().filter((file) => auth.files.parse(file)?.kind === 'kubeconfig')
-  const [embedded, ...others] = kubeconfigs.map((file) => readEmbeddedCa(String(auth.tryBytes(file))))
-  const [certificate, second] = readCertificates(embedded ?? '')
-  if (!embedded || !certificate || second || !isKeyOf(certificate, pair.key)) return pair
-  return others.every((each) => each?.equals(embedded)) ? { ...pair, certificate, embedded } : pair
-}
-
 function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
@@ -340,8 +318,8 @@ export function refuseSharedEtcd(run: Run): void {
 }
 
 /**
- * True after a run that replaces the CA was killed between its files: certificates are still of a CA in backup/. The
- * certificate of a CA that was renewed may be lost then, too; another one gets the same name.
+ * True after a run that replaces the CA was killed between its files: certificates are still of a CA in backup/. Where
+ * its key is still there, another certificate gets the same name.
  */
 function isBeingReplaced({ pair, run: { auth, cluster }, row: { name } }: CaLook): boolean {
   const [first] = issuedBy(cluster, name)
@@ -379,7 +357,6 @@ interface Obstacle {
  *   a CA with other usages than it needs                (*)     --renew
  *   no certificate, but files that a previous CA has issued     restore; --force
  *   no CA of etcd, but a cluster CA, which etcd shares          rotate; --force; change cluster.yaml
- *   a CA whose certificates components would not trust  (*)     --renew
  *   a CA with name constraints                          (*)     --renew
  *   an expired CA                                       (*)     --renew
  *   a CA that is not valid yet                          (*)     correct the clock of this machine; --renew
@@ -390,7 +367,6 @@ const obstacles: readonly ((look: CaLook) => Obstacle | false | undefined)[] = [
   otherUsages,
   lostCa,
   sharedCa,
-  untrusted,
   nameConstraints,
   expired,
   notYetValid,
@@ -437,7 +413,9 @@ function anotherIdentity(look: CaLook) {
 
 function otherUsages(look: CaLook) {
   const differences = differencesOf(look)
-  return look.force !== 'renew' && differences.length > 0 && unfit(look, formatReasons(differences))
+  if (look.force === 'renew' || differences.length === 0) return undefined
+  const what = `${caIn(look.run, look.row)} can't be used; ${formatReasons(differences)}`
+  return { what, ways: [formatRenew(look.run)] }
 }
 
 function lostCa(look: CaLook) {
@@ -469,17 +447,6 @@ function sharedCa(look: CaLook) {
 
 /** The certificate that is used; undefined if it is about to be renewed. */
 const usedIn = ({ force, pair }: CaLook) => (force === 'renew' ? undefined : pair.certificate)
-
-const unfit = ({ run, row }: CaLook, why: string): Obstacle => ({
-  what: `${caIn(run, row)} can't be used; ${why}`,
-  ways: [formatRenew(run)],
-})
-
-/** Components would not trust what the CA signs, or not all of it. */
-function untrusted(look: CaLook) {
-  const refusals = usedIn(look)?.refusals ?? []
-  return refusals.length > 0 && unfit(look, formatReasons(refusals))
-}
 
 /** The constraints are not evaluated, though they may permit the cluster's names: RFC 5280, 4.2.1.10. */
 function nameConstraints(look: CaLook) {

@@ -13,7 +13,6 @@ import {
   changeOfPair,
   checkCertificate,
   checkPair,
-  isSignedByLostCa,
   keptKey,
   makePair,
   type Pair,
@@ -69,7 +68,7 @@ function check(run: Run, row: CertRow): CheckResult {
   if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
   const isSaid = verdict.reasons.length > 0 || isObserved
   // Beside the next CA's certificate only its key is replaced then.
-  const staysFresh = signer.stage === 'finishing' || isSignedByLostCa(auth, pair, row.issuer)
+  const staysFresh = signer.stage === 'finishing'
   return { ...verdict, findings: asFindings([isSaid && warning]), staysFresh }
 }
 
@@ -181,7 +180,7 @@ function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Chec
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key already signs' })
   // It follows the CA in its place alone, which a rotation replaces by its last stage.
-  const staysFresh = signingCa(auth, now).stage !== 'settled' || isSignedByLostCa(auth, pair)
+  const staysFresh = signingCa(auth, now).stage !== 'settled'
   return { ...verdict, reasons, staysFresh }
 }
 

@@ -7,11 +7,8 @@ import {
   formatKubeconfig,
   type KubeconfigAccess,
   partOf,
-  readEmbeddedCa,
   serverUrl,
 } from '../../lib/kubernetes/kubeconfig.ts'
-import { readCertificate } from '../../lib/pki/certificate.ts'
-import { isSignedByLostCa } from '../../lib/pki/pair.ts'
 import type { CheckResult } from '../../lib/results.ts'
 import { signingCa } from '../auth/states.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
@@ -51,16 +48,7 @@ function check(run: Run, row: CertRow): CheckResult {
     return what?.length === 0 && !isSplit ? ['users'] : what
   }
   const { value: what = [], reasons } = run.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)
-  return {
-    reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons,
-    staysFresh: !hasAccess(run, row) && embedsLostCa(run, path),
-  }
-}
-
-/** The CA's certificate comes back from it as it was. */
-function embedsLostCa({ auth }: Run, path: string): boolean {
-  const certificate = readCertificate(readEmbeddedCa(String(auth.tryBytes(path))) ?? '')
-  return isSignedByLostCa(auth, { certificate })
+  return { reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons }
 }
 
 /** Whether everything is there that a kubeconfig is made of. */

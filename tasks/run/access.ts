@@ -1,14 +1,15 @@
 /** How every command has its access to auth/: the lock, the connections, how a failure and the end are reported. */
-import { join } from 'node:path'
-import { asFailure, tryTo } from '../../lib/failure.ts'
+import { existsSync, realpathSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { asFailure, Failure, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, metricsFile } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { formatFinding } from '../../lib/results.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
-import { count, printable } from '../../lib/wording.ts'
+import { count, excerpt, formatNames, pasteable, printable, quote } from '../../lib/wording.ts'
 import type { ClusterGraph, ClusterRows } from '../target.ts'
-import { authBeside, type CommandRun, checkConfigFile, refuseTracked } from './command-run.ts'
+import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
 import { causesIn, type ExitCause, exitStatus } from './exit-status.ts'
 
 /**
@@ -23,7 +24,7 @@ export async function readAuth(
   { isPlan = false } = {},
 ): Promise<readonly ExitCause[]> {
   const auth = authBeside(run)
-  await refuseTracked({ ...run, auth })
+  await refuseTracked(auth, run.host.env)
   checkConfigFile(run, graph)
   if (isPlan) await announce(run)
   const { host, options, printError, signal } = run
@@ -54,7 +55,7 @@ export async function writeAuth(
   given: CommandRun,
   { graph, reporter, isWhole = false, work, closing }: Writer,
 ): Promise<readonly ExitCause[]> {
-  await refuseTracked(given)
+  await refuseTracked(given.auth, given.host.env)
   if (graph) checkConfigFile(given, graph)
   if (reporter) await announce(given)
   const started = performance.now()
@@ -113,6 +114,42 @@ async function announce({ cluster, file, options, print }: CommandRun): Promise<
   if (options.json) {
     const { formatJsonLine } = await import('../../lib/show/lines.ts')
     print(formatJsonLine({ type: 'cluster', name, file, nodes: nodes.length }))
-  } else if (options.format === 'markdown') print(`### Plan for \`${name}\`, ${size}\n`)
-  else if (!options.quiet) print(printable(`${name}: ${file}, ${size}`))
+  } else if (!options.quiet) print(printable(`${name}: ${file}, ${size}`))
+}
+
+/**
+ * Throws a refusal if git tracks a file of auth/, or does not answer: whoever may commit one would choose the CA. Where
+ * there is no repository, nothing is run.
+ */
+async function refuseTracked({ path, files }: AuthDir, env: NodeJS.ProcessEnv): Promise<void> {
+  if (!existsSync(path)) return
+  const cwd = realpathSync(path)
+  const tree = workTreeOf(cwd)
+  if (tree === undefined) return
+  const { spawnSync } = await import('node:child_process')
+  // The repository may name programs: one that watches files, and hooks.
+  const off = ['core.fsmonitor=false', 'core.hooksPath=/dev/null'].flatMap((each) => ['-c', each])
+  const args = [`--git-dir=${join(tree, '.git')}`, `--work-tree=${tree}`, ...off, 'ls-files', '-z']
+  const { status, stdout, stderr, error } = spawnSync('git', args, { cwd, env, encoding: 'utf8', timeout: 10_000 })
+  const git = (words: string) => pasteable(`git -C ${quote(cwd)} ${words}`)
+  if (status !== 0)
+    throw new Failure(`can't tell whether git tracks files in ${path} (${error?.message ?? excerpt(stderr)})`, {
+      kind: 'refused',
+      remedy: `- make this work: ${git('ls-files')}\n- or move the cluster's directory out of ${tree}`,
+    })
+  const tracked = stdout.split('\0').filter((name) => files.parse(basename(name)))
+  if (tracked.length > 0)
+    throw new Failure(`git tracks ${formatNames(tracked)} in ${path}; see docs/bad-day.md, "auth/ is in git"`, {
+      kind: 'refused',
+      remedy: [
+        `- see who committed what, and remove what others did: ${git('log --all --stat -- .')}`,
+        `- untrack yours, and commit that: ${git('rm -rfq --cached .')}`,
+      ].join('\n'),
+    })
+}
+
+/** The nearest folder, from this one on, that may be a work tree. */
+function workTreeOf(folder: string): string | undefined {
+  if (existsSync(join(folder, '.git'))) return folder
+  return folder === dirname(folder) ? undefined : workTreeOf(dirname(folder))
 }

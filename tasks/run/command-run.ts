@@ -2,7 +2,7 @@
 
 import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
-import { basename, delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
+import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
 import {
   type Cluster,
@@ -13,11 +13,11 @@ import {
 } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
-import { AuthDir, caName, neededMarker, workTreeOf } from '../../lib/files/auth-dir.ts'
-import { followLinks, pathsThrough } from '../../lib/files/plain-file.ts'
+import { AuthDir, caName, neededMarker } from '../../lib/files/auth-dir.ts'
+import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, formatNames, pasteable, quote, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
 import { layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
 import { findsClusterIn, formatCommand, type Host, ownVersion, packageFile, pathOf } from './host.ts'
@@ -141,40 +141,6 @@ function home({ env: { HOME: folder = homedir() } }: Host): string {
     `HOME is ${JSON.stringify(folder)}, which is not an absolute path`,
     'set HOME, or localKubeconfig.path in cluster.yaml',
   )
-}
-
-/**
- * The files of auth/ decide which CA signs, and what is a rotation in progress: whoever may commit one would decide it.
- * Throws a refusal.
- */
-export async function refuseTracked({ auth, host }: CommandRun): Promise<void> {
-  const paths = existsSync(auth.path) ? pathsThrough(auth.path) : []
-  const places = paths.flatMap((path, i) => {
-    const first = workTreeOf(i === paths.length - 1 ? path : dirname(path))
-    return first === undefined ? [] : [{ path, first }]
-  })
-  if (places.length === 0) return
-  // Where nothing is under git, no process is started, and nothing loaded that starts one.
-  const { trackedAt } = await import('../../lib/files/git.ts')
-  for (const { path, first } of places)
-    for (const { tree, pathspec, files } of trackedAt(path, first, host.env)) {
-      // A disk may ignore case.
-      const names = files.filter((name) => name === '' || auth.files.parse(basename(name).toLowerCase()))
-      if (names.length === 0) continue
-      const git = (words: string) => pasteable(`git -C ${quote(tree)} ${words} -- ${quote(pathspec)}`)
-      const what = names.includes('') ? `${path}, a link or submodule` : `${formatNames(names)} in ${path}`
-      throw new Failure(`git tracks ${what}`, {
-        kind: 'refused',
-        code: 'tracked-by-git',
-        remedy: [
-          `- see who committed what: ${git('log --all --stat')}`,
-          '- remove those of others (git rm -f), or they stay in use; restore yours from a backup',
-          `- untrack yours, and commit that: ${git('rm -rfq --sparse --cached')}`,
-          '- before the next pull of another clone, copy its auth/ aside: git deletes these files there',
-          '- if others could read the repository, see docs/bad-day.md, "A key that may have leaked"',
-        ].join('\n'),
-      })
-    }
 }
 
 /** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */

@@ -93,7 +93,7 @@ function outputFailure(name: string, error: unknown): Failure {
  * A clone has npm scripts; a package, installed in somebody's own repository, has a bin. Only the package is
  * JavaScript: Node strips no types under node_modules.
  */
-export const ownForm = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
+const ownForm = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
 
 /** This program by absolute paths, for what starts it without npm: the Node that runs it, and its entry. */
 export const program: readonly [node: string, entry: string] = [

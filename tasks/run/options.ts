@@ -144,9 +144,23 @@ const letters: ReadonlyMap<string, string> = new Map([
   ['-v', 'did you mean --verbose, or --version?'],
 ])
 
+/** What 0.5.0 had, and what there is instead; until 0.7.0. */
+const removed: ReadonlyMap<string, readonly [instead: string, task: string]> = new Map([
+  ['revoked-keys', ['revoked has names alone', 'revoked install']],
+  ['completion', ['list phases and commands', '--list']],
+  ['--format markdown', ['fence the plan as it is', 'bootstrap --dry-run']],
+])
+
+/** Throws a usage Failure for a phase, command or option that no longer exists. */
+export function refuseRemoved(word: string): void {
+  const [instead, task] = removed.get(word) ?? []
+  if (task !== undefined) throw usageFailure(`${word} was removed`, `${instead}: ${formatCommand(task)}`)
+}
+
 function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {
   const option = Object.hasOwn(table, name) ? optionTable[name as OptionName] : undefined
   if (!option || (rawName.startsWith('--') && name.length === 1)) {
+    refuseRemoved(rawName)
     const like = letters.get(rawName) ?? suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')
     throw usage([`unknown option ${rawName}`, like].filter(Boolean).join('; '))
   }

@@ -1,9 +1,8 @@
 /** What every view says of who may still be let in. */
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { scalarText } from '../../lib/kubernetes/kubeconfig.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'
-import { formatDate, formatNames, joinClauses, pasteable } from '../../lib/wording.ts'
-import { type Given, type Holder, holdersOf } from '../auth/accepted.ts'
+import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
+import { type Given, type Holder, holdersOf, revokedLine } from '../auth/accepted.ts'
 
 /** A note for each group of them, with what ends their access. */
 export function notesOnHolders(run: Given): Finding[] {
@@ -36,12 +35,6 @@ export function notesOnHolders(run: Given): Finding[] {
 /** "jane (until 2036-11-24), bob (until 2027-01-05)" */
 function formatHolders(holders: readonly Holder[]): string {
   return formatNames(holders.map(({ name, until }) => `${name} (until ${formatDate(until)})`))
-}
-
-/** The line of cluster.yaml to paste: what `revoked` has, and more. */
-export function revokedLine({ cluster }: Pick<Given, 'cluster'>, more: readonly string[]): string {
-  const names = [...new Set([...(cluster.revoked ?? []), ...more])]
-  return pasteable(`revoked: [${names.map(scalarText).join(', ')}]`)
 }
 
 /** When the last certificate by which each of these is let in expires, by name. */

@@ -128,7 +128,7 @@ export function adviseBackup({ auth }: Run, rows: ClusterRows): Finding[] {
   const [first] = [...rows.values()].filter((row) => {
     const { change, target } = row
     if (!target.irreplaceable || change?.kind !== 'made') return false
-    return isNewIdentity(row) || change.isReplaced || (target.phase === caName && !change.isRestored)
+    return isNewIdentity(row) || change.isReplaced || target.phase === caName
   })
   const when = first?.kind === 'stale' ? 'after the run, ' : ''
   return asFindings([first && when + backUp(auth)], { owner: 'afterwards' })

@@ -160,19 +160,6 @@ test("a run and a plan begin with the cluster's name, its file and its nodes, un
     assert.doesNotMatch((await run(folder, [look])).stdout, /kubenet: /, look)
 })
 
-test("nothing that a file says becomes a command of GitHub's runner", async (t) => {
-  const folder = join(place(t), 'a\n::add-mask::x\n##[group]y ##[add-mask]z')
-  mkdirSync(folder)
-  copyFileSync(join(folder, '../cluster.yaml'), join(folder, 'cluster.yaml'))
-  await withStatus(0, run(folder, ['ca']))
-  mkdirSync(join(folder, 'auth/kubernetes.pem'))
-  for (const args of [[], ['--json']]) {
-    const { stdout, stderr } = await withStatus(1, run(folder, ['cluster-cert', ...args]))
-    assert.match(stdout, args.length > 0 ? /\\n::add-mask::x\\n\\u0023#\[group\]y/ : /^\| ::add-mask::x$/m)
-    assert.doesNotMatch(stdout + stderr, /^\s*::|##\[/m)
-  }
-})
-
 test('a command that is printed works where npm was called from', async (t) => {
   const [elsewhere, folder] = [scratch(t), scratch(t)]
   const ran = async (...args: string[]) => (await start(elsewhere, args, { INIT_CWD: folder }).ended).stdout

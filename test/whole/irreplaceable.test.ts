@@ -92,12 +92,7 @@ const refused: readonly { id: string; byHand: RegExp; rows: Readonly<Record<stri
       'a CA that is missing while one certificate is there': [(auth) => keepOnly(auth, 'control0.pem')],
       'a CA that is missing while one kubeconfig is there': [(auth) => keepOnly(auth, 'kube-proxy.kubeconfig')],
       'a CA without its certificate and kubeconfigs': [all(on('ca.pem', removed), noKubeconfigs)],
-      'a CA without its certificate, where kubeconfigs disagree': [
-        all(
-          on('ca.pem', removed),
-          on('admin.kubeconfig', (path) => writeFileSync(path, 'kind: Config\n')),
-        ),
-      ],
+      'a CA without its certificate': [on('ca.pem', removed)],
       'a CA of which only a foreign key is left': [all(on('ca-key.pem', foreign), on('ca.pem', removed))],
       'a lone certificate of the CA': [on('ca-key.pem', removed)],
       'a CA certificate that is truncated': [on('ca.pem', truncated)],
@@ -204,22 +199,6 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     const state = stateOf(auth)
     await exits(3, place, ...phases)
     assert.deepEqual(stateOf(auth), state)
-  })
-
-  test('a lost ca.pem comes back from the kubeconfigs byte for byte, and nothing else is made', async (t) => {
-    const { place, auth } = spoiled(t, on('ca.pem', removed))
-    for (const args of [['--dry-run'], []]) {
-      const ran = await harderway(place, ...phases, ...args, '--json')
-      assertStatus(ran, args.length === 0 ? 0 : 4)
-      assert.deepEqual(idsOf(ran, args.length === 0 ? 'built' : 'stale'), ['ca', 'kubeconfigs/worker0'])
-    }
-    assert.deepEqual(readFileSync(join(auth, 'ca.pem')), readFileSync(join(origin, 'auth/ca.pem')))
-    assert.ok(!readdirSync(auth).includes('backup'))
-    // Whoever has a copy has the same: nothing is left to do.
-    rmSync(join(auth, 'ca.pem'))
-    const { stdout } = await exits(0, place, 'certs')
-    assert.match(stdout, /^Restored {3}ca\.pem$/m)
-    assert.doesNotMatch(stdout, /^To do/m)
   })
 
   test('it is made where only auth/backup, a report and an encryption config are', async (t) => {

@@ -60,22 +60,6 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
       assert.deepEqual([ran.status, idsOf(ran, 'built')], [0, []])
       await dial(place, auth)
     })
-
-    test('that may issue for clients alone is refused, and renewed is taken', async (t) => {
-      const { place, auth } = copyPlace(t, origin, oneOfEach)
-      // The leaves name the CA in openssl's way, as it does itself after this.
-      recertify(auth)
-      await exits(0, place, 'certs')
-      recertify(auth, 'extendedKeyUsage=clientAuth')
-      await assert.rejects(dial(place, auth), /incompatible key usage/)
-      const ran = await exits(3, place, 'certs', '--json')
-      const { message, remedy } = ran.events.find(({ type }) => type === 'refused') ?? {}
-      assert.match(String(message), /^the CA in .* can't be used; Kubernetes would reject it \(it/)
-      assert.match(String(remedy), /npm run task -- ca --renew/)
-      await exits(0, place, 'ca', '--renew')
-      await exits(0, place, 'certs')
-      await dial(place, auth)
-    })
   })
 
   describe('the key of a leaf', () => {

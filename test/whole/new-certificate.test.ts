@@ -54,12 +54,6 @@ function copyProject(folder: string, inserted = insertions): string {
   return join(folder, 'tasks/main.js')
 }
 
-test('CONTRIBUTING.md names the file that the copy has something more in, and no other', () => {
-  const [, section = ''] = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8').split('\n| certificate ')
-  const [steps = ''] = section.split('All else follows')
-  assert.deepEqual(steps.match(/(?:lib|tasks)\/[\w./-]*\w/g), [table])
-})
-
 describe('a certificate that is one row more', { skip: needs('ssh', 'openssl') }, () => {
   const suite = localPlace(control, ...others)
   const { place } = suite

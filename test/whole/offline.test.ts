@@ -65,12 +65,10 @@ test('without it the same plan runs what cluster.yaml names', { skip: needs('ssh
   assert.ok(existsSync(ran))
 })
 
-test('--offline is for a plan alone, and so is --format of a run', async (t) => {
+test('--offline is for a plan alone', async (t) => {
   const { place } = makePlace(t)
   const alone = await exits(2, place, 'bootstrap', '--offline')
   assert.match(alone.stderr, /--offline can only be used with --dry-run/)
-  const formatted = await exits(2, place, 'bootstrap', '--format', 'markdown')
-  assert.match(formatted.stderr, /--format can only be used with --dry-run/)
   await exits(2, place, 'status', '--offline')
   assert.ok(!existsSync(join(place, 'auth')))
 })

@@ -21,13 +21,12 @@ import {
 import { realPath } from '../../../lib/node/state.ts'
 import { asFindings, type CheckResult, type Reason } from '../../../lib/results.ts'
 import { formatNames, pasteable } from '../../../lib/wording.ts'
-import { holdersOf } from '../../auth/accepted.ts'
+import { holdersOf, revokedLine } from '../../auth/accepted.ts'
 import { type HeldFile, heldAt } from '../../deploy/held.ts'
 import { digestOf, type NodeLook } from '../../inspect/look.ts'
 import { leftLists } from '../../inspect/reads.ts'
 import { authorizationWebhookPath, layoutOf } from '../../layouts/tables.ts'
 import { authTarget, type ClusterTarget, changeOfFile, type Run } from '../../target.ts'
-import { revokedLine } from '../../views/holders.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'

@@ -1,14 +1,12 @@
 /** What the environment says of TLS changes no judgement. Each variable is tried in a process of its own. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { promisify } from 'node:util'
-import { certificatePem } from '../../../lib/pki/encoding.ts'
 import type { shakeHands } from '../../../lib/pki/handshake.ts'
-import { altered, bytes, element, leafProfile, servingAuth } from '../../support/certificates.ts'
+import { leafProfile, servingAuth } from '../../support/certificates.ts'
 
 const run = promisify(execFile)
 const module = new URL('../../../lib/pki/handshake.ts', import.meta.url)
@@ -85,19 +83,3 @@ for (const [what, env] of Object.entries(environments))
     assert.ok(strict && 'refused' in strict, JSON.stringify(strict))
     assert.deepEqual(name, { refused: 'the server certificate has no SAN elsewhere' })
   })
-
-test('what Go refuses is refused on both sides, though OpenSSL lets it pass', async () => {
-  const odd = await makePlace()
-  const key = createPrivateKey(readFileSync(join(ours, 'ca-key.pem')))
-  const { raw } = new X509Certificate(readFileSync(join(ours, 'w0.pem')))
-  const negative = altered(raw, () => ({ serialNumber: element(0x02, bytes('ff01')) }), { key })
-  writeFileSync(join(odd, 'w0.pem'), certificatePem(negative))
-  writeFileSync(join(odd, 'w0-key.pem'), readFileSync(join(ours, 'w0-key.pem')))
-  const why = 'Kubernetes would reject it (its serial number is negative)'
-  const meetings = [
-    { server: odd, client: ours },
-    { server: ours, client: odd, strict: true },
-    { server: ours, client: odd },
-  ]
-  assert.deepEqual(await meet(meetings), [{ refused: why }, { refused: why }, { why }])
-})

@@ -44,7 +44,6 @@ const reason = described(
     ofKind('other-issuer', {}),
     described('What follows the certificate in its file has changed.', ofKind('chain-changed', {})),
     ofKind('rotation', { what: text('What the stage still has to do.') }),
-    ofKind('not-accepted', { what: text('What Kubernetes would refuse.') }),
     ofKind('expires', {
       notAfter: time('When the certificate expires.'),
       expired: flag('Whether it has expired.'),
@@ -103,7 +102,6 @@ const change = described(
       files: texts('Files in auth/.'),
       isNew: flag('Whether nothing was there.'),
       isReplaced: mark('What was made with the old one stops working.'),
-      isRestored: mark('A lost file, byte for byte.'),
       is: certificate('The new certificate.'),
       was: certificate('The certificate that it replaces.'),
     }),
@@ -351,7 +349,6 @@ const lines = {
     text: optional(text('Its contents.')),
     path: optional(text('Where it was written.')),
   }),
-  completion: line('completion', 'by `completion`', { shell: text('The shell.'), text: text('The script.') }),
   target: line('target', 'by `graph`', {
     id,
     phase,

@@ -51,7 +51,6 @@ test('an outcome says what there is now, or why', () => {
     ],
     [built({ kind: 'forced' }, made(false, '2036-11-23', '2036-11-23')), 'renewed, expires 2036-11-23'],
     [built({ kind: 'forced' }, { ...made(false), isReplaced: true }), 'replaced'],
-    [built(missing, { ...made(false, '2036-11-23'), isRestored: true }), 'restored, expires 2036-11-23'],
     [built({ kind: 'need-rebuilt', ids: ['ca'] }, made(false)), 'changed'],
     [built({ kind: 'need-rebuilt', ids: ['ca'] }, installed([], [])), 'installed'],
     [{ kind: 'stale', reasons: [{ kind: 'forced', renews: true }] }, 'to change; renewed with the same key'],
