@@ -28,7 +28,7 @@ export async function schedule(given: CommandRun): Promise<readonly ExitCause[]>
   }
   const folder = pathOf(host, options.write)
   for (const each of [folder, unitFolder]) refuseOther(join(each, `${name}.service`), given.file)
-  makeFolders(folder)
+  doing('create the directory', folder, () => makeFolders(folder))
   for (const [file, text] of files) {
     const path = join(folder, file)
     replaceFile(path, text, publicMode, { durable: false })

@@ -157,5 +157,6 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   const shorter = await harderway(place, 'schedule', '--config', 'cluster.yam', '--write', folder)
   assert.deepEqual([shorter.status, readFileSync(`${file}.service`, 'utf8')], [2, units])
   writeFileSync(join(place, 'file'), '')
-  await exits(1, place, 'schedule', '--write', 'file')
+  const inTheWay = await exits(1, place, 'schedule', '--write', 'file')
+  assert.match(inTheWay.stderr, /^can't create the directory \S+\/file: file already exists$/m)
 })
