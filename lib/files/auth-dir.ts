@@ -16,6 +16,7 @@ import {
   replaceFile,
   secretMode,
   sha256,
+  syncFolder,
   temporary,
   whileOpen,
 } from './plain-file.ts'
@@ -123,7 +124,7 @@ export interface Store {
   setMode(name: string, mode: number): void
   /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void
-  makeFolder(name: string): void
+  makeFolder(name: string, options: { readonly durable: boolean }): void
 }
 
 class DiskStore implements Store {
@@ -165,12 +166,13 @@ class DiskStore implements Store {
     doing('remove', path, () => fs.rmSync(path, { force: true }))
   }
 
-  makeFolder(name: string): void {
+  makeFolder(name: string, { durable }: { readonly durable: boolean }): void {
     const path = join(this.#path, name)
     doing('create the directory', path, () => {
       try {
         fs.mkdirSync(path, { mode: folderMode })
         fs.chmodSync(path, folderMode)
+        if (durable) syncFolder(dirname(path))
       } catch (error) {
         // Files written through a symbolic link would end up elsewhere.
         if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
@@ -346,8 +348,8 @@ export class AuthDir {
   }
 
   /** A private folder inside auth/; one that is there already stays. */
-  makeFolder(name: string): void {
-    this.#store.makeFolder(name)
+  makeFolder(name: string, { durable = false } = {}): void {
+    this.#store.makeFolder(name, { durable })
   }
 
   /** A new private folder for files on their way to a node; the next run removes one that a killed run left. */
@@ -427,9 +429,23 @@ export function keepFound(auth: AuthDir, from: string, files: ReadonlyMap<string
 }
 
 function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>): void {
-  auth.makeFolder('backup')
-  auth.makeFolder(join('backup', folder))
+  for (const each of ['backup', join('backup', folder)]) auth.makeFolder(each, { durable: true })
   for (const [name, bytes] of files) auth.write(join('backup', folder, name), bytes, secretMode, { durable: true })
+}
+
+/** Copies what the other folder has kept, and overwrites nothing. True if there was anything to copy. */
+export function copyBackups(from: AuthDir, auth: AuthDir): boolean {
+  let isAny = false
+  for (const folder of from.names('backup')) {
+    const missing = new Map<string, Buffer>()
+    for (const name of from.names(join('backup', folder))) {
+      const bytes = readBackup(from, folder, name)
+      if (bytes && !name.startsWith(temporary) && !auth.read(join('backup', folder, name))) missing.set(name, bytes)
+    }
+    if (missing.size > 0) keep(auth, folder, missing)
+    isAny ||= missing.size > 0
+  }
+  return isAny
 }
 
 /** The time as a folder's name. */

@@ -96,13 +96,17 @@ export function replaceFile(path: string, data: string | Uint8Array, mode: numbe
       fs.rmSync(beside, { force: true, recursive: true })
       writeNew(beside, data, mode, options)
       fs.renameSync(beside, path)
-      // Makes the rename durable, too: fsync(2).
-      if (options.durable) whileOpen(fs.openSync(dirname(path), fs.constants.O_RDONLY), fs.fsyncSync)
+      if (options.durable) syncFolder(dirname(path))
     } catch (error) {
       fs.rmSync(beside, { force: true })
       throw error
     }
   })
+}
+
+/** Makes durable what was renamed or made in it: fsync(2). */
+export function syncFolder(path: string): void {
+  whileOpen(fs.openSync(path, fs.constants.O_RDONLY), fs.fsyncSync)
 }
 
 function writeNew(path: string, data: string | Uint8Array, mode: number, { durable, owner }: ReplaceOptions): void {
