@@ -43,6 +43,8 @@ export const authorizationFiles: readonly string[] = [authorizationWebhookFile, 
  * this first, with its own number, and they refuse to run. A backup has the file too.
  */
 export const neededMarker = 'needs-harderway-'
+export const markersIn = (auth: Pick<AuthDir, 'names'>): string[] =>
+  auth.names().filter((name) => name.startsWith(neededMarker))
 /** What `report` writes for Prometheus. */
 export const metricsFile = 'report.prom'
 /** The name of what will replace another, while both are in use. */

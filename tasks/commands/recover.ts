@@ -19,6 +19,7 @@ import {
   type FileNames,
   frontProxyCaName,
   MemoryStore,
+  markersIn,
 } from '../../lib/files/auth-dir.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { formatAuthorization } from '../../lib/kubernetes/authorization.ts'
@@ -35,6 +36,7 @@ import { fetchCommand } from '../auth/fetch-command.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
 import { listOf, listsOn } from '../day2/revoked/guard-list.ts'
+import { neededByList } from '../day2/revoked/revoked.ts'
 import { waysOutOfOlder } from '../deploy/guards.ts'
 import { whyNotCompared } from '../deploy/held.ts'
 import { type NodeLook, placesOf, readNode, readServedCertificates, withList, withPlaces } from '../inspect/look.ts'
@@ -144,7 +146,7 @@ async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], { 
   if (isCaLeft && isRepair(readPair(found.auth, caName).reasons)) refuseWrongSources(run, main, wrong.flat())
   // What shows whose leaves they are is not taken.
   const fresh = node || isCaLeft ? [] : await findFresh(found, targets)
-  const taken = [...fresh, ...identity].flatMap((name): [string, Buffer][] => {
+  const taken = [...markersIn(found.auth), ...fresh, ...identity].flatMap((name): [string, Buffer][] => {
     const bytes = found.auth.tryBytes(name)
     return bytes && !left.includes(name) ? [[name, bytes]] : []
   })
@@ -347,7 +349,10 @@ function newestOf({ auth, cluster }: Run, main: Holding, others: readonly Holdin
   const lists = [main, ...others].flatMap((each) => each.lists ?? [])
   const text = formatAuthorization(mergeLists(lists), authorizationWebhookPath(cluster))
   const name = authorizationConfigFile
-  if (lists.length > 0) files.set(name, { path: name, ...files.get(name), bytes: Buffer.from(text) })
+  if (lists.length > 0) {
+    files.set(name, { path: name, ...files.get(name), bytes: Buffer.from(text) })
+    files.set(neededByList, { path: neededByList, bytes: Buffer.alloc(0) })
+  }
   const ca = readCertificate(files.get(auth.files.certificate(caName))?.bytes ?? '')
   const newest = (name: string, bytes: Buffer) =>
     others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name)?.bytes, ca), bytes)
@@ -411,12 +416,14 @@ export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
     throw new Failure(`directory ${path} does not exist`, {
       remedy: `give the directory that contains ${files.certificate(caName)}`,
     })
+  // Without it, a version that would misread these files runs.
+  const markers = markersIn(folder)
   const read = (name: string): Held => {
     const file = folder.read(name)
     const found = file?.kind === 'file' ? { bytes: file.bytes } : { unread: file && 'not a regular file' }
     return { path: join(path, name), ...found }
   }
-  return { where: path, files: new Map(names.map((name) => [name, read(name)])) }
+  return { where: path, files: new Map([...markers, ...names].map((name) => [name, read(name)])) }
 }
 
 const again = `then ${runAgain}`

@@ -488,7 +488,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   const must = (...args: string[]) => exits(0, place, ...args)
 
-  test('recover --from takes what the backup has kept, and overwrites nothing of what was taken before', async () => {
+  test('recover --from takes what the backup has kept, and the version that it needs, and overwrites nothing', async () => {
     cpSync(made, auth, { recursive: true })
     await must('encryption-key', '--force', '--yes')
     const backup = join(place, 'kept-before')
@@ -497,6 +497,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     const ofNode = join('backup', `worker0-${time}`)
     mkdirSync(join(backup, ofNode))
     for (const name of ['a', 'b', '.tmp-c~']) writeFileSync(join(backup, ofNode, name), name, { mode: 0o644 })
+    writeFileSync(join(backup, 'needs-harderway-0.5.0'), '')
     // As a killed run leaves it.
     mkdirSync(join(auth, ofNode), { recursive: true, mode: 0o700 })
     writeFileSync(join(auth, ofNode, 'a'), 'it was here')
@@ -513,6 +514,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       ['backup', 0o700],
     ] as const)
       assert.equal(lstatSync(join(auth, name)).mode & 0o777, mode, name)
+    assert.equal(taken('needs-harderway-0.5.0'), '')
   })
 
   test('the newer of two certificates over one key is taken, of any control node', async () => {

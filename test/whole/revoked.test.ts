@@ -285,6 +285,7 @@ describe('nobody who is revoked is let in again by accident', () => {
       rmSync(auth, { recursive: true })
       const ran = await exits(0, place, 'recover', '--node', 'control0')
       assert.deepEqual(entriesAt(join(auth, file)), ['bob', 'jane'])
+      assert.ok(existsSync(join(auth, 'needs-harderway-0.5.0')))
       writeLine(ran)
     }
     await exits(4, place, 'bootstrap')

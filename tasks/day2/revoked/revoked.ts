@@ -102,12 +102,12 @@ export function changeOf(run: Run, list: RevokedList): Change {
 }
 
 /** The version that first wrote lists as they are now: an older one takes them for somebody else's. */
-const needed = `${neededMarker}0.5.0`
+export const neededByList = `${neededMarker}0.5.0`
 
 /** Returns what that changes. */
 export function writeList(run: Run, list: RevokedList): Change {
   const change = changeOf(run, list)
-  if (!run.auth.names().includes(needed)) run.auth.write(needed, '', secretMode)
+  if (!run.auth.names().includes(neededByList)) run.auth.write(neededByList, '', secretMode)
   for (const [file, text] of textsOf(run, list)) run.auth.write(file, text, secretMode)
   return change
 }
