@@ -3,7 +3,7 @@
  * names of the files are spelled nowhere else but in tasks/layouts/.
  */
 import * as fs from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
 import type { Reason } from '../results.ts'
 import { thisBoot } from './lock.ts'
@@ -16,6 +16,7 @@ import {
   replaceFile,
   secretMode,
   sha256,
+  syncFolder,
   temporary,
   whileOpen,
 } from './plain-file.ts'
@@ -42,6 +43,8 @@ export const authorizationFiles: readonly string[] = [authorizationWebhookFile, 
  * this first, with its own number, and they refuse to run. A backup has the file too.
  */
 export const neededMarker = 'needs-harderway-'
+export const markersIn = (auth: Pick<AuthDir, 'names'>): string[] =>
+  auth.names().filter((name) => name.startsWith(neededMarker))
 /** What `report` writes for Prometheus. */
 export const metricsFile = 'report.prom'
 /** The name of what will replace another, while both are in use. */
@@ -123,7 +126,7 @@ export interface Store {
   setMode(name: string, mode: number): void
   /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void
-  makeFolder(name: string): void
+  makeFolder(name: string, options: { readonly durable: boolean }): void
 }
 
 class DiskStore implements Store {
@@ -165,12 +168,13 @@ class DiskStore implements Store {
     doing('remove', path, () => fs.rmSync(path, { force: true }))
   }
 
-  makeFolder(name: string): void {
+  makeFolder(name: string, { durable }: { readonly durable: boolean }): void {
     const path = join(this.#path, name)
     doing('create the directory', path, () => {
       try {
         fs.mkdirSync(path, { mode: folderMode })
         fs.chmodSync(path, folderMode)
+        if (durable) syncFolder(dirname(path))
       } catch (error) {
         // Files written through a symbolic link would end up elsewhere.
         if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
@@ -346,8 +350,8 @@ export class AuthDir {
   }
 
   /** A private folder inside auth/; one that is there already stays. */
-  makeFolder(name: string): void {
-    this.#store.makeFolder(name)
+  makeFolder(name: string, { durable = false } = {}): void {
+    this.#store.makeFolder(name, { durable })
   }
 
   /** A new private folder for files on their way to a node; the next run removes one that a killed run left. */
@@ -421,9 +425,23 @@ export function keepFound(auth: AuthDir, from: string, files: ReadonlyMap<string
 }
 
 function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>): void {
-  auth.makeFolder('backup')
-  auth.makeFolder(join('backup', folder))
+  for (const each of ['backup', join('backup', folder)]) auth.makeFolder(each, { durable: true })
   for (const [name, bytes] of files) auth.write(join('backup', folder, name), bytes, secretMode, { durable: true })
+}
+
+/** Copies what the other folder has kept, and overwrites nothing. True if there was anything to copy. */
+export function copyBackups(from: AuthDir, auth: AuthDir): boolean {
+  let isAny = false
+  for (const folder of from.names('backup')) {
+    const missing = new Map<string, Buffer>()
+    for (const name of from.names(join('backup', folder))) {
+      const bytes = readBackup(from, folder, name)
+      if (bytes && !name.startsWith(temporary) && !auth.read(join('backup', folder, name))) missing.set(name, bytes)
+    }
+    if (missing.size > 0) keep(auth, folder, missing)
+    isAny ||= missing.size > 0
+  }
+  return isAny
 }
 
 /** The time as a folder's name. */

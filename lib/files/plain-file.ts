@@ -3,8 +3,9 @@
  */
 import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
-import { doing, Failure, isErrno } from '../failure.ts'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { doing, Failure, isErrno, usageFailure } from '../failure.ts'
 
 /** `other` is a symbolic link, a socket: what a rename replaces. */
 export type PlainFile =
@@ -68,6 +69,59 @@ export function followLinks(path: string): string {
   })
 }
 
+/** Whether the path, once followed, leads into the folder. */
+export function isInside(path: string, folder: string): boolean {
+  const realOf = (each: string) => (fs.existsSync(each) ? fs.realpathSync(each) : each)
+  const target = followLinks(path)
+  const way = relative(realOf(folder), join(realOf(dirname(target)), basename(target)))
+  return way !== '..' && !way.startsWith('../')
+}
+
+/** Throws a usage Failure for a path of the command line that is a directory, or leads into the folder. */
+export function checkOutput(path: string, folder: string): void {
+  if (isInside(path, folder)) throw usageFailure(`${path} is in ${folder}, where only harderway's own files are`)
+  const stat = doing('write', path, () => fs.statSync(path, { throwIfNoEntry: false }))
+  if (stat?.isDirectory()) throw usageFailure(`${path} is a directory, not a file`)
+}
+
+/**
+ * Writes what the command line names: where its links lead, and into a device or a pipe. Only a regular file is
+ * replaced. A pipe is not waited for without its reader.
+ */
+export async function writeOutput(path: string, text: string, signal: AbortSignal): Promise<void> {
+  const stat = doing('write', path, () => fs.statSync(path, { throwIfNoEntry: false }))
+  if (stat?.isFile() ?? true) return replaceFile(followLinks(path), text, publicMode, { durable: false })
+  const fd = doing('write', path, () => openStream(path))
+  try {
+    for (let left = Buffer.from(text); left.length > 0; ) {
+      const written = doing('write', path, () => writeSome(fd, left))
+      left = left.subarray(written)
+      if (written === 0) await setTimeout(20, undefined, { signal })
+    }
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+function openStream(path: string): number {
+  try {
+    return fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK)
+  } catch (error) {
+    if (isErrno(error, 'ENXIO')) throw new Failure(`can't write ${path}: nothing reads from it`)
+    throw error
+  }
+}
+
+/** The number of bytes, 0 while its reader is behind. */
+function writeSome(fd: number, bytes: Uint8Array): number {
+  try {
+    return fs.writeSync(fd, bytes)
+  } catch (error) {
+    if (isErrno(error, 'EAGAIN')) return 0
+    throw error
+  }
+}
+
 interface ReplaceOptions {
   /** fsync: for what can't be made again. */
   readonly durable: boolean
@@ -87,13 +141,17 @@ export function replaceFile(path: string, data: string | Uint8Array, mode: numbe
       fs.rmSync(beside, { force: true, recursive: true })
       writeNew(beside, data, mode, options)
       fs.renameSync(beside, path)
-      // Makes the rename durable, too: fsync(2).
-      if (options.durable) whileOpen(fs.openSync(dirname(path), fs.constants.O_RDONLY), fs.fsyncSync)
+      if (options.durable) syncFolder(dirname(path))
     } catch (error) {
       fs.rmSync(beside, { force: true })
       throw error
     }
   })
+}
+
+/** Makes durable what was renamed or made in it: fsync(2). */
+export function syncFolder(path: string): void {
+  whileOpen(fs.openSync(path, fs.constants.O_RDONLY), fs.fsyncSync)
 }
 
 function writeNew(path: string, data: string | Uint8Array, mode: number, { durable, owner }: ReplaceOptions): void {

@@ -90,6 +90,8 @@ async function shakeHands(
   }
 }
 
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
+
 export interface Reply {
   readonly status: number
   readonly body: string
@@ -124,12 +126,12 @@ export class Client {
     }
   }
 
-  /** Throws a Failure where no answer comes. */
-  async ask(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<Reply> {
+  /** A body that is a string is sent as it is. Throws a Failure where no answer comes. */
+  async ask(method: Method, path: string, body?: object | string): Promise<Reply> {
     const { address: host, signal, user } = this.#server
     const { longestBody, patience } = this.#limits
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
-    const text = body && JSON.stringify(body)
+    const text = typeof body === 'object' ? JSON.stringify(body) : body
     const headers = {
       // The API server's /openid/v1/jwks serves a JWK Set alone (RFC 7517, section 8.5.1), and answers 406 to other
       // Accepts.
@@ -165,16 +167,18 @@ export class Client {
     return await promise
   }
 
-  /**
-   * The JSON object. Throws a Failure for any other answer or status, without the answer's text: it may hold what was
-   * sent.
-   */
-  async read(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<object> {
+  /** The text of the answer. Throws a Failure for an error status, without that text: it may hold what was sent. */
+  async readText(method: Method, path: string, body?: object | string): Promise<string> {
     const reply = await this.ask(method, path, body)
-    if (reply.status < 200 || reply.status > 299)
-      throw new Failure(`${method} ${path} answers ${reply.status}`, { code: `http-${reply.status}` })
+    if (reply.status >= 200 && reply.status <= 299) return reply.body
+    throw new Failure(`${method} ${path} answers ${reply.status}`, { code: `http-${reply.status}` })
+  }
+
+  /** The JSON object. Throws a Failure for any other answer, and as readText does. */
+  async read(method: Method, path: string, body?: object): Promise<object> {
+    const text = await this.readText(method, path, body)
     try {
-      const value: unknown = JSON.parse(reply.body)
+      const value: unknown = JSON.parse(text)
       if (typeof value === 'object' && value !== null) return value
     } catch {
       // The parser's message quotes the text.
@@ -185,7 +189,7 @@ export class Client {
   /** The answer, checked against the schema. Throws a Failure if it does not match, and as read does. */
   async readAs<Schema extends v.GenericSchema>(
     schema: Schema,
-    method: 'GET' | 'POST' | 'PUT',
+    method: Method,
     path: string,
     body?: object,
   ): Promise<v.InferOutput<Schema>> {

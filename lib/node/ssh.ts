@@ -2,7 +2,7 @@
  * The connections of one run, one to a node, as many at once to one host as its sshd takes, and the private folder of
  * their sockets.
  */
-import { mkdtempSync } from 'node:fs'
+import { existsSync, mkdtempSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -120,7 +120,11 @@ export function makeSocketFolder(temporary: string): string {
   return doing('create the directory', `${folder}XXXXXX`, () => mkdtempSync(folder))
 }
 
-/** /tmp where TMPDIR is too long for a socket, or has what ssh interprets itself: a blank, %, ${ (ssh_config(5)). */
+/**
+ * /tmp where TMPDIR is no directory, is too long for a socket, or has what ssh interprets itself: a blank, %, ${
+ * (ssh_config(5)).
+ */
 function socketBase(temporary: string): string {
-  return temporary.length <= longest && /^[\w./+-]+$/.test(temporary) ? temporary : '/tmp'
+  const isUsable = temporary.length <= longest && /^[\w./+-]+$/.test(temporary) && existsSync(`${temporary}/`)
+  return isUsable ? temporary : '/tmp'
 }

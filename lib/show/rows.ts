@@ -238,7 +238,7 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
   ]
   return [
     ...formatChanged(rows).map((text) => fit(text, columns)),
-    ...(isIdle ? [`Changed    nothing; ${formatScope(rows)}`] : []),
+    ...(isIdle ? [fit(`Changed    nothing; ${formatScope(rows)}`, columns)] : []),
     ...formatToDo(summary, columns),
     ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),
   ]

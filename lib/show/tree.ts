@@ -65,7 +65,7 @@ export function createTree(options: TreeOptions): Reporter {
         if (failures.length > 0) trailer.push('', ...failures)
         if (isDrawn) trailer.push('')
         trailer.push(...formatClosing(summary, columns))
-        if (isDrawn) trailer.push(formatSummary(summary, [...phases.values()].every(areChecks)))
+        if (isDrawn) trailer.push(fit(formatSummary(summary, [...phases.values()].every(areChecks)), columns))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },

@@ -229,9 +229,11 @@ function addFile(file: string, text: string): boolean {
 }
 
 function exists(file: string) {
+  let aside = `${file}.old`
+  for (let i = 2; lstatSync(aside, { throwIfNoEntry: false }); i++) aside = `${file}.old${i}`
   return usageFailure(
     `nothing was written: ${file} already exists`,
-    `to start over, move it aside: ${pasteable(`mv ${quote(file)} ${quote(`${file}.old`)}`)}`,
+    `to start over, move it aside: ${pasteable(`mv ${quote(file)} ${quote(aside)}`)}`,
   )
 }
 

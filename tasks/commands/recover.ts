@@ -13,11 +13,13 @@ import {
   backupTime,
   caName,
   caNames,
+  copyBackups,
   crossName,
   etcdCaName,
   type FileNames,
   frontProxyCaName,
   MemoryStore,
+  markersIn,
 } from '../../lib/files/auth-dir.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { formatAuthorization, type RevokedList, readRevoked } from '../../lib/kubernetes/authorization.ts'
@@ -57,15 +59,14 @@ export async function recover(given: CommandRun): Promise<readonly ExitCause[]> 
     ...(typeof source !== 'string' && { graph }),
     reporter: await given.reporterFor(new Map(), false),
     work: async (run) => {
-      const names = () => [...targets.flatMap(({ makes }) => makes), ...identityNames(run)]
+      const names = [...targets.flatMap(({ makes }) => makes), ...identityNames(run)]
+      const from = (backup: AuthDir): Sources => ({ main: readFolder(backup, names), others: [], backup })
       const sources =
-        typeof source === 'string'
-          ? { main: readFolder(openAuth(pathOf(host, source), run), names()), others: [] }
-          : await readNodes(run, source)
+        typeof source === 'string' ? from(openAuth(pathOf(host, source), run)) : await readNodes(run, source)
       const { files, wrong, next } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
       const isLost = [...files.keys()].some((name) => !run.auth.tryBytes(name))
-      if (files.size > 0) take(run, files)
+      if (files.size > 0) take(run, files, sources.backup)
       refuseWrongSources(run, sources.main, wrong, { taken: files.size > 0 ? 'only part of' : 'nothing from' })
       for (const text of nextOf(run, next, isLost)) run.note(text)
       return { causes: [] }
@@ -104,14 +105,17 @@ export function identityNames({ auth: { files }, cluster }: Run): string[] {
   return [...identity, authorizationConfigFile, tokenFiles(files).nextKey, ...ofRotations, ...ofCa]
 }
 
-/** Each file is complete or absent: this may be killed at any moment, and run again. */
-function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
+/**
+ * Each file is complete or absent: this may be killed at any moment, and run again. What the backup has kept comes
+ * first: when the CA is there, nothing is left to take.
+ */
+function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>, backup: AuthDir | undefined): void {
   closeFolder(auth, note)
+  const kept = backup && copyBackups(backup, auth) ? ['backup/'] : []
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.write(name, bytes, auth.files.mode(name), { durable: true })
-  const restored =
-    missing.length > 0 ? `restored ${formatNames(missing.map(([name]) => name).toReversed())}` : 'nothing to restore'
-  note(`${restored} in ${auth.path}`)
+  const names = [...missing.map(([name]) => name).toReversed(), ...kept]
+  note(`${names.length > 0 ? `restored ${formatNames(names)}` : 'nothing to restore'} in ${auth.path}`)
 }
 
 /**
@@ -140,7 +144,7 @@ async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], { 
   if (isCaLeft && isRepair(readPair(found.auth, caName).reasons)) refuseWrongSources(run, main, wrong.flat())
   // What shows whose leaves they are is not taken.
   const fresh = node || isCaLeft ? [] : await findFresh(found, targets)
-  const taken = [...fresh, ...identity].flatMap((name): [string, Buffer][] => {
+  const taken = [...markersIn(found.auth), ...fresh, ...identity].flatMap((name): [string, Buffer][] => {
     const bytes = found.auth.tryBytes(name)
     return bytes && !left.includes(name) ? [[name, bytes]] : []
   })
@@ -311,8 +315,9 @@ interface Sources {
   readonly main: Holding
   /** The other control nodes. */
   readonly others: readonly Holding[]
-  /** The node that `main` is from. */
+  /** What `main` is from. */
   readonly node?: ClusterNode
+  readonly backup?: AuthDir
 }
 
 /**
@@ -411,12 +416,14 @@ export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
     throw new Failure(`directory ${path} does not exist`, {
       remedy: `give the directory that contains ${files.certificate(caName)}`,
     })
+  // Without it, a version that would misread these files runs.
+  const markers = markersIn(folder)
   const read = (name: string): Held => {
     const file = folder.read(name)
     const found = file?.kind === 'file' ? { bytes: file.bytes } : { unread: file && 'not a regular file' }
     return { path: join(path, name), ...found }
   }
-  return { where: path, files: new Map(names.map((name) => [name, read(name)])) }
+  return { where: path, files: new Map([...markers, ...names].map((name) => [name, read(name)])) }
 }
 
 const again = `then ${runAgain}`

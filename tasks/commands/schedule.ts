@@ -1,10 +1,9 @@
 /** `schedule`: what runs bootstrap every day, unattended: a systemd service and timer, or a line for cron. */
-import { existsSync, readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { doing, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file.ts'
+import { checkOutput, followLinks, makeFolders, readPlainFile, writeOutput } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { escapeSpecifiers, formatExec, pasteable, printable, quote, quoteInUnit } from '../../lib/wording.ts'
 import type { CommandRun } from '../run/command-run.ts'
@@ -17,7 +16,7 @@ const collectorFolder = '/var/lib/prometheus/node-exporter'
 const unitFolder = '/etc/systemd/system'
 
 export async function schedule(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { cluster, host, options, print } = given
+  const { auth, cluster, host, options, print, signal } = given
   // Of the units and of the file with metrics.
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
   const files = Object.entries(formatFiles(given, name))
@@ -27,11 +26,12 @@ export async function schedule(given: CommandRun): Promise<readonly ExitCause[]>
     return []
   }
   const folder = pathOf(host, options.write)
+  for (const [file] of files) checkOutput(join(folder, file), auth.path)
   for (const each of [folder, unitFolder]) refuseOther(join(each, `${name}.service`), given.file)
-  makeFolders(folder)
+  doing('create the directory', folder, () => makeFolders(folder))
   for (const [file, text] of files) {
     const path = join(folder, file)
-    replaceFile(path, text, publicMode, { durable: false })
+    await writeOutput(path, text, signal)
     print(options.json ? formatJsonLine({ type: 'file', name: file, path }) : printable(path))
   }
   if (options.json || options.quiet) return []
@@ -50,6 +50,7 @@ function formatFiles(given: CommandRun, name: string): Record<string, string> {
   refuseOddPaths([file, cwd(), ...kubeconfigs(), options.output ?? '', env.KUBECONFIG ?? ''])
   const config = ['--config', file]
   const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(host, options.output)
+  checkOutput(output, auth.path)
   const run = [...program, 'bootstrap', ...config]
   const report = [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output]
   // Unattended no new identity is made: auth/ may be on a disk that is not mounted.
@@ -112,7 +113,8 @@ function cronMark(name: string, file: string): string {
 
 /** Throws a usage Failure if it is the unit of another cluster.yaml. */
 function refuseOther(path: string, file: string): void {
-  const text = existsSync(path) ? doing('read', path, () => readFileSync(path, 'utf8')) : ''
+  const there = readPlainFile(followLinks(path))
+  const text = there?.kind === 'file' ? there.bytes.toString() : ''
   if (text === '' || text.includes(`${formatExec(['--config', file])}\n`)) return
   throw usageFailure(
     `${path} belongs to another cluster.yaml (${/--config (".*?"|\S+)/.exec(text)?.[1] ?? 'unknown'})`,

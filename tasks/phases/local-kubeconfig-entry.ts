@@ -1,11 +1,10 @@
 /** Phase `local-kubeconfig`: the admin's entry in the user's own kubeconfig. kubectl need not be installed. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { existsSync, realpathSync, statSync } from 'node:fs'
-import { basename, dirname, join, relative } from 'node:path'
+import { existsSync, statSync } from 'node:fs'
 import { Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { caName, keepFound } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
-import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
+import { isInside, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import { type Fields, type KubeconfigAccess, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
@@ -312,17 +311,12 @@ function copiesOfKeys(run: Run, files: readonly KubeconfigFile[]): string[] {
 
 /** Files in auth/ contain only what cluster.yaml wants: `KUBECONFIG=auth/admin.kubeconfig` is not the user's own. */
 function refuseOwnFiles({ auth, kubeconfigs }: Run): void {
-  const own = kubeconfigs().find((path) => isInside(followLinks(path), auth.path))
+  const own = kubeconfigs().find((path) => isInside(path, auth.path))
   if (own === undefined) return
   throw refusal(`${own} is in ${auth.path}, where no entry is written`, [
     'set localKubeconfig.path in cluster.yaml, or $KUBECONFIG, to another file',
     'or set localKubeconfig: false',
   ])
-}
-
-function isInside(path: string, folder: string): boolean {
-  const realOf = (each: string) => (existsSync(each) ? realpathSync(each) : each)
-  return !relative(realOf(folder), join(realOf(dirname(path)), basename(path))).startsWith('../')
 }
 
 /** The user's own context of that name, for another cluster, is not overwritten. */

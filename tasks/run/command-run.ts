@@ -13,7 +13,7 @@ import {
 } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
-import { AuthDir, caName, neededMarker } from '../../lib/files/auth-dir.ts'
+import { AuthDir, caName, markersIn, neededMarker } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
@@ -103,7 +103,7 @@ export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file
 
 /** Throws a refusal for an auth/ that this version may misread. A number that is none counts as newer. */
 export function refuseNewer(auth: AuthDir): void {
-  for (const file of auth.names().filter((name) => name.startsWith(neededMarker))) {
+  for (const file of markersIn(auth)) {
     const [needed, own] = [file.slice(neededMarker.length), ownVersion()]
     const [theirs = [], ours = []] = [needed, own].map((text) => text.split('.'))
     const differs = theirs.findIndex((part, i) => part !== ours[i])

@@ -488,6 +488,35 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   const must = (...args: string[]) => exits(0, place, ...args)
 
+  test('recover --from takes what the backup has kept, and the version that it needs, and overwrites nothing', async () => {
+    cpSync(made, auth, { recursive: true })
+    await must('encryption-key', '--force', '--yes')
+    const backup = join(place, 'kept-before')
+    renameSync(auth, backup)
+    const [time = ''] = readdirSync(join(backup, 'backup'))
+    const ofNode = join('backup', `worker0-${time}`)
+    mkdirSync(join(backup, ofNode))
+    for (const name of ['a', 'b', '.tmp-c~']) writeFileSync(join(backup, ofNode, name), name, { mode: 0o644 })
+    writeFileSync(join(backup, 'needs-harderway-0.5.0'), '')
+    // As a killed run leaves it.
+    mkdirSync(join(auth, ofNode), { recursive: true, mode: 0o700 })
+    writeFileSync(join(auth, ofNode, 'a'), 'it was here')
+    await must('recover', '--from', backup)
+    rmSync(backup, { recursive: true })
+    const taken = (name: string) => readFileSync(join(auth, name), 'utf8')
+    assert.deepEqual(readdirSync(join(auth, ofNode)), ['a', 'b'])
+    assert.deepEqual([taken(join(ofNode, 'a')), taken(join(ofNode, 'b'))], ['it was here', 'b'])
+    const old = join('backup', time, 'encryption-config.yaml')
+    assert.equal(taken(old), readFileSync(join(made, 'encryption-config.yaml'), 'utf8'))
+    for (const [name, mode] of [
+      [old, 0o600],
+      [join(ofNode, 'b'), 0o600],
+      ['backup', 0o700],
+    ] as const)
+      assert.equal(lstatSync(join(auth, name)).mode & 0o777, mode, name)
+    assert.equal(taken('needs-harderway-0.5.0'), '')
+  })
+
   test('the newer of two certificates over one key is taken, of any control node', async () => {
     cpSync(made, auth, { recursive: true })
     await must('ca', '--renew')

@@ -1,7 +1,7 @@
 /** `report`: auth/report.html, one page to read anywhere; or the same expiries as metrics. */
 import { Failure } from '../../../lib/failure.ts'
 import { metricsFile } from '../../../lib/files/auth-dir.ts'
-import { publicMode, replaceFile } from '../../../lib/files/plain-file.ts'
+import { checkOutput, publicMode, writeOutput } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/show/lines.ts'
 import { printable } from '../../../lib/wording.ts'
 import { rotations } from '../../day2/rotations/rotations.ts'
@@ -27,6 +27,7 @@ export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
     throw new Failure(`nothing to report: ${auth.path} has no files yet`, { remedy: command('bootstrap') })
   const graph = await wholeCluster(given)
   const copy = options.output === undefined ? undefined : pathOf(host, options.output)
+  if (copy !== undefined) checkOutput(copy, auth.path)
   return writeAuth(given, {
     graph,
     work: async (run) => {
@@ -35,7 +36,7 @@ export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
         format === 'html' ? await (await import('./page.ts')).formatPage(inventory) : await formatMetrics(inventory)
       if (!signal.aborted) {
         auth.write(file, text, publicMode)
-        if (copy !== undefined) replaceFile(copy, text, publicMode, { durable: false })
+        if (copy !== undefined) await writeOutput(copy, text, signal)
         for (const path of [`${auth.path}/${file}`, copy ?? []].flat())
           print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
       }

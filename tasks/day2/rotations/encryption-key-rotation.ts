@@ -315,12 +315,12 @@ function pathOf(folder: string, resource: string, stored: string): string {
 }
 
 /**
- * With the resourceVersion that was read. 404: it is gone. 409: somebody wrote it meanwhile, which encrypted it with
- * the present key.
+ * With the text that was read, which has the resourceVersion, and integers that JSON.parse would round. 404: it is
+ * gone. 409: somebody wrote it meanwhile, which encrypted it with the present key.
  */
-async function rewrite(api: Client, path: string): Promise<void> {
+export async function rewrite(api: Client, path: string): Promise<void> {
   try {
-    await api.read('PUT', path, await api.read('GET', path))
+    await api.readText('PUT', path, await api.readText('GET', path))
   } catch (error) {
     if (!isAnswer(error, 404, 409)) throw error
   }

@@ -19,7 +19,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
+import { AuthDir, backUp, backups, copyBackups, MemoryStore } from '../../../lib/files/auth-dir.ts'
 import { thisBoot } from '../../../lib/files/lock.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
@@ -264,4 +264,32 @@ test('in memory everything is written, moved to backup and removed as on disk, a
     assert.throws(() => first[ofFolder](), /is in memory/)
   assert.throws(() => first.makeTemporaryFolder('worker0'), /is in memory/)
   assert.deepEqual(stateOf(place), before)
+})
+
+test('what another folder has kept is copied by the next run where one was killed, after whichever write', () => {
+  const [from, kept] = [new MemoryStore(), new MemoryStore()]
+  const names = ['2026-11-28T22-33-13-114Z/ca.pem', '2026-11-28T22-33-13-114Z/ca-key.pem', 'worker0-2026/ca.pem']
+  for (const name of names) from.write(join('backup', name), `${name}\n`, publicMode)
+  const source = new AuthDir('from', harderWay.files, from)
+  for (const writes of names.keys()) {
+    let left = writes
+    class Killed extends MemoryStore {
+      override write(...args: Parameters<MemoryStore['write']>) {
+        if (left-- === 0) throw new Failure('killed')
+        super.write(...args)
+      }
+    }
+    const store = new Killed(kept)
+    const auth = new AuthDir('auth', harderWay.files, store)
+    assert.throws(() => copyBackups(source, auth), { message: 'killed' })
+    left = names.length
+    assert.equal(copyBackups(source, auth), true)
+    for (const name of names)
+      assert.deepEqual(auth.read(join('backup', name)), {
+        kind: 'file',
+        bytes: Buffer.from(`${name}\n`),
+        mode: secretMode,
+      })
+    assert.equal(copyBackups(source, auth), false)
+  }
 })

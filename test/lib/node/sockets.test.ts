@@ -12,11 +12,15 @@ test('each run has a folder of its own, which nobody else can enter', (t) => {
   for (const each of made) assert.equal(lstatSync(each).mode & 0o777, 0o700)
 })
 
-test('it is in TMPDIR where the path leaves room for what ssh appends, else in /tmp', () => {
-  const usual = '/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T'
-  const message = new RegExp(`^can't create the directory ${usual}/harderway-\\d+-XXXXXX: no such file or directory$`)
-  assert.throws(() => makeSocketFolder(usual), { name: 'Failure', code: 'enoent', message })
-  for (const bad of [`/${'x'.repeat(60)}`, '/tmp/a b', '/tmp/%h', '/tmp/$' + '{HOME}']) {
+test('it is in TMPDIR where that exists and the path leaves room for what ssh appends, else in /tmp', () => {
+  for (const bad of [
+    '/var/folders/zz/none/T',
+    '/dev/null',
+    `/${'x'.repeat(60)}`,
+    '/tmp/a b',
+    '/tmp/%h',
+    '/tmp/$' + '{HOME}',
+  ]) {
     const made = makeSocketFolder(bad)
     rmdirSync(made)
     assert.equal(dirname(made), '/tmp')

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
+import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome, Target } from '../../../lib/graph/target.ts'
-import { inColumns, layOut } from '../../../lib/show/tree.ts'
-import { fakeRow, fakeTarget } from '../../support/fakes.ts'
+import { createTree, inColumns, layOut } from '../../../lib/show/tree.ts'
+import { fakeRow, fakeRows, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
 /** What is left of a terminal of 24 rows when the tree has been given its own. */
@@ -146,4 +147,18 @@ test('where there is not room for all, those that failed come first, then stale 
   assert.deepEqual(shown({ 50: making, 98: failed, 99: stale }, 1), [])
   assert.deepEqual(shown({ 1: queued, 2: queued, 50: making }, 3), ['node1', 'node50'])
   assert.equal(shown({}, Number.POSITIVE_INFINITY).length, 100)
+})
+
+test('what stands below the tree breaks between words, in a terminal of any width', async () => {
+  const columns = 50
+  const stdout = Object.assign(new PassThrough({ encoding: 'utf8' }), { columns })
+  const [targets, outcome] = [phase('verify', 1), { kind: 'fresh', reasons: [] } as const]
+  const phases = new Map([['Connections', targets]])
+  const tree = createTree({ phases, verbose: false, transient: false, stdout, writeError: assert.fail })
+  tree.event({ type: 'ended', id: 'verify', row: fakeRow('verify', outcome) })
+  const scope = 'in memory, with the files of auth/'
+  await tree.end({ rows: fakeRows({ verify: outcome }), seconds: 1, exit: 0, scope })
+  const printed = String(stdout.read()).trimEnd()
+  for (const line of printed.split('\n')) assert.ok(stripVTControlCharacters(line).length <= columns, line)
+  assert.ok(printed.replace(/\s+/g, ' ').includes(scope), printed)
 })

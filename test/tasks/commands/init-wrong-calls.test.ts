@@ -1,6 +1,7 @@
 /** What init refuses; and that nothing is written then. */
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { scratch } from '../../support/files.ts'
@@ -96,3 +97,17 @@ for (const [what, put] of [
     assert.match(failure.remedy, /: mv \S+\/cluster\.yaml \S+\/cluster\.yaml\.old$/)
     assert.deepEqual(readdirSync(folder).toSorted(), ['cfg', 'cluster.yaml'])
   })
+
+test('the command that moves a cluster.yaml aside keeps those that were moved before', async (t) => {
+  const folder = scratch(t)
+  symlinkSync('nowhere', join(folder, 'cluster.yaml.old'))
+  for (const content of ['first', 'second']) {
+    writeFileSync(join(folder, 'cluster.yaml'), content)
+    const { remedy } = await refused(folder, ['.', ...rest])
+    execFileSync('sh', ['-c', remedy.slice(remedy.indexOf(': ') + 2)])
+  }
+  assert.deepEqual(
+    ['cluster.yaml.old2', 'cluster.yaml.old3'].map((name) => readFileSync(join(folder, name), 'utf8')),
+    ['first', 'second'],
+  )
+})

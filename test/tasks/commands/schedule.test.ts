@@ -1,14 +1,16 @@
 /** `schedule`: systemd accepts the units, and the line does under cron's conditions what a run by hand does. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   appendFileSync,
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { userInfo } from 'node:os'
@@ -157,5 +159,24 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   const shorter = await harderway(place, 'schedule', '--config', 'cluster.yam', '--write', folder)
   assert.deepEqual([shorter.status, readFileSync(`${file}.service`, 'utf8')], [2, units])
   writeFileSync(join(place, 'file'), '')
-  await exits(1, place, 'schedule', '--write', 'file')
+  const inTheWay = await exits(1, place, 'schedule', '--write', 'file')
+  assert.match(inTheWay.stderr, /^can't read \S+\/file\/\S+\.service: not a directory$/m)
+  for (const options of [
+    ['--write', 'auth'],
+    ['--write', 'auth/units'],
+    ['--write', 'units', '--output', 'auth/a.prom'],
+  ])
+    assert.match((await exits(2, place, 'schedule', ...options)).stderr, / is in \S+\/auth, /)
+})
+
+test('a unit is written to where a link leads, and into what is no regular file', async (t) => {
+  const place = prepare(t)
+  const at = (end: string) => join(place, `units/harderway-kubenet.${end}`)
+  mkdirSync(join(place, 'units'))
+  symlinkSync('../service', at('service'))
+  execFileSync('mkfifo', [at('timer')])
+  const ran = await exits(1, place, 'schedule', '--write', 'units')
+  assert.match(ran.stderr, /timer: nothing reads from it/)
+  assert.match(readFileSync(join(place, 'service'), 'utf8'), /^ExecStart=/m)
+  assert.ok(lstatSync(at('service')).isSymbolicLink() && lstatSync(at('timer')).isFIFO())
 })
