@@ -34,7 +34,7 @@ import {
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { command, now, options, signal } = given
+  const { command, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = await clusterGraph(phases, given.cluster)
@@ -60,11 +60,11 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       if (walked.rows.size === 0) reporter.note('no file was created or changed')
       return walked
     },
-    closing: async (rows) => ({
-      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, forced, moves, rows }),
-      nextToExpire: nextToExpire(given, wanted.values()),
-      now,
-      goOn: signal.aborted ? command(nextTask(given, rows)) : undefined,
+    closing: async (rows, run) => ({
+      findings: await findAfter(run, { all: graph, forced, moves, rows }),
+      nextToExpire: nextToExpire(run, wanted.values()),
+      now: run.now,
+      goOn: signal.aborted ? command(nextTask(run, rows)) : undefined,
     }),
   })
 }
