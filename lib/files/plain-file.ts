@@ -97,7 +97,7 @@ export function replaceFile(path: string, data: string | Uint8Array, mode: numbe
       writeNew(beside, data, mode, options)
       fs.renameSync(beside, path)
       // Makes the rename durable, too: fsync(2).
-      if (options.durable) whileOpen(fs.openSync(dirname(path), fs.constants.O_RDONLY), fs.fsyncSync)
+      if (options.durable) syncFolder(dirname(path))
     } catch (error) {
       fs.rmSync(beside, { force: true })
       throw error
@@ -105,7 +105,17 @@ export function replaceFile(path: string, data: string | Uint8Array, mode: numbe
   })
 }
 
-function writeNew(path: string, data: string | Uint8Array, mode: number, { durable, owner }: ReplaceOptions): void {
+export function syncFolder(path: string): void {
+  whileOpen(fs.openSync(path, fs.constants.O_RDONLY), fs.fsyncSync)
+}
+
+/** Throws where something stands there. */
+export function writeNew(
+  path: string,
+  data: string | Uint8Array,
+  mode: number,
+  { durable, owner }: ReplaceOptions = { durable: true },
+): void {
   whileOpen(fs.openSync(path, 'wx', mode), (fd) => {
     // open(2) applies the umask; the mode is set before the first byte is written.
     fs.fchmodSync(fd, mode)
