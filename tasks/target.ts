@@ -86,8 +86,6 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
 export interface ClusterTarget<Found = unknown> extends Target<Run, Found> {
   /** The node that it belongs to, if it belongs to one. */
   readonly node?: string | undefined
-  /** Only in a walk over all targets, on whose outcomes it relies. */
-  readonly isOfWhole?: true
   /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
   readonly wanted?: object
   /** Its purpose in a few letters: a column of a table. */

@@ -13,7 +13,7 @@ import {
   publicMode,
   readOnly,
   readPlainFile,
-  replaceFile,
+  replaceFiles,
   secretMode,
   sha256,
   syncFolder,
@@ -116,17 +116,19 @@ const gitIgnore = '.gitignore'
 /** What reads files of auth/ by their names, or of a copy of it. */
 export type AuthFiles = Pick<AuthDir, 'files' | 'tryBytes'>
 
+export type AuthFile = readonly [name: string, data: string | Uint8Array, mode: number]
+
 /** Where an AuthDir has its files, by their names in it: a name may begin with that of a folder. */
 export interface Store {
   /** Undefined where nothing stands under that name. */
   read(name: string): PlainFile | undefined
   /** Sorted; empty if there is no such folder. */
   names(folder: string): string[]
-  write(name: string, data: string | Uint8Array, mode: number, options: { readonly durable: boolean }): void
+  write(files: readonly AuthFile[], options: { readonly durable: boolean }): void
   setMode(name: string, mode: number): void
   /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void
-  makeFolder(name: string, options: { readonly durable: boolean }): void
+  makeFolder(name: string): void
 }
 
 class DiskStore implements Store {
@@ -149,8 +151,11 @@ class DiskStore implements Store {
     )
   }
 
-  write(...[name, data, mode, options]: Parameters<Store['write']>): void {
-    replaceFile(join(this.#path, name), data, mode, options)
+  write(...[files, options]: Parameters<Store['write']>): void {
+    replaceFiles(
+      files.map(([name, data, mode]) => ({ path: join(this.#path, name), data, mode })),
+      options,
+    )
   }
 
   /** The name may be an absolute path. */
@@ -168,13 +173,13 @@ class DiskStore implements Store {
     doing('remove', path, () => fs.rmSync(path, { force: true }))
   }
 
-  makeFolder(name: string, { durable }: { readonly durable: boolean }): void {
+  makeFolder(name: string): void {
     const path = join(this.#path, name)
     doing('create the directory', path, () => {
       try {
         fs.mkdirSync(path, { mode: folderMode })
         fs.chmodSync(path, folderMode)
-        if (durable) syncFolder(dirname(path))
+        syncFolder(dirname(path))
       } catch (error) {
         // Files written through a symbolic link would end up elsewhere.
         if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
@@ -208,8 +213,8 @@ export class MemoryStore implements Store {
     return [...names].sort()
   }
 
-  write(name: string, data: string | Uint8Array, mode: number): void {
-    this.#own.set(name, { kind: 'file', bytes: Buffer.from(data), mode })
+  write(files: readonly AuthFile[]): void {
+    for (const [name, data, mode] of files) this.#own.set(name, { kind: 'file', bytes: Buffer.from(data), mode })
   }
 
   setMode(name: string, mode: number): void {
@@ -295,10 +300,19 @@ export class AuthDir {
     return this.#store.names(folder)
   }
 
-  /** `durable` waits for the disk: for what can't be made again. */
-  write(name: string, data: string | Uint8Array, mode: number, { durable = false } = {}): void {
-    this.#store.write(name, data, mode, { durable })
-    this.#read.delete(name)
+  /** For what can be made again: it does not wait for the disk. */
+  write(...file: AuthFile): void {
+    this.#write([file], false)
+  }
+
+  /** Waits for the disk; a power cut leaves each file as it was, or whole. In their order. */
+  writeDurably(...files: readonly AuthFile[]): void {
+    this.#write(files, true)
+  }
+
+  #write(files: readonly AuthFile[], durable: boolean): void {
+    this.#store.write(files, { durable })
+    for (const [name] of files) this.#read.delete(name)
   }
 
   /** Sets the mode of a plain file, given by its name in the folder or its absolute path. */
@@ -350,8 +364,8 @@ export class AuthDir {
   }
 
   /** A private folder inside auth/; one that is there already stays. */
-  makeFolder(name: string, { durable = false } = {}): void {
-    this.#store.makeFolder(name, { durable })
+  makeFolder(name: string): void {
+    this.#store.makeFolder(name)
   }
 
   /** A new private folder for files on their way to a node; the next run removes one that a killed run left. */
@@ -425,8 +439,8 @@ export function keepFound(auth: AuthDir, from: string, files: ReadonlyMap<string
 }
 
 function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>): void {
-  for (const each of ['backup', join('backup', folder)]) auth.makeFolder(each, { durable: true })
-  for (const [name, bytes] of files) auth.write(join('backup', folder, name), bytes, secretMode, { durable: true })
+  for (const each of ['backup', join('backup', folder)]) auth.makeFolder(each)
+  auth.writeDurably(...[...files].map(([name, bytes]): AuthFile => [join('backup', folder, name), bytes, secretMode]))
 }
 
 /** Copies what the other folder has kept, and overwrites nothing. True if there was anything to copy. */

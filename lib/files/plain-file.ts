@@ -90,7 +90,8 @@ export function checkOutput(path: string, folder: string): void {
  */
 export async function writeOutput(path: string, text: string, signal: AbortSignal): Promise<void> {
   const stat = doing('write', path, () => fs.statSync(path, { throwIfNoEntry: false }))
-  if (stat?.isFile() ?? true) return replaceFile(followLinks(path), text, publicMode, { durable: false })
+  if (stat?.isFile() ?? true)
+    return replaceFiles([{ path: followLinks(path), data: text, mode: publicMode }], { durable: false })
   const fd = doing('write', path, () => openStream(path))
   try {
     for (let left = Buffer.from(text); left.length > 0; ) {
@@ -122,39 +123,53 @@ function writeSome(fd: number, bytes: Uint8Array): number {
   }
 }
 
+export interface NewFile {
+  readonly path: string
+  readonly data: string | Uint8Array
+  readonly mode: number
+}
+
 interface ReplaceOptions {
-  /** fsync: for what can't be made again. */
+  /** fsync of the content before the rename, and of the directory after it: rename(2) waits for neither. */
   readonly durable: boolean
   /** Owner, if not the current user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
 }
 
 /**
- * Throws where a folder stands in the way; a symbolic link is replaced, never followed. Requires the lock:
- * a temporary file that a killed run left is overwritten.
+ * One after the other, in their order. Throws where a folder stands in the way; a symbolic link is replaced, never
+ * followed. Requires the lock: a temporary file that a killed run left is overwritten.
  */
-export function replaceFile(path: string, data: string | Uint8Array, mode: number, options: ReplaceOptions): void {
-  // Without the ending of its name, by which others pick what they read: node_exporter's collector reads *.prom.
-  const beside = join(dirname(path), `${temporary}${basename(path)}~`)
-  doing('write', path, () => {
-    try {
-      fs.rmSync(beside, { force: true, recursive: true })
-      writeNew(beside, data, mode, options)
-      fs.renameSync(beside, path)
-      if (options.durable) syncFolder(dirname(path))
-    } catch (error) {
-      fs.rmSync(beside, { force: true })
-      throw error
-    }
-  })
+export function replaceFiles(files: readonly NewFile[], options: ReplaceOptions): void {
+  for (const { path, data, mode } of files) {
+    // Without the ending of its name, by which others pick what they read: node_exporter's collector reads *.prom.
+    const beside = join(dirname(path), `${temporary}${basename(path)}~`)
+    doing('write', path, () => {
+      try {
+        fs.rmSync(beside, { force: true, recursive: true })
+        writeNew(beside, data, mode, options)
+        fs.renameSync(beside, path)
+      } catch (error) {
+        fs.rmSync(beside, { force: true })
+        throw error
+      }
+    })
+  }
+  if (!options.durable) return
+  for (const folder of new Set(files.map(({ path }) => dirname(path)))) doing('write', folder, () => syncFolder(folder))
 }
 
-/** Makes durable what was renamed or made in it: fsync(2). */
 export function syncFolder(path: string): void {
   whileOpen(fs.openSync(path, fs.constants.O_RDONLY), fs.fsyncSync)
 }
 
-function writeNew(path: string, data: string | Uint8Array, mode: number, { durable, owner }: ReplaceOptions): void {
+/** Throws where something stands there. */
+export function writeNew(
+  path: string,
+  data: string | Uint8Array,
+  mode: number,
+  { durable, owner }: ReplaceOptions = { durable: true },
+): void {
   whileOpen(fs.openSync(path, 'wx', mode), (fd) => {
     // open(2) applies the umask; the mode is set before the first byte is written.
     fs.fchmodSync(fd, mode)

@@ -1,7 +1,7 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { Failure, runAgain, tryTo } from '../failure.ts'
-import { type AuthDir, caName, caNames, nextName } from '../files/auth-dir.ts'
+import { type AuthDir, type AuthFile, caName, caNames, nextName } from '../files/auth-dir.ts'
 import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Change, CheckResult, Reason } from '../results.ts'
 import { isNear } from '../wording.ts'
@@ -121,13 +121,12 @@ export async function makePair(
     readonly key?: KeyObject | undefined
     /** PEM of what follows it in its file. */
     readonly chain?: string | undefined
-    readonly durable?: boolean
     readonly tell?: (step: { readonly doing: 'new key' | 'signing' }) => void
   },
 ): Promise<Change> {
   // It loads node-forge's ASN.1, which a run that makes nothing does not need.
   const { generatePrivateKey, issueCertificate, privateKeyPem } = await import('./x509.ts')
-  const { profile, issuer, now, validity, chain = '', durable = false, tell = () => {} } = signing
+  const { profile, issuer, now, validity, chain = '', tell = () => {} } = signing
   const { notAfter } = validityPeriod(now, validity, issuer.notAfter)
   const period = { notBefore: nextStart(auth, name, now), notAfter }
   const change = changeOfPair(auth, name, { profile, expires: notAfter, isKeyKept: signing.key !== undefined })
@@ -135,8 +134,9 @@ export async function makePair(
   const key = signing.key ?? (await generatePrivateKey(profile.key))
   tell({ doing: 'signing' })
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
-  if (!signing.key) auth.write(auth.files.key(name), privateKeyPem(key), secretMode, { durable })
-  auth.write(auth.files.certificate(name), certificate + chain, publicMode, { durable })
+  const files: AuthFile[] = [[auth.files.certificate(name), certificate + chain, publicMode]]
+  if (!signing.key) files.unshift([auth.files.key(name), privateKeyPem(key), secretMode])
+  auth.writeDurably(...files)
   return change
 }
 

@@ -113,7 +113,7 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>, backup: A
   closeFolder(auth, note)
   const kept = backup && copyBackups(backup, auth) ? ['backup/'] : []
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
-  for (const [name, bytes] of missing) auth.write(name, bytes, auth.files.mode(name), { durable: true })
+  for (const [name, bytes] of missing) auth.writeDurably([name, bytes, auth.files.mode(name)])
   const names = [...missing.map(([name]) => name).toReversed(), ...kept]
   note(`${names.length > 0 ? `restored ${formatNames(names)}` : 'nothing to restore'} in ${auth.path}`)
 }

@@ -56,7 +56,7 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
       refuseOther(drive)
       return { causes: await (given.options.undo ? goBack(drive) : goForward(drive)) }
     },
-    closing: async () => ({ findings: await adviseOnRotations(given) }),
+    closing: async (_, run) => ({ findings: await adviseOnRotations(run) }),
   })
 }
 

@@ -34,7 +34,7 @@ import {
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { command, now, options, signal } = given
+  const { command, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   const graph = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, graph)
@@ -59,11 +59,11 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       if (walked.rows.size === 0) reporter.note('no file was created or changed')
       return walked
     },
-    closing: async (rows) => ({
-      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, forced, moves, rows }),
-      nextToExpire: nextToExpire(given, wanted.values()),
-      now,
-      goOn: signal.aborted ? command(nextTask(given, rows)) : undefined,
+    closing: async (rows, run) => ({
+      findings: await findAfter(run, { all: graph, forced, moves, rows }),
+      nextToExpire: nextToExpire(run, wanted.values()),
+      now: run.now,
+      goOn: signal.aborted ? command(nextTask(run, rows)) : undefined,
     }),
   })
 }
@@ -108,8 +108,7 @@ function adviseUsers({ cluster }: Run, rows: ClusterRows): string[] {
  */
 function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   const { command, options } = run
-  // What belongs to a walk over everything has no turn before.
-  const left = [...all.values()].filter(({ id, isOfWhole }) => !isOfWhole && !rows.has(id))
+  const left = [...all.values()].filter(({ id }) => !rows.has(id))
   const needed = left.flatMap(({ needs }) => needs.flatMap((id) => rows.get(id) ?? []))
   const isUsed = (isMade: (row: ClusterRow) => boolean) => needed.some((row) => row.kind === 'built' && isMade(row))
   // A replaced identity has a warning of its own, which says what comes next.

@@ -22,7 +22,6 @@ import {
 import { recoverCommand } from '../auth/fetch-command.ts'
 import type { Uses } from '../day2/rotations/rotation.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
-import { withOneInstall } from '../inspect/declared.ts'
 import { readAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
@@ -121,10 +120,7 @@ function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found:
     found.items.length + found.nodes.length === 0
       ? [`auth/ has nothing of ${nodes.join(', ')}; to inspect the node, add --on-nodes`]
       : [],
-    [
-      ...[...warningsOf(rows), ...notes].map(prose),
-      ...formatFailures(withOneInstall(run.cluster, rows)).map((text) => fit(text, columns)),
-    ],
+    [...[...warningsOf(rows), ...notes].map(prose), ...formatFailures(rows).map((text) => fit(text, columns))],
     formatToDo(found, columns),
   ]
   const shown = quiet && isRight ? parts.slice(1, 2) : parts

@@ -109,7 +109,7 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
     const ports = [...(await lookAtMachine(run, node, served)).ports]
     if (files.length + ports.length > 0) return { node, files, ports }
     // What units read elsewhere was not looked at.
-    refuseContradicted(seen.cluster, node, look.units)
+    refuseContradicted(node, look.units)
     return look.places instanceof Failure ? look.places : undefined
   } catch (error) {
     if (!(error instanceof Failure)) throw error

@@ -194,7 +194,7 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }
   const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
-  refuseContradicted(seen.cluster, node, look.units)
+  refuseContradicted(node, look.units)
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
   return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), ...nothing } : look
 }

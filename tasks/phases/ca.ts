@@ -152,7 +152,7 @@ async function makeCa(making: CaMaking, work: Work): Promise<string | undefined>
   const [certificate, key] = auth.files.pair(row.name)
   const old = force && backUp(auth, [certificate, key, auth.files.certificate(crossName(row.name))], now)
   const privateKey = making.key ?? (await makeCaKey(making, work))
-  auth.write(certificate, await signCa(making, privateKey), publicMode, { durable: true })
+  auth.writeDurably([certificate, await signCa(making, privateKey), publicMode])
   return old ? adviseAfter(making, old) : undefined
 }
 
@@ -164,7 +164,7 @@ async function makeCaKey({ run: { auth }, row: { name, profile } }: CaMaking, { 
   auth.remove(certificate)
   tell({ doing: 'new key' })
   const made = await generatePrivateKey(profile.key)
-  auth.write(key, privateKeyPem(made), secretMode, { durable: true })
+  auth.writeDurably([key, privateKeyPem(made), secretMode])
   return made
 }
 
@@ -240,12 +240,11 @@ async function makeNext(run: Run, { name, profile }: CertRow, { key, certificate
   const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
   const CN = nextCaCommonName(commonNameOf(present) ?? '', profile.subject.CN)
   const wanted = { ...profile, subject: { ...profile.subject, CN } }
-  if (!certificate)
-    auth.write(files.next, selfSign({ profile: wanted, ...periodUntil() }, key), publicMode, { durable: true })
+  if (!certificate) auth.writeDurably([files.next, selfSign({ profile: wanted, ...periodUntil() }, key), publicMode])
   const [next, issuer] = [readIssuer(auth, nextName(name)), readIssuer(auth, name)]
   const end = new Date(Math.min(next.notAfter.getTime(), issuer.notAfter.getTime()))
   const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), name: next }
-  auth.write(files.cross, issueCertificate(request, issuer), publicMode, { durable: true })
+  auth.writeDurably([files.cross, issueCertificate(request, issuer), publicMode])
 }
 
 /** The current CA's certificate and key are in backup/ by now. */
@@ -259,7 +258,7 @@ function workOnKey({ auth }: Run, { name }: CertRow): StageWork {
     change: { kind: 'made', files: [key], isNew: false },
     async make() {
       const bytes = auth.tryBytes(auth.files.key(nextName(name)))
-      if (bytes) auth.write(key, bytes, secretMode, { durable: true })
+      if (bytes) auth.writeDurably([key, bytes, secretMode])
       for (const file of next) auth.remove(file)
       return undefined
     },

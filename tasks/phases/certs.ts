@@ -224,7 +224,7 @@ async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   if (!key) auth.remove(auth.files.certificate(name))
   const chain = key ? await otherCertificates(run, row, pair) : ''
   const issuer = readIssuer(auth)
-  const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
+  const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, tell })
   const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { change, findings: asFindings([row.warning]) }

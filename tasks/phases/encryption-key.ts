@@ -76,7 +76,7 @@ async function build(run: Run, { found: added = [], force }: Work<readonly strin
   const old = force === 'replace' ? backUp(auth, [file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
-  auth.write(file, text, secretMode, { durable: true })
+  auth.writeDurably([file, text, secretMode])
   return { change, findings: asFindings([warningAfter(run, added, old)]) }
 }
 

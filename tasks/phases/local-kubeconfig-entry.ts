@@ -4,7 +4,7 @@ import { existsSync, statSync } from 'node:fs'
 import { Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { caName, keepFound } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
-import { isInside, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
+import { isInside, readPlainFile, replaceFiles, secretMode } from '../../lib/files/plain-file.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import { type Fields, type KubeconfigAccess, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
@@ -202,14 +202,15 @@ function changedText({ path, text }: KubeconfigFile, changes: readonly EntryChan
 const ownerOf = ({ real, mode }: KubeconfigFile) => (mode === undefined ? undefined : statSync(real))
 
 function write(file: KubeconfigFile, text = file.text): void {
-  replaceFile(file.real, text, secretMode, { durable: true, owner: ownerOf(file) })
+  replaceFiles([{ path: file.real, data: text, mode: secretMode }], { durable: true, owner: ownerOf(file) })
 }
 
 const copyOf = ({ real }: KubeconfigFile) => `${real}.before-harderway`
 
 function keepOriginal(file: KubeconfigFile): void {
   const [copy, owner] = [copyOf(file), ownerOf(file)]
-  if (owner && !existsSync(copy)) replaceFile(copy, file.text, secretMode, { durable: true, owner })
+  if (owner && !existsSync(copy))
+    replaceFiles([{ path: copy, data: file.text, mode: secretMode }], { durable: true, owner })
 }
 
 /**

@@ -47,7 +47,7 @@ interface Writer {
   readonly isWhole?: boolean
   readonly work: (run: CommandRun) => Promise<{ readonly rows?: ClusterRows; readonly causes: readonly ExitCause[] }>
   /** After the work, whether or not it failed. */
-  readonly closing?: (rows: ClusterRows) => Promise<Partial<Summary>>
+  readonly closing?: (rows: ClusterRows, run: CommandRun) => Promise<Partial<Summary>>
 }
 
 /** Works while no other run can change auth/. With --no-lock-wait, throws a Failure if another run holds the lock. */
@@ -59,8 +59,8 @@ export async function writeAuth(
   if (graph) checkConfigFile(given, graph)
   if (reporter) await announce(given)
   const started = performance.now()
-  const run = { ...given, now: given.host.now(), note: reporter?.note ?? given.note }
-  const { auth, signal } = run
+  let run = { ...given, note: reporter?.note ?? given.note }
+  const { auth, host, signal } = run
   let lock: Lock | undefined
   let worked: Awaited<ReturnType<Writer['work']>>
   let end: Partial<Summary> | undefined
@@ -70,6 +70,8 @@ export async function writeAuth(
     try {
       auth.make()
       lock = await takeLock(lockFile(auth), lockOptions(run, run.note))
+      // After the wait: what another run has issued meanwhile is valid by now.
+      run = { ...run, now: host.now() }
       auth.removeLeftovers()
       worked = await work(run)
     } catch (error) {
@@ -78,7 +80,7 @@ export async function writeAuth(
       worked = { causes: [failure.kind] }
       if (!signal.aborted) reporter.problem(failure)
     }
-    end = await closing?.(worked.rows ?? new Map())
+    end = await closing?.(worked.rows ?? new Map(), run)
     for (const each of end?.findings ?? []) if (each.owner === 'run') run.note(formatFinding(each))
     causes = [...worked.causes, ...causesIn(end?.findings)]
     if (isWhole && lock) await recordRun(run, status())

@@ -2,7 +2,7 @@
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
 import type { Force } from '../../lib/graph/target.ts'
-import { formatNames, suggest } from '../../lib/wording.ts'
+import { suggest } from '../../lib/wording.ts'
 import { groups, isPhase, phases } from '../bootstrap.ts'
 import type { ClusterGraph, ClusterTarget } from '../target.ts'
 import type { CommandRun } from './command-run.ts'
@@ -22,7 +22,7 @@ export function select(run: Selecting, graph: ClusterGraph) {
   if (renew && force) throw usageFailure("--renew and --force can't be combined")
   if (renew && (names.length !== 1 || names[0] !== 'ca'))
     throw usageFailure(`--renew can only be used with ca: ${run.command('ca --renew')}`)
-  return { ids: idsToRun(run, graph, chosen), forced: forcedOf(chosen, run.options) }
+  return { ids: chosen.map(({ id }) => id), forced: forcedOf(chosen, run.options) }
 }
 
 function forcedOf(
@@ -37,16 +37,6 @@ function forcedOf(
     else if (force && irreplaceable !== 'whole') forced.set(id, 'rebuild')
   }
   return forced
-}
-
-/** Without those that only a run over all targets can build, unless it is one. */
-function idsToRun({ options, command }: Selecting, graph: ClusterGraph, chosen: readonly ClusterTarget[]): string[] {
-  const idsOf = (targets: Iterable<ClusterTarget>) =>
-    [...targets].filter(({ isOfWhole }) => !isOfWhole).map(({ id }) => id)
-  const isWhole = new Set(idsOf(chosen)).size === idsOf(graph.values()).length
-  const ids = isWhole ? chosen.map(({ id }) => id) : idsOf(chosen)
-  if (ids.length > 0 || chosen.length === 0) return ids
-  throw usageFailure(`${formatNames(options.names)} can only be done by a full run: ${command('bootstrap')}`)
 }
 
 /** As it is typed again. */

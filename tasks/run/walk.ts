@@ -27,8 +27,7 @@ export async function walk(
   closeFolder(auth, reporter.note)
   setAside({ ...run, note: reporter.note })
   const opened = openWalk(graph, { ...options, run, dryRun: false, emit: reporter.event })
-  const found = await runPhases(phases, opened, reporter.renderer)
-  const rows = reachesNodes(graph) ? (await import('../inspect/declared.ts')).withOneInstall(run.cluster, found) : found
+  const rows = await runPhases(phases, opened, reporter.renderer)
   return { rows, causes: causesOf(rows.values()) }
 }
 
@@ -47,8 +46,6 @@ export async function refusalsBefore(
   { run, forced, ...more }: Pick<RunOptions<Run>, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
   const deploys = reachesNodes(graph)
-  const { files } = run.auth
-  const isApiNew = !run.auth.read(files.certificate(files.names.api))
   const list =
     run.auth.read(authorizationConfigFile) && (await import('../day2/revoked/revoked.ts')).findRefusedList(run)
   if (list) return [['revoked', list]]
@@ -56,7 +53,6 @@ export async function refusalsBefore(
   return joinFailures([
     ...refusals,
     ...(deploys ? await (await import('../deploy/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
-    ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])
 }
 

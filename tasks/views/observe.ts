@@ -4,7 +4,6 @@ import { buildGraph, byPhase, closure, type Event, type Force } from '../../lib/
 import { formatFinding } from '../../lib/results.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases, runPhases } from '../bootstrap.ts'
-import { withOneInstall } from '../inspect/declared.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { withClockCheck } from '../run/walk.ts'
@@ -77,7 +76,7 @@ export async function showObservation(
   if (reporter.renderer) await runPhases(phases, ended, reporter.renderer)
   for (const each of findings ?? []) if (each.owner === 'run') reporter.note(formatFinding(each))
   await reporter.end({
-    rows: withOneInstall(run.cluster, rows),
+    rows,
     seconds,
     exit: exitStatus(causes, endedStatus()),
     now: run.now,

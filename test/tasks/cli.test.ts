@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { generateKeyPairSync, randomUUID } from 'node:crypto'
+import { generateKeyPairSync } from 'node:crypto'
 import {
   chownSync,
   copyFileSync,
@@ -16,7 +16,7 @@ import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import xterm from '@xterm/headless'
-import { thisProcess } from '../../lib/files/lock.ts'
+import { takeLock } from '../../lib/files/lock.ts'
 import { phases } from '../../tasks/bootstrap.ts'
 import { listed } from '../../tasks/commands/help.ts'
 import { scratch } from '../support/files.ts'
@@ -76,11 +76,10 @@ function start(folder: string, args: readonly string[], env?: Env, through?: Sta
 const parse = (stdout: string): Record<string, unknown>[] => stdout.split('\n').slice(0, -1).map(readJsonLine)
 
 /** As a run that lives does, and so for longer than another program's lock is waited for. */
-function lockKubeconfig(folder: string): string {
+async function lockKubeconfig(folder: string): Promise<void> {
   mkdirSync(join(folder, '.kube'))
   const lock = join(folder, '.kube', 'config.lock')
-  writeFileSync(lock, JSON.stringify({ ...thisProcess, token: randomUUID(), since: '' }))
-  return lock
+  await takeLock(lock, { signal: new AbortController().signal, wait: 0, onWait: () => {} })
 }
 
 test('bad usage exits with 2 and does nothing', async (t) => {
@@ -212,7 +211,7 @@ test('a phase alone that makes something again reports that it is in use elsewhe
 
 test('SIGTERM to npm ends the run that it started', async (t) => {
   const folder = place(t)
-  lockKubeconfig(folder)
+  await lockKubeconfig(folder)
   const config = ['--config', join(folder, 'cluster.yaml')]
   const clone = fileURLToPath(new URL('../../', import.meta.url))
   const args = ['--prefix', clone, 'run', '-s', 'task', '--', 'certs', 'local-kubeconfig', '--json', ...config]
@@ -245,7 +244,7 @@ for (const [args, goOn, signal, status] of [
 test('bootstrap, which is advised once some of a run with --force is made, overwrites and removes nothing on nodes that the run did not reach', async (t) => {
   const folder = place(t)
   await withStatus(0, run(folder, ['certs', 'kubeconfigs']))
-  lockKubeconfig(folder)
+  await lockKubeconfig(folder)
   const options = ['--force', '--replace-identity', '--prune', '--yes', '--json']
   const stopped = start(folder, ['certs', 'local-kubeconfig', ...options])
   await stopped.told('"type":"building","id":"local-kubeconfig"')

@@ -1,6 +1,6 @@
 /** A plan that was reviewed: carried out as it is, on another machine too, or refused. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -56,7 +56,7 @@ describe('--expect-plan', () => {
     assert.deepEqual(counts, { added: 0, changed: 1, removed: 0, restarts: 0 })
   })
 
-  test('no time before a renewal changes it, nor what API servers are to count, which follows backups', async (t) => {
+  test('no time before a renewal changes it', async (t) => {
     const place = copyPlace(t, listed, [...oneOfEach, ...listing, sans('a.example.org')])
     const plannedIn = async (days: number) => {
       const now = new Date(Date.now() + days * day)
@@ -70,14 +70,6 @@ describe('--expect-plan', () => {
       }),
       { numRuns: 8 },
     )
-    // Another auth/ of this cluster has another backup.
-    const backup = join(place.auth, 'backup/2026-01-01T00-00-00-000Z')
-    mkdirSync(backup, { recursive: true })
-    for (const part of ['jane.pem', 'jane-key.pem']) cpSync(join(place.auth, part), join(backup, part))
-    await harderway(place.place, 'user-certs/jane', 'kubeconfigs/jane', '--force')
-    const counting = await plannedIn(0)
-    assert.match(JSON.stringify(counting.events), /counted certificates/)
-    assert.equal(hashIn(counting), hash)
   })
 
   test('each wanted value is in it; the order of names is not', async (t) => {

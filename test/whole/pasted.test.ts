@@ -6,17 +6,13 @@ import { delimiter, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import { parse } from 'yaml'
-import { Failure, refusal } from '../../lib/failure.ts'
-import type { Outcome } from '../../lib/graph/target.ts'
+import { refusal } from '../../lib/failure.ts'
 import { sshFailure } from '../../lib/node/connection.ts'
 import { typedCommand } from '../../lib/node/ssh-config.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'
-import { formatFailure, formatFailures, formatToDo } from '../../lib/show/rows.ts'
+import { formatFailure, formatToDo } from '../../lib/show/rows.ts'
 import { fit } from '../../lib/wording.ts'
 import { revokedLine } from '../../tasks/auth/accepted.ts'
-import { refuseContradicted, withOneInstall } from '../../tasks/inspect/declared.ts'
-import { unitsOn } from '../../tasks/inspect/reads.ts'
-import { allThere, fakeRows, placesWith, runningUnit, startedAs } from '../support/fakes.ts'
 import { and, parsed, scratch } from '../support/files.ts'
 
 const widths = [40, 80, 120, 150, 164, 250]
@@ -83,34 +79,4 @@ describe('a list of who is revoked is the same YAML:', () => {
           assert.deepEqual(parse(`name: kubenet\n${pasted}\nnodes: []\n`).revoked, entries, text)
         }
     })
-})
-
-test('the install that says what nodes do is the same YAML', () => {
-  const drain = 'kubectl drain NODE --ignore-daemonsets --delete-emptydir-data --timeout=90s --kubeconfig "/srv/a b"'
-  const undrain = 'kubectl uncordon NODE; systemctl start node-exporter'
-  const install = { sudo: 'sudo -n -u root', drain, undrain, timeout: '3m' }
-  const cluster = parsed(`name: kubenet
-api: { virtualIP: 10.0.0.1 }
-install: ${JSON.stringify(install)}
-nodes:
-  - { name: c0, role: control, ip: 10.0.0.2 }
-  - { name: g0, role: gateway, ip: 10.0.0.5 }
-`)
-  const folder = '/var/lib/kubernetes-of-this-cluster/with-a-long-name'
-  const outcomes = cluster.nodes.flatMap((node): [string, Outcome][] => {
-    if (node.role !== 'control') return []
-    const processes = [startedAs('kube-apiserver', `--client-ca-file=${folder}/certificates/ca.pem`)]
-    const units = new Map([['kube-apiserver', { ...runningUnit, group: processes[0]?.group ?? '' }] as const])
-    try {
-      refuseContradicted(cluster, node, unitsOn(cluster, node, placesWith({ ...allThere, units, processes })))
-    } catch (error) {
-      if (error instanceof Failure) return [[`install/${node.name}`, { kind: 'failed', failure: error }]]
-    }
-    return []
-  })
-  const [text = ''] = formatFailures(withOneInstall(cluster, fakeRows(Object.fromEntries(outcomes))))
-  const block = (columns?: number) => parse(linesFrom(fit(text, columns), /^ +install:/, /^ {0,4}\S/))
-  const whole = block()
-  assert.deepEqual([whole.install.drain, whole.install.undrain], [drain, undrain])
-  for (const columns of widths) assert.deepEqual(block(columns), whole, fit(text, columns))
 })

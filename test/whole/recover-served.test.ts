@@ -1,6 +1,6 @@
 /** recover and verify --from compare files with what a control node's API server and etcd serve, where they run. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { createServer as createPlain } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, before, describe, type TestContext, test } from 'node:test'
@@ -67,48 +67,6 @@ describe('the files of a control node and what runs there', { skip }, () => {
     await serve(t, join(place, 'other/auth'), 6443)
     const ran = await withStatus(3, verify())
     assert.match(told(ran), /control0: serves a certificate not signed by the CA of \S+made \(port 6443\)/)
-  })
-
-  describe('have names that the next API certificate keeps', () => {
-    const old = 'api.old.example'
-    let named: string
-
-    before(async () => {
-      named = join(place, 'named')
-      mkdirSync(join(named, 'home'), { recursive: true })
-      writeCluster(named, [...edits, [['api', 'extraSANs'], [old]]])
-      cpSync(made, join(named, 'auth'), { recursive: true })
-      await exits(0, named, 'cluster-cert')
-    })
-
-    for (const where of ['in its folder', 'served alone'])
-      test(`as the node's has them, ${where}: a run after recover issues none without`, async (t) => {
-        const { home } = suite.lab.node('control0')
-        const isServed = where === 'served alone'
-        if (isServed) await serve(t, join(named, 'auth'), 6443)
-        for (const name of ['kubernetes.pem', 'kubernetes-key.pem'])
-          if (isServed) rmSync(join(home, name))
-          else cpSync(join(named, 'auth', name), join(home, name))
-        await withStatus(0, recover())
-        const files = readdirSync(join(place, 'auth'))
-        for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
-          const ran = await withStatus(3, harderway(place, ...args))
-          assert.match(told(ran), /kubernetes\.pem would lose api\.old\.example, which clients may use/)
-        }
-        assert.deepEqual(readdirSync(join(place, 'auth')), files)
-        await exits(0, place, 'cluster-cert')
-        await exits(0, place, 'bootstrap')
-      })
-
-    test('or is looked at first, where it is down', async () => {
-      await withStatus(0, recover())
-      await suite.lab.node('control0').stop()
-      const down = await withStatus(3, harderway(place, 'bootstrap'))
-      await suite.lab.node('control0').start()
-      assert.match(told(down), /control0: connection refused.*auth has no kubernetes\.pem/)
-      assert.ok(!existsSync(join(place, 'auth/kubernetes.pem')))
-      await exits(0, place, 'bootstrap')
-    })
   })
 
   test('are taken where what listens serves none', async (t) => {

@@ -51,7 +51,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
   try {
     const look = await lookWhenSettled(run, node, made)
     const places = placesOf(look)
-    refuseContradicted(run.cluster, node, look.units)
+    refuseContradicted(node, look.units)
     refuseWrongSettings(node, look.units, places)
     refuseOtherUsers(run, node, look.units, places)
     const units = await withLoads(run, node, look.units, places)

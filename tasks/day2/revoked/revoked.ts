@@ -6,6 +6,7 @@
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../../lib/failure.ts'
 import {
+  type AuthFile,
   authorizationConfigFile,
   authorizationFiles,
   authorizationWebhookFile,
@@ -46,7 +47,7 @@ export function targets({ revoked }: Cluster): ClusterTarget[] {
       check,
       build: async (run) => {
         const change = changeOfFile(run, authorizationConfigFile)
-        for (const [file, text] of textsOf(run)) run.auth.write(file, text, secretMode, { durable: true })
+        run.auth.writeDurably(...textsOf(run).map(([file, text]): AuthFile => [file, text, secretMode]))
         return { change }
       },
       foresee: (run) => changeOfFile(run, authorizationConfigFile),

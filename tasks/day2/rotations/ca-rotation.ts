@@ -127,7 +127,7 @@ async function beginBoth({ run, isForced }: Rotating, name: CaName): Promise<voi
     )
   backUp(auth, [crossFile], now)
   const key = await generatePrivateKey(cluster.certificates.key)
-  auth.write(nextKey, privateKeyPem(key), secretMode, { durable: true })
+  auth.writeDurably([nextKey, privateKeyPem(key), secretMode])
 }
 
 interface Proof {
@@ -164,7 +164,7 @@ const finishingOf = (name: CaName): Stage => ({
   async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files, name)
     backUp(auth, auth.files.pair(name), now)
-    auth.write(present, auth.bytes(next), publicMode, { durable: true })
+    auth.writeDurably([present, auth.bytes(next), publicMode])
   },
   prove: (rotating, node, tell) => proveFinishing(rotating, node, { name, tell }),
 })
@@ -282,8 +282,8 @@ export const etcdCaRotation: Rotation = {
     const issued = issuedBy(cluster, etcdCaName).flatMap((row) => tryCertificate(auth, row.name) ?? [])
     const isLost = issued.some(({ x509 }) => clusterCa && !x509.verify(clusterCa.publicKey))
     if (auth.read(certificate) || isLost || !ca || !caKey) return
-    auth.write(key, caKey, secretMode, { durable: true })
-    auth.write(certificate, ca, publicMode, { durable: true })
+    auth.writeDurably([key, caKey, secretMode])
+    auth.writeDurably([certificate, ca, publicMode])
   },
   unseen: () => ['other clients of etcd, such as snapshot jobs or monitoring; their certificates will be rejected'],
 }

@@ -142,7 +142,7 @@ function edit({ auth, now }: Run, change: (text: string, keys: EncryptionKeys) =
   const changed = change(auth.bytes(file).toString(), keys)
   if (readEncryptionKeys(Buffer.from(changed)) === undefined) throw new Error('the changed text has no key')
   backUp(auth, [file], now)
-  auth.write(file, changed, secretMode, { durable: true })
+  auth.writeDurably([file, changed, secretMode])
 }
 
 /** How much in all of etcd each of the keys has encrypted, in words. */

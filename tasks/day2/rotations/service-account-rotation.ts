@@ -33,7 +33,7 @@ const published: Stage = {
   proof: 'each API server publishes both keys (/openid/v1/jwks)',
   async begin({ run: { auth, cluster } }) {
     const next = await generatePrivateKey(cluster.certificates.key)
-    auth.write(tokenFiles(auth.files).nextKey, privateKeyPem(next), secretMode, { durable: true })
+    auth.writeDurably([tokenFiles(auth.files).nextKey, privateKeyPem(next), secretMode])
   },
   prove,
   async undoHeldBy({ run: { auth }, isForced }) {
@@ -60,7 +60,7 @@ const signing: Stage = {
   async begin({ run: { auth, now } }) {
     const { key, nextKey } = tokenFiles(auth.files)
     backUp(auth, [key], now)
-    auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
+    auth.writeDurably([key, auth.bytes(nextKey), secretMode])
   },
   prove,
   async undo({ run: { auth, now } }) {
@@ -70,8 +70,8 @@ const signing: Stage = {
     if (!old)
       throw new Failure(`the old key is not in ${auth.path}/backup`, { remedy: 'restore it there from a backup' })
     backUp(auth, [key], now)
-    auth.write(nextKey, auth.bytes(key), secretMode, { durable: true })
-    auth.write(key, old, secretMode, { durable: true })
+    auth.writeDurably([nextKey, auth.bytes(key), secretMode])
+    auth.writeDurably([key, old, secretMode])
   },
 }
 
@@ -256,5 +256,5 @@ function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
     throw new Failure(`can't read ${tokenFiles(auth.files).certificate} in ${auth.path} any more`, {
       remedy: runAgain,
     })
-  auth.write(tokenFiles(auth.files).certificate, certificatePem(certificate.der), publicMode, { durable: true })
+  auth.writeDurably([tokenFiles(auth.files).certificate, certificatePem(certificate.der), publicMode])
 }

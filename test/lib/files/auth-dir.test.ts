@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups, copyBackups, MemoryStore } from '../../../lib/files/auth-dir.ts'
@@ -24,6 +24,7 @@ import { thisBoot } from '../../../lib/files/lock.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch, stateOf } from '../../support/files.ts'
+import { needs } from '../../support/programs.ts'
 
 const isRoot = process.getuid?.() === 0
 const folder = (t: TestContext) => new AuthDir(scratch(t), harderWay.files)
@@ -55,7 +56,7 @@ ${code}`
 test('what is written is read again, with its mode', (t) => {
   const auth = folder(t)
   auth.write('ca.pem', 'public', publicMode)
-  auth.write('ca-key.pem', Buffer.from('secret'), secretMode, { durable: true })
+  auth.writeDurably(['ca-key.pem', Buffer.from('secret'), secretMode])
   assert.deepEqual(auth.read('ca.pem'), { kind: 'file', bytes: Buffer.from('public'), mode: 0o644 })
   assert.partialDeepStrictEqual(auth.read('ca-key.pem'), { bytes: Buffer.from('secret'), mode: 0o600 })
   assert.deepEqual(auth.names(), ['ca-key.pem', 'ca.pem'])
@@ -75,7 +76,8 @@ for (const durable of [false, true])
     writeFileSync(path, 'old and longer')
     chmodSync(path, 0o666)
     linkSync(path, join(auth.path, 'old'))
-    auth.write('key', 'new', secretMode, { durable })
+    if (durable) auth.writeDurably(['key', 'new', secretMode])
+    else auth.write('key', 'new', secretMode)
     assert.equal(readFileSync(path, 'utf8'), 'new')
     assert.equal(mode(path), 0o600)
     assert.equal(readFileSync(join(auth.path, 'old'), 'utf8'), 'old and longer')
@@ -251,7 +253,7 @@ test('in memory everything is written, moved to backup and removed as on disk, a
   const [first, other] = [disk.inMemory(), disk.inMemory()]
   const kept = backUp(first, ['ca.pem', 'ca-key.pem'], new Date('2026-11-30T10:00:00Z'))
   assert.equal(kept, join(disk.path, 'backup', '2026-11-30T10-00-00-000Z'))
-  first.write('ca.pem', 'new', publicMode, { durable: true })
+  first.writeDurably(['ca.pem', 'new', publicMode])
   first.remove('ca-next-key.pem')
   const second = first.inMemory()
   second.setMode('ca.pem', secretMode)
@@ -269,14 +271,16 @@ test('in memory everything is written, moved to backup and removed as on disk, a
 test('what another folder has kept is copied by the next run where one was killed, after whichever write', () => {
   const [from, kept] = [new MemoryStore(), new MemoryStore()]
   const names = ['2026-11-28T22-33-13-114Z/ca.pem', '2026-11-28T22-33-13-114Z/ca-key.pem', 'worker0-2026/ca.pem']
-  for (const name of names) from.write(join('backup', name), `${name}\n`, publicMode)
+  from.write(names.map((name) => [join('backup', name), `${name}\n`, publicMode]))
   const source = new AuthDir('from', harderWay.files, from)
   for (const writes of names.keys()) {
     let left = writes
     class Killed extends MemoryStore {
-      override write(...args: Parameters<MemoryStore['write']>) {
-        if (left-- === 0) throw new Failure('killed')
-        super.write(...args)
+      override write(files: Parameters<MemoryStore['write']>[0]) {
+        for (const file of files) {
+          if (left-- === 0) throw new Failure('killed')
+          super.write([file])
+        }
       }
     }
     const store = new Killed(kept)
@@ -292,4 +296,30 @@ test('what another folder has kept is copied by the next run where one was kille
       })
     assert.equal(copyBackups(source, auth), false)
   }
+})
+
+test('a list, a key and a pair are on the disk before they are in their places, and so are the places', {
+  skip: needs('strace'),
+}, (t) => {
+  const auth = folder(t)
+  const trace = join(scratch(t), 'trace')
+  const script = `import { AuthDir } from ${JSON.stringify(new URL('../../../lib/files/auth-dir.ts', import.meta.url).href)}
+import { harderWay } from ${JSON.stringify(new URL('../../../tasks/layouts/harder-way.ts', import.meta.url).href)}
+const auth = new AuthDir(process.argv[1], harderWay.files)
+auth.writeDurably(['list', 'x', 0o600])
+auth.writeDurably(['key', 'x', 0o600], ['certificate', 'x', 0o644])`
+  const node = [process.execPath, '--input-type=module', '-e', script, auth.path]
+  execFileSync('strace', ['-f', '-y', '-e', 'trace=fsync,rename,renameat,renameat2', '-o', trace, ...node])
+  const calls = readFileSync(trace, 'utf8').matchAll(/fsync\(\d+<(.*?)>|rename\w*\([^\n]*"([^"\n]*)"/g)
+  const names = [...calls].map(([, synced, renamed]) =>
+    synced === undefined
+      ? `rename ${relative(auth.path, renamed ?? '')}`
+      : `fsync ${relative(auth.path, synced) || 'auth'}`,
+  )
+  // Node keeps what it has compiled, too.
+  const own = names.filter((name) => !name.includes('/'))
+  assert.deepEqual(own, [
+    ...['fsync .tmp-list~', 'rename list', 'fsync auth'],
+    ...['fsync .tmp-key~', 'rename key', 'fsync .tmp-certificate~', 'rename certificate', 'fsync auth'],
+  ])
 })

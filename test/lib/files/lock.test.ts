@@ -2,17 +2,17 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { hostname } from 'node:os'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { hostname, tmpdir, uptime } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { describe, type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
-import { type LockOptions, livenessOf, takeLock, thisProcess } from '../../../lib/files/lock.ts'
+import { type LockOptions, takeLock } from '../../../lib/files/lock.ts'
 import { scratch } from '../../support/files.ts'
-import { asAnother, inNamespace, needsNamespaces } from '../../support/programs.ts'
+import { asAnother, inNamespace, needs, needsNamespaces } from '../../support/programs.ts'
 
 const onLinux = process.platform === 'linux' ? {} : { skip: 'only Linux tells when a process began' }
 
@@ -60,6 +60,15 @@ function start(t: TestContext, files: readonly string[], by: readonly string[] =
   return { child, exit, line: async () => (await lines.next()).value }
 }
 
+/** What a lock of this process says of it. */
+const thisProcess = await (async () => {
+  const path = join(tmpdir(), `${randomUUID()}.lock`)
+  const held = await take(path)
+  const { token: _, since: __, ...own } = JSON.parse(readFileSync(path, 'utf8'))
+  held.release()
+  return own as Record<'pid' | 'start' | 'space' | 'machine' | 'host', string>
+})()
+
 /** Where a process can't be looked at from here. */
 const elsewhere = { host: 'elsewhere.example', space: 'another' }
 const endedPid = () => spawnSync('true').pid
@@ -93,7 +102,7 @@ test('a process that was killed while it took over a dead lock keeps nobody from
   const { auth, lock } = place(t)
   const dead = ownerText()
   writeFileSync(lock, dead)
-  writeFileSync(`${lock}.${JSON.parse(dead).token}`, ownerText())
+  writeFileSync(join(auth, `.tmp-${JSON.parse(dead).token}.lock`), ownerText())
   ;(await take(lock)).release()
   assert.deepEqual(readdirSync(auth), [])
 })
@@ -101,7 +110,7 @@ test('a process that was killed while it took over a dead lock keeps nobody from
 test('who may not take over a dead lock yet waits, and then leaves alone what has taken its place', async (t) => {
   const { auth, lock } = place(t)
   const [dead, next] = [ownerText(), ownerText(thisProcess)]
-  const takeover = `${lock}.${JSON.parse(dead).token}`
+  const takeover = join(auth, `.tmp-${JSON.parse(dead).token}.lock`)
   writeFileSync(lock, dead)
   writeFileSync(takeover, ownerText(thisProcess))
   const onWait = () => {
@@ -113,37 +122,62 @@ test('who may not take over a dead lock yet waits, and then leaves alone what ha
   assert.deepEqual(readdirSync(auth), ['.lock'])
 })
 
-test('what was left by processes that were killed while they took the lock is removed, and nothing else', async (t) => {
+test(
+  'an owner is dead if no such process is there, or this machine has been started again since',
+  onLinux,
+  async (t) => {
+    const { lock } = place(t)
+    const earlier = { space: 'boot1 pid:[4026531836]', machine: thisProcess.machine || 'none' }
+    const ofThisBoot = (space: string) => ({ space: `${thisProcess.space.split(' ')[0]} ${space}` })
+    const table = [
+      ['dead', { pid: endedPid() }],
+      ['dead', { pid: process.pid, start: '1' }],
+      // As version 0.5.0 wrote it.
+      ['dead', { pid: endedPid(), disk: 'own' }],
+      [thisProcess.machine === '' ? 'held' : 'dead', earlier],
+      ['held', thisProcess],
+      ['held', { ...thisProcess, disk: 'own' }],
+      ['held', { ...earlier, host: 'other' }],
+      ['held', { ...earlier, machine: 'other' }],
+      ['held', { ...earlier, machine: '' }],
+      ['held', { space: '' }],
+      ['held', ofThisBoot('pid:[2]')],
+    ] as const
+    for (const [liveness, facts] of table) {
+      writeFileSync(lock, ownerText(facts))
+      const taken = take(lock)
+      if (liveness === 'held') await assert.rejects(taken, { code: 'locked' }, JSON.stringify(facts))
+      else (await taken).release()
+    }
+  },
+)
+
+test('a lock that names nobody is dead if it is from before this boot: a power cut emptied it', async (t) => {
   const { auth, lock } = place(t)
-  const left = [randomUUID(), `${randomUUID()}.${randomUUID()}`].map((ending) => `${lock}.${ending}`)
-  const others = ['.lock.notes', '.lock2', 'other'].map((name) => join(auth, name))
-  for (const path of [...left, ...others]) writeFileSync(path, ownerText(elsewhere))
-  ;(await take(lock)).release()
-  assert.deepEqual(readdirSync(auth).toSorted(), ['.lock.notes', '.lock2', 'other'])
+  const boot = Date.now() / 1000 - uptime()
+  for (const text of ['', '{"pid": 12, "ho']) {
+    writeFileSync(lock, text)
+    utimesSync(lock, boot + 60, boot + 60)
+    await assert.rejects(take(lock), { code: 'locked' })
+    utimesSync(lock, boot - 60, boot - 60)
+    ;(await take(lock)).release()
+    assert.deepEqual(readdirSync(auth), [])
+  }
 })
 
-test('an owner is dead if no such process is there, or this machine has been started again since', onLinux, () => {
-  const [boot1, boot2] = ['boot1 pid:[1]', 'boot2 pid:[1]']
-  const me = { ...thisProcess, space: boot2, machine: 'm', host: 'h', disk: 'own' }
-  const earlier = { ...me, space: boot1 }
-  const table = [
-    ['alive', me],
-    ['dead', { ...me, pid: endedPid() }],
-    ['dead', { ...me, start: '1' }],
-    ['dead', earlier],
-    ['unknown', { ...earlier, host: 'other' }],
-    ['unknown', { ...earlier, machine: 'other' }],
-    // In a container, which is not booted.
-    ['unknown', { ...earlier, machine: '' }],
-    // On a clone of this machine, with the folder on a server.
-    ['unknown', { ...earlier, disk: '' }],
-    ['unknown', { ...me, space: '' }],
-    ['unknown', { ...me, space: 'boot2 pid:[2]', pid: endedPid() }],
-  ] as const
-  for (const [liveness, other] of table) assert.equal(livenessOf(other, me), liveness, JSON.stringify(other))
-  assert.equal(livenessOf({ ...earlier, machine: '' }, { ...me, machine: '' }), 'unknown')
-  assert.equal(livenessOf(earlier, { ...me, space: '' }), 'unknown')
-  assert.equal(livenessOf(earlier, { ...me, disk: '' }), 'unknown', 'a clone that mounts the folder from the holder')
+test('the lock is on the disk before it is in its place, and so is its place', { skip: needs('strace') }, (t) => {
+  const { auth, lock } = place(t)
+  const trace = join(auth, '../trace')
+  const script = `import { takeLock } from ${modulePath}
+await takeLock(process.argv[1], { signal: new AbortController().signal, wait: 0, onWait: () => {} })`
+  const calls = 'trace=fsync,link,linkat'
+  const node = [process.execPath, '--input-type=module', '-e', script, lock]
+  execFileSync('strace', ['-f', '-y', '-e', calls, '-o', trace, ...node])
+  const seen = readFileSync(trace, 'utf8').matchAll(/(fsync)\(\d+<(.*?)>|(link)(?:at)?\(/g)
+  const names = [...seen].map(([, call, path = '']) =>
+    call ? `${call} ${path.replace(/\.tmp-.*/, 'beside')}` : 'link',
+  )
+  assert.deepEqual(names, [`fsync ${auth}/beside`, 'link', `fsync ${auth}`])
 })
 
 test('so is one that has ended, though nobody has asked for its exit status yet', onLinux, async (t) => {
@@ -159,45 +193,10 @@ test('so is one that has ended, though nobody has asked for its exit status yet'
   own.end()
   const stat = () => readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ')
   while (stat()[0] !== 'Z') await new Promise(setImmediate)
-  assert.equal(livenessOf({ ...thisProcess, pid, start: String(stat()[19]) }), 'dead')
+  const { lock } = place(t)
+  writeFileSync(lock, ownerText({ pid, start: String(stat()[19]) }))
+  ;(await take(lock)).release()
 })
-
-/** Where this machine's own disk is; and a file system that is none. */
-const [disk, memory] = [import.meta.dirname, '/dev/shm']
-const hasDisk = ['ext2/ext3', 'xfs', 'btrfs', 'zfs', 'f2fs'].includes(
-  spawnSync('stat', ['-f', '-c', '%T', disk], { encoding: 'utf8' }).stdout?.trim(),
-)
-const isMachine = thisProcess.machine !== ''
-const onDisk = hasDisk && isMachine ? onLinux : { skip: 'only a machine with a disk of its own' }
-
-test(
-  'that of an earlier boot is taken over on a disk of the machine alone: a server may show it to a clone',
-  onDisk,
-  async (t) => {
-    const at = (folder: string) => {
-      const made = mkdtempSync(join(folder, 'lock-test-'))
-      t.after(() => rmSync(made, { recursive: true }))
-      return join(made, '.lock')
-    }
-    const lock = at(disk)
-    const held = await take(lock)
-    const mine = JSON.parse(readFileSync(lock, 'utf8'))
-    held.release()
-    assert.equal(mine.disk, 'own')
-    const { disk: _, ...ofEarlierVersion } = { ...mine, space: 'boot1 pid:[4026531836]' }
-    const earlier = { ...ofEarlierVersion, disk: 'own' }
-    for (const [path, owner] of [
-      [at(memory), earlier],
-      [lock, { ...earlier, disk: '' }],
-      [lock, ofEarlierVersion],
-    ] as const) {
-      writeFileSync(path, JSON.stringify(owner))
-      await assert.rejects(take(path), { code: 'locked' })
-    }
-    writeFileSync(lock, JSON.stringify(earlier))
-    ;(await take(lock)).release()
-  },
-)
 
 for (const [what, text, named] of [
   [
@@ -300,30 +299,41 @@ describe('between containers, which share a folder and do not see each other', {
     assert.deepEqual(readdirSync(auth), [])
   })
 
-  const print = (what: string) => [
-    ...[process.execPath, '--input-type=module', '-e'],
-    `import { livenessOf, thisProcess } from ${modulePath}\nconsole.log(${what})`,
-  ]
-
-  test('each has a space of its own, and none where /proc tells of other processes', () => {
+  test('without a /proc of its own a process is in no namespace', () => {
+    const script = `import { takeLock } from ${modulePath}
+import { readFileSync } from 'node:fs'
+const lock = await takeLock(process.argv[1], { signal: new AbortController().signal, wait: 0, onWait: () => {} })
+console.log(JSON.parse(readFileSync(process.argv[1])).space)
+lock.release()`
     const spaceOf = (...by: readonly string[]) => {
-      const [program = '', ...args] = [...by, ...print('thisProcess.space')]
+      const path = join(tmpdir(), `${randomUUID()}.lock`)
+      const [program = '', ...args] = [...by, process.execPath, '--input-type=module', '-e', script, path]
       return execFileSync(program, args, { encoding: 'utf8' }).trim()
     }
-    const [here, there] = [spaceOf(), spaceOf(...inNamespace)]
-    for (const space of [here, there]) assert.match(space, /^[0-9a-f-]{36} pid:\[\d+\]$/)
-    assert.notEqual(here, there)
+    const there = spaceOf(...inNamespace)
+    assert.match(there, /^[0-9a-f-]{36} pid:\[\d+\]$/)
+    assert.notEqual(there, thisProcess.space)
     assert.equal(spaceOf('unshare', '--pid', '--fork'), '')
   })
 
-  test('a process that may not be looked at (hidepid) is not taken for a dead one', () => {
+  test('a process that may not be inspected (hidepid) is not taken for a dead one', (t) => {
     const mount = 'mount -t proc -o hidepid=2 proc /proc'
     const hidden = `${mount} && "$@"; true`
-    const args = [...asAnother, ...print("livenessOf({ ...thisProcess, pid: 1, start: '1' })")]
+    const script = `import { takeLock } from ${modulePath}
+import { readFileSync, writeFileSync } from 'node:fs'
+const path = process.argv[1]
+const options = { signal: new AbortController().signal, wait: 0, onWait: () => {} }
+const lock = await takeLock(path, options)
+writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path)), pid: 1, start: '1' }))
+console.log(await takeLock(path, options).then(() => 'taken', (error) => error.code))`
+    const { auth, lock } = place(t)
+    chmodSync(join(auth, '..'), 0o755)
+    chmodSync(auth, 0o777)
+    const args = [...asAnother, process.execPath, '--input-type=module', '-e', script, lock]
     const { stdout, stderr } = spawnSync('unshare', ['--pid', '--mount', '--fork', 'sh', '-c', hidden, 'sh', ...args], {
       encoding: 'utf8',
       cwd: '/',
     })
-    assert.equal(stdout, 'unknown\n', stderr)
+    assert.equal(stdout, 'locked\n', stderr)
   })
 })

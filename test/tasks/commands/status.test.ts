@@ -5,7 +5,7 @@ import { chmodSync, cpSync, readFileSync, rmSync, truncateSync, writeFileSync } 
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { openssl } from '../../support/certificates.ts'
-import { scratch, stateOf } from '../../support/files.ts'
+import { stateOf } from '../../support/files.ts'
 import {
   copyPlace,
   type Edit,
@@ -119,35 +119,6 @@ describe('status', { concurrency: 2 }, () => {
       assert.match(stdout.replaceAll(/\n +/g, ' '), first)
       assert.match(String((await statusAt(place, 1, '--json')).events[0]?.message), first)
     })
-  })
-
-  test('a revoked key that is not listed yet is left to do: 4, and named, as in a plan', async (t) => {
-    const jane: readonly Edit[] = [
-      [['install'], true],
-      [['localKubeconfig'], false],
-      [['etcd', 'ca'], 'own'],
-      [['users'], [{ name: 'jane', groups: [] }]],
-    ]
-    const place = scratch(t)
-    writeCluster(place, [...edits, ...jane])
-    const run = (...args: string[]) => harderway({ place, now: new Date(made) }, ...args)
-    await withStatus(0, run('certs', 'kubeconfigs', 'encryption-key'))
-    const { fingerprint256 } = new X509Certificate(readFileSync(join(place, 'auth/jane.pem')))
-    const entry = `sha256:${fingerprint256.replaceAll(':', '').toLowerCase()}`
-    const named = entry.slice(0, 'sha256:'.length + 12)
-    writeCluster(place, [...edits, ...jane, [['revoked'], [entry]]])
-    // As a run that ends before it lists the key.
-    await withStatus(4, run('user-certs', 'kubeconfigs', 'revoked'))
-    const json = await withStatus(4, statusAt(place, 0, '--json'))
-    assert.deepEqual([notFresh(json), json.events.at(-1)?.exit], [[], 4])
-    const notes = json.events.filter(({ type }) => type === 'note').map(({ message }) => String(message))
-    assert.equal(notes.filter((note) => note.startsWith('revoked-keys: ') && note.includes(named)).length, 1)
-    for (const args of [[], ['--quiet']]) {
-      const { stdout } = await withStatus(4, statusAt(place, 0, ...args))
-      assert.match(stdout, new RegExp(`^● revoked-keys  revoked: ${named}`, 'm'))
-      assert.match(stdout, /^What a run would change: npm run bootstrap -- --dry-run$/m)
-    }
-    await withStatus(4, run('bootstrap', '--dry-run', '--offline'))
   })
 
   test('--node shows what belongs to the node, and judges by that alone', async (t) => {

@@ -11,6 +11,7 @@ import { writeAuth } from '../../../tasks/run/access.ts'
 import { authBeside, type CommandRun } from '../../../tasks/run/command-run.ts'
 import { parseOptions } from '../../../tasks/run/options.ts'
 import { scratch } from '../../support/files.ts'
+import { holdAuth } from '../../support/harderway.ts'
 
 const nothing = { causes: [] }
 
@@ -119,4 +120,44 @@ test('the end of a run over everything is left in the metrics, if there are any 
   const closing = async () => ({ findings: asFindings(['this'], { owner: 'user' }) })
   assert.deepEqual(await linesAfter({ ...whole, closing, work }), lines(4))
   assert.deepEqual(await linesAfter({ ...whole, work }), lines(0))
+})
+
+test('of two runs that wait for a third each has the time at which it begins to work, not that of its start', async (t) => {
+  const { run } = runIn(t)
+  let minutes = 0
+  const host = { ...run.host, now: () => new Date(minutes * 60_000) }
+  const release = await holdAuth(run.auth.path)
+  const times: number[] = []
+  const timeOf = ({ now }: CommandRun) => now.getTime() / 60_000
+  const waiting = new Set<string>()
+  const isWaiting = Promise.withResolvers<void>()
+  const runs = ['first', 'second'].map((name) =>
+    writeAuth(
+      {
+        ...run,
+        host,
+        now: host.now(),
+        auth: authBeside(run),
+        note: () => {
+          if (waiting.add(name).size === 2) isWaiting.resolve()
+        },
+      },
+      {
+        work: async (locked) => {
+          times.push(timeOf(locked))
+          minutes += 10
+          return nothing
+        },
+        closing: async (_, locked) => {
+          times.push(timeOf(locked))
+          return {}
+        },
+      },
+    ),
+  )
+  await isWaiting.promise
+  minutes = 10
+  release()
+  await Promise.all(runs)
+  assert.deepEqual(times, [10, 10, 20, 20])
 })

@@ -52,6 +52,7 @@ import { newSuffix, scratch } from '../../../support/files.ts'
 
 const install: Install = { ...(threeNodes.install as Install), drain: 'a', undrain: 'b' }
 const cluster: Cluster = { ...threeNodes, install }
+const options = { replaceIdentity: false, prune: false, names: [] }
 const otherGuide: Cluster = { ...twoNodes, layout: 'hard-way', install }
 const healthy: UnitState = healthyUnit
 const main = healthyUnit.process
@@ -82,7 +83,7 @@ test('a look reads what is declared, once; where readers are searched once more,
       },
     })
     const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
-    return lookAtNode({ ...of, cluster, connect, auth } as unknown as Run, worker)
+    return lookAtNode({ ...of, cluster, options, connect, auth } as unknown as Run, worker)
   }
   const searching = { stagedBy: 'ca' }
   for (const foundIn of [undefined, '/user.slice/x']) {
@@ -117,7 +118,7 @@ test('a look that takes a node over asks for all of our files, and of what a com
     const unit = { ...healthy, group: '/system.slice/kube-apiserver.service' }
     return { places: placesWith({ folders: allThere.folders, processes, units: new Map([['kube-apiserver', unit]]) }) }
   }
-  const run = { cluster, auth: temporaryAuth(t), connect: async () => ({ look }), isObserved: true }
+  const run = { cluster, auth: temporaryAuth(t), connect: async () => ({ look }), options, isObserved: true }
   await readNode(run as unknown as Run, control)
   const asked = ['/etc/other.crt', '/etc/other.key', '/root/secret', '/var/lib/kubernetes/kubernetes-key.pem']
   assert.deepEqual(
@@ -144,7 +145,7 @@ test("a look reads whose clients an API server believes, and knows the cluster's
       }),
     }
   }
-  const run = { cluster, auth, connect: async () => ({ look }) } as unknown as Run
+  const run = { cluster, auth, options, connect: async () => ({ look }) } as unknown as Run
   const { units } = await lookAtNode(run, control)
   const [wrong = ''] = units.find(({ unit }) => unit === 'kube-apiserver')?.wrong ?? []
   assert.match(wrong, /--requestheader-client-ca-file has the CA of --client-ca-file \(\/etc\/front-proxy\.pem\)/)
@@ -163,7 +164,12 @@ test('a look reads an authorization configuration elsewhere: one of its owner is
       }),
     })
     const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
-    const run = { cluster: { ...cluster, revoked: [] }, auth, connect: async () => ({ look }) } as unknown as Run
+    const run = {
+      cluster: { ...cluster, revoked: [] },
+      auth,
+      options,
+      connect: async () => ({ look }),
+    } as unknown as Run
     const unit = (await lookAtNode(run, control)).units.find((each) => each.unit === 'kube-apiserver')
     assert.deepEqual([unit?.owned.length, unit?.contradicted.length], expected, text)
   }
