@@ -362,7 +362,7 @@ real -f -- "$@"`,
       writeFileSync(join(home('gateway'), 'gateway.pem'), 'of the load balancer')
       writeNode(1, { role: 'gateway' })
       const ran = await withStatus(0, deploy('--prune'))
-      assert.match(ran.stdout, /certificates of worker0 \(also as system:kube-proxy, /)
+      assert.match(ran.stdout, /certificates of worker0 \(until /)
       assert.equal(readFileSync(join(home('gateway'), 'gateway.pem'), 'utf8'), 'of the load balancer')
       for (const file of files) assert.ok(existsSync(join(home('worker0'), file)))
     })
