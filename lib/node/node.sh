@@ -45,18 +45,13 @@ largest=262144
 largest_contents=1048576
 # Bytes, for the command lines of all processes outside our units, as any user may start many.
 largest_others=131072
-# In the login user's home: a line for each directory that a deploy has put files in, the latest last: NODE, the digest
-# of ca.pem, PATH. The user may have written anything else into this file.
-record=.harderway.directories
-# Bytes.
-largest_record=16384
 nl='
 '
 
 # main PROGRAM VERB NONCE [root] < LINES. The program is this text: root's shell gets it from here.
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
-  folder='' patterns='' expected='' recorded='' entry='' void='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
+  folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
   sudo='' as_root='' asks='' uid='' units='' components='' readers='' places='' folders='' early='' listens='' ports='' now=''
   files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' limit_size='' wary='' flags=''
   lines=$(cat)
@@ -93,9 +88,6 @@ read_request() {
       make) makes=1 ;;
       pattern) patterns="$patterns $value" ;;
       expect) expect "${value%% *}" "${value#* }" ;;
-      recorded) recorded=1 ;;
-      entry) entry=$value ;;
-      void) void=$void$value$nl ;;
       sudo) as_root=1 sudo=$value ;;
       now) asks=1 ;;
       unit) units="$units $value" ;;
@@ -176,8 +168,6 @@ look_at_folder() {
   uid=$(id -u)
   say uid "$uid"
   say absent
-  find_recorded
-  [ -z "$found" ] || say_named $found
 }
 
 # The machine's own addresses, as the kernel has them: iproute2 may be missing. One of IPv6 is printed without colons;
@@ -203,7 +193,7 @@ say_folder() {
   say uid "$uid"
   # As `cd -P` has set it.
   say folder "$PWD"
-  find_shared "$PWD" sticky
+  find_shared "$PWD"
   if [ -n "$shared" ]; then is_shared=1; say open "$shared"; fi
   ls >/dev/null
   say_leftovers
@@ -212,72 +202,22 @@ say_folder() {
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if there "$f"; then set -- "$@" "$f"; fi
   done
-  find_recorded "$PWD"
   stat_files "$@"
   say_files
-  [ -z "$found" ] || say_named $found
 }
 
-# find_recorded [FOLDER]: reports the lines of the record, and sets $found to our files in recorded directories other than
-# the folder. It follows no link, looks at no directory that other users may change, itself or by one above, and does not
-# report a directory that can't be entered.
-find_recorded() {
-  found='' own=$PWD looked=' ' here=${1-}
-  if [ -z "$recorded" ] || ! read_record; then return 0; fi
-  with_lines look_at_recorded "$lines_recorded"
-  cd -- "$own"
-}
-look_at_recorded() {
-  for line do
-    at=${line##* }
-    case $at in *[!A-Za-z0-9_@%+=:,./-]*|*//*) continue ;; /?*) ;; *) continue ;; esac
-    if cd -P -- "$at" 2>/dev/null; then
-      if [ "$PWD" != "$at" ] || [ ! -r . ]; then continue; fi
-      case $looked in *" $at "*) ;; *) look_at_former ;; esac
-    else
-      # If a directory above can't be entered, this one may exist.
-      f=$at
-      while ! there "$f"; do f=${f%/*} f=${f:-/}; done
-      if [ "$f" = "$at" ] || [ ! -x "$f" ]; then continue; fi
-    fi
-    say recorded "$line"
-  done
-}
-look_at_former() {
-  looked="$looked$at "
-  [ "$at" != "$here" ] || return 0
-  # A mount may give the folder, or a folder that units read, a second path. Every shell that is named above has -ef.
-  # shellcheck disable=SC3013
-  for f in "$here" $folders; do if [ "$f" != "$at" ] && [ . -ef "$f" ]; then return 0; fi; done
-  find_shared "$at"
-  if [ -n "$shared" ]; then say shared "$at"; return 0; fi
-  for f in $patterns; do
-    case $f in *[!A-Za-z0-9._-]*) continue ;; esac
-    ! there "$f" || found="$found $at/$f"
-  done
-}
-
-# Sets $lines_recorded; status 1 if the record is no file that deploys have written.
-read_record() {
-  lines_recorded=''
-  [ -n "${HOME-}" ] || return 1
-  there "$HOME/$record" || return 0
-  if [ -L "$HOME/$record" ] || [ ! -f "$HOME/$record" ] || [ ! -r "$HOME/$record" ]; then return 1; fi
-  lines_recorded=$(head -c $((largest_record + 1)) < "$HOME/$record" | tr -d '\0')
-  [ ${#lines_recorded} -le $largest_record ]
-}
-
-# find_shared FOLDER [STICKY]: sets $shared to the folder, or the first above it, where users other than this one and
-# root may rename or replace folders. With STICKY, a folder with the sticky bit is not shared: there only the owner of a
-# name may change it, as long as the name exists.
+# find_shared FOLDER: sets $shared to the folder, or the first above it, where users other than this one and root may
+# rename or replace folders. One with the sticky bit is not shared: there only the owner of a name may change it, as long
+# as the name exists.
 find_shared() {
-  up=$1 keeps=${2-} shared=''
+  up=$1 shared=''
   set -- /
   while [ -n "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
   above=$(stat -c '%u %a %n' -- "$@")
   while read -r owner mode name; do
     case $owner,$mode in
-      0,*[2367]?|0,*[2367]|"$uid",*[2367]?|"$uid",*[2367]) case $keeps$mode in sticky[1357]???) continue ;; esac ;;
+      0,[1357]???|"$uid",[1357]???) continue ;;
+      0,*[2367]?|0,*[2367]|"$uid",*[2367]?|"$uid",*[2367]) ;;
       0,*|"$uid",*) continue ;;
     esac
     shared=$name
@@ -538,8 +478,8 @@ say_homes() {
     case $home in /?*) say home "$home" ;; esac
   done
 }
-# say_named PATH...: reports files that command lines name, or that are in a former directory. They are not ours: if one
-# has gone meanwhile, the look does not fail.
+# say_named PATH...: reports files that command lines name. They are not ours: if one has gone meanwhile, the look does
+# not fail.
 say_named() {
   plain='' limit_size=1
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@" 2>/dev/null) || :
@@ -850,7 +790,6 @@ replace_files() {
   # If $trash can't be removed, the exit status is still that of what went wrong before.
   trap '[ -z "$trash" ] || rm -rf -- $trash || :' EXIT
   trap 'exit 1' HUP INT TERM
-  [ -z "$entry" ] || write_record
   cd -P -- "$folder"
   if [ -n "$archive" ]; then unpack; fi
   lock_all
@@ -874,30 +813,6 @@ replace_files() {
   [ -z "$archive" ] || rm -rf -- "$archive" "$archive-swap"
   trash=''
   say_folder
-}
-
-# Records the directory before any file is in it, so that a killed run leaves no file that nobody knows of. A user whose
-# home can't be read and written has no record. Where several nodes share a home, each holds its lock for a moment. If
-# the lock is held longer, it is by another user, who may open the home: then the next deploy records the directory.
-write_record() {
-  [ -n "${HOME-}" ] && cd -- "$HOME" 2>/dev/null && [ -r . ] && [ -w . ] || return 0
-  if ! lock 7 3; then exec 7<&-; return 0; fi
-  if read_record; then
-    kept=''
-    with_lines keep_line "$lines_recorded"
-    kept=$kept$entry
-    while [ ${#kept} -ge $largest_record ]; do kept=${kept#*"$nl"}; done
-    # install sets the mode: a default ACL of the home has precedence over the umask (acl(5)).
-    { rm -f -- "$record.new" && install -m 600 /dev/stdin "$record.new" && mv -fT -- "$record.new" "$record"; } 2>/dev/null <<RECORD || :
-$kept
-RECORD
-  fi
-  exec 7<&-
-}
-keep_line() {
-  for line do
-    case $nl$void$entry$nl in *"$nl$line$nl"*) ;; *) kept=$kept$line$nl ;; esac
-  done
 }
 
 unpack() {
@@ -941,25 +856,25 @@ lock_all() {
   if [ -n "$as_root" ]; then
     if [ ! -d "$marks" ]; then mkdir -m 700 -- "$marks" 2>/dev/null || [ -d "$marks" ]; fi
     cd -- "$marks"
-    lock 7 30 || stop busy
+    lock 7
     cd -- "$folder"
   fi
-  lock 9 30 || stop busy
+  lock 9
 }
-# lock DESCRIPTOR TRIES: locks the current folder; status 1 if others hold the lock for that many seconds. flock(2) leaves
-# nothing behind, and is released when the last process that holds it exits. On NFS it covers this machine only. The wait
-# is limited, as the run that has sent this program may be gone by then, and the files that it sent out of date.
+# lock DESCRIPTOR: locks the current folder, or stops if others hold the lock for 30 seconds. flock(2) leaves nothing
+# behind, and is released when the last process that holds it exits. On NFS it covers this machine only. The wait is
+# limited, as the run that has sent this program may be gone by then, and the files that it sent out of date.
 lock() {
   command -v flock >/dev/null || stop no-flock
   eval "exec $1<." || exit 1
-  tries=$2
+  tries=30
   while :; do
     code=0
     # ksh passes a descriptor to a command only if it is named there.
     eval "flock -n $1 $1<&$1" || code=$?
     case $code in 0) return 0 ;; 1) ;; *) exit 1 ;; esac
     tries=$((tries - 1))
-    [ $tries -gt 0 ] || return 1
+    [ $tries -gt 0 ] || stop busy
     sleep 1
   done
 }

@@ -19,7 +19,7 @@ import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.
 import type { Connection } from './connection.ts'
 import type { FileAccess, FileState } from './place.ts'
 import type { Route } from './route.ts'
-import { type Entry, entryLine, type NodeState, readFolder, readListening, readState } from './state.ts'
+import { type NodeState, readFolder, readListening, readState } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
@@ -40,8 +40,6 @@ export interface Query {
   readonly names: FileNames
   /** Name → SHA-256 in hex. The answer includes the content of a file that differs. */
   readonly expected: ReadonlyMap<string, string>
-  /** The answer has the files of ours in other directories that deploys have recorded, too, by their paths. */
-  readonly hasFormer?: boolean
   readonly places?: PlacesQuery | undefined
 }
 
@@ -63,11 +61,10 @@ interface PlacesQuery {
   readonly alsoIfPresent: readonly string[]
 }
 
-export function lookLines({ directory, names, expected, hasFormer, places }: Query): string[] {
+export function lookLines({ directory, names, expected, places }: Query): string[] {
   return [
     ...folderLines(directory, names),
     ...[...expected].map(([name, digest]) => `expect ${name} ${digest}`),
-    ...(hasFormer ? ['recorded'] : []),
     ...(places ? placesLines(places) : []),
   ]
 }
@@ -133,9 +130,6 @@ interface Tidied {
   readonly modes: readonly { name: string; mode: number }[]
   /** What other runs have left: archives, and folders that they were unpacked in. */
   readonly leftovers: readonly string[]
-  /** What is recorded in the user's home before, and no longer. */
-  readonly entry?: Entry
-  readonly void?: readonly Entry[]
 }
 
 interface NewFile {
@@ -174,8 +168,6 @@ export function replaceLines(
     ...(tidied?.modes ?? []).map(({ name, mode }) => `mode ${mode.toString(8)} ${name}`),
     ...(tidied?.pruned ?? []).map((name) => `remove ${name}`),
     ...(tidied?.leftovers ?? []).map((name) => `leftover ${name}`),
-    ...(tidied?.entry ? [`entry ${entryLine(tidied.entry)}`] : []),
-    ...(tidied?.void ?? []).map((entry) => `void ${entryLine(entry)}`),
     ...unchanged.map((name) => `unchanged ${name}`),
     ...[...lines.filter(isStat), ...lines.filter((line) => !isStat(line))].map((line) => `was ${line}`),
   ]

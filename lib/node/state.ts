@@ -83,7 +83,6 @@ const shapes = {
   ways: ` ${path}${plainPaths}`,
   // `other`: of a file that another user may be writing; `published`: of its certificates alone.
   ...{ content: ` ${name}`, other: ` ${name}`, published: ` ${name}` },
-  ...{ recorded: ' ([^]*)', shared: ` ${path}` },
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
@@ -164,10 +163,6 @@ export function readFolder(lines: readonly string[]) {
     now: now === undefined ? undefined : Number(now),
     /** Archives of runs in the folder, and folders that they are unpacked in. */
     leftovers: readLeftovers(records),
-    /** What deploys have recorded in that user's home, the latest last. */
-    recorded: all('recorded').flatMap(([line = '']) => readEntry(line)),
-    /** Those of these directories that were not looked at: others may change them, or a folder above. */
-    shared: new Set(all('shared').flat()) as ReadonlySet<string>,
     /**
      * The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the
      * folder.
@@ -178,31 +173,6 @@ export function readFolder(lines: readonly string[]) {
     files,
     contents,
   }
-}
-
-/** That a deploy has put files of a node into a directory: a line of the record. */
-export interface Entry {
-  readonly node: string
-  /** Of its ca.pem, in hex. */
-  readonly digest: string
-  /** Absolute. */
-  readonly directory: string
-}
-
-const entryShape = new RegExp(`^(\\w[\\w.-]*) ([0-9a-f]{64}) ${path}$`)
-
-/** None of a line that no deploy has written. */
-function readEntry(line: string): Entry[] {
-  const [, node, digest, directory] = entryShape.exec(line) ?? []
-  return node && digest && directory ? [{ node, digest, directory }] : []
-}
-
-export function entryLine({ node, digest, directory }: Entry): string {
-  return `${node} ${digest} ${directory}`
-}
-
-export function isEntry(entry: Entry): boolean {
-  return entryShape.test(entryLine(entry))
 }
 
 function tryPlaces(output: string, nonce: string): PlacesState | Failure {

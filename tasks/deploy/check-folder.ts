@@ -12,7 +12,6 @@ import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { whyRead } from '../inspect/reads.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
-import { checkRecord } from './former-directories.ts'
 import { formatOthers, guard, isOurs } from './guards.ts'
 import { stagingOwner } from './marks.ts'
 import { guardMachine, pairsIn } from './reached-machine.ts'
@@ -24,9 +23,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
   const unproven = guardMachine(run, node, look)
   refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
-  const record = checkRecord(run, node, look)
-  const names = known.union(record.formerNodes)
-  const readers = new Map(foreignFiles(run, node, look, names).map((name) => [name, readerOf(run, look, name)]))
+  const readers = new Map(foreignFiles(run, node, look, known).map((name) => [name, readerOf(run, look, name)]))
   const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
   const neighbours = neighboursIn(run, node, look)
   const prunes = run.options.prune && neighbours.length === 0
@@ -70,8 +67,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
     wrong: isRight(wrong) ? undefined : wrong,
     /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
-    findings: [...warnings, ...left.map((each) => findingOf(run, node.name, each)), ...record.findings],
-    empty: record.empty,
+    findings: [...warnings, ...left.map((each) => findingOf(run, node.name, each))],
   }
 }
 
@@ -148,7 +144,7 @@ export function unreadForeign(run: Run, node: ClusterNode, look: NodeLook, known
   const isUnread = (name: string) =>
     !look.contents.has(name) && ['certificate', 'kubeconfig'].includes(run.auth.files.parse(name)?.kind ?? '')
   if (!run.options.prune) return []
-  return foreignFiles(run, node, look, known.union(checkRecord(run, node, look).formerNodes)).filter(isUnread)
+  return foreignFiles(run, node, look, known).filter(isUnread)
 }
 
 /**

@@ -6,28 +6,19 @@ import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Replacement } from '../../lib/node/node.ts'
 import { namesOf } from '../../lib/node/place.ts'
-import type { Entry, NodeState } from '../../lib/node/state.ts'
+import type { NodeState } from '../../lib/node/state.ts'
 import { formatReason, type ReasonOf } from '../../lib/results.ts'
 import { pasteable, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { compareFolder, filesToCopy, isRight } from './check-folder.ts'
-import { changeRecord } from './former-directories.ts'
 import { stagingOwner } from './marks.ts'
 
-/**
- * Throws a Failure unless the node reports all its files in place afterwards. `empty`: entries of the record that have
- * become void.
- */
+/** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function replaceInFolder(
   run: Run,
   node: ClusterNode,
-  {
-    seen,
-    wrong,
-    tell,
-    empty = [],
-  }: { seen: NodeState; wrong: ReasonOf<'on-node'>; tell: Work['tell']; empty?: readonly Entry[] },
+  { seen, wrong, tell }: { seen: NodeState; wrong: ReasonOf<'on-node'>; tell: Work['tell'] },
 ): Promise<void> {
   const { auth, cluster } = run
   const on = await run.connect(node)
@@ -49,7 +40,6 @@ export async function replaceInFolder(
       pruned: wrong.pruned,
       modes: modes.map((name) => ({ name, mode: auth.files.mode(name) })),
       leftovers: wrong.leftovers,
-      ...changeRecord(run, node, seen, { directory: there.folder ?? '', empty }),
     },
   }
   const name = `${namesOf(stagingOwner(run))}${randomBytes(8).toString('hex')}`

@@ -87,6 +87,6 @@ export async function copyFiles(
   const wrong = force ? everything(run, node, checked.wrong) : checked.wrong
   if (!wrong) return {}
   keepOthers(run, node, checked.others)
-  await replaceInFolder(run, node, { seen: look, wrong, tell, empty: checked.empty })
+  await replaceInFolder(run, node, { seen: look, wrong, tell })
   return { change: changeOf(wrong) }
 }

@@ -258,7 +258,7 @@ function folderQuery(run: Run, node: ClusterNode): Query {
       digestOf(run, name) ?? noDigest,
     ]),
   )
-  return { directory: node.directory, names: auth.files, expected, hasFormer: true }
+  return { directory: node.directory, names: auth.files, expected }
 }
 
 /** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */

@@ -98,8 +98,8 @@ export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
 /** An empty folder of root's, with no places, but for what is given. */
 export function folderWith(given: Partial<NodeState> = {}): NodeState {
   return {
-    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [], recorded: [] },
-    ...{ shared: new Set(), addresses: new Set(), files: new Map(), contents: new Map(), places: undefined },
+    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [] },
+    ...{ addresses: new Set(), files: new Map(), contents: new Map(), places: undefined },
     ...given,
   }
 }

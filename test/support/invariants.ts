@@ -109,11 +109,7 @@ export function assertComplete(place: ThreeNodes): void {
   for (const name of clients) assertKubeconfig(auth, name)
   for (const { name: node, home } of lab.nodes) {
     const files = onNode[node] ?? []
-    assert.deepEqual(
-      readdirSync(home).toSorted(),
-      [...files, ...shellFiles, '.harderway.directories'].toSorted(),
-      `what ${node} holds`,
-    )
+    assert.deepEqual(readdirSync(home).toSorted(), [...files, ...shellFiles].toSorted(), `what ${node} holds`)
     for (const file of files) {
       assert.ok(readFileSync(join(home, file)).equals(readFileSync(join(auth, file))), `${file} on ${node} is another`)
       assertMode(join(home, file))

@@ -250,7 +250,7 @@ export function unload(lab: Machines, name: string, path: string): Promise<strin
 export async function assertNothingLeft(lab: Machines): Promise<void> {
   for (const machine of lab.all) {
     const found = await machine.exec(
-      `find /srv /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /var/lib/harderway ${lab.guide.home} -mindepth 1 -name '*harderway*' ! -name .harderway.directories 2>/dev/null || true`,
+      `find /srv /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /var/lib/harderway ${lab.guide.home} -mindepth 1 -name '*harderway*' 2>/dev/null || true`,
     )
     assert.equal(found, '', machine.name)
   }

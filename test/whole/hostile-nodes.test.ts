@@ -5,7 +5,6 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
-  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -15,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
+import { before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
@@ -362,100 +361,9 @@ real -f -- "$@"`,
       writeFileSync(join(home('gateway'), 'gateway.pem'), 'of the load balancer')
       writeNode(1, { role: 'gateway' })
       const ran = await withStatus(0, deploy('--prune'))
-      assert.match(ran.stdout, /certificates of worker0 \(also as system:kube-proxy, /)
+      assert.match(ran.stdout, /certificates of worker0 \(until /)
       assert.equal(readFileSync(join(home('gateway'), 'gateway.pem'), 'utf8'), 'of the load balancer')
       for (const file of files) assert.ok(existsSync(join(home('worker0'), file)))
-    })
-
-    describe('not of a directory that cluster.yaml had before: what is ours there is named, with the command that removes it,', () => {
-      // Where nobody has looked for what reads the files there is no command.
-      const looked: Edit = [['install'], true]
-      const moved: Edit = [['ssh', 'directory'], '~/new']
-      const off: Edit = [['certificates', 'caKeyOnNodes'], false]
-      const record = () => readFileSync(join(home(), '.harderway.directories'), 'utf8').split('\n').slice(0, -1)
-      const commandIn = ({ stdout }: Ran) =>
-        /To do +on control0, remove what deploys left in the former directory \S+, once nothing reads it: (cd \S+ && rm(?: \S+)+)$/m.exec(
-          stdout,
-        )?.[1]
-      const shell = (command: string | undefined) => execFileSync('sh', ['-c', command ?? assert.fail()])
-      const saysNothing = ({ stdout }: Ran) => assert.doesNotMatch(stdout, /former directory/)
-
-      // The folder of temporary files is one that others may write to.
-      const scope = { after } as unknown as TestContext
-      const tools = fakeTool(scope, 'stat', `real "$@" | sed '/harderway-test/!s/^0 1777 /0 755 /'`)
-      before(() => suite.lab.node('control0').restart({ env: { PATH: `${tools}:${process.env.PATH}` } }))
-      after(() => suite.lab.node('control0').restart({ env: {} }))
-
-      for (const [title, former] of [
-        ['the home', '~'],
-        ['another', '~/old'],
-      ] as const)
-        test(`${title}, until nothing of ours is in it`, async () => {
-          const folder = join(home(), former.slice(2))
-          write([['ssh', 'directory'], former], looked)
-          await exits(former === '~' ? 0 : 4, place, 'deploy')
-          if (former !== '~') shell(commandIn(await exits(4, place, 'deploy', '--node', 'control0')))
-          const files = readdirSync(folder).filter((name) => !name.startsWith('.'))
-          writeFileSync(join(folder, 'notes.pem'), 'mine')
-          write(looked, moved)
-          const named = `cd ${folder} && rm ${files.filter((name) => !/^(old|new)$/.test(name)).join(' ')}`
-          const sorted = (command = '') => command.split(' ').toSorted()
-          for (const args of [['deploy', '--dry-run'], ['deploy'], ['deploy', '--prune'], ['bootstrap', '--quiet']])
-            assert.deepEqual(sorted(commandIn(await exits(4, place, ...args))), sorted(named))
-          const status = await exits(4, place, 'status', '--on-nodes')
-          assert.deepEqual(sorted(commandIn(status)), sorted(named))
-          assert.match(
-            status.stdout,
-            /^● control0 +remove what deploys left in the former directory \S+, once nothing reads it$/m,
-          )
-          shell(commandIn(status))
-          assert.deepEqual(
-            readdirSync(folder).filter((name) => !/^(old|new|\..*)$/.test(name)),
-            ['notes.pem'],
-          )
-          saysNothing(await exits(0, place, 'deploy', '--node', 'control0', '--dry-run'))
-          assert.equal(record().length, 2)
-          await exits(0, place, 'deploy', '--node', 'control0', '--force')
-          assert.deepEqual(
-            record().map((line) => line.replace(/^control0 [0-9a-f]{64} /, '')),
-            [join(home(), 'new')],
-          )
-        })
-
-      test("and --prune leaves it: the CA's key is in its rm, and no longer pruned", async () => {
-        write(looked, moved)
-        await exits(4, place, 'deploy')
-        write(looked, moved, off)
-        const pruned = await exits(4, place, 'deploy', '--prune')
-        assert.match(commandIn(pruned) ?? '', / ca-key\.pem /)
-        const way = /on control0, remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/
-        assert.doesNotMatch((await exits(4, place, 'bootstrap')).stdout, way)
-      })
-
-      test('but not where another node of the same machine has it', async () => {
-        writeNode(1, { host: 'control0', directory: '~/worker' })
-        saysNothing(await exits(0, place, 'deploy'))
-        saysNothing(await exits(0, place, 'status', '--on-nodes'))
-      })
-
-      test("but not what is somebody else's, or of a whole auth/", async () => {
-        write(looked, moved)
-        await exits(4, place, 'deploy', '--node', 'control0')
-        cpSync(auth(), home(), { recursive: true })
-        saysNothing(await exits(0, place, 'deploy', '--node', 'control0', '--force'))
-        for (const name of readdirSync(home()).filter((each) => each.endsWith('-key.pem'))) rmSync(join(home(), name))
-        assert.match(commandIn(await exits(4, place, 'deploy', '--node', 'control0')) ?? '', / ca\.pem /)
-        const names = readdirSync(home()).filter((name) => lstatSync(join(home(), name)).isFile())
-        for (const name of names.filter((each) => !each.startsWith('.'))) writeFileSync(join(home(), name), 'another')
-        saysNothing(await exits(0, place, 'deploy', '--node', 'control0', '--force'))
-        assert.equal(record().length, 1)
-      })
-
-      test('and without a record nothing is known', async () => {
-        for (const name of names) rmSync(join(home(name), '.harderway.directories'))
-        write(looked, moved)
-        saysNothing(await exits(0, place, 'deploy'))
-      })
     })
 
     test('not of the files of a node that is there under another name, which is reported', async () => {

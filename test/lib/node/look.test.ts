@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -7,7 +6,6 @@ import {
   mkdirSync,
   readdirSync,
   symlinkSync,
-  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -16,19 +14,16 @@ import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { message } from '../../../lib/node/channel.ts'
 import { lookLines } from '../../../lib/node/node.ts'
-import { entryLine, type NodeState, readState } from '../../../lib/node/state.ts'
+import { type NodeState, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256 } from '../../support/files.ts'
 import { anybody, asAnybody, inUsualShells, isRoot, type NodeShell, nonce } from '../../support/node-shells.ts'
-import { needs } from '../../support/programs.ts'
 
 const { files } = harderWay
-const linesOf = (directory: string, expected: Readonly<Record<string, string>> = {}, hasFormer = false) =>
-  lookLines({ directory, names: files, expected: new Map(Object.entries(expected)), hasFormer })
+const linesOf = (directory: string, expected: Readonly<Record<string, string>> = {}) =>
+  lookLines({ directory, names: files, expected: new Map(Object.entries(expected)) })
 const folderScript = (...query: Parameters<typeof linesOf>) => message('look', linesOf(...query), nonce)
 const makeScript = (directory: string) => message('look', ['make', ...linesOf(directory)], nonce)
-
-const skipMounts = isRoot ? needs('unshare', 'mount') : 'needs root'
 
 const homeWith = (t: TestContext, files: Readonly<Record<string, string | Buffer>>) => {
   const home = scratch(t)
@@ -88,145 +83,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         const own = { kind: 'file', mode, uid: process.getuid?.(), size: name.length, sha256: sha256(name) } as const
         assert.partialDeepStrictEqual(files.get(name), own)
       }
-    })
-
-    describe('at the directories that deploys have recorded in the home', () => {
-      const digest = sha256('a CA')
-      const record = (home: string, ...lines: readonly string[]) =>
-        writeFileSync(join(home, '.harderway.directories'), lines.map((line) => `${line}\n`).join(''))
-      const at = (t: TestContext, home: string, directory = '~/new') => {
-        // The folder of temporary files is one that others may write to.
-        const path = fakeTool(t, 'stat', `real "$@" | sed '/harderway-test/!s/^0 1777 /0 755 /'`)
-        return readState(did(home, folderScript(directory, { 'ca-key.pem': '-' }, true), { path }), nonce)
-      }
-      const digests = (seen: NodeState) =>
-        Object.fromEntries([...seen.files].map(([name, state]) => [name, state.sha256]))
-      const homeWithOld = (t: TestContext) => {
-        const home = homeWith(t, { 'ca-key.pem': 'of the home' })
-        for (const name of ['old', 'new']) mkdirSync(join(home, name))
-        for (const name of ['ca-key.pem', 'b.kubeconfig', 'notes.txt', '.hidden.pem'])
-          writeFileSync(join(home, 'old', name), name)
-        return home
-      }
-
-      test('tells their files by their paths, and the content of none', (t) => {
-        const home = homeWithOld(t)
-        writeFileSync(join(home, 'new/ca-key.pem'), 'another')
-        const lines = [`c0 ${digest} ${home}/old`, `c1 ${digest} ${home}/old`, `c0 ${digest} ${home}/new`]
-        record(home, ...lines)
-        const former = {
-          [`${home}/old/b.kubeconfig`]: sha256('b.kubeconfig'),
-          [`${home}/old/ca-key.pem`]: sha256('ca-key.pem'),
-        }
-        const seen = at(t, home)
-        assert.deepEqual(digests(seen), { 'ca-key.pem': sha256('another'), ...former })
-        assert.deepEqual([...seen.contents.keys()], ['ca-key.pem'])
-        assert.deepEqual(seen.recorded.map(entryLine), lines)
-        assert.deepEqual([...seen.shared], [])
-        // Before the first run that makes the new one.
-        const absent = at(t, home, '~/not/there')
-        assert.deepEqual([absent.folder, absent.recorded.length], [undefined, 3])
-        assert.deepEqual(digests(absent), { ...former, [`${home}/new/ca-key.pem`]: sha256('another') })
-      })
-
-      for (const [what, path, mode] of [
-        ['others may write to', 'old', 0o777],
-        ['its group may write to', 'old', 0o770],
-        ['is in one that others may write to', '.', 0o777],
-        ['is in one in which each may change their own', '.', 0o1777],
-      ] as const)
-        test(`looks at none that ${what}, and says so`, (t) => {
-          const home = homeWithOld(t)
-          chmodSync(join(home, path), mode)
-          const line = `c0 ${digest} ${home}/old`
-          record(home, line)
-          const { shared, recorded, files } = at(t, home, '~/new')
-          assert.deepEqual([[...shared], recorded.map(entryLine), [...files]], [[`${home}/old`], [line], []])
-        })
-
-      test('takes none for one that is the folder by another mount', { skip: skipMounts }, (t) => {
-        const home = homeWithOld(t)
-        writeFileSync(join(home, 'new/ca-key.pem'), 'in use')
-        record(home, `c0 ${digest} ${home}/old`)
-        const path = fakeTool(t, 'stat', `real "$@" | sed '/harderway-test/!s/^0 1777 /0 755 /'`)
-        const script = `mount --bind ${home}/new ${home}/old && PATH="${path}:$PATH" HOME=${home} exec sh -s`
-        const input = folderScript('~/new', {}, true)
-        const answer = execFileSync('unshare', ['-m', '--propagation=private', 'sh', '-c', script], { input })
-        const { recorded, files } = readState(answer.toString(), nonce)
-        assert.deepEqual([recorded.length, [...files.keys()]], [1, ['ca-key.pem']])
-      })
-
-      test('reads none there that is larger than ours', (t) => {
-        const home = homeWithOld(t)
-        truncateSync(join(home, 'old/ca-key.pem'), 2 ** 42)
-        record(home, `c0 ${digest} ${home}/old`)
-        assert.deepEqual(digests(at(t, home)), {
-          [`${home}/old/ca-key.pem`]: undefined,
-          [`${home}/old/b.kubeconfig`]: sha256('b.kubeconfig'),
-        })
-      })
-
-      test('knows nothing without a record, nor of the home', (t) => {
-        const { recorded, files } = at(t, homeWithOld(t))
-        assert.deepEqual([recorded, [...files]], [[], []])
-      })
-
-      test('reports one that is gone, so that its line may go, and none that it can not enter, or reaches by a link', (t) => {
-        const home = homeWithOld(t)
-        symlinkSync('old', join(home, 'link'))
-        writeFileSync(join(home, 'file'), '')
-        const line = (path: string) => `c0 ${digest} ${home}/${path}`
-        const paths = ['gone', 'link', 'link/..', 'old/../old', 'old/', 'file', 'file/x']
-        record(home, ...paths.map(line))
-        const { recorded, files } = at(t, home)
-        assert.deepEqual([recorded.map(entryLine), [...files]], [[line('gone')], []])
-      })
-
-      test('follows no link there', (t) => {
-        const home = homeWithOld(t)
-        symlinkSync('notes.txt', join(home, 'old/ca.pem'))
-        record(home, `c0 ${digest} ${home}/old`)
-        assert.partialDeepStrictEqual(at(t, home).files.get(`${home}/old/ca.pem`), { kind: 'link', sha256: undefined })
-      })
-
-      test('passes over lines that no deploy has written', (t) => {
-        const home = homeWithOld(t)
-        mkdirSync(join(home, '$(id)'))
-        mkdirSync(join(home, '-rf'))
-        const lines = [
-          ...[`${home}/old`, `c0 ${home}/old`, `c0 ${digest}`, `c0 ${digest} `, '', ' ', '*', 'x\r'],
-          ...[
-            `c0 ${digest} old`,
-            `c0 ${digest} ~/old`,
-            `c0 ${digest} -rf`,
-            `c0 ${digest} /`,
-            `c0 ${digest} /${home}/old`,
-          ],
-          ...[
-            `c0 ${digest} ${home}/$(id)`,
-            `c0 ${digest} ${home}/o*`,
-            `c0 ${digest}\t${home}/old`,
-            `é ${digest} ${home}/old`,
-          ],
-          ...[`${nonce}-folder end 1`, `c0 ${digest} /proc/self/cwd`, `c0 ${digest} ${home}/old\0`, '\u2028 \u0007'],
-        ]
-        record(home, ...lines)
-        assert.deepEqual(at(t, home).recorded.map(entryLine), [`c0 ${digest} ${home}/old`])
-      })
-
-      for (const [what, make] of [
-        ['a link', (path: string) => symlinkSync('kept', path)],
-        ['a pipe', (path: string) => execFileSync('mkfifo', [path])],
-        ['a folder', (path: string) => mkdirSync(path)],
-        ['larger than any of ours', (path: string) => writeFileSync(path, `${'x\n'.repeat(10_000)}`)],
-      ] as const)
-        test(`takes a record that is ${what} for none`, (t) => {
-          const home = homeWithOld(t)
-          writeFileSync(join(home, 'kept'), `c0 ${digest} ${home}/old\n`)
-          make(join(home, '.harderway.directories'))
-          const { recorded, files } = at(t, home)
-          assert.deepEqual([recorded, [...files]], [[], []])
-        })
     })
 
     test('brings the content of files that are not as expected, and of no others', (t) => {

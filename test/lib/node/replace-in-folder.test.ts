@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -16,7 +15,7 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { message, readAnswer } from '../../../lib/node/channel.ts'
 import { buildTar, lookLines, replaceLines } from '../../../lib/node/node.ts'
-import { type Entry, entryLine, type NodeState, readFolder, readState } from '../../../lib/node/state.ts'
+import { type NodeState, readFolder, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256, snapshot } from '../../support/files.ts'
 import {
@@ -47,18 +46,16 @@ interface Swap {
   readonly modes?: readonly { name: string; mode: number }[]
   readonly pruned?: readonly string[]
   readonly leftovers?: readonly string[]
-  readonly entry?: Entry
-  readonly void?: readonly Entry[]
 }
 
 function swapScript(folder: string, swap: Swap, seen: NodeState): string {
-  const { copies = true, pruned = [], modes = [], leftovers = [], ...record } = swap
+  const { copies = true, pruned = [], modes = [], leftovers = [] } = swap
   const change = {
     folder,
     files: copies ? newFiles.map(({ name, bytes }) => ({ path: name, digest: sha256(bytes) })) : [],
     unchanged: newFiles.map(({ name }) => name),
     seen: seen.files,
-    tidied: { names: files, pruned, modes, leftovers, ...record },
+    tidied: { names: files, pruned, modes, leftovers },
   }
   return message('replace', replaceLines(change, copies ? { name: staging, files: newFiles } : undefined), nonce)
 }
@@ -339,108 +336,6 @@ exit 1`,
       writeFileSync(join(home, 'theirs.pem'), 'other')
       const { files } = readSwapped(did(home, scriptFor(home, {}, seen)))
       assert.equal(files.get('ca.pem')?.sha256, sha256('the new CA\n'))
-    })
-  })
-
-  describe('the record of directories in the home', () => {
-    const record = '.harderway.directories'
-    const entry = (node: string, directory = '/srv/pki'): Entry => ({ node, digest: sha256('a CA'), directory })
-    const linesIn = (home: string) => readFileSync(join(home, record), 'utf8').split('\n').slice(0, -1)
-    const write = (home: string, ...entries: readonly Entry[]) =>
-      writeFileSync(join(home, record), entries.map((each) => `${entryLine(each)}\n`).join(''), { mode: 0o644 })
-
-    test('is begun with the first deploy, for its user alone', (t) => {
-      const { home } = staged(t)
-      swapped(home, { entry: entry('c0') })
-      assert.deepEqual(linesIn(home), [entryLine(entry('c0'))])
-      assert.equal(lstatSync(join(home, record)).mode & 0o777, 0o600)
-      assert.ok(!existsSync(join(home, `${record}.new`)))
-    })
-
-    test('loses what is void and nothing else, and gets the directory as its last line', (t) => {
-      const { home } = staged(t)
-      const [own, gone, other] = [entry('c0'), entry('c0', '/gone'), entry('c1', '/other')]
-      write(home, own, gone, other)
-      writeFileSync(join(home, record), `# a note: *\n${readFileSync(join(home, record), 'utf8')}without its end`)
-      swapped(home, { entry: own, void: [gone] })
-      assert.deepEqual(linesIn(home), ['# a note: *', entryLine(other), 'without its end', entryLine(own)])
-    })
-
-    test('stays small: the oldest lines go', (t) => {
-      const { home } = staged(t)
-      const many = Array.from({ length: 214 }, (_, i) => entry('c1', `/srv/${i}`))
-      write(home, ...many)
-      assert.ok(lstatSync(join(home, record)).size <= 16384)
-      swapped(home, { entry: entry('c0') })
-      const lines = linesIn(home)
-      assert.ok(lstatSync(join(home, record)).size <= 16384)
-      assert.deepEqual([lines.at(-1), lines.at(-2)], [entryLine(entry('c0')), entryLine(entry('c1', '/srv/213'))])
-      assert.ok(lines.length > 200 && !lines.includes(entryLine(entry('c1', '/srv/0'))))
-    })
-
-    test('that is a link, a pipe, a folder, or larger than ours, stays as it is, and so do files of that name', (t) => {
-      for (const make of [
-        (path: string) => symlinkSync('notes.txt', path),
-        (path: string) => execFileSync('mkfifo', [path]),
-        (path: string) => mkdirSync(path),
-        (path: string) => writeFileSync(path, 'x\n'.repeat(10_000)),
-      ]) {
-        const { home } = staged(t)
-        make(join(home, record))
-        const { ino } = lstatSync(join(home, record))
-        swapped(home, { entry: entry('c0') })
-        assert.equal(lstatSync(join(home, record)).ino, ino)
-        assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
-      }
-      const { home } = staged(t)
-      symlinkSync('notes.txt', join(home, `${record}.new`))
-      swapped(home, { entry: entry('c0') })
-      assert.deepEqual(linesIn(home), [entryLine(entry('c0'))])
-      assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
-    })
-
-    test('that can not be written stops no deploy', (t) => {
-      const { home } = staged(t)
-      const { stdout } = run(home, scriptFor(home, { entry: entry('c0') }), {
-        path: fakeTool(t, 'mv', `case "$*" in *${record}) exit 1 ;; esac; real "$@"`),
-      })
-      assert.ok(readSwapped(stdout).files.size > 0)
-      assert.ok(!existsSync(join(home, record)))
-      const homeless = staged(t).home
-      const script = scriptFor(homeless, { entry: entry('c0') })
-      const ran = run(homeless, `unset HOME\ncd / || exit\n${script}`)
-      assert.ok(readSwapped(ran.stdout).files.size > 0)
-    })
-
-    test('is left to the next deploy where another user keeps the lock of the home', (t) => {
-      const { home } = staged(t)
-      const script = scriptFor(home, { entry: entry('c0') }).replace('sleep 1', ':')
-      const path = fakeTool(t, 'flock', `[ $2 != 7 ] || exit 1; real "$@"`)
-      assert.ok(readSwapped(did(home, script, { path })).files.size > 0)
-      assert.ok(!existsSync(join(home, record)))
-    })
-
-    test('is none in a home that can be entered, and not read', (t) => {
-      const { home } = staged(t)
-      const closed = scratch(t)
-      if (isRoot) execFileSync('chown', ['-R', `${anybody}`, home, closed])
-      chmodSync(closed, 0o311)
-      const script = scriptFor(home, { entry: entry('c0') })
-      assert.ok(readSwapped(did(home, `HOME=${closed}\n${script}`, { who: asAnybody })).files.size > 0)
-      chmodSync(closed, 0o700)
-      assert.deepEqual(readdirSync(closed), [])
-    })
-
-    test('is written under the lock of the home, and before any file changes', (t) => {
-      const { home, old } = staged(t)
-      const script = scriptFor(home, { entry: entry('c0') }).replace('sleep 1', ':')
-      assert.equal(stops(home, script, { path: fakeTool(t, 'flock', 'exit 1') })?.why, 'busy')
-      did(home, discardScript(home))
-      assert.deepEqual(snapshot(home), old)
-      const untar = fakeTool(t, 'tar', 'exit 1')
-      stage(home)
-      assert.notEqual(run(home, script, { path: untar }).status, 0)
-      assert.deepEqual(linesIn(home), [entryLine(entry('c0'))])
     })
   })
 

@@ -95,14 +95,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const ran = await exits(0, place, 'bootstrap', '--json')
     assert.deepEqual(idsOf(ran, 'built'), ['deploy/late', 'kubeconfigs/late', 'node-certs/late'])
     assert.deepEqual(changes(before), {
-      late: [
-        '.harderway.directories',
-        'ca.pem',
-        'kube-proxy.kubeconfig',
-        'late-key.pem',
-        'late.kubeconfig',
-        'late.pem',
-      ],
+      late: ['ca.pem', 'kube-proxy.kubeconfig', 'late-key.pem', 'late.kubeconfig', 'late.pem'],
     })
     assert.deepEqual(
       stateOf(auth(), (name) => !name.startsWith('late')),
@@ -219,14 +212,14 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     await exits(0, place, 'deploy', '--dry-run')
   })
 
-  test('what is left of a node that was renamed is removed with --prune, and a certificate of others is not', async () => {
+  test('files of another node of cluster.yaml are removed with --prune; those of a former name, and of others, are not', async () => {
     const renamed = five.map((node) => (node.name === 'worker1' ? { ...node, name: 'third', host: 'worker1' } : node))
-    const old = ['worker1.pem', 'worker1-key.pem', 'worker1.kubeconfig']
     const folder = home('worker1')
-    const proxy = join(auth(), 'kube-proxy')
+    const pruned = ['worker0.pem', 'worker0.kubeconfig']
+    for (const file of pruned) cpSync(join(auth(), file), join(folder, file))
     // One of another CA, one of ours that is no node's, and keys beside them.
     const others = {
-      'prometheus.pem': readFileSync(join(lab.node('worker1').home, 'ca.pem')),
+      'prometheus.pem': readFileSync(join(folder, 'ca.pem')),
       'prometheus-key.pem': 'a key',
       'mine.pem': execFileSync('openssl', [
         ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', '/dev/null'],
@@ -234,27 +227,23 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       ]),
       'mine-key.pem': 'a key',
       'mine.kubeconfig': 'a kubeconfig',
-      'proxy.pem': readFileSync(`${proxy}.pem`),
+      'proxy.pem': readFileSync(join(auth(), 'kube-proxy.pem')),
     }
     for (const [name, text] of Object.entries(others)) writeFileSync(join(folder, name), text)
-    // The notice on a former node advises to remove these.
-    for (const file of old) rmSync(join(auth(), file))
     write(renamed)
     const told = await exits(0, place, 'deploy', '--json')
     const { warning } = told.events.find(({ id, type }) => id === 'deploy/third' && type === 'built') ?? {}
     assert.match(
       String(warning),
-      /^third has worker1-key\.pem, worker1\.pem, worker1\.kubeconfig, which do .*; remove with --prune/,
+      /^third has worker0\.pem, worker0\.kubeconfig, which do not belong on it; remove with --prune/,
     )
-    assert.ok(old.every((file) => existsSync(join(folder, file))))
+    assert.ok(pruned.every((file) => existsSync(join(folder, file))))
     await exits(0, place, 'deploy', '--prune')
     const left = readdirSync(folder)
-    assert.deepEqual(
-      left.filter((file) => file.startsWith('worker1')),
-      [],
-    )
-    for (const name of [...Object.keys(others), 'third.pem', 'third-key.pem', 'third.kubeconfig'])
-      assert.ok(left.includes(name), name)
+    for (const file of pruned) assert.ok(!left.includes(file), file)
+    const former = ['worker1.pem', 'worker1-key.pem', 'worker1.kubeconfig']
+    for (const file of [...former, ...Object.keys(others), 'third.pem', 'third-key.pem', 'third.kubeconfig'])
+      assert.ok(left.includes(file), file)
     assert.deepEqual(idsOf(await harderway(place, 'deploy', '--prune', '--json'), 'built'), [])
   })
 
