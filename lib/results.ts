@@ -144,8 +144,7 @@ type Placement = {
     } & No<'kind' | 'left'>)
   /** Of a node: it is not known what its units have loaded. */
   | ({ readonly owner: 'user'; readonly kind: 'unreached' } & No<'left' | 'advice'>)
-  | ({ readonly owner: 'run'; readonly left: Left; readonly isSilent: true } & No<'kind' | 'advice'>)
-  | ({ readonly owner: 'user'; readonly left: Left; readonly nodes: readonly string[] } & No<'kind' | 'advice'>)
+  | ({ readonly owner: 'run' | 'user'; readonly left: Left } & No<'kind' | 'advice'>)
 )
 
 /** Without these fields. */
@@ -158,8 +157,6 @@ export interface Left {
   readonly path: string
   /** cluster.yaml wants it on no node. */
   readonly isKeptOff?: true
-  /** Why --prune leaves it, too. */
-  readonly why?: string
 }
 
 /** One of each text; none of one that is empty. */
@@ -170,13 +167,16 @@ export function asFindings(
   return texts.flatMap((text) => (text ? [{ text, ...placement }] : []))
 }
 
-/** The key that cluster.yaml wants on no node is its user's to remove: no run does it without --prune. */
-export function findingOf({ command }: { command(task: string): string }, node: string, left: Left): Finding {
-  const { file, path, isKeptOff, why } = left
-  if (!isKeptOff) return { owner: 'run', text: `${path} does not belong on the node`, left, isSilent: true }
-  const text = `remove ${why === undefined ? file : path}, which cluster.yaml has on no node`
-  if (why !== undefined) return { owner: 'user', text: joinClauses(text, formatKept(why)), nodes: [node], left }
-  return { owner: 'user', text, remedy: command('bootstrap --prune'), nodes: [node], left }
+/** A key that no node is to have is its user's to remove: no run does it without --prune. It may be the only one. */
+export function keyLeft(
+  node: string,
+  left: Left,
+  next: { readonly hasCopy: boolean; readonly remedy?: string },
+): Finding {
+  const [text, nodes] = [`remove ${left.path}, which cluster.yaml has on no node`, [node]]
+  const placement = { owner: 'user', nodes, left: { ...left, isKeptOff: true } } as const
+  if (!next.hasCopy) return { ...placement, text: `${text}, once you have a copy of it: auth/ has none` }
+  return { ...placement, text, ...(next.remedy !== undefined && { remedy: next.remedy }) }
 }
 
 export function hasOwner(findings: readonly Finding[] = [], owner: Finding['owner']): boolean {
@@ -200,10 +200,6 @@ export function formatFinding({ nodes = [], text, remedy }: Pick<Finding, 'nodes
   // A command follows a colon; a sentence may have a colon of its own.
   const next = remedy === undefined ? '' : (isPasteable(remedy) ? ': ' : '; ') + remedy
   return where + text + next
-}
-
-export function formatKept(why: string): string {
-  return `--prune keeps it because ${why}; remove it once nothing reads it`
 }
 
 /** What only the check of one kind of target finds, whatever its reasons. */

@@ -141,9 +141,9 @@ function noteOnLoss({ run, rows }: Pick<Inventory, 'run' | 'rows'>): string[] {
 const isLost = ({ auth }: Run) => auth.files.pair(caName).every((file) => auth.read(file) === undefined)
 
 /** None where a run would be refused, or the first step is another. */
-function nextStep({ run, rows, items, nodes }: Inventory): string | undefined {
+function nextStep({ run, rows, items }: Inventory): string | undefined {
   if (isLost(run) || [...rows.values()].some(({ failure }) => failure?.kind === 'refused')) return undefined
-  return waysOut(run, { items, nodes }).plan
+  return waysOut(run, { items, rows }).plan
 }
 
 function asJson(found: Status, exit: number): object[] {

@@ -5,11 +5,10 @@ import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { checkStaging, diff, folderOf, longestUse } from '../../lib/node/place.ts'
 import { type NodeState, realPath } from '../../lib/node/state.ts'
-import { asFindings, type Difference, findingOf, formatKept, type ReasonOf } from '../../lib/results.ts'
+import { asFindings, type Difference, type Finding, keyLeft, type ReasonOf } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { isPending } from '../auth/pending.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
-import { whyRead } from '../inspect/reads.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { formatOthers, guard, isOurs } from './guards.ts'
@@ -23,40 +22,27 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
   const unproven = guardMachine(run, node, look)
   refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
-  const readers = new Map(foreignFiles(run, node, look, known).map((name) => [name, readerOf(run, look, name)]))
-  const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
+  const foreign = foreignFiles(run, node, look, known)
   const neighbours = neighboursIn(run, node, look)
   const prunes = run.options.prune && neighbours.length === 0
-  const strangers = prunes ? foreign.filter((name) => !isOurs(run, look, name)) : []
-  const why = neighbours.length > 0 && `${node.name} may be the same machine as ${formatNames(neighbours)}`
-  const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
-    reader === undefined ? !prunes : isKeptOff(run.cluster, name)
-  const left = [...readers].filter(isLeft).map(([file, reader]) => ({
-    ...{ file, path: `${look.folder}/${file}` },
-    ...(isKeptOff(run.cluster, file) && { isKeptOff: true as const }),
-    ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
-  }))
+  const pruned = prunes ? foreign.filter((name) => isPrunable(run, look, name)) : []
+  const left = foreign.filter((name) => !pruned.includes(name))
   // What is kept off nodes is more than a warning.
-  const unwanted = left.flatMap(({ file, isKeptOff }) => (isKeptOff ? [] : [file]))
+  const unwanted = left.filter((name) => !isKeptOff(run.cluster, name))
   const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
   const wrong = {
     ...compareFolder(run, node, look),
-    pruned: prunes ? foreign.filter((name) => !strangers.includes(name)) : [],
+    pruned,
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
   refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
   const warnings = asFindings([
     unproven,
     others.length > 0 && `another ${formatOthers(others)} on ${node.name} is backed up to auth/backup and overwritten`,
-    unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
-    strangers.length > 0 &&
-      `--prune leaves ${formatNames(strangers)} on ${node.name}: neither auth/ nor its backup has them, and no CA of auth/ has signed them`,
-    ...[...readers].map(
-      ([name, why]) =>
-        why !== undefined &&
-        !isKeptOff(run.cluster, name) &&
-        `${node.name} has ${name}, which does not belong on it; ${formatKept(why)}`,
-    ),
+    unwanted.length > 0 && !prunes && formatForeign(node, unwanted, neighbours),
+    left.length > 0 &&
+      prunes &&
+      `--prune leaves ${formatNames(left)} on ${node.name}: neither auth/ nor its backup has them, and no CA of auth/ has signed them`,
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
         `${node.name} has ${name}, ${age} s old, from another run, active or interrupted; runs remove it once it is ${longestUse / 60} minutes old`,
@@ -67,7 +53,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
     wrong: isRight(wrong) ? undefined : wrong,
     /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
-    findings: [...warnings, ...left.map((each) => findingOf(run, node.name, each))],
+    findings: [...warnings, ...left.map((file) => leftIn(run, node, look, file))],
   }
 }
 
@@ -127,16 +113,18 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   }
 }
 
-/** Why a file of an identity, or of what is switched off, has to stay in the folder; undefined if nothing reads it. */
-function readerOf({ auth, cluster }: Run, look: NodeLook, name: string): string | undefined {
-  const { places, units, files } = look
-  const isOff = isSwitchedOff(cluster, name)
-  if (!isOff && !identityFiles(cluster).has(name)) return undefined
-  // The key of a CA that auth/ has lost may be the only one.
-  if (isOff && !hasDigest(auth, name, files.get(name)?.sha256)) return 'auth/ has no copy'
-  if (!places) return undefined
-  if (places instanceof Failure) return 'the files that its components read could not be inspected'
-  return whyRead(units, places, `${look.folder}/${name}`)
+/** A key that no node is to have may be the only one: it is not removed unless auth/ or its backup has it. */
+function isPrunable(run: Run, look: NodeLook, name: string): boolean {
+  const isKept = !isKeptOff(run.cluster, name) || hasDigest(run.auth, name, look.files.get(name)?.sha256)
+  return isKept && isOurs(run, look, name)
+}
+
+function leftIn({ auth, cluster, command }: Run, { name }: ClusterNode, look: NodeLook, file: string): Finding {
+  const left = { file, path: `${look.folder}/${file}` }
+  if (!isKeptOff(cluster, file))
+    return { owner: 'run', text: `${left.path} does not belong on the node`, left, isSilent: true }
+  const hasCopy = hasDigest(auth, file, look.files.get(file)?.sha256)
+  return keyLeft(name, left, { hasCopy, remedy: command('bootstrap --prune') })
 }
 
 /** The certificates and kubeconfigs there that `--prune` would remove, of which a look has no content. */

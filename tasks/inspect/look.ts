@@ -17,7 +17,6 @@ import type { Run } from '../target.ts'
 import { addressOf, readServedCertificate } from './component.ts'
 import { refuseContradicted } from './declared.ts'
 import {
-  adminKeyIn,
   keptOffPaths,
   leftLists,
   type OtherProcess,
@@ -297,9 +296,7 @@ function expectedAt(run: Run, unit: Unit): [string, string][] {
   }
   return [
     // No unit names these: only their digests are read.
-    ...keptOffPaths(unit).flatMap(({ path }) =>
-      [path, adminKeyIn(cluster, path)].map((each): [string, string] => [each, '']),
-    ),
+    ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
     ...unit.files.map(expected),
     ...(unit.config === undefined ? [] : [[unit.config, noDigest] as [string, string]]),
   ]

@@ -26,15 +26,8 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { hasDigest } from '../../lib/files/auth-dir.ts'
 import { isPlainPath } from '../../lib/files/plain-file.ts'
 import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
-import { besideOf, folderOf, isOpenFolder, root } from '../../lib/node/place.ts'
-import {
-  type ComponentProcess,
-  fileAt,
-  foldersTo,
-  isRunning,
-  type PlacesState,
-  realPath,
-} from '../../lib/node/state.ts'
+import { besideOf, folderOf } from '../../lib/node/place.ts'
+import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { pasteable } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
@@ -84,11 +77,6 @@ export interface UnitOnNode extends Unit {
   readonly wrong: readonly string[]
   /** The name that a kubelet gives its node; undefined without --hostname-override. */
   readonly nodeName: string | undefined
-  /**
-   * `keptOffNodes`: a command line names a key that no node gets any more. `known`: none does. `unknown`: the command
-   * lines can't all be read.
-   */
-  readonly reading: 'keptOffNodes' | 'known' | 'unknown'
 }
 
 /** A list of the revoked that is not declared: cluster.yaml has no `revoked`, or the list is its owner's own. */
@@ -218,7 +206,6 @@ function unitOnNode(unitCommands: UnitCommands): UnitOnNode {
     unlistedFlags: commands.flatMap((command) => unlistedIn(unit, command)),
     wrong: unique([...wrong, ...missingFolders(unitCommands, files, { confirmed, unread }), ...faultsOf(unitCommands)]),
     nodeName: commands.map((command) => lastValue(command, '--hostname-override')).find((name) => name !== undefined),
-    reading: readingOf(unitCommands, unread),
   }
 }
 
@@ -448,13 +435,6 @@ function pathsNamed(settings: readonly (readonly [by: string, value: string])[])
 
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
-/** `known` only where every command line could be read, that of the next start too. */
-function readingOf({ unit, places, commands, next }: UnitCommands, unread: string | undefined): UnitOnNode['reading'] {
-  if (commands.some((command) => keptOffClauses(unit, command).length > 0)) return 'keptOffNodes'
-  const isNextKnown = next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded
-  return unread === undefined && isNextKnown ? 'known' : 'unknown'
-}
-
 /** What is wrong with command lines beyond the paths of files: a clause each. */
 function faultsOf(unitCommands: UnitCommands): string[] {
   const { cluster, unit, commands } = unitCommands
@@ -600,39 +580,6 @@ function isLeftOut({ install }: Cluster, component: string, { group }: Component
   return install !== false && install.units.get(component) === false && (isUnit || mayLeaveOut(component))
 }
 
-/** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
-export function whyRead(units: readonly UnitOnNode[], places: PlacesState, path: string): string | undefined {
-  const words = wordsOf(places)
-  // A process may have the file at another path.
-  if (words.some((word) => isSamePath(places, word, path) || baseOf(word) === baseOf(path)))
-    return 'a command line names it'
-  const reader = units.find(({ files }) => files.some((place) => isSamePath(places, place.path, path)))
-  if (reader) return `${reader.unit} reads it`
-  const users = units.filter(({ keptOffNodes }) =>
-    keptOffNodes.some((row) => isSigner(row) || row.file === baseOf(path)),
-  )
-  const signer = users.find(({ reading }) => reading === 'keptOffNodes')
-  if (signer) return `${signer.unit} still has a CA key`
-  const flags = users.flatMap(({ keptOffNodes }) => keptOffNodes.filter(isSigner).flatMap(({ by }) => by))
-  const flag = flags.find((each) => words.some((word) => word.replaceAll('_', '-') === each))
-  if (flag !== undefined) return `a command line has ${flag}`
-  const unclear = users.find(({ reading }) => reading === 'unknown')
-  const isCut = places.processes.some(({ command }) => command.length === 0)
-  return unclear || isCut ? `the files that ${unclear?.unit ?? 'a component'} reads can't be verified` : undefined
-}
-
-/** What all command lines of the node consist of, flags and values apart. */
-function wordsOf({ processes, units }: PlacesState): string[] {
-  const commands = [
-    ...processes.map(({ command }) => command.join(' ')),
-    ...[...units.values()].map(({ start }) => start),
-  ]
-  return commands.flatMap((text) => text?.split(/[\s=,'"]+/) ?? []).map(withoutDots)
-}
-
-/** A CA key, with which kube-controller-manager signs. */
-const isSigner = ({ alongWith }: Reads) => alongWith !== undefined
-
 const baseOf = (path: string): string => path.replace(/.*\//, '')
 
 /** The paths of keys that the unit got before: any directory of its other files may have one, too. */
@@ -643,57 +590,20 @@ export function keptOffPaths({ keptOffNodes, files }: Pick<Unit, 'keptOffNodes' 
   })
 }
 
-/**
- * The admin's key in the path's directory: no deploy copies that key, so the directory is an auth/, or a copy of one.
- */
-export function adminKeyIn(cluster: Cluster, path: string): string {
-  const { files } = layoutOf(cluster)
-  return `${folderOf(path)}/${files.key(files.names.admin)}`
-}
-
-/** A key on a node that no unit gets any more, or what a killed run has left of it. */
-interface KeptOff {
-  readonly file: string
-  readonly path: string
-  /** Why the file can't be removed safely; undefined if it can. */
-  readonly why: string | undefined
-}
-
-/**
- * The keys that units no longer get, and what killed runs left of them. A key that is switched off counts if it is
- * ours.
- */
+/** The keys that units no longer get, and what killed runs left of them. One that is switched off counts if it is ours. */
 export function keptOffAt(
   run: Pick<Run, 'auth' | 'cluster'>,
   units: readonly UnitOnNode[],
   places: PlacesState,
-): KeptOff[] {
+): { readonly file: string; readonly path: string; readonly hasCopy: boolean }[] {
   const byFile = Map.groupBy(units.flatMap(keptOffPaths), ({ path }) => realPath(places, path))
-  return [...byFile].flatMap(([real, [first, ...others]]) => {
-    // A link on the way is its owner's affair.
-    const row = others.find(({ path }) => path === real) ?? first
+  return [...byFile].flatMap(([real, [row]]) => {
     if (!row) return []
-    return [row.path, ...besideOf(real)].flatMap((path): KeptOff[] => {
+    return [real, ...besideOf(real)].flatMap((path) => {
       const there = fileAt(places, path)
-      const isOurs = there !== undefined && hasDigest(run.auth, row.file, there.sha256)
-      if (!there || (isSwitchedOff(run.cluster, row.file) && !isOurs)) return []
-      const isPlain = there.kind === 'file' && realPath(places, path) === path
-      const why =
-        whyRead(units, places, row.path) ?? whyUnsafe(run.cluster, places, { path: row.path, isPlain, isOurs })
-      return [{ file: row.file, path, why }]
+      const hasCopy = there !== undefined && hasDigest(run.auth, row.file, there.sha256)
+      if (!there || (isSwitchedOff(run.cluster, row.file) && !hasCopy)) return []
+      return [{ file: row.file, path, hasCopy }]
     })
   })
-}
-
-function whyUnsafe(
-  cluster: Cluster,
-  places: PlacesState,
-  { path, isPlain, isOurs }: { readonly path: string; readonly isPlain: boolean; readonly isOurs: boolean },
-): string | undefined {
-  if (!isPlain) return 'it is not a regular file'
-  if (!isOurs) return 'auth/ has no copy'
-  if (foldersTo(places, path).some(({ access, isParent }) => isOpenFolder([root], access, isParent)))
-    return 'other users could change its directory'
-  const hasAdminKey = fileAt(places, adminKeyIn(cluster, realPath(places, path))) !== undefined
-  return hasAdminKey ? "the admin's key is beside it, as in auth/" : undefined
 }

@@ -99,9 +99,11 @@ function formatRollout(nodes: readonly NodeItem[]): string {
  */
 export function waysOut(
   { command }: Run,
-  { items, nodes }: Pick<Inventory, 'items' | 'nodes'>,
+  { items, rows }: Pick<Inventory, 'items' | 'rows'>,
 ): { plan: string; repair: string } {
-  const isPruned = nodes.some(({ left }) => left.some(({ isKeptOff, why }) => isKeptOff && why === undefined))
+  const isPruned = [...rows.values()].some(({ target, findings }) =>
+    findings.some(({ left }) => target.phase === 'deploy' && left?.isKeptOff),
+  )
   const [bootstrap, renewal] = [command(`bootstrap${isPruned ? ' --prune' : ''}`), command('ca --renew')]
   return items.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
     ? { plan: command('ca --renew --dry-run'), repair: `${renewal}, then ${bootstrap}` }
@@ -305,7 +307,7 @@ function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonl
   if (row.failure) return { state: stateOf(row), why: beside(`/${node.name}`, row.failure.what) }
   if (row.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   const left = row.findings.flatMap(({ nodes, ...each }) =>
-    each.left && each.owner === 'user' ? (each.left.why === undefined ? formatFinding(each) : each.text) : [],
+    each.left && each.owner === 'user' ? formatFinding(each) : [],
   )
   const why = joinClauses(formatReasons(ownReasons(row.reasons)), ...left, ...textsOf(row, 'unreached'))
   if (why !== '') return { state: 'stale', why }

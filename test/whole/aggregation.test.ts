@@ -118,13 +118,13 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     await exits(0, place, 'bootstrap')
     const held = onNode()
     write()
-    const says = /To do +on control0, remove front-proxy-client-key\.pem, .*: npm run bootstrap -- --prune/
+    const says = /To do +on control0, remove \/\S+\/front-proxy-client-key\.pem, .*: npm run bootstrap -- --prune/
     for (const args of [['--dry-run'], []]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...args)
       assert.match(stdout, says)
       assert.match(stdout, /control0 has front-proxy-ca\.pem, front-proxy-client\.pem, which do not belong on it/)
     }
-    assert.match((await exits(4, place, 'status', '--on-nodes')).stdout, /remove front-proxy-client-key\.pem/)
+    assert.match((await exits(4, place, 'status', '--on-nodes')).stdout, /remove \/\S+\/front-proxy-client-key\.pem/)
     assert.deepEqual(onNode(), held)
     const { stdout } = await exits(0, place, 'bootstrap', '--prune')
     assert.doesNotMatch(stdout, /only copy/)

@@ -1,6 +1,6 @@
 /** What --dry-run says of a cluster that is deployed, and that the run then does just that. */
 import assert from 'node:assert/strict'
-import { readFileSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { idsOf, withStatus } from '../support/harderway.ts'
@@ -77,18 +77,6 @@ describe('the plan of a dry run', { skip: needs('ssh') }, () => {
       '  ~ worker1  copy worker1.kubeconfig',
     ])
     assert.deepEqual(idsOf(await seven.run('bootstrap', '--json'), 'built'), ['kubeconfigs/worker1'])
-  })
-
-  test("for a CA's certificate that is lost is that file alone: nodes and kubeconfigs have the same", async () => {
-    const file = join(seven.path, 'auth/ca.pem')
-    const kept = readFileSync(file)
-    rmSync(file)
-    const { planned } = await planAndRun()
-    assert.deepEqual(
-      planned.map(({ ids }) => ids),
-      [['ca']],
-    )
-    assert.deepEqual(readFileSync(file), kept)
   })
 
   test('of a first run has everything new, and restarts nothing', async () => {

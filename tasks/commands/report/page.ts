@@ -109,7 +109,7 @@ function showWrong({ run, items, nodes, others, rows }: Inventory): string {
   const apart = others.map(({ id, why }) => `${id}: ${why}`)
   const lines = [...folded, ...onNodes, ...apart, ...formatFailures(rows)]
   if (lines.length === 0) return ''
-  const { plan, repair } = waysOut(run, { items, nodes })
+  const { plan, repair } = waysOut(run, { items, rows })
   return html`!${listLines('wrong', lines)}
 <p><code>${plan}</code> shows the changes; <code>${repair}</code> makes them.</p>`
 }

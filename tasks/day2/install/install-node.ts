@@ -3,8 +3,16 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Force, Work } from '../../../lib/graph/target.ts'
 import { marksFolder } from '../../../lib/node/place.ts'
-import { asFindings, type Change, type CheckResult, type Finding, type Reason, silenced } from '../../../lib/results.ts'
-import { formatNames, joinClauses, pasteable, quote } from '../../../lib/wording.ts'
+import {
+  asFindings,
+  type Change,
+  type CheckResult,
+  type Finding,
+  keyLeft,
+  type Reason,
+  silenced,
+} from '../../../lib/results.ts'
+import { formatNames } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
@@ -153,16 +161,7 @@ const formatHeldBack = (unit: string, files: readonly string[]) =>
 
 /** Keys that cluster.yaml has on no node: no run removes them where units may read them. */
 function keptOffOn(run: Run, { name }: ClusterNode, { units, places }: UnitsFound): Finding[] {
-  const { sudo } = installOf(run)
-  return keptOffAt(run, units, places).map(({ file, path, why }): Finding => {
-    const left = { file, path, why: why ?? 'units may read it there', isKeptOff: true } as const
-    const text = `remove ${path}, which cluster.yaml has on no node`
-    const next =
-      why === undefined
-        ? { text, remedy: pasteable(`${sudo === '' ? '' : `${sudo} `}rm ${quote(path)}`) }
-        : { text: joinClauses(`${text}, once nothing needs it`, why) }
-    return { ...next, owner: 'user', nodes: [name], left }
-  })
+  return keptOffAt(run, units, places).map(({ hasCopy, ...left }) => keyLeft(name, left, { hasCopy }))
 }
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
-import { asFindings, findingOf } from '../../../lib/results.ts'
+import { asFindings, keyLeft } from '../../../lib/results.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
 import { fakeRow, fakeRows } from '../../support/fakes.ts'
 import { readJsonLine } from '../../support/harderway.ts'
@@ -44,17 +44,13 @@ for (const [outcome, value] of [
         { kind: 'unreached', owner: 'user', text: 'which?', nodes: ['one'] },
         { owner: 'run', text: 'it is odd', remedy: 'look' },
         { kind: 'unreached', owner: 'user', text: 'said', isSilent: true },
-        findingOf({ command: String }, 'one', { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }),
-        findingOf({ command: String }, 'one', { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' }),
+        keyLeft('one', { file: 'ca-key.pem', path: '/ca-key.pem' }, { hasCopy: true }),
       ],
     },
     {
       ...{ reasons, message: 'to change; ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
       warning: 'on one, which?; it is odd; look',
-      left: [
-        { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true },
-        { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' },
-      ],
+      left: [{ file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }],
     },
   ],
   [

@@ -144,7 +144,6 @@ const left = optional(
       file: text('Its name.'),
       path,
       isKeptOff: mark('It is a key that no node gets.'),
-      why: optional(text('Why --prune keeps it.')),
     }),
   ),
 )

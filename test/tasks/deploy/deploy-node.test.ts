@@ -138,7 +138,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const ran = await exits(4, place, 'bootstrap', '--json')
     assert.deepEqual([idsOf(ran, 'built'), changes(before)], [[], {}])
     const toDo =
-      /^on control0, control1, remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune$/
+      /^on control0, remove \/\S+\/ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/
     assert.match(String(ran.events.at(-1)?.toDo), toDo)
     for (const more of [[], ['--dry-run', '--quiet']]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...more)
@@ -149,7 +149,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.match(status.stdout, /^What a run would change: npm run bootstrap -- --prune --dry-run$/m)
     assert.match(
       status.stdout,
-      /control0 +remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/,
+      /control0 +remove \/\S+\/ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/,
     )
     // The first column is the CA's.
     const holdsCa = /<th scope="row">control0, control1<small>[^<]*<\/small><\/th><td class="critical">/

@@ -4,12 +4,11 @@ import { cpSync, existsSync, lstatSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import { sha256 } from '../../../lib/files/plain-file.ts'
 import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import type { FileState } from '../../../lib/node/place.ts'
-import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
+import type { NodeState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { fetchCommand } from '../../../tasks/auth/fetch-command.ts'
 import { checkNode } from '../../../tasks/deploy/check-folder.ts'
@@ -25,7 +24,6 @@ import {
   failureOf,
   folderWith,
   placesWith,
-  processAs,
   rootsFile,
   runningUnit,
   seenIn,
@@ -389,23 +387,6 @@ describe("the CA's key, where no node is to have it", () => {
     const theirs = lookAt(control, { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
     assert.match(said(theirs, run()) ?? '', /^c0: another CA in ca-key\.pem/)
     assert.equal(said(lookAt(control), run()), undefined)
-  })
-
-  test('stays in the folder while a component reads it there, or that is not known', () => {
-    const look = lookAt(control)
-    const names = new Set(['ca-key.pem'])
-    const pruned = (places: NodeState['places']) =>
-      checkNode(run(), control, seenIn(run().cluster, control, { ...look, places }), names, false).wrong?.pruned ?? []
-    const there = look.places as PlacesState
-    assert.deepEqual(pruned(there), ['ca-key.pem'])
-    assert.deepEqual(pruned(undefined), ['ca-key.pem'])
-    const process = processAs('kube-controller-manager', '--cluster-signing-key-file=/home/ubuntu/ca-key.pem')
-    assert.deepEqual(pruned({ ...there, processes: [process] }), [])
-    const read = seenIn(run().cluster, control, { ...look, places: { ...there, processes: [process] } })
-    const { findings } = checkNode(run(), control, read, names, false)
-    const key = findings.find(({ left }) => left?.file === 'ca-key.pem')
-    assert.match(key?.text ?? '', /a command line names it/)
-    assert.deepEqual(pruned(new Failure('no root', {})), [])
   })
 })
 

@@ -602,7 +602,7 @@ describe("the CA's key, where no node has it", () => {
     const { of: its = of } = given
     return keptOffAt(runOf(its, new Map([['ca-key.pem', bytes]])), unitsOn(its, control, places), places)
   }
-  const safe = { file: 'ca-key.pem', why: undefined }
+  const there = { file: 'ca-key.pem', hasCopy: true }
 
   test('is read by no unit, and a command line that names it is wrong, with the two flags to take out', () => {
     assert.ok(![...row.files, ...row.reads].some(({ file }) => file === 'ca-key.pem'))
@@ -620,27 +620,13 @@ describe("the CA's key, where no node has it", () => {
     }
   })
 
-  test('may be removed where nothing names it, for sure', () => {
+  test('is found where a unit had it, and auth/ may have no copy', () => {
     const processes = [startedAs(row)]
-    assert.deepEqual(at({ processes, starts }), [{ ...safe, path }])
+    assert.deepEqual(at({ processes, starts }), [{ ...there, path }])
     assert.deepEqual(at({ processes, starts, files: {} }), [])
     assert.deepEqual(at({ processes, starts, of: cluster }), [])
-  })
-
-  test('may not be removed where auth/ lacks it, is there itself, or others could have root remove another file', () => {
-    const fine = { processes: [startedAs(row)], starts }
-    const open = { uid: 0, gid: 0, mode: 0o777 }
-    for (const [given, why] of [
-      [{ files: { [path]: { kind: 'file', sha256: sha256('the only one') } } }, 'auth/ has no copy'],
-      [{ files: { [path]: { kind: 'file' } } }, 'auth/ has no copy'],
-      [
-        { files: { ...left, '/var/lib/kubernetes/admin-key.pem': { kind: 'file' } } },
-        "the admin's key is beside it, as in auth/",
-      ],
-      [{ above: new Map([['/var/lib/kubernetes', open]]) }, 'other users could change its directory'],
-      [{ above: new Map([['/var', { ...open, uid: 998, mode: 0o755 }]]) }, 'other users could change its directory'],
-    ] as const)
-      assert.deepEqual(at({ ...fine, ...given } as Given), [{ file: 'ca-key.pem', path, why }])
+    for (const only of [{ kind: 'file', sha256: sha256('the only one') }, { kind: 'file' }] as const)
+      assert.deepEqual(at({ processes, starts, files: { [path]: only } }), [{ ...there, path, hasCopy: false }])
   })
 
   test('is found beside the other files of its unit, too, and so is what a killed run left; a link to it counts once', () => {
@@ -648,42 +634,16 @@ describe("the CA's key, where no node has it", () => {
     const apart = declaring(unit, { files }, of)
     const elsewhere = startedAs(row, '--root-ca-file=/srv/kcm/ca.pem')
     const own = '/srv/kcm/ca-key.pem'
-    const there = { [own]: key, [`${own}.harderway-old`]: key, [`${path}.harderway-new`]: key }
-    assert.deepEqual(at({ processes: [elsewhere], starts, files: there, of: apart }), [
-      { ...safe, path: `${path}.harderway-new` },
-      { ...safe, path: own },
-      { ...safe, path: `${own}.harderway-old` },
+    const beside = { [own]: key, [`${own}.harderway-old`]: key, [`${path}.harderway-new`]: key }
+    assert.deepEqual(at({ processes: [elsewhere], starts, files: beside, of: apart }), [
+      { ...there, path: `${path}.harderway-new` },
+      { ...there, path: own },
+      { ...there, path: `${own}.harderway-old` },
     ])
     const places = placesOf({ processes: [elsewhere], starts, files: left, of: apart })
     const linked = { ...places, real: new Map([[own, path]]) }
     const run = runOf(apart, new Map([['ca-key.pem', bytes]]))
-    assert.deepEqual(keptOffAt(run, unitsOn(apart, control, linked), linked), [{ ...safe, path }])
-  })
-
-  test('may not be removed where something names it, or may', () => {
-    const processes = [startedAs(row)]
-    const foreign = (...command: readonly string[]) => ({
-      processes: [...processes, { ...processAs('etcd'), id: 9, group: '/x', command }],
-      starts,
-    })
-    for (const [given, why] of [
-      [foreign('/usr/bin/etcd', `--x=${path}`), /command line names it/],
-      [{ processes, starts: { ...starts, etcd: `/usr/bin/etcd --x ${path}` } }, /command line names it/],
-      [{ processes: [startedAs(row, `--cluster-signing-legacy-unknown-key-file=${path}`)], starts }, /names it/],
-      // Another mount of it, or a key of another CA's: who can tell?
-      [foreign('/usr/bin/k3s', '--key', '/pki/ca-key.pem'), /names it/],
-      [foreign('/x/kcm', '--cluster-signing-key-file', '/pki/ca.key'), /has --cl/],
-      [foreign(), /can't be verified/],
-      [{ processes: [processAs(unit, '--config-dir=/x')], starts }, /can't be verified/],
-      [{ processes: [{ ...processAs(unit), command: ['/bin/sh'] }], starts }, /can't be verified/],
-      [{ processes, starts, files: { [path]: { ...left[path], kind: 'folder' } } }, /not a regular file/],
-    ] as const)
-      assert.deepEqual([at(given).map((each) => why.test(each.why ?? ''))], [[true]], String(why))
-    // A unit file with variables, or that starts another program, may name anything at its next start.
-    for (const start of [`${command} $ARGS`, '/usr/bin/kcm-wrapper', undefined]) {
-      const [{ why = '' } = {}] = at({ processes, state: { isLoaded: true, start } })
-      assert.match(why, /can't be verified/, String(start))
-    }
+    assert.deepEqual(keptOffAt(run, unitsOn(apart, control, linked), linked), [{ ...there, path }])
   })
 })
 
@@ -780,23 +740,8 @@ describe('the key of what cluster.yaml has switched off, where a unit had it,', 
   }
   const server = startedAs('kube-apiserver')
 
-  test('is found, and may be removed', () => {
-    assert.deepEqual(at({ processes: [server] }), [{ file, path, why: undefined }])
-    // The flag of another process, of another key.
-    const flag = '--proxy-client-key-file=/srv/other.pem'
-    assert.equal(at({ processes: [startedAs('kube-apiserver', flag)] })[0]?.why, undefined)
-  })
-
-  test('may not be removed where something names it, or may', () => {
-    const flag = `--proxy-client-key-file=${path}`
-    const named = { file, path, why: 'a command line names it' }
-    assert.deepEqual(at({ processes: [startedAs('kube-apiserver', flag)] }), [named])
-    const state = { isLoaded: true, start: '/usr/bin/kube-apiserver $ARGS' }
-    const [unread] = at({ processes: [server], state })
-    assert.match(unread?.why ?? '', /can't be verified/)
-    // Whatever another unit reads.
-    const [other] = at({ processes: [server, processAs('etcd', '--config-dir=/x')] })
-    assert.equal(other?.why, undefined)
+  test('is found', () => {
+    assert.deepEqual(at({ processes: [server] }), [{ file, path, hasCopy: true }])
   })
 
   test('is none of ours by its name alone, nor where it is switched on', () => {

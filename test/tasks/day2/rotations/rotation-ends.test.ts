@@ -54,6 +54,9 @@ class EndingAuthDir extends AuthDir {
   override write(...args: Parameters<AuthDir['write']>): void {
     this.#write(args[0], () => super.write(...args))
   }
+  override writeDurably(...files: readonly Parameters<AuthDir['write']>[]): void {
+    for (const file of files) this.#write(file[0], () => super.writeDurably(file))
+  }
   override remove(name: string): void {
     if (this.read(name)) this.#write(name, () => super.remove(name))
   }
