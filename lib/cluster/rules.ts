@@ -265,7 +265,7 @@ function revokedProblems(raw: Raw, isReserved: LayoutRules['isReserved']): Probl
     ...(isLeftOut ? [atKey(['revoked'], `needs ${apiServerUnit}, which install.units leaves out`)] : []),
     ...duplicates(entries, 'is listed twice'),
     ...entries.flatMap(({ value, path }): Problem[] => {
-      if (isReserved(value))
+      if (value !== '' && isReserved(value))
         return [{ path, message: `${quoted(value)} can't be revoked`, remedy: 'replace the CA: rotate ca' }]
       if (!inUse.has(value)) return []
       return [{ path, message: `${quoted(value)} is still a node or user`, remedy: 'remove that first' }]

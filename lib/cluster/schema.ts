@@ -190,7 +190,8 @@ const userName = checked(
   isUserName,
 )
 /** `sha256:…`, or as openssl prints it: until harderway 0.5.0 a key could be revoked. */
-const isFingerprint = (s: string): boolean => /^(sha256[: =]|x509sha256=)|^[0-9a-f]{64}$/i.test(s.replaceAll(':', ''))
+const isFingerprint = (s: string): boolean =>
+  /^(sha256[: ]|x509sha256=)/i.test(s) || /^[0-9a-f]{64}$/i.test(s.replaceAll(':', ''))
 /** Any CN, as other tools make certificates too; but none of the names that Kubernetes keeps for itself. */
 const revokedName = v.pipe(
   text('a name'),
