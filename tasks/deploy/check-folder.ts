@@ -113,10 +113,10 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   }
 }
 
-/** A key that no node is to have may be the only one: it is not removed unless auth/ or its backup has it. */
+/** A key may be the only one: it is not removed unless auth/ or its backup has it. */
 function isPrunable(run: Run, look: NodeLook, name: string): boolean {
-  const isKept = !isKeptOff(run.cluster, name) || hasDigest(run.auth, name, look.files.get(name)?.sha256)
-  return isKept && isOurs(run, look, name)
+  const isKey = run.auth.files.parse(name)?.kind === 'key'
+  return (!isKey || hasDigest(run.auth, name, look.files.get(name)?.sha256)) && isOurs(run, look, name)
 }
 
 function leftIn({ auth, cluster, command }: Run, { name }: ClusterNode, look: NodeLook, file: string): Finding {

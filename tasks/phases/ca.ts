@@ -291,10 +291,16 @@ const caIn = ({ auth }: Pick<Run, 'auth'>, row: CertRow) => `the ${labelOf(row)}
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
 
 /** `existing`: files that have to be moved aside first. */
-function formatRestore(run: Run, name: string, existing: readonly string[] = []): string {
-  const { caKeyOnNodes } = run.cluster.certificates
-  const source = `a backup${caKeyOnNodes ? ' or from a control node' : ''}`
-  return `restore ${pairOf(run, name)} from ${source}: ${fetchCommand(run, existing, recoverCommand(run))}`
+/** `isOnNodes`: control nodes have what is missing. */
+function formatRestore(
+  run: Run,
+  name: string,
+  existing: readonly string[] = [],
+  isOnNodes = run.cluster.certificates.caKeyOnNodes,
+): string {
+  const source = `a backup${isOnNodes ? ' or from a control node' : ''}`
+  const recover = isOnNodes ? undefined : recoverCommand(run)
+  return `restore ${pairOf(run, name)} from ${source}: ${fetchCommand(run, existing, recover)}`
 }
 
 const formatStartOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
@@ -425,7 +431,8 @@ function lostCa(look: CaLook) {
   const missing = run.auth.files.pair(row.name).filter((file) => !run.auth.read(file))
   return {
     what: `${run.auth.path} has no ${missing.join(' and ')}, but ${formatNames(issued)}, issued by a previous CA`,
-    ways: [formatRestore(run, row.name), formatStartOver(run, row)],
+    // The certificate alone is on control nodes wherever the keys are.
+    ways: [formatRestore(run, row.name, [], pair.key ? true : undefined), formatStartOver(run, row)],
   }
 }
 

@@ -12,7 +12,16 @@ import { rotations } from '../../tasks/day2/rotations/rotations.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import { type Edit, idsOf, makePlace, type Ran } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
-import { probedOwn, running, shutdownDelay, skip, startRunning, toldOf, unnoticed } from '../support/running.ts'
+import {
+  probedOwn,
+  running,
+  setFlags,
+  shutdownDelay,
+  skip,
+  startRunning,
+  toldOf,
+  unnoticed,
+} from '../support/running.ts'
 
 /** The commit of 0.5.0. */
 const released = '6825c813'
@@ -57,12 +66,8 @@ describe('a cluster of 0.5.0', { skip }, () => {
     const plan = await runNew('bootstrap', '--dry-run', '--json')
     assert.deepEqual([idsOf(plan, 'stale'), idsOf(plan, 'failed'), idsOf(plan, 'refused')], [[], [], []], toldOf(plan))
   }
-  /** The commands that 0.5.0 prints for flags which API servers lack. */
-  const typeDropIns = async ({ stdout }: Ran) => {
-    const printed = [...stdout.matchAll(/on (\w+), kube-apiserver needs .*\n +(sudo -n mkdir .*)$/gm)]
-    assert.ok(printed.length > 0, stdout)
-    for (const [, name = '', command = ''] of printed) await lab.machine(name).exec(command)
-  }
+  const controls = ['control0', 'control1', 'control2']
+  const setFlagsOf = (ran: Ran) => setFlags(lab, ran, controls)
   const begin = (name: string, stage: number) =>
     promisify(execFile)(process.execPath, ['begin.ts', lab.place, name, String(stage)], { cwd: earlier })
 
@@ -73,11 +78,11 @@ describe('a cluster of 0.5.0', { skip }, () => {
     writeFileSync(join(earlier, 'begin.ts'), beginner)
     lab = await startRunning(shutdownDelay, earlier)
     lab.write(...running({}, [['etcd', 'ca'], 'own']))
-    await typeDropIns(await lab.run('rotate', 'etcd-ca'))
+    await setFlagsOf(await lab.run('rotate', 'etcd-ca'))
     for (const how of [[], ['--finish']]) await lab.run('rotate', 'etcd-ca', ...how, '--force', '--yes')
     write()
     await lab.run('bootstrap')
-    await typeDropIns(await lab.run('bootstrap'))
+    await setFlagsOf(await lab.run('bootstrap'))
     await lab.run('bootstrap')
     const plan = await lab.run('bootstrap', '--dry-run', '--json')
     assert.deepEqual([idsOf(plan, 'stale'), idsOf(plan, 'failed')], [[], []], toldOf(plan))
@@ -110,7 +115,7 @@ describe('a cluster of 0.5.0', { skip }, () => {
   test('has its list of names taken over; a list with keys stops every command that writes, until 0.5.0 has taken the keys out', async () => {
     write([['revoked'], []])
     await lab.run('bootstrap')
-    await typeDropIns(await lab.run('bootstrap'))
+    await setFlagsOf(await lab.run('bootstrap'))
     await lab.run('bootstrap')
     write([['users'], [{ name: 'jane' }]], [['revoked'], ['bob']])
     await lab.run('bootstrap')

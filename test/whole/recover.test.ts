@@ -122,7 +122,15 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     const lost = await exits(3, place, 'bootstrap')
     assert.match(told(lost), /restore ca\.pem and ca-key\.pem from a backup: npm run task -- recover --from DIR/)
     await exits(0, place, 'recover', '--from', made)
-    for (const file of irreplaceable) assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(made, file))))
+    const assertWhole = () => {
+      for (const file of irreplaceable) assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(made, file))))
+    }
+    assertWhole()
+    rmSync(join(auth, 'ca.pem'))
+    const certificateLost = await exits(3, place, 'bootstrap')
+    assert.match(told(certificateLost), /or from a control node: npm run task -- recover --node control0/)
+    await exits(0, place, 'recover', '--node', 'control0')
+    assertWhole()
   })
 
   test('status --on-nodes names recover, and no command that would overwrite the last copies', async () => {
