@@ -90,9 +90,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
 
   test('has its encryption key rotated, half-way back, and to the end: every Secret is encrypted with the next key, and an auth/ from in between is refused', async () => {
     assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key1\n')
-    const planned = (await must(4, 'rotate', 'encryption-key', '--dry-run')).stdout.replace(/\s+/g, ' ')
-    assert.match(planned, /server has the only API server; its restart takes the API down/)
-    assert.doesNotMatch(planned, /drained/)
+    await must(4, 'rotate', 'encryption-key', '--dry-run')
     await etcdctl('get --print-value-only /registry/secrets/default/one >sealed')
     const starts = await readStarts(lab)
     await onlyWhileDown(lab, 'server', async () => {
