@@ -102,7 +102,6 @@ export type Reason =
       readonly isDrained: boolean
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
-  | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
   | { readonly kind: 'locked'; readonly path: string; readonly isStale: boolean }
   | { readonly kind: 'forced'; readonly replaces?: true; readonly renews?: true }
 
@@ -235,8 +234,8 @@ export interface CheckResult<Found = unknown> {
   readonly findings?: readonly Finding[]
   /** For the views. */
   readonly facts?: Facts
-  /** It stays fresh even if its needs are rebuilt. */
-  readonly staysFresh?: boolean
+  /** What a build would change, of a target whose build says no more. */
+  readonly change?: Change | undefined
   /** There is nothing to make: it stays fresh, forced or not. */
   readonly hasNothing?: boolean
   readonly found?: Found
@@ -264,11 +263,6 @@ export function worksOf({ reasons, change }: Pick<CheckResult, 'reasons'> & { re
 /** Only modes are wrong, or nothing is: a repair leaves dependent targets fresh. */
 export function isRepair(reasons: readonly Reason[]): reasons is readonly (Reason & { kind: 'wrong-mode' })[] {
   return reasons.every(({ kind }) => kind === 'wrong-mode')
-}
-
-/** Without the reasons that come from a target's needs. */
-export function ownReasons(reasons: readonly Reason[]): Reason[] {
-  return reasons.filter(({ kind }) => kind !== 'need-rebuilt')
 }
 
 type Words = { readonly [K in Reason['kind']]: (reason: ReasonOf<K>) => string }
@@ -312,7 +306,6 @@ const words: Words = {
     ),
   unit: formatUnit,
   'left-drained': ({ nodes }) => `${formatNames(nodes)} may be left drained by an interrupted run`,
-  'need-rebuilt': ({ ids }) => `depends on ${formatNames(ids)}`,
   locked: ({ path, isStale }) => (isStale ? `stale lock ${path}` : `${path} exists`),
   forced: ({ replaces, renews }) =>
     replaces ? 'replaced; the old one is kept in auth/backup' : renews ? 'renewed with the same key' : 'forced',
@@ -354,7 +347,7 @@ function formatUnit(reason: ReasonOf<'unit'>): string {
 
 /** What a build is doing now. */
 export type Step =
-  | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' }
+  | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' | 'waiting' }
   | { readonly doing: 'copying' | 'installing'; readonly files: number }
   | { readonly doing: 'restarting'; readonly unit: string }
   | { readonly doing: 'draining' | 'undraining'; readonly node: string }

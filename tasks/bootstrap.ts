@@ -60,8 +60,8 @@ export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ na
 const sideBySide = { concurrent: true, exitOnError: false } as const
 
 /**
- * Runs the phases: listr2 has a task for each, in their order, and starts them all. A task starts the targets of its
- * phase; each waits until all that it needs or comes after has ended (lib/graph/executor.ts). With a renderer, a target
+ * Runs the phases one after the other: listr2 has a task for each, in their order. A task starts the targets of its
+ * phase side by side; each waits until all that it needs has ended (lib/graph/executor.ts). With a renderer, a target
  * has a task of its own. Throws an Error for a target of the walk that is in none of the phases.
  */
 export async function runPhases(
@@ -83,6 +83,6 @@ export async function runPhases(
       task: (_, task) => (renderer ? task.newListr(targets.map(taskOf), sideBySide) : run(targets, task)),
     }),
   )
-  await new Listr(tasks, { ...sideBySide, renderer: renderer ?? 'silent', registerSignalListeners: false }).run()
+  await new Listr(tasks, { exitOnError: false, renderer: renderer ?? 'silent', registerSignalListeners: false }).run()
   return walk.rows()
 }

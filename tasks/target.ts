@@ -3,7 +3,7 @@
  * graph of all targets.
  */
 import type { LimitFunction } from 'p-limit'
-import type { Cluster, ClusterNode } from '../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode, KeyKind } from '../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../lib/failure.ts'
 import type { AuthDir } from '../lib/files/auth-dir.ts'
 import {
@@ -45,6 +45,7 @@ export interface Run extends AnyRun {
    */
   readonly limits: Readonly<Record<'auth' | 'node' | 'kubeconfig', LimitFunction>>
   readonly remote: 'node'
+  readonly planned: 'auth'
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
   /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */
@@ -53,8 +54,10 @@ export interface Run extends AnyRun {
   note(text: string): void
   /** By `status` and `report`, which also ask what no target is made of. */
   readonly isObserved?: true
-  /** In a plan: files of auth/ that would be written, so that every copy of them counts as different. */
-  readonly pending?: ReadonlySet<string>
+  /** In a plan `auth` is in memory, and this is what there is: components know these credentials. */
+  readonly disk?: AuthDir
+  /** In a plan: the kind of every new key, which is quick to make, and never written. */
+  readonly planKey?: KeyKind
   /**
    * Throws a Failure if this machine's clock, by which certificates are dated, is not that of the nodes which the run
    * deploys to. They are asked once, and only if something is made.
@@ -130,7 +133,6 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
 export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<Found> {
   return {
     ...target,
-    ...(target.irreplaceable && { stopsRun: true }),
     check: async (run, force, before) => {
       const look = await target.check(run, force, before)
       refuseFolders(target, run)
@@ -144,13 +146,17 @@ export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<F
       const built = await target.build?.(run, work)
       return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
     },
-    ...(target.foresee && {
-      foresee: async (run, work) => {
-        await run.checkClocks?.()
-        return asReplaced(await target.foresee?.(run, work), work)
-      },
-    }),
   }
+}
+
+/** For a plan: what it makes is made in memory alone. */
+export function inMemory<Given extends Run>(run: Given): Given {
+  return { ...run, auth: run.auth.inMemory(), disk: run.auth, planKey: 'ecdsa-p256' }
+}
+
+/** auth/ as it is, also in a plan. */
+export function diskOf({ auth, disk = auth }: Pick<Run, 'auth' | 'disk'>): AuthDir {
+  return disk
 }
 
 /** The change that writing one file is. */

@@ -1,13 +1,13 @@
-/** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
+/** Walks a graph as wide as its needs and limits allow, building what is not fresh. Its only output is its events. */
 
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure, toRunRest } from '../failure.ts'
-import { type CheckResult, isRepair, type Reason } from '../results.ts'
+import type { CheckResult, Reason } from '../results.ts'
 import {
   type AnyRun,
+  type Earlier,
   type Event,
-  edgesOf,
   type Force,
   type Graph,
   isLost,
@@ -15,17 +15,15 @@ import {
   type Row,
   type Rows,
   rowOf,
+  Skipped,
   type Target,
-  type Waiting,
   type Work,
 } from './target.ts'
 
 export interface RunOptions<Run extends AnyRun = AnyRun> {
   readonly run: Run
-  /** Only look, and say what would be built. */
-  readonly dryRun: boolean
-  /** In a dry run: checks the targets that use what would be built as if it had been. */
-  readonly foresees?: boolean
+  /** `look`: only checks. `plan`: builds what is planned in memory, and checks all else against that. */
+  readonly mode: 'run' | 'plan' | 'look'
   readonly forced: ReadonlyMap<string, Force>
   readonly signal: AbortSignal
   readonly emit: (event: Event) => void
@@ -34,8 +32,8 @@ export interface RunOptions<Run extends AnyRun = AnyRun> {
 /** A run over a graph, in which nothing begins by itself. */
 export interface Walk<Of extends Target = Target> {
   /**
-   * Begins what the target needs or comes after, then the target; a second call begins nothing. A failure is the
-   * target's outcome, and cancels what needs it.
+   * Begins what the target needs, then the target; a second call begins nothing. A failure is the target's outcome, and
+   * cancels what needs it.
    */
   start(id: string): Promise<Row<Of>>
   /** All of them, once they have ended. Throws an Error for a target that nobody has started. */
@@ -47,11 +45,16 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
   options: RunOptions<Run>,
 ): Walk<Of> {
   const started = new Map<string, Promise<Row<Of>>>()
-  const known = nothingKnown()
+  const known: Known = {
+    rows: new Map(),
+    found: new Map(),
+    begun: new Set(),
+    ended: async (id) => (graph.has(id) ? start(id) : undefined),
+  }
   const settle = async (target: Of) => {
-    await Promise.all(edgesOf(target).flatMap((id) => (graph.has(id) ? start(id) : [])))
+    await Promise.all(target.needs.flatMap((id) => (graph.has(id) ? start(id) : [])))
     const row = rowOf(target, await attempt(target, known, options))
-    known.outcomes.set(target.id, row)
+    known.rows.set(target.id, row)
     options.emit({ type: 'ended', id: target.id, row })
     return row
   }
@@ -77,27 +80,11 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
 }
 
 /** The results of the targets so far. */
-type Known = ReturnType<typeof nothingKnown>
-
-const nothingKnown = () => ({
-  outcomes: new Map<string, Row>(),
-  /** What the checks found, of targets that were not built since. */
-  found: new Map<string, unknown>(),
+interface Known extends Earlier {
+  readonly rows: Map<string, Row>
+  readonly found: Map<string, unknown>
   /** Targets whose build has begun. */
-  begun: new Set<string>(),
-  /** In a plan: files that would be written. */
-  pending: new Set<string>(),
-})
-
-/** The ids of the targets that hold it back. `checked`: the result of its own check. */
-function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Waiting, 'reasons' | 'found'> = {}) {
-  const hasStopped = (id: string): boolean => {
-    const outcome = outcomes.get(id)
-    return isLost(outcome) && (begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped)))
-  }
-  const lost = (ids: readonly string[] = []) => ids.filter((id) => isLost(outcomes.get(id)))
-  if (!target.waitsFor) return lost(edgesOf(target))
-  return [...lost(target.needs), ...target.waitsFor({ outcomes, hasStopped, ...checked })]
+  readonly begun: Set<string>
 }
 
 async function attempt<Run extends AnyRun>(
@@ -105,8 +92,8 @@ async function attempt<Run extends AnyRun>(
   known: Known,
   options: RunOptions<Run>,
 ): Promise<Outcome> {
-  const held = heldBy(target, known)
-  if (held.length > 0) return { kind: 'cancelled', because: held }
+  const lost = target.needs.filter((id) => isLost(known.rows.get(id)))
+  if (lost.length > 0) return { kind: 'cancelled', because: lost }
   const { limits, remote } = options.run
   const limit = limits[target.where] as LimitFunction
   const free: LimitedWork = (work) => work()
@@ -121,10 +108,11 @@ async function attempt<Run extends AnyRun>(
       lookAndBuild(target, known, options, building).finally(() => target.release?.(options.run)),
     )
   } catch (error) {
+    if (error instanceof Skipped) return { kind: 'cancelled', because: error.because }
     if (options.signal.aborted)
       return { kind: 'cancelled', because: [], ...(known.begun.has(target.id) && { isBegun: true }) }
     const failure = asFailure(error)
-    return { kind: 'failed', failure: options.forced.size > 0 && !options.dryRun ? toRunRest(failure) : failure }
+    return { kind: 'failed', failure: options.forced.size > 0 && options.mode === 'run' ? toRunRest(failure) : failure }
   }
 }
 
@@ -139,101 +127,63 @@ type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 async function lookAndBuild<Run extends AnyRun>(
   target: Target<Run>,
   known: Known,
-  options: RunOptions<Run>,
+  { run, mode, forced, signal, emit }: RunOptions<Run>,
   limit: LimitedWork,
 ): Promise<Outcome> {
-  const { signal, emit } = options
-  const run = options.foresees ? { ...options.run, pending: known.pending } : options.run
+  const { id, where, build } = target
   await turns(() => setImmediate())
   if (signal.aborted) return { kind: 'cancelled', because: [] }
-  emit({ type: 'started', id: target.id })
-  const force = options.forced.get(target.id)
-  const { found, ...verdict } = await checkInRun(target, known, force, run)
-  known.found.set(target.id, found)
+  emit({ type: 'started', id })
+  const force = forced.get(id)
+  const { found, change, ...verdict } = await checkForced(target, known, force, run)
+  known.found.set(id, found)
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
-  const held = heldBy(target, known, { reasons, found })
-  if (held.length > 0) return { kind: 'cancelled', because: held }
-  const work: Work = { found, reasons, force, signal, tell: (step) => emit({ type: 'step', id: target.id, step }) }
-  if (options.dryRun || !target.build) {
-    const change = options.foresees ? await foresee(target, known, work, run) : undefined
-    return { kind: 'stale', ...verdict, ...(change && { change }) }
-  }
+  if (!build || mode === 'look') return { kind: 'stale', ...verdict }
+  if (mode === 'plan' && where !== run.planned) return { kind: 'stale', ...verdict, ...(change && { change }) }
+  const tell: Work['tell'] = (step) => emit({ type: 'step', id, step })
+  const work: Work = { found, reasons, change, force, signal, earlier: known, tell }
   return limit(async () => {
     await setImmediate()
     if (signal.aborted) return { kind: 'cancelled', because: [] }
-    emit({ type: 'building', id: target.id, reasons })
-    known.begun.add(target.id)
-    known.found.delete(target.id)
-    const { change, findings: made = [] } = (await target.build?.(run, work)) ?? {}
-    const findings = made.length > 0 ? made : verdict.findings
-    return {
-      ...{ kind: 'built', reasons },
-      ...(findings && { findings }),
-      ...(change && { change }),
-    }
+    emit({ type: 'building', id, reasons })
+    known.begun.add(id)
+    known.found.delete(id)
+    const built = (await build.call(target, run, work)) ?? {}
+    const changed = built.change && { change: built.change }
+    if (mode === 'plan') return { kind: 'stale', ...verdict, ...changed }
+    const findings = built.findings?.length ? built.findings : verdict.findings
+    return { kind: 'built', reasons, ...(findings && { findings }), ...changed }
   })
 }
 
-async function foresee<Run extends AnyRun>(target: Target<Run>, { pending }: Known, work: Work, run: Run) {
-  if (isRepair(work.reasons)) return undefined
-  const change = await target.foresee?.(run, work)
-  for (const file of change?.kind === 'made' ? change.files : target.makes) pending.add(file)
-  return change
-}
-
-/**
- * The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be
- * rebuilt.
- */
-async function checkInRun<Run extends AnyRun>(
+/** The result of the target's own check, plus what only the run knows: it is forced. */
+async function checkForced<Run extends AnyRun>(
   target: Target<Run>,
-  before: Known,
+  known: Known,
   force: Force | undefined,
   run: Run,
 ): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
-  if (force === 'replace') {
-    target.refuseReplacing?.(run)
-    return { reasons: [{ kind: 'forced', replaces: true }] }
-  }
-  const isRemote = target.where === run.remote
-  // In a plan it is compared with what would be written, so its own check says whether it would change.
-  const needs = run.pending && isRemote ? [] : target.needs
-  const willChange = needs.filter((id) => {
-    const need = before.outcomes.get(id)
-    return need?.kind === 'stale' && !isRepair(need.reasons)
-  })
-  let result: CheckResult = { reasons: [] }
-  try {
-    result = await target.check(run, force, before)
-  } catch (error) {
-    // A file that will be rebuilt anyway may be unreadable; what can't be reached is always a failure.
-    const isRebuilt = !isRemote && willChange.length > 0
-    if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
-  }
-  const { staysFresh = result.hasNothing, ...verdict } = result
-  const rebuilt: Reason[] =
-    willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
+  if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
+  const { reasons, ...verdict } = await target.check(run, force, known)
   const forced: Reason[] =
-    force && !result.hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
-  return { ...verdict, reasons: [...verdict.reasons, ...rebuilt, ...forced] }
+    force && !verdict.hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
+  return { ...verdict, reasons: [...reasons, ...forced] }
 }
 
-/** The refusals that stop a run, collected before the first build. */
+/** What stops a run, or its plan, before its first phase. */
 export async function findRefusals<Run extends AnyRun>(
   graph: Graph<Target<Run>>,
   run: Run,
   forced: RunOptions['forced'],
 ) {
   const refusals: [string, Failure][] = []
-  for (const target of graph.values()) {
-    if (!target.stopsRun) continue
+  for (const target of graph.values())
     try {
-      await checkInRun(target, nothingKnown(), forced.get(target.id), run)
+      await target.refuse?.(run, forced.get(target.id))
     } catch (error) {
       if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
     }
-  }
   return refusals
 }

@@ -9,20 +9,33 @@ import { type Change, type CheckResult, type Finding, hasOwner, type Reason, typ
 export interface AnyRun {
   /** How much is done at once, by where. */
   readonly limits: Readonly<Record<string, LimitFunction>>
-  /** Where a check needs a connection, and in a plan compares with what would be written. */
+  /** Where a check needs a connection. */
   readonly remote: string
-  /** In a plan: files that would be written, as the walk has found. */
-  readonly pending?: ReadonlySet<string>
+  /** What a plan builds as well: in memory, so that the checks after it see what there would be. */
+  readonly planned: string
 }
 
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew: all but that. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** The results of the targets that ended before this one. */
+/** What a target knows of the others. */
 export interface Earlier {
-  /** What their checks found, without the targets that were built since. */
+  /** What the checks of those that ended have found, without the targets that were built since. */
   readonly found: ReadonlyMap<string, unknown>
-  readonly outcomes: ReadonlyMap<string, Outcome>
+  /** The targets that ended. */
+  readonly rows: Rows
+  /** Resolves when a target before it in its phase has ended; at once if it is not in the walk. */
+  ended(id: string): Promise<Row | undefined>
+}
+
+/** Thrown by a check or a build: the target is left out because these were lost. */
+export class Skipped extends Error {
+  readonly because: readonly string[]
+
+  constructor(because: readonly string[]) {
+    super(`skipped because of ${because.join(', ')}`)
+    this.because = because
+  }
 }
 
 /** `Run`: what a walk hands to it; without one it is only shown. `Found`: what its check hands on to its build. */
@@ -30,51 +43,34 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   /** The phase and a name, as in `phase/name`; the phase's own name where it has one target. */
   readonly id: string
   readonly phase: string
-  /** What it is made of: it is checked after them, so a rebuilt need can make it stale. */
+  /** Of earlier phases or its own: it is checked after them, and not if one was lost. They make nothing stale. */
   readonly needs: readonly string[]
-  /** Ordering only: runs after these, and not if one was lost. They never make it stale. */
-  readonly after?: readonly string[]
-  /**
-   * Decides in place of that rule which lost targets of `after` hold this one back, and returns their ids; lost `needs`
-   * still cancel it. Called before the check, and again with the check's result.
-   */
-  waitsFor?(before: Waiting<Found>): readonly string[]
   /** Files that it makes, by their names. */
   readonly makes: readonly string[]
   /** Where its files are: each place has a limit of its own. */
   readonly where: keyof Run['limits'] & string
-  /** What it refuses stops the run before anything is built. */
-  readonly stopsRun?: boolean
+  /** Reads only. A refusal that it throws stops the run, and its plan, before the first phase. */
+  refuse?(run: Run, force?: Force): void | Promise<void>
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(run: Run, force?: Force, before?: Earlier): CheckResult<Found> | Promise<CheckResult<Found>>
-  /** Throws a refusal where it may not be replaced now: what will be replaced is not checked. */
-  refuseReplacing?(run: Run): void
   /** Makes it; absent for targets that are only checked. What it finds takes the place of what the check has found. */
   build?(
     run: Run,
     work: Work<Found>,
   ): Promise<{ readonly change?: Change | undefined; readonly findings?: readonly Finding[] } | undefined>
-  /** What a build would change, for a dry run. Reads only. */
-  foresee?(run: Run, work: Work<Found>): Change | undefined | Promise<Change | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
   release?(run: Run): Promise<void>
 }
 
-/** By which a target decides what holds it back. */
-export interface Waiting<Found = unknown> extends Pick<Earlier, 'outcomes'> {
-  /** Whether its build failed, or one that it waited for: the next ones may fail like it. */
-  readonly hasStopped: (id: string) => boolean
-  /** Undefined before its check. */
-  readonly reasons?: readonly Reason[]
-  readonly found?: Found | undefined
-}
-
-/** What a build is given, and what foresees it. */
+/** What a build is given. */
 export interface Work<Found = unknown> {
   /** From the check just before; where force is `replace`, there was none. */
   readonly found: Found
   readonly reasons: readonly Reason[]
+  /** What the check has said that a build changes. */
+  readonly change?: Change | undefined
   readonly force: Force | undefined
+  readonly earlier: Earlier
   readonly signal: AbortSignal
   /** Reports what it is doing now. */
   readonly tell: (step: Step) => void
@@ -83,10 +79,10 @@ export interface Work<Found = unknown> {
 /** The result of a target; in a dry run `stale` means that it would be built. */
 export type Outcome =
   | ({ readonly kind: 'fresh' } & CheckResult)
-  | ({ readonly kind: 'built'; readonly change?: Change } & CheckResult)
-  | ({ readonly kind: 'stale'; readonly change?: Change } & CheckResult)
+  | ({ readonly kind: 'built' } & CheckResult)
+  | ({ readonly kind: 'stale' } & CheckResult)
   | { readonly kind: 'failed'; readonly failure: Failure }
-  /** A target that it needs or comes after failed, or the run was interrupted. */
+  /** A target that it needs was lost, or the run was interrupted. */
   | {
       readonly kind: 'cancelled'
       readonly because: readonly string[]
@@ -102,11 +98,10 @@ export type Row<Of extends Target = Target> = Outcome &
     readonly target: Of
     readonly reasons: readonly Reason[]
     readonly findings: readonly Finding[]
-    readonly change?: Change
     readonly failure?: Failure
   }
 
-/** By id, each after all that it comes after. */
+/** By id, each after all that it needs. */
 export type Rows<Of extends Target = Target> = ReadonlyMap<string, Row<Of>>
 
 export function rowOf<Of extends Target>(target: Of, outcome: Outcome): Row<Of> {
@@ -150,7 +145,7 @@ export function nameInPhase({ id, phase }: Pick<Target, 'id' | 'phase'>): string
   return id.startsWith(`${phase}/`) ? id.slice(phase.length + 1) : id
 }
 
-/** Each target after all that it needs or comes after. */
+/** Each target after all that it needs. */
 export type Graph<Of extends Target = Target> = ReadonlyMap<string, Of>
 
 /** The targets of each phase that has any, by its title. Throws an Error for a target of no such phase. */
@@ -178,13 +173,12 @@ export function buildGraph<Of extends Target>(targets: readonly Of[]): Graph<Of>
       makers.set(file, id)
     }
   }
-  for (const { id, needs, after = [] } of targets)
-    for (const edge of [...needs, ...after])
-      if (!byId.has(edge)) throw new Error(`${id} needs or comes after ${edge}, which does not exist`)
+  for (const { id, needs } of targets)
+    for (const need of needs) if (!byId.has(need)) throw new Error(`${id} needs ${need}, which does not exist`)
   return inOrder(byId, byId.keys())
 }
 
-/** The targets and all that they need, in an order that all edges between them allow, else in the one given. */
+/** The targets and all that they need, in an order that their needs allow, else in the one given. */
 export function closure<Of extends Target>(graph: Graph<Of>, ids: Iterable<string>): Graph<Of> {
   const roots = [...ids]
   const wanted = new Map<string, Of>()
@@ -199,7 +193,7 @@ export function closure<Of extends Target>(graph: Graph<Of>, ids: Iterable<strin
   return inOrder(wanted, roots)
 }
 
-/** Depth first along needs and after; edges to other targets are ignored. */
+/** Depth first along needs; those outside the graph are ignored. */
 function inOrder<Of extends Target>(targets: Graph<Of>, ids: Iterable<string>): Graph<Of> {
   const ordered = new Map<string, Of>()
   const visiting: string[] = []
@@ -208,15 +202,10 @@ function inOrder<Of extends Target>(targets: Graph<Of>, ids: Iterable<string>): 
     if (!target || ordered.has(id)) return
     if (visiting.includes(id)) throw new Error(`targets need each other: ${[...visiting, id].join(' > ')}`)
     visiting.push(id)
-    for (const edge of edgesOf(target)) visit(edge)
+    for (const need of target.needs) visit(need)
     visiting.pop()
     ordered.set(id, target)
   }
   for (const id of ids) visit(id)
   return ordered
-}
-
-/** The targets that must end before it begins. */
-export function edgesOf({ needs, after = [] }: Target): readonly string[] {
-  return after.length === 0 ? needs : [...needs, ...after]
 }

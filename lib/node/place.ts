@@ -56,8 +56,6 @@ export interface WantedFile {
   readonly sha256: string | undefined
   /** The digest of other content that serves its readers as well. */
   readonly accepted?: string | undefined
-  /** In a plan: the file would be made again, so whatever is there differs. */
-  readonly isPending?: boolean
   readonly isSecret: boolean
   /** The accounts that units run as; or the login user, who owns the folder: then owner and mode must match exactly. */
   readonly readers: readonly Account[] | { readonly login: number }
@@ -72,7 +70,7 @@ function differencesOf(file: WantedFile, there: FileState | undefined): Differen
   if (!there) return ['missing']
   if (there.kind !== 'file') return ['not a file']
   const isRight = there.sha256 !== undefined && [file.sha256, file.accepted].includes(there.sha256)
-  if (file.isPending || (file.sha256 !== undefined && !isRight)) return ['differs']
+  if (file.sha256 !== undefined && !isRight) return ['differs']
   return accessDifferences(file, there)
 }
 

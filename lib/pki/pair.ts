@@ -1,5 +1,6 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import type { KeyKind } from '../cluster/cluster.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, type AuthFile, caName, caNames, nextName } from '../files/auth-dir.ts'
 import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
@@ -92,7 +93,7 @@ export function checkCertificate(
 const aboutNames: ReadonlySet<Reason['kind']> = new Set([
   ...(['subject-changed', 'san-changed', 'usages-changed', 'other-issuer', 'chain-changed'] as const),
   // The last: it was made by a wrong clock.
-  ...(['wrong-mode', 'need-rebuilt', 'not-yet-valid'] as const),
+  ...(['wrong-mode', 'not-yet-valid'] as const),
 ])
 
 /**
@@ -121,17 +122,19 @@ export async function makePair(
     readonly key?: KeyObject | undefined
     /** PEM of what follows it in its file. */
     readonly chain?: string | undefined
+    /** Of a new key, where it is not that of the profile. */
+    readonly keyKind?: KeyKind | undefined
     readonly tell?: (step: { readonly doing: 'new key' | 'signing' }) => void
   },
 ): Promise<Change> {
   // It loads node-forge's ASN.1, which a run that makes nothing does not need.
   const { generatePrivateKey, issueCertificate, privateKeyPem } = await import('./x509.ts')
-  const { profile, issuer, now, validity, chain = '', tell = () => {} } = signing
+  const { profile, issuer, now, validity, chain = '', keyKind = profile.key, tell = () => {} } = signing
   const { notAfter } = validityPeriod(now, validity, issuer.notAfter)
   const period = { notBefore: nextStart(auth, name, now), notAfter }
   const change = changeOfPair(auth, name, { profile, expires: notAfter, isKeyKept: signing.key !== undefined })
   if (!signing.key) tell({ doing: 'new key' })
-  const key = signing.key ?? (await generatePrivateKey(profile.key))
+  const key = signing.key ?? (await generatePrivateKey(keyKind))
   tell({ doing: 'signing' })
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
   const files: AuthFile[] = [[auth.files.certificate(name), certificate + chain, publicMode]]
@@ -141,13 +144,13 @@ export async function makePair(
 }
 
 /** When a certificate that is issued now begins to be valid. */
-export function nextStart(auth: AuthDir, name: string, now: Date): Date {
+function nextStart(auth: AuthDir, name: string, now: Date): Date {
   const { notBefore } = validityPeriod(now, 0)
   const earlier = tryCertificate(auth, name)?.notBefore
   return earlier && earlier > notBefore && earlier <= now ? earlier : notBefore
 }
 
-/** The change that making the pair would be, computed before it is made. */
+/** The change that making the pair is, computed before it is made. */
 export function changeOfPair(
   auth: AuthDir,
   name: string,

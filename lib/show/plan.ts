@@ -1,7 +1,7 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted. Pure. */
 import { styleText } from 'node:util'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
-import { formatReasons, ownReasons, worksOf } from '../results.ts'
+import { formatReasons, worksOf } from '../results.ts'
 import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Phases, Reporter } from './reporter.ts'
@@ -36,7 +36,7 @@ export function foldPlan(phases: Phases, rows: Rows, isFolded = true): Planned[]
     const planned = stale.map((row): Planned => {
       const files = filesOf(row)
       const names = files.length > 0 ? files : [nameInPhase(row.target)]
-      return { title, rows: [row], names, ...nothing, why: formatWhy(row, rows), ...shownOf(row) }
+      return { title, rows: [row], names, ...nothing, why: formatReasons(row.reasons), ...shownOf(row) }
     })
     return isFolded ? foldRows(planned) : planned
   })
@@ -79,17 +79,6 @@ function shownOf(row: Row): Partial<Planned> {
     (reason) => reason.kind === 'unit' && (reason.places.length === 0 || reason.restartsBefore !== undefined),
   )
   return { ...done, why: formatReasons(why) }
-}
-
-function formatWhy({ reasons }: Row, rows: Rows): string {
-  const own = ownReasons(reasons)
-  if (own.length > 0) return formatReasons(own)
-  const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
-  const makerOf = (id: string) => {
-    const row = rows.get(id)
-    return (row && filesOf(row)[0]) ?? id
-  }
-  return `depends on ${needs.map(makerOf).join(', ')}`
 }
 
 function foldRows(all: readonly Planned[]): Planned[] {

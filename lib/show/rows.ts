@@ -10,7 +10,6 @@ import {
   formatFinding,
   formatReasons,
   isRepair,
-  ownReasons,
   type Step,
   worksOf,
 } from '../results.ts'
@@ -69,15 +68,14 @@ function wordsOf(row: Row): readonly [label: string, text: string] {
 }
 
 function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): readonly [label: string, text: string] {
-  const own = ownReasons(reasons)
-  const why = formatReasons(own)
+  const why = formatReasons(reasons)
   const as = (label: string, text = joinClauses(label, why)) => [label, text] as const
   switch (change?.kind) {
     case 'made': {
       const { isReplaced, isNew, is, was } = change
       const now = is ? `, ${formatExpiry(is, was)}` : ''
       // Only its time was up, or it was requested by name.
-      const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
+      const isRenewal = is && reasons.every(({ kind }) => kind === 'expires' || kind === 'forced')
       if (!isReplaced && !isNew && !isRenewal) return as('changed', joinClauses(`changed${now}`, why))
       const label = isReplaced ? 'replaced' : isNew ? 'new' : 'renewed'
       return as(label, label + now)

@@ -16,8 +16,8 @@ export async function graph(run: CommandRun): Promise<readonly ExitCause[]> {
   const chosen = selectNodes(run, [...all.values()]).map(({ id }) => id)
   const wanted = closure(all, chosen)
   if (options.json) {
-    for (const { id, phase, node, needs, after = [], makes } of wanted.values())
-      print(formatJsonLine({ type: 'target', id, phase, node, needs, after, makes }))
+    for (const { id, phase, node, needs, makes } of wanted.values())
+      print(formatJsonLine({ type: 'target', id, phase, node, needs, makes }))
     return []
   }
   const boxes = drawBoxes(wanted, phaseTitles, !options.verbose)
@@ -40,9 +40,9 @@ export function drawBoxes(graph: ClusterGraph, titles: ReadonlyMap<string, strin
       fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
   )
   const boxOf = new Map(groups.flatMap((group) => group.map(({ id }) => [id, idOf(group)])))
-  const boxesOf = (group: readonly ClusterTarget[], edges: (target: ClusterTarget) => readonly string[]) =>
-    new Set(group.flatMap((target) => edges(target).flatMap((id) => boxOf.get(id) ?? [])))
-  const needs = new Map(groups.map((group) => [idOf(group), boxesOf(group, (target) => target.needs)]))
+  const needsOf = (group: readonly ClusterTarget[]) =>
+    new Set(group.flatMap(({ needs }) => needs.flatMap((id) => boxOf.get(id) ?? [])))
+  const needs = new Map(groups.map((group) => [idOf(group), needsOf(group)]))
   return groups.map((group) => ({
     id: idOf(group),
     title: titles.get(group[0].phase) ?? '',
@@ -50,8 +50,6 @@ export function drawBoxes(graph: ClusterGraph, titles: ReadonlyMap<string, strin
     names: group.filter(({ id, phase }) => id !== phase).map(nameInPhase),
     isIrreplaceable: group.some(({ irreplaceable }) => irreplaceable),
     needs: withoutImplied(needs, idOf(group)),
-    // What it comes after but does not need. Within a box the order is not drawn.
-    after: [...boxesOf(group, ({ after = [] }) => after)].filter((id) => id !== idOf(group)),
   }))
 }
 
@@ -93,7 +91,6 @@ function formatMermaid(boxes: readonly Box[]): string {
     'flowchart LR',
     ...boxes.map(({ id, title, names }) => `  ${id}["${[title, formatNames(names)].filter(Boolean).join('<br>')}"]`),
     ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} --> ${id}`)),
-    ...boxes.flatMap(({ id, after }) => after.map((earlier) => `  ${earlier} -.-> ${id}`)),
     '  classDef irreplaceable stroke-width:3px',
     `  class ${boxes.flatMap(({ id, isIrreplaceable }) => (isIrreplaceable ? [id] : [])).join(',')} irreplaceable`,
   ].join('\n')
@@ -110,7 +107,6 @@ function formatDot(boxes: readonly Box[]): string {
       return `  ${id} [label="${label}"${isIrreplaceable ? ', penwidth=3' : ''}]`
     }),
     ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} -> ${id}`)),
-    ...boxes.flatMap(({ id, after }) => after.map((earlier) => `  ${earlier} -> ${id} [style=dashed]`)),
     '}',
   ].join('\n')
 }

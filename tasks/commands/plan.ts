@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { sshConfigPath } from '../../lib/cluster/cluster.ts'
 import { doing, Failure } from '../../lib/failure.ts'
 import { byPhase, closure, isLost, rowOf } from '../../lib/graph/target.ts'
-import { asFindings, formatReasons, isRepair, worksOf } from '../../lib/results.ts'
+import { asFindings, formatReasons, worksOf } from '../../lib/results.ts'
 import { formatFailures } from '../../lib/show/rows.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { formerFiles } from '../auth/former-files.ts'
@@ -49,7 +49,7 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
       const isOfNodes = run.unreached.size > 0 && (await refusalsIn(withoutLooks(graph))).length === 0
       return () => refuse(run, graph, refusals, isOfNodes)
     }
-    const seen = await observe(run, graph, { forced, foresees: true })
+    const seen = await observe(run, graph, { forced, mode: 'plan' })
     return () => show(run, seen, { whole, warnings })
   }
   return readAuth(given, graph, read, { isPlan: true })
@@ -119,7 +119,7 @@ export async function readPlanned(
   graph: ClusterGraph,
   forced: Selection['forced'],
 ): Promise<ClusterGraph> {
-  const { run, rows } = await observe(given, graph, { forced, foresees: true })
+  const { run, rows } = await observe(given, graph, { forced, mode: 'plan' })
   const plan = await planIn(given, run, rows)
   if (!plan) throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run)
   if (plan.hash !== given.options.expectPlan)
@@ -153,7 +153,7 @@ async function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
 }
 
 /**
- * Of a dry run with what it foresees; undefined if a target could not be looked at. `beside`: what is no target's,
+ * Of a dry run; undefined if a target could not be looked at. `beside`: what is no target's,
  * rotations in progress, files that a run moves, and the ways to nodes.
  */
 export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
@@ -192,8 +192,7 @@ function keepTargetTo({ actions }: Plan, target: ClusterTarget): ClusterTarget {
   return {
     ...target,
     build: async (run, work) => {
-      const { reasons } = work
-      const change = isRepair(reasons) ? undefined : await target.foresee?.(run, work)
+      const { reasons, change } = work
       const row = rowOf(target, { kind: 'stale', reasons, ...(change && { change }) })
       if (actionsOf(row).some((action) => !actions.has(action)))
         throw otherPlan(`not in the plan: ${formatReasons(reasons)}`, run)

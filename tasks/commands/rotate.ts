@@ -358,9 +358,9 @@ async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Prom
 async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<ClusterGraph> {
   const targets = [...(await clusterGraph(phases, rotating.run.cluster)).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
-  const after = proofs.map(({ id }) => id)
+  const proven = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []
-  const more = work.map((target): ClusterTarget => ({ ...target, after: [...(target.after ?? []), ...after] }))
+  const more = work.map((target): ClusterTarget => ({ ...target, needs: [...target.needs, ...proven] }))
   return buildGraph([...targets, ...proofs, ...more])
 }
 
@@ -369,15 +369,14 @@ const proofPhase = { name: 'proof', title: 'Checks' }
 function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: readonly ClusterTarget[]): ClusterTarget[] {
   if (!prove) return []
   const { name: phase } = proofPhase
-  const after = earlier.filter(({ where }) => where === 'node').map(({ id }) => id)
+  const needs = earlier.filter(({ where }) => where === 'node').map(({ id }) => id)
   return rotating.run.cluster.nodes
     .filter(({ role }) => role !== 'gateway')
     .map((node) => ({
       id: `${phase}/${node.name}`,
       phase,
       node: node.name,
-      needs: [],
-      after,
+      needs,
       makes: [],
       where: 'node',
       // A proof may write, and only a build may.

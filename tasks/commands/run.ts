@@ -149,7 +149,7 @@ function adviseOnKept({ command, options }: CommandRun, { all, forced, rows }: R
     [...all.values()].flatMap((each) => (each.irreplaceable || kept.has(each) ? [] : each.phase)),
   )
   const ids = [...kept].map(({ id, phase, irreplaceable }) => (irreplaceable || partlyKept.has(phase) ? id : phase))
-  const names = [...kept].some(({ stopsRun }) => stopsRun) ? options.names : [...new Set(ids)]
+  const names = [...kept].some(({ refuse }) => refuse) ? options.names : [...new Set(ids)]
   const task = formatTask({ ...options, names, prune: false, replaceIdentity: false, yes: false })
   return [`replace what still has its old key: ${command(task)}`]
 }

@@ -7,7 +7,6 @@ import { checkStaging, diff, folderOf, longestUse } from '../../lib/node/place.t
 import { type NodeState, realPath } from '../../lib/node/state.ts'
 import { asFindings, type Difference, type Finding, keyLeft, type ReasonOf } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { isPending } from '../auth/pending.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -94,9 +93,7 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   const drifts = diff(
     nodeFiles(run.cluster, node).map((name) => ({
       path: name,
-      // A file that is not in auth/ yet is compared once it is.
       sha256: digestOf(run, name),
-      isPending: isPending(run, name),
       isSecret: run.auth.files.mode(name) === secretMode,
       readers: { login: seen.uid },
     })),

@@ -50,6 +50,7 @@ export async function checkFolder(
   const { units, findings: more = [], ...life } = await lookBeside({ run, node }, look, wrong !== undefined)
   return {
     reasons: wrong ? [wrong] : [],
+    change: changeOf(force ? everything(run, node, wrong) : wrong),
     ...life,
     ...(wrong && {
       facts: { kind: 'folder', unknown: unknownOn(run, node, look, [...wrong.missing, ...wrong.differ]) },
@@ -68,11 +69,6 @@ async function lookAtFolder({ run, node, known }: OnNode & { readonly known: Rea
   const there = await run.connect(node)
   const { contents } = await there.look({ directory: node.directory, names: run.auth.files, expected })
   return { ...look, contents: new Map([...look.contents, ...contents]) }
-}
-
-export function foreseeCopies({ run, node }: OnNode, { found, force }: Work<DeployFound>): Change | undefined {
-  const { wrong } = found.checked
-  return changeOf(force ? everything(run, node, wrong) : wrong)
 }
 
 function changeOf(wrong: ReasonOf<'on-node'> | undefined): Change | undefined {

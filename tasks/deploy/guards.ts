@@ -17,10 +17,9 @@ import {
   readCertificate,
   readCertificates,
 } from '../../lib/pki/certificate.ts'
-import { nextStart, ownCas } from '../../lib/pki/pair.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
-import { isPending } from '../auth/pending.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { certTable, identityFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -226,29 +225,22 @@ function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
 
 export type Newer = Readonly<ReturnType<typeof newerOn>[number]>
 
-/**
- * Certificates of our CAs there that are newer than in auth/. In a plan a certificate that would be issued counts as
- * issued.
- */
+/** Certificates of our CAs there that are newer than in auth/. */
 export function newerOn(run: Run, node: ClusterNode, look: NodeLook) {
-  const { auth, now } = run
+  const { auth } = run
   const cas = ownCas(auth)
   const dated = heldOn(run, node, look).filter(({ part }) => part !== 'ca')
-  return dated.flatMap(({ at, file, state, ...held }) => {
-    const isToBeIssued = isPending(run, file)
-    const isSame = state.sha256 !== undefined && state.sha256 === digestOf(run, file)
+  return dated.flatMap(({ at, file, bytes }) => {
     // Without bytes it is the same as ours, or not readable.
-    const bytes = held.bytes ?? (isToBeIssued && isSame ? auth.tryBytes(file) : undefined)
     if (!bytes) return []
     const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
       certificatesIn(auth, file, each),
     )
     if (!theirs || !ours) return []
-    const start = isToBeIssued ? nextStart(auth, auth.files.parse(file)?.name ?? '', now) : ours.notBefore
     // During a rotation that was begun elsewhere, our CA has signed the CA that issued the certificate.
     const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
     const isOurs = issuers.some((by) => isIssuedBy(theirs, by))
-    return isOurs && theirs.notBefore > start ? [{ at, file, notBefore: theirs.notBefore }] : []
+    return isOurs && theirs.notBefore > ours.notBefore ? [{ at, file, notBefore: theirs.notBefore }] : []
   })
 }
 

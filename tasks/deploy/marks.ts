@@ -6,13 +6,13 @@ import { sha256 } from '../../lib/files/plain-file.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/node/place.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
 import { installOf } from '../inspect/look.ts'
-import type { Run } from '../target.ts'
+import { diskOf, type Run } from '../target.ts'
 
 const thisRun = randomBytes(4).toString('hex')
 
 /** Only one run with this auth/ can work on nodes: the one that holds its lock. */
-export function stagingOwner({ auth }: Run): StagingOwner {
-  return { auth: sha256(Buffer.from(auth.id())).slice(0, 12), run: thisRun }
+export function stagingOwner(run: Run): StagingOwner {
+  return { auth: sha256(Buffer.from(diskOf(run).id())).slice(0, 12), run: thisRun }
 }
 
 /** The marks of runs that are over, and those of runs that may be restarting the node's units now. */

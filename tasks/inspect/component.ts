@@ -10,7 +10,7 @@ import { ask, readServed } from '../../lib/kubernetes/probe.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import type { Run } from '../target.ts'
+import { diskOf, type Run } from '../target.ts'
 
 /** A run, and the node that it is at. Who needs less takes less. */
 export interface NodeRun {
@@ -84,13 +84,15 @@ export function addressOf({ ips: [address = ''] }: ClusterNode): string {
 }
 
 /** Undefined if auth/ has none of that name. */
-function credentialsOf({ auth }: Pick<Run, 'auth'>, name: string): Credentials | undefined {
+function credentialsOf(run: Pick<Run, 'auth' | 'disk'>, name: string): Credentials | undefined {
+  const auth = diskOf(run)
   const [certificate, key] = [auth.tryBytes(auth.files.certificate(name)), auth.tryBytes(auth.files.key(name))]
   return certificate && key && { certificate, key }
 }
 
 /** PEM. Throws a Failure if there is no CA. */
-function trustOf({ auth }: Pick<Run, 'auth'>, { ca = caName }: { readonly ca?: string | undefined }): Buffer {
+function trustOf(run: Pick<Run, 'auth' | 'disk'>, { ca = caName }: { readonly ca?: string | undefined }): Buffer {
+  const auth = diskOf(run)
   return auth.bytes(auth.files.certificate(ca))
 }
 

@@ -68,26 +68,29 @@ export function targets(cluster: Cluster): ClusterTarget[] {
     return authTarget({
       id,
       phase,
-      needs: [],
       // A cluster CA that is there before etcd's own is one that etcd shares, so the target of etcd's comes first.
-      after: row.name === caName ? others : [],
+      needs: row.name === caName ? others : [],
       makes: files,
       wanted: wantedValues({ profile, validity: cluster.certificates.caValidity }),
       purpose,
       where: 'auth',
       irreplaceable: irreplaceable?.part,
-      check: (run, force) => {
-        if (row.name === caName) refuseSharedEtcd(run)
-        return workOf(run, row, force).check()
+      refuse: (run, force) => {
+        if (force === 'replace') refuseReplacing(run, row)
+        else check(run, row, force)
       },
-      refuseReplacing: (run) => refuseReplacing(run, row),
+      check: (run, force) => check(run, row, force),
       build: async (run, work) => {
         const { change, make } = workOf(run, row, work.force)
         return { change, findings: asFindings([await make(work)]) }
       },
-      foresee: (run, { force }) => workOf(run, row, force).change,
     })
   })
+}
+
+function check(run: Run, row: CertRow, force: Force | undefined): CheckResult {
+  if (row.name === caName) refuseSharedEtcd(run)
+  return workOf(run, row, force).check()
 }
 
 /** The work of a build, in one stage. */
@@ -157,13 +160,16 @@ async function makeCa(making: CaMaking, work: Work): Promise<string | undefined>
 }
 
 /** Removes first what would lead to the CA that the key replaces. */
-async function makeCaKey({ run: { auth }, row: { name, profile } }: CaMaking, { tell }: Work): Promise<KeyObject> {
+async function makeCaKey(
+  { run: { auth, planKey }, row: { name, profile } }: CaMaking,
+  { tell }: Work,
+): Promise<KeyObject> {
   const { generatePrivateKey, privateKeyPem } = await import('../../lib/pki/x509.ts')
   const [certificate, key] = auth.files.pair(name)
   auth.remove(auth.files.certificate(crossName(name)))
   auth.remove(certificate)
   tell({ doing: 'new key' })
-  const made = await generatePrivateKey(profile.key)
+  const made = await generatePrivateKey(planKey ?? profile.key)
   auth.writeDurably([key, privateKeyPem(made), secretMode])
   return made
 }

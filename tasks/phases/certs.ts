@@ -10,7 +10,6 @@ import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, commonNameOf, compareKeyKind } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
-  changeOfPair,
   checkCertificate,
   checkPair,
   keptKey,
@@ -21,7 +20,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { asFindings, type Change, type CheckResult, formatReasons, type Reason } from '../../lib/results.ts'
+import { asFindings, type CheckResult, formatReasons, type Reason } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
@@ -43,10 +42,9 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         purpose: row.purpose,
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
-        stopsRun: row.phase === 'cluster-cert',
+        ...(row.phase === 'cluster-cert' && { refuse: (run) => void check(run, row) }),
         check: (run) => check(run, row),
         build: (run, work) => build(run, row, work),
-        foresee: (run, work) => foresee(run, row, work),
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
       })
     })
@@ -67,9 +65,7 @@ function check(run: Run, row: CertRow): CheckResult {
   const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
   if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
   const isSaid = verdict.reasons.length > 0 || isObserved
-  // Beside the next CA's certificate only its key is replaced then.
-  const staysFresh = signer.stage === 'finishing'
-  return { ...verdict, findings: asFindings([isSaid && warning]), staysFresh }
+  return { ...verdict, findings: asFindings([isSaid && warning]) }
 }
 
 /**
@@ -119,17 +115,6 @@ function keyToKeep({ name, profile }: CertRow, pair: Pair, reasons: readonly Rea
   return isOthers ? undefined : keptKey(pair, reasons)
 }
 
-function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {
-  const { auth, now, cluster } = run
-  const issuer = tryCertificate(auth, signingCa(auth, now, row.issuer).issuer)
-  const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
-  const { notAfter: expires } = validityPeriod(now, row.validity, end)
-  const isKeyKept = row.irreplaceable
-    ? force !== 'replace' && auth.read(auth.files.key(row.name)) !== undefined
-    : force === undefined && keyToKeep(row, readPair(auth, row.name), reasons) !== undefined
-  return changeOfPair(auth, row.name, { profile: row.profile, expires, isKeyKept })
-}
-
 async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
   const { auth, now } = run
   const { name, profile, validity } = row
@@ -145,6 +130,7 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
     validity,
     key,
     chain: chain && certificatePem(chain.der),
+    keyKind: run.planKey,
     tell,
   })
   return { change, findings: asFindings([row.warning]) }
@@ -152,16 +138,14 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
-function tokenPair(
-  row: CertRow,
-  irreplaceable: Irreplaceable,
-): Pick<ClusterTarget, 'check' | 'refuseReplacing' | 'build'> {
+function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<ClusterTarget, 'refuse' | 'check' | 'build'> {
   return {
-    check: (run) => checkTokens(run, row, irreplaceable),
-    refuseReplacing: (run) => {
-      if (readTokenState(run).stage !== 'settled')
+    refuse: (run, force) => {
+      if (force !== 'replace') checkTokens(run, row, irreplaceable)
+      else if (readTokenState(run).stage !== 'settled')
         throw refusalDuring('service-account', `a rotation of the ${irreplaceable.label} is in progress`, run)
     },
+    check: (run) => checkTokens(run, row, irreplaceable),
     build: (run, work) => buildTokens(run, row, work),
   }
 }
@@ -179,9 +163,7 @@ function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Chec
     reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} must hold ${others.length + 1} keys` })
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key already signs' })
-  // It follows the CA in its place alone, which a rotation replaces by its last stage.
-  const staysFresh = signingCa(auth, now).stage !== 'settled'
-  return { ...verdict, reasons, staysFresh }
+  return { ...verdict, reasons }
 }
 
 /** API servers read only its key: they take one that has expired, or is of another CA. */
@@ -224,7 +206,7 @@ async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   if (!key) auth.remove(auth.files.certificate(name))
   const chain = key ? await otherCertificates(run, row, pair) : ''
   const issuer = readIssuer(auth)
-  const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, tell })
+  const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, keyKind: run.planKey, tell })
   const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { change, findings: asFindings([row.warning]) }

@@ -25,7 +25,6 @@ export function targets(
       where: 'node',
       check: async (run, force) => (await load()).checkFolder({ run, node, known }, lookBeside, force),
       build: async (run, work) => (await load()).copyFiles({ run, node }, work),
-      foresee: async (run, work) => (await load()).foreseeCopies({ run, node }, work),
       ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
     }),
   )

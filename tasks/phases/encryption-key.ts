@@ -33,10 +33,12 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       purpose: 'encrypts Secrets',
       where: 'auth',
       irreplaceable: 'whole',
+      refuse: (run, force) => {
+        if (force === 'replace') refuseReplacing(run)
+        else check(run)
+      },
       check,
-      refuseReplacing,
       build,
-      foresee: (run) => changeOfFile(run, file),
     }),
   ]
 }

@@ -40,14 +40,14 @@ export function localWork(names: Names, row: CertRow) {
   return {
     check: (run: Run, isReached: boolean): CheckResult<boolean> => {
       const own = hasAccess(run, row) ? access(run) : undefined
-      return { ...check(run, names, own, isReached), found: isReached }
+      const checked = check(run, names, own, isReached)
+      return { ...checked, change: changeOf(run, checked.reasons), found: isReached }
     },
     build: async (run: Run, { signal, reasons, found: isReached }: Work<boolean>) => {
       const change = changeOf(run, reasons)
       const sentences = await build(run, access(run), isReached, signal)
       return { change, findings: asFindings([sentences.join('\n')]) }
     },
-    foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
 }
 
@@ -93,7 +93,7 @@ function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
   return { kind: 'made' as const, files, isNew: !files.some((path) => existsSync(path)) }
 }
 
-/** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */
+/** Without the admin's pair only conflicts are checked. */
 function check(run: Run, names: Names, access: KubeconfigAccess | undefined, isReached: boolean): CheckResult {
   refuseOwnFiles(run)
   const locks = run.kubeconfigs().map((path) => `${path}.lock`)

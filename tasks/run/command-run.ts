@@ -75,6 +75,7 @@ export function openRun(
       kubeconfig: pLimit(1),
     },
     remote: 'node',
+    planned: 'auth',
   }
 }
 

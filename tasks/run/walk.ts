@@ -26,7 +26,7 @@ export async function walk(
   if (refusals.length > 0) return { rows: new Map(), causes: ['refused'] }
   closeFolder(auth, reporter.note)
   setAside({ ...run, note: reporter.note })
-  const opened = openWalk(graph, { ...options, run, dryRun: false, emit: reporter.event })
+  const opened = openWalk(graph, { ...options, run, mode: 'run', emit: reporter.event })
   const rows = await runPhases(phases, opened, reporter.renderer)
   return { rows, causes: causesOf(rows.values()) }
 }
@@ -58,7 +58,7 @@ export async function refusalsBefore(
 
 const reachesNodes = (graph: ClusterGraph) => [...graph.values()].some(({ where }) => where === 'node')
 
-/** For a walk that makes something, or foresees it. */
+/** For a walk that makes something, or plans it. */
 export function withClockCheck<Given extends Run>(given: Given, graph: ClusterGraph): Given {
   const unreached: NonNullable<Run['unreached']> = given.unreached ?? new Map()
   const connect: Run['connect'] = async (node) => {

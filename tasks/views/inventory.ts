@@ -7,7 +7,7 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { attributesIn, type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { factsOf, formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/results.ts'
+import { factsOf, formatFinding, formatReasons, type ReasonOf } from '../../lib/results.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { type ClusterRow, type ClusterTarget, endsSoon, type Run } from '../target.ts'
@@ -167,7 +167,7 @@ function itemRow(
     /** Whether it expires within certificates.renewBefore. */
     endsSoon: isEndingSoon,
     /** Stale for nothing else; a kubeconfig follows its certificate. */
-    onlyEnds: isEndingSoon && kind === 'stale' && ownReasons(row.reasons).every((each) => each.kind === 'expires'),
+    onlyEnds: isEndingSoon && kind === 'stale' && row.reasons.every((each) => each.kind === 'expires'),
     state: stateOf(row),
     /** Why it is not fresh, or a note about it. */
     why: explain(row) || (isEndingSoon ? endingSoon : ''),
@@ -214,12 +214,10 @@ function stateOf({ kind, failure }: ClusterRow): State {
 function explain(row: ClusterRow): string {
   if (row.failure) return row.failure.message
   if (row.kind === 'cancelled') return row.because.length === 0 ? 'not inspected' : dependsOn(row.because)
-  // Nothing is built here, so a dry run's "will be made" is shown as "depends on".
-  const needs = row.reasons.flatMap((each) => (each.kind === 'need-rebuilt' ? dependsOn(each.ids) : []))
   // The date is beside it.
   const [ends] = row.reasons.flatMap((each) => (each.kind === 'expires' ? (each.expired ? 'expired' : endingSoon) : []))
-  const own = ownReasons(row.reasons).filter(({ kind }) => kind !== 'expires')
-  return joinClauses(formatReasons(own), ends, ...needs)
+  const own = row.reasons.filter(({ kind }) => kind !== 'expires')
+  return joinClauses(formatReasons(own), ends)
 }
 
 const endingSoon = 'less than renewBefore left'
@@ -269,7 +267,7 @@ function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, 
     node: node.name,
     state: worst ?? ('fresh' as const),
     why: [...new Set(shown.map(({ why }) => why))].join('; '),
-    deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
+    deployed: answerOf(deploy, ({ reasons }) => reasons.length === 0),
     installed: isInstalled(({ places }) => places.length > 0),
     // What is not installed yet is loaded by nobody.
     loaded: units?.length === 0 ? undefined : isInstalled(() => true) && isReached,
@@ -309,7 +307,7 @@ function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonl
   const left = row.findings.flatMap(({ nodes, ...each }) =>
     each.left && each.owner === 'user' ? formatFinding(each) : [],
   )
-  const why = joinClauses(formatReasons(ownReasons(row.reasons)), ...left, ...textsOf(row, 'unreached'))
+  const why = joinClauses(formatReasons(row.reasons), ...left, ...textsOf(row, 'unreached'))
   if (why !== '') return { state: 'stale', why }
   return { state: 'fresh', why: row.note ?? `${count(nodeFiles(cluster, node).length, 'file')} up to date` }
 }

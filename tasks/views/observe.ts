@@ -1,22 +1,19 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 import { openWalk } from '../../lib/graph/executor.ts'
-import { buildGraph, byPhase, closure, type Event, type Force } from '../../lib/graph/target.ts'
+import { byPhase, closure, type Event, type Force } from '../../lib/graph/target.ts'
 import { formatFinding } from '../../lib/results.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases, runPhases } from '../bootstrap.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { withClockCheck } from '../run/walk.ts'
-import { type ClusterGraph, type ClusterRow, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
+import { type ClusterGraph, type ClusterRow, type ClusterTarget, clusterGraph, inMemory, type Run } from '../target.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
 export async function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Promise<ClusterGraph> {
-  // Targets that a run would not reach are read too.
-  const all = buildGraph(
-    [...(await clusterGraph(allPhases, cluster)).values()].map((target) => ({ ...target, after: [] })),
-  )
+  const all = await clusterGraph(allPhases, cluster)
   const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
   const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
   return closure(all, ids)
@@ -32,28 +29,28 @@ export function checkTarget(
   return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
 }
 
-/** `foresees`: for a plan. */
+/** Of a plan, whose `auth` is in memory, the run that is returned has auth/ as it is. */
 export async function observe(
   given: CommandRun,
   graph: ClusterGraph,
   {
     phases = byPhase(allPhases, graph),
     forced = new Map(),
-    foresees = false,
-  }: { phases?: Phases; forced?: ReadonlyMap<string, Force>; foresees?: boolean } = {},
+    mode = 'look',
+  }: { phases?: Phases; forced?: ReadonlyMap<string, Force>; mode?: 'look' | 'plan' } = {},
 ) {
   const { signal } = given
   const started = performance.now()
   const reporter = await given.progressFor(phases)
   const noting = { ...given, note: reporter.note }
-  const run: Run = foresees ? withClockCheck(noting, graph) : { ...noting, isObserved: true as const }
+  const run: Run = mode === 'plan' ? withClockCheck(noting, graph) : { ...noting, isObserved: true as const }
   /** In the order in which they happened. */
   const events: Event[] = []
   const emit = (event: Event) => {
     events.push(event)
     reporter.event(event)
   }
-  const walk = openWalk(graph, { run, dryRun: true, foresees, forced, signal, emit })
+  const walk = openWalk(graph, { run: mode === 'plan' ? inMemory(run) : run, mode, forced, signal, emit })
   const rows = await runPhases(phases, walk, reporter.renderer)
   await reporter.end({ rows, seconds: 0, exit: 0 })
   return { run, graph, rows, phases, events, seconds: (performance.now() - started) / 1000 }

@@ -11,7 +11,7 @@ import { buildGraph, byPhase, type Event, type Force, type Outcome, rowOf, type 
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import type { Change, CheckResult, Reason } from '../../lib/results.ts'
+import { type Change, type CheckResult, isRepair, type Reason } from '../../lib/results.ts'
 import { createPlanLines, foldPlan } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { digestAt, type NodeLook } from '../../tasks/inspect/look.ts'
@@ -190,11 +190,10 @@ export function fakeRows(outcomes: Readonly<Record<string, Outcome>>): ClusterRo
 }
 
 /** No fake target looks at it. */
-export const nowhere = { remote: 'node' } as Run
+export const nowhere = { remote: 'node', planned: 'auth' } as Run
 
 export interface FakeRunOptions {
-  readonly dryRun?: boolean
-  readonly foresees?: boolean
+  readonly mode?: RunOptions['mode']
   readonly forced?: Readonly<Record<string, Force>>
   readonly auth?: number
   readonly node?: number
@@ -223,8 +222,7 @@ export function runFakes(targets: readonly ClusterTarget[], options: FakeRunOpti
   const graph = buildGraph(targets)
   const rows = startAll(options.isReversed ? new Map([...graph].toReversed()) : graph, {
     run: { ...nowhere, limits },
-    dryRun: options.dryRun ?? false,
-    foresees: options.foresees ?? false,
+    mode: options.mode ?? 'run',
     forced: new Map(Object.entries(options.forced ?? {})),
     signal: abort.signal,
     emit: (event) => {
@@ -263,38 +261,43 @@ function change({ reasons }: Work, files: readonly string[]): Change {
   return { kind: 'made', files: isNew ? files : files.slice(0, 1), isNew }
 }
 
-/** What would be written anew differs there, unless it is missing. */
-function checkNode(look: CheckResult | undefined, pending: ReadonlySet<string>): CheckResult {
+/** What is made anew differs there, unless it is missing. */
+function checkNode(look: CheckResult | undefined, made: ReadonlySet<string>): CheckResult {
   const [told] = look?.reasons ?? onNode({}).reasons
   if (told?.kind !== 'on-node') return fresh
-  const differ = [...new Set([...told.differ, ...pending])].filter((file) => !told.missing.includes(file))
-  return look || differ.length > 0 ? onNode({ ...told, differ }) : fresh
+  const differ = [...new Set([...told.differ, ...made])].filter((file) => !told.missing.includes(file))
+  if (!look && differ.length === 0) return fresh
+  const change: Change = { kind: 'deployed', files: [...told.missing, ...differ], removed: told.pruned }
+  return { ...onNode({ ...told, differ }), change }
 }
 
-/** All of them fresh unless told otherwise, or made of what would change. */
+/** All of them fresh unless told otherwise, or made of what a plan makes. */
 export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): ClusterTarget[] {
+  const made = new Set<string>()
+  const pair = ['leaf.pem', 'leaf-key.pem']
   const target = (id: string, told: Partial<ClusterTarget>) =>
     fakeTarget(id, { check: () => looks[id] ?? fresh, ...told })
+  const build = (files: readonly string[]) => async (_: Run, work: Work) => {
+    if (isRepair(work.reasons)) return undefined
+    const changed = change(work, files)
+    if (changed.kind === 'made') for (const file of changed.files) made.add(file)
+    return { change: changed }
+  }
   const node = (name: string) =>
     target(`deploy/${name}`, {
       needs: ['leaf', 'config/a'],
       where: 'node',
       node: name,
-      check: ({ pending = new Set() }) => checkNode(looks[`deploy/${name}`], pending),
-      foresee: (_, { reasons: [reason] }) =>
-        reason?.kind === 'on-node'
-          ? { kind: 'deployed', files: [...reason.missing, ...reason.differ], removed: reason.pruned }
-          : undefined,
+      check: () => checkNode(looks[`deploy/${name}`], made),
     })
+  const changedLeaf: CheckResult = { reasons: [{ kind: 'content-changed', path: 'a.config', what: ['users'] }] }
   return [
-    target('leaf', {
-      makes: ['leaf.pem', 'leaf-key.pem'],
-      foresee: (_, work) => change(work, ['leaf.pem', 'leaf-key.pem']),
-    }),
+    target('leaf', { makes: pair, build: build(pair) }),
     target('config/a', {
       needs: ['leaf'],
       makes: ['a.config'],
-      foresee: (_, work) => change(work, ['a.config']),
+      check: () => looks['config/a'] ?? (made.has('leaf.pem') ? changedLeaf : fresh),
+      build: build(['a.config']),
     }),
     node('one'),
     node('two'),
@@ -303,7 +306,7 @@ export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): Clust
 
 export async function planFakes(all: readonly ClusterTarget[]) {
   const shown = byPhase(phases, buildGraph(all))
-  const rows = await runFakes(all, { dryRun: true, foresees: true }).rows
+  const rows = await runFakes(all, { mode: 'plan' }).rows
   /** As it is written, without a colour. */
   const lines = async (
     detail: 'verbose' | 'normal' | 'quiet' = 'normal',

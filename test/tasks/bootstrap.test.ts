@@ -8,11 +8,11 @@ import { openWalk } from '../../lib/graph/executor.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { runPhases } from '../../tasks/bootstrap.ts'
 import type { ClusterTarget } from '../../tasks/target.ts'
-import { fakeTarget, fresh, nowhere } from '../support/fakes.ts'
+import { fakeTarget, fresh, nowhere, settled, stale } from '../support/fakes.ts'
 
 const table = [
-  { name: 'certs', title: 'Certificates' },
   { name: 'ca', title: 'Certificate authority' },
+  { name: 'certs', title: 'Certificates' },
 ]
 
 const fails = { build: () => Promise.reject(new Failure('no')) }
@@ -26,7 +26,7 @@ const targets = [
 
 async function runFakePhases(all: readonly ClusterTarget[], renderer?: ListrRendererFactory) {
   const limits = { auth: pLimit(2), node: pLimit(2), kubeconfig: pLimit(1) }
-  const options = { dryRun: false, forced: new Map(), signal: new AbortController().signal, emit: () => {} }
+  const options = { mode: 'run', forced: new Map(), signal: new AbortController().signal, emit: () => {} } as const
   const graph = buildGraph(all)
   const walk = openWalk(graph, { run: { ...nowhere, limits }, ...options })
   return runPhases(byPhase(table, graph), walk, renderer)
@@ -46,8 +46,8 @@ async function tasksOf(t: { mock: typeof import('node:test').mock }, work: () =>
 
 test('without a renderer a phase is a task of listr2, in the order of the table, and ends as its targets do', async (t) => {
   assert.deepEqual(await tasksOf(t, () => runFakePhases(targets)), [
-    ['Certificates', 'FAILED'],
     ['Certificate authority', 'SKIPPED'],
+    ['Certificates', 'FAILED'],
   ])
 })
 
@@ -55,15 +55,39 @@ test('with a renderer each target has a task of its own below its phase, and end
   class Renderer extends SilentRenderer {}
   const drawn = await tasksOf(t, () => runFakePhases(targets, Renderer as ListrRendererFactory))
   assert.deepEqual(drawn, [
+    ['Certificate authority', 'COMPLETED'],
+    ['Certificate authority > ca', 'SKIPPED'],
     ['Certificates', 'COMPLETED'],
     ['Certificates > certs/made', 'COMPLETED'],
     ['Certificates > certs/fresh', 'SKIPPED'],
     ['Certificates > certs/failed', 'FAILED'],
     ['Certificates > certs/held', 'SKIPPED'],
-    ['Certificate authority', 'COMPLETED'],
-    ['Certificate authority > ca', 'SKIPPED'],
   ])
 })
+
+for (const renderer of [undefined, SilentRenderer as unknown as ListrRendererFactory])
+  test(`${renderer ? 'with' : 'without'} a renderer no target of a phase begins before the last of the phase before it has ended, and those of one phase overlap`, async () => {
+    const told: string[] = []
+    const target = (id: string) =>
+      fakeTarget(id, {
+        check: () => {
+          told.push(`begin ${id}`)
+          return stale
+        },
+        build: async () => {
+          await settled()
+          told.push(`end ${id}`)
+        },
+      })
+    const names = ['ca/own', 'ca/other', 'certs/a', 'certs/b']
+    await runFakePhases(names.toReversed().map(target), renderer)
+    const begins = (id: string) => told.indexOf(`begin ${id}`)
+    const ends = (id: string) => told.indexOf(`end ${id}`)
+    const [own = '', other = '', a = '', b = ''] = names
+    assert.ok(Math.max(begins(own), begins(other)) < Math.min(ends(own), ends(other)), told.join(', '))
+    assert.ok(Math.max(ends(own), ends(other)) < Math.min(begins(a), begins(b)), told.join(', '))
+    assert.ok(Math.max(begins(a), begins(b)) < Math.min(ends(a), ends(b)), told.join(', '))
+  })
 
 test('the rows are those of all targets, each after what it is made of', async () => {
   const rows = await runFakePhases(targets)

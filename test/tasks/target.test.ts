@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import type { Earlier } from '../../lib/graph/target.ts'
 import { asFindings, type Reason } from '../../lib/results.ts'
 import { authTarget, type ClusterTarget, type Run } from '../../tasks/target.ts'
 import { temporaryAuth } from '../support/certificates.ts'
@@ -11,6 +12,8 @@ const isFolder = (path: string) => ({
   message: `${path} is a directory, not a file`,
   remedy: 'move it aside, then run the same command again',
 })
+
+const nothingEarlier: Earlier = { found: new Map(), rows: new Map(), ended: async () => undefined }
 
 function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
   const auth = temporaryAuth(t)
@@ -28,6 +31,7 @@ function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
       reasons,
       force: undefined,
       signal: new AbortController().signal,
+      earlier: nothingEarlier,
       tell: () => {},
     })
   return { auth, run, built, target, write, modeOf, rebuild }
@@ -92,15 +96,15 @@ test('where more is wrong the mode is set before it is built: a key that stays i
 
 test('what is made in place of something irreplaceable is said to replace it', async (t) => {
   const change = { kind: 'made', files: ['a.pem'], isNew: false } as const
-  const { target, run } = setUp(t, { build: async () => ({ change }), foresee: () => change })
+  const { target, run } = setUp(t, { build: async () => ({ change }) })
   const reasons = [{ kind: 'forced' }] as const
-  const work = { found: undefined, reasons, signal: new AbortController().signal, tell: () => {} }
+  const { signal } = new AbortController()
+  const work = { found: undefined, reasons, signal, earlier: nothingEarlier, tell: () => {} }
   for (const [force, told] of [
     ['replace', { ...change, isReplaced: true }],
     ['renew', change],
     [undefined, change],
   ] as const) {
     assert.deepEqual((await target.build?.(run, { ...work, force }))?.change, told)
-    assert.deepEqual(await target.foresee?.(run, { ...work, force }), told)
   }
 })

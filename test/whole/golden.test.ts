@@ -265,7 +265,7 @@ test('what --json prints of units that run reads as it should', async (t) => {
   }
   const lines: string[] = []
   const reporter = createJsonLines((line) => lines.push(line))
-  const rows = await runFakes([control, worker].map(target), { dryRun: true }).rows
+  const rows = await runFakes([control, worker].map(target), { mode: 'look' }).rows
   for (const [id, row] of rows) reporter.event({ type: 'ended', id, row })
   assertGolden('json-units.txt', stableLines(lines.map(readJsonLine), auth.path).join('\n'))
 })

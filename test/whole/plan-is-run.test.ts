@@ -137,7 +137,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     writeFileSync(join(auth(), 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
     const { stdout } = await exits(4, place, 'bootstrap', '--dry-run')
     assert.match(stdout, /^ {2}\+ ca-next\.pem, ca-cross\.pem {2}/m)
-    assert.match(stdout, /^ {2}~ kubernetes\.pem {2}depends on ca-next\.pem$/m)
+    assert.match(stdout, /^ {2}~ kubernetes\.pem {2}not issued by the current CA; certificate chain differs$/m)
     assert.doesNotMatch(stdout, /\bca\.pem|service-account|gateway|restart: .*\betcd\b/)
     const { status, said } = await assertAgree(new Date(), 'bootstrap')
     assert.equal(status, 0, said)

@@ -20,11 +20,10 @@ import { formatNames, pasteable } from '../../../lib/wording.ts'
 import { keepOthers, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
 import type { NodeRun } from '../../inspect/component.ts'
-import { installOf, isDrainedFor, reloadTime, repeat } from '../../inspect/look.ts'
+import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
-import type { Run } from '../../target.ts'
-import { checkUnitsOf, type UnitCheck, unfinishedPaths, whyUnsteady } from './check-units.ts'
+import { asForced, checkUnitsOf, type UnitCheck, unfinishedPaths, whyUnsteady } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
 import { forgetOld, putBack, replaceAtPlaces } from './replace.ts'
@@ -154,16 +153,6 @@ async function settleMarks({ run, node }: NodeRun, { found, checks }: UnitsWork)
   if (isUnhealthy) await markDrained(run, node, left)
   else await undrain(run, node, left)
   return isUnhealthy
-}
-
-/** With --force every file is installed again, and a unit that reads a file only at its start is restarted. */
-export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
-  const { unit, isUp } = check
-  const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
-  const nothing = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
-  const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
-  const isDrained = restarts && isDrainedFor(run, unit)
-  return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
 }
 
 /** Loads all units at once; but if one restarts, those that others on the node query come first, one by one. */

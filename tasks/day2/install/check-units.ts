@@ -9,12 +9,11 @@ import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../../lib/results.ts'
 import { count } from '../../../lib/wording.ts'
-import { isPending } from '../../auth/pending.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { isDrainedFor } from '../../inspect/look.ts'
 import { processesOf, type UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer, type Place, type Port, type Unit } from '../../layouts/layout.ts'
-import type { Run } from '../../target.ts'
+import { diskOf, type Run } from '../../target.ts'
 import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
 import { isInFuture, isLoaded, isReloaded, reloadsBy, sameClock } from './moment.ts'
 import { isHeldBack } from './open-folders.ts'
@@ -49,6 +48,16 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
       reloadsBy: isUp(unit, places) ? reloadsBy(run, unit, places) : undefined,
     }
   })
+}
+
+/** With --force every file is installed again, and a unit that reads a file only at its start is restarted. */
+export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
+  const { unit, isUp } = check
+  const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
+  const nothing = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
+  const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
+  const isDrained = restarts && isDrainedFor(run, unit)
+  return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
 }
 
 /** The unit without the CA that its kubeconfig still embeds, and without files that are held back. */
@@ -109,7 +118,7 @@ function restartOf(
   { run, unit, found }: Examined,
   restarts: boolean,
 ): Pick<ReasonOf<'unit'>, 'restarts' | 'restartsBefore' | 'isDrained'> {
-  const isRenewed = (port: Port) => isCertificatePending(run, port.name) || servesAnother(run, port, found)
+  const isRenewed = (port: Port) => servesAnother(run, port, found)
   const mayReload = isUp(unit, found.places) && !restarts
   return {
     restarts,
@@ -157,7 +166,7 @@ function endingSoon({ run, unit, found }: Examined): Lack | undefined {
 
 /** Answers to credentials that a plan would replace do not count: the unit may reject these for a good reason. */
 function notHealthy({ run, unit, found, differing }: Examined): Lack | undefined {
-  const doAnswersCount = differing.length === 0 && !isCertificatePending(run, unit.health?.as ?? '')
+  const doAnswersCount = differing.length === 0 && !isReplaced(run, unit.health?.as ?? '')
   const noAnswers = { served: new Map(), unhealthy: new Map() }
   const state = whyUnhealthy(unit, doAnswersCount ? found : { ...found, ...noAnswers })
   if (state === undefined) return undefined
@@ -172,7 +181,11 @@ function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFou
   return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
 }
 
-const isCertificatePending = (run: Run, name: string) => isPending(run, run.auth.files.certificate(name))
+/** In a plan: the certificate would be replaced. */
+function isReplaced(run: Run, name: string): boolean {
+  const [there, planned] = [diskOf(run), run.auth].map((auth) => tryCertificate(auth, name)?.der)
+  return there !== undefined && planned !== undefined && !there.equals(planned)
+}
 
 /**
  * What an API server denies shows whether it has loaded the list of the revoked; the digest that it reports, whether it

@@ -23,7 +23,7 @@ import type { Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
 import { guardList } from '../revoked/revoked.ts'
-import { checkUnitsOf, type UnitCheck } from './check-units.ts'
+import { asForced, checkUnitsOf, type UnitCheck } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { formatOpen, openFolders } from './open-folders.ts'
 import { unreachedOn, unsetOn } from './unreached.ts'
@@ -49,7 +49,9 @@ export async function checkUnits(
 function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): CheckResult<InstallFound> {
   guardList(run, node, found)
   const others = guard(run, node, found, force !== undefined)
-  return { ...checkInstalled(run, node, found), found: { ...found, others } }
+  const checked = checkInstalled(run, node, found)
+  const change = changeOfUnits(force ? forcedReasons(run, found) : checked.reasons)
+  return { ...checked, change, found: { ...found, others } }
 }
 
 export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
@@ -63,9 +65,8 @@ export async function updateUnits({ run, node }: OnNode, { found, signal, force,
   }
 }
 
-export async function foreseeUnits(on: OnNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
-  const all = force ? await forcedReasons(on, found) : reasons
-  const units = all.filter((reason) => reason.kind === 'unit')
+export function changeOfUnits(reasons: readonly Reason[]): Change {
+  const units = reasons.filter((reason) => reason.kind === 'unit')
   return {
     kind: 'installed',
     paths: [...new Set(units.flatMap(({ places }) => places.map(({ path }) => path)))],
@@ -75,8 +76,7 @@ export async function foreseeUnits(on: OnNode, { reasons, found, force }: Work<I
 }
 
 /** Of all that is installed, as if none of it were there. */
-async function forcedReasons({ run }: OnNode, found: UnitsFound): Promise<Reason[]> {
-  const { asForced } = await import('./bring-up.ts')
+function forcedReasons(run: Run, found: UnitsFound): Reason[] {
   const verdicts = checkUnitsOf(run, found).map((verdict) => asForced(run, verdict))
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }

@@ -4,7 +4,7 @@
  */
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
-import { isLost, type Waiting } from '../../../lib/graph/target.ts'
+import { isLost, Skipped, type Work } from '../../../lib/graph/target.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { deployId, placeOf } from '../../phases/deploy.ts'
 import type { ClusterTarget } from '../../target.ts'
@@ -14,32 +14,39 @@ import type { UnitsFound } from './look-at-units.ts'
 export function targets(cluster: Cluster): ClusterTarget[] {
   const { install, nodes } = cluster
   if (!install) return []
-  const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
-  const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
-  const inLists = listTargets(cluster)
-  const lists = inLists.map(({ id }) => id)
+  const lists = listTargets(cluster)
   const load = () => import('./install-node.ts')
-  const installs = nodes.map(
+  const inOrder = nodes.toSorted((a, b) => roles.indexOf(a.role) - roles.indexOf(b.role))
+  const installs = inOrder.map(
     (node): ClusterTarget<InstallFound> => ({
       id: installId(node),
       phase: 'install',
       node: node.name,
       needs: [deployId(node)],
-      after: [...afterOf(node, gateways, controls), ...lists],
-      waitsFor: (before) => holdingInstall(before, afterOf(node, gateways, controls)),
       makes: [],
       wanted: { ...placeOf(node), ...install, units: [...install.units], own: node.units },
       where: 'node',
       check: async (run, force, earlier) => {
+        await Promise.all(lists.map(({ id }) => earlier?.ended(id)))
         const before = earlier?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
         return (await load()).checkUnits({ run, node }, { force, before })
       },
-      build: async (run, work) => (await load()).updateUnits({ run, node }, work),
-      foresee: async (run, work) => (await load()).foreseeUnits({ run, node }, work),
+      build: async (run, work) => {
+        const { checkUnits, updateUnits } = await load()
+        const isInTurn = work.force || work.reasons.some((each) => each.kind !== 'unit' || each.restarts)
+        if (!isInTurn || !(await waitForTurn(work, restartedBefore(node, nodes))))
+          return updateUnits({ run, node }, work)
+        // Much may have happened while others were restarted: what is wrong is looked at again.
+        const { reasons, found = work.found } = await checkUnits(
+          { run, node },
+          { force: work.force, before: undefined },
+        )
+        return updateUnits({ run, node }, { ...work, reasons, found })
+      },
       release: (run) => run.disconnect(node),
     }),
   )
-  return [...inLists, ...installs]
+  return [...lists, ...installs]
 }
 
 export function installId({ name }: ClusterNode): string {
@@ -47,23 +54,30 @@ export function installId({ name }: ClusterNode): string {
 }
 
 /**
- * Gateways first: they must trust a new CA before an API server serves by it. Then control nodes one at a time, then
- * workers.
+ * The order of restarts. Gateways first: they must trust a new CA before an API server serves by it. Then control nodes
+ * one at a time, then workers.
  */
-function afterOf(node: ClusterNode, gateways: readonly string[], controls: readonly string[]): readonly string[] {
-  const before = {
-    gateway: [],
-    control: [...gateways, ...controls.slice(0, controls.indexOf(installId(node))).slice(-1)],
-    worker: [...gateways, ...controls],
-  }
-  return before[node.role]
+const roles: readonly ClusterNode['role'][] = ['gateway', 'control', 'worker']
+
+function restartedBefore(node: ClusterNode, nodes: readonly ClusterNode[]): string[] {
+  const isBefore = (other: ClusterNode) =>
+    other.role === node.role
+      ? other.role === 'control' && nodes.indexOf(other) < nodes.indexOf(node)
+      : roles.indexOf(other.role) < roles.indexOf(node.role)
+  return nodes.filter(isBefore).map(installId)
 }
 
-/** The order is that of restarts: a renewal, which needs none, does not wait for a node that is down. */
-function holdingInstall({ outcomes, hasStopped, reasons = [] }: Waiting, order: readonly string[]): string[] {
-  const isInOrder = reasons.some((each) => each.kind !== 'unit' || each.restarts)
-  const lost = order.filter((id) => isLost(outcomes.get(id)))
-  return lost.filter((id) => isInOrder || hasStopped(id))
+/**
+ * A renewal that needs no restart does not wait. Returns whether something was changed meanwhile; throws Skipped if a
+ * node before it was lost.
+ */
+async function waitForTurn({ earlier, signal, tell }: Work<InstallFound>, before: readonly string[]): Promise<boolean> {
+  if (before.length > 0) tell({ doing: 'waiting' })
+  const rows = await Promise.all(before.map((id) => earlier.ended(id)))
+  signal.throwIfAborted()
+  const lost = rows.flatMap((row) => (row && isLost(row) ? row.id : []))
+  if (lost.length > 0) throw new Skipped(lost)
+  return rows.some((row) => row?.kind === 'built')
 }
 
 /** The list of who is revoked, from auth/ to each API server, without a restart. */
@@ -88,7 +102,6 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
           return { ...checked, reasons: reasons.filter(({ kind }) => kind !== 'on-node') }
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
-        foresee: async (_run, work) => (await load()).foreseeList(work),
       }),
     )
 }

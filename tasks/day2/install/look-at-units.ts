@@ -1,15 +1,14 @@
 /** Looks at a node's units: their files, and what the components of those that run answer. */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
-import { caName, kubeconfigFile, nextName } from '../../../lib/files/auth-dir.ts'
-import { readClientCertificate, readEmbeddedCa } from '../../../lib/kubernetes/kubeconfig.ts'
+import { kubeconfigFile } from '../../../lib/files/auth-dir.ts'
+import { readClientCertificate } from '../../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown } from '../../../lib/node/node.ts'
 import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { commonNameOf, readCertificate, readCertificates } from '../../../lib/pki/certificate.ts'
+import { commonNameOf, readCertificate } from '../../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../../lib/pki/pair.ts'
 import { pasteable } from '../../../lib/wording.ts'
-import { isPending, type PendingFiles } from '../../auth/pending.ts'
 import {
   addressOf,
   isApiServer,
@@ -108,31 +107,14 @@ function isCaOpen(run: Run, unit: Unit, places: PlacesState): boolean {
   const isOpen = (place: Place) =>
     run.stagedBy === 'ca' ||
     !isLoaded(unit, place.path, places) ||
-    fileAt(places, place.path)?.sha256 !== digestAt(run, place) ||
-    changesCa(run, place.file)
+    fileAt(places, place.path)?.sha256 !== digestAt(run, place)
   return unit.files.some((place) => place.part === 'ca' && !embedsCa(run, place, unit, places) && isOpen(place))
 }
 
 /** The kubeconfig is as those were that had the CA embedded. */
 export function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Unit, places: PlacesState): boolean {
   const there = files.find((place) => place.file === file && place.part === 'kubeconfig')
-  return (
-    !changesCa(run, file) &&
-    there !== undefined &&
-    fileAt(places, there.path)?.sha256 === digestAt(run, { file, part: 'embedded' })
-  )
-}
-
-/** True if a plan would make the kubeconfig trust other certificates than now. During a rotation it trusts two CAs. */
-export function changesCa(run: Pick<Run, 'auth'> & PendingFiles, kubeconfig: string): boolean {
-  const { auth } = run
-  if (!isPending(run, kubeconfig)) return false
-  const files = [caName, nextName(caName)].map(auth.files.certificate)
-  const setIn = (...all: readonly (Buffer | undefined)[]) =>
-    new Set(all.flatMap((pem) => readCertificates(pem ?? '')).map(({ der }) => der.toString('hex')))
-  const trusted = setIn(...files.map((file) => auth.tryBytes(file)))
-  const embedded = setIn(readEmbeddedCa(`${auth.tryBytes(kubeconfig)}`))
-  return files.some((file) => isPending(run, file)) || trusted.symmetricDifference(embedded).size > 0
+  return there !== undefined && fileAt(places, there.path)?.sha256 === digestAt(run, { file, part: 'embedded' })
 }
 
 /** What is installed where a command line is wrong may be read by nobody. Throws a Failure. */

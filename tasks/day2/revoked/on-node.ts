@@ -85,10 +85,10 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
   const { revoked = [] } = run.cluster
   const open = revoked.length === 0 ? undefined : whyOpen(found)
   const inForce = found.inForce?.isLoaded && open === undefined ? revoked.length : 0
+  const reasons = reasonsOf(run, node, found)
   return {
-    reasons: reasonsOf(run, node, found),
-    // Its own check compares the files: a deploy alone does not make it stale.
-    staysFresh: true,
+    reasons,
+    change: changeOf({ reasons }),
     found,
     facts: { kind: 'list', revokedInForce: inForce },
     note: revoked.length > 0 ? `${inForce} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
@@ -142,7 +142,7 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
   return [...(isRight(inFolder) ? [] : [inFolder]), ...(places.length + notLoaded.length > 0 ? [ofUnit as Reason] : [])]
 }
 
-export function foreseeList({ reasons }: Pick<Work, 'reasons'>): Change {
+function changeOf({ reasons }: Pick<Work, 'reasons'>): Change {
   const units = reasons.filter((reason) => reason.kind === 'unit')
   return {
     kind: 'installed',
@@ -162,7 +162,7 @@ export async function bringList(
   const { run, node } = on
   const copied = reasons.find((reason) => reason.kind === 'on-node')
   if (copied && filesToCopy(copied).length > 0) await replaceInFolder(run, node, { seen: found, wrong: copied, tell })
-  const change = foreseeList({ reasons })
+  const change = changeOf({ reasons })
   const unit = listUnit(found)
   if (!unit) return { change }
   const at = { ...on, signal, tell }

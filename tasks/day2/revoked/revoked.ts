@@ -50,7 +50,6 @@ export function targets({ revoked }: Cluster): ClusterTarget[] {
         run.auth.writeDurably(...textsOf(run).map(([file, text]): AuthFile => [file, text, secretMode]))
         return { change }
       },
-      foresee: (run) => changeOfFile(run, authorizationConfigFile),
     }),
   ]
 }

@@ -208,8 +208,7 @@ function rewriteTargets(asking: Asking): ClusterTarget[] {
     (resource, i, all): ClusterTarget<readonly string[]> => ({
       id: `${phase}/${resource}`,
       phase,
-      needs: [],
-      after: all.slice(0, i).map((earlier) => `${phase}/${earlier}`),
+      needs: all.slice(0, i).map((earlier) => `${phase}/${earlier}`),
       makes: [],
       where: 'node',
       check: async () => {

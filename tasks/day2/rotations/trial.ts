@@ -56,7 +56,7 @@ export async function makeInMemory(
   const ids = made.map(({ id }) => id)
   const wanted = closure(graph, ids)
   const walk = openWalk(wanted, {
-    ...{ run: { ...run, auth, note: () => {} }, dryRun: false, forced: new Map(), signal, emit: () => {} },
+    ...{ run: { ...run, auth, note: () => {} }, mode: 'run', forced: new Map(), signal, emit: () => {} },
   })
   const outcomes = await runPhases(byPhase(phases, wanted), walk)
   signal.throwIfAborted()

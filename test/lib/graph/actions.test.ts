@@ -4,13 +4,13 @@ import { buildGraph } from '../../../lib/graph/target.ts'
 import type { CheckResult } from '../../../lib/results.ts'
 import { keepTo, planOf } from '../../../tasks/commands/plan.ts'
 import type { ClusterTarget } from '../../../tasks/target.ts'
-import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
+import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes, stale } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
 const cluster = parsed(minimal)
 
 async function plan(targets: readonly ClusterTarget[], name = 'kubenet') {
-  const rows = await runFakes(targets, { dryRun: true, foresees: true }).rows
+  const rows = await runFakes(targets, { mode: 'plan' }).rows
   return planOf(rows, { cluster: { ...cluster, name } })
 }
 
@@ -25,7 +25,10 @@ test('a plan has one hash, whatever the order of its targets', async () => {
 })
 
 test('another cluster, target, file, place or wanted value is another plan', async () => {
-  const target = (told: Partial<ClusterTarget>, id = 'deploy/one') => [fakeTarget(id, told)]
+  const target = (told: Partial<ClusterTarget>, id = 'deploy/one') => [fakeTarget(id, { where: 'node', ...told })]
+  const installed = (restarts: readonly string[]): Partial<ClusterTarget> => ({
+    check: () => ({ ...stale, change: { kind: 'installed', paths: ['/etc/a'], removed: [], restarts } }),
+  })
   const hashes = await Promise.all([
     hashOf([]),
     hashOf([], 'other'),
@@ -39,8 +42,8 @@ test('another cluster, target, file, place or wanted value is another plan', asy
     hashOf(target({})),
     hashOf(target({ wanted: { host: 'one' } })),
     hashOf(target({ wanted: { host: 'other' } })),
-    hashOf(target({ foresee: () => ({ kind: 'installed', paths: ['/etc/a'], removed: [], restarts: [] }) })),
-    hashOf(target({ foresee: () => ({ kind: 'installed', paths: ['/etc/a'], removed: [], restarts: ['server'] }) })),
+    hashOf(target(installed([]))),
+    hashOf(target(installed(['server']))),
   ])
   assert.equal(new Set(hashes).size, hashes.length)
 })
@@ -62,9 +65,11 @@ test('a run that keeps to a plan does all of it, and refuses what became stale s
     fakeTarget('a'),
     fakeTarget('b', { check: () => later }),
     fakeTarget('c', {
-      check: () => (later === fresh ? onNode({ differ: ['x'] }) : onNode({ differ: ['x', 'y'] })),
-      foresee: (_, { reasons: [reason] }) =>
-        reason?.kind === 'on-node' ? { kind: 'deployed', files: reason.differ, removed: [] } : undefined,
+      where: 'node',
+      check: () => {
+        const files = later === fresh ? ['x'] : ['x', 'y']
+        return { ...onNode({ differ: files }), change: { kind: 'deployed', files, removed: [] } }
+      },
     }),
   ]
   const planned = await plan(targets())

@@ -87,7 +87,7 @@ test('a picture has one box for more than two targets that are alike: of one pha
     ...['a0', 'a1', 'a2', 'a3', 'a4'].map((name) => leaf(name)),
     leaf('key', { irreplaceable: 'key' }),
     fakeTarget('node/n0', { needs: ['root', 'leaf/a0'] }),
-    fakeTarget('node/n1', { needs: ['root', 'leaf/a0'], after: ['node/n0'] }),
+    fakeTarget('node/n1', { needs: ['root', 'leaf/a0'] }),
   ])
   const boxes = drawBoxes(graph, titles, true)
   assert.deepEqual(formats.get('mermaid')?.(boxes).split('\n'), [
@@ -101,21 +101,10 @@ test('a picture has one box for more than two targets that are alike: of one pha
     '  root --> leaf_key',
     '  leaf_a0 --> node_n0',
     '  leaf_a0 --> node_n1',
-    '  node_n0 -.-> node_n1',
     '  classDef irreplaceable stroke-width:3px',
     '  class root,leaf_key irreplaceable',
   ])
   const dot = formats.get('dot')?.(boxes) ?? ''
   assert.match(dot, /^ {2}leaf_key \[label="The leaves\\nkey", penwidth=3\]$/m)
   assert.match(dot, /^ {2}leaf_a0 -> node_n0$/m)
-  assert.match(dot, /^ {2}node_n0 -> node_n1 \[style=dashed\]$/m)
-})
-
-test('within a box the order is not drawn', () => {
-  const inTurn = ['a', 'b', 'c'].map((name, i, all) => {
-    const after = all.slice(0, i).map((each) => `node/${each}`)
-    return fakeTarget(`node/${name}`, { needs: ['root'], after })
-  })
-  const boxes = drawBoxes(buildGraph([fakeTarget('root'), ...inTurn]), titles, true)
-  assert.doesNotMatch(formats.get('mermaid')?.(boxes) ?? '', /-\.->/)
 })

@@ -3,8 +3,17 @@ import { test } from 'node:test'
 import pLimit from 'p-limit'
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { findRefusals, openWalk } from '../../../lib/graph/executor.ts'
-import { buildGraph, type Force, isLost, type Outcome, type Row, type Work } from '../../../lib/graph/target.ts'
-import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/results.ts'
+import {
+  buildGraph,
+  type Earlier,
+  type Force,
+  isLost,
+  type Outcome,
+  type Row,
+  Skipped,
+  type Work,
+} from '../../../lib/graph/target.ts'
+import { asFindings, type Change, type CheckResult } from '../../../lib/results.ts'
 import type { ClusterTarget } from '../../../tasks/target.ts'
 import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
@@ -30,7 +39,7 @@ function bare(row: Row | undefined): object {
   return reasons.length > 0 ? { ...outcome, reasons } : outcome
 }
 
-test('nothing begins by itself: a start begins what the target needs or comes after, then the target, once', async () => {
+test('nothing begins by itself: a start begins what the target needs, then the target, once', async () => {
   const started: string[] = []
   const target = (id: string, told: Partial<ClusterTarget> = {}) =>
     fakeTarget(id, {
@@ -40,13 +49,8 @@ test('nothing begins by itself: a start begins what the target needs or comes af
       },
       ...told,
     })
-  const graph = buildGraph([
-    target('other'),
-    target('a'),
-    target('b', { needs: ['a'] }),
-    target('c', { needs: ['b'], after: ['a'] }),
-  ])
-  const options = { run: { ...nowhere, limits: unlimited }, dryRun: false, forced: new Map(), emit: () => {} }
+  const graph = buildGraph([target('other'), target('a'), target('b', { needs: ['a'] }), target('c', { needs: ['b'] })])
+  const options = { run: { ...nowhere, limits: unlimited }, mode: 'run', forced: new Map(), emit: () => {} } as const
   const walk = openWalk(graph, { ...options, signal: new AbortController().signal })
   await settled()
   assert.deepEqual(started, [])
@@ -139,49 +143,33 @@ for (const [how, told] of [
     assert.deepEqual(order, ['released', 'ended'])
   })
 
-test('a target says itself which of those before it hold it: before its check, and by what that found', async () => {
-  const fails = { check: throws(new Failure('no')) }
-  const missing = () => ({ reasons: [{ kind: 'missing', path: 'x' } as const] })
-  const outcomeOf = async (a: Partial<ClusterTarget>, c: Partial<ClusterTarget>) =>
-    (await runFakes([fakeTarget('a', a), fakeTarget('c', { after: ['a'], ...c })]).rows).get('c')
-  const cancelled = { kind: 'cancelled', because: ['a'] }
-  assert.deepEqual(bare(await outcomeOf(fails, { check: missing })), cancelled)
-  assert.equal((await outcomeOf(fails, { check: missing, waitsFor: () => [] }))?.kind, 'built')
-  const ordered: Partial<ClusterTarget> = {
-    waitsFor: ({ outcomes, reasons = [] }) =>
-      isLost(outcomes.get('a')) && reasons.some(({ kind }) => kind !== 'missing') ? ['a'] : [],
+test('a check and a build know the targets before them, wait for those that they name, and may be skipped because of these', async () => {
+  const slow = gate()
+  const waits = async (earlier: Earlier | undefined, ids: readonly string[]) => {
+    const rows = await Promise.all(ids.map((id) => earlier?.ended(id)))
+    const lost = rows.flatMap((row) => (isLost(row) && row ? row.id : []))
+    if (lost.length > 0) throw new Skipped(lost)
+    return rows.map((row) => row?.kind)
   }
-  assert.equal((await outcomeOf(fails, { ...ordered, check: missing }))?.kind, 'built')
-  assert.equal((await outcomeOf(fails, { ...ordered, check: () => fresh }))?.kind, 'fresh')
-  const isChanged = () => ({ reasons: [{ kind: 'chain-changed' } as const] })
-  assert.deepEqual(bare(await outcomeOf(fails, { ...ordered, check: isChanged })), cancelled)
-  // One that went well may hold it as well, by what the check has found.
-  const byFound: Partial<ClusterTarget> = {
-    check: () => ({ ...missing(), found: ['a'] }),
-    waitsFor: ({ found }) => (found ?? []) as string[],
-  }
-  assert.deepEqual(bare(await outcomeOf({}, byFound)), cancelled)
-  // A need that is lost holds it in any case.
-  assert.deepEqual(bare(await outcomeOf(fails, { needs: ['a'], after: [], waitsFor: () => [] })), cancelled)
-})
-
-test('what stopped at its work is told from what could not be looked at, through what it cancelled', async () => {
-  const missing = () => ({ reasons: [{ kind: 'missing', path: 'x' } as const] })
-  const last: Partial<ClusterTarget> = {
-    check: missing,
-    waitsFor: ({ hasStopped }) => (hasStopped('b') ? ['b'] : []),
-  }
-  const kindsOf = async (a: Partial<ClusterTarget>) =>
-    kinds(
-      await runFakes([
-        fakeTarget('a', a),
-        fakeTarget('b', { after: ['a'] }),
-        fakeTarget('c', { after: ['b'], ...last }),
-      ]).rows,
-    )
-  const broken = { build: async () => throws(new Failure('no'))() }
-  assert.deepEqual(await kindsOf(broken), { a: 'failed', b: 'cancelled', c: 'cancelled' })
-  assert.deepEqual(await kindsOf({ check: throws(new Failure('no')) }), { a: 'failed', b: 'cancelled', c: 'built' })
+  const kindsSeen: unknown[] = []
+  const run = runFakes([
+    fakeTarget('a', { build: slow.build }),
+    fakeTarget('b', { check: throws(new Failure('no')) }),
+    fakeTarget('c', {
+      check: async (_run, _force, earlier) => {
+        kindsSeen.push(await waits(earlier, ['a', 'not there']))
+        return stale
+      },
+    }),
+    fakeTarget('d', { build: async (_, { earlier }) => void (await waits(earlier, ['a', 'b'])) }),
+  ])
+  await settled()
+  assert.ok(!run.told.includes('built c'))
+  slow.open()
+  const rows = await run.rows
+  assert.deepEqual(kindsSeen, [['built', undefined]])
+  assert.equal(rows.get('c')?.kind, 'built')
+  assert.deepEqual(bare(rows.get('d')), { kind: 'cancelled', because: ['b'] })
 })
 
 test('an abort during the wait for a slot starts no build', async () => {
@@ -215,55 +203,29 @@ test('a build that an abort makes fail is cancelled, not failed, and what it beg
   assert.equal(outcomes.get('b')?.kind, 'cancelled')
 })
 
-const wrongMode: Reason = { kind: 'wrong-mode', path: 'a', was: 0o644, wanted: 0o600 }
-const needing = (...ids: string[]): Reason => ({ kind: 'need-rebuilt', ids })
-
-test('a dry run builds nothing, and says that what needs something stale would be built again', async () => {
-  const run = runFakes(
-    [
-      fakeTarget('a', { build: notBuilt }),
-      fakeTarget('b', { needs: ['a'], check: () => fresh, build: notBuilt }),
-      fakeTarget('c', { needs: ['b'], check: () => fresh, build: notBuilt }),
-      fakeTarget('after a', { after: ['a'], check: () => fresh, build: notBuilt }),
-      fakeTarget('own reasons', { needs: ['a'], build: notBuilt }),
-      fakeTarget('d', { check: () => fresh, build: notBuilt }),
-      fakeTarget('forced', { check: () => fresh, build: notBuilt }),
-      fakeTarget('of forced', { needs: ['forced'], check: () => fresh, build: notBuilt }),
-      // A repair of a mode makes nothing else stale, and becomes a rebuild where a need will be built.
-      fakeTarget('mode', { check: () => ({ reasons: [wrongMode] }), build: notBuilt }),
-      fakeTarget('of mode', { needs: ['mode'], check: () => fresh, build: notBuilt }),
-      fakeTarget('mode of a', { needs: ['a'], check: () => ({ reasons: [wrongMode] }), build: notBuilt }),
-    ],
-    { dryRun: true, forced: { forced: 'rebuild' } },
-  )
-  const reasons = [...(await run.rows)].map(([id, outcome]) => [id, 'reasons' in outcome && outcome.reasons])
-  assert.deepEqual(Object.fromEntries(reasons), {
-    a: stale.reasons,
-    b: [needing('a')],
-    c: [needing('b')],
-    'after a': [],
-    'own reasons': stale.reasons,
-    d: [],
-    forced: [{ kind: 'forced' }],
-    'of forced': [needing('forced')],
-    mode: [wrongMode],
-    'of mode': [],
-    'mode of a': [wrongMode, needing('a')],
-  })
-  assert.ok(run.told.every((line) => /^(started|stale|fresh) /.test(line)))
-})
-
-test('a dry run takes a file that cannot be inspected for stale only where its need will be built; a node and a refusal never', async () => {
-  const check = throws(new Failure('ca.pem is gone'))
+test('a look builds nothing; a plan builds what is in memory, and checks the rest against that', async () => {
+  const made: string[] = []
+  const change: Change = { kind: 'made', files: ['a.pem'], isNew: true }
+  const copied: Change = { kind: 'deployed', files: ['a.pem'], removed: [] }
   const targets = [
-    fakeTarget('a'),
-    fakeTarget('b', { needs: ['a'], check }),
-    fakeTarget('node', { needs: ['a'], check, where: 'node' }),
-    fakeTarget('refused', { needs: ['a'], check: throws(refused('no')) }),
-    fakeTarget('c', { check }),
+    fakeTarget('a', {
+      build: async () => {
+        made.push('a')
+        return { change, findings: asFindings(['what a run says afterwards']) }
+      },
+    }),
+    fakeTarget('node', {
+      needs: ['a'],
+      where: 'node',
+      check: () => (made.length > 0 ? { ...stale, change: copied } : fresh),
+      build: notBuilt,
+    }),
   ]
-  const ended = { a: 'stale', b: 'stale', node: 'failed', refused: 'failed', c: 'failed' }
-  assert.deepEqual(kinds(await runFakes(targets, { dryRun: true }).rows), ended)
+  const looked = await runFakes(targets, { mode: 'look' }).rows
+  assert.deepEqual([kinds(looked), made], [{ a: 'stale', node: 'fresh' }, []])
+  const planned = await runFakes(targets, { mode: 'plan' }).rows
+  assert.deepEqual(bare(planned.get('a')), { kind: 'stale', ...stale, change })
+  assert.deepEqual(bare(planned.get('node')), { kind: 'stale', ...stale, change: copied })
 })
 
 test('what has nothing to make is fresh, forced or not, in a plan too', async () => {
@@ -271,8 +233,8 @@ test('what has nothing to make is fresh, forced or not, in a plan too', async ()
     fakeTarget('need'),
     fakeTarget('nothing', { needs: ['need'], check: () => ({ ...fresh, hasNothing: true }), build: notBuilt }),
   ]
-  for (const dryRun of [true, false]) {
-    const run = runFakes(targets, { dryRun, forced: { need: 'rebuild', nothing: 'rebuild' } })
+  for (const mode of ['plan', 'run'] as const) {
+    const run = runFakes(targets, { mode, forced: { need: 'rebuild', nothing: 'rebuild' } })
     assert.deepEqual(bare((await run.rows).get('nothing')), { kind: 'fresh', hasNothing: true })
   }
 })
@@ -286,7 +248,7 @@ test('of a run that forces something, no failure advises the same command, which
   }
   const forced = { a: 'rebuild' } as const
   assert.equal(await remedyOf({}), failure.remedy)
-  assert.equal(await remedyOf({ forced, dryRun: true }), failure.remedy)
+  assert.equal(await remedyOf({ forced, mode: 'plan' }), failure.remedy)
   assert.equal(await remedyOf({ forced }), 'start it, then run the command printed at the end')
 })
 
@@ -345,58 +307,25 @@ test('what a build is doing, and what it has made, is reported', async () => {
   assert.deepEqual(run.events[2], { type: 'step', id: 'a', step: { doing: 'copying', files: 1 } })
 })
 
-test('a plan asks what is not fresh what it would make, and lets the checks after it know the files', async () => {
-  const pendings: unknown[] = []
-  const target = (id: string, told: Partial<ClusterTarget>) =>
-    fakeTarget(id, {
-      check: ({ pending }) => {
-        pendings.push([id, ...(pending ?? ['nothing'])])
-        return fresh
-      },
-      ...told,
-    })
-  const targets = [
-    target('a', {
-      makes: ['a.pem', 'a-key.pem'],
-      check: () => stale,
-      foresee: () => ({ kind: 'made', files: ['a.pem'], isNew: false }),
-    }),
-    target('b', { makes: ['b.pem'], check: () => stale }),
-    target('mode', {
-      makes: ['c.pem'],
-      check: () => ({ reasons: [{ kind: 'wrong-mode', path: 'c.pem', was: 0o644, wanted: 0o600 }] }),
-    }),
-    target('d', { needs: ['a', 'b', 'mode'] }),
-  ]
-  const outcome = (await runFakes(targets, { dryRun: true, foresees: true }).rows).get('a')
-  assert.deepEqual(outcome?.kind === 'stale' && outcome.change?.kind, 'made')
-  await runFakes(targets, { dryRun: true }).rows
-  assert.deepEqual(pendings, [
-    ['d', 'a.pem', 'b.pem'],
-    ['d', 'nothing'],
-  ])
-})
-
-test('every refusal is found, of targets that stop a run alone', async () => {
-  const stopsRun = true
+test('every refusal is found, and nothing else', async () => {
+  const refuse = (error?: unknown) => ({ refuse: () => (error === undefined ? undefined : throws(error)()) })
   const graph = buildGraph([
-    fakeTarget('ca', { stopsRun, check: throws(refused('one')) }),
-    fakeTarget('key', { stopsRun, check: async () => throws(refused('two'))() }),
-    fakeTarget('well', { stopsRun, check: () => fresh, build: async () => assert.fail('built') }),
-    fakeTarget('unreadable', { stopsRun, check: throws(new Failure('three')) }),
-    fakeTarget('bug', { stopsRun, check: throws(new TypeError('four')) }),
+    fakeTarget('ca', refuse(refused('one'))),
+    fakeTarget('key', { refuse: async () => throws(refused('two'))() }),
+    fakeTarget('well', refuse()),
+    fakeTarget('unreadable', refuse(new Failure('three'))),
+    fakeTarget('bug', refuse(new TypeError('four'))),
     fakeTarget('other', { check: throws(refused('five')) }),
-    fakeTarget('named', { stopsRun, check: throws(refused('six')) }),
-    fakeTarget('forced', { stopsRun, check: throws(refused('seven')) }),
+    fakeTarget('forced', {
+      refuse: (_, force) => {
+        if (force === 'replace') throw refused('six')
+      },
+    }),
   ])
-  const forced = new Map<string, Force>([
-    ['named', 'replace'],
-    ['forced', 'rebuild'],
-  ])
-  const refusals = await findRefusals(graph, nowhere, forced)
+  const refusals = await findRefusals(graph, nowhere, new Map<string, Force>([['forced', 'replace']]))
   assert.deepEqual(
     [...refusals].map(([id, { message }]) => `${id}: ${message}`),
-    ['ca: one', 'key: two', 'forced: seven'],
+    ['ca: one', 'key: two', 'forced: six'],
   )
 })
 
@@ -404,7 +333,6 @@ test('every refusal is found, of targets that stop a run alone', async () => {
 const plans = fc.array(
   fc.record({
     needs: fc.array(fc.nat(1000), { maxLength: 3 }),
-    after: fc.array(fc.nat(1000), { maxLength: 2 }),
     where: fc.constantFrom('auth', 'node', 'kubeconfig'),
     state: fc.constantFrom('stale', 'stale', 'stale', 'fresh', 'check-fails', 'build-fails', 'bug'),
   }),
@@ -414,14 +342,13 @@ const plans = fc.array(
 const edges = (numbers: readonly number[], i: number) =>
   i === 0 ? [] : [...new Set(numbers.map((number) => `t${number % i}`))]
 
-test('in any graph, with any failures, each target ends once, after its needs and what it comes after, and only what has an edge to a failure is lost', async () => {
+test('in any graph, with any failures, each target ends once, after its needs, and only what needs a failure is lost', async () => {
   await fc.assert(
     fc.asyncProperty(plans, fc.integer({ min: 1, max: 3 }), async (plan, slots) => {
-      const targets = plan.map(({ needs, after, where, state }, i) =>
+      const targets = plan.map(({ needs, where, state }, i) =>
         fakeTarget(`t${i}`, {
           where,
           needs: edges(needs, i),
-          after: edges(after, i),
           check: async () => {
             if (state === 'check-fails') throw new Failure('check')
             return state === 'fresh' ? fresh : stale
@@ -437,8 +364,7 @@ test('in any graph, with any failures, each target ends once, after its needs an
       const run = runFakes(targets, { auth: slots, node: slots })
       const outcomes = await run.rows
       const lost = new Set<string>()
-      for (const [i, { id, needs, after = [] }] of targets.entries()) {
-        const earlier = [...needs, ...after]
+      for (const [i, { id, needs: earlier }] of targets.entries()) {
         const state = plan[i]?.state
         const told = run.told.filter((line) => line.endsWith(` ${id}`)).map((line) => line.split(' ')[0])
         const end = run.told.indexOf(`${outcomes.get(id)?.kind} ${id}`)
@@ -470,9 +396,7 @@ test('an abort at any event of any run lets no build begin after it, and still e
     fc.asyncProperty(plans, fc.nat(20), async (plan, when) => {
       let seen = 0
       const run = runFakes(
-        plan.map(({ needs, after, where }, i) =>
-          fakeTarget(`t${i}`, { where, needs: edges(needs, i), after: edges(after, i) }),
-        ),
+        plan.map(({ needs, where }, i) => fakeTarget(`t${i}`, { where, needs: edges(needs, i) })),
         {
           auth: 2,
           node: 2,
@@ -502,7 +426,7 @@ test('a build, and the checks after it, get what a check found, unless it was bu
       },
     }),
     fakeTarget('after', {
-      after: ['fresh', 'built'],
+      needs: ['fresh', 'built'],
       check: (_run, _force, before) => {
         handed.push(Object.fromEntries(before?.found ?? []))
         return fresh

@@ -39,7 +39,6 @@ const differing: readonly (readonly [string, Partial<WantedFile>, FileState | un
   ['by its content', {}, file({ sha256: 'other' }), 'differs'],
   ['where its content is not known', {}, file({ sha256: undefined }), 'differs'],
   ['by its content, whatever its mode is', {}, file({ sha256: 'other', mode: 0o777 }), 'differs'],
-  ['where a plan would make it anew', { isPending: true }, file(), 'differs'],
   ['not where auth/ does not have it yet', { sha256: undefined }, file()],
   ['by its owner in the folder that is deployed to', { readers: { login: 1000 } }, file(), 'wrong owner'],
   ['by its mode there, though nobody else may read it', deployed, file({ uid: 1000, mode: 0o400 }), 'wrong mode'],

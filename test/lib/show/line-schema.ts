@@ -353,7 +353,6 @@ const lines = {
     phase,
     node: optional(node),
     needs: texts('Targets that it is made of.'),
-    after: texts('Targets that only come before it.'),
     makes: texts('The files that it makes.'),
   }),
   report: line('report', 'by `report`', { path: text('The file that was written.') }),

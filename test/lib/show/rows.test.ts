@@ -51,8 +51,6 @@ test('an outcome says what there is now, or why', () => {
     ],
     [built({ kind: 'forced' }, made(false, '2036-11-23', '2036-11-23')), 'renewed, expires 2036-11-23'],
     [built({ kind: 'forced' }, { ...made(false), isReplaced: true }), 'replaced'],
-    [built({ kind: 'need-rebuilt', ids: ['ca'] }, made(false)), 'changed'],
-    [built({ kind: 'need-rebuilt', ids: ['ca'] }, installed([], [])), 'installed'],
     [{ kind: 'stale', reasons: [{ kind: 'forced', renews: true }] }, 'to change; renewed with the same key'],
     [built(moreNames, made(false, '2028-10-30')), 'changed, expires 2028-10-30; adds SAN 192.168.1.22'],
     [built(openMode), 'repaired; a.pem has mode 0644, not 0600'],

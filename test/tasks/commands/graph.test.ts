@@ -48,7 +48,7 @@ describe('graph', { concurrency: 2 }, () => {
     assert.equal(byId.size, 32)
     assert.deepEqual(byId.get('kubeconfigs/worker0'), {
       ...{ id: 'kubeconfigs/worker0', phase: 'kubeconfigs', node: 'worker0' },
-      ...{ needs: ['ca', 'node-certs/worker0'], after: [], makes: ['worker0.kubeconfig'] },
+      ...{ needs: ['ca', 'node-certs/worker0'], makes: ['worker0.kubeconfig'] },
     })
     assert.deepEqual(byId.get('deploy/gateway')?.needs, ['ca'])
     assert.equal(targets.flatMap(({ makes }) => makes).length, 2 * 13 + 10 + 1)

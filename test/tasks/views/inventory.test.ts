@@ -66,11 +66,6 @@ for (const [title, found, expected] of [
     [false, true, false],
   ],
   [
-    'auth/ itself would change, which is no fault of the node',
-    seen({ kind: 'stale', reasons: [{ kind: 'need-rebuilt', ids: ['ca'] }] }, { ...same, ...withUnits }),
-    [true, true, true],
-  ],
-  [
     'it could not be looked at',
     seen({ kind: 'failed', failure: new Failure('refused') }, { kind: 'cancelled', because: ['deploy/c0'] }),
     [undefined, undefined, undefined],

@@ -118,17 +118,19 @@ test('fresh is 1, and 0 for what does not match cluster.yaml, whatever its name'
   writeCluster(place.path, [name, [['nodes', 3, 'ip'], '192.168.1.44']])
   const { fresh, not_after_timestamp_seconds: ends } = await metricsOf(place, odd)
   assert.deepEqual([...(fresh?.keys() ?? [])], [...before.keys()])
-  const stale = [
-    'kubeconfigs/kube-proxy',
-    ...['worker0', 'worker1'].flatMap((name) => [idOf(name), `kubeconfigs/${name}`]),
-  ]
+  const stale = ['kubeconfigs/kube-proxy', ...['worker0', 'worker1'].map(idOf)]
   assert.deepEqual(
     sorted(fresh).flatMap(([id, value]) => (value === 0 ? id : [])),
     stale.toSorted(),
   )
   // What can't be read has no end.
   const [without] = [[...before.keys()].filter((id) => !ends?.has(id))]
-  assert.deepEqual(without?.toSorted(), ['encryption-key', 'kubeconfigs/kube-proxy', 'node-certs/worker1'])
+  assert.deepEqual(without?.toSorted(), [
+    'encryption-key',
+    'kubeconfigs/kube-proxy',
+    'kubeconfigs/worker1',
+    'node-certs/worker1',
+  ])
 })
 
 test('--output writes a copy that others can read, and nothing else in its folder', async (t) => {

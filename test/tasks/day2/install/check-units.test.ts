@@ -360,30 +360,6 @@ describe("the check of a node's units", () => {
     })
   })
 
-  test('finds in a plan what would be written again, with the restarts', () => {
-    const planned = (name: string, pending: readonly string[], more: Partial<Run> = {}) =>
-      judge(name, undefined, { ...at, pending: new Set(pending), ...more })
-    const some = ['kubernetes.pem', 'kube-scheduler.pem', 'kube-scheduler.kubeconfig']
-    assert.deepEqual(planned('w0', some), [])
-    assert.deepEqual(planned('w0', [...some, 'w0.pem']), [
-      'reload kubelet (restart it before Kubernetes 1.36): w0.pem differs in /var/lib/kubelet',
-    ])
-    assert.deepEqual(planned('c0', some), [
-      'reload etcd: kubernetes.pem differs in /etc/etcd',
-      'reload kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes',
-      'reload kube-scheduler: kube-scheduler-client.pem differs in /var/lib/kubernetes',
-    ])
-    const scheduler = (...args: Parameters<typeof planned>) =>
-      planned(...args).filter((line) => line.includes(' kube-scheduler: '))
-    assert.deepEqual(scheduler('c0', [...some, 'ca.pem']), [
-      'restart kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes',
-    ])
-    const elsewhere = { ...cluster, api: { ...cluster.api, port: 443 } }
-    assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig'], { cluster: elsewhere }), [
-      'restart kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes',
-    ])
-  })
-
   describe('a new client certificate is in use', () => {
     const pair = `/var/lib/kubelet/w0-client.pem`
     const reloadsBy = (changed: number, change: Change = () => {}) =>

@@ -10,14 +10,14 @@ import { after, type TestContext, test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../../lib/cluster/cluster.ts'
 import { AuthDir, timeOfBackup } from '../../../../lib/files/auth-dir.ts'
-import { buildGraph, type Rows, type Work } from '../../../../lib/graph/target.ts'
+import { buildGraph, type Rows } from '../../../../lib/graph/target.ts'
 import { partOf } from '../../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../../lib/pki/pair.ts'
 import { type Change, type Reason, worksOf } from '../../../../lib/results.ts'
 import { phases } from '../../../../tasks/bootstrap.ts'
 import { checkUnitsOf } from '../../../../tasks/day2/install/check-units.ts'
-import { foreseeUnits, type InstallFound } from '../../../../tasks/day2/install/install-node.ts'
+import { changeOfUnits, type InstallFound } from '../../../../tasks/day2/install/install-node.ts'
 import type { Rotating, Rotation } from '../../../../tasks/day2/rotations/rotation.ts'
 import { rotations } from '../../../../tasks/day2/rotations/rotations.ts'
 import { compareFolder, filesToCopy, isRight } from '../../../../tasks/deploy/check-folder.ts'
@@ -25,7 +25,7 @@ import { digestOf } from '../../../../tasks/inspect/look.ts'
 import { unitsOn } from '../../../../tasks/inspect/reads.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../../tasks/layouts/tables.ts'
-import { type ClusterTarget, clusterGraph, type Run } from '../../../../tasks/target.ts'
+import { type ClusterTarget, clusterGraph, inMemory, type Run } from '../../../../tasks/target.ts'
 import { foundAsIn, rootsFile, startAll } from '../../../support/fakes.ts'
 import { minimal, parsed, scratch } from '../../../support/files.ts'
 
@@ -90,6 +90,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     stagedBy: rotating,
     limits,
     remote: 'node',
+    planned: 'auth',
   } as unknown as Run
   return { run, signal: new AbortController().signal, isForced: true }
 }
@@ -99,7 +100,7 @@ const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
 /** What is in auth/ alone, and these targets of nodes. Rejects where a target fails. */
 async function walk({ run, signal }: Rotating, nodes: readonly ClusterTarget[] = []): Promise<Rows> {
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
-  const outcomes = await startAll(graph, { run, dryRun: false, forced: new Map(), signal, emit: () => {} })
+  const outcomes = await startAll(graph, { run, mode: 'run', forced: new Map(), signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
   return outcomes
@@ -111,8 +112,7 @@ const authTargets = async (cluster: Cluster) => (await targetsOf(cluster)).filte
 /** What a run of these targets would do. */
 async function plan({ run, signal }: Rotating, nodes: readonly ClusterTarget[]): Promise<Rows> {
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
-  const options = { run, forced: new Map(), signal, emit: () => {} }
-  return startAll(graph, { ...options, dryRun: true, foresees: true })
+  return startAll(graph, { run: inMemory(run), mode: 'plan', forced: new Map(), signal, emit: () => {} })
 }
 
 /** What is done with each target that is not fresh: files that are made, copied and installed, and restarts. */
@@ -157,21 +157,14 @@ async function nodesAsIn({ auth, cluster }: Run): Promise<ClusterTarget[]> {
       target.phase === 'deploy'
         ? [compareFolder(run, node, look)].filter((each) => !isRight(each))
         : checkUnitsOf(run, look).flatMap(({ reason }) => reason ?? [])
-    const change = async (run: Run, work: Work): Promise<Change> => {
-      const [reason] = work.reasons
+    const changeOf = (reasons: readonly Reason[]): Change => {
+      const [reason] = reasons
       return reason?.kind === 'on-node'
         ? { kind: 'deployed', files: filesToCopy(reason), removed: [] }
-        : foreseeUnits({ run, node }, { ...work, found: look })
+        : changeOfUnits(reasons)
     }
-    return [
-      {
-        ...target,
-        check: (run) => ({ reasons: reasonsIn(run) }),
-        build: async (run, work) => ({ change: await change(run, work) }),
-        foresee: change,
-        release: async () => {},
-      },
-    ]
+    const check = (run: Run) => ({ reasons: reasonsIn(run), change: changeOf(reasonsIn(run)) })
+    return [{ ...target, check, build: async (_, { change }) => ({ change }), release: async () => {} }]
   })
 }
 

@@ -225,7 +225,7 @@ async function makeHere(auth: AuthDir, cluster: Cluster, rotating: string): Prom
   const graph = await graphOf(cluster)
   const made = [...graph.values()].filter(({ where, phase }) => where === 'auth' && !phase.startsWith('revoked'))
   const run = { ...runIn(auth, cluster), stagedBy: rotating }
-  const options = { run, dryRun: false, forced: new Map(), signal, emit: () => {} }
+  const options = { run, mode: 'run' as const, forced: new Map(), signal, emit: () => {} }
   const ids = made.map(({ id }) => id)
   for (const outcome of (await startAll(closure(graph, ids), options)).values())
     if (outcome.kind === 'failed') throw outcome.failure
