@@ -212,11 +212,8 @@ export const harderWay: Layout = {
   defaults: {},
   without: new Map(),
   problems: () => [],
-  certs: certs.map((kind) => (kind.phase === 'ca' ? kind : shared.opensEtcd(kind))),
-  nodeCert: (node) => {
-    const kind = nodeCert(node)
-    return kind && shared.opensEtcd(kind)
-  },
+  certs: certs.map(shared.opensEtcd),
+  nodeCert,
   userCert: (user) => shared.opensEtcd(userCert(user)),
   nodeSans,
   apiSans,

@@ -66,14 +66,8 @@ export interface CertKind {
   readonly on: Readonly<Partial<Record<Role, readonly OfCert[]>>>
   /** Its purpose, in a few letters. */
   readonly purpose: string
-  /** What an attacker who has the key can do. */
-  readonly power: string
   /** What its user should know in any case. */
   readonly warning?: string | undefined
-  /** Whether the whole cluster is lost with the key. */
-  readonly isCritical?: true
-  /** So it is with this one, where etcd's port can be reached. */
-  readonly opensEtcd?: true
   /** Replacing it, or its key, breaks a running cluster: it is done only if the target itself is named. */
   readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
   /** CN is the user, as Kubernetes sees it; O its groups. */

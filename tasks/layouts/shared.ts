@@ -43,8 +43,6 @@ export const ca = {
   phase: 'ca',
   name: caName,
   purpose: 'signs the rest',
-  power: 'becomes anyone; signs certificates for any user and any server',
-  isCritical: true,
   irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and reissue every certificate' },
 } satisfies Partial<CertKind>
 
@@ -56,8 +54,6 @@ export const api = {
   phase: 'cluster-cert',
   on: { control: pair },
   purpose: 'API',
-  power: 'commands every kubelet, impersonates the API',
-  isCritical: true,
 } satisfies Partial<CertKind>
 
 export const admin = {
@@ -66,8 +62,6 @@ export const admin = {
   usages: ['client'],
   on: { control: kubeconfig },
   purpose: 'administrators',
-  power: 'does everything through the API, bypassing RBAC',
-  isCritical: true,
 } satisfies Partial<CertKind>
 
 export const scheduler = {
@@ -77,7 +71,6 @@ export const scheduler = {
   usages: ['client'],
   on: { control: kubeconfig },
   purpose: 'scheduler',
-  power: 'places pods on nodes',
 } satisfies Partial<CertKind>
 
 export const controllerManager = {
@@ -87,7 +80,6 @@ export const controllerManager = {
   usages: ['client'],
   on: { control: kubeconfig },
   purpose: 'controllers',
-  power: 'reads Secrets and creates tokens through the API',
 } satisfies Partial<CertKind>
 
 export const proxy = {
@@ -96,7 +88,6 @@ export const proxy = {
   isClient: true,
   usages: ['client'],
   purpose: 'proxies',
-  power: 'reads services, endpoints and nodes',
 } satisfies Partial<CertKind>
 
 /** Its key signs the tokens of every service account: it stays when the certificate is issued again. */
@@ -106,8 +97,6 @@ export const tokens = {
   usages: ['client'],
   on: { control: pair },
   purpose: 'signs tokens',
-  power: 'signs a token for any service account',
-  isCritical: true,
   irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token' },
 } satisfies Partial<CertKind>
 
@@ -116,7 +105,6 @@ export const kubelet = {
   phase: 'node-certs',
   isClient: true,
   purpose: 'kubelet',
-  power: 'acts as this node, and reads the Secrets of its pods',
 } satisfies Partial<CertKind>
 
 export function user({ name, groups }: ClusterUser): Omit<CertKind, 'subject'> {
@@ -128,7 +116,6 @@ export function user({ name, groups }: ClusterUser): Omit<CertKind, 'subject'> {
     usages: ['client'],
     on: {},
     purpose: 'user',
-    power: `does what RBAC gives ${new Intl.ListFormat('en').format([name, ...groups])}`,
     warning:
       system.length > 0
         ? `${name} has every right of ${formatNames(system)}, ${system.length === 1 ? 'a group' : 'groups'} for Kubernetes components`
@@ -148,8 +135,6 @@ export const ofOwnEtcd = {
     name: ownEtcd.ca,
     on: { control: pair },
     purpose: 'signs for etcd',
-    power: 'signs clients and members of etcd; full access to etcd through port 2379',
-    isCritical: true,
     irreplaceable: {
       part: 'whole',
       label: 'etcd CA',
@@ -162,8 +147,6 @@ export const ofOwnEtcd = {
     issuer: ownEtcd.ca,
     on: { control: pair },
     purpose: 'etcd',
-    power: 'impersonates etcd; full access to etcd through port 2379',
-    isCritical: true,
   },
   client: {
     phase: 'component-certs',
@@ -172,8 +155,6 @@ export const ofOwnEtcd = {
     usages: ['client'],
     on: { control: pair },
     purpose: 'API to etcd',
-    power: 'full access to etcd through port 2379',
-    isCritical: true,
   },
 } satisfies Record<'ca' | 'server' | 'client', Partial<CertKind>>
 
@@ -187,8 +168,6 @@ const ofFrontProxy = {
     // Its key is needed where certificates are made, and nowhere else.
     on: { control: ['certificate'] },
     purpose: 'signs for aggregation',
-    power: 'becomes anyone; its clients act as any user and group',
-    isCritical: true,
     irreplaceable: { part: 'whole', label: 'front-proxy CA', loss: 'aggregated APIs, until all have the next CA' },
   },
   client: {
@@ -198,8 +177,6 @@ const ofFrontProxy = {
     usages: ['client'],
     on: { control: pair },
     purpose: 'API to aggregated APIs',
-    power: 'becomes anyone; acts as any user and group at API servers and aggregated APIs',
-    isCritical: true,
   },
 } satisfies Record<'ca' | 'client', Partial<CertKind>>
 
@@ -239,15 +216,11 @@ export function aggregationOf(
 }
 
 /** Where etcd asks its clients for a certificate of this CA, whoever's, there is no authorization behind that. */
-export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase' | 'purpose'>>(row: Row): Row {
-  const opens = {
-    opensEtcd: true,
-    power: `${row.power}; full access to etcd through port 2379`,
-  } as const
-  if (row.phase === 'cluster-cert') return { ...row, ...opens, purpose: `${row.purpose}, etcd` }
-  if (row.phase !== 'user-certs') return { ...row, ...opens }
+export function opensEtcd<Row extends Pick<CertKind, 'warning' | 'phase' | 'purpose'>>(row: Row): Row {
+  if (row.phase === 'cluster-cert') return { ...row, purpose: `${row.purpose}, etcd` }
+  if (row.phase !== 'user-certs') return row
   const etcd = 'user certificates open etcd too, bypassing RBAC; let only API servers reach port 2379'
-  return { ...row, ...opens, warning: [row.warning, etcd].filter(Boolean).join('; ') }
+  return { ...row, warning: [row.warning, etcd].filter(Boolean).join('; ') }
 }
 
 export const kubernetes = '/var/lib/kubernetes'

@@ -125,8 +125,9 @@ export function authorizationWebhookPath(cluster: Placing): string {
 
 /** The only identity that is no certificate's. */
 export const encryptionConfig = {
-  ...{ file: encryptionConfigFile, on: 'control', label: 'encryption key' },
-  power: 'decrypts Secrets in a copy of etcd',
+  file: encryptionConfigFile,
+  on: 'control',
+  label: 'encryption key',
 } as const
 
 function fileOf(files: FileNames, kind: OfCert, name: string): string {
@@ -188,30 +189,6 @@ const identityIn = memoised<ReadonlyMap<string, string>, Layout>(
       [encryptionConfig.file, encryptionConfig.label],
     ]),
 )
-
-/** A private key in a file of ours. */
-export interface KeyFile {
-  /** Of its certificate in auth/; the encryption key has its label. */
-  readonly name: string
-  readonly file: string
-  /** What whoever holds the file can do. */
-  readonly power: string
-}
-
-/** Each key once, though it may be in two of the files: in the first. Of what is switched off, too. */
-export function keysIn(cluster: Cluster, files: readonly string[]): KeyFile[] {
-  const { parse } = layoutOf(cluster).files
-  const whole = wholeLayout(cluster).certs
-  const keys = files.flatMap((file): KeyFile[] => {
-    const { kind, name } = parse(file) ?? {}
-    if (kind === 'encryption-config') return [{ name: encryptionConfig.label, file, power: encryptionConfig.power }]
-    if (name === undefined || (kind !== 'key' && kind !== 'kubeconfig')) return []
-    const isIts = (each: { readonly name: string }) => each.name === name
-    const row = certTable(cluster).find(isIts) ?? whole.find(isIts)
-    return row ? [{ name, file, power: row.power }] : []
-  })
-  return keys.filter(({ name }, i) => keys.findIndex((each) => each.name === name) === i)
-}
 
 /** A node or user of such a name would have files, or a connection in `verify`, of the same name. */
 function isReserved({ files, certs }: Layout, name: string): boolean {

@@ -26,7 +26,7 @@ import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/
 import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/results.ts'
 import { formatNames, pasteable, quote } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
-import { type CertRow, certTable } from '../layouts/tables.ts'
+import type { CertRow } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
@@ -270,15 +270,6 @@ function findOwnKeys(run: Run) {
 }
 
 const isAdmin = ({ attributes }: Certificate) => attributes.includes('O=system:masters')
-
-/** The names of the certificates whose keys are in your kubeconfigs. `isMade`: in the entry that a run makes. */
-export function namesOfOwnKeys(run: Run): { readonly name: string; readonly isMade: boolean }[] {
-  return findOwnKeys(run).keys.flatMap(({ certificate, isMade }) => {
-    const isIts = ({ profile: { subject } }: CertRow) => namesIn(certificate).includes(subject.CN)
-    const name = isAdmin(certificate) ? run.auth.files.names.admin : certTable(run.cluster).find(isIts)?.name
-    return name === undefined ? [] : [{ name, isMade }]
-  })
-}
 
 /** A sentence for each entry with the admin's key that no run makes. No run removes it either: it may be wanted. */
 export function notesOnAdminKeys(run: Run): Finding[] {

@@ -72,13 +72,6 @@ test('a cluster that is there already gets it by the next run; what was lost of 
   for (const name of names) assert.deepEqual(readFileSync(join(auth, name)), readFileSync(join(backup, name)))
 })
 
-test('status and the report name what an attacker who has its keys can do', async (t) => {
-  const { place: copied, auth } = copyPlace(t, place, edits)
-  assert.match((await exits(0, copied, 'status', '--verbose')).stdout, /front-proxy-client/)
-  await exits(0, copied, 'report')
-  assert.match(readFileSync(join(auth, 'report.html'), 'utf8'), /as any user and group/)
-})
-
 test('init takes it over from an auth/ that has it', async () => {
   await callInit(place, ['adopted', '--from', 'auth'])
   assert.match(readFileSync(join(place, 'adopted/cluster.yaml'), 'utf8'), /^aggregation: true$/m)
