@@ -49,7 +49,7 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
     rows: new Map(),
     found: new Map(),
     begun: new Set(),
-    ended: async (id) => (graph.has(id) ? start(id) : undefined),
+    ended: (id) => (graph.has(id) ? start(id) : undefined),
   }
   const settle = async (target: Of) => {
     await Promise.all(target.needs.flatMap((id) => (graph.has(id) ? start(id) : [])))

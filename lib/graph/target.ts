@@ -24,8 +24,8 @@ export interface Earlier {
   readonly found: ReadonlyMap<string, unknown>
   /** The targets that ended. */
   readonly rows: Rows
-  /** Resolves when a target before it in its phase has ended; at once if it is not in the walk. */
-  ended(id: string): Promise<Row | undefined>
+  /** Resolves when a target before it in its phase has ended; undefined if that is not in the walk. */
+  ended(id: string): Promise<Row> | undefined
 }
 
 /** Thrown by a check or a build: the target is left out because these were lost. */

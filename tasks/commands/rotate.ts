@@ -9,7 +9,7 @@ import { findRefusedList } from '../day2/revoked/revoked.ts'
 import { surveyApiServers, surveyStage } from '../day2/rotations/api-servers.ts'
 import { rewritePhase } from '../day2/rotations/encryption-key-rotation.ts'
 import type { Rotating, Rotation, Stage } from '../day2/rotations/rotation.ts'
-import { findUses, rotations, stageNumber, underWay } from '../day2/rotations/rotations.ts'
+import { rotations, stageNumber, underWay } from '../day2/rotations/rotations.ts'
 import { formatTried } from '../day2/rotations/transition.ts'
 import { tryStages } from '../day2/rotations/trial.ts'
 import { writeAuth } from '../run/access.ts'
@@ -19,7 +19,7 @@ import { type Options, usage } from '../run/options.ts'
 import { walk } from '../run/walk.ts'
 import { type ClusterGraph, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import { notesOnHolders } from '../views/holders.ts'
-import { adviseAfter, adviseBackup, adviseOnRotations, backUp, formatUses } from '../views/notices.ts'
+import { adviseAfter, adviseBackup, adviseOnRotations, backUp } from '../views/notices.ts'
 
 /**
  * Milliseconds since a rotation was finished. Whoever types --finish later than that means another rotation, not the
@@ -200,10 +200,7 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
     const causes = await drive.walk(stage)
     if (isStopped(causes) || rotating.signal.aborted || !next) return causes
     if (next.isLast) for (const holder of notesOnHolders(rotating.run)) say(formatFinding(holder))
-    if (next.isLast && !options.finish) {
-      for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
-      return causes
-    }
+    if (next.isLast && !options.finish) return causes
     if (!(await mayBegin(drive, next))) return ['stale']
     if (next === stages[at]) await tryFirst(drive, at)
     if (rotation.reminder !== undefined && next === stages[0]) say(rotation.reminder)

@@ -23,11 +23,7 @@ export interface Inventory extends Observation {
   readonly items: readonly Item[]
   /** Empty if no node was inspected. */
   readonly nodes: readonly NodeItem[]
-  /** What is out of date, and is no file of its own: the list of the revoked, as long as it lacks a key. */
-  readonly others: readonly OtherItem[]
 }
-
-type OtherItem = Readonly<ReturnType<typeof otherRow>>
 
 export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
   return state === 'fresh' && !endsSoon
@@ -127,14 +123,7 @@ export function takeInventory(seen: Observation): Inventory {
   const items = made.map((row) =>
     itemRow(seen, row, { ca, cas, holders: holders.get(row.target.makes[0] ?? '') ?? [] }),
   )
-  const others = [...seen.rows.values()].filter(
-    ({ kind, target: { where, makes } }) => kind === 'stale' && where === 'auth' && makes.length === 0,
-  )
-  return { ...seen, items, nodes, others: others.map(otherRow) }
-}
-
-function otherRow(row: ClusterRow) {
-  return { id: row.id, node: row.target.node, why: explain(row) }
+  return { ...seen, items, nodes }
 }
 
 /** A row with the certificate of its file, or the one in the kubeconfig. */

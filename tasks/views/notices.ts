@@ -11,7 +11,6 @@ import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
 import { notesOnMove } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
-import type { Uses } from '../day2/rotations/rotation.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { certTable } from '../layouts/tables.ts'
 import { type ClusterRow, type ClusterRows, type ClusterTarget, endsSoon, type Run } from '../target.ts'
@@ -214,8 +213,4 @@ export function findingOfRotation({ name, what, title, stage, of, isLastNext }: 
     ...{ owner: 'afterwards', text: `rotation of ${what} in progress, stage ${stage} of ${of} (${title})` },
     remedy: `continue: ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}; undo: ${command(`rotate ${name} --undo`)}`,
   }
-}
-
-export function formatUses({ sentences, failure }: Uses): string[] {
-  return [...sentences, ...(failure ? [`couldn't find out what still uses the old CA or key: ${failure.message}`] : [])]
 }

@@ -95,7 +95,7 @@ async function showRotations({ run }: Inventory): Promise<string> {
 }
 
 /** Empty if there are no problems. */
-function showWrong({ run, items, nodes, others, rows }: Inventory): string {
+function showWrong({ run, items, nodes, rows }: Inventory): string {
   const isFailed = (id: string) => rows.get(id)?.kind === 'failed'
   const alike = foldAlike(
     fold(items, run.now).wrong.filter(({ id }) => !isFailed(id)),
@@ -106,8 +106,7 @@ function showWrong({ run, items, nodes, others, rows }: Inventory): string {
   const onNodes = nodes
     .filter((each) => !isRight(each) && !isFailed(`deploy/${each.node}`) && !isFailed(`install/${each.node}`))
     .map(({ node, why }) => `${node}: ${why}`)
-  const apart = others.map(({ id, why }) => `${id}: ${why}`)
-  const lines = [...folded, ...onNodes, ...apart, ...formatFailures(rows)]
+  const lines = [...folded, ...onNodes, ...formatFailures(rows)]
   if (lines.length === 0) return ''
   const { plan, repair } = waysOut(run, { items, rows })
   return html`!${listLines('wrong', lines)}

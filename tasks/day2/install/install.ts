@@ -72,12 +72,13 @@ function restartedBefore(node: ClusterNode, nodes: readonly ClusterNode[]): stri
  * node before it was lost.
  */
 async function waitForTurn({ earlier, signal, tell }: Work<InstallFound>, before: readonly string[]): Promise<boolean> {
-  if (before.length > 0) tell({ doing: 'waiting' })
-  const rows = await Promise.all(before.map((id) => earlier.ended(id)))
+  const turns = before.filter((id) => earlier.ended(id))
+  if (turns.some((id) => !earlier.rows.has(id))) tell({ doing: 'waiting' })
+  const rows = await Promise.all(turns.flatMap((id) => earlier.ended(id) ?? []))
   signal.throwIfAborted()
-  const lost = rows.flatMap((row) => (row && isLost(row) ? row.id : []))
+  const lost = rows.filter(isLost).map(({ id }) => id)
   if (lost.length > 0) throw new Skipped(lost)
-  return rows.some((row) => row?.kind === 'built')
+  return rows.some(({ kind }) => kind === 'built')
 }
 
 /** The list of who is revoked, from auth/ to each API server, without a restart. */
