@@ -1,7 +1,4 @@
-/**
- * What auth/ has lost is never made a second time while a node shows that a cluster is there: without `install`, by any
- * node.
- */
+/** What auth/ has lost is never made a second time while a control node shows that a cluster is there. */
 import assert from 'node:assert/strict'
 import { cpSync, readdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -70,24 +67,12 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     })
   }
 
-  test('where workers alone have kept files of it', async (t) => {
+  test('where nothing but a component that listens on a control node shows it', async (t) => {
     restore(t)
-    tidy('control0', 'gateway')
-    await assertRefused(made(), /worker0 holds a cluster identity, but /, ['--node', 'control0'])
+    tidy('control0', 'worker0', 'gateway')
+    await serve(t, addresses.control0, 2379)
+    await assertRefused(made(), /"control0 listens on 2379, but /, ['--node', 'worker0'])
   })
-
-  for (const [node, port] of [
-    ['control0', 2379],
-    ['worker0', 10250],
-  ] as const)
-    test(`where nothing but a component that listens on port ${port} of ${node} shows it`, async (t) => {
-      restore(t)
-      tidy('control0', 'worker0', 'gateway')
-      await serve(t, addresses[node], port)
-      // What listens on the gateway may be its load balancer, with nothing behind it yet.
-      await serve(t, addresses.gateway, 6443)
-      await assertRefused(made(), new RegExp(`"${node} listens on ${port}, but `))
-    })
 
   test('nor an encryption key for an API server that runs', async (t) => {
     restore(t)
