@@ -81,7 +81,12 @@ export type Outcome =
   | ({ readonly kind: 'fresh' } & CheckResult)
   | ({ readonly kind: 'built' } & CheckResult)
   | ({ readonly kind: 'stale' } & CheckResult)
-  | { readonly kind: 'failed'; readonly failure: Failure }
+  | {
+      readonly kind: 'failed'
+      readonly failure: Failure
+      /** Its build had begun, so the same may fail elsewhere. */
+      readonly isBegun?: true
+    }
   /** A target that it needs was lost, or the run was interrupted. */
   | {
       readonly kind: 'cancelled'
