@@ -112,11 +112,6 @@ test('a component that listens shows a cluster on its node, also where install.u
   }
 })
 
-test('an interrupted run says nothing of nodes that it has not reached', async (t) => {
-  const { notes, refusals } = await find(t, {}, { signal: AbortSignal.abort() })
-  assert.deepEqual([notes.length, refusals], [1, []])
-})
-
 for (const [code, what] of [
   ['no-root', 'not allowed'],
   ['no-answer', 'Failed to connect to bus'],
