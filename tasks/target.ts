@@ -33,10 +33,8 @@ export interface Run extends AnyRun {
     readonly polled: number
     /** Seconds in which a client makes a request at least once. */
   }
-  /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
-  readonly kubeconfigs: () => readonly string[]
-  /** Where kubectl looks by default, whatever cluster.yaml says: entries of ours may be left there. */
-  readonly usualKubeconfigs: () => readonly string[]
+  /** The user's kubeconfig that gets our entries, then the others of kubectl's list. */
+  readonly kubeconfigs: () => readonly [own: string, ...others: string[]]
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
   /**

@@ -72,7 +72,7 @@ async function show(
   const nodes = inventory.nodes.filter(isWanted)
   const rows = new Map([...inventory.rows].filter(([, { target }]) => isWanted(target)))
   const onFolder = notesOnFolder(run.auth)
-  const beside = isWhole ? await findBeside(run, rows) : onFolder
+  const beside = isWhole ? findBeside(run, rows) : onFolder
   const findings = [...beside, ...asFindings([noteOnExample(given)])]
   const causes: ExitCause[] = [
     ...causesOf(rows.values(), { isLook: true }),

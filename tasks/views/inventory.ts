@@ -4,7 +4,7 @@ import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
 import { isLost, nameInPhase, textsOf } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
-import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
+import { readKubeconfigFile } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { attributesIn, type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { factsOf, formatFinding, formatReasons, type ReasonOf } from '../../lib/results.ts'
@@ -304,9 +304,9 @@ function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonl
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */
 function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'kubeconfigs'>) {
   if (!cluster.localKubeconfig) return undefined
-  const files = kubeconfigs().flatMap((path) => tryTo(() => readKubeconfigs([path])) ?? [])
+  const content = tryTo(() => readKubeconfigFile(kubeconfigs()[0]))?.content
   const find = (list: 'clusters' | 'users', name: string, field: string) => {
-    const data = findEntry(files, list, name)?.[field]
+    const data = content?.[list].get(name)?.[field]
     return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
   }
   const { user } = cluster.localKubeconfig

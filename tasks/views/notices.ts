@@ -74,18 +74,14 @@ function adviseExpired({ auth, cluster, command, now }: Run, rows: ClusterRows):
  * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and
  * the report. A run that `isIdle` opens no certificates of others.
  */
-export async function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Promise<Finding[]> {
+export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Finding[] {
   const { auth, isObserved } = run
-  const all = [...rows.values()]
   // It says what comes next: all that it has signed is reissued by a run over everything.
   const isCaBuilt = rows.get(caName)?.kind === 'built'
   const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
     ...(isIdle ? [] : [...notesOnMove(run), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
-    ...(isObserved || all.some(({ target }) => target.where !== 'auth')
-      ? (await import('../phases/local-kubeconfig-entry.ts')).notesOnAdminKeys(run)
-      : []),
     ...(isObserved
       ? []
       : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...(isCaBuilt ? [] : adviseExpired(run, rows))]),

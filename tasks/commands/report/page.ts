@@ -18,7 +18,6 @@ import {
 } from '../../../lib/wording.ts'
 import { phaseTitles } from '../../bootstrap.ts'
 import { certTable, encryptionConfig, keysIn, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
-import { namesOfOwnKeys } from '../../phases/local-kubeconfig-entry.ts'
 import { causesOf } from '../../run/exit-status.ts'
 import type { Run } from '../../target.ts'
 import {
@@ -39,7 +38,7 @@ export async function formatPage(data: Inventory): Promise<string> {
   const { name } = run.cluster
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
-    { id: 'known', title: 'Notices', content: await showKnown(data) },
+    { id: 'known', title: 'Notices', content: showKnown(data) },
     { id: 'ends', title: 'Expiry', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(run, nodes) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
@@ -114,8 +113,8 @@ function showWrong({ run, items, nodes, rows }: Inventory): string {
 }
 
 /** Notices, what is left to do first. */
-async function showKnown({ run, rows }: Inventory): Promise<string> {
-  const findings = await findBeside(run, rows)
+function showKnown({ run, rows }: Inventory): string {
+  const findings = findBeside(run, rows)
   const notes = findings.filter(({ owner }) => owner === 'run')
   const lines = [...[...toDoOf({ rows, findings }), ...notes].map(formatFinding), ...warningsOf(rows)]
   return lines.length === 0 ? '' : listLines('known', lines)
@@ -183,8 +182,7 @@ function keyColumns(cluster: Cluster) {
 
 function holders(run: Run, found: readonly NodeItem[], all: readonly string[]) {
   const { cluster } = run
-  const wanted = cluster.localKubeconfig ? [localHolder(cluster)?.name ?? ''] : []
-  const local = new Set([...wanted, ...namesOfOwnKeys(run).map(({ name }) => name)])
+  const local = cluster.localKubeconfig ? localHolder(cluster)?.name : undefined
   const nodes = cluster.nodes.map((node) => {
     const { holds = nodeFiles(cluster, node) } = found.find((each) => each.node === node.name) ?? {}
     const names = keysIn(cluster, holds).map(({ name }) => (name === node.name ? own : name))
@@ -194,7 +192,7 @@ function holders(run: Run, found: readonly NodeItem[], all: readonly string[]) {
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
   return [
     { name: 'auth/ on this machine', keys: new Set(all) },
-    ...(local.size > 0 ? [{ name: 'your kubeconfig', keys: local }] : []),
+    ...(local === undefined ? [] : [{ name: 'your kubeconfig', keys: new Set([local]) }]),
     ...folded,
   ]
 }
