@@ -1,17 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import {
-  chownSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -352,19 +342,6 @@ test('on a terminal a failure, with what to do, and a warning are reported below
     )
 })
 
-test('on a terminal prose is broken between words, and a command has a line of its own', onTerminal, async (t) => {
-  const folder = place(t)
-  await run(folder, local)
-  copyFileSync(join(folder, 'auth/admin-key.pem'), join(folder, 'auth/service-account-next-key.pem'))
-  for (const line of ['encryption-key', 'encryption-key --quiet', 'encryption-key --dry-run', 'status']) {
-    const { stdout } = await startOnTerminal(folder, line.split(' ')).ended
-    const lines = (await showOn(size, stdout)).lines.map((each) => each.trim())
-    assert.ok(lines.includes('npm run task -- rotate service-account'), lines.join('\n'))
-    const begin = lines.findIndex((each) => each.includes('rotation of the service-account key in progress'))
-    assert.match(lines.slice(begin, begin + 3).join(' '), /in progress, stage 1 of \d \(.* npm run task/, line)
-  }
-})
-
 test(
   'on a terminal status leaves the table alone, with a colour for what is not well and for nothing else',
   onTerminal,
@@ -387,18 +364,6 @@ test(
     )
   },
 )
-
-test('on a terminal verify leaves the tree of what it has tried, and its sum', onTerminal, async (t) => {
-  const folder = place(t)
-  await run(folder, local)
-  for (const args of [['verify'], ['verify', '--planned']]) {
-    const { stdout } = await startOnTerminal(folder, args).ended
-    const lines = (await showOn({ rows: 80, columns: 200 }, stdout)).lines.filter(Boolean)
-    const [first] = lines.flatMap((line, i) => (line.startsWith('✔ Clients to etcd  ') ? [i] : []))
-    assert.ok(first !== undefined && first < lines.length - 1, lines.join('\n'))
-    assert.match(lines.at(-1) ?? '', /^\d+ checks: \d+ passed/)
-  }
-})
 
 test('NO_COLOR leaves the tree without a colour', onTerminal, async (t) => {
   const { status, stdout } = await startOnTerminal(place(t), local, { NO_COLOR: '1' }).ended
