@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -341,29 +341,6 @@ test('on a terminal a failure, with what to do, and a warning are reported below
       `${begin}\n${lines.join('\n')}`,
     )
 })
-
-test(
-  'on a terminal status leaves the table alone, with a colour for what is not well and for nothing else',
-  onTerminal,
-  async (t) => {
-    const folder = place(t)
-    await run(folder, local)
-    rmSync(join(folder, 'auth', 'admin.kubeconfig'))
-    const { status, stdout } = await startOnTerminal(folder, ['status']).ended
-    assert.equal(status, 4)
-    const { lines, isCursorShown } = await showOn(size, stdout)
-    assert.match(
-      lines.join(' '),
-      /^2 of 17 items are out of date; .*, in\s+\d+d\s+\(.*What a run would change.*\s+NAME +FOR +ISSUER +EXPIRES /,
-    )
-    assert.equal(isCursorShown, true)
-    const [, table = ''] = stdout.split('NAME')
-    assert.deepEqual(
-      table.match(/\x1b\[3\dm[✔●✖] \S+/g),
-      ['● admin.kubeconfig', '● local-kubeconfig'].map((row) => `\x1b[33m${row}`),
-    )
-  },
-)
 
 test('NO_COLOR leaves the tree without a colour', onTerminal, async (t) => {
   const { status, stdout } = await startOnTerminal(place(t), local, { NO_COLOR: '1' }).ended
