@@ -52,7 +52,7 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' uid='' units='' components='' readers='' places='' folders='' early='' listens='' ports='' now=''
+  sudo='' as_root='' asks='' uid='' units='' components='' readers='' places='' folders='' early='' listens='' now=''
   files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' limit_size='' wary='' flags=''
   lines=$(cat)
   exec </dev/null
@@ -100,7 +100,6 @@ read_request() {
         ;;
       early) early="$early $value" ;;
       listen) listens=$listens$value$nl ;;
-      port) ports=$ports${ports:+|}$value ;;
       archive) archive=$value ;;
       file) files=$files$value$nl paths="$paths ${value%% *}" reversed="${value%% *} $reversed" ;;
       mode) modes=$modes$value$nl ;;
@@ -651,21 +650,7 @@ say_processes() {
   say_commands $largest_contents $owns
   say_commands $largest_others $roots
   say_commands $largest_others $others
-  if [ -n "$others" ] && [ -n "$ports" ]; then say_listeners; fi
   say_views $owns
-}
-# Reports the users whose processes listen on one of the ports: proc_pid_net(5).
-say_listeners() {
-  uids=' '
-  sockets=$(grep -hE "^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
-  with_lines find_listener "$sockets"
-  for f in $uids; do say listener "$f"; done
-}
-find_listener() {
-  for line do
-    set -- $line
-    case "$uids" in *" $8 "*) ;; *) uids="$uids$8 " ;; esac
-  done
 }
 # The owner is the real user of proc_pid_status(5), as a user may run a setuid program with any arguments.
 find_owner() {

@@ -50,8 +50,6 @@ interface PlacesQuery {
   /** Names of programs whose processes are reported; what an argument of others that are, too, matches (grep -E). */
   readonly components: readonly string[]
   readonly readers?: string
-  /** Of the API server. Whose processes listen there is reported where other users have started a component. */
-  readonly ports: readonly number[]
   /**
    * Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or
    * one of the words above.
@@ -75,14 +73,13 @@ function folderLines(directory: string, names: FileNames): string[] {
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 
-function placesLines({ sudo, units, components, readers, ports, paths, alsoIfPresent }: PlacesQuery): string[] {
+function placesLines({ sudo, units, components, readers, paths, alsoIfPresent }: PlacesQuery): string[] {
   return [
     'now',
     `sudo ${sudo}`,
     ...units.map((unit) => `unit ${unit}`),
     ...components.map((component) => `component ${component}`),
     ...(readers === undefined ? [] : [`readers ${readers}`]),
-    ...ports.map((port) => `port ${hexPort(port)}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
     ...alsoIfPresent.map((path) => `early ${path}`),
   ]

@@ -87,7 +87,6 @@ const shapes = {
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
   hostname: String.raw` (\S{1,64})`,
-  listener: String.raw` (\d{1,10})`,
   account: String.raw` (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)`,
   clock: String.raw` (\d{1,12} \d{1,15})`,
   process: String.raw` (\d{1,10}) ([A-Za-z]) (\d{1,15})`,
@@ -223,8 +222,6 @@ function readPlaces(output: string, nonce: string) {
     odd: all('odd').flat(),
     /** Marks of runs that have drained the node, and not undrained it yet. */
     drained: readLeftovers(records),
-    /** The users whose processes listen on the API server's port; empty where no user's process has its name. */
-    listeners: new Set(all('listener').flat().map(Number)) as ReadonlySet<number>,
     /** The machine's name, as the kernel has it; undefined if root did not look. */
     hostname: one('hostname'),
     ...readSeen(records),

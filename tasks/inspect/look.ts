@@ -11,7 +11,7 @@ import { asUnknown, digestAlone, digestOfRoots, noDigest, publicParts, type Quer
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { groupAlike } from '../../lib/wording.ts'
-import { apiServer, type Place, type Port, type Unit } from '../layouts/layout.ts'
+import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { addressOf, readServedCertificate } from './component.ts'
@@ -275,7 +275,6 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     units: units.filter(({ bundle }) => bundle === undefined).map(({ service }) => service),
     components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
     readers,
-    ports: units.flatMap(({ unit, serves }) => (unit === apiServer ? serves.map(({ port }) => port) : [])),
     paths: new Map([
       ...units.flatMap((unit) => expectedAt(run, unit)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
@@ -307,7 +306,6 @@ const emptyQuery: PlacesAsked = {
   sudo: '',
   units: [],
   components: [],
-  ports: [],
   paths: new Map(),
   alsoIfPresent: [],
 }

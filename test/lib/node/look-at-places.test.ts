@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
@@ -44,7 +44,7 @@ const isFailure = (code: string) => (error: unknown) => error instanceof Failure
 /** Root looks at all of the paths, with the content of those that are not 'x'. */
 const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): PlacesQuery => ({
   sudo: '',
-  ...{ units: [], components: [], ports: [] },
+  ...{ units: [], components: [] },
   paths: new Map(paths.map((path) => [path, digest])),
   alsoIfPresent: ['/'],
   ...more,
@@ -533,25 +533,6 @@ inUsualShells(({ did, run, some }) => {
     assert.ok(isFailure('no-answer')(told('true')))
     const failed = told('', fakeTool(t, 'sha256sum', 'echo "sha256sum: no" >&2; exit 1'))
     assert.ok(isFailure('other')(failed) && /\(sha256sum: no\)$/.test((failed as Failure).what))
-  })
-
-  test("whose process listens on the API server's port is reported where a user's process has a component's name", {
-    skip: !isRoot && 'needs root',
-  }, async (t) => {
-    const component = join(scratch(t), 'no-such-component')
-    copyFileSync('/bin/sleep', component)
-    chmodSync(dirname(component), 0o755)
-    const child = spawn(component, ['60'], { uid: anybody })
-    t.after(() => child.kill())
-    await once(child, 'spawn')
-    const server = createServer().listen(0, '127.0.0.1')
-    t.after(() => server.close())
-    await once(server, 'listening')
-    const { port } = server.address() as AddressInfo
-    const listenersOf = (ports: readonly number[]) => [
-      ...look(queryOf([], { components: [basename(component)], ports })).listeners,
-    ]
-    assert.deepEqual([listenersOf([port]), listenersOf([])], [[0], []])
   })
 
   test('finds the ports on which a process listens, on that address or on all', async (t) => {
