@@ -26,7 +26,6 @@ import {
   fakeTarget,
   folderWith,
   foundAsIn,
-  processAs,
   rootsFile,
   runFakes,
   runningUnit,
@@ -34,7 +33,7 @@ import {
   threeNodes,
   worker,
 } from '../support/fakes.ts'
-import { scratch, sha256 } from '../support/files.ts'
+import { scratch } from '../support/files.ts'
 import {
   type Edit,
   harderway,
@@ -236,28 +235,19 @@ test('what --json prints of units that run reads as it should', async (t) => {
   } as unknown as Run
   for (const row of certTable(cluster).filter(({ isClient }) => isClient))
     auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), 0o600)
-  const [copy, kept] = ['/etc/front/ca.pem', '/var/lib/kubernetes/ca-key.pem']
-  const scheduler = processAs('kube-scheduler', '--kubeconfig=/var/lib/kubernetes/kube-scheduler.kubeconfig')
-  /** One that reads a copy and has no list, one that is stopped, one of no unit. */
+  const kept = '/var/lib/kubernetes/ca-key.pem'
+  /** One that has no list, one that is stopped. */
   const target = (node: ClusterNode) => {
     const look = foundAsIn(run, node)
-    const { files, processes, units } = look.places
+    const { files, units } = look.places
+    const withoutList = [...units].map(
+      ([unit, { command = [], ...state }]) =>
+        [unit, { ...state, command: command.filter((flag) => !flag.startsWith('--authorization-config')) }] as const,
+    )
     const places: PlacesState = {
       ...look.places,
-      files: new Map([...files, [copy, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }], [kept, rootsFile]]),
-      processes: [
-        ...processes
-          .filter(({ group }) => !group.includes('kube-proxy'))
-          .map((each) => ({
-            ...each,
-            command: [
-              ...each.command.filter((flag) => !flag.startsWith('--authorization-config')),
-              `--requestheader-client-ca-file=${copy}`,
-            ],
-          })),
-        { ...scheduler, id: 9, group: '/user.slice/a.scope' },
-      ],
-      units: new Map([...units, ['kube-proxy', { ...runningUnit, active: 'inactive', sub: 'dead' }]]),
+      files: new Map([...files, [kept, rootsFile]]),
+      units: new Map([...withoutList, ['kube-proxy', { ...runningUnit, active: 'inactive', sub: 'dead' }]]),
     }
     const seen = seenIn(cluster, node, { ...nothingThere, places })
     const before = { units: { ...look, ...seen, places, selfMade: undefined } } as unknown as DeployFound<UnitsFound>

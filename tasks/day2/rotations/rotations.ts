@@ -43,11 +43,11 @@ export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'nam
   try {
     const next = rotation?.stages[stageNumber(rotation, run)]
     if (!rotation || !next?.isLast) return { sentences: [] }
-    const { unreached, unknown, ofRoot, toChange } = await surveyStage(rotating, rotation)
+    const { unreached, unknown, toChange } = await surveyStage(rotating, rotation)
     const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
     return {
       sentences: [
-        ...[...unreached, ...ofRoot, ...unknown, ...toChange].map((each) => `blocks --finish: ${each}`),
+        ...[...unreached, ...unknown, ...toChange].map((each) => `blocks --finish: ${each}`),
         ...held.map((each) => `still uses the old CA or key: ${each}`),
         ...rotation.unseen(run.cluster).map((each) => `can't be checked: ${each}`),
       ],
