@@ -25,11 +25,10 @@ const cluster = { ...twoNodes, revoked: ['jane'] }
 
 /** What is found where the API server was started with these flags, and says that of the list. */
 function found(inForce: ListInForce | undefined, ...flags: string[]) {
-  const process = startedAs('kube-apiserver', ...flags)
-  const { group, command } = process
-  const units = new Map([['kube-apiserver', { ...runningUnit, group, start: command.join(' ') }]])
-  const places = placesWith({ ...allThere, units, processes: [process], hostname: 'c0' })
-  return { units: unitsOn(cluster, control, places), otherProcesses: [], places, inForce } as unknown as UnitsFound
+  const { command } = startedAs('kube-apiserver', ...flags)
+  const units = new Map([['kube-apiserver', { ...runningUnit, command, start: command.join(' ') }]])
+  const places = placesWith({ ...allThere, units, hostname: 'c0' })
+  return { units: unitsOn(cluster, control, places), places, inForce } as unknown as UnitsFound
 }
 
 test('a configuration of its owner is left alone, and the list refused with the reason', async () => {
