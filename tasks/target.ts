@@ -33,10 +33,8 @@ export interface Run extends AnyRun {
     readonly polled: number
     /** Seconds in which a client makes a request at least once. */
   }
-  /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
-  readonly kubeconfigs: () => readonly string[]
-  /** Where kubectl looks by default, whatever cluster.yaml says: entries of ours may be left there. */
-  readonly usualKubeconfigs: () => readonly string[]
+  /** The user's kubeconfig that gets our entries, then the others of kubectl's list. */
+  readonly kubeconfigs: () => readonly [own: string, ...others: string[]]
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
   /**
@@ -59,12 +57,7 @@ export interface Run extends AnyRun {
   /** In a plan: the kind of every new key, which is quick to make, and never written. */
   readonly planKey?: KeyKind
   /**
-   * Throws a Failure if this machine's clock, by which certificates are dated, is not that of the nodes which the run
-   * deploys to. They are asked once, and only if something is made.
-   */
-  readonly checkClocks?: () => Promise<void>
-  /**
-   * Why nodes were not reached by what looks at all of them first, by name: their own targets need not wait for that
+   * Why nodes were not reached by what looks at control nodes first, by name: their own targets need not wait for that
    * again.
    */
   readonly unreached?: Map<string, Failure>
@@ -142,7 +135,6 @@ export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<F
       refuseFolders(target, run)
       for (const reason of work.reasons) if (reason.kind === 'wrong-mode') run.auth.setMode(reason.path, reason.wanted)
       if (isRepair(work.reasons)) return undefined
-      await run.checkClocks?.()
       const built = await target.build?.(run, work)
       return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
     },

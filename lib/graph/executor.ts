@@ -49,7 +49,7 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
     rows: new Map(),
     found: new Map(),
     begun: new Set(),
-    ended: async (id) => (graph.has(id) ? start(id) : undefined),
+    ended: (id) => (graph.has(id) ? start(id) : undefined),
   }
   const settle = async (target: Of) => {
     await Promise.all(target.needs.flatMap((id) => (graph.has(id) ? start(id) : [])))
@@ -109,10 +109,11 @@ async function attempt<Run extends AnyRun>(
     )
   } catch (error) {
     if (error instanceof Skipped) return { kind: 'cancelled', because: error.because }
-    if (options.signal.aborted)
-      return { kind: 'cancelled', because: [], ...(known.begun.has(target.id) && { isBegun: true }) }
+    const isBegun = known.begun.has(target.id) && ({ isBegun: true } as const)
+    if (options.signal.aborted) return { kind: 'cancelled', because: [], ...isBegun }
     const failure = asFailure(error)
-    return { kind: 'failed', failure: options.forced.size > 0 && options.mode === 'run' ? toRunRest(failure) : failure }
+    const isForced = options.forced.size > 0 && options.mode === 'run'
+    return { kind: 'failed', failure: isForced ? toRunRest(failure) : failure, ...isBegun }
   }
 }
 

@@ -24,8 +24,8 @@ export interface Earlier {
   readonly found: ReadonlyMap<string, unknown>
   /** The targets that ended. */
   readonly rows: Rows
-  /** Resolves when a target before it in its phase has ended; at once if it is not in the walk. */
-  ended(id: string): Promise<Row | undefined>
+  /** Resolves when a target before it in its phase has ended; undefined if that is not in the walk. */
+  ended(id: string): Promise<Row> | undefined
 }
 
 /** Thrown by a check or a build: the target is left out because these were lost. */
@@ -81,7 +81,12 @@ export type Outcome =
   | ({ readonly kind: 'fresh' } & CheckResult)
   | ({ readonly kind: 'built' } & CheckResult)
   | ({ readonly kind: 'stale' } & CheckResult)
-  | { readonly kind: 'failed'; readonly failure: Failure }
+  | {
+      readonly kind: 'failed'
+      readonly failure: Failure
+      /** Its build had begun, so the same may fail elsewhere. */
+      readonly isBegun?: true
+    }
   /** A target that it needs was lost, or the run was interrupted. */
   | {
       readonly kind: 'cancelled'

@@ -3,132 +3,84 @@
  * set-context, use-context`; comments and everything else stay. Pure.
  */
 import { isUtf8 } from 'node:buffer'
-import { accessSync, constants } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { isAlias, isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
 import { isMap as isFields, map } from '../cluster/problem.ts'
 import { doing, refusal } from '../failure.ts'
-import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
+import { type LockOptions, takeLock } from '../files/lock.ts'
 import { followLinks, makeFolders, readPlainFile } from '../files/plain-file.ts'
 import { parseYaml } from '../yaml.ts'
 import { type Fields, type KubeconfigAccess, parseFields, scalarText } from './kubeconfig.ts'
 
-export type KubeconfigFile = ReturnType<typeof readKubeconfigs>[number]
+export type KubeconfigFile = ReturnType<typeof readKubeconfigFile>
 
 const absent = { kind: 'file', bytes: Buffer.alloc(0), mode: undefined } as const
 
+/** `real` has symbolic links resolved, and `mode` is undefined where it does not exist. Throws a Failure. */
+export function readKubeconfigFile(path: string) {
+  const real = followLinks(path)
+  const file = readPlainFile(real) ?? absent
+  const text = file.kind === 'file' && isUtf8(file.bytes) ? file.bytes.toString() : undefined
+  const content = text === undefined ? undefined : readKubeconfig(text)
+  if (file.kind === 'file' && text !== undefined && content) return { path, real, mode: file.mode, text, content }
+  throw refusal(`${path} is not a valid kubeconfig, and was left unchanged`, [
+    '- fix it\n- or set localKubeconfig.path in cluster.yaml to another file\n- or write no entry: localKubeconfig: false',
+  ])
+}
+
+/** What kubectl makes of several: of each name, and for the current context, the first counts. */
+export function mergeKubeconfigs(all: readonly ReadKubeconfig[]): ReadKubeconfig {
+  const merged = (list: List) => new Map(all.toReversed().flatMap((each) => [...each[list]]))
+  const currentContext = all.map((each) => each.currentContext).find((each) => each !== undefined)
+  return { clusters: merged('clusters'), users: merged('users'), contexts: merged('contexts'), currentContext }
+}
+
 /**
- * Each file once, by the first of its paths; `real` has symbolic links resolved, and `mode` is undefined where it does
- * not exist. Throws a Failure for one that can't be read.
+ * The changes that the file needs. `seen`: what kubectl makes of its whole list. `switches`: another current context
+ * gives way to a new one of ours.
  */
-export function readKubeconfigs(paths: readonly string[]) {
-  const firsts = new Map<string, string>()
-  for (const path of paths) {
-    const real = followLinks(path)
-    if (!firsts.has(real)) firsts.set(real, path)
-  }
-  return [...firsts].map(([real, path]) => {
-    const file = readPlainFile(real) ?? absent
-    const text = file.kind === 'file' && isUtf8(file.bytes) ? file.bytes.toString() : undefined
-    const content = text === undefined ? undefined : readKubeconfig(text)
-    if (file.kind === 'file' && text !== undefined && content) return { path, real, mode: file.mode, text, content }
-    throw refusal(`${path} is not a valid kubeconfig, and was left unchanged`, [
-      '- fix it\n- or set localKubeconfig.path in cluster.yaml to another file\n- or write no entry: localKubeconfig: false',
-    ])
-  })
-}
-
-/** The first file that has the entry counts. */
-function fileOf(files: readonly KubeconfigFile[], list: List, name: string) {
-  return files.find(({ content }) => content[list].has(name))
-}
-
-export function findEntry(files: readonly KubeconfigFile[], list: List, name: string): Fields | undefined {
-  return fileOf(files, list, name)?.content[list].get(name)
-}
-
-/** The first one that is set counts. */
-export function currentContextIn(files: readonly KubeconfigFile[]): string | undefined {
-  return files.find(({ content }) => content.currentContext !== undefined)?.content.currentContext
-}
-
-/** The changes that are needed, by file. `switches`: another current context gives way to a new one of ours. */
 export function planChanges(
-  files: readonly KubeconfigFile[],
+  { content }: Pick<KubeconfigFile, 'content'>,
   access: KubeconfigAccess,
-  { switches }: { readonly switches: boolean },
-) {
-  // A new entry and the current context go to the first file that exists, else to the last of the list.
-  const target = files.find(({ mode }) => mode !== undefined) ?? files.at(-1)
-  const changes = new Map<KubeconfigFile, EntryChange[]>()
-  const add = (file: KubeconfigFile | undefined, change: EntryChange) =>
-    file && changes.set(file, [...(changes.get(file) ?? []), change])
-  for (const entry of entriesOf(access)) {
-    const { list, name } = entry
-    if (!isCurrent(findEntry(files, list, name), entry)) add(fileOf(files, list, name) ?? target, entry)
-  }
+  { seen, switches }: { readonly seen: ReadKubeconfig; readonly switches: boolean },
+): EntryChange[] {
+  const entries = entriesOf(access).filter((entry) => !isCurrent(content[entry.list].get(entry.name), entry))
   // Made once: after that the choice is the user's.
-  const current = currentContextIn(files)
-  const isNew = findEntry(files, 'contexts', access.context) === undefined
-  if (current === undefined || (switches && isNew && current !== access.context))
-    add(target, { currentContext: access.context })
-  return changes
+  const isNew = !seen.contexts.has(access.context) && seen.currentContext !== access.context
+  const isSet = seen.currentContext === undefined || (switches && isNew)
+  return isSet ? [...entries, { currentContext: access.context }] : entries
 }
 
 /**
  * The certificates that kubectl trusts for this cluster, in PEM; undefined if its entry names none. Throws a Failure
  * if they can't be read.
  */
-export function readTrusted(files: readonly KubeconfigFile[], cluster: string): Buffer | undefined {
-  const at = fileOf(files, 'clusters', cluster)
-  return at && readPem(at.path, at.content.clusters.get(cluster) ?? {}, 'certificate-authority')
-}
-
-/** What the entry of a kubeconfig embeds, else the file that it names. Throws a Failure if that can't be read. */
-export function readPem(
-  kubeconfig: string,
-  entry: Fields,
-  field: 'certificate-authority' | 'client-certificate' | 'client-key',
-): Buffer | undefined {
-  const [data, path] = [entry[`${field}-data`], entry[field]]
+export function readTrusted({ path, content }: KubeconfigFile, cluster: string): Buffer | undefined {
+  const { 'certificate-authority-data': data, 'certificate-authority': named } = content.clusters.get(cluster) ?? {}
   if (typeof data === 'string' && data !== '') return Buffer.from(data, 'base64')
-  if (typeof path !== 'string' || path === '') return undefined
+  if (typeof named !== 'string' || named === '') return undefined
   // Relative to the kubeconfig that names it, as in kubectl.
-  const file = readPlainFile(followLinks(resolve(dirname(kubeconfig), path)))
+  const file = readPlainFile(followLinks(resolve(dirname(path), named)))
   return file?.kind === 'file' ? file.bytes : undefined
 }
 
-/** Does the work, which is synchronous, while all of them are locked. Throws as takeLock does. */
+/** Does the work, which is synchronous, under the lock of kubectl. Throws as takeLock does. */
 export async function whileLocked<T>(
-  paths: readonly string[],
+  path: string,
   options: Pick<LockOptions, 'signal' | 'onWait'>,
   work: () => T,
 ): Promise<T> {
-  const locks: Lock[] = []
+  doing('create the directory', dirname(path), () => makeFolders(dirname(path), 0o700))
+  const lock = await takeLock(lockOf(path), { ...options, wait: 60_000 })
   try {
-    // kubectl locks the path that it was given; a file with several paths is also locked by its resolved path, if we
-    // may.
-    const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
-    // Always in the same order, as kubectl does, so that two runs can't deadlock.
-    for (const path of [...names].toSorted()) {
-      doing('create the directory', dirname(path), () => makeFolders(dirname(path), 0o700))
-      locks.push(await takeLock(`${path}.lock`, { ...options, wait: 60_000 }))
-    }
     return work()
   } finally {
-    for (const each of locks.reverse()) each.release()
+    lock.release()
   }
 }
 
-function mayWriteBeside(path: string): boolean {
-  try {
-    accessSync(dirname(path), constants.W_OK)
-    return true
-  } catch {
-    return false
-  }
-}
+export const lockOf = (path: string): string => `${path}.lock`
 
 const listKeys = { clusters: 'cluster', users: 'user', contexts: 'context' } as const
 type List = keyof typeof listKeys
@@ -222,15 +174,14 @@ export function applyChanges(text: string, changes: readonly EntryChange[]): str
   const { contents } = document
   if (!isMap(contents)) return applyChanges(`${text}\n${emptyKubeconfig}`, changes)
   for (const change of changes) applyChange(contents, change)
-  const quoted = contents.flow && ({ defaultKeyType: 'QUOTE_DOUBLE' } as const)
-  const changed = document.toString({ indentSeq: false, lineWidth: 0, ...quoted })
+  const changed = document.toString({ indentSeq: false, lineWidth: 0 })
   const expected = changes.reduce(changeFields, before)
   return isDeepStrictEqual(parseFields(changed, mostAliases), expected) ? changed : undefined
 }
 
 function applyChange(root: YAMLMap, change: EntryChange): void {
   if ('currentContext' in change) {
-    setText(root, currentKey, change.currentContext, root.flow)
+    setText(root, currentKey, change.currentContext)
     return
   }
   const { list, key, name, values, dropped } = change
@@ -241,10 +192,10 @@ function applyChange(root: YAMLMap, change: EntryChange): void {
   const inner = isMap(fields) ? fields : new YAMLMap()
   // An alias stays, so that the file is refused.
   if (!isAlias(fields)) entry.set(key, inner)
-  for (const [field, value] of Object.entries(values)) setText(inner, field, value, root.flow)
+  for (const [field, value] of Object.entries(values)) setText(inner, field, value)
   for (const field of dropped) inner.delete(field)
   if (found) return
-  setText(entry, 'name', name, root.flow)
+  setText(entry, 'name', name)
   entries.add(entry)
 }
 
@@ -252,15 +203,14 @@ function applyChange(root: YAMLMap, change: EntryChange): void {
 function listIn(root: YAMLMap, key: List): YAMLSeq {
   const found = root.get(key, true)
   const list = isSeq(found) ? found : Object.assign(new YAMLSeq(), { comment: found?.comment })
-  if (list.items.length === 0) list.flow = root.flow ?? false
+  if (list.items.length === 0) list.flow = false
   root.set(key, list)
   return list
 }
 
-/** In flow style the file may be JSON, where each text is quoted. */
-function setText(map: YAMLMap, key: string, text: string, isFlow = false): void {
+function setText(map: YAMLMap, key: string, text: string): void {
   const old = map.get(key, true)
-  const type = isFlow || scalarText(text) !== text ? 'QUOTE_DOUBLE' : 'PLAIN'
+  const type = scalarText(text) !== text ? 'QUOTE_DOUBLE' : 'PLAIN'
   // A scalar that is there keeps its comment.
   map.set(key, Object.assign(isScalar(old) ? old : new Scalar(text), { value: text, type }))
 }

@@ -43,8 +43,6 @@ largest_safe=8388608
 largest=262144
 # Bytes, for all contents together.
 largest_contents=1048576
-# Bytes, for the command lines of all processes outside our units, as any user may start many.
-largest_others=131072
 nl='
 '
 
@@ -52,8 +50,8 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' uid='' units='' components='' readers='' places='' folders='' early='' listens='' ports='' now=''
-  files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' limit_size='' wary='' flags=''
+  sudo='' as_root='' asks='' uid='' units='' places='' folders='' early='' listens='' now=''
+  files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' wary='' flags=''
   lines=$(cat)
   exec </dev/null
   with_lines read_request "$lines"
@@ -91,8 +89,6 @@ read_request() {
       sudo) as_root=1 sudo=$value ;;
       now) asks=1 ;;
       unit) units="$units $value" ;;
-      component) components=$components${components:+|}$value ;;
-      readers) readers=$value ;;
       place)
         places=$places$value$nl
         target=${value%% *}
@@ -100,7 +96,6 @@ read_request() {
         ;;
       early) early="$early $value" ;;
       listen) listens=$listens$value$nl ;;
-      port) ports=$ports${ports:+|}$value ;;
       archive) archive=$value ;;
       file) files=$files$value$nl paths="$paths ${value%% *}" reversed="${value%% *} $reversed" ;;
       mode) modes=$modes$value$nl ;;
@@ -252,7 +247,6 @@ find_plain() {
     set -- $line
     # S_IFREG of stat(2)
     case $5 in 8???) ;; *) continue ;; esac
-    if [ -n "$limit_size" ] && [ "$6" -gt $largest ]; then continue; fi
     [ -r "${10}" ] || continue
     plain="$plain ${10}" sizes="$sizes${10}:$6 "
     # Another user who may write to the file may let it grow without end.
@@ -394,8 +388,7 @@ publish() {
     -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}'
 }
 
-# Reports the places. Root looks only if the login user sees one of our units and a folder that units read, or a process
-# of a component, whose unit may have any name; or if processes are hidden from that user (hidepid of proc(5)).
+# Reports the places. Root looks only if the login user sees one of our units and a folder that units read.
 look_at_places() {
   open_answer places
   say_listening
@@ -405,7 +398,7 @@ look_at_places() {
     for f in $units; do
       for at in /etc /run /usr/local/lib /usr/lib /lib; do [ ! -e $at/systemd/system/$f.service ] || unit=1; done
     done
-    if { [ -n "$unit" ] && has_folder; } || [ ! -r /proc/1/cmdline ] || [ -n "$(find_processes)" ]; then is_roots=1; fi
+    if [ -n "$unit" ] && has_folder; then is_roots=1; fi
   fi
   for f in $early; do [ ! -e "$f" ] || is_roots=1; done
   if [ -n "$is_roots" ]; then say root; else say now "${now:-$(date +%s)}"; fi
@@ -450,20 +443,20 @@ say_now() {
 }
 
 look_as_root() {
+  mains=''
   if [ -n "$units" ]; then say_units; else say_now; fi
   if { read -r name < /proc/sys/kernel/hostname; } 2>/dev/null; then say hostname "$name"; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
   ! cd "$marks" 2>/dev/null || say_leftovers
-  found='' named='' expected='' resolved=' ' steps=''
+  found='' expected='' resolved=' '
   with_lines find_places "$places"
   cd /
   find_open
   with_lines say_each "$above"
   with_lines say_homes "$above"
-  say_processes
+  say_commands
   stat_files $found
   say_files
-  [ -z "$named" ] || say_named $named
   say_differing
 }
 # Reports the home of each user who owns a folder above: getent(1).
@@ -478,36 +471,19 @@ say_homes() {
     case $home in /?*) say home "$home" ;; esac
   done
 }
-# say_named PATH...: reports files that command lines name. They are not ours: if one has gone meanwhile, the look does
-# not fail.
-say_named() {
-  plain='' limit_size=1
-  stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@" 2>/dev/null) || :
-  with_lines find_plain "$stats"
-  with_lines say_each "$stats"
-  earlier=$sums
-  sum_plain 2>/dev/null || :
-  with_lines say_each "$sums"
-  sums=$earlier$nl$sums
-}
 find_places() {
   for line do
     target=${line%% *} digest=${line#* }
     resolve "$target" || { say odd "$target"; continue; }
     # Reading a file of the kernel may never end, or may wait.
     case $real in /proc/*|/sys/*|/dev/*) say odd "$target"; continue ;; esac
-    for f in $ways "$real"; do case " $steps " in *" .$f "*) ;; *) steps="$steps .$f" ;; esac; done
     for f in $ways; do case "$above " in *" $f "*) ;; *) above="$above $f" ;; esac; done
     if [ "$real" != "$target" ]; then say real "$target" "$real"; say ways "$target$ways"; say_links; fi
     # Several paths may resolve to one file.
     case $resolved in *" $real "*) continue ;; esac
     resolved="$resolved$real "
-    case $digest in
-      public|named) named="$named $real" ;;
-      roots) is_roots || continue; digest=named named="$named $real" ;;
-      *) for f in "$real" "$real$old_suffix" "$real$new_suffix"; do if there "$f"; then found="$found $f"; fi; done ;;
-    esac
-    case $digest in none|named) ;; *) expect "$real" "$digest" ;; esac
+    for f in "$real" "$real$old_suffix" "$real$new_suffix"; do if there "$f"; then found="$found $f"; fi; done
+    [ "$digest" = none ] || expect "$real" "$digest"
   done
 }
 
@@ -551,29 +527,13 @@ say_links() {
 $owners
 OWNERS
 }
-# True if nobody but root may put another file at $real, or make a path to it lead elsewhere.
-is_roots() {
-  owners=$(stat -c '%u %f %a' -- / $ways 2>/dev/null) || return 1
-  while read -r owner type mode; do
-    case $owner,$type,$mode in
-      # S_IFLNK of stat(2)
-      0,a*) ;;
-      0,*[2367]?|0,*[2367]) return 1 ;;
-      0,*) ;;
-      *) return 1 ;;
-    esac
-  done <<OWNERS
-$owners
-OWNERS
-}
-
 #### What systemd and the kernel say of units
 
 say_units() {
-  accounts='' mains='' groups='' names='' inside=''
+  accounts='' names='' inside=''
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
-    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup \
+    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p User -p Group -p SupplementaryGroups -p ExecStart \
     -p NeedDaemonReload -- $names)
   begin_unit
   while read -r line; do
@@ -589,7 +549,6 @@ say_units() {
           Group=*) group=${line#*=} ;;
           SupplementaryGroups=*) supplementary=${line#*=} ;;
           MainPID=*) pid=${line#*=} ;;
-          ControlGroup=/?*) groups="$groups ${line#*=}" ;;
         esac
         say show "$line"
         ;;
@@ -639,114 +598,19 @@ say_process() {
   if read_stat "/proc/$pid/stat"; then say process "$pid" "$state" "$ticks"; mains="$mains $pid"; fi
 }
 
-# find_processes [PATTERN]: prints the cmdline files of processes of components, whatever started them, and of processes
-# with an argument that matches. In proc_pid_cmdline(5) each argument ends with a NUL. Status 2 of grep: one has ended.
-find_processes() {
-  [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$${1:+|$1}" /proc/[0-9]*/cmdline || [ $? -le 2 ]
-}
-say_processes() {
-  owns='' roots='' others=''
-  started=$(find_processes "$readers")
-  with_lines find_owner "$started"
-  say_commands $largest_contents $owns
-  say_commands $largest_others $roots
-  say_commands $largest_others $others
-  if [ -n "$others" ] && [ -n "$ports" ]; then say_listeners; fi
-  say_views $owns
-}
-# Reports the users whose processes listen on one of the ports: proc_pid_net(5).
-say_listeners() {
-  uids=' '
-  sockets=$(grep -hE "^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
-  with_lines find_listener "$sockets"
-  for f in $uids; do say listener "$f"; done
-}
-find_listener() {
-  for line do
-    set -- $line
-    case "$uids" in *" $8 "*) ;; *) uids="$uids$8 " ;; esac
-  done
-}
-# The owner is the real user of proc_pid_status(5), as a user may run a setuid program with any arguments.
-find_owner() {
-  for line do
-    pid=${line#/proc/} pid=${pid%%/*} owner=''
-    { while read -r word owner rest && [ "$word" != Uid: ]; do owner=''; done < "/proc/$pid/status"; } 2>/dev/null || :
-    [ -n "$owner" ] || continue
-    # The last line is of the unified hierarchy, or of systemd's own: cgroups(7).
-    group=''
-    { while read -r line; do group=$line; done < "/proc/$pid/cgroup"; } 2>/dev/null || continue
-    # The name of a group may have colons.
-    group=${group#*:*:}
-    say component "$pid" "$group"
-    say owner "$pid" "$owner"
-    if is_own; then
-      owns="$owns $pid"
-      case "$mains " in *" $pid "*) ;; *) say_process ;; esac
-    elif [ "$owner" = 0 ]; then roots="$roots $pid"
-    else others="$others $pid"; fi
-  done
-}
-is_own() {
-  case "$mains " in *" $pid "*) return 0 ;; esac
-  for f in $groups; do case $group/ in "$f"/*) return 0 ;; esac; done
-  return 1
-}
-# say_commands LIMIT PID...: reports each argument; a line break in one becomes another character.
+# Reports each argument of the main processes; a line break in one becomes another character. In proc_pid_cmdline(5) each
+# argument ends with a NUL.
 say_commands() {
-  [ $# -gt 1 ] || return 0
-  limit=$1 from=''
-  shift
-  for pid do from="$from /proc/$pid/cmdline"; done
-  parts=$(grep -aszH '' -- $from | head -c "$limit" | tr '\0\n' '\n\001')
-  # What was cut off at the limit could mean anything, so none of it is reported.
-  if [ ${#parts} -lt $((limit - 1)) ]; then with_lines say_argument "$parts"; return 0; fi
-  for pid do say unread "$pid"; done
+  set --
+  for pid in $mains; do set -- "$@" "/proc/$pid/cmdline"; done
+  [ $# -gt 0 ] || return 0
+  parts=$(grep -aszH '' -- "$@" | tr '\0\n' '\n\001')
+  with_lines say_argument "$parts"
 }
 say_argument() {
   for line do
     pid=${line#/proc/}
     say argument "${pid%%/*}" "${line#*:}"
-  done
-}
-
-# say_views PID...: reports paths at which a process sees another file than root does, as it has a mount namespace
-# (mount_namespaces(7)) or a root of its own. Nothing is run there, and no link is followed.
-say_views() {
-  views='' own='' apart=''
-  for pid do views="$views /proc/$pid/root /proc/$pid/ns/mnt"; done
-  [ -n "$views" ] || return 0
-  views=$(stat -L -c '%d:%i %n' -- / /proc/self/ns/mnt $views 2>/dev/null) || :
-  with_lines find_apart "$views"
-  [ -n "$apart" ] || return 0
-  ours=$(stat -c '%d:%i %f %n' -- $steps 2>/dev/null) || :
-  for pid in $apart; do
-    cd "/proc/$pid/root" 2>/dev/null || { say apart "$pid" /; continue; }
-    theirs=$(stat -c '%d:%i %f %n' -- $steps 2>/dev/null) || :
-    cd /
-    those=$theirs
-    with_lines say_apart "$ours"
-    those=$ours
-    with_lines say_apart "$theirs"
-  done
-}
-find_apart() {
-  for line do
-    id=${line%% *} f=${line#* }
-    case $f in
-      /|/proc/self/*) own="$own $id"; continue ;;
-    esac
-    f=${f#/proc/} f=${f%%/*}
-    case "$own " in *" $id "*) continue ;; esac
-    case " $apart " in *" $f "*) ;; *) apart="$apart $f" ;; esac
-  done
-}
-# Folders are left out: two different ones may have the same file.
-say_apart() {
-  for line do
-    case $nl$those$nl in *"$nl$line$nl"*) continue ;; esac
-    set -- $line
-    case $2 in 4???) ;; *) say apart "$pid" "${3#.}" ;; esac
   done
 }
 

@@ -25,13 +25,6 @@ import { type NodeState, readFolder, readListening, readState } from './state.ts
 export const noDigest = '-'
 /** In its place: of a file of others the answer has its certificates, never a key. */
 export const publicParts = 'public'
-/** Of a file that a command line names the answer has the digest alone. */
-export const digestAlone = 'named'
-/**
- * The same for a path that a user has chosen: only if nobody but root can replace the file meanwhile, with a pipe for
- * example.
- */
-export const digestOfRoots = 'roots'
 
 /** What a look is to find. */
 export interface Query {
@@ -47,11 +40,6 @@ interface PlacesQuery {
   /** The command to become root; '' if the login user is root. */
   readonly sudo: string
   readonly units: readonly string[]
-  /** Names of programs whose processes are reported; what an argument of others that are, too, matches (grep -E). */
-  readonly components: readonly string[]
-  readonly readers?: string
-  /** Of the API server. Whose processes listen there is reported where other users have started a component. */
-  readonly ports: readonly number[]
   /**
    * Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or
    * one of the words above.
@@ -75,14 +63,11 @@ function folderLines(directory: string, names: FileNames): string[] {
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 
-function placesLines({ sudo, units, components, readers, ports, paths, alsoIfPresent }: PlacesQuery): string[] {
+function placesLines({ sudo, units, paths, alsoIfPresent }: PlacesQuery): string[] {
   return [
     'now',
     `sudo ${sudo}`,
     ...units.map((unit) => `unit ${unit}`),
-    ...components.map((component) => `component ${component}`),
-    ...(readers === undefined ? [] : [`readers ${readers}`]),
-    ...ports.map((port) => `port ${hexPort(port)}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
     ...alsoIfPresent.map((path) => `early ${path}`),
   ]

@@ -22,12 +22,6 @@ export type NodeState = Readonly<ReturnType<typeof readFolder>> & {
 /** The places where the units of a node read our files, as root sees them: by absolute path, links resolved. */
 export type PlacesState = Readonly<ReturnType<typeof readPlaces>>
 
-/**
- * A process that was started with a component's name, or a flag of certificates or kubeconfigs, as one of its
- * arguments.
- */
-export type ComponentProcess = Readonly<ReturnType<typeof readProcesses>[number]>
-
 type UnitState = Readonly<ReturnType<typeof readUnit>[number][1]>
 
 /** The file that a path resolves to. */
@@ -64,9 +58,6 @@ const plainPaths = String.raw`((?: (?:\/[\w@%+=:,.-]+)+)+)`
 const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
 const anyPath = ' (/.*)'
 const seconds = String.raw` (\d{1,12})`
-/** Of a component's process. */
-const factWords = ['component', 'owner', 'argument', 'unread', 'apart']
-const fact = String.raw` (\d{1,10}) ?([^]*)`
 
 /** What follows the word of each kind of record. */
 const shapes = {
@@ -87,12 +78,11 @@ const shapes = {
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
   hostname: String.raw` (\S{1,64})`,
-  listener: String.raw` (\d{1,10})`,
   account: String.raw` (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)`,
   clock: String.raw` (\d{1,12} \d{1,15})`,
   process: String.raw` (\d{1,10}) ([A-Za-z]) (\d{1,15})`,
   show: String.raw` (\w+)=([^]*)`,
-  ...Object.fromEntries(factWords.map((word) => [word, fact])),
+  argument: String.raw` (\d{1,10}) ?([^]*)`,
 }
 const patterns = new Map([
   ...Object.entries(shapes).map(([word, shape]) => [word, new RegExp(`^${word}${shape}$`)] as const),
@@ -195,14 +185,11 @@ function readPlaces(output: string, nonce: string) {
   const records = readRecords([...own.records, ...root.records])
   const { all, one, pairs } = records
   const folders: ReadonlySet<string> = new Set(all('exists').flat())
-  const processes: readonly ComponentProcess[] = readProcesses(records)
   return {
     /** Seconds since 1970 by the node's clock. */
     now: Number(present(one('now'))),
     /** By each of its names. Empty where the node has no systemd, or knows none of them. */
     units: readUnits(records),
-    /** Of the queried components, whatever started them. */
-    processes,
     /** The queried folders that exist. */
     folders,
     /** Paths that resolve to another path, with that path. */
@@ -223,8 +210,6 @@ function readPlaces(output: string, nonce: string) {
     odd: all('odd').flat(),
     /** Marks of runs that have drained the node, and not undrained it yet. */
     drained: readLeftovers(records),
-    /** The users whose processes listen on the API server's port; empty where no user's process has its name. */
-    listeners: new Set(all('listener').flat().map(Number)) as ReadonlySet<number>,
     /** The machine's name, as the kernel has it; undefined if root did not look. */
     hostname: one('hostname'),
     ...readSeen(records),
@@ -294,12 +279,12 @@ function readUnits(records: Records): ReadonlyMap<string, UnitState> {
       return [key, { uid: Number(uid), gids: [first, ...others] }]
     }),
   )
-  const times = timesIn(records)
-  return new Map(blocks.flatMap((block) => (block.length > 0 ? readUnit(block, accounts, times) : [])))
+  const mains = mainsIn(records)
+  return new Map(blocks.flatMap((block) => (block.length > 0 ? readUnit(block, accounts, mains) : [])))
 }
 
 /** By each name: an alias is the unit. From the properties that `systemctl show` prints for it: systemctl(1). */
-function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap<string, Account>, times: Times) {
+function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap<string, Account>, mains: Mains) {
   const all = (wanted: string) => properties.flatMap(([key, value]) => (key === wanted ? [value] : []))
   const one = (wanted: string) => {
     const [value, ...more] = all(wanted)
@@ -316,8 +301,6 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec((starts.length === 1 && starts[0]) || '') ?? []
   const names = [...new Set([id, ...one('Names').split(' ')])].map((each) => each.replace(/\.service$/, ''))
   const state = {
-    /** The path of its control group: cgroups(7). Empty if it has no process. */
-    group: one('ControlGroup'),
     /** Whether systemd has read a unit file for it. */
     isLoaded: load === 'loaded',
     /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
@@ -332,7 +315,9 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
      */
     started: readStart(one('ExecMainStartTimestamp')),
     /** Undefined if it has none, as for a container that something else runs; 'gone' if it has just ended. */
-    process: readProcess(one('MainPID'), times),
+    process: readProcess(one('MainPID'), mains),
+    /** Of that process, the program first; a line break is a control character. Undefined if it has none. */
+    command: mains.commands.get(one('MainPID'))?.map(([, argument = '']) => argument) as readonly string[] | undefined,
     /** How often systemd has restarted it by itself since somebody last started it. */
     restarts: Number(restarts),
     /** Undefined where the node does not know its user. */
@@ -351,65 +336,31 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
 /** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
 const ticksPerSecond = 100
 
-type Times = ReturnType<typeof timesIn>
+type Mains = ReturnType<typeof mainsIn>
 
-/** `clock`: seconds since 1970, and ticks since boot. By id: the state of each process, and the ticks of its start. */
-function timesIn({ all, one }: Records) {
+/**
+ * `clock`: seconds since 1970, and ticks since boot. By id of each main process: its state and the ticks of its start, and
+ * its arguments.
+ */
+function mainsIn({ all, one }: Records) {
   const clock = one('clock')?.split(' ').map(Number)
   const processes = unique(all('process').map(([id = '', state = '', ticks]) => [id, { state, ticks: Number(ticks) }]))
-  return { clock, processes }
+  return { clock, processes, commands: Map.groupBy(all('argument'), ([id = '']) => id) }
 }
 
 /**
  * The main process of a unit. `isStopped`: by SIGSTOP, or a debugger; `age`: in seconds, by a clock that can't be set.
  */
-function readProcess(id: string, times: Times) {
+function readProcess(id: string, mains: Mains) {
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
-  const [now = Number.NaN] = present(times.clock)
-  const { state = '' } = times.processes.get(id) ?? {}
+  const [now = Number.NaN, clockTicks = Number.NaN] = present(mains.clock)
+  const { state = '', ticks = Number.NaN } = mains.processes.get(id) ?? {}
   // A zombie, until systemd has noticed.
   if (state === '' || 'ZXx'.includes(state)) return 'gone' as const
-  const age = ageOf(id, times) ?? Number.NaN
+  const age = (clockTicks - ticks) / ticksPerSecond
   // By the node's present clock.
   return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age }
-}
-
-/** Seconds since its start; undefined where that was not queried. */
-function ageOf(id: string, { clock, processes }: Times): number | undefined {
-  const { ticks } = processes.get(id) ?? {}
-  const [, now] = clock ?? []
-  return ticks === undefined || now === undefined ? undefined : (now - ticks) / ticksPerSecond
-}
-
-function readProcesses(records: Records) {
-  const facts = records.entries.filter(({ word }) => factWords.includes(word))
-  const times = timesIn(records)
-  return [...Map.groupBy(facts, ({ parts: [id = ''] }) => id)].flatMap(([id, own]) => {
-    const all = (wanted: string) => own.flatMap(({ word, parts: [, value = ''] }) => (word === wanted ? [value] : []))
-    const [group, ...more] = all('component')
-    if (group === undefined || more.length > 0) throw notWhole()
-    const isUnread = all('unread').length > 0
-    const command: readonly string[] = isUnread ? [] : all('argument')
-    // It has ended since it was found.
-    if (!isUnread && command.length === 0) return []
-    return {
-      id: Number(id),
-      /** Whom it runs as; root, where that is not known: it counts for more. */
-      uid: Number(all('owner')[0] ?? 0),
-      /** Seconds since its start, by a clock that can't be set; undefined for a process of no queried unit. */
-      age: ageOf(id, times),
-      /** The path of its control group: cgroups(7). */
-      group,
-      /**
-       * The program first; empty if it, or those of all that are of no unit, are too long. A line break is a control
-       * character.
-       */
-      command,
-      /** Paths, or links and folders above them, at which it sees another than root does, or none. */
-      apart: new Set(all('apart')),
-    }
-  })
 }
 
 /** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */

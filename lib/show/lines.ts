@@ -33,10 +33,7 @@ export interface LinesOptions {
   readonly writeError: (text: string) => void
 }
 
-/**
- * A line for each target that changed or failed; fresh targets are counted by phase. A wrong clock stops all of them,
- * and has one line.
- */
+/** A line for each target that changed or failed; fresh targets are counted by phase. Equal failures have one line. */
 export function createLines({ phases, verbose, quiet, columns, write, writeError }: LinesOptions): Reporter {
   const places = new Map(
     [...phases].flatMap(([title, targets]) => {
@@ -50,12 +47,6 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
   }
   let room = mostLines
   const failures = new Set<string>()
-  /** Targets that a wrong clock stopped, or whose failure has a line already; and those that come after these alone. */
-  const repeated = new Set<string>()
-  const isRepeated = ({ failure, ...row }: Row) => {
-    if (failure) return failures.has(failure.message)
-    return row.kind === 'cancelled' && row.because.length > 0 && row.because.every((id) => repeated.has(id))
-  }
   const hasLine = ({ build }: Target, { kind }: Row) =>
     verbose || kind === 'failed' || ((kind !== 'fresh' || !build) && room-- > 0)
   return {
@@ -63,8 +54,7 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
       const { target, phase } = places.get(event.id) ?? {}
       if (event.type !== 'ended' || !target || !phase) return
       const { id, row } = event
-      const isRepeat = !verbose && isRepeated(row)
-      if (isRepeat || row.failure?.code === 'clock') repeated.add(id)
+      const isRepeat = !verbose && row.failure !== undefined && failures.has(row.failure.message)
       if (!isRepeat && hasLine(target, row)) say(formatEnd(row))
       else if (!isRepeat) phase.counted.push(row)
       if (row.failure) failures.add(row.failure.message)

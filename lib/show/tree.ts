@@ -127,7 +127,7 @@ function rendererOf(
 }
 
 /** Each line with its note, which begins in one column on each level. */
-export function inColumns(lines: readonly Line[]): (Pick<Line, 'level' | 'mark'> & { readonly text: string })[] {
+function inColumns(lines: readonly Line[]): (Pick<Line, 'level' | 'mark'> & { readonly text: string })[] {
   const printed = lines.map(({ text, note, ...line }) => ({ ...line, text: oneLine(text), note: oneLine(note) }))
   const width = (level: Line['level']) =>
     Math.max(0, ...printed.flatMap((line) => (line.level === level ? line.text.length : [])))

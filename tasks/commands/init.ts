@@ -12,7 +12,7 @@ import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
 import { doing, isErrno, tryTo, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { makeFolders } from '../../lib/files/plain-file.ts'
-import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
+import { readKubeconfigFile } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { printConfig } from '../../lib/node/route.ts'
 import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
@@ -101,7 +101,8 @@ function beginDraft(requested: Requested, { host, options }: WithoutCluster): Cl
   if (name === undefined) throw wrong(`directory name ${own} is not a DNS name; add --name NAME`)
   const draft = adopted ?? newDraft(name, layout)
   // kubectl has one user of a name, and each cluster needs its own. An entry that is there keeps the one that it has.
-  const isNew = findEntry(tryTo(() => readKubeconfigs(kubectlFiles(host))) ?? [], 'contexts', name) === undefined
+  const hasContext = (path: string) => tryTo(() => readKubeconfigFile(path))?.content.contexts.has(name)
+  const isNew = !kubectlFiles(host).some(hasContext)
   const nodes = mergeNodes(draft.nodes, requested.nodes)
   if (nodes.length === 0)
     throw wrong('no nodes given; add --control a,b,c --worker d,e, or --from AUTH of an existing cluster')

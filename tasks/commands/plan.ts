@@ -70,7 +70,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   )
   const findings = [
     ...asFindings([noteOnNewIdentity(rows), ...warnings]),
-    ...(await findBeside(run, rows)),
+    ...findBeside(run, rows),
     ...asFindings([outageOf(run.cluster, restarts)]),
     ...(await adviseOnRotations(run)),
   ]

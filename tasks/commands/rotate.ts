@@ -9,7 +9,7 @@ import { findRefusedList } from '../day2/revoked/revoked.ts'
 import { surveyApiServers, surveyStage } from '../day2/rotations/api-servers.ts'
 import { rewritePhase } from '../day2/rotations/encryption-key-rotation.ts'
 import type { Rotating, Rotation, Stage } from '../day2/rotations/rotation.ts'
-import { findUses, rotations, stageNumber, underWay } from '../day2/rotations/rotations.ts'
+import { rotations, stageNumber, underWay } from '../day2/rotations/rotations.ts'
 import { formatTried } from '../day2/rotations/transition.ts'
 import { tryStages } from '../day2/rotations/trial.ts'
 import { writeAuth } from '../run/access.ts'
@@ -19,7 +19,7 @@ import { type Options, usage } from '../run/options.ts'
 import { walk } from '../run/walk.ts'
 import { type ClusterGraph, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import { notesOnHolders } from '../views/holders.ts'
-import { adviseAfter, adviseBackup, adviseOnRotations, backUp, formatUses } from '../views/notices.ts'
+import { adviseAfter, adviseBackup, adviseOnRotations, backUp } from '../views/notices.ts'
 
 /**
  * Milliseconds since a rotation was finished. Whoever types --finish later than that means another rotation, not the
@@ -187,6 +187,9 @@ function startToFinish(rotation: Rotation, run: Run): Start {
  */
 const isStopped = (causes: readonly ExitCause[]) => causes.some((cause) => cause !== 'unfinished')
 
+const unitsAlone =
+  'the rotation sees the units of cluster.yaml, and nothing else: whatever else reads these files gets the new ones from you'
+
 /** Goes up to the last stage but one; with --finish through the last one. */
 async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   const { options, rotation, rotating, say } = drive
@@ -200,12 +203,10 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
     const causes = await drive.walk(stage)
     if (isStopped(causes) || rotating.signal.aborted || !next) return causes
     if (next.isLast) for (const holder of notesOnHolders(rotating.run)) say(formatFinding(holder))
-    if (next.isLast && !options.finish) {
-      for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
-      return causes
-    }
+    if (next.isLast && !options.finish) return causes
     if (!(await mayBegin(drive, next))) return ['stale']
     if (next === stages[at]) await tryFirst(drive, at)
+    if (next === stages[0]) say(unitsAlone)
     if (rotation.reminder !== undefined && next === stages[0]) say(rotation.reminder)
     await next.begin(rotating)
     stage = next
@@ -242,23 +243,21 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 }
 
 /**
- * What stands in the way of a stage, in the order in which it is looked for. --force goes past the last three, unless
+ * What stands in the way of a stage, in the order in which it is looked for. --force goes past the last two, unless
  * data would be lost.
  *
  *   what was found                                                          then
  *   ----------------------------------------------------------------------  -----------------------------
  *   components that the rotation needs, and does not reach                  refused
  *   settings that only the user can change on the nodes                     the run waits: false
- *   processes of root that read files of ours, and are no unit's            refused, but for --force
  *   API servers that may not have loaded this stage (not for the first      refused, but for --force
  *     stage, which only adds)
  *   who still uses what the stage ends                                      refused, but for --force
  */
 async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
   const { rotation, rotating, say } = drive
-  const { unreached, unknown, ofRoot, ofUsers, toChange } = await surveyStage(rotating, rotation)
+  const { unreached, unknown, toChange } = await surveyStage(rotating, rotation)
   refuseUnreached(unreached)
-  for (const each of ofUsers) say(`${each}; the rotation does not wait for it`)
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
     const again = rotating.run.command(commandOf(drive))
@@ -266,7 +265,6 @@ async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
     return false
   }
   const refuse = (blockers: Blockers) => refuseUnlessForced(drive, next, blockers)
-  refuse({ who: ofRoot, what: "the rotation can't reach", remedy: 'handle each' })
   refuse({
     who: next === rotation.stages[0] ? [] : unknown,
     what: "can't verify that each API server has loaded this stage:",

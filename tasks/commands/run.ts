@@ -89,7 +89,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]>
     ...asFindings([noteOnNewIdentity(rows), isCaNew(rows) && noteOnExample(given)]),
     ...adviseAfter(given, rows),
     ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
-    ...(await findBeside(given, rows, { isIdle })),
+    ...findBeside(given, rows, { isIdle }),
     ...afterwards(adviseOnKept(given, scope)),
     ...(await adviseOnRotations(given)),
   ]

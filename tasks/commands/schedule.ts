@@ -6,7 +6,7 @@ import { caName } from '../../lib/files/auth-dir.ts'
 import { checkOutput, followLinks, makeFolders, readPlainFile, writeOutput } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { escapeSpecifiers, formatExec, pasteable, printable, quote, quoteInUnit } from '../../lib/wording.ts'
-import type { CommandRun } from '../run/command-run.ts'
+import { type CommandRun, kubectlFiles } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { pathOf, program } from '../run/host.ts'
 
@@ -57,7 +57,7 @@ function formatFiles(given: CommandRun, name: string): Record<string, string> {
   const ca = join(auth.path, auth.files.certificate(caName))
   // If bootstrap reads it.
   const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && env.KUBECONFIG
-  const kubeconfig = isRead ? kubeconfigs().join(delimiter) : undefined
+  const kubeconfig = isRead ? kubectlFiles(host).join(delimiter) : undefined
   const description = `Description=harderway bootstrap of ${escapeSpecifiers(cluster.name)}`
   // More than these directives could break what ssh needs on this machine: docs/automation.md has an example.
   const service = `[Unit]

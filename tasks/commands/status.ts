@@ -20,7 +20,6 @@ import {
   wrap,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
-import type { Uses } from '../day2/rotations/rotation.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { readAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
@@ -38,7 +37,7 @@ import {
   takeInventory,
   waysOut,
 } from '../views/inventory.ts'
-import { findBeside, findingOfRotation, formatUses, notesOnFolder, rotationsUnderWay } from '../views/notices.ts'
+import { findBeside, findingOfRotation, notesOnFolder, rotationsUnderWay } from '../views/notices.ts'
 import { observe, wholeCluster } from '../views/observe.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
@@ -47,28 +46,15 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
   const graph = await wholeCluster(given)
   return readAuth(given, graph, async (run) => {
     const inventory = takeInventory(await observe(run, graph))
-    const rotations = await findRotations(run)
+    const rotations = await rotationsUnderWay(run)
     return () => show(given, inventory, rotations)
   })
-}
-
-/** With who still uses what is rotated: the nodes are queried only with --on-nodes. */
-async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
-  const found = await rotationsUnderWay(run)
-  const { cluster, options, signal } = run
-  if (found.length === 0 || !options.onNodes || !cluster.install)
-    return found.map((each) => ({ ...each, sentences: [] }))
-  const { findUses } = await import('../day2/rotations/rotations.ts')
-  const context = { run, signal, isForced: false }
-  const uses: (UnderWay & Uses)[] = []
-  for (const each of found) uses.push({ ...each, ...(await findUses(context, each)) })
-  return uses
 }
 
 /** Of the nodes that are wanted. */
 interface Status extends Inventory, Pick<StatusTable, 'next'> {
   readonly findings: readonly Finding[]
-  readonly rotations: readonly (UnderWay & Uses)[]
+  readonly rotations: readonly UnderWay[]
 }
 
 /** Returns `stale` for what differs from cluster.yaml or expires soon, `failed` for what could not be inspected. */
@@ -84,10 +70,9 @@ async function show(
   const isWanted = ({ node = '' }: { readonly node?: string | undefined }) => isWhole || options.nodes.includes(node)
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
-  const others = inventory.others.filter(isWanted)
   const rows = new Map([...inventory.rows].filter(([, { target }]) => isWanted(target)))
   const onFolder = notesOnFolder(run.auth)
-  const beside = isWhole ? await findBeside(run, rows) : onFolder
+  const beside = isWhole ? findBeside(run, rows) : onFolder
   const findings = [...beside, ...asFindings([noteOnExample(given)])]
   const causes: ExitCause[] = [
     ...causesOf(rows.values(), { isLook: true }),
@@ -95,9 +80,8 @@ async function show(
     ...items.flatMap((each) => (each.endsSoon ? ('stale' as const) : [])),
     ...causesIn(findings),
     ...onFolder.map(() => 'stale' as const),
-    ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
-  const found = { ...inventory, next: nextStep(inventory), items, nodes, others, rows, findings, rotations }
+  const found = { ...inventory, next: nextStep(inventory), items, nodes, rows, findings, rotations }
   if (options.json) for (const line of asJson(found, exitStatus(causes))) print(formatJsonLine(line))
   else for (const line of asText(given, found, causes.length === 0)) print(line)
   return causes
@@ -111,7 +95,7 @@ function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found:
   const { run, rows, findings, rotations } = found
   const columns = columnsOf(host.stdout)
   const prose = (text: string) => fit(printable(text), columns)
-  const ofRotations = rotations.flatMap((each) => [formatFinding(findingOfRotation(each, run)), ...formatUses(each)])
+  const ofRotations = rotations.map((each) => formatFinding(findingOfRotation(each, run)))
   const notes = findings.filter(({ owner }) => owner === 'run').map(formatFinding)
   const parts = [
     noteOnLoss(found).map(prose),
@@ -147,18 +131,13 @@ function nextStep({ run, rows, items }: Inventory): string | undefined {
 }
 
 function asJson(found: Status, exit: number): object[] {
-  const { run, rows, items, nodes, others, findings, rotations } = found
+  const { run, rows, items, nodes, findings, rotations } = found
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
-  const notes = [...noteOnLoss(found), ...others.map(({ id, why }) => `${id}: ${why}`), ...findings.map(formatFinding)]
+  const notes = [...noteOnLoss(found), ...findings.map(formatFinding)]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
     ...notes.map((message) => ({ type: 'note', message })),
-    ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
-      type: 'rotation',
-      ...rotation,
-      uses,
-      message: failure?.message,
-    })),
+    ...rotations.map((rotation) => ({ type: 'rotation', ...rotation })),
     ...items.map(({ certificate, onNodes, onlyEnds, why, ...item }) => ({
       type: 'item',
       ...item,
@@ -178,7 +157,7 @@ function asJson(found: Status, exit: number): object[] {
 /** Rows that are not right are folded if more than this are alike. */
 const mostAlike = 2
 
-interface StatusTable extends Pick<Inventory, 'items' | 'nodes'>, Partial<Pick<Inventory, 'others'>> {
+interface StatusTable extends Pick<Inventory, 'items' | 'nodes'> {
   /** The command that shows what a run would do. */
   readonly next: string | undefined
   readonly now: Date
@@ -206,23 +185,20 @@ interface TableRow {
  * the rest.
  */
 export function formatStatus(table: StatusTable): string[] {
-  const { now, verbose, quiet, others = [] } = table
+  const { now, verbose, quiet } = table
   const items = table.items.filter((item) => !quiet || !isRight(item))
   const nodes = table.nodes.filter((node) => !quiet || !isRight(node))
   const folded = (rows: readonly TableRow[]) => (verbose ? rows : foldRows(rows))
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const parts = [
-    table.items.length + table.nodes.length + others.length > 0
-      ? sumUp(table).map((line) => fit(line, table.columns))
-      : [],
+    table.items.length + table.nodes.length > 0 ? sumUp(table).map((line) => fit(line, table.columns)) : [],
     items.length > 0
       ? formatRows('NAME', { headings, columns: table.columns }, folded(items.map((item) => itemRow(item, now))))
       : [],
     nodes.length > 0
       ? formatRows('NODE', { headings: [], columns: table.columns }, folded(nodes.map((node) => nodeRow(node, now))))
       : [],
-    others.map(({ id, why }) => styleText('yellow', `● ${id}  ${printable(why)}`)),
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
@@ -319,11 +295,11 @@ function formatRows(
  * "All 24 items are up to date; deployed on 7 of 7 nodes", "Next expiry: 2036-11-22, in 3649d (ca)"; what has expired
  * comes before everything else.
  */
-function sumUp({ items, nodes, others = [], next: step, now }: StatusTable): string[] {
+function sumUp({ items, nodes, next: step, now }: StatusTable): string[] {
   const { wrong, expired, next } = fold(items, now)
   // A certificate and its kubeconfig have one name.
   const names = formatNames([...new Set(expired.map(({ name }) => name))])
-  const isToSee = wrong.length + others.length > 0 || nodes.some(({ state }) => state === 'stale')
+  const isToSee = wrong.length > 0 || nodes.some(({ state }) => state === 'stale')
   const lines = [
     expired.length > 0 &&
       `${expired.length} of ${count(items.length, 'item')} ${expired.length === 1 ? 'has' : 'have'} expired: ${names}`,

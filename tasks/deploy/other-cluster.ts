@@ -1,4 +1,4 @@
-/** Checks every node for a running cluster, by its files and by what listens there, before a new identity is made. */
+/** Checks control nodes for a running cluster, by files and by what listens there, before a new identity is made. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, isUnanswered, refusal, runAgain } from '../../lib/failure.ts'
 import { caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
@@ -22,7 +22,7 @@ export async function findOtherCluster(
   graph: ClusterGraph,
   { signal, tell }: Pick<RunOptions, 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
-  const { cluster, auth, command, options, note } = run
+  const { cluster, auth, command, options } = run
   const targets = [...graph.values()]
   const parts = partsToMake(run, targets)
   const [first] = parts
@@ -31,33 +31,23 @@ export async function findOtherCluster(
   const isWhole = first.files.includes(auth.files.key(caName))
   const wanted = isWhole ? [...identityFiles(cluster).keys()] : parts.flatMap(({ files }) => files)
   // This may take as long as the timeout of a node that is down.
-  tell(`looking for an existing ${first.label} on ${formatNames(cluster.nodes.map(({ name }) => name))}`)
-  const traces = await run.limits.node.map(cluster.nodes, (node) => findTrace(run, node, wanted))
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  tell(`looking for an existing ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
+  const traces = await run.limits.node.map(controls, (node) => findTrace(run, node, wanted))
   const found = traces.flatMap((each) => (each === undefined || each instanceof Failure ? [] : [each]))
-  if (found.length > 0) {
-    // Others have no key of the CA.
-    const source = found.find(({ node }) => node.role === 'control')?.node
-    return [[first.maker, otherCluster(run, found, isWhole, waysOutOfLost(run, source))]]
-  }
-  if (signal.aborted) return []
-  const unseen = cluster.nodes.filter((_, i) => traces[i] instanceof Failure)
-  const controls = unseen.filter(({ role }) => role === 'control')
-  const [control] = controls
-  const why = control && traces[cluster.nodes.indexOf(control)]
-  if (why instanceof Failure) {
-    const names = formatNames(controls.map(({ name }) => name))
-    const found = `nothing was created: ${names} may hold the ${first.label} of this cluster, but couldn't be inspected; ${why.what}`
-    const ways = [
-      `if a cluster exists, recover it: ${recoverCommand(run, control)}`,
-      `if the cluster is new, create its files without the nodes: ${command('certs encryption-key')}, then ${runAgain}`,
-    ]
-    return [[first.maker, notLookedAt(why, found, ways)]]
-  }
-  if (unseen.length > 0)
-    note(
-      `couldn't inspect ${formatNames(unseen.map(({ name }) => name))}; a node that already has the ${first.label} of a cluster won't get the new one`,
-    )
-  return []
+  const [source] = found
+  if (source) return [[first.maker, otherCluster(run, found, isWhole, waysOutOfLost(run, source.node))]]
+  const unseen = controls.filter((_, i) => traces[i] instanceof Failure)
+  const [control] = unseen
+  const why = traces.find((each) => each instanceof Failure)
+  if (signal.aborted || !control || !why) return []
+  const names = formatNames(unseen.map(({ name }) => name))
+  const what = `nothing was created: ${names} may hold the ${first.label} of this cluster, but couldn't be inspected; ${why.what}`
+  const ways = [
+    `if a cluster exists, recover it: ${recoverCommand(run, control)}`,
+    `if the cluster is new, create its files without the nodes: ${command('certs encryption-key')}, then ${runAgain}`,
+  ]
+  return [[first.maker, notLookedAt(why, what, ways)]]
 }
 
 /**

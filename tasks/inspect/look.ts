@@ -7,24 +7,15 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import { sha256 } from '../../lib/files/plain-file.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import { asUnknown, digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
+import { asUnknown, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
-import { groupAlike } from '../../lib/wording.ts'
-import { apiServer, type Place, type Port, type Unit } from '../layouts/layout.ts'
-import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import type { Place, Port, Unit } from '../layouts/layout.ts'
+import { identityFiles, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { addressOf, readServedCertificate } from './component.ts'
 import { refuseContradicted } from './declared.ts'
-import {
-  keptOffPaths,
-  leftLists,
-  type OtherProcess,
-  otherProcessesOn,
-  proxyCaFlag,
-  type UnitOnNode,
-  unitsOn,
-} from './reads.ts'
+import { keptOffPaths, leftLists, proxyCaFlag, type UnitOnNode, unitsOn } from './reads.ts'
 
 /** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
@@ -42,15 +33,10 @@ export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'fi
   return made && sha256(made)
 }
 
-/** A look at a node, with what was found of the processes there; nothing where its places were not looked at. */
+/** A look at a node, with what its units read; none where its places were not looked at. */
 export interface NodeLook extends NodeState {
   readonly units: readonly UnitOnNode[]
-  readonly otherProcesses: readonly OtherProcess[]
 }
-
-type UnitsRead = Pick<NodeLook, 'units' | 'otherProcesses'>
-
-const nothing: UnitsRead = { units: [], otherProcesses: [] }
 
 /**
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second
@@ -60,13 +46,13 @@ export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeLook>
   const query = folderQuery(run, node)
   const places = placesQuery(run, node)
   const there = await run.connect(node)
-  if (!places) return { ...(await there.look(query)), ...nothing }
+  if (!places) return { ...(await there.look(query)), units: [] }
   try {
     return await lookAtAll(run, node, places, (asked) => there.look({ ...query, places: asked }))
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     if (error.code !== 'connection-lost' && !there.wasReached) throw error
-    return { ...(await there.look(query)), ...nothing, places: error }
+    return { ...(await there.look(query)), units: [], places: error }
   }
 }
 
@@ -82,9 +68,8 @@ async function lookAtAll(
   const lookAt = async (paths: PlacesAsked['paths']): Promise<NodeLook> => {
     const seen = explained(run, node, await look({ ...query, paths }))
     const { places } = seen
-    if (!places || places instanceof Failure) return { ...seen, ...nothing }
-    const units = unitsOn(run.cluster, node, places)
-    return { ...seen, units, otherProcesses: otherProcessesOn(run.cluster, node, places) }
+    if (!places || places instanceof Failure) return { ...seen, units: [] }
+    return { ...seen, units: unitsOn(run.cluster, node, places) }
   }
   const first = await lookAt(query.paths)
   const more = beside(run, first).filter(([path]) => !query.paths.has(path))
@@ -94,37 +79,14 @@ async function lookAtAll(
 
 type AskedPath = readonly [path: string, digest: string]
 
-/** Paths that processes of users name, who may start any number. */
-const mostOfUsers = 200
-
-/**
- * Paths beside those that are declared: of what an API server believes of other clients, and of a list that
- * cluster.yaml has not. Where readers of our files are searched, also those of our units' other flags, each of which
- * may name a copy, and of other processes, root's first.
- */
-function beside(run: Run, { units, otherProcesses }: UnitsRead): AskedPath[] {
-  const unlisted = units.flatMap(({ unlistedFlags }) => unlistedFlags)
-  const lists = units
-    .flatMap(leftLists)
-    .map(({ path }): AskedPath => [path, digestOf(run, authorizationConfigFile) ?? noDigest])
-  const proxies = unlisted.filter(({ by }) => by === proxyCaFlag).map(({ path }): AskedPath => [path, publicParts])
-  if (!searches(run)) return [...lists, ...proxies]
-  const namesOf = (isRoots: boolean) =>
-    otherProcesses.flatMap(({ process, names }) => ((process.uid === 0) === isRoots ? names : []))
-  const all: readonly AskedPath[] = [
-    ...[...lists, ...proxies],
-    ...[...unlisted, ...namesOf(true)].map(({ path }): AskedPath => [path, digestAlone]),
-    ...namesOf(false)
-      .slice(0, mostOfUsers)
-      .map(({ path }): AskedPath => [path, digestOfRoots]),
+/** Paths beside those that are declared: whose clients an API server believes, and a list that cluster.yaml has not. */
+function beside(run: Run, { units }: Pick<NodeLook, 'units'>): AskedPath[] {
+  const ours = digestOf(run, authorizationConfigFile) ?? noDigest
+  const proxies = units.flatMap(({ unlistedFlags }) => unlistedFlags.filter(({ by }) => by === proxyCaFlag))
+  return [
+    ...units.flatMap(leftLists).map(({ path }): AskedPath => [path, ours]),
+    ...proxies.map(({ path }): AskedPath => [path, publicParts]),
   ]
-  // Of a path that several name the first counts: what a user names hides none that root does.
-  return groupAlike(all, ([path]) => path).map(([first]) => first)
-}
-
-/** Whether readers of our files elsewhere are searched: they would be cut off by a rotation. */
-function searches(run: Run): boolean {
-  return run.stagedBy !== undefined || run.isObserved === true
 }
 
 /**
@@ -187,15 +149,14 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const there = await run.connect(node)
   const read = ({ paths, ...rest }: PlacesAsked) => {
-    const isOfOthers = (digest: string) => [publicParts, digestAlone, digestOfRoots].includes(digest)
-    const asked = [...paths].map(([path, digest]): AskedPath => [path, isOfOthers(digest) ? digest : noDigest])
+    const asked = [...paths].map(([path, digest]): AskedPath => [path, digest === publicParts ? digest : noDigest])
     const places = { ...rest, paths: new Map(asked) }
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }
   const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
   refuseContradicted(node, look.units)
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
-  return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), ...nothing } : look
+  return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), units: [] } : look
 }
 
 /** The node's clock, and those of the ports that a process there listens on, at its address. */
@@ -260,10 +221,6 @@ function folderQuery(run: Run, node: ClusterNode): Query {
   return { directory: node.directory, names: auth.files, expected }
 }
 
-/** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */
-const readers =
-  '^--?[a-z-]*(kubeconfig|ca-?file|cert(-?file|-key|ificate)?|certificate-authority|webhook-config-file)(=|$)|^([^ ]*/)?(kube-[a-z-]+|kubelet|etcd)[-.]v?[0-9][^/ ]*$'
-
 /** The same for places. */
 function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   const { cluster } = run
@@ -273,9 +230,6 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   return {
     sudo: install.sudo,
     units: units.filter(({ bundle }) => bundle === undefined).map(({ service }) => service),
-    components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
-    readers,
-    ports: units.flatMap(({ unit, serves }) => (unit === apiServer ? serves.map(({ port }) => port) : [])),
     paths: new Map([
       ...units.flatMap((unit) => expectedAt(run, unit)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
@@ -306,8 +260,6 @@ function expectedAt(run: Run, unit: Unit): [string, string][] {
 const emptyQuery: PlacesAsked = {
   sudo: '',
   units: [],
-  components: [],
-  ports: [],
   paths: new Map(),
   alsoIfPresent: [],
 }

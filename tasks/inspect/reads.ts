@@ -11,15 +11,12 @@
  *   is missing from a process that can't do without it                 `wrong`
  *   is missing otherwise                                               not mentioned
  *   is not an absolute path of plain characters                        `wrong`
- *   names what only the process has there: its mounts, its root,
- *     credentials of systemd                                           `unreached`
  *   names the declared path                                            `confirmed`
  *   names the declared path of another file of the node                in `flags`
  *   names any other path                                               `contradicted`
  *
- * A unit has a command line for each process that runs now, and one for its next start, in its unit file. All of them
- * count, with three exceptions that are of running processes alone: the files in a process's own mounts, the settings
- * that it can't do without, and when it loads a file.
+ * A unit has the command line of its main process, and one for its next start, in its unit file. Both count, with two
+ * exceptions that are of the process alone: the settings that it can't do without, and when it loads a file.
  */
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -27,15 +24,15 @@ import { hasDigest } from '../../lib/files/auth-dir.ts'
 import { isPlainPath } from '../../lib/files/plain-file.ts'
 import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { besideOf, folderOf } from '../../lib/node/place.ts'
-import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { pasteable } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
-import { isSwitchedOff, layoutOf, nodeUnits } from '../layouts/tables.ts'
+import { isSwitchedOff, nodeUnits } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
-import { compareFlags, type WantedFlag } from './flags.ts'
+import { compareFlags, formatUnset, type WantedFlag } from './flags.ts'
 
 /** A path in a command line, and the setting that names it. */
 interface NamedPath {
@@ -60,10 +57,8 @@ export interface UnitOnNode extends Unit {
   /** Settings that name other paths than are declared. With any of them nothing is installed on the node. */
   readonly contradicted: readonly NamedPlace[]
   readonly confirmed: readonly NamedPlace[]
-  /** What the unit reads that `install` does not reach, or that is not verified: a clause each. */
+  /** What the unit reads that is not verified: a clause each. */
   readonly unreached: readonly string[]
-  /** Those clauses of `unreached` that the next start of the unit settles. */
-  readonly outdated: readonly string[]
   /** Why the API server's authorization is left to its owner: a clause each. */
   readonly owned: readonly string[]
   /** Flags that the unit has to be started with, and is not. */
@@ -96,27 +91,15 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState
   return units.map((unit) => unitOnNode(readCommandLines({ cluster, node, unit, places, declared })))
 }
 
-/** True where the program has the component's name. */
-function isProgramOf([program = '']: readonly string[], { unit }: Pick<Unit, 'unit'>): boolean {
-  return baseOf(program) === unit
-}
-
-/** True for a process of systemd's unit: a unit, and so a control group, of a user's own may have the same name. */
-function isInUnit(
-  { id, group }: ComponentProcess,
-  { unit }: Pick<Unit, 'unit'>,
-  { units }: Pick<PlacesState, 'units'>,
-): boolean {
-  const { group: own = '', process } = units.get(unit) ?? {}
-  return (typeof process === 'object' && process.id === id) || (own !== '' && `${group}/`.startsWith(`${own}/`))
-}
-
-/** The component's own processes of the unit. */
-export function processesOf(
-  unit: Pick<Unit, 'unit'>,
-  places: Pick<PlacesState, 'units' | 'processes'>,
-): ComponentProcess[] {
-  return places.processes.filter((process) => isProgramOf(process.command, unit) && isInUnit(process, unit, places))
+/**
+ * A sentence for each unit whose flags still name a path of another file, with how to change all of them: a certificate
+ * needs its key.
+ */
+export function unsetOn(units: readonly UnitOnNode[], concerns: (file: string) => boolean = () => true): string[] {
+  return units.flatMap((unit) => {
+    const { unset } = unit.flags
+    return unset.some(({ file }) => concerns(file)) ? [formatUnset(unit, unset)] : []
+  })
 }
 
 /** A unit of a node, as it is declared, and what a look at the node has found. */
@@ -134,32 +117,37 @@ interface Site {
  * another one.
  */
 interface UnitCommands extends Site, Pick<UnitOnNode, 'owned'> {
-  readonly processes: readonly ComponentProcess[]
-  /** The command line of each process. */
+  /** The command line of the main process; none where the unit does not run. */
   readonly running: readonly CommandLine[]
   /**
    * The command line of the next start, which a crash may bring; undefined where the unit file does not have all of it.
    */
   readonly next: CommandLine | undefined
-  /** All of these: of the processes, then of the next start. */
+  /** Both of these. */
   readonly commands: readonly CommandLine[]
 }
 
 function readCommandLines(site: Site): UnitCommands {
-  const { unit, places } = site
-  const processes = processesOf(unit, places)
-  const running = processes.map(({ command: [, ...args] }) => readCommand(args, places))
+  const { unit } = site
+  const running = commandsRunning(site)
   const next = commandAtStart(site)
   const commands = [...running, ...(next ? [next] : [])]
   const owned = unique(commands.flatMap((command) => whyOwned(site, command) ?? []))
-  return { ...site, unit: owned.length > 0 ? withoutList(unit) : unit, processes, running, next, commands, owned }
+  return { ...site, unit: owned.length > 0 ? withoutList(unit) : unit, running, next, commands, owned }
+}
+
+/** A unit that runs without a main process, as some containers do, shows no flag. */
+function commandsRunning({ unit, places }: Site): CommandLine[] {
+  const { active, process, command } = places.units.get(unit.unit) ?? {}
+  if (command) return [readCommand(command.slice(1), places)]
+  return active === 'active' && process === undefined ? [readCommand([], places)] : []
 }
 
 /** The unit file's command; undefined where that has variables, or starts another program. */
 function commandAtStart({ unit, places }: Site): CommandLine | undefined {
   const { start = '' } = places.units.get(unit.unit) ?? {}
   const command = start.split(' ')
-  if (start.includes('$') || !isProgramOf(command, unit)) return undefined
+  if (start.includes('$') || baseOf(command[0] ?? '') !== unit.unit) return undefined
   return readCommand(command.slice(1), places)
 }
 
@@ -190,17 +178,15 @@ function whyOwned({ unit, places }: Site, command: CommandLine): string | undefi
 function unitOnNode(unitCommands: UnitCommands): UnitOnNode {
   const { unit, owned, running, next, commands } = unitCommands
   const rows = unit.reads.map((row) => readRow(unitCommands, row))
-  const { contradicted, confirmed, flags, wrong, unreached } = merge([...configsOf(unitCommands), ...rows])
-  const unread = whyUnread(unitCommands)
+  const { contradicted, confirmed, flags, wrong } = merge([...configsOf(unitCommands), ...rows])
+  const unread = running.find((command) => command.unread !== undefined)?.unread
   const files = placesOf(unitCommands, rows)
-  const outdated = changesSinceStart(unitCommands)
   return {
     ...unit,
     files,
     contradicted: uniqueBy(contradicted),
     confirmed: uniqueBy(confirmed),
-    unreached: unique([...whyUnverified(unitCommands, unread), ...outdated, ...unreached]),
-    outdated,
+    unreached: whyUnverified(unitCommands, unread),
     owned,
     flags: compareFlags([...uniqueBy(flags), ...(unit.startFlags ?? [])], { running, next }),
     unlistedFlags: commands.flatMap((command) => unlistedIn(unit, command)),
@@ -216,11 +202,11 @@ const uniqueBy = <T>(all: readonly T[]): T[] => [...new Map(all.map((each) => [J
 const lastValue = ({ named }: CommandLine, flag: string): string | undefined => named([flag])[1].at(-1)
 
 /** What command lines say of rows: the right column of the table at the top. */
-interface Statements extends Pick<UnitOnNode, 'contradicted' | 'confirmed' | 'wrong' | 'unreached'> {
+interface Statements extends Pick<UnitOnNode, 'contradicted' | 'confirmed' | 'wrong'> {
   readonly flags: readonly FileFlag[]
 }
 
-const nothing: Statements = { contradicted: [], confirmed: [], flags: [], wrong: [], unreached: [] }
+const nothing: Statements = { contradicted: [], confirmed: [], flags: [], wrong: [] }
 
 function merge(all: readonly Statements[]): Statements {
   return {
@@ -228,7 +214,6 @@ function merge(all: readonly Statements[]): Statements {
     confirmed: all.flatMap(({ confirmed }) => confirmed),
     flags: all.flatMap(({ flags }) => flags),
     wrong: all.flatMap(({ wrong }) => wrong),
-    unreached: all.flatMap(({ unreached }) => unreached),
   }
 }
 
@@ -240,17 +225,17 @@ interface RowReading extends Statements {
 }
 
 function readRow(unitCommands: UnitCommands, row: Reads): RowReading {
-  const { running, processes, next } = unitCommands
-  const now = merge(running.map((command, i) => readLine({ ...unitCommands, row, command, process: processes[i] })))
-  const atNext = next ? readLine({ ...unitCommands, row, command: next, process: undefined }) : nothing
+  const { running, next } = unitCommands
+  const now = merge(running.map((command) => readLine({ ...unitCommands, row, command, isOfProcess: true })))
+  const atNext = next ? readLine({ ...unitCommands, row, command: next, isOfProcess: false }) : nothing
   return { row, isUnnamed: now.flags.length > 0, ...merge([now, atNext]) }
 }
 
-/** A row, and a command line that may name its path; `process` is undefined for the line of the next start. */
+/** A row, and a command line that may name its path: of the main process, or of the next start. */
 interface RowLine extends Site {
   readonly row: Reads
   readonly command: CommandLine
-  readonly process: ComponentProcess | undefined
+  readonly isOfProcess: boolean
 }
 
 function readLine(line: RowLine): Statements {
@@ -265,13 +250,13 @@ function readLine(line: RowLine): Statements {
 }
 
 /** The row's setting is missing. */
-function ofMissing({ row, unit, command, process }: RowLine): Statements {
+function ofMissing({ row, unit, command, isOfProcess }: RowLine): Statements {
   const { by, file, usual } = row
   if (row.replaces ?? row.isWanted) return { ...nothing, flags: [flagFor(row, by[0])] }
   // A configuration that can't be read may have the setting.
-  if (row.isOptional || !process || command.unread !== undefined || isFromEnvironment(unit, row)) return nothing
-  const orElse = `, or, where its environment has it, declare ${file} in cluster.yaml: install.units.${store}.files`
-  return { ...nothing, wrong: [`it has no ${by.join(' or ')}; set it to ${usual}${unit.unit === store ? orElse : ''}`] }
+  if (row.isOptional || !isOfProcess || command.unread !== undefined || isDeclared(unit, row)) return nothing
+  const orElse = `or, where its environment or a wrapper has it, declare ${file} in cluster.yaml: install.units.${unit.unit}.files`
+  return { ...nothing, wrong: [`it has no ${by.join(' or ')}; set it to ${usual}, ${orElse}`] }
 }
 
 /** The setting `by` names the path. */
@@ -279,8 +264,6 @@ function ofPath(line: RowLine, by: string, path: string): Statements {
   const { row, places, declared } = line
   if (!isPlainPath(path))
     return { ...nothing, wrong: [`${by} names ${JSON.stringify(path)}; use an absolute path of plain characters`] }
-  const unreached = whyUnreached(line, by, path)
-  if (unreached !== undefined) return { ...nothing, unreached: [unreached] }
   const setting = row.by.find((each) => each.startsWith('--')) ?? row.by[0] ?? ''
   const place = { by, setting, path, file: row.file }
   if (isSamePath(places, path, row.usual)) return { ...nothing, confirmed: [place] }
@@ -294,23 +277,8 @@ function flagFor({ file, usual, replaces, by: [first = ''] }: Reads, by = first)
   return { file, flag: replaces ? first : by, value: usual, ...(replaces && { replaces }) }
 }
 
-/** A clause if the process has another file at the path than the node. */
-function whyUnreached({ row, unit, places, process }: RowLine, by: string, path: string): string | undefined {
-  if (path.startsWith('/run/credentials/'))
-    return `${by} (${path}) is not a file of the node; systemd copies it at start`
-  // The CA and the pair of a kubeconfig are in the same directory.
-  const paths = [path, ...placesAt(row).map((place) => place.path)]
-  const apart = process && paths.find((each) => isApart(process, places, each))
-  if (apart === undefined) return undefined
-  return `${by} (${apart}) is another file for its process, by its own mounts or root; run ${pasteable(`systemctl restart ${unit.service}`)}, and if that changes nothing, have it read the file of the node`
-}
-
-/**
- * An etcd may have the setting in its environment, which is not read: then cluster.yaml alone says where the file is.
- */
-function isFromEnvironment({ unit, named }: Unit, { file }: Reads): boolean {
-  return unit === store && named.includes(file)
-}
+/** The setting may be in its environment, or in a container, which are not read: cluster.yaml says where the file is. */
+const isDeclared = ({ named }: Unit, { file }: Reads): boolean => named.includes(file)
 
 const isSamePath = (places: PlacesState, one: string, other: string): boolean =>
   realPath(places, one) === realPath(places, other)
@@ -324,22 +292,10 @@ function configsOf({ unit, places, commands }: UnitCommands): Statements[] {
   })
 }
 
-/** A clause if the running processes may read otherwise than their command lines say. */
-function whyUnread({ unit, places, processes, running }: UnitCommands): string | undefined {
-  const { active, process } = places.units.get(unit.unit) ?? {}
-  if (processes.length === 0 && active === 'active' && process !== 'gone')
-    return `its main process is not ${unit.unit} itself`
-  const unread = running.find((command) => command.unread !== undefined)?.unread
-  if (unread !== undefined) return unread
-  const { config } = unit
-  const isOther = config !== undefined && processes.some((each) => isApart(each, places, config))
-  return isOther ? `its process has another ${config} than the node` : undefined
-}
-
-/** A place for each path that a row names. What only the process has at a path gets none. */
+/** A place for each path that a row names. */
 function placesOf(unitCommands: UnitCommands, rows: readonly RowReading[]): Place[] {
-  const reached = rows.filter(({ row, unreached }) => unreached.length === 0 && isRead(row, unitCommands))
-  const places = reached.flatMap(({ row, isUnnamed }) => {
+  const read = rows.filter(({ row }) => isRead(row, unitCommands))
+  const places = read.flatMap(({ row, isUnnamed }) => {
     const reloads = isReloaded(row, unitCommands.running) || undefined
     return placesAt(row).map((place) => ({ ...place, isUnnamed: isUnnamed || undefined, reloads }))
   })
@@ -353,7 +309,7 @@ function placesOf(unitCommands: UnitCommands, rows: readonly RowReading[]): Plac
 function isRead(row: Reads, { unit, commands }: UnitCommands): boolean {
   return (
     !row.isOptional ||
-    isFromEnvironment(unit, row) ||
+    isDeclared(unit, row) ||
     row.isWanted ||
     row.replaces !== undefined ||
     commands.every(({ unread }) => unread !== undefined) ||
@@ -373,17 +329,6 @@ function isReloaded(row: Reads, running: readonly CommandLine[]): boolean {
   if (running.length === 0) return false
   return row.replaces !== undefined || (row.mayReload === true && running.some(({ isSet }) => isSet(reloadFlag)))
 }
-
-/**
- * True if the process has another file at the path than the node: one of another mount or root, or, where the file
- * itself was mounted, the one that was there when the process started.
- */
-function isApart({ apart }: ComponentProcess, places: PlacesState, path: string): boolean {
-  const ways = [path, realPath(places, path)]
-  return [...apart].some((each) => ways.some((way) => isBelow(way, each)))
-}
-
-const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.replace(/\/?$/, '/'))
 
 /**
  * A clause for each directory that does not exist. A unit that runs, or would, is not one that is not installed yet:
@@ -417,23 +362,10 @@ function whyUnverified({ node, unit, places }: Site, unread: string | undefined)
   ].filter((each) => typeof each === 'string')
 }
 
-/** A clause for each process whose YAML file has changed since it was started. Both times are of the node's clock. */
-function changesSinceStart({ unit: { unit }, places, running }: UnitCommands): string[] {
-  const { started = Number.POSITIVE_INFINITY } = places.units.get(unit) ?? {}
-  const changed = running.filter(({ config = '' }) => (fileAt(places, config)?.changed ?? 0) > started)
-  return changed.map(({ config }) => `its --config ${config} has changed since its start; restart it`)
-}
-
 function unlistedIn({ reads }: Unit, { flags }: CommandLine): NamedPath[] {
-  return pathsNamed(flags.filter(([by]) => !reads.some((row) => row.by.includes(by))))
+  const unlisted = flags.filter(([by]) => !reads.some((row) => row.by.includes(by)))
+  return unlisted.map(([by, value]) => ({ by, path: withoutDots(value) })).filter(({ path }) => isPlainPath(path))
 }
-
-/** Absolute paths in the values: `--tls-sni-cert-key=CERT,KEY:NAMES`. */
-function pathsNamed(settings: readonly (readonly [by: string, value: string])[]): NamedPath[] {
-  return settings.flatMap(([by, value]) => pathsIn(value).map((path) => ({ by, path })))
-}
-
-const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
 /** What is wrong with command lines beyond the paths of files: a clause each. */
 function faultsOf(unitCommands: UnitCommands): string[] {
@@ -537,47 +469,6 @@ function firstAddresses(range: string): string[] {
     const cidr = parseCidr(block.trim())
     return typeof cidr === 'object' ? firstAddress(cidr) : block
   })
-}
-
-/** A process that belongs to none of the node's units, and may read files of ours. */
-export interface OtherProcess {
-  readonly process: ComponentProcess
-  /** The component whose name the program has. */
-  readonly component: string | undefined
-  /** cluster.yaml leaves the component to its owner. */
-  readonly isLeftOut: boolean
-  /** The paths that its command line names. */
-  readonly names: readonly NamedPath[]
-}
-
-export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState): OtherProcess[] {
-  const units = nodeUnits(cluster, node)
-  return places.processes.flatMap((process) => {
-    const component = componentOf(cluster, process)
-    const isOfUnit = units.some(({ unit }) => (component ?? unit) === unit && isInUnit(process, { unit }, places))
-    if (isOfUnit) return []
-    const isLeft = component !== undefined && isLeftOut(cluster, component, process)
-    const names = pathsNamed(readCommand(process.command.slice(1), places).flags)
-    return [{ process, component, isLeftOut: isLeft, names }]
-  })
-}
-
-/** A program's name may end with its version. */
-function componentOf(cluster: Cluster, { command: [program = ''] }: ComponentProcess): string | undefined {
-  const name = baseOf(program).replace(/[-.]v?\d[^/]*$/, '')
-  return layoutOf(cluster).units.find(({ unit }) => unit === name)?.unit
-}
-
-/** True for a component that `false` in cluster.yaml leaves to its owner wherever it runs, in a pod too. */
-export const mayLeaveOut = (component: string): boolean => ![apiServer, store].includes(component)
-
-/**
- * A second API server or etcd may be of this cluster, where no rotation reaches it: of these two `false` leaves out the
- * process of systemd's unit alone.
- */
-function isLeftOut({ install }: Cluster, component: string, { group }: ComponentProcess): boolean {
-  const isUnit = group.split('/').includes(`${component}.service`)
-  return install !== false && install.units.get(component) === false && (isUnit || mayLeaveOut(component))
 }
 
 const baseOf = (path: string): string => path.replace(/.*\//, '')

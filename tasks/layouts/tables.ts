@@ -286,13 +286,6 @@ function declaredAt(files: UnitOverride['files'], { file, by }: Reads): string |
   return typeof at === 'object' ? by.map((setting) => at[setting]).find((path) => path !== undefined) : at
 }
 
-/** Even those that cluster.yaml leaves out. */
-export function unitsOf(cluster: Placing, role: ClusterNode['role']): string[] {
-  return layoutOf(cluster)
-    .units.filter(({ on }) => on.includes(role))
-    .map(({ unit }) => unit)
-}
-
 /** What a restart of these units interrupts; undefined where another node serves the same meanwhile. */
 export function outageOf({ nodes }: Cluster, restarts: readonly string[]): string | undefined {
   const [control, ...more] = nodes.filter(({ role }) => role === 'control')

@@ -65,7 +65,6 @@ export function openRun(
     clock: host.now,
     waits: host.waits,
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
-    usualKubeconfigs: () => [...new Set([...listedKubeconfigs(host), ...(tryTo(() => homeKubeconfig(host)) ?? [])])],
     command: (task) => formatCommand(task, config),
     note: printError,
     limits: {
@@ -115,17 +114,19 @@ export function refuseNewer(auth: AuthDir): void {
   }
 }
 
-/** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */
-function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): string[] {
+/** localKubeconfig.path, else of kubectl's list the first that exists, or the last; then the others of that list. */
+function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): [own: string, ...others: string[]] {
   const path = localKubeconfig ? localKubeconfig.path : undefined
   if (path !== undefined) return [path.startsWith('~/') ? join(home(host), path.slice(2)) : resolve(folder, path)]
-  return kubectlFiles(host)
+  const list = listedKubeconfigs(host)
+  const own = list.find((each) => existsSync(each)) ?? list.at(-1) ?? homeKubeconfig(host)
+  return [own, ...list.filter((each) => each !== own)]
 }
 
-/** Of kubectl, where nothing else is said. */
+/** Of kubectl, where nothing else is said: $KUBECONFIG, a list, else ~/.kube/config. */
 export function kubectlFiles(host: Host): string[] {
   const list = listedKubeconfigs(host)
-  return list.length > 0 ? list : homeKubeconfig(host)
+  return list.length > 0 ? list : [homeKubeconfig(host)]
 }
 
 function listedKubeconfigs(host: Host): string[] {
@@ -133,7 +134,7 @@ function listedKubeconfigs(host: Host): string[] {
   return [...new Set(list.map((each) => pathOf(host, each)))]
 }
 
-const homeKubeconfig = (host: Host): string[] => [join(home(host), '.kube', 'config')]
+const homeKubeconfig = (host: Host): string => join(home(host), '.kube', 'config')
 
 /** Throws a usage Failure if it is not absolute: the admin's key would be written to the current folder. */
 function home({ env: { HOME: folder = homedir() } }: Host): string {

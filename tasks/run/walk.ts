@@ -18,7 +18,7 @@ export async function walk(
     ...options
   }: Pick<RunOptions<Run>, 'run' | 'forced' | 'signal'> & { readonly phases: Phases; readonly reporter: Reporter },
 ): Promise<{ rows: ClusterRows; causes: readonly ExitCause[] }> {
-  const run = withClockCheck(options.run, graph)
+  const run = withUnreached(options.run)
   const { auth } = run
   prepareConnections(run, graph)
   const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
@@ -58,25 +58,15 @@ export async function refusalsBefore(
 
 const reachesNodes = (graph: ClusterGraph) => [...graph.values()].some(({ where }) => where === 'node')
 
-/** For a walk that makes something, or plans it. */
-export function withClockCheck<Given extends Run>(given: Given, graph: ClusterGraph): Given {
+/** A node that was not reached by what looks at control nodes first is not waited for again by its own target. */
+export function withUnreached<Given extends Run>(given: Given): Given {
   const unreached: NonNullable<Run['unreached']> = given.unreached ?? new Map()
   const connect: Run['connect'] = async (node) => {
     const failure = unreached.get(node.name)
     if (failure) throw failure
     return given.connect(node)
   }
-  const run = { ...given, unreached, connect }
-  if (!reachesNodes(graph)) return run
-  let checked: Promise<void> | undefined
-  const check = async () => (await import('../deploy/clocks.ts')).refuseWrongClocks(run, graph)
-  return {
-    ...run,
-    checkClocks: () => {
-      checked ??= check()
-      return checked
-    },
-  }
+  return { ...given, unreached, connect }
 }
 
 /** Before anything is written there. */

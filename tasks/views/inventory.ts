@@ -4,7 +4,7 @@ import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
 import { isLost, nameInPhase, textsOf } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
-import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
+import { readKubeconfigFile } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { attributesIn, type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { factsOf, formatFinding, formatReasons, type ReasonOf } from '../../lib/results.ts'
@@ -23,11 +23,7 @@ export interface Inventory extends Observation {
   readonly items: readonly Item[]
   /** Empty if no node was inspected. */
   readonly nodes: readonly NodeItem[]
-  /** What is out of date, and is no file of its own: the list of the revoked, as long as it lacks a key. */
-  readonly others: readonly OtherItem[]
 }
-
-type OtherItem = Readonly<ReturnType<typeof otherRow>>
 
 export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
   return state === 'fresh' && !endsSoon
@@ -127,14 +123,7 @@ export function takeInventory(seen: Observation): Inventory {
   const items = made.map((row) =>
     itemRow(seen, row, { ca, cas, holders: holders.get(row.target.makes[0] ?? '') ?? [] }),
   )
-  const others = [...seen.rows.values()].filter(
-    ({ kind, target: { where, makes } }) => kind === 'stale' && where === 'auth' && makes.length === 0,
-  )
-  return { ...seen, items, nodes, others: others.map(otherRow) }
-}
-
-function otherRow(row: ClusterRow) {
-  return { id: row.id, node: row.target.node, why: explain(row) }
+  return { ...seen, items, nodes }
 }
 
 /** A row with the certificate of its file, or the one in the kubeconfig. */
@@ -315,9 +304,9 @@ function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonl
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */
 function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'kubeconfigs'>) {
   if (!cluster.localKubeconfig) return undefined
-  const files = kubeconfigs().flatMap((path) => tryTo(() => readKubeconfigs([path])) ?? [])
+  const content = tryTo(() => readKubeconfigFile(kubeconfigs()[0]))?.content
   const find = (list: 'clusters' | 'users', name: string, field: string) => {
-    const data = findEntry(files, list, name)?.[field]
+    const data = content?.[list].get(name)?.[field]
     return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
   }
   const { user } = cluster.localKubeconfig

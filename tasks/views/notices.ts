@@ -11,7 +11,6 @@ import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
 import { notesOnMove } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
-import type { Uses } from '../day2/rotations/rotation.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { certTable } from '../layouts/tables.ts'
 import { type ClusterRow, type ClusterRows, type ClusterTarget, endsSoon, type Run } from '../target.ts'
@@ -75,18 +74,14 @@ function adviseExpired({ auth, cluster, command, now }: Run, rows: ClusterRows):
  * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and
  * the report. A run that `isIdle` opens no certificates of others.
  */
-export async function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Promise<Finding[]> {
+export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Finding[] {
   const { auth, isObserved } = run
-  const all = [...rows.values()]
   // It says what comes next: all that it has signed is reissued by a run over everything.
   const isCaBuilt = rows.get(caName)?.kind === 'built'
   const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
     ...(isIdle ? [] : [...notesOnMove(run), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
-    ...(isObserved || all.some(({ target }) => target.where !== 'auth')
-      ? (await import('../phases/local-kubeconfig-entry.ts')).notesOnAdminKeys(run)
-      : []),
     ...(isObserved
       ? []
       : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...(isCaBuilt ? [] : adviseExpired(run, rows))]),
@@ -214,8 +209,4 @@ export function findingOfRotation({ name, what, title, stage, of, isLastNext }: 
     ...{ owner: 'afterwards', text: `rotation of ${what} in progress, stage ${stage} of ${of} (${title})` },
     remedy: `continue: ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}; undo: ${command(`rotate ${name} --undo`)}`,
   }
-}
-
-export function formatUses({ sentences, failure }: Uses): string[] {
-  return [...sentences, ...(failure ? [`couldn't find out what still uses the old CA or key: ${failure.message}`] : [])]
 }

@@ -105,7 +105,7 @@ function counted(what: string, side: 'cold' | 'idle', of: Row['of'], goal: numbe
   return { what: `${what}, deploy, ${side === 'cold' ? 'cold' : 'nothing to do'}`, ours: side, of, goal }
 }
 
-export function countedDeploys(nodes: Nodes, program = entry) {
+function countedDeploys(nodes: Nodes, program = entry) {
   const { cold, idle } = deploys(nodes, program)
   const { node, relay } = { node: nodes.lab.nodes[0], relay: nodes.lab.relay('control0') }
   const count = async (work: () => Promise<Sample>): Promise<Sample> => {

@@ -13,7 +13,6 @@ import type { Edit } from '../support/harderway.ts'
 import {
   assertAsked,
   assertNothingLeft,
-  everywhere,
   getObject,
   mustRun,
   probe,
@@ -73,36 +72,6 @@ describe('another provider of the encryption key', { skip }, () => {
     await lab.exec(`echo '${list}' | kubectl create --validate=false -f -`)
   })
   after(() => lab?.stop())
-
-  test('aescbc becomes secretbox: undone half-way, finished, and every object has the new prefix', async () => {
-    lab.write(...running({}, provider('secretbox')))
-    await unnoticed(async () => {
-      const starts = await readStarts(lab)
-      await mustRun(lab, 0, 'rotate', 'encryption-key')
-      assert.deepEqual(await startedSince(lab, starts), everywhere('kube-apiserver'))
-    })
-    const count = Number((await prefixes())['k8s:enc:secretbox:v1:key2'])
-    assert.ok(count >= 60)
-    assert.deepEqual(Object.keys(await prefixes()), ['k8s:enc:secretbox:v1:key2'])
-    await mustRun(lab, 0, 'bootstrap', '--dry-run')
-    await unnoticed(async () => {
-      assert.match(
-        toldOf(await mustRun(lab, 0, 'rotate', 'encryption-key', '--undo')),
-        /encrypted with key2 \(secretbox\)/,
-      )
-    })
-    await assertReadEverywhere()
-    await unnoticed(async () => {
-      await mustRun(lab, 0, 'rotate', 'encryption-key')
-      await mustRun(lab, 0, 'rotate', 'encryption-key', '--finish')
-    })
-    assert.deepEqual(Object.keys(await prefixes()), ['k8s:enc:secretbox:v1:key2'])
-    await assertReadEverywhere()
-    for (const machine of lab.of('control'))
-      assert.doesNotMatch(await machine.exec('cat /var/lib/kubernetes/encryption-config.yaml'), /aescbc|key1/)
-    await mustRun(lab, 0, 'bootstrap', '--dry-run')
-    await assertNothingLeft(lab)
-  })
 
   test('with automatic reload no process is started again, from the first stage to --finish', async (t) => {
     const service = '/etc/systemd/system/kube-apiserver.service'

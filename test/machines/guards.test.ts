@@ -3,8 +3,6 @@
  * nodes' folders. What is refused by a look alone: test/tasks/deploy/guards.test.ts.
  */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
@@ -14,7 +12,6 @@ import {
   fingerprint,
   mustRun,
   readStarts,
-  removeDeployed,
   running,
   shownBy,
   skip,
@@ -28,29 +25,12 @@ const printed = ({ stdout, stderr }: Ran) => stdout + stderr
 describe('what units read, on six machines', { skip }, () => {
   let lab: Machines
   const on = (name: string, command: string) => lab.machine(name).exec(command)
-  const auth = (...names: string[]) => join(lab.place, 'auth', ...names)
   const must = (status: number, ...args: string[]) => mustRun(lab, status, ...args)
 
   before(async () => {
     lab = await startRunning()
   })
   after(() => lab?.stop())
-
-  test('what --replace-identity overwrites is kept in auth/backup', async () => {
-    await removeDeployed(lab)
-    const held = await on('control1', 'cat /var/lib/kubernetes/service-account-key.pem')
-    await lab.exec('openssl genrsa -traditional 2048 2>/dev/null >other.pem')
-    lab.machine('control1').write('/var/lib/kubernetes/service-account-key.pem', await lab.exec('cat other.pem'), 0o600)
-    const args = ['install', '--node', 'control1']
-    assert.match(printed(await must(3, ...args)), /control1: another service-account key in /)
-    await must(0, ...args, '--replace-identity', '--yes')
-    assert.equal(await on('control1', 'cat /var/lib/kubernetes/service-account-key.pem'), held)
-    const [kept = ''] = readdirSync(auth('backup')).filter((name) => name.startsWith('control1-'))
-    const file = auth('backup', kept, 'var%2Flib%2Fkubernetes%2Fservice-account-key.pem')
-    assert.equal(readFileSync(file, 'utf8'), await lab.exec('cat other.pem'))
-    await must(0, 'bootstrap')
-    await assertNothingLeft(lab)
-  })
 
   test('an etcd of a user of its own keeps its files, and gets renewed ones that it can read; what others can read, or it can not, is repaired', async () => {
     for (const name of controls) {
@@ -86,18 +66,6 @@ describe('what units read, on six machines', { skip }, () => {
     await must(0, 'install')
     assert.equal(await access('control0'), expected)
     await allWell(lab)
-  })
-
-  test('a folder that is a link to another one: both units are up to date after one run', async () => {
-    await on(
-      'control2',
-      'cp -p /etc/etcd/*.pem /root; rm -r /etc/etcd; ln -s /var/lib/kubernetes /etc/etcd; systemctl restart etcd || true',
-    )
-    await must(0, 'install', '--node', 'control2')
-    await allWell(lab)
-    await must(0, 'install', '--dry-run')
-    // etcd is not root there.
-    assert.equal(await on('control2', 'stat -c "%U %a" /var/lib/kubernetes/kubernetes-key.pem'), 'etcd 600\n')
   })
 
   test('what a killed run left, and a unit does not start with: the old files are tried, and the unit is healthy with them', async () => {

@@ -145,21 +145,6 @@ describe('the timer of schedule', { skip }, () => {
       assert.match(metrics(), new RegExp(`^harderway_node_deployed\\{cluster="kubenet",node="${node}"\\} 1$`, 'm'))
   })
 
-  test('finishes on its next day what a kill has left', async () => {
-    const old = issued()
-    makeDue()
-    await holdFolder()
-    await fire()
-    await middle(old)
-    await operator.exec(`systemctl kill --signal=KILL --kill-whom=all ${unit}.service`)
-    assert.throws(() => isDeployed('worker1'))
-    await releaseFolder()
-    assert.equal((await ended())[0], 'signal')
-    await fire()
-    assert.deepEqual(await ended(), ['success', '0'])
-    await assertRenewed(old)
-  })
-
   test('finishes what a power cut has left, once the machine is up on the next day, whose lock is of an earlier boot', async () => {
     const old = issued()
     makeDue()

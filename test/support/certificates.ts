@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { type KeyObject, sign } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
@@ -145,96 +144,4 @@ export function extensions(certificate: Buffer): { id: string; isCritical: boole
     if (!id || !value) throw new RangeError('an extension without an id or a value')
     return { id: id.content.toString('hex'), isCritical: rest.length > 1, value: value.content }
   })
-}
-
-/**
- * Certificates with one thing altered, byte for byte, and then signed again: as another tool, or an attacker, may have
- * made them.
- */
-
-/** DER of the fields inside the tbsCertificate, in their order. */
-export interface Parts {
-  version: Buffer
-  serialNumber: Buffer
-  algorithm: Buffer
-  issuer: Buffer
-  validity: Buffer
-  subject: Buffer
-  publicKey: Buffer
-  /** One a row, without the list around them. */
-  extensions: Buffer[]
-}
-
-export interface Signed {
-  readonly key: KeyObject
-  readonly hash?: string
-}
-
-export function element(tag: number, ...contents: readonly (Buffer | string)[]): Buffer {
-  const content = Buffer.concat(contents.map((each) => (typeof each === 'string' ? Buffer.from(each, 'latin1') : each)))
-  const { length } = content
-  const head = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff]
-  return Buffer.concat([Buffer.from([tag, ...head]), content])
-}
-
-export const bytes = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex')
-export const sequence = (...contents: readonly Buffer[]): Buffer => element(0x30, ...contents)
-export const oid = (hex: string): Buffer => element(0x06, bytes(hex))
-
-/** Of a name: one set with one attribute. */
-export const attribute = (id: string, tag: number, value: string): Buffer =>
-  element(0x31, sequence(oid(id), element(tag, Buffer.from(value))))
-
-export function extension(id: string, value: Buffer, critical?: string): Buffer {
-  return sequence(oid(id), ...(critical ? [element(0x01, bytes(critical))] : []), element(0x04, value))
-}
-
-/** Another value of an extension that is there, and whether it is critical. */
-export const instead = (id: string, value: (old: Buffer) => Buffer, critical?: string) => (parts: Parts) => ({
-  extensions: parts.extensions.map((each) => {
-    const [type, ...rest] = elements(elementAt(each, 0).content)
-    if (!type?.whole.equals(oid(id))) return each
-    const was = rest.length > 1 ? rest[0]?.content.toString('hex') : undefined
-    return extension(id, value(elementAt(each, 0, -1).content), critical ?? was)
-  }),
-})
-/** One more extension. */
-export const more = (id: string, value: Buffer, critical?: string) => (parts: Parts) => ({
-  extensions: [...parts.extensions, extension(id, value, critical)],
-})
-
-/** DER of the certificate with what `alter` changed in its parts. */
-export function altered(certificate: Buffer, alter: (parts: Parts) => Partial<Parts>, signed: Signed): Buffer {
-  const [version, serialNumber, algorithm, issuer, validity, subject, publicKey, tagged] = elements(
-    elementAt(certificate, 0, 0).content,
-  ).map(({ whole }) => whole)
-  if (!version || !serialNumber || !algorithm || !issuer || !validity || !subject || !publicKey || !tagged)
-    throw new RangeError('not a certificate of version 3')
-  const extensions = elements(elementAt(tagged, 0, 0).content).map(({ whole }) => whole)
-  const parts: Parts = { version, serialNumber, algorithm, issuer, validity, subject, publicKey, extensions }
-  const { extensions: last, ...first } = { ...parts, ...alter(parts) }
-  const whole = sequence(...Object.values(first), element(0xa3, sequence(...last)))
-  const signature = sign(signed.hash ?? 'sha256', whole, signed.key)
-  return sequence(whole, first.algorithm, element(0x03, bytes('00'), signature))
-}
-
-/** The order of P-256: SEC 2, 2.4.2. */
-const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
-
-/**
- * The same certificate in other bytes, which whoever has it can write: of an ECDSA signature (r, s) over P-256, (r,
- * order - s) is one too. It is accepted by whoever accepts the first, and has another fingerprint. PEM.
- */
-export function inOtherBytes(pem: string): string {
-  const der = Buffer.from(pem.replace(/-----.*-----|\s/g, ''), 'base64')
-  const [tbs, algorithm, signature] = elements(elementAt(der, 0).content)
-  if (!tbs || !algorithm || !signature) throw new RangeError('no certificate')
-  const [r, s] = elements(elementAt(signature.content.subarray(1), 0).content)
-  if (!r || !s) throw new RangeError('no ECDSA signature')
-  const hex = (order - BigInt(`0x${s.content.toString('hex')}`)).toString(16)
-  const digits = hex.padStart(hex.length + (hex.length % 2), '0')
-  const other = Buffer.from(/^[89a-f]/.test(digits) ? `00${digits}` : digits, 'hex')
-  const whole = sequence(tbs.whole, algorithm.whole, element(0x03, '\0', sequence(r.whole, element(0x02, other))))
-  const lines = whole.toString('base64').match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
 }

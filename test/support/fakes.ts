@@ -9,13 +9,13 @@ import { Failure } from '../../lib/failure.ts'
 import { openWalk, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph, byPhase, type Event, type Force, type Outcome, rowOf, type Work } from '../../lib/graph/target.ts'
 import { type FileState, root } from '../../lib/node/place.ts'
-import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
+import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../../lib/results.ts'
 import { createPlanLines, foldPlan } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { digestAt, type NodeLook } from '../../tasks/inspect/look.ts'
-import { otherProcessesOn, unitsOn } from '../../tasks/inspect/reads.ts'
+import { unitsOn } from '../../tasks/inspect/reads.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
 import type { ClusterGraph, ClusterRow, ClusterRows, ClusterTarget, Run } from '../../tasks/target.ts'
@@ -42,8 +42,14 @@ export function unitOf(name: string, cluster: Cluster = twoNodes, node = control
   return nodeUnits(cluster, node).find(({ unit }) => unit === name) ?? assert.fail(name)
 }
 
-/** The process of a unit whose flags name all that it reads where the guide has it, with more flags. */
-export function startedAs(of: string | Pick<Unit, 'unit' | 'reads'>, ...more: string[]): ComponentProcess {
+/** A unit that runs, and its command line. */
+export interface Started {
+  readonly unit: string
+  readonly command: readonly string[]
+}
+
+/** One whose flags name all that it reads where the guide has it, with more flags. */
+export function startedAs(of: string | Pick<Unit, 'unit' | 'reads'>, ...more: string[]): Started {
   const { unit, reads } = typeof of === 'string' ? unitOf(of) : of
   const flags = reads.flatMap(({ by, usual }) =>
     by.filter((each) => each.startsWith('--')).map((each) => `${each}=${usual}`),
@@ -51,13 +57,8 @@ export function startedAs(of: string | Pick<Unit, 'unit' | 'reads'>, ...more: st
   return processAs(unit, ...flags, ...more)
 }
 
-/** A process with a program's name, in that unit, and its arguments. */
-export function processAs(unit: string, ...args: string[]): ComponentProcess {
-  return {
-    ...{ id: 7, uid: 0, age: undefined, group: `/system.slice/${unit}.service` },
-    command: [`/usr/local/bin/${unit}`, ...args],
-    apart: new Set(),
-  }
+export function processAs(unit: string, ...args: string[]): Started {
+  return { unit, command: [`/usr/local/bin/${unit}`, ...args] }
 }
 
 export type UnitState = NonNullable<ReturnType<PlacesState['units']['get']>>
@@ -67,7 +68,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
   const properties = {
     ...{ Id: `${unit}.service`, Names: `${unit}.service`, LoadState: 'loaded', ActiveState: 'active' },
     ...{ SubState: 'running', Job: '', ExecMainStartTimestamp: '', MainPID: '0', NRestarts: '0' },
-    ...{ NeedDaemonReload: 'no', User: '', Group: '', SupplementaryGroups: '', ControlGroup: '' },
+    ...{ NeedDaemonReload: 'no', User: '', Group: '', SupplementaryGroups: '' },
   }
   return Object.entries({ ...properties, ...more }).map(([name, value]) => `${name}=${value}`)
 }
@@ -75,7 +76,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
 /** That runs, and no process of it is seen. */
 export const runningUnit: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000, process: undefined },
-  ...{ restarts: 0, account: root, group: '', start: undefined },
+  ...{ restarts: 0, account: root, command: undefined, start: undefined },
   needsReload: false,
 }
 
@@ -87,9 +88,9 @@ export const rootsFile: FileState = {
 /** Nothing is there but what is given. */
 export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
   return {
-    ...{ now: 0, units: new Map(), processes: [], folders: new Set(), files: new Map(), contents: new Map() },
+    ...{ now: 0, units: new Map(), folders: new Set(), files: new Map(), contents: new Map() },
     ...{ real: new Map(), links: new Map(), odd: [], drained: [], published: new Map() },
-    ...{ above: new Map(), homes: [], ways: new Map(), listeners: new Set() },
+    ...{ above: new Map(), homes: [], ways: new Map() },
     hostname: undefined,
     ...given,
   }
@@ -129,10 +130,9 @@ export function foundAsIn(run: Pick<Run, 'auth' | 'cluster'>, node: ClusterNode)
   return {
     places: placesWith({
       now: lookedAt,
-      units: new Map(units.map(({ unit }) => [unit, healthyUnit])),
+      units: new Map(units.map((unit) => [unit.unit, { ...healthyUnit, command: startedAs(unit).command }])),
       folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
       files: new Map([...files, ...bundles]),
-      processes: units.filter(({ bundle }) => bundle === undefined).map((unit) => startedAs(unit)),
     }),
     served: new Map(
       units.flatMap(({ serves }) =>
@@ -143,15 +143,11 @@ export function foundAsIn(run: Pick<Run, 'auth' | 'cluster'>, node: ClusterNode)
   }
 }
 
-/** A look, with what its processes read in that cluster. */
+/** A look, with what its units read in that cluster. */
 export function seenIn(cluster: Cluster, node: ClusterNode, look: NodeState): NodeLook {
   const { places } = look
-  if (!places || places instanceof Failure) return { ...look, units: [], otherProcesses: [] }
-  return {
-    ...look,
-    units: unitsOn(cluster, node, places),
-    otherProcesses: otherProcessesOn(cluster, node, places),
-  }
+  if (!places || places instanceof Failure) return { ...look, units: [] }
+  return { ...look, units: unitsOn(cluster, node, places) }
 }
 
 /** What it was refused with; undefined where it was not. */

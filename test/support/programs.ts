@@ -159,12 +159,8 @@ export function kubectl(home: string, args: readonly string[], env: Readonly<Rec
   })
 }
 
-/** The guide's four commands; to the file given, else by kubectl's own rule. */
-export function kubectlConfig(
-  home: string,
-  access: KubeconfigAccess,
-  { file, list }: { file?: string; list?: string } = {},
-): void {
+/** The guide's four commands, to the file given. */
+export function kubectlConfig(home: string, access: KubeconfigAccess, { file }: { readonly file: string }): void {
   const pems = join(home, 'pems')
   mkdirSync(pems, { recursive: true })
   const pem = (name: string, bytes: Buffer) => {
@@ -181,12 +177,7 @@ export function kubectlConfig(
     ['set-context', context, `--cluster=${cluster}`, `--user=${user}`],
     ['use-context', context],
   ]
-  for (const command of commands)
-    kubectl(
-      home,
-      ['config', ...command, ...(file === undefined ? [] : [`--kubeconfig=${file}`])],
-      list === undefined ? {} : { KUBECONFIG: list },
-    )
+  for (const command of commands) kubectl(home, ['config', ...command, `--kubeconfig=${file}`])
 }
 
 /**

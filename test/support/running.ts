@@ -131,7 +131,7 @@ export async function mustRun(lab: Machines, status: number, ...args: string[]):
 }
 
 /** Sets the flags that a run names for that node, in the files of the unit: the unit starts with them next time. */
-export function setFlagsOn({ stdout, stderr }: Ran, name: string): string {
+function setFlagsOn({ stdout, stderr }: Ran, name: string): string {
   const told = [
     ...(stdout + stderr).matchAll(
       /\bon ([\w, .-]+), kube-apiserver needs (.*?); set that where .*? \(systemctl cat (\S+)\)/g,
@@ -307,7 +307,7 @@ export function assertAsked([fresh = 0, kept = 0, ...others]: readonly number[])
 }
 
 /** When an API server of that node was down, in milliseconds since 1970. */
-export async function readOutages(lab: Machines, name: string): Promise<[began: number, ended: number][]> {
+async function readOutages(lab: Machines, name: string): Promise<[began: number, ended: number][]> {
   const lines = (await lab.machine(name).exec('journalctl --no-pager --output=json --unit=kube-apiserver')).split('\n')
   const said = lines.filter(Boolean).map((line) => JSON.parse(line))
   const timesOf = (message: RegExp, field: string) =>

@@ -1,17 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import {
-  chownSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -350,54 +340,6 @@ test('on a terminal a failure, with what to do, and a warning are reported below
       lines.some((line) => line.startsWith(begin)),
       `${begin}\n${lines.join('\n')}`,
     )
-})
-
-test('on a terminal prose is broken between words, and a command has a line of its own', onTerminal, async (t) => {
-  const folder = place(t)
-  await run(folder, local)
-  copyFileSync(join(folder, 'auth/admin-key.pem'), join(folder, 'auth/service-account-next-key.pem'))
-  for (const line of ['encryption-key', 'encryption-key --quiet', 'encryption-key --dry-run', 'status']) {
-    const { stdout } = await startOnTerminal(folder, line.split(' ')).ended
-    const lines = (await showOn(size, stdout)).lines.map((each) => each.trim())
-    assert.ok(lines.includes('npm run task -- rotate service-account'), lines.join('\n'))
-    const begin = lines.findIndex((each) => each.includes('rotation of the service-account key in progress'))
-    assert.match(lines.slice(begin, begin + 3).join(' '), /in progress, stage 1 of \d \(.* npm run task/, line)
-  }
-})
-
-test(
-  'on a terminal status leaves the table alone, with a colour for what is not well and for nothing else',
-  onTerminal,
-  async (t) => {
-    const folder = place(t)
-    await run(folder, local)
-    rmSync(join(folder, 'auth', 'admin.kubeconfig'))
-    const { status, stdout } = await startOnTerminal(folder, ['status']).ended
-    assert.equal(status, 4)
-    const { lines, isCursorShown } = await showOn(size, stdout)
-    assert.match(
-      lines.join(' '),
-      /^2 of 17 items are out of date; .*, in\s+\d+d\s+\(.*What a run would change.*\s+NAME +FOR +ISSUER +EXPIRES /,
-    )
-    assert.equal(isCursorShown, true)
-    const [, table = ''] = stdout.split('NAME')
-    assert.deepEqual(
-      table.match(/\x1b\[3\dm[✔●✖] \S+/g),
-      ['● admin.kubeconfig', '● local-kubeconfig'].map((row) => `\x1b[33m${row}`),
-    )
-  },
-)
-
-test('on a terminal verify leaves the tree of what it has tried, and its sum', onTerminal, async (t) => {
-  const folder = place(t)
-  await run(folder, local)
-  for (const args of [['verify'], ['verify', '--planned']]) {
-    const { stdout } = await startOnTerminal(folder, args).ended
-    const lines = (await showOn({ rows: 80, columns: 200 }, stdout)).lines.filter(Boolean)
-    const [first] = lines.flatMap((line, i) => (line.startsWith('✔ Clients to etcd  ') ? [i] : []))
-    assert.ok(first !== undefined && first < lines.length - 1, lines.join('\n'))
-    assert.match(lines.at(-1) ?? '', /^\d+ checks: \d+ passed/)
-  }
 })
 
 test('NO_COLOR leaves the tree without a colour', onTerminal, async (t) => {

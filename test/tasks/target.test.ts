@@ -13,7 +13,7 @@ const isFolder = (path: string) => ({
   remedy: 'move it aside, then run the same command again',
 })
 
-const nothingEarlier: Earlier = { found: new Map(), rows: new Map(), ended: async () => undefined }
+const nothingEarlier: Earlier = { found: new Map(), rows: new Map(), ended: () => undefined }
 
 function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
   const auth = temporaryAuth(t)

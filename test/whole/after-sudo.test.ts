@@ -39,11 +39,3 @@ test('an auth/ of root is refused, with the command that shows it', { skip }, as
   execFileSync('chown', ['-R', `${another}:${another}`, join(folder, 'auth')])
   await withStatus(0, start(folder, ['certs'], { by: asAnother }).ended)
 })
-
-test('a single file of root in a folder of the user is named so too', { skip }, async (t) => {
-  const folder = place(t)
-  await withStatus(0, start(folder, ['certs'], { by: asAnother }).ended)
-  chownSync(join(folder, 'auth/worker0-key.pem'), 0, 0)
-  const refused = await withStatus(1, start(folder, ['node-certs'], { by: asAnother }).ended)
-  assert.match(shownOwners(refused.stdout + refused.stderr).join(''), /^-\S+ +\d+ root .*\/auth\/worker0-key\.pem$/m)
-})

@@ -17,8 +17,6 @@ import {
   withStatus,
   writeCluster,
 } from '../support/harderway.ts'
-import { clock, start } from '../support/process.ts'
-import { needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const day = 86_400_000
@@ -68,14 +66,6 @@ describe('by a clock', { concurrency: 2 }, () => {
       for (const name of leaves)
         assert.ok(certificateIn(auth, name).notAfter.getTime() > then.getTime() + 364 * day, name)
       assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
-    })
-
-    test('renewBefore of cluster.yaml moves it', async (t) => {
-      const { place } = copied(t, [[['certificates', 'renewBefore'], '90d']])
-      const staleAfter = async (days: number) =>
-        idsOf(await runAt(place, new Date(made.getTime() + days * day), '--dry-run'), 'stale')
-      assert.deepEqual(await staleAfter(274), [])
-      assert.equal((await staleAfter(276)).filter((id) => id.includes('cert')).length, leaves.length)
     })
   })
 
@@ -155,46 +145,6 @@ describe('by a clock', { concurrency: 2 }, () => {
         assert.doesNotMatch(ran.stdout, /certificates with it/)
       }
     })
-  })
-
-  test('a CA that was renewed for a shorter time ends what it has issued: that date is shown everywhere', async (t) => {
-    const shorter: readonly Edit[] = [
-      [['certificates', 'validity'], '90d'],
-      [['certificates', 'caValidity'], '180d'],
-    ]
-    const jane = (...groups: readonly string[]): Edit => [['users'], [{ name: 'jane', groups }]]
-    const { place, auth } = copied(t, [jane('ops', 'devs')])
-    const run = (...args: string[]) => harderway({ place, now: made }, ...args)
-    await withStatus(0, run('user-certs', '--json'))
-    writeCluster(place, [...edits, ...shorter, jane('ops', 'devs')])
-    await withStatus(0, run('ca', '--renew', '--json'))
-    const end = certificateIn(auth, 'ca').notAfter
-    assert.equal(end.toISOString(), '2027-08-27T23:55:00.000Z')
-
-    const isLeaf = ({ id, type }: Record<string, unknown>) => type === 'fresh' && /-cert/.test(String(id))
-    const fresh = (await runAt(place, made)).events.filter(isLeaf)
-    assert.equal(fresh.length, leaves.length + 1)
-    for (const { id, until, message } of fresh)
-      assert.deepEqual([id, until, message], [id, '2027-08-27T23:55:00Z', 'expires 2027-08-27 (with the CA)'])
-    const { events } = await run('status', '--json')
-    const ends = events.flatMap(({ type, end }) => (type === 'item' && end !== undefined ? [end] : []))
-    assert.deepEqual([...new Set(ends)], ['2027-08-27T23:55:00Z'])
-    const former = async () => {
-      writeCluster(place, [...edits, ...shorter])
-      return (await run('status')).stdout.replace(/\s+/g, ' ')
-    }
-    assert.match(await former(), /certificates of jane \(until 2027-08-27\)/)
-    assert.match((await run('cluster-cert', '--force', '--dry-run')).stdout, /expires 2027-05-29 \(was 2027-08-27\)/)
-    writeCluster(place, [...edits, ...shorter, jane('devs')])
-    assert.match((await run('user-certs')).stdout, /jane's certificate in ops is accepted until 2027-08-27/)
-  })
-
-  test('of the computer, in another time zone: the days told are those of UTC', {
-    skip: needs('faketime'),
-  }, async (t) => {
-    const { place } = copied(t)
-    const ran = await start(place, phases, { by: ['env', 'TZ=Pacific/Kiritimati', ...clock(made)] }).ended
-    assert.match(ran.stdout, /^Cluster certificate: renews from 2028-01-29$/m)
   })
 })
 

@@ -58,20 +58,6 @@ for (const page of pages)
     }
   })
 
-test('each reference in a page is defined in it, and each definition is used', () => {
-  for (const page of pages) {
-    const text = withoutCode(read(page))
-    const defined = [...text.matchAll(/^\[([^\]]+)\]: \S+$/gm)].map(([, name]) => name)
-    const used = [...text.matchAll(/\]\[([^\]]+)\]|\[([\w-]+)\](?![[(:])/g)].map(([, full, short]) => full ?? short)
-    assert.deepEqual([...new Set(used)].toSorted(), defined.toSorted(), page)
-  }
-})
-
-test('the README leads to every page of docs/', () => {
-  const linked = linksIn(read('README.md'))
-  for (const page of markdownIn('docs')) assert.ok(linked.includes(page), page)
-})
-
 test('what is made from the program is current: otherwise, npm run docs', () => {
   const marks = pages.flatMap((page) =>
     [...read(page).matchAll(/<!-- (\w+): npm run docs -->\n/g)].map(([, name]) => name),

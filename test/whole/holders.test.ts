@@ -1,13 +1,10 @@
 /** Who may still be let in by a certificate that cluster.yaml would not issue now: said in plan, status and metrics. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { formatKubeconfig } from '../../lib/kubernetes/kubeconfig.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
 
-const empty = Buffer.alloc(0)
 const all = [
   { name: 'control0', role: 'control', ip: '192.168.1.11' },
   { name: 'control1', role: 'control', ip: '192.168.1.12' },
@@ -109,66 +106,4 @@ test('a move that was interrupted is finished: no key of the old name is left to
   write(users('jane', 'joe'))
   await exits(0, place, 'certs')
   assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
-})
-
-test('what nothing shows to be made for a node or user stays where it is, and is named', async (t) => {
-  const { place, auth, write } = copy(t)
-  write(users('jane', 'joe', 'kept', 'served'))
-  await exits(0, place, 'certs', 'kubeconfigs')
-  // As signed by hand, and for a guide, which has a kubeconfig of its own for it.
-  const theirs = (name: string) => readdirSync(auth).filter((file) => file.startsWith(name))
-  rmSync(join(auth, 'kept.kubeconfig'))
-  const kubeconfig = join(auth, 'served.kubeconfig')
-  writeFileSync(kubeconfig, readFileSync(kubeconfig, 'utf8').replaceAll(/default$/gm, 'metrics'))
-  const both = `subjectAltName=DNS:ours\nextendedKeyUsage=serverAuth,clientAuth\nkeyUsage=digitalSignature`
-  for (const [name, subject] of [
-    ['etcd-backup', '/O=backups/CN=etcd-backup'],
-    ['signed', '/O=devs/CN=signed'],
-  ]) {
-    const at = join(auth, `${name}`)
-    execFileSync(
-      'openssl',
-      ['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'].concat([
-        '-keyout',
-        `${at}-key.pem`,
-        '-out',
-        join(place, 'csr'),
-        '-subj',
-        `${subject}`,
-      ]),
-      { stdio: 'ignore' },
-    )
-    writeFileSync(join(place, 'extensions'), both)
-    execFileSync(
-      'openssl',
-      ['x509', '-req', '-in', join(place, 'csr'), '-CA', join(auth, 'ca.pem'), '-days', '9'].concat([
-        '-CAkey',
-        join(auth, 'ca-key.pem'),
-        '-out',
-        `${at}.pem`,
-        '-extfile',
-        join(place, 'extensions'),
-      ]),
-      { stdio: 'ignore' },
-    )
-    const [ca, certificate, key] = ['ca.pem', `${name}.pem`, `${name}-key.pem`].map((file) =>
-      readFileSync(join(auth, file)),
-    )
-    const access = { cluster: 'kubenet', server: 'https://api:6443', user: `${name}`, context: 'default' }
-    const text = formatKubeconfig({ ...access, ca: ca ?? empty, certificate: certificate ?? empty, key: key ?? empty })
-    if (name === 'signed') writeFileSync(`${at}.kubeconfig`, text)
-  }
-  const names = ['etcd-backup', 'kept', 'served', 'signed']
-  const before = names.map(theirs)
-  write(users('joe'))
-  const said =
-    /no node or user of cluster\.yaml has the names of etcd-backup\.pem, kept\.pem, served\.pem, signed\.pem in auth\/;/
-  for (const args of [['certs', '--dry-run'], ['certs'], ['certs'], ['status']]) {
-    const { stdout } = await harderway(place, ...args)
-    const text = stdout.replaceAll(/\s+/g, ' ')
-    if (args.length > 1 || args[0] === 'status') assert.match(text, said)
-    assert.doesNotMatch(text, /moved? .*(etcd-backup|kept|served|signed)-key/)
-  }
-  assert.deepEqual(names.map(theirs), before)
-  assert.deepEqual(theirs('jane'), [])
 })

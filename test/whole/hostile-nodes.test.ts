@@ -10,7 +10,6 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -21,7 +20,7 @@ import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { certTable, layoutRules } from '../../tasks/layouts/tables.ts'
-import { fakeTool, scratch, stateOf } from '../support/files.ts'
+import { scratch, stateOf } from '../support/files.ts'
 import {
   assertStatus,
   type Edit,
@@ -65,16 +64,6 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     writeCluster(folder, [...oneOfEach, ...labEdits(suite.lab)])
     return folder
   }
-  /** Its sessions find these first. */
-  const withTools = async (name: string, folder: string, work: () => Promise<void>) => {
-    await suite.lab.node(name).restart({ env: { PATH: `${folder}:${process.env.PATH}` } })
-    try {
-      await work()
-    } finally {
-      await suite.lab.node(name).restart({ env: {} })
-    }
-  }
-
   before(async () => {
     write()
     await exits(0, place, 'bootstrap')
@@ -88,24 +77,6 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
       for (const file of readdirSync(folder)) rmSync(join(folder, file), { recursive: true })
       cpSync(join(kept, name), folder, { recursive: true })
     }
-  })
-
-  // What else may go wrong there: test/lib/node/look.test.ts.
-  test('cannot be inspected where its login exits 0 without a word: it alone fails, and nothing is changed anywhere', async (t) => {
-    const said = 'could not be inspected; its answer is incomplete'
-    const before = homes()
-    await withTools('control0', fakeTool(t, 'sh', 'exit 0'), async () => {
-      const ran = await withStatus(1, deploy())
-      assert.deepEqual(idsOf(ran, 'failed'), ['deploy/control0'])
-      assert.equal(messageOf(ran, 'deploy/control0'), `control0: ${said}`)
-      assert.deepEqual(
-        idsOf(ran, 'fresh').filter((id) => id.startsWith('deploy/')),
-        ['deploy/gateway', 'deploy/worker0'],
-      )
-      const told = await exits(1, place, 'status', '--on-nodes')
-      assert.match(told.stdout, /control0 +could not be inspected/)
-    })
-    assert.deepEqual(homes(), before)
   })
 
   for (const [whose, open, closed] of [
@@ -147,63 +118,6 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     assert.deepEqual(homes(), before)
     await withStatus(0, deploy())
     await withStatus(0, deploy('--dry-run'))
-  })
-
-  test('has an mv that does nothing and exits 0: a failed deploy', async (t) => {
-    await renew()
-    const before = homes()
-    const lazy = fakeTool(t, 'mv', 'case "$*" in *" .") exit 0 ;; esac; real "$@"')
-    await withTools('control0', lazy, async () => {
-      const ran = await withStatus(1, deploy('--node', 'control0'))
-      assert.match(
-        String(messageOf(ran, 'deploy/control0')),
-        /^control0: still out of date after copying; kubernetes\.pem.* differ/,
-      )
-    })
-    assert.deepEqual(homes(), before)
-  })
-
-  test('two machines that deploy at once: each node ends with one set', async (t) => {
-    // Each has pairs of its own under the same identity.
-    const second = colleague(t)
-    await exits(0, second, 'cluster-cert', 'component-certs', 'node-certs', 'kubeconfigs', '--force')
-    // The first to rename stands still after one file, until the other waits for it, or has gone by.
-    const gate = scratch(t)
-    const mv = fakeTool(
-      t,
-      'mv',
-      `case "$*" in *old/*) real "$@"; exit ;; *" .") ;; *) real "$@"; exit ;; esac
-if ! mkdir ${gate}/first 2>/dev/null; then real "$@"; : > ${gate}/passed; exit; fi
-real -f -- "$3" .
-n=0
-until [ -e ${gate}/waits ] || [ -e ${gate}/passed ] || [ $n -gt 6000 ]; do sleep 0.01; n=$((n + 1)); done
-shift 3
-real -f -- "$@"`,
-    )
-    const flock = fakeTool(t, 'flock', `real "$@" || { status=$?; : > ${gate}/waits; exit $status; }`)
-    await withTools('control0', `${mv}:${flock}`, async () => {
-      const runs = await Promise.all(
-        [place, second].map((each) => harderway(each, 'deploy', '--node', 'control0', '--force')),
-      )
-      // The later one finds other files than it has looked at.
-      const [late, ...more] = runs.filter(({ status }) => status !== 0)
-      assert.ok(late && more.length === 0)
-      assertStatus(late, 1)
-      assert.match(late.stdout, /its files changed during this run, which replaced nothing/)
-    })
-    const files = Object.keys(stateOf(join(kept, 'control0'))).filter((name) => !name.startsWith('.'))
-    const sets = [place, second].map((each) =>
-      files.filter((name) => readFileSync(join(home(), name)).equals(readFileSync(join(auth(each), name)))),
-    )
-    assert.ok(
-      sets.some(({ length }) => length === files.length),
-      `of ${files.length} files: ${sets.map((set) => set.join())}`,
-    )
-    assert.deepEqual([existsSync(join(gate, 'waits')), existsSync(join(gate, 'passed'))], [true, false])
-    assert.deepEqual(
-      readdirSync(home()).filter((name) => name.startsWith('.harderway-')),
-      [],
-    )
   })
 
   describe('holds certificates that are newer than ours', () => {
@@ -397,25 +311,6 @@ real -f -- "$@"`,
       for (const name of ['worker0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
     })
   })
-
-  // How old it has to be: test/lib/node/staging.test.ts.
-  for (const [title, age, status, words] of [
-    ['no run can be using: reported, and removed', 3600, 4, /left by an interrupted run/],
-    ['may be in use: reported, and left', 60, 0, /from another run, active or interrupted/],
-  ] as const)
-    test(`has the folder in which a run of another machine unpacked its archive, that ${title}`, async () => {
-      const folder = join(home(), '.harderway-ffffffffffff-0123456789abcdef')
-      mkdirSync(folder, { mode: 0o700 })
-      writeFileSync(join(folder, 'ca-key.pem'), readFileSync(join(auth(), 'ca-key.pem')), { mode: 0o600 })
-      const time = Date.now() / 1000 - age
-      utimesSync(folder, time, time)
-      const told = await exits(status, place, 'status', '--on-nodes')
-      assert.match(told.stdout.replace(/\s+/g, ' '), words)
-      assert.ok(existsSync(folder))
-      const ran = await withStatus(0, deploy())
-      assert.match(ran.stdout, words)
-      assert.equal(existsSync(folder), status === 0)
-    })
 })
 
 /** A second link to a file, and a flag of it, are changes of its inode alone. */

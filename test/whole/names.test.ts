@@ -1,6 +1,6 @@
 /** Names that bite: what is asked for in cluster.yaml is refused with a clear message, or carried through exactly. */
 import assert from 'node:assert/strict'
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
@@ -88,20 +88,6 @@ describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp')
     const made = directories.map((name) => name.split('/')[0] ?? '')
     assert.deepEqual(readdirSync(home).toSorted(), ['.bashrc', '.zshenv', ...made].toSorted())
     for (const folder of [place, process.cwd()]) assert.ok(!existsSync(join(folder, 'x')))
-  })
-
-  test('an absolute directory with blanks and quotes, and one on a node whose login prints something, to be made or there', async () => {
-    const { home } = suite.lab.node('control0')
-    mkdirSync(join(home, 'there'))
-    for (const directory of [join(place, `abs "o'lute" $x`), join(home, 'new'), join(home, 'there')]) {
-      const ran = await deploy({ directory })
-      assert.equal(ran.status, 0, ran.stdout)
-      for (const file of ['ca.pem', 'ca-key.pem', 'control0.kubeconfig', 'encryption-config.yaml'])
-        assert.ok(readFileSync(join(directory, file)).equals(readFileSync(join(place, 'auth', file))), file)
-      assert.equal(readdirSync(directory).length, 14)
-      for (const file of ['.bashrc', '.zshenv'])
-        appendFileSync(join(home, file), '[ "$SHLVL" -gt 1 ] || { cd; echo Welcome; }\n')
-    }
   })
 
   test('a host and a user that are odd but legal reach ssh as they are', async () => {

@@ -1,6 +1,4 @@
-/**
- * Every command that is printed to be typed, by a message or in the documentation, is understood: none is bad usage.
- */
+/** Every command that a message prints to be typed is understood: none is bad usage. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -8,14 +6,12 @@ import { delimiter, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { isPasteable } from '../../lib/wording.ts'
 import { parseCommandLine } from '../../tasks/cli.ts'
-import { commands } from '../../tasks/commands/commands.ts'
 import { formatCommand } from '../../tasks/run/host.ts'
 import { scratch } from '../support/files.ts'
 import { type Edit, entry, harderway, holdAuth, madePlace, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'
 
 const root = join(import.meta.dirname, '../..')
-const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.md', { cwd: root })]
 const edits: readonly Edit[] = [
   [['etcd', 'ca'], 'own'],
   [['aggregation'], true],
@@ -96,31 +92,15 @@ function printedBy(file: string): string[] {
   })
 }
 
-/** From a page: from its code, by any of the names of harderway, without what is left to the reader. */
-function shownBy(page: string): string[] {
-  const code = read(page)
-    .replace(/npm run (?:-s )?(?:task -- |(bootstrap)(?: --(?= ))?)/g, 'harderway $1')
-    .matchAll(/^```\w*\n[\s\S]*?^```$|`[^`\n]+`/gm)
-  return [...code].flatMap(([text]) =>
-    [...text.matchAll(/(?<![\w./-])harderway ([^`|#;&)>\n]+)/g)].flatMap(([, words = '']) => {
-      const [said = ''] = words.replace(/ --config \S+/, '').split(/ {2,}/)
-      // A command's name alone names it.
-      const isName = commands.some(({ name }) => name === said.trim())
-      return isName || /…|\b[A-Z]{3,}\b/.test(said) ? [] : said
-    }),
-  )
-}
-
 const printed = new Map(
-  [...globSync('{lib,tasks}/**/*.ts', { cwd: root }).flatMap(printedBy), ...pages.flatMap(shownBy)].map(
-    (task): [string, string[]] => [task.trim(), task.trim().split(/\s+/)],
-  ),
+  globSync('{lib,tasks}/**/*.ts', { cwd: root })
+    .flatMap(printedBy)
+    .map((task): [string, string[]] => [task.trim(), task.trim().split(/\s+/)]),
 )
 
-test('printed commands are found, in messages and in the documentation', () => {
-  assert.ok(printed.size > 35, [...printed.keys()].join('\n'))
-  for (const task of ['rotate ca --undo', 'install --node control0 --replace-identity', 'graph --format dot'])
-    assert.ok(printed.has(task), task)
+test('printed commands are found in messages', () => {
+  assert.ok(printed.size > 20, [...printed.keys()].join('\n'))
+  for (const task of ['rotate ca --undo']) assert.ok(printed.has(task), task)
 })
 
 describe('a printed command, tried while another run holds auth/,', () => {

@@ -434,7 +434,10 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     await withStatus(0, recover('--node', 'control0'))
     for (const args of [['--dry-run'], []]) {
       const refused = await exits(3, place, 'bootstrap', ...args)
-      assert.match(told(refused), /if they have the CA of auth\/, replace the entry \(auth\/backup keeps a copy\): /)
+      assert.match(
+        told(refused),
+        /if the nodes have the CA of auth\/, replace the entry \(auth\/backup keeps a copy\): /,
+      )
       const [, command = ''] = /: npm run task -- (local-kubeconfig .*)/.exec(told(refused)) ?? []
       if (args.length === 0) await must(...command.split(' '), '--yes')
     }

@@ -1,7 +1,6 @@
 /** The people of cluster.yaml: whom TLS servers see, what is told of them, and what remains of those who left. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
@@ -11,7 +10,6 @@ import { copyPlace, type Edit, exits, harderway, madePlace } from '../support/ha
 import { freePorts, needs, startServer } from '../support/programs.ts'
 
 const run = promisify(execFile)
-const day = 86_400_000
 
 test("no user's file belongs on a node", () => {
   const cluster = parsed(`${minimal}users: [{ name: jane, groups: [devs] }]\n`)
@@ -24,34 +22,6 @@ test("no user's file belongs on a node", () => {
 const jane = { name: 'jane', groups: ['devs', 'ops'], validity: '90d' }
 const edits: Edit[] = [[['users'], [jane, { name: 'joe' }]]]
 const place = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
-const file = (name: string) => join(place, 'auth', name)
-
-/** The page on which openssl's server, as the API server, shows whom it sees. */
-async function askOpenssl(ask: (url: string) => readonly [string, ...string[]]): Promise<string> {
-  const identity = ['-cert', file('kubernetes.pem'), '-key', file('kubernetes-key.pem'), '-CAfile', file('ca.pem')]
-  const asking = ['-Verify', '2', '-verify_return_error', '-www', '-accept', '127.0.0.1:0']
-  await using server = await startServer(
-    'openssl',
-    ['s_server', ...identity, ...asking],
-    /^ACCEPT (127\.0\.0\.1:\d+)$/m,
-  )
-  const [program, ...args] = ask(`https://${server.ready[1]}/`)
-  return (await run(program, args, { env: { PATH: process.env.PATH, HOME: join(place, 'home') } })).stdout
-}
-
-test("openssl's server sees a user with its groups, by curl with the pair and by kubectl with the kubeconfig", {
-  skip: needs('openssl', 'curl', 'kubectl'),
-}, async () => {
-  const seen = (name: string) => {
-    const pair = ['--cert', file(`${name}.pem`), '--key', file(`${name}-key.pem`)]
-    return askOpenssl((url) => ['curl', '--disable', '-sS', '--cacert', file('ca.pem'), ...pair, url])
-  }
-  const subject = /Subject: C=PL, ST=Lesser Poland, L=Krakow, O=devs, O=ops, OU=kubenet, CN=jane$/m
-  assert.match(await seen('jane'), subject)
-  assert.match(await seen('joe'), /Subject: C=PL, ST=Lesser Poland, L=Krakow, OU=kubenet, CN=joe$/m)
-  const kubeconfig = ['--kubeconfig', file('jane.kubeconfig')]
-  assert.match(await askOpenssl((url) => ['kubectl', ...kubeconfig, '--server', url, 'get', '--raw', '/']), subject)
-})
 
 test("etcd's server, in Go, takes a user for its CN, and lets it do what that user may and no more", {
   skip: needs('etcd', 'etcdctl'),
@@ -94,24 +64,6 @@ test('verify sees a user as it is, and as of its groups', async () => {
   const notes = ran.events.filter(({ type }) => type === 'fresh').map(({ id, note }) => `${id}: ${note}`)
   assert.ok(notes.includes('clients/jane: authenticated as jane (groups devs, ops)'), notes.join('\n'))
   assert.ok(notes.includes('clients/joe: authenticated as joe (no groups)'), notes.join('\n'))
-})
-
-test("a user's certificate expires when the user's validity says: in status, the metrics and the report", async () => {
-  const ran = await harderway(place, 'status', '--json')
-  const notAfter = Date.parse(String(ran.events.find(({ id }) => id === 'user-certs/jane')?.notAfter))
-  const left = (notAfter - Date.now()) / day
-  assert.ok(left > 89.9 && left <= 90, `${left} days`)
-  assert.equal(ran.events.find(({ id }) => id === 'user-certs/jane')?.state, 'fresh')
-  for (const format of ['prometheus', 'html']) await exits(0, place, 'report', '--format', format)
-  const labels = 'cluster="kubenet",id="user-certs/jane",node="",purpose="user"'
-  assert.ok(
-    readFileSync(file('report.prom'), 'utf8').includes(
-      `harderway_not_after_timestamp_seconds{${labels}} ${notAfter / 1000}\n`,
-    ),
-  )
-  const page = readFileSync(file('report.html'), 'utf8')
-  const date = new Date(notAfter).toISOString().slice(0, 10)
-  assert.match(page, new RegExp(`User certificates<small>.*jane.*</small></th>\\n<td>${date}<`))
 })
 
 test("a group that is Kubernetes' own is a warning, in the run that asks for it and in status", async (t) => {

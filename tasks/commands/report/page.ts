@@ -72,7 +72,7 @@ function showHeadline({ run, items, nodes, rows }: Inventory): string {
 </header>`
 }
 
-function showProblems({ run, items, nodes, others, rows }: Inventory): string {
+function showProblems({ run, items, nodes, rows }: Inventory): string {
   const isFailed = (id: string) => rows.get(id)?.kind === 'failed'
   const alike = foldAlike(
     items.filter((item) => !isRight(item) && !isFailed(item.id)),
@@ -85,7 +85,6 @@ function showProblems({ run, items, nodes, others, rows }: Inventory): string {
   const lines = [
     ...alike.map(({ group, shared }) => `${formatNames(group.map(({ id }) => id))}: ${shared(group[0].why)}`),
     ...wrongNodes.map(({ node, why }) => `${node}: ${why}`),
-    ...others.map(({ id, why }) => `${id}: ${why}`),
     ...formatFailures(rows),
   ]
   if (lines.length === 0) return ''

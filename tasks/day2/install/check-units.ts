@@ -11,11 +11,11 @@ import type { Difference, ReasonOf } from '../../../lib/results.ts'
 import { count } from '../../../lib/wording.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { isDrainedFor } from '../../inspect/look.ts'
-import { processesOf, type UnitOnNode } from '../../inspect/reads.ts'
+import type { UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer, type Place, type Port, type Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
 import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
-import { isInFuture, isLoaded, isReloaded, reloadsBy, sameClock } from './moment.ts'
+import { isInFuture, isLoaded, isReloaded, reloadsBy } from './moment.ts'
 import { isHeldBack } from './open-folders.ts'
 import { wantedAt } from './wanted.ts'
 
@@ -235,8 +235,6 @@ function whyProcessUnsteady(unit: Unit, places: PlacesState): string | undefined
   if (active !== 'active') return `it is ${active} (${sub})`
   if (process === 'gone') return 'its main process has just ended'
   if (process?.isStopped) return 'its main process is stopped (SIGSTOP)'
-  const left = process && processesOf(unit, places).find(({ age = 0 }) => age > process.age + sameClock)
-  if (left) return `process ${left.id} of an earlier start still runs (on the node, kill ${left.id})`
   const age = process?.age ?? places.now - started
   const settling = mayHaveLostApiServer(unit, age, places) ? settlingTimeOfClients : settlingTime
   if (restarts === 0 || age >= settling) return undefined

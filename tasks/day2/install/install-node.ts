@@ -18,7 +18,7 @@ import { guard, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
 import { type OnNode, renewsFrom } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
-import { keptOffAt } from '../../inspect/reads.ts'
+import { keptOffAt, unsetOn } from '../../inspect/reads.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
@@ -26,7 +26,6 @@ import { guardList } from '../revoked/revoked.ts'
 import { asForced, checkUnitsOf, type UnitCheck } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { formatOpen, openFolders } from './open-folders.ts'
-import { unreachedOn, unsetOn } from './unreached.ts'
 
 /** With what would be overwritten. */
 export type InstallFound = UnitsFound & { readonly others: readonly Other[] }
@@ -114,21 +113,14 @@ function findingsOn(
   installed: readonly UnitCheck[],
 ): Finding[] {
   const nodes = [node.name]
-  const restarts = new Set(installed.flatMap(({ unit, reason }) => (reason?.restarts ? unit.unit : [])))
-  const units = found.units.map((unit) =>
-    restarts.has(unit.unit)
-      ? { ...unit, unreached: unit.unreached.filter((each) => !unit.outdated.includes(each)) }
-      : unit,
-  )
-  const unreached = unreachedOn(run, node, { ...found, units })
+  const unverified = found.units.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
   const isReady = arePlaced || isListPlaced(found)
-  const ready = unsetOn(found, (file) => isReady || file !== authorizationConfigFile)
+  const ready = unsetOn(found.units, (file) => isReady || file !== authorizationConfigFile)
   const marks = splitMarks(run, found)
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   return [
-    ...asFindings(unreached.units, { owner: 'user', kind: 'unreached', nodes }),
-    ...asFindings([...unreached.ofRoot, ...unreached.ofUsers], { owner: 'run', nodes }),
-    ...asFindings(unsetOn(found), { owner: 'user', nodes }).map((each) =>
+    ...asFindings(unverified, { owner: 'user', kind: 'unreached', nodes }),
+    ...asFindings(unsetOn(found.units), { owner: 'user', nodes }).map((each) =>
       ready.includes(each.text) ? each : silenced(each),
     ),
     ...asFindings(openFolders(run, withUnits(installed, found), found.places).map(formatOpen), {

@@ -2,22 +2,21 @@
  * The targets of phase `install`, one a node, in the order of restarts, and before them the list of who is revoked.
  * What works on a node is loaded by the first check.
  */
-import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
-import { isLost, Skipped, type Work } from '../../../lib/graph/target.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { deployId, placeOf } from '../../phases/deploy.ts'
 import type { ClusterTarget } from '../../target.ts'
 import type { InstallFound } from './install-node.ts'
 import type { UnitsFound } from './look-at-units.ts'
+import { byTurn, installId, restartedBefore, waitForTurn } from './turns.ts'
 
 export function targets(cluster: Cluster): ClusterTarget[] {
   const { install, nodes } = cluster
   if (!install) return []
   const lists = listTargets(cluster)
   const load = () => import('./install-node.ts')
-  const inOrder = nodes.toSorted((a, b) => roles.indexOf(a.role) - roles.indexOf(b.role))
-  const installs = inOrder.map(
+  const installs = byTurn(nodes).map(
     (node): ClusterTarget<InstallFound> => ({
       id: installId(node),
       phase: 'install',
@@ -33,8 +32,10 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       },
       build: async (run, work) => {
         const { checkUnits, updateUnits } = await load()
-        const isInTurn = work.force || work.reasons.some((each) => each.kind !== 'unit' || each.restarts)
-        if (!isInTurn || !(await waitForTurn(work, restartedBefore(node, nodes))))
+        const restarts = work.force !== undefined || work.reasons.some((each) => each.kind !== 'unit' || each.restarts)
+        // A unit that does not reload is restarted after all, so control nodes take turns in any case.
+        const isInTurn = restarts || node.role !== 'worker'
+        if (!isInTurn || !(await waitForTurn(work, restartedBefore(node, nodes), { restarts })))
           return updateUnits({ run, node }, work)
         // Much may have happened while others were restarted: what is wrong is looked at again.
         const { reasons, found = work.found } = await checkUnits(
@@ -47,37 +48,6 @@ export function targets(cluster: Cluster): ClusterTarget[] {
     }),
   )
   return [...lists, ...installs]
-}
-
-export function installId({ name }: ClusterNode): string {
-  return `install/${name}`
-}
-
-/**
- * The order of restarts. Gateways first: they must trust a new CA before an API server serves by it. Then control nodes
- * one at a time, then workers.
- */
-const roles: readonly ClusterNode['role'][] = ['gateway', 'control', 'worker']
-
-function restartedBefore(node: ClusterNode, nodes: readonly ClusterNode[]): string[] {
-  const isBefore = (other: ClusterNode) =>
-    other.role === node.role
-      ? other.role === 'control' && nodes.indexOf(other) < nodes.indexOf(node)
-      : roles.indexOf(other.role) < roles.indexOf(node.role)
-  return nodes.filter(isBefore).map(installId)
-}
-
-/**
- * A renewal that needs no restart does not wait. Returns whether something was changed meanwhile; throws Skipped if a
- * node before it was lost.
- */
-async function waitForTurn({ earlier, signal, tell }: Work<InstallFound>, before: readonly string[]): Promise<boolean> {
-  if (before.length > 0) tell({ doing: 'waiting' })
-  const rows = await Promise.all(before.map((id) => earlier.ended(id)))
-  signal.throwIfAborted()
-  const lost = rows.flatMap((row) => (row && isLost(row) ? row.id : []))
-  if (lost.length > 0) throw new Skipped(lost)
-  return rows.some((row) => row?.kind === 'built')
 }
 
 /** The list of who is revoked, from auth/ to each API server, without a restart. */

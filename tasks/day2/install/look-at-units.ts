@@ -28,7 +28,7 @@ import { loadsOf, type UnitOnNode } from '../../inspect/reads.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { type ListInForce, readInForce, refuseOldApi } from '../revoked/on-node.ts'
+import { type ListInForce, readInForce } from '../revoked/on-node.ts'
 import { isLoaded } from './moment.ts'
 
 export interface UnitsFound extends NodeLook {
@@ -59,7 +59,6 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     await refuseUnreached(run, node, asked, answers)
     const hasApi = asked.some(isApiServer)
     const inForce = hasApi ? await readInForce(run, node) : undefined
-    if (inForce) refuseOldApi(node, asked, inForce)
     return {
       ...look,
       places,

@@ -29,7 +29,7 @@ interface Moment {
 }
 
 /** Seconds: the node's clock is read with that precision. */
-export const sameClock = 2
+const sameClock = 2
 
 type StartedUnit = Pick<Unit, 'unit' | 'bundle'>
 

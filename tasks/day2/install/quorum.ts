@@ -1,18 +1,15 @@
 /** Members of one store: when one may be restarted, and when none can be healthy yet. */
 import { isIP } from 'node:net'
-import { hostname } from 'node:os'
 import * as v from 'valibot'
 import { specialUse } from '../../../lib/address.ts'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { asFailure, Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
-import { giveBackStoreLock, takeStoreLock } from '../../../lib/kubernetes/stored.ts'
+import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
 import { isIssuedBy, readCertificates } from '../../../lib/pki/certificate.ts'
 import { ownCas } from '../../../lib/pki/pair.ts'
 import { formatNames, pasteable, printable } from '../../../lib/wording.ts'
 import { heldOn } from '../../deploy/held.ts'
-import { stagingOwner } from '../../deploy/marks.ts'
 import { type Asking, type NodeRun, withEtcd } from '../../inspect/component.ts'
-import { commandLimit, installOf, limitBeside, lookAtNode, repeat } from '../../inspect/look.ts'
+import { installOf, limitBeside, lookAtNode, repeat } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import { servesOurs, whyNotHealthy } from './restart.ts'
 
@@ -37,66 +34,24 @@ type Member = v.InferOutput<typeof memberList>['members'][number]
 
 export type QuorumState = 'healthy' | 'not healthy' | 'without a quorum'
 
-/** Seconds from the end of the restart command until the others can see that the member is down. */
-const settling = 60
-
-/** A member that was healthy waits for its turn. Any other unit does not wait. */
+/**
+ * Only for a healthy member: with one etcd of three down already, restarting another loses the quorum. Any other unit
+ * does not wait.
+ */
 export async function guarded(on: NodeRun, unit: Unit, isHealthy: boolean, work: () => Promise<void>): Promise<void> {
-  await (unit.isQuorum && isHealthy ? whileOthersAreHealthy(on, unit, work) : work())
+  if (unit.isQuorum && isHealthy) await waitForOthers(on, unit)
+  await work()
 }
 
-/**
- * Only for a healthy member: with one etcd of three down already, restarting another loses the quorum. Only one run at
- * a time does this, on whichever machine, since each might see all others healthy.
- */
-async function whileOthersAreHealthy(on: NodeRun, unit: Unit, work: () => Promise<void>): Promise<void> {
-  let turn: Turn | undefined
+/** Throws a Failure if the other members are not healthy within install.timeout. */
+async function waitForOthers(on: NodeRun, unit: Unit): Promise<void> {
+  let why: Failure | undefined
   const look = async () => {
-    turn = await takeTurn(on, unit)
-    return turn instanceof Failure ? turn.message : undefined
+    why = await whyNoTurn(on, unit)
+    return why?.message
   }
   await repeat(installOf(on.run).timeout, look, on.signal)
-  if (turn instanceof Failure) throw turn
-  try {
-    await work()
-  } finally {
-    // A lease that can't be revoked expires.
-    if (turn) await giveBack(on, turn).catch(() => {})
-  }
-}
-
-/** The lease that we hold while all others are healthy, or why we do not have it. */
-type Turn = { readonly lease: string } | Failure
-
-/** The lock is kept in the store itself, which is healthy. */
-async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
-  const seconds = Math.ceil(commandLimit(on.run) / 1000) + settling
-  const owner = { owner: stagingOwner(on.run).auth, host: hostname(), seconds }
-  const taken = await withEtcd(on, on.node, (etcd) =>
-    takeStoreLock(etcd, { key: `harderway/restart/${unit.unit}`, ...owner }),
-  ).catch((error) => {
-    throw error instanceof Failure && error.code === 'http-404' ? withoutGateway(on.node, unit.unit) : error
-  })
-  if ('host' in taken)
-    return new Failure(`a run on ${printable(taken.host)} is restarting ${unit.unit}, one node at a time`, {
-      node: on.node.name,
-      code: 'busy',
-      remedy: `${runAgain} once that run has ended`,
-    })
-  const seen = await whyNoTurn(on, unit).then(
-    (why) => ({ why, isThrown: false }),
-    (error: unknown) => ({ why: asFailure(error), isThrown: true }),
-  )
-  const { why, isThrown } = seen
-  if (why === undefined) return taken
-  await giveBack(on, taken).catch((error: unknown) => {
-    const { what } = asFailure(error)
-    throw why.with({
-      what: `${why.what}; its lock in etcd expires within ${owner.seconds} s, as it couldn't be given back (${what})`,
-    })
-  })
-  if (isThrown) throw why
-  return why
+  if (why !== undefined) throw why
 }
 
 /**
@@ -164,18 +119,6 @@ export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]
     node,
     async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
   )
-}
-
-function withoutGateway(node: ClusterNode, unit: string): Failure {
-  return new Failure(`${unit} has no JSON gateway, which lets one run at a time restart a member`, {
-    node: node.name,
-    code: 'no-gateway',
-    remedy: 'remove --enable-grpc-gateway=false and --listen-client-http-urls from its command line, and restart it',
-  })
-}
-
-function giveBack(on: NodeRun, { lease }: { readonly lease: string }): Promise<void> {
-  return withEtcd(on, on.node, (etcd) => giveBackStoreLock(etcd, lease))
 }
 
 async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNode, string])[]> {

@@ -23,16 +23,10 @@ import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-un
 import { refuseOpenList } from '../install/open-folders.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../install/replace.ts'
 import { wantedAt } from '../install/wanted.ts'
-import { guardList } from './revoked.ts'
-
-/** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
-const oldest = 32
 
 export interface ListInForce {
   /** It denies everybody on the list of cluster.yaml, before Node or RBAC allows anything. */
   readonly isLoaded: boolean
-  /** It is Kubernetes 1.X; undefined if its answer does not tell. */
-  readonly minor?: number | undefined
 }
 
 /** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
@@ -42,30 +36,11 @@ export async function readInForce(run: Run, node: ClusterNode): Promise<ListInFo
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
       const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec: reviewOf(revoked) }
-      const minor = minorOf(await api.read('GET', '/version'))
       const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
       const { status }: { readonly status?: { readonly denied?: unknown } | null } = answer
-      return { isLoaded: status?.denied === true, minor }
+      return { isLoaded: status?.denied === true }
     }),
   )
-}
-
-/** Of Kubernetes 1.X, by the answer to /version; a provider may add a plus. */
-export function minorOf(answer: object): number | undefined {
-  const { major, minor }: { readonly major?: unknown; readonly minor?: unknown } = answer
-  const number = Number.parseInt(String(minor), 10)
-  return major === '1' && !Number.isNaN(number) ? number : undefined
-}
-
-/** Throws a Failure for an API server that can't be started with the list. An older one may have been, by an alpha gate. */
-export function refuseOldApi(node: ClusterNode, units: readonly UnitOnNode[], { minor }: ListInForce): void {
-  const isUnset = units.some(({ flags }) => flags.unset.some(isOfList))
-  if (minor === undefined || minor >= oldest || !isUnset) return
-  throw new Failure(`${apiServer} is Kubernetes 1.${minor}, but revoked needs 1.${oldest}`, {
-    node: node.name,
-    code: 'too-old',
-    remedy: 'upgrade it, or remove revoked from cluster.yaml and run rotate ca',
-  })
 }
 
 /** Both files are there, so that the API server may be started with them. */
@@ -80,7 +55,6 @@ export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound
 }
 
 function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult<UnitsFound> {
-  guardList(run, node, found)
   refuseOwned(node, found)
   const { revoked = [] } = run.cluster
   const open = revoked.length === 0 ? undefined : whyOpen(found)

@@ -7,9 +7,11 @@
 
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../../lib/failure.ts'
+import { isRunning } from '../../../lib/node/state.ts'
 import { pasteable, printable } from '../../../lib/wording.ts'
 import { type Asking, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
+import { unsetOn } from '../../inspect/reads.ts'
 import { apiServer, type Health, store, type Unit } from '../../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
@@ -17,7 +19,6 @@ import { checkUnitsOf, type UnitCheck } from '../install/check-units.ts'
 import { hostnameOf, isLive, readLeases } from '../install/leases.ts'
 import { lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
 import { foreignMembers, readMembers } from '../install/quorum.ts'
-import { unreachedOn, unsetOn } from '../install/unreached.ts'
 import { changedBy, type Rotating, type Rotation } from './rotation.ts'
 
 /** One that answers to a certificate. */
@@ -86,26 +87,36 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
     const found = await lookAtUnits(run, node)
     const isAsked = hasApiServer(run, node)
     if (!isAsked) await run.disconnect(node)
-    const { units, ofRoot, ofUsers } = unreachedOn(run, node, found, changes)
     const there = (clauses: readonly string[]) => clauses.map((what) => `${node.name}: ${what}`)
     return {
-      ...{ units: there(units), ofRoot: there(ofRoot), ofUsers: there(ofUsers) },
-      toChange: there(unsetOn(found, changes)),
+      units: there(unreachedOn(found, changes)),
+      toChange: there(unsetOn(found.units, changes)),
       asked: isAsked ? [{ node, found }] : [],
     }
   }
   const looks = await run.limits.node.map(run.cluster.nodes, look)
   const asked = looks.flatMap((each) => each.asked)
   const { unreached, unknown } = await surveyApiServers(rotating, withApiServer(run, asked))
-  const all = (kind: 'units' | 'ofRoot' | 'ofUsers' | 'toChange') => looks.flatMap((each) => each[kind])
+  const all = (kind: 'units' | 'toChange') => looks.flatMap((each) => each[kind])
   return {
     unreached: [...unreached, ...all('units'), ...((await rotation.unreached?.(rotating)) ?? [])],
     unknown,
-    /** Other processes that may read files which it changes: of root, and of other users. */
-    ...{ ofRoot: all('ofRoot'), ofUsers: all('ofUsers') },
     /** What only the user can change on the nodes; a sentence each. */
     toChange: all('toChange'),
   }
+}
+
+/** A clause for each unit that the rotation concerns, and that systemd does not know or that is not verified. */
+function unreachedOn({ units, places }: UnitsFound, concerns: (file: string) => boolean): string[] {
+  const concerned = units.filter(
+    ({ bundle, reads }) => bundle === undefined && reads.some(({ file }) => concerns(file)),
+  )
+  return concerned.flatMap(({ unit, service, unreached }) => {
+    const isKnown = places.units.get(unit)?.isLoaded === true || isRunning(places, unit)
+    if (isKnown) return unreached.map((what) => `${unit}: ${what}`)
+    const ways = `{ ${unit}: { unit: NAME } } names another unit, { ${unit}: false } leaves it to you`
+    return [`systemd knows no ${service}.service; install it, or set install.units in cluster.yaml: ${ways}`]
+  })
 }
 
 /**

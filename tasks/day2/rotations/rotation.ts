@@ -3,7 +3,6 @@
  * stages say how each begins, is proven and is rolled back. `rotate` (tasks/commands/rotate.ts) drives them.
  */
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
-import type { Failure } from '../../../lib/failure.ts'
 import type { Work } from '../../../lib/graph/target.ts'
 import { pasteable } from '../../../lib/wording.ts'
 import type { NodeRun } from '../../inspect/component.ts'
@@ -75,10 +74,3 @@ export const changedBy =
     stages.some((stage) => stage.changes(file, cluster))
 
 export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from: ${pasteable('etcdctl snapshot save FILE')} (with the --endpoints, --cacert, --cert and --key of a control node)`
-
-export interface Uses {
-  /** A sentence for each user of what the last stage ends, and for what can't be seen. */
-  readonly sentences: readonly string[]
-  /** Why the users are not known. */
-  readonly failure?: Failure
-}

@@ -1,10 +1,7 @@
-/** The rotations, one row each. */
-import { Failure } from '../../../lib/failure.ts'
 import type { Run } from '../../target.ts'
-import { surveyStage } from './api-servers.ts'
 import { caRotation, etcdCaRotation, frontProxyCaRotation } from './ca-rotation.ts'
 import { encryptionKeyRotation } from './encryption-key-rotation.ts'
-import type { Rotating, Rotation, Uses } from './rotation.ts'
+import type { Rotation } from './rotation.ts'
 import { serviceAccountRotation } from './service-account-rotation.ts'
 
 export const rotations: readonly Rotation[] = [
@@ -34,26 +31,4 @@ export function underWay(run: Run, some: readonly Rotation[] = rotations) {
     const isLastNext = stages[number]?.isLast === true
     return stage ? [{ name, what, title: stage.title, stage: number, of: stages.length, isLastNext }] : []
   })
-}
-
-/** Queries the components. Finds nothing while another stage comes before the last one. */
-export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'name'>): Promise<Uses> {
-  const { run } = rotating
-  const rotation = rotations.find((each) => each.name === name)
-  try {
-    const next = rotation?.stages[stageNumber(rotation, run)]
-    if (!rotation || !next?.isLast) return { sentences: [] }
-    const { unreached, unknown, ofRoot, toChange } = await surveyStage(rotating, rotation)
-    const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
-    return {
-      sentences: [
-        ...[...unreached, ...ofRoot, ...unknown, ...toChange].map((each) => `blocks --finish: ${each}`),
-        ...held.map((each) => `still uses the old CA or key: ${each}`),
-        ...rotation.unseen(run.cluster).map((each) => `can't be checked: ${each}`),
-      ],
-    }
-  } catch (error) {
-    if (error instanceof Failure) return { sentences: [], failure: error }
-    throw error
-  }
 }

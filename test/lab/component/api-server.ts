@@ -44,7 +44,6 @@ export async function startApiServer(flags: Flags): Promise<void> {
     encryption,
     loopback: new Loopback(),
     isEnding: false,
-    unauthenticated: 0,
   }
   const files = {
     cert: required(flags, 'tls-cert-file'),
@@ -88,7 +87,6 @@ interface Api {
   readonly encryption: Encryption
   readonly loopback: Loopback
   isEnding: boolean
-  unauthenticated: number
 }
 
 async function answer(api: Api, request: Request): Promise<Answer> {
@@ -110,7 +108,7 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   if (path === '/metrics')
     return {
       status: 200,
-      body: `process_start_time_seconds ${performance.timeOrigin / 1000}\nauthentication_attempts{result="error"} ${api.unauthenticated}\nserviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n${api.encryption.metrics()}${api.authorization.metrics()}`,
+      body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n${api.encryption.metrics()}`,
     }
   if (path === '/apis/authorization.k8s.io/v1/subjectaccessreviews' && request.method === 'POST')
     return { status: 201, body: accessReview(api, request.body) }
@@ -133,7 +131,6 @@ function authenticate(api: Api, { user, bearer }: Request): User {
   if (byToken) return byToken
   // A credential that was given and is not known is no anonymous request.
   if (user !== 'unknown' && bearer === undefined) return anonymous
-  api.unauthenticated += 1
   throw new StatusError(401, 'Unauthorized', 'Unauthorized')
 }
 
@@ -171,23 +168,23 @@ function forbidden({ username }: User, { method, url }: Request): StatusError {
   return new StatusError(403, 'Forbidden', `forbidden: ${what}`)
 }
 
-function review({ username, groups, extra }: User, { method, url }: Request): object | undefined {
+function review({ username, groups }: User, { method, url }: Request): object | undefined {
   if (method !== 'POST' || url.pathname !== '/apis/authentication.k8s.io/v1/selfsubjectreviews') return undefined
-  const userInfo = { username, groups, ...(extra && { extra }) }
+  const userInfo = { username, groups }
   return { kind: 'SelfSubjectReview', apiVersion: 'authentication.k8s.io/v1', metadata: {}, status: { userInfo } }
 }
 
 /** Who is denied, and that system:masters may do everything: of what RBAC says to others there is nothing here. */
 function accessReview({ authorization }: Api, text: string): object {
   const spec = (parseBody(text) as { spec?: AccessReviewSpec }).spec ?? {}
-  const { user: username = '', groups = [], extra, resourceAttributes, nonResourceAttributes } = spec
+  const { user: username = '', groups = [], resourceAttributes, nonResourceAttributes } = spec
   if ((resourceAttributes === undefined) === (nonResourceAttributes === undefined))
     throw invalidReview(
       'spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
     )
   if (username === '' && groups.length === 0)
     throw invalidReview('spec.user: Invalid value: "": at least one of user or group must be specified')
-  const evaluationError = authorization.denial({ username, groups, ...(extra && { extra }) })
+  const evaluationError = authorization.denial({ username, groups })
   const status = evaluationError
     ? { allowed: false, denied: true, evaluationError }
     : { allowed: groups.includes('system:masters') }
@@ -196,7 +193,8 @@ function accessReview({ authorization }: Api, text: string): object {
 
 const invalidReview = (why: string) => new StatusError(422, 'Invalid', `.authorization.k8s.io "" is invalid: ${why}`)
 
-interface AccessReviewSpec extends Partial<Pick<User, 'groups' | 'extra'>> {
+interface AccessReviewSpec {
+  readonly groups?: readonly string[]
   readonly user?: string
   readonly resourceAttributes?: object
   readonly nonResourceAttributes?: object

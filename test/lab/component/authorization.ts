@@ -9,7 +9,6 @@ import { isDeepStrictEqual } from 'node:util'
 import { parse } from 'yaml'
 import type { Flags } from './flags.ts'
 import type { User } from './identity.ts'
-import { Reloads } from './reloads.ts'
 import { log } from './watched.ts'
 
 /**
@@ -34,13 +33,10 @@ interface Configuration {
 
 export class Authorization {
   readonly #path: string | undefined
-  readonly #reloads = new Reloads('authorization')
   /** What was read last, what it held, and what is in force: three, since a file may not be fit for use. */
   #read = ''
   #parsed: Configuration = { webhooks: [] }
-  #loaded = { text: '', configuration: this.#parsed }
-  /** A file that was removed is watched again from the next poll on: apiserver, util/filesystem/watchuntil.go. */
-  #isWatched = true
+  #loaded = this.#parsed
 
   /** Throws where kube-apiserver would not start with the flags or the file. */
   constructor(flags: Flags) {
@@ -53,22 +49,19 @@ export class Authorization {
     this.#read = readFileSync(this.#path, 'utf8')
     this.#parsed = readConfiguration(this.#read)
     readKubeconfig(this.#parsed)
-    this.#loaded = { text: this.#read, configuration: this.#parsed }
+    this.#loaded = this.#parsed
   }
 
   follow(): void {
     const path = this.#path
     if (path === undefined) return
-    watch(dirname(path), () => this.#isWatched && this.#look(path))
-    setInterval(() => {
-      this.#isWatched = true
-      this.#look(path)
-    }, pollTime)
+    watch(dirname(path), () => this.#look(path))
+    setInterval(() => this.#look(path), pollTime)
   }
 
   #look(path: string): void {
     try {
-      const text = this.#readAgain(path)
+      const text = readFileSync(path, 'utf8')
       if (text === this.#read) return
       // A file is tried once: not again when what it names has come to be.
       this.#read = text
@@ -76,33 +69,18 @@ export class Authorization {
       if (isDeepStrictEqual(configuration, this.#parsed)) return
       this.#parsed = configuration
       readKubeconfig(configuration)
-      this.#loaded = { text, configuration }
-      this.#reloads.count('success')
+      this.#loaded = configuration
       log(`Loaded ${path}`)
     } catch (error) {
-      this.#reloads.count('failure')
       log(`Keeping what was loaded of ${path}: ${error}`)
-    }
-  }
-
-  #readAgain(path: string): string {
-    try {
-      return readFileSync(path, 'utf8')
-    } catch (error) {
-      this.#isWatched = false
-      throw error
     }
   }
 
   /** The error that denies; undefined where nothing does. */
   denial({ username, groups }: User): string | undefined {
     if (groups.includes('system:masters')) return undefined
-    const denying = this.#loaded.configuration.webhooks.find(({ users }) => users.includes(username))
+    const denying = this.#loaded.webhooks.find(({ users }) => users.includes(username))
     return denying && `cel evaluation error: ${denying.error}`
-  }
-
-  metrics(): string {
-    return this.#path === undefined ? '' : this.#reloads.metrics(this.#loaded.text)
   }
 }
 

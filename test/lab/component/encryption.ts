@@ -17,7 +17,7 @@ export class Encryption {
   readonly #path: string
   #text: string
   #sealing: (resource: string) => Sealing
-  readonly #reloads = new Reloads('encryption')
+  readonly #reloads = new Reloads()
 
   /** Throws where kube-apiserver would not start with the file. */
   constructor(path: string) {

@@ -1,5 +1,5 @@
 /** Who asks, by client certificate, as Kubernetes judges it: at each request, by the CAs of that moment. */
-import { createHash, X509Certificate } from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import {
   type ConnectionOptions,
   checkServerIdentity,
@@ -11,11 +11,7 @@ import {
 export interface User {
   readonly username: string
   readonly groups: readonly string[]
-  readonly extra?: Readonly<Record<string, readonly string[]>>
 }
-
-/** Of a user's extra: which credential it was, since 1.32 (apiserver, authentication/request/x509). */
-export const credentialId = 'authentication.kubernetes.io/credential-id'
 
 const clientAuth = '1.3.6.1.5.5.7.3.2'
 /** Certificates between a leaf and the CA that is trusted; Go has no such limit, and no test comes near it. */
@@ -43,12 +39,7 @@ export function userOf(socket: TLSSocket, roots: readonly X509Certificate[]): Us
   const leaf = clientOf(socket, roots)
   if (typeof leaf === 'string') return leaf
   const { CN = '', O = [] } = subjectOf(leaf)
-  const fingerprint = createHash('sha256').update(leaf.raw).digest('hex')
-  return {
-    username: [CN].flat()[0] ?? '',
-    groups: [...[O].flat(), 'system:authenticated'],
-    extra: { [credentialId]: [`X509SHA256=${fingerprint}`] },
-  }
+  return { username: [CN].flat()[0] ?? '', groups: [...[O].flat(), 'system:authenticated'] }
 }
 
 function presented(socket: TLSSocket): X509Certificate[] {

@@ -1,7 +1,4 @@
-/**
- * The metrics of a configuration that an API server reloads: apiserver's encryptionconfig/metrics and
- * authorizationconfig/metrics.
- */
+/** The metrics of the encryption config that an API server reloads: apiserver's encryptionconfig/metrics. */
 import { createHash } from 'node:crypto'
 import { isSince } from './version.ts'
 
@@ -9,12 +6,7 @@ import { isSince } from './version.ts'
 const server = 'apiserver_id_hash="sha256:0"'
 
 export class Reloads {
-  readonly #name: string
   readonly #done = new Map<'failure' | 'success', { count: number; last: number }>()
-
-  constructor(name: string) {
-    this.#name = `apiserver_${name}_config_controller_`
-  }
 
   count(status: 'failure' | 'success'): void {
     this.#done.set(status, { count: (this.#done.get(status)?.count ?? 0) + 1, last: Date.now() / 1000 })
@@ -22,7 +14,8 @@ export class Reloads {
 
   /** `text`: the configuration in use, whose digest is there from the start on. */
   metrics(text: string): string {
-    const row = (name: string, label: string, value: string) => `${this.#name}${name}{${server},${label}} ${value}\n`
+    const row = (name: string, label: string, value: string) =>
+      `apiserver_encryption_config_controller_${name}{${server},${label}} ${value}\n`
     const hash = createHash('sha256').update(text).digest('hex')
     return [
       ...[...this.#done].flatMap(([status, { count, last }]) => [

@@ -12,12 +12,7 @@ export function isSince(release: string): boolean {
   return minor(version) >= minor(release)
 }
 
-/**
- * What a component's metrics say of itself: KEP-3466, and whether client-go reads a CA again that a kubeconfig names by
- * file.
- */
+/** What a component's metrics say of itself: whether client-go reads a CA again that a kubeconfig names by file. */
 export function features(): string {
-  const [, minor] = version.split('.')
-  const build = `kubernetes_build_info{git_version="v${version}.0",major="1",minor="${minor}"} 1\n`
-  return isSince('1.36') ? `${build}kubernetes_feature_enabled{name="ClientsAllowCARotation",stage="BETA"} 1\n` : build
+  return isSince('1.36') ? 'kubernetes_feature_enabled{name="ClientsAllowCARotation",stage="BETA"} 1\n' : ''
 }

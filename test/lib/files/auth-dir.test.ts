@@ -213,18 +213,6 @@ test('a .gitignore keeps git out of the folder, unless the user has one there', 
   assert.equal(readlinkSync(join(linked.path, '.gitignore')), 'nowhere')
 })
 
-test('nobody waits for what would be written into a pipe: it is neither copied nor opened to others', (t) => {
-  const auth = folder(t)
-  assert.equal(spawnSync('mkfifo', ['-m', '644', join(auth.path, 'pipe')]).status, 0)
-  symlinkSync('pipe', join(auth.path, 'link'))
-  const code = `const attempt = (work) => { try { work() } catch (error) { return error.message } }
-const backUpNow = (name) => backUp(auth, [name], new Date(0))
-console.log([() => backUpNow('pipe'), () => backUpNow('link'), () => auth.setMode('pipe', 0o600)].map(attempt).join(' '))`
-  assert.equal(runApart(auth, code).match(/\S+ is not a regular file/g)?.length, 3)
-  assert.equal(mode(join(auth.path, 'pipe')), 0o644)
-  assert.deepEqual(auth.names(), ['link', 'pipe'])
-})
-
 test('the folder is known for the same by every path to it, and a copy is another', (t) => {
   const folder = scratch(t)
   const auth = new AuthDir(join(folder, 'auth'), harderWay.files)

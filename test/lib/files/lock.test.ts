@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { hostname, tmpdir, uptime } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -12,7 +12,7 @@ import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { type LockOptions, takeLock } from '../../../lib/files/lock.ts'
 import { scratch } from '../../support/files.ts'
-import { asAnother, inNamespace, needs, needsNamespaces } from '../../support/programs.ts'
+import { inNamespace, needs, needsNamespaces } from '../../support/programs.ts'
 
 const onLinux = process.platform === 'linux' ? {} : { skip: 'only Linux tells when a process began' }
 
@@ -297,43 +297,5 @@ describe('between containers, which share a folder and do not see each other', {
     })
     ;(await take(lock)).release()
     assert.deepEqual(readdirSync(auth), [])
-  })
-
-  test('without a /proc of its own a process is in no namespace', () => {
-    const script = `import { takeLock } from ${modulePath}
-import { readFileSync } from 'node:fs'
-const lock = await takeLock(process.argv[1], { signal: new AbortController().signal, wait: 0, onWait: () => {} })
-console.log(JSON.parse(readFileSync(process.argv[1])).space)
-lock.release()`
-    const spaceOf = (...by: readonly string[]) => {
-      const path = join(tmpdir(), `${randomUUID()}.lock`)
-      const [program = '', ...args] = [...by, process.execPath, '--input-type=module', '-e', script, path]
-      return execFileSync(program, args, { encoding: 'utf8' }).trim()
-    }
-    const there = spaceOf(...inNamespace)
-    assert.match(there, /^[0-9a-f-]{36} pid:\[\d+\]$/)
-    assert.notEqual(there, thisProcess.space)
-    assert.equal(spaceOf('unshare', '--pid', '--fork'), '')
-  })
-
-  test('a process that may not be inspected (hidepid) is not taken for a dead one', (t) => {
-    const mount = 'mount -t proc -o hidepid=2 proc /proc'
-    const hidden = `${mount} && "$@"; true`
-    const script = `import { takeLock } from ${modulePath}
-import { readFileSync, writeFileSync } from 'node:fs'
-const path = process.argv[1]
-const options = { signal: new AbortController().signal, wait: 0, onWait: () => {} }
-const lock = await takeLock(path, options)
-writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path)), pid: 1, start: '1' }))
-console.log(await takeLock(path, options).then(() => 'taken', (error) => error.code))`
-    const { auth, lock } = place(t)
-    chmodSync(join(auth, '..'), 0o755)
-    chmodSync(auth, 0o777)
-    const args = [...asAnother, process.execPath, '--input-type=module', '-e', script, lock]
-    const { stdout, stderr } = spawnSync('unshare', ['--pid', '--mount', '--fork', 'sh', '-c', hidden, 'sh', ...args], {
-      encoding: 'utf8',
-      cwd: '/',
-    })
-    assert.equal(stdout, 'locked\n', stderr)
   })
 })

@@ -9,7 +9,11 @@ import {
   type EntryChange,
   entriesOf,
   isCurrent,
+  mergeKubeconfigs,
+  planChanges,
   readKubeconfig,
+  readKubeconfigFile,
+  readTrusted,
 } from '../../../lib/kubernetes/kubeconfig-merge.ts'
 import { scratch } from '../../support/files.ts'
 import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
@@ -203,8 +207,6 @@ function commentsIn(text: string): string[] {
 test('a new entry has lines of its own, in a list that was empty too', () =>
   assert.match(applied('clusters: []\n'), /^clusters:\n- cluster:\n {4}certificate-authority-data: \S+\n {4}server: /))
 
-test('JSON stays JSON', () => assert.deepEqual(JSON.parse(applied(json)), parse(applied(json))))
-
 test('a value that could be read as another type stays as it is written', () => {
   const values = ['yes', '"yes"', "'012'", '012', '0x1F', '1_000', '~', '2020-01-01', '!!str 5', '1e3', '.inf']
   const text = values.map((value, at) => `x-${at}: ${value}\n`).join('')
@@ -302,6 +304,59 @@ describe('what a kubeconfig says', () => {
     const levels = Array.from({ length: 12 }, (_, i) => `a${i + 1}: &a${i + 1} [${new Array(9).fill(`*a${i}`)}]\n`)
     assert.equal(readKubeconfig(`a0: &a0 [x]\n${levels.join('')}`), undefined)
   })
+})
+
+describe("of kubectl's list", () => {
+  const ours = applied('')
+  const foreign = 'users:\n- {name: admin, user: {token: theirs}}\ncurrent-context: one\n'
+  const all = ['cluster', 'user', 'context']
+  /** The texts, of which the first gets our entries; what changes in it. */
+  const lists: Readonly<Record<string, readonly [texts: readonly string[], changes: readonly string[]]>> = {
+    'nothing is there yet': [[''], [...all, 'current']],
+    'the first has another current context': [[foreign], [...all, 'current']],
+    'a later one has the current context': [
+      ['', foreign],
+      [...all, 'current'],
+    ],
+    'the first has our entries': [[ours, foreign], []],
+    'the first has our entries, and the user chose another context': [
+      [ours.replace(/^current-context.*/m, 'current-context: one')],
+      [],
+    ],
+    'a later one has our entries and the current context': [['', ours], all],
+  }
+  for (const [title, [texts, expected]] of Object.entries(lists))
+    test(title, () => {
+      const read = (text: string) => readKubeconfig(text) ?? assert.fail('not read')
+      const [first = '', ...others] = texts
+      const content = read(first)
+      const seen = mergeKubeconfigs([content, ...others.map(read)])
+      const planned = planChanges({ content }, access, { seen, switches: true })
+      assert.deepEqual(
+        planned.map((change) => ('key' in change ? change.key : 'current')),
+        expected,
+      )
+    })
+
+  test('another current context stays where no control node was reached', () => {
+    const content = readKubeconfig(foreign) ?? assert.fail('not read')
+    const planned = planChanges({ content }, access, { seen: content, switches: false })
+    assert.ok(planned.every((change) => 'key' in change))
+  })
+})
+
+test('the CA that kubectl trusts is read beside the file that names it', (t) => {
+  const folder = scratch(t)
+  const path = join(folder, 'config')
+  writeFileSync(join(folder, 'ca.pem'), 'a CA')
+  const trusted = (fields: string) => {
+    writeFileSync(path, `clusters:\n- {name: kubenet, cluster: {${fields}}}\n`)
+    return readTrusted(readKubeconfigFile(path), 'kubenet')?.toString()
+  }
+  assert.equal(trusted('certificate-authority: ca.pem'), 'a CA')
+  assert.equal(trusted('certificate-authority: ca.pem, certificate-authority-data: b3VycyE='), 'ours!')
+  assert.equal(trusted('certificate-authority: gone.pem'), undefined)
+  assert.equal(trusted(''), undefined)
 })
 
 test('an entry is current where only the user added to it', () => {

@@ -7,21 +7,18 @@ import {
   copyFileSync,
   lchownSync,
   mkdirSync,
-  mkdtempSync,
-  readFileSync,
   realpathSync,
-  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { message } from '../../../lib/node/channel.ts'
-import { digestAlone, digestOfRoots, listenLines, lookLines, publicParts, type Query } from '../../../lib/node/node.ts'
+import { listenLines, lookLines, publicParts, type Query } from '../../../lib/node/node.ts'
 import { isOpenFolder, oldSuffix, root as rootAccount } from '../../../lib/node/place.ts'
 import { foldersTo, type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
@@ -44,7 +41,7 @@ const isFailure = (code: string) => (error: unknown) => error instanceof Failure
 /** Root looks at all of the paths, with the content of those that are not 'x'. */
 const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): PlacesQuery => ({
   sudo: '',
-  ...{ units: [], components: [], ports: [] },
+  units: [],
   paths: new Map(paths.map((path) => [path, digest])),
   alsoIfPresent: ['/'],
   ...more,
@@ -93,7 +90,7 @@ inUsualShells(({ did, run, some }) => {
     assert.deepEqual(look(queryOf([], { paths })).contents, new Map([[other, Buffer.from('x')]]))
   })
 
-  test('has of a file of others its certificates, or its digest alone: never a key', (t) => {
+  test('has of a file of others its certificates, never a key', (t) => {
     const folder = join(node(t), 'places')
     const begun = '-----BEGIN CERTIFICATE-----\nAAAA\n'
     const certificate = `${begun}-----END CERTIFICATE-----\n`
@@ -113,59 +110,6 @@ inUsualShells(({ did, run, some }) => {
       Object.entries(files).flatMap(([name, [, part]]) => (part === undefined ? [] : [[name, part]])),
     )
     assert.equal(contents.size, 0)
-    const alone = look(queryOf([], { paths: new Map([...paths.keys()].map((path) => [path, digestAlone])) }))
-    assert.deepEqual([alone.published.size, alone.contents.size], [0, 0])
-    for (const [name, [text]] of Object.entries(files))
-      assert.equal(alone.files.get(join(folder, name))?.sha256, sha256(text))
-  })
-
-  test('has nothing of a file of others that goes while it looks', (t) => {
-    const folder = join(node(t), 'places')
-    const [gone = '', stays = ''] = inHome(folder, 'gone', 'stays')
-    const paths = new Map([gone, stays].map((path) => [path, digestAlone]))
-    for (const [tool, isSeen] of [
-      ['stat', false],
-      ['sha256sum', true],
-    ] as const) {
-      for (const path of paths.keys()) writeFileSync(path, 'x')
-      const { files } = look(queryOf([], { paths }), fakeTool(t, tool, `rm -f ${gone}; real "$@"`))
-      assert.deepEqual([files.has(gone), files.get(stays)?.sha256], [isSeen, digest])
-      // A file of another user than root is read before it is summed.
-      if (isRoot) assert.equal(files.get(gone)?.sha256, undefined)
-    }
-  })
-
-  test("of what a user's process names, has what nobody but root may replace", {
-    skip: !isRoot && 'needs root',
-  }, (t) => {
-    // Anybody may make files in /tmp.
-    const home = mkdtempSync('/run/harderway-test-')
-    t.after(() => rmSync(home, { recursive: true }))
-    chmodSync(home, 0o755)
-    const names = ['own', 'theirs', 'open', 'linked', 'chosen']
-    const [own = '', theirs = '', open = '', linked = '', chosen = ''] = inHome(home, ...names)
-    for (const folder of [own, theirs, open]) mkdirSync(folder)
-    for (const link of [linked, chosen]) symlinkSync('own', link)
-    const inOthers = join(scratch(t), 'file')
-    for (const path of [...inHome(own, 'file', 'pipe'), join(theirs, 'file'), join(open, 'file'), inOthers])
-      writeFileSync(path, 'x')
-    rmSync(join(own, 'pipe'))
-    execFileSync('mkfifo', [join(own, 'pipe')])
-    // It is its user's, in a folder of root's.
-    chownSync(join(own, 'file'), anybody, anybody)
-    chownSync(theirs, anybody, anybody)
-    chmodSync(open, 0o775)
-    lchownSync(chosen, anybody, anybody)
-    const seenAs = (as: string, ...asked: readonly string[]) => {
-      const { files } = look(queryOf([], { paths: new Map(asked.map((path) => [path, as])) }))
-      return [[...files.keys()], [...files].flatMap(([path, { sha256: sum }]) => (sum === digest ? [path] : []))]
-    }
-    const file = join(own, 'file')
-    assert.deepEqual(seenAs(digestOfRoots, join(linked, 'file')), [[file], [file]])
-    assert.deepEqual(seenAs(digestOfRoots, join(own, 'pipe')), [[join(own, 'pipe')], []])
-    const others = [theirs, open, chosen].map((folder) => join(folder, 'file'))
-    assert.deepEqual(seenAs(digestOfRoots, ...others, inOthers, join(home, 'gone/x')), [[], []])
-    assert.equal(seenAs(digestAlone, join(theirs, 'file'), inOthers)[1]?.length, 2)
   })
 
   describe('a path is resolved as the node does:', () => {
@@ -309,88 +253,22 @@ inUsualShells(({ did, run, some }) => {
     assert.equal(processOf(child.pid), 'gone')
   })
 
-  describe('the processes of components', { skip: platform !== 'linux' && 'needs /proc' }, () => {
-    /** The program's name is one that no process of other tests has. */
-    const component = `no-such-${process.pid}`
-    const start = async (t: TestContext, args: readonly string[], env: Record<string, string> = {}) => {
-      const argv0 = `/usr/bin/${component}`
-      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args], { argv0, env })
-      t.after(() => child.kill('SIGKILL'))
-      await once(child, 'spawn')
-      return child.pid
-    }
-    const seenOf = (more: Partial<PlacesQuery> = {}) =>
-      look(queryOf(['/gone/x'], { components: ['etcd2', component], ...more })).processes
-
-    test('are found whatever started them, with their arguments as they are; no argument passes for another process', async (t) => {
-      const args = ['--config=/a b', '/*', '$(x)', '', 'é', 'a=b', '\n/proc/1/cmdline:--x', '-v=2', `"'\\\``, '\r', '']
-      const id = await start(t, args)
-      const [found, ...more] = seenOf()
-      assert.deepEqual([found?.id, found?.group.startsWith('/'), found?.apart.size, more], [id, true, 0, []])
-      const printed = args.map((arg) => arg.replaceAll('\n', '\u0001'))
-      assert.deepEqual(found?.command.slice(4), printed)
-      assert.equal(found?.command[0], `/usr/bin/${component}`)
-    })
-
-    test('are of who started them, even if their program is setuid', { skip: !isRoot && 'needs root' }, async (t) => {
-      const folder = scratch(t)
-      const program = join(folder, 'sleep')
-      copyFileSync('/bin/sleep', program)
-      chmodSync(folder, 0o755)
-      chmodSync(program, 0o4755)
-      const child = spawn(program, ['60'], { argv0: component, uid: anybody, gid: anybody, stdio: 'ignore' })
-      t.after(() => child.kill('SIGKILL'))
-      await once(child, 'spawn')
-      await eventually(() => assert.equal(seenOf()[0]?.uid, anybody))
-    })
-
-    test('have no command line where it is longer than any of ours; one of no unit hides none of a unit', async (t) => {
-      const id = await start(t, ['--own'])
-      const path = systemctl(t, shownUnit('a', { MainPID: `${id}` }))
-      const query = queryOf(['/gone/x'], { components: [component], units: ['a'] })
-      const lengths = () =>
-        look(query, path)
-          .processes.map(({ command }) => command.length)
-          .toSorted()
-      // One of an earlier test may still be ending.
-      await eventually(() => assert.deepEqual(lengths(), [5]))
-      await start(t, ['x'.repeat(100_000), 'x'.repeat(100_000)])
-      assert.deepEqual(lengths(), [0, 5])
-    })
-  })
-
-  test('a process in a mount namespace sees another file: one that was replaced since, or is mounted from elsewhere', {
-    skip: (!isRoot || platform !== 'linux') && 'needs root, and mounts',
+  test('the main process of a unit has its arguments as they are; none passes for another process', {
+    skip: platform !== 'linux' && 'needs /proc',
   }, async (t) => {
-    const home = node(t)
-    const component = `no-such-${process.pid}-mounted`
-    const [folder = '', kept = ''] = inHome(home, 'places', 'kept')
-    const [bound, elsewhere] = [join(folder, 'ca.pem'), join(folder, 'left')]
-    symlinkSync('places', join(home, 'link'))
-    mkdirSync(kept)
-    // As systemd does it for TemporaryFileSystem= and BindReadOnlyPaths=.
-    const mounts = [
-      `mount --bind ${folder} ${kept}`,
-      `mount -t tmpfs none ${folder}`,
-      `touch ${bound} ${elsewhere}`,
-      `mount --bind ${kept}/ca.pem ${bound}`,
-    ]
-    const script = `${mounts.join(' && ')} && exec -a ${component} sleep 60`
-    const child = spawn('unshare', ['-m', '--propagation=private', 'bash', '-c', script], { stdio: 'ignore' })
+    const args = ['--config=/a b', '/*', '$(x)', '', 'é', 'a=b', '\n/proc/1/cmdline:--x', '-v=2', `"'\\\``, '\r', '']
+    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args], { argv0: '/usr/bin/x' })
     t.after(() => child.kill('SIGKILL'))
     await once(child, 'spawn')
-    await eventually(() => assert.match(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8'), /^no-such/))
-    const path = systemctl(t, shownUnit('a', { MainPID: `${child.pid}` }))
-    const seen = () => {
-      const query = queryOf(inHome(home, 'places/ca.pem', 'link/left'), { components: [component], units: ['a'] })
-      const [found, ...more] = look(query, path).processes
-      assert.equal(more.length, 0)
-      return [...(found?.apart ?? [])]
-    }
-    assert.deepEqual(seen(), [elsewhere])
-    writeFileSync(`${bound}.other`, 'z')
-    renameSync(`${bound}.other`, bound)
-    assert.deepEqual(seen(), [bound, elsewhere])
+    const path = systemctl(t, [...shownUnit('a', { MainPID: `${child.pid}` }), '', ...shownUnit('b')])
+    const { units } = look(queryOf(['/gone/x'], { units: ['a', 'b'] }), path)
+    const [program, , , , ...printed] = units.get('a')?.command ?? []
+    assert.equal(program, '/usr/bin/x')
+    assert.deepEqual(
+      printed,
+      args.map((arg) => arg.replaceAll('\n', '\u0001')),
+    )
+    assert.equal(units.get('b')?.command, undefined)
   })
 
   test('a file of the kernel, or a pipe, is not opened', (t) => {
@@ -535,25 +413,6 @@ inUsualShells(({ did, run, some }) => {
     assert.ok(isFailure('other')(failed) && /\(sha256sum: no\)$/.test((failed as Failure).what))
   })
 
-  test("whose process listens on the API server's port is reported where a user's process has a component's name", {
-    skip: !isRoot && 'needs root',
-  }, async (t) => {
-    const component = join(scratch(t), 'no-such-component')
-    copyFileSync('/bin/sleep', component)
-    chmodSync(dirname(component), 0o755)
-    const child = spawn(component, ['60'], { uid: anybody })
-    t.after(() => child.kill())
-    await once(child, 'spawn')
-    const server = createServer().listen(0, '127.0.0.1')
-    t.after(() => server.close())
-    await once(server, 'listening')
-    const { port } = server.address() as AddressInfo
-    const listenersOf = (ports: readonly number[]) => [
-      ...look(queryOf([], { components: [basename(component)], ports })).listeners,
-    ]
-    assert.deepEqual([listenersOf([port]), listenersOf([])], [[0], []])
-  })
-
   test('finds the ports on which a process listens, on that address or on all', async (t) => {
     // Other tests listen on 127.0.0.1, where a port that is free on another address may be in use.
     const hosts = ['127.77.0.1', '127.77.0.2', '::1', '0.0.0.0', '::', '::ffff:127.77.0.1']
@@ -569,25 +428,4 @@ inUsualShells(({ did, run, some }) => {
     assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])
     assert.deepEqual(listensOn('::1'), ['::1', '0.0.0.0', '::'])
   })
-})
-
-test('root looks where a component runs by a unit of any name, and where processes are hidden', {
-  skip: (!isRoot || platform !== 'linux') && 'needs root, and mounts',
-}, async (t) => {
-  const component = `no-such-${process.pid}-unit`
-  const script = placesScript(queryOf(['/gone/x'], { units: [component], components: [component], alsoIfPresent: [] }))
-  const tools = systemctl(t, shownUnit('a'))
-  const asAnybody = `exec setpriv --reuid ${anybody} --regid ${anybody} --clear-groups sh -s`
-  const isAsked = (before = ':') => {
-    const steps = ['mount -t tmpfs none /run', 'mkdir -p /run/systemd/system', before, asAnybody]
-    const env = { ...process.env, PATH: `${tools}:${process.env.PATH}` }
-    const args = ['-m', '--propagation=private', 'sh', '-c', steps.join(' && ')]
-    return execFileSync('unshare', args, { input: script, env, encoding: 'utf8' }).includes('root')
-  }
-  assert.equal(isAsked(), false)
-  assert.equal(isAsked('mount -t proc -o hidepid=2 none /proc'), true)
-  const child = spawn('sleep', ['60'], { argv0: component })
-  t.after(() => child.kill('SIGKILL'))
-  await once(child, 'spawn')
-  assert.equal(isAsked(), true)
 })

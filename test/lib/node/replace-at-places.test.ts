@@ -213,7 +213,7 @@ inUsualShells(({ run, some }) => {
       const seenAt = (change: Replacement) => {
         const paths = change.files.map(({ path }) => path)
         const query = {
-          ...{ units: [], components: [], ports: [] },
+          units: [],
           sudo: '',
           alsoIfPresent: paths,
           paths: new Map(paths.map((each) => [each, ''])),

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict'
-import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
-import { stripVTControlCharacters } from 'node:util'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome, Target } from '../../../lib/graph/target.ts'
-import { createTree, inColumns, layOut } from '../../../lib/show/tree.ts'
-import { fakeRow, fakeRows, fakeTarget } from '../../support/fakes.ts'
+import { layOut } from '../../../lib/show/tree.ts'
+import { fakeRow, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
 /** What is left of a terminal of 24 rows when the tree has been given its own. */
@@ -88,33 +86,6 @@ test('a small run shows every target that has begun and is not fresh below its p
   assert.deepEqual(lay([[phase('deploy', 3), []]]), [{ level: 0, mark: 'waiting', text: 'deploy', note: '' }])
 })
 
-test('the notes of phases begin in one column, and those of their targets in another', () => {
-  const users = ['users/jane', 'users/a-longer-name', 'users/b'].map((id) => fakeTarget(id))
-  const lines = lay([
-    all(phase('certificate authority', 1), made),
-    all(phase('ca', 1), failed),
-    [users, [made, making]],
-    [phase('deploy', 3), []],
-  ])
-  assert.deepEqual(
-    inColumns(lines).map(({ level, text }) => [level, stripVTControlCharacters(text)]),
-    [
-      [0, 'certificate authority  new'],
-      [0, 'ca                     connection refused'],
-      [0, 'users                  1/3'],
-      [1, 'jane           new'],
-      [1, 'a-longer-name  changing'],
-      [0, 'deploy'],
-    ],
-  )
-})
-
-test('a phase of one target has what is done with it beside its name', () => {
-  const copying: State = (id) => ({ type: 'step', id, step: { doing: 'copying', files: 14 } })
-  const notes = [failed, copying].map((state) => lay([all(phase('ca', 1), state)]).map(({ note }) => note))
-  assert.deepEqual(notes, [['connection refused'], ['copying 14 files']])
-})
-
 test('a phase has the mark of the worst of its targets, and their number', () => {
   for (const [states, mark, note] of [
     [[made, made, failed], 'failed', '2 new, 1 failed'],
@@ -147,18 +118,4 @@ test('where there is not room for all, those that failed come first, then stale 
   assert.deepEqual(shown({ 50: making, 98: failed, 99: stale }, 1), [])
   assert.deepEqual(shown({ 1: queued, 2: queued, 50: making }, 3), ['node1', 'node50'])
   assert.equal(shown({}, Number.POSITIVE_INFINITY).length, 100)
-})
-
-test('what stands below the tree breaks between words, in a terminal of any width', async () => {
-  const columns = 50
-  const stdout = Object.assign(new PassThrough({ encoding: 'utf8' }), { columns })
-  const [targets, outcome] = [phase('verify', 1), { kind: 'fresh', reasons: [] } as const]
-  const phases = new Map([['Connections', targets]])
-  const tree = createTree({ phases, verbose: false, transient: false, stdout, writeError: assert.fail })
-  tree.event({ type: 'ended', id: 'verify', row: fakeRow('verify', outcome) })
-  const scope = 'in memory, with the files of auth/'
-  await tree.end({ rows: fakeRows({ verify: outcome }), seconds: 1, exit: 0, scope })
-  const printed = String(stdout.read()).trimEnd()
-  for (const line of printed.split('\n')) assert.ok(stripVTControlCharacters(line).length <= columns, line)
-  assert.ok(printed.replace(/\s+/g, ' ').includes(scope), printed)
 })

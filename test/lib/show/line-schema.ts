@@ -122,7 +122,7 @@ const change = described(
 const step = described(
   'What is being done.',
   v.variant('doing', [
-    doing(['new key', 'signing', 'swapping', 'checking again'], {}),
+    doing(['new key', 'signing', 'swapping', 'checking again', 'waiting'], {}),
     doing(['copying', 'installing'], { files: number('How many.') }),
     doing(['restarting'], { unit }),
     doing(['draining', 'undraining'], { node: text('The node.') }),
@@ -308,8 +308,6 @@ const lines = {
     stage: number('The number of the stage.'),
     of,
     isLastNext: flag('Whether only --finish continues.'),
-    uses: texts('Who still uses the old CA or key.'),
-    message: optional(text('Why that is not known.')),
   }),
   stage: line('stage', 'by `rotate --dry-run`', {
     rotation: text('The rotation, as rotate takes it.'),

@@ -7,14 +7,13 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { allWell } from '../../lab/machines/components.ts'
 import type { Machines } from '../../lab/machines/machines.ts'
-import type { Edit, Ran } from '../../support/harderway.ts'
+import type { Ran } from '../../support/harderway.ts'
 import { eventually } from '../../support/programs.ts'
 import {
   assertNothingLeft,
   mustRun,
   probe,
   running,
-  setFlags,
   shutdownDelay,
   startRunning,
   statusOf,
@@ -35,23 +34,10 @@ export async function startNights(): Promise<Machines> {
   return lab
 }
 
-/** cluster.yaml with these users, without nodes that are gone, and with more. */
-export function writeNight(
-  lab: Machines,
-  { users = ['jane', 'bob'], gone = [], revoked }: Partial<Record<'users' | 'gone' | 'revoked', readonly string[]>>,
-  ...more: Edit[]
-): void {
+/** cluster.yaml without nodes that are gone. */
+export function writeNight(lab: Machines, { gone = [] }: { readonly gone?: readonly string[] }): void {
   const nodes = lab.all.filter(({ name }) => !gone.includes(name)).map(({ name, role, ip }) => ({ name, role, ip }))
-  lab.write(
-    ...running({}, [['nodes'], nodes], [['users'], users.map((name) => ({ name }))], [['revoked'], revoked], ...more),
-  )
-}
-
-/** Each API server gets what `revoked` needs, as the run prints it. */
-export async function preferLists(lab: Machines): Promise<void> {
-  writeNight(lab, { revoked: [] })
-  await setFlags(lab, await mustRun(lab, 4, 'bootstrap'), controls)
-  await mustRun(lab, 0, 'bootstrap')
+  lab.write(...running({}, [['nodes'], nodes], [['users'], [{ name: 'jane' }, { name: 'bob' }]]))
 }
 
 /** A line as a page has it, in the cluster's folder. */
@@ -70,12 +56,6 @@ export async function type(lab: Machines, line: string, status = 0): Promise<str
 /** What each API server answers to who shows a pair of that folder. */
 export function answers(lab: Machines, pair: string, ca?: string): Promise<string[]> {
   const ask = (name: string) => statusOf(lab, `https://${lab.machine(name).ip}:6443/healthz`, pair, ca)
-  return Promise.all(controls.map(ask))
-}
-
-/** What each etcd answers. 000: it is not let in. */
-export function etcdAnswers(lab: Machines, pair: string, ca?: string): Promise<string[]> {
-  const ask = (name: string) => statusOf(lab, `https://${lab.machine(name).ip}:2379/health`, pair, ca)
   return Promise.all(controls.map(ask))
 }
 

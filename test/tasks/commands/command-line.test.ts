@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { phases } from '../../../tasks/bootstrap.ts'
 import { parseCommandLine } from '../../../tasks/cli.ts'
 import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/commands.ts'
-import { help, listText } from '../../../tasks/commands/help.ts'
+import { help } from '../../../tasks/commands/help.ts'
 import { rotations } from '../../../tasks/day2/rotations/rotations.ts'
 import { formatCommand } from '../../../tasks/run/host.ts'
 import { optionNames, optionTable } from '../../../tasks/run/options.ts'
@@ -153,26 +152,6 @@ test('rotate names every rotation', () => {
 const optionsIn = (help: string) => [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name)
 
 const helps = commands.map((command) => [command, helpOf(command)] as const)
-
-test('the help fits 80 columns, and so do the list and the help of each command', () => {
-  for (const text of [help(run, []), listText(), ...helps.map(([, help]) => help)])
-    for (const line of text.split('\n')) assert.ok(line.length <= 80, line)
-})
-
-test('the help and the list name every phase and every command, and the help the options of every command', () => {
-  const text = help(run, [])
-  assert.deepEqual(optionsIn(text), [...commonOptions, ...questions])
-  for (const { name } of commands) if (name) assert.match(text, new RegExp(`^  npm run task -- ${name}\\b`, 'm'))
-  assert.match(text, /^ {2}npm run bootstrap +\S/m)
-  assert.ok(text.replace(/\s+/g, ' ').includes(phases.map(({ name }) => name).join(', ')))
-  const named = [...listText().matchAll(/^ {2}(\S+)/gm)].map(([, name]) => name)
-  assert.deepEqual(
-    named,
-    [...phases.map(({ name }) => name), 'bootstrap', 'plan', 'certs', ...commands.map(({ name }) => name)].filter(
-      Boolean,
-    ),
-  )
-})
 
 test('the help of a command explains its options, and points at the common ones in one line', () => {
   for (const [{ options, isWithoutCluster }, help] of helps) {

@@ -20,7 +20,7 @@ import { scratch } from '../../support/files.ts'
 test('where root may not look at what units read, recover takes the folder, and a backup is not proven by it', async (t) => {
   const { install: _, ...cluster } = twoNodes
   const places = {
-    ...{ now: 0, units: new Map(), processes: [], folders: new Set(), real: new Map(), links: new Map() },
+    ...{ now: 0, units: new Map(), folders: new Set(), real: new Map(), links: new Map() },
     ...{ above: new Map(), ways: new Map() },
     ...{ odd: [], drained: [], files: new Map(), contents: new Map(), published: new Map() },
   }

@@ -25,7 +25,7 @@ function nodeItem(node: string, state: NodeItem['state'], told: Partial<NodeItem
   const deployed = state === 'failed' ? undefined : state === 'fresh'
   return {
     ...{ node, state, why: '', deployed, installed: undefined, loaded: undefined, until: undefined },
-    ...{ revokedInForce: undefined, uses: undefined, refused: undefined, holds: undefined, left: [], ...told },
+    ...{ revokedInForce: undefined, holds: undefined, left: [], ...told },
   }
 }
 

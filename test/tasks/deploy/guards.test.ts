@@ -13,7 +13,6 @@ import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { fetchCommand } from '../../../tasks/auth/fetch-command.ts'
 import { checkNode } from '../../../tasks/deploy/check-folder.ts'
 import { guard, keepOthers } from '../../../tasks/deploy/guards.ts'
-import { guardMachine } from '../../../tasks/deploy/reached-machine.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import type { Run } from '../../../tasks/target.ts'
@@ -25,7 +24,6 @@ import {
   folderWith,
   placesWith,
   rootsFile,
-  runningUnit,
   seenIn,
   worker,
 } from '../../support/fakes.ts'
@@ -87,47 +85,6 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
 const identityAt = (run: Run, look: NodeState) => guard(run, control, seenIn(run.cluster, control, look), true)
 const said = (look: NodeState, run = at(), node = control) =>
   failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than in ${auth.path}`, '')
-
-describe('the machine that ssh reaches', () => {
-  const [own, controls] = ['192.168.1.14', '192.168.1.11']
-  const withAddresses = (look: NodeState, ...all: string[]): NodeState => ({ ...look, addresses: new Set(all) })
-  const refusal = (look: NodeState, node = worker) =>
-    failureOf(() => guardMachine(at(), node, seenIn(cluster, node, look)))
-  /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
-  const asControl = (from: AuthDir) => {
-    const kubeconfig = Buffer.from(kubeconfigOf(from, 'c0'))
-    const look = lookAt(worker, {}, { '/var/lib/kubelet/kubeconfig': kubeconfig })
-    const files = new Map([...look.places.files].filter(([path]) => !/w0(-key)?\.pem$/.test(path)))
-    return { ...look, files: new Map(), places: { ...look.places, files } }
-  }
-
-  test("is another node where its kubelet reads that node's certificate of our CA, and none of its own", () => {
-    const failure = refusal(asControl(auth))
-    assert.match(String(failure?.message), /w0: .* with the certificate of c0, not w0$/)
-    assert.match(String(failure?.remedy), /npm run task -- install --node w0 --replace-identity$/)
-    assert.equal(failure?.kind, 'refused')
-    assert.equal(refusal(asControl(others)), undefined)
-    assert.equal(refusal(withAddresses(asControl(auth), own, controls)), undefined)
-    assert.equal(refusal(withAddresses(asControl(auth), own))?.kind, 'refused')
-  })
-
-  test('is that node where it has its address, whatever else it has', () => {
-    assert.equal(refusal(withAddresses(lookAt(worker), own, controls)), undefined)
-    const other = refusal(withAddresses(lookAt(worker), controls))
-    assert.match(String(other), /reaches c0 \(192\.168\.1\.11\)/)
-  })
-
-  test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
-    const look = lookAt(worker)
-    const running = { ...look, places: { ...look.places, units: new Map([['kubelet', runningUnit]]) } }
-    const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen))
-    const others = warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))
-    assert.match(String(others), /does not have the address 192\.168\.1\.14/)
-    assert.match(String(warning(running)), /couldn't read the addresses/)
-    assert.equal(warning(withAddresses(running, own)), undefined)
-    assert.equal(warning(look), undefined)
-  })
-})
 
 test('a folder where units read their files is not deployed to', () => {
   const look = { ...lookAt(control), folder: kubernetes }
@@ -346,24 +303,11 @@ describe("somebody else's kubeconfig where ours is about to be", () => {
     'what is no YAML': () => 'users: [',
   }
   for (const [what, text] of Object.entries(theirs))
-    test(`with ${what} is kept in auth/backup, from the folder and from its place`, (t) => {
-      const own = ownAuth(t)
-      const others = keptOf(own, text())
+    test(`with ${what} is found in the folder and in its place`, () => {
       assert.deepEqual(
-        others.map(({ held }) => held.at),
+        keptOf(auth, text()).map(({ held }) => held.at),
         [name, path],
       )
-      keepOthers(at({}, own), control, others)
-      const folder = join(own.path, 'backup', own.names('backup').join())
-      for (const file of [name, path.slice(1).replaceAll('/', '%2F')]) {
-        assert.equal(readFileSync(join(folder, file), 'utf8'), text())
-        assert.equal(lstatSync(join(folder, file)).mode & 0o777, 0o600)
-      }
-      const names = new Set<string>()
-      const look = seenIn(cluster, control, lookAt(control, {}, { [path]: Buffer.from(text()) }))
-      const warning = `another kubeconfig in ${path} on c0 is backed up to auth/backup and overwritten`
-      const { findings } = checkNode(at({}, own), control, look, names, true)
-      assert.ok(findings.some(({ text }) => text === warning))
     })
 
   const known: Readonly<Record<string, () => string>> = {

@@ -19,9 +19,8 @@ type Command = readonly [unit: string, ...args: string[]]
 
 function refused(cluster: Cluster, at: number, [unit, ...args]: Command) {
   const node = cluster.nodes[at] ?? assert.fail()
-  const process = unit === 'kube-apiserver' ? startedAs(unit, ...args) : processAs(unit, ...args)
-  const units = new Map([[unit, { ...runningUnit, group: process.group }]])
-  const places = placesWith({ ...allThere, units, processes: [process] })
+  const { command } = unit === 'kube-apiserver' ? startedAs(unit, ...args) : processAs(unit, ...args)
+  const places = placesWith({ ...allThere, units: new Map([[unit, { ...runningUnit, command }]]) })
   return failureOf(() => refuseContradicted(node, unitsOn(cluster, node, places)))
 }
 

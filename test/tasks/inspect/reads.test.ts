@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { FileState } from '../../../lib/node/place.ts'
-import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
+import type { PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/inspect/command-line.ts'
-import { keptOffAt, otherProcessesOn, type UnitOnNode, unitsOn } from '../../../tasks/inspect/reads.ts'
+import { keptOffAt, type UnitOnNode, unitsOn, unsetOn } from '../../../tasks/inspect/reads.ts'
 import type { Run } from '../../../tasks/target.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import {
@@ -14,6 +14,7 @@ import {
   placesWith,
   processAs,
   runningUnit,
+  type Started,
   startedAs,
   type UnitState,
   unitOf,
@@ -23,7 +24,8 @@ import { minimal, parsed, sha256 } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Partial<FileState>>>
 
-interface Given extends Partial<Pick<PlacesState, 'processes' | 'published' | 'above'>> {
+interface Given extends Partial<Pick<PlacesState, 'published' | 'above'>> {
+  readonly processes?: readonly Started[]
   readonly contents?: Readonly<Record<string, string>>
   /** Of unit files: component → command. */
   readonly starts?: Readonly<Record<string, string>>
@@ -40,20 +42,19 @@ interface Given extends Partial<Pick<PlacesState, 'processes' | 'published' | 'a
 }
 
 function placesOf({ processes = [], contents = {}, starts = {}, folders, files, state, ...more }: Given): PlacesState {
-  const units = [...processes.map(({ group }) => /([^/]*).service$/.exec(group)?.[1] ?? ''), ...Object.keys(starts)]
+  const commands = new Map(processes.map(({ unit, command }) => [unit, command]))
   return placesWith({
     units: new Map(
-      units.map((unit) => [
+      [...commands.keys(), ...Object.keys(starts)].map((unit) => [
         unit,
         {
           ...runningUnit,
-          ...{ isLoaded: false, started: Number.POSITIVE_INFINITY, group: `/system.slice/${unit}.service` },
+          ...{ isLoaded: false, started: Number.POSITIVE_INFINITY, command: commands.get(unit) },
           ...{ active: processes.length > 0 ? 'active' : 'inactive', start: starts[unit] },
           ...state,
         },
       ]),
     ),
-    processes,
     ...allThere,
     ...(folders && { folders: new Set(folders) }),
     ...(files && { files: new Map(Object.entries(files)) as unknown as PlacesState['files'] }),
@@ -107,7 +108,7 @@ const etcdPlaces = (folder: string) => ({
 
 describe('what etcd reads', () => {
   const elsewhereOf = declaring('etcd', { files: ofEtcd })
-  const read = (args: readonly string[], more: Partial<ComponentProcess> = {}, given: Given = { of: elsewhereOf }) =>
+  const read = (args: readonly string[], more: Partial<Started> = {}, given: Given = { of: elsewhereOf }) =>
     seen('etcd', { processes: [{ ...processAs('etcd', ...args), ...more }], ...given })
   test('is confirmed by its flags: with =, with a blank, with one hyphen, and the last of two; else they contradict', () => {
     const rows = [
@@ -156,19 +157,24 @@ describe('what etcd reads', () => {
     assert.deepEqual(contradicted(read(args)), ['--config-file /etc/etcd.yaml'])
   })
 
-  test('is not known without that file, or a command line, or where its process is of another program', () => {
-    const why = (args: readonly string[], more: Partial<ComponentProcess> = {}, of = cluster) =>
-      read(args, more, { of }).unreached.join()
-    const config = declaring('etcd', { config: '/a.yaml' })
+  test('is not known without that file', () => {
+    const of = declaring('etcd', { config: '/a.yaml' })
     assert.match(
-      why(['--config-file=/a.yaml'], {}, config),
+      read(['--config-file=/a.yaml'], {}, { of }).unreached.join(),
       /^couldn't read its --config \/a.yaml; set .* \{ etcd: \{ files: \{ ca\.pem: \/etc\/etcd\/ca\.pem, /,
     )
-    assert.match(why([], { command: [] }), /^its main process is not etcd itself/)
-    assert.match(why([], { command: ['/usr/bin/podman', 'run', ...etcd] }), /^its main process is not etcd/)
-    assert.equal(why([], { command: ['/usr/bin/podman', 'run', ...etcd] }, elsewhereOf), '')
-    const declared = read([], { command: ['/bin/sh'] }, {})
-    assert.deepEqual([placed(declared), contradicted(declared)], [etcdPlaces('/etc/etcd'), []])
+  })
+
+  test('is wrong where its main process names none of it, whatever program that is, unless cluster.yaml does', () => {
+    const command = ['/usr/bin/podman', 'run', 'image']
+    for (const given of [
+      { processes: [{ unit: 'etcd', command }] },
+      { state: { active: 'active' }, starts: { etcd: '' } },
+    ]) {
+      assert.match(seen('etcd', given).wrong.join(), /^it has no \S+ or --trusted-ca-file/)
+      assert.deepEqual(seen('etcd', { ...given, of: elsewhereOf }).wrong, [])
+    }
+    assert.equal(contradicted(read([], { command: [...command, ...etcd] })).length, 6)
   })
 })
 
@@ -230,23 +236,6 @@ describe('what kube-apiserver reads', () => {
     const shared = own(['--etcd-certfile=/srv/etcd/server.pem'], { of: declaring('etcd', { files }, of) })
     assert.ok(movesOf(shared).includes(`--etcd-certfile ${usual}/apiserver-etcd-client.pem`))
   })
-
-  for (const [what, more, missing] of [
-    ['an etcd with a CA of its own', 'etcd: { ca: own }', 'etcd-ca.pem'],
-    ['the aggregation layer', 'aggregation: true', 'front-proxy-ca.pem'],
-  ] as const)
-    test(`of ${what} is not verified where its process can't be read, and cluster.yaml names only some of its files`, () => {
-      const named = 'install: { units: { kube-apiserver: { files: { ca.pem: /a/ca.pem } } } }'
-      const of = parsed(`${minimal}${more}\n${named}\n`)
-      const processes = [{ ...processAs('kube-apiserver'), command: ['podman', 'run'] }]
-      const unit = api([], { processes, of, node: of.nodes[0] })
-      assert.match(
-        unit.unreached.join(),
-        /^its main process is not kube-apiserver itself; set its files in cluster\.yaml: install\.units: \{ kube-apiserver: \{ files: \{ .*: \/.* \} \} \}$/,
-      )
-      const [files] = [unit.files.map(({ file }) => file)]
-      assert.ok(files.includes(missing) && files.includes('ca.pem'))
-    })
 
   describe('of the aggregation layer', () => {
     const of: Cluster = { ...cluster, aggregation: true }
@@ -402,8 +391,8 @@ describe('what kube-apiserver reads', () => {
     assert.match(wrong('--tls-cert-file=/a/../b'), /"\/a\/..\/b"/)
     assert.equal(wrong('--tls-cert-file=/a//./b', '--tls-private-key-file=//a/.b'), '')
     assert.match(wrong('--tls-cert-file=/a\u0001b'), /"\/a\\u0001b"/)
-    const missing = 'it has no --client-ca-file; set it to /var/lib/kubernetes/ca.pem'
-    assert.deepEqual(lacking('--client-ca-file').wrong, [missing])
+    const missing = /^it has no --client-ca-file; set it to \/var\/lib\/kubernetes\/ca\.pem, or, where its environment/
+    assert.match(lacking('--client-ca-file').wrong.join(), missing)
   })
 
   test('disagrees with cluster.yaml about the service range, or its own address', () => {
@@ -506,15 +495,10 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     const node = { ...worker, units: { kubelet: { files: { 'ca.pem': '/own/ca.pem' } } } }
     const own = seen('kubelet', { processes: [processAs('kubelet', `--config=${config}`)], of, node })
     assert.deepEqual([placed(own)['ca.pem'], placed(own)['w0.pem']], ['/own/ca.pem now', '/named/w0.pem now'])
-    const processes = [{ ...processAs('kubelet'), command: ['/bin/sh'] }]
-    const wrong = (more: Given) => seen('kubelet', { processes, folders: [], ...more }).wrong
-    const [first = '', ...more] = wrong({ of })
-    assert.match(
-      first,
-      /^it needs \/named\/ca\.pem, but \/named does not exist; create that directory, or set another path$/,
+    const wrong = seen('kubelet', { processes: [{ unit: 'kubelet', command: ['/bin/sh'] }], folders: [], of }).wrong
+    assert.ok(
+      wrong.includes('it needs /named/ca.pem, but /named does not exist; create that directory, or set another path'),
     )
-    assert.equal(more.length, 1)
-    assert.deepEqual(wrong({}), [])
   })
 })
 
@@ -525,19 +509,6 @@ test('a scheduler or proxy with a --config ignores its flags', () => {
     of: declaring('kube-proxy', { config: '/c.yaml' }),
   })
   assert.deepEqual(contradicted(unit), ['clientConnection.kubeconfig /b/kubeconfig'])
-})
-
-test('a config that was changed since the start says nothing of the process', () => {
-  const unreached = (changed: number) =>
-    seen('kube-proxy', {
-      processes: [processAs('kube-proxy', '--config=/c.yaml')],
-      of: declaring('kube-proxy', { config: '/c.yaml', files: { 'kube-proxy.kubeconfig': '/pki/kubeconfig' } }),
-      contents: { '/c.yaml': 'clientConnection: {kubeconfig: /pki/kubeconfig}' },
-      files: { '/c.yaml': { changed }, '/pki/kubeconfig': { size: 1 } },
-      state: { started: 1000 },
-    }).unreached
-  assert.deepEqual(unreached(999), [])
-  assert.deepEqual(unreached(1001), ['its --config /c.yaml has changed since its start; restart it'])
 })
 
 describe('a unit file', () => {
@@ -563,23 +534,6 @@ describe('a unit file', () => {
     const wrapped = next.replace('/usr/local/bin/etcd', '/bin/sh -c')
     for (const other of [`${next} $MORE`, wrapped, '/usr/bin/etcd --name=a', ''])
       assert.deepEqual(placed(seen('etcd', { next: other })), etcdPlaces('/etc/etcd'), other)
-  })
-})
-
-describe('a process that sees other files than root', () => {
-  const read = (more: Partial<ComponentProcess>, ...args: string[]) =>
-    seen('etcd', { processes: [{ ...processAs('etcd', ...etcd, ...args), ...more }] })
-  test('gets no file there, and counts as unverified: another mount, another root, credentials of systemd', () => {
-    const other = read({ apart: new Set(['/etc/etcd/ca.pem']) })
-    assert.equal(placed(other)['ca.pem'], undefined)
-    const why =
-      /--trusted-ca-file \(\/etc\/etcd\/ca.pem\) is another file for its process, .*; run systemctl restart etcd, and if/
-    assert.match(other.unreached.join(), why)
-    for (const apart of ['/', '/etc', '/etc/etcd']) assert.deepEqual(read({ apart: new Set([apart]) }).files, [], apart)
-    assert.equal(read({ apart: new Set(['/etc/et']) }).unreached.length, 0)
-    const passed = read({}, '--trusted-ca-file=/run/credentials/etcd.service/ca.pem')
-    assert.equal(placed(passed)['ca.pem'], '/etc/etcd/ca.pem restart')
-    assert.match(passed.unreached.join(), /is not a file of the node; systemd copies it/)
   })
 })
 
@@ -647,43 +601,6 @@ describe("the CA's key, where no node has it", () => {
   })
 })
 
-describe('a component of no unit of the node', () => {
-  const others = (processes: readonly ComponentProcess[], of = cluster) =>
-    otherProcessesOn(of, worker, placesOf({ processes })).map(({ component, process }) => [component, process.group])
-  test('is one whose control group has the name of a unit: of a user, or in a container', () => {
-    for (const group of [
-      '/user.slice/user-1000.slice/user@1000.service/app.slice/kubelet.service',
-      '/lxc.payload.lab/system.slice/kubelet.service',
-      '/system.slice/kubelet.service.d',
-    ])
-      assert.deepEqual(others([processAs('kubelet'), { ...processAs('kubelet'), group }]), [['kubelet', group]])
-  })
-  test('is none of a unit of the node, and no other program; its name may end with a version', () => {
-    assert.deepEqual(others([processAs('kubelet')]), [])
-    const argument = { ...processAs('kubelet'), group: '/x.scope', command: ['vi', '/usr/bin/kubelet'] }
-    assert.deepEqual(others([argument]), [[undefined, '/x.scope']])
-    for (const program of ['/opt/kubelet-v1.36.1', 'kubelet-1.36', '/usr/bin/kubelet.1'])
-      assert.deepEqual(others([{ ...argument, command: [program] }]), [['kubelet', '/x.scope']], program)
-    assert.deepEqual(others([{ ...processAs('kubelet'), command: ['/opt/kubelet-1.36'] }]), [])
-  })
-  test('is left out by cluster.yaml wherever it runs; of a second API server or etcd only the unit is', () => {
-    const pod = '/kubepods.slice/kubepods-besteffort.slice/cri-containerd-1.scope'
-    const leftOut = (component: string, group: string, node = worker) => {
-      const install = { ...cluster.install, units: new Map([[component, false]]) }
-      const processes = [{ ...processAs(component), group }]
-      const of = { ...cluster, install } as Cluster
-      return otherProcessesOn(of, node, placesOf({ processes })).map(({ isLeftOut }) => isLeftOut)
-    }
-    for (const component of ['kubelet', 'kube-proxy', 'kube-scheduler', 'kube-controller-manager'])
-      for (const group of [pod, `/system.slice/${component}.service`])
-        assert.deepEqual(leftOut(component, group), [true], `${component} ${group}`)
-    for (const component of ['kube-apiserver', 'etcd']) {
-      assert.deepEqual(leftOut(component, `/system.slice/${component}.service`, control), [true])
-      assert.deepEqual(leftOut(component, pod, control), [false])
-    }
-  })
-})
-
 describe('a unit that runs as another user', () => {
   const kube = { account: { uid: 998, gids: [998] as const } }
   const usual = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
@@ -698,27 +615,6 @@ describe('a unit that runs as another user', () => {
     const other = of('/root/.kube/config')
     assert.deepEqual(contradicted(other), ['--kubeconfig /root/.kube/config'])
     assert.equal(placed(other)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
-  })
-
-  test('that has its kubeconfig, but another pair beside it, is not verified', () => {
-    const pair = '/var/lib/kubernetes/kube-scheduler-client.pem'
-    const process = { ...processAs('kube-scheduler', `--kubeconfig=${usual}`), apart: new Set([pair]) }
-    const { files, unreached } = seen('kube-scheduler', { processes: [process] })
-    assert.deepEqual(files, [])
-    assert.match(
-      unreached.join(),
-      /^--kubeconfig \(\/var\/lib\/kubernetes\/kube-scheduler-client\.pem\) is another file/,
-    )
-  })
-
-  test('whose config is another file for its process than for the node is not verified', () => {
-    const config = '/etc/kubernetes/config/kube-scheduler.yaml'
-    const process = { ...processAs('kube-scheduler', `--config=${config}`), apart: new Set([config]) }
-    const contents = { [config]: `clientConnection: {kubeconfig: ${usual}}` }
-    const unreached = (...processes: ComponentProcess[]) =>
-      seen('kube-scheduler', { processes, contents }).unreached.join()
-    assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node; set /)
-    assert.equal(unreached({ ...process, apart: new Set() }), '')
   })
 })
 
@@ -749,4 +645,17 @@ describe('the key of what cluster.yaml has switched off, where a unit had it,', 
     const of = { ...cluster, aggregation: true }
     assert.deepEqual(at({ of, processes: [server] }), [])
   })
+})
+
+test('a flag that has to change is named with all others of its unit: a certificate is no use without its key', () => {
+  const own: typeof cluster = { ...cluster, etcd: { ca: 'own' } }
+  const places = placesWith({
+    ...allThere,
+    files: new Map(),
+    units: new Map([['kube-apiserver', { ...runningUnit, command: startedAs('kube-apiserver').command }]]),
+  })
+  const unset = (name: string) => unsetOn(unitsOn(own, control, places), (file) => file === name)
+  const [said = '', ...more] = unset('etcd-ca.pem')
+  assert.match(said, /--etcd-cafile=.*--etcd-certfile=.*--etcd-keyfile=/)
+  assert.deepEqual([more, unset('ca.pem')], [[], []])
 })

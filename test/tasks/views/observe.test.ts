@@ -68,17 +68,6 @@ describe('a look', { concurrency: 2 }, () => {
     await exits(0, place, 'graph')
   })
 
-  test('--quiet says nothing of its wait', async (t) => {
-    const { place, auth } = copied(t)
-    await exits(0, place, 'local-kubeconfig')
-    const release = await holdAuth(auth)
-    const waiting = start(place, ['status', '--quiet'])
-    // It can not be seen that it waits: it ends after the release, whenever it began.
-    setImmediate(release)
-    const { status, stdout, stderr } = await waiting.ended
-    assert.deepEqual([status, stdout, stderr], [0, '', ''])
-  })
-
   test('needs no leave to write in auth/, though a killed run has left its lock there', {
     skip: needsModes(),
   }, async (t) => {
@@ -154,17 +143,6 @@ test('what was read while a run began is read again when that run has ended', as
   })
   assert.deepEqual(found, ['ca.pem'])
   assert.match(told.join('\n'), /^waiting for process \d+ on [^\n]*$/)
-})
-
-test('what was read while a run began is not read again with --no-lock-wait, as long as it holds auth/', async (t) => {
-  const { place, auth } = emptyAuth(t)
-  let reads = 0
-  const read = async () => {
-    reads += 1
-    await holdAuth(auth)
-  }
-  await assert.rejects(readUnlocked(requestIn(place, true), read), { name: 'Failure', code: 'locked' })
-  assert.equal(reads, 1)
 })
 
 test('where there is no auth/ nobody is waited for, and a run that makes it is noticed', async (t) => {

@@ -11,9 +11,9 @@ import {
 import { secretMode, sha256 } from '../../../../lib/files/plain-file.ts'
 import { newEncryptionConfig } from '../../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
-import { digestAlone, digestOfRoots, noDigest, publicParts, type Query } from '../../../../lib/node/node.ts'
+import { noDigest, publicParts, type Query } from '../../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
-import type { ComponentProcess, NodeState, PlacesState } from '../../../../lib/node/state.ts'
+import type { NodeState, PlacesState } from '../../../../lib/node/state.ts'
 import { formatReason } from '../../../../lib/results.ts'
 import { unprovenClients } from '../../../../tasks/day2/install/bring-up.ts'
 import { checkUnitsOf } from '../../../../tasks/day2/install/check-units.ts'
@@ -57,75 +57,34 @@ const otherGuide: Cluster = { ...twoNodes, layout: 'hard-way', install }
 const healthy: UnitState = healthyUnit
 const main = healthyUnit.process
 
-/** A kubelet with these flags, as the only unit of a worker; its process may be in another group, and others run. */
-const group = '/system.slice/kubelet.service'
-const kubeletWith = (flags: readonly string[], foundIn = group, ...more: ComponentProcess[]) => ({
-  places: placesWith({
-    units: new Map([['kubelet', { ...healthy, group }]]),
-    processes: [...more, { ...startedAs('kubelet', ...flags), id: 8, group: foundIn }],
-  }),
-})
+type PlacesQuery = NonNullable<Query['places']>
 
-test('a look reads what is declared, once; where readers are searched once more, with what command lines name', async () => {
-  let asked: string[] = []
-  let paths: ReadonlyMap<string, string> = new Map()
-  let readers = ''
-  let count = 0
-  const look = (of: Partial<Run>, foundIn?: string, ...more: ComponentProcess[]) => {
-    let looks = 0
-    const connect = async () => ({
-      look: async ({ places }: Query) => {
-        paths = places?.paths ?? paths
-        asked = [...paths.keys()]
-        readers = places?.readers ?? ''
-        count = ++looks
-        return kubeletWith([`--kubeconfig=/tmp/${looks}`], foundIn, ...more)
-      },
-    })
-    const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
-    return lookAtNode({ ...of, cluster, options, connect, auth } as unknown as Run, worker)
-  }
-  const searching = { stagedBy: 'ca' }
-  for (const foundIn of [undefined, '/user.slice/x']) {
-    await look({}, foundIn)
-    assert.equal(count, 1)
-  }
-  await look(searching, '/user.slice/x')
-  assert.equal(count, 2)
-  assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
-  // A user may name any number of files, and hides none of root's by them.
-  const flood = processAs('x', `--ca-file=/both:${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
-  const ofRoot = { ...processAs('x', '--ca-file=/both'), id: 10, group: '/user.slice/z' }
-  await look(searching, '/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' }, ofRoot)
-  const first = asked.findIndex((path) => path.startsWith('/flood/'))
-  assert.deepEqual([paths.get('/both'), paths.get(asked[first] ?? '')], [digestAlone, digestOfRoots])
-  assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
-  const reads = (argument: string) => new RegExp(readers).test(argument)
-  const [yes, no] = [
-    ['--kubeconfig', '-ca-file=/x', '--cacert=/x', '--client-certificate', '--certificate-authority=/x', '/a/etcd-3.6'],
-    ['--tls-cert-file=/x', '--config=/x', '--certificates=/x', 'etcd', 'etcdctl'],
-  ]
-  assert.deepEqual([yes.every(reads), no.filter(reads)], [true, ['--tls-cert-file=/x']])
-})
+/** A kubelet with these flags, as the only unit of a worker. */
+const kubeletWith = (flags: readonly string[]) => {
+  const { command } = startedAs(unitOf('kubelet', cluster, worker), ...flags)
+  return placesWith({ units: new Map([['kubelet', { ...healthy, command }]]) })
+}
 
-test('a look that takes a node over asks for all of our files, and of what a command line names for the digest alone', async (t) => {
-  let paths: ReadonlyMap<string, string> = new Map()
+test('a look reads what is declared, once; one that takes a node over asks for all of our files', async (t) => {
+  const asked: PlacesQuery[] = []
   const look = async ({ places }: Query) => {
-    paths = places?.paths ?? paths
-    const sni = '--tls-sni-cert-key=/etc/other.crt,/etc/other.key'
-    const others = { ...processAs('watcher', '--ca-file=/root/secret'), id: 9, group: '/x' }
-    const processes = [startedAs('kube-apiserver', sni), others, { ...others, id: 10, uid: 1000 }]
-    const unit = { ...healthy, group: '/system.slice/kube-apiserver.service' }
-    return { places: placesWith({ folders: allThere.folders, processes, units: new Map([['kube-apiserver', unit]]) }) }
+    if (places) asked.push(places)
+    return { places: kubeletWith(['--kubeconfig=/tmp/other', '--ca-file=/root/secret']) }
   }
-  const run = { cluster, auth: temporaryAuth(t), connect: async () => ({ look }), options, isObserved: true }
-  await readNode(run as unknown as Run, control)
-  const asked = ['/etc/other.crt', '/etc/other.key', '/root/secret', '/var/lib/kubernetes/kubernetes-key.pem']
+  const run = { cluster, auth: temporaryAuth(t), connect: async () => ({ look }), options } as unknown as Run
+  await lookAtNode(run, worker)
+  await lookAtNode({ ...run, stagedBy: 'ca' }, worker)
+  await readNode({ ...run, isObserved: true }, worker).catch(() => {})
+  const paths = asked.map(({ paths }) => [paths.has('/tmp/other'), paths.has('/root/secret')])
   assert.deepEqual(
-    asked.map((path) => paths.get(path)),
-    [digestAlone, digestAlone, digestAlone, noDigest],
+    paths,
+    Array.from({ length: 3 }, () => [false, false]),
   )
+  assert.equal(asked[2]?.paths.get('/var/lib/kubelet/kubeconfig'), noDigest)
 })
+
+const apiServerWith = (...flags: readonly string[]) =>
+  new Map([['kube-apiserver', { ...healthy, command: startedAs('kube-apiserver', ...flags).command }]])
 
 test("a look reads whose clients an API server believes, and knows the cluster's CA in other bytes, though its own is not sent", async (t) => {
   const auth = temporaryAuth(t)
@@ -137,8 +96,7 @@ test("a look reads whose clients an API server believes, and knows the cluster's
     const isRead = places?.paths.get(copy) === publicParts
     return {
       places: placesWith({
-        units: new Map([['kube-apiserver', { ...healthy, group: '/system.slice/kube-apiserver.service' }]]),
-        processes: [startedAs('kube-apiserver', ...flags)],
+        units: apiServerWith(...flags),
         folders: allThere.folders,
         files: isSame ? new Map([[ca, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }]]) : new Map(),
         published: isRead ? new Map([[copy, Buffer.from(`# ours\n${auth.bytes('ca.pem')}`)]]) : new Map(),
@@ -157,8 +115,7 @@ test('a look reads an authorization configuration elsewhere: one of its owner is
   for (const [text, expected] of Object.entries(texts)) {
     const look = async ({ places }: Query) => ({
       places: placesWith({
-        units: new Map([['kube-apiserver', { ...healthy, group: '/system.slice/kube-apiserver.service' }]]),
-        processes: [startedAs('kube-apiserver', `--authorization-config=${path}`)],
+        units: apiServerWith(`--authorization-config=${path}`),
         folders: allThere.folders,
         contents: places?.paths.has(path) ? new Map([[path, Buffer.from(text)]]) : new Map(),
       }),
@@ -184,7 +141,7 @@ describe("the check of a node's units", () => {
     const found = foundAsIn(run, node) as Mutable
     change(found)
     const judged = { ...run, cluster: { ...run.cluster, install } }
-    const seen = { units: unitsOn(judged.cluster, node, found.places), otherProcesses: [] }
+    const seen = { units: unitsOn(judged.cluster, node, found.places) }
     const checks = checkUnitsOf(judged, { ...({} as NodeState), selfMade: undefined, ...found, ...seen })
     return { units, checks, places: found.places }
   }
@@ -202,7 +159,6 @@ describe("the check of a node's units", () => {
   }
   interface Mutable {
     places: PlacesState & {
-      processes: ComponentProcess[]
       units: Map<string, UnitState>
       folders: Set<string>
       files: Map<string, FileState>
@@ -232,29 +188,22 @@ describe("the check of a node's units", () => {
   const state =
     (unit: string, change: Partial<UnitState>) =>
     ({ places }: Mutable) =>
-      places.units.set(unit, { ...healthy, ...change })
+      places.units.set(unit, { ...healthy, command: places.units.get(unit)?.command, ...change })
   const differs = (...paths: string[]) => all(...paths.map((path) => file(path, { sha256: 'x' })))
   /** Other bytes, which the look has. */
   const content = (path: string, bytes: () => Buffer) =>
     all(differs(path), ({ places }) => places.contents.set(path, bytes()))
-  const stopped = (unit: string) => state(unit, { active: 'inactive', sub: 'dead', process: undefined })
+  const stopped = (unit: string) =>
+    state(unit, { active: 'inactive', sub: 'dead', process: undefined, command: undefined })
   /** By systemd, seconds ago. */
   const restarted = (unit: string, age: number, restarts = 1) => state(unit, { restarts, process: { ...main, age } })
-  const runs =
-    (...processes: ComponentProcess[]) =>
-    ({ places }: Mutable) =>
-      Object.assign(places, { processes })
   /** What else was found. */
   const told = (more: object) => (found: Mutable) => Object.assign(found, more)
   /** With one more flag. */
   const started =
     (unit: string, flag: string): Change =>
-    ({ places }) => {
-      const isOf = ({ group }: ComponentProcess) => group.endsWith(`/${unit}.service`)
-      places.processes = places.processes.map((each) =>
-        isOf(each) ? { ...each, command: [...each.command, flag] } : each,
-      )
-    }
+    (found) =>
+      state(unit, { command: [...(found.places.units.get(unit)?.command ?? []), flag] })(found)
 
   const auth = temporaryAuth({ after } as unknown as TestContext)
   const makeRun = async (auth: AuthDir, cluster: Cluster) => {
@@ -429,15 +378,15 @@ describe("the check of a node's units", () => {
     const own: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const run = await makeRun(temporaryAuth(t), own)
     const name = 'kube-apiserver'
-    const right = startedAs(unitOf(name, own))
-    const shared = startedAs(unitOf(name, own), '--etcd-cafile=/var/lib/kubernetes/ca.pem')
-    const starting = (next: ComponentProcess, process: ComponentProcess) =>
-      all(state(name, { start: next.command.join(' '), group: next.group }), runs(process))
+    const right = startedAs(unitOf(name, own)).command
+    const shared = startedAs(unitOf(name, own), '--etcd-cafile=/var/lib/kubernetes/ca.pem').command
+    const starting = (next: readonly string[], command: readonly string[]) =>
+      state(name, { start: next.join(' '), command })
     const judged = (change: Change) => judge('c0', change, run)
     assert.deepEqual(judged(starting(right, shared)), [
       'drain and restart kube-apiserver: started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem',
     ])
-    for (const process of [right, shared]) assert.deepEqual(judged(starting(shared, process)), [])
+    for (const command of [right, shared]) assert.deepEqual(judged(starting(shared, command)), [])
     assert.deepEqual(judged(all(starting(right, shared), stopped(name))), [])
   })
 
@@ -511,7 +460,7 @@ describe("the check of a node's units", () => {
     assert.deepEqual(judged(['jane'], denies(undefined)), notLoaded)
     assert.deepEqual(judged([], denies(undefined)), notLoaded)
     assert.deepEqual(judged([], denies([])), [])
-    assert.deepEqual(judged(['jane'], denies(['jane']), stopped('kube-apiserver'), runs()), [])
+    assert.deepEqual(judged(['jane'], denies(['jane']), stopped('kube-apiserver')), [])
   })
 
   const etcd = '/etc/etcd/'
@@ -691,8 +640,8 @@ describe("the check of a node's units", () => {
 
 describe('paths that root does not write to', () => {
   const refused = (args: readonly string[], more: Partial<PlacesState> = {}) => {
-    const processes = [processAs('kube-apiserver', ...args)]
-    const places = placesWith({ ...allThere, units: new Map([['kube-apiserver', healthy]]), processes, ...more })
+    const { command } = processAs('kube-apiserver', ...args)
+    const places = placesWith({ ...allThere, units: new Map([['kube-apiserver', { ...healthy, command }]]), ...more })
     const units = unitsOn(cluster, control, places).filter(({ unit }) => unit === 'kube-apiserver')
     const { code, what } = failureOf(() => refuseWrongSettings(control, units, places)) ?? {}
     return code && `${code} ${what}`
@@ -760,7 +709,7 @@ describe('the name of a kubelet', () => {
   const pair = '/var/lib/kubelet/w0-client.pem'
   const run = { auth, cluster, options: {}, command: String } as unknown as Run
   const refused = ({ args = [] as readonly string[], held = '', hostname = 'w0', kubeconfig = '' }) => {
-    const { places } = kubeletWith(args)
+    const places = kubeletWith(args)
     const contents = new Map([
       [pair, held ? auth.bytes(`${held}.pem`) : Buffer.from('')],
       ...(kubeconfig ? [['/var/lib/kubelet/kubeconfig', Buffer.from(kubeconfig)] as const] : []),

@@ -27,7 +27,7 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
   // Each look makes its units anew.
   const seen = unitsOn(cluster, worker, places)
-  const look = { units: seen, otherProcesses: [], served: new Map(), unhealthy: why, selfMade: undefined }
+  const look = { units: seen, served: new Map(), unhealthy: why, selfMade: undefined }
   return { ...({} as NodeState), ...look, places }
 }
 

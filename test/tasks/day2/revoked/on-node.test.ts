@@ -4,7 +4,7 @@ import { formatAuthorization } from '../../../../lib/kubernetes/authorization.ts
 import type { PlacesState } from '../../../../lib/node/state.ts'
 import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
 import { refuseOpenList } from '../../../../tasks/day2/install/open-folders.ts'
-import { checkList, type ListInForce, minorOf, refuseOldApi } from '../../../../tasks/day2/revoked/on-node.ts'
+import { checkList, type ListInForce } from '../../../../tasks/day2/revoked/on-node.ts'
 import { unitsOn } from '../../../../tasks/inspect/reads.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import type { Run } from '../../../../tasks/target.ts'
@@ -25,29 +25,11 @@ const cluster = { ...twoNodes, revoked: ['jane'] }
 
 /** What is found where the API server was started with these flags, and says that of the list. */
 function found(inForce: ListInForce | undefined, ...flags: string[]) {
-  const process = startedAs('kube-apiserver', ...flags)
-  const { group, command } = process
-  const units = new Map([['kube-apiserver', { ...runningUnit, group, start: command.join(' ') }]])
-  const places = placesWith({ ...allThere, units, processes: [process], hostname: 'c0' })
-  return { units: unitsOn(cluster, control, places), otherProcesses: [], places, inForce } as unknown as UnitsFound
+  const { command } = startedAs('kube-apiserver', ...flags)
+  const units = new Map([['kube-apiserver', { ...runningUnit, command, start: command.join(' ') }]])
+  const places = placesWith({ ...allThere, units, hostname: 'c0' })
+  return { units: unitsOn(cluster, control, places), places, inForce } as unknown as UnitsFound
 }
-
-test('an API server that is too old is refused where it can not be started with the list', () => {
-  const check = (minor: number | undefined, flag: string) => () =>
-    refuseOldApi(control, found(undefined, flag).units, { isLoaded: false, minor })
-  assert.throws(
-    check(31, '--authorization-mode=Node,RBAC'),
-    /kube-apiserver is Kubernetes 1\.31, but revoked needs 1\.32/,
-  )
-  for (const minor of [32, undefined]) assert.doesNotThrow(check(minor, '--authorization-mode=Node,RBAC'))
-  assert.doesNotThrow(check(31, ours))
-})
-
-test('the version of an API server is read from its answer, or not known', () => {
-  const minors = ['31', '32+', '36', '', undefined].map((minor) => minorOf({ major: '1', minor }))
-  assert.deepEqual(minors, [31, 32, 36, undefined, undefined])
-  assert.equal(minorOf({ major: '2', minor: '1' }), undefined)
-})
 
 test('a configuration of its owner is left alone, and the list refused with the reason', async () => {
   const files = harderWay.files

@@ -1,6 +1,6 @@
 /** Phase `revoked`: the list in auth/. What API servers do with it: authorization.test.ts, and on machines. */
 import assert from 'node:assert/strict'
-import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { readRevoked } from '../../../../lib/kubernetes/authorization.ts'
@@ -97,19 +97,12 @@ test('where etcd shares the CA, who is revoked still opens etcd: said with exit 
   assert.match((await harderway(folder, 'status')).stdout, /still open etcd/)
 })
 
-test('init and recover read the list back', async (t) => {
-  const { folder, write, listed } = place(t)
+test('init reads the list back', async (t) => {
+  const { folder, write } = place(t)
   write(['jane'])
   await exits(0, folder, 'certs', 'kubeconfigs', 'encryption-key', 'revoked')
   const away = join(folder, 'away')
   mkdirSync(away)
   await exits(0, folder, 'init', away, '--from', join(folder, 'auth'), '--gateway', 'gateway').catch(() => {})
   assert.match(readFileSync(join(away, 'cluster.yaml'), 'utf8'), /^revoked: \[jane\]/m)
-  const backup = join(folder, 'backup')
-  renameSync(join(folder, 'auth'), backup)
-  // A cluster.yaml from before.
-  write([])
-  await exits(0, folder, 'recover', '--from', backup)
-  assert.deepEqual(listed(), ['jane'])
-  await exits(3, folder, 'certs', 'deploy')
 })
