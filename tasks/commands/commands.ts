@@ -125,7 +125,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'report',
-    does: 'writes auth/report.html: what expires when, and who holds which key',
+    does: 'writes auth/report.html: what expires when, and who holds which file',
     examples: ['report --on-nodes', 'report --format prometheus'],
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'write a copy there, with mode 0644' },
