@@ -243,7 +243,7 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 }
 
 /**
- * What stands in the way of a stage, in the order in which it is looked for. --force goes past the last two, unless
+ * What stands in the way of a stage, in the order in which it is looked for. --force goes past the last three, unless
  * data would be lost.
  *
  *   what was found                                                          then
@@ -252,11 +252,12 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
  *   settings that only the user can change on the nodes                     the run waits: false
  *   API servers that may not have loaded this stage (not for the first      refused, but for --force
  *     stage, which only adds)
+ *   units of cluster.yaml that systemd does not know                        refused, but for --force
  *   who still uses what the stage ends                                      refused, but for --force
  */
 async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
   const { rotation, rotating, say } = drive
-  const { unreached, unknown, toChange } = await surveyStage(rotating, rotation)
+  const { unreached, absent, unknown, toChange } = await surveyStage(rotating, rotation)
   refuseUnreached(unreached)
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
@@ -270,6 +271,13 @@ async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
     what: "can't verify that each API server has loaded this stage:",
     remedy: 'repair the API server',
     force: 'begin the next stage anyway',
+  })
+  refuse({
+    who: absent,
+    what: 'systemd does not know all units of cluster.yaml:',
+    remedy:
+      'install them, or set install.units in cluster.yaml (UNIT: { unit: NAME }, or UNIT: false for what you do yourself)',
+    force: 'rotate without them',
   })
   refuse({
     who: (await next.heldBy?.(rotating)) ?? [],

@@ -157,7 +157,13 @@ test('what --json prints, and the metrics, read as they should', { skip: needs('
   write([['install'], true], users())
   await recordAll(
     'A rotation',
-    ...['rotate ca --dry-run', 'rotate ca', 'rotate service-account', 'status --on-nodes', 'bootstrap --dry-run'],
+    ...[
+      'rotate ca --dry-run',
+      'rotate ca --force',
+      'rotate service-account',
+      'status --on-nodes',
+      'bootstrap --dry-run',
+    ],
     ...['bootstrap', 'rotate ca --undo', 'rotate ca --undo'],
   )
 

@@ -319,7 +319,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     const built = async () => idsOf(await must('bootstrap', '--json'), 'built')
     writeCluster(place, [...edits, [['install'], true]])
     cpSync(made, auth, { recursive: true })
-    await must('rotate', 'ca')
+    await must('rotate', 'ca', '--force')
     const backup = join(place, 'backup')
     cpSync(auth, backup, { recursive: true })
     const verified = await withStatus(0, harderway(place, 'verify', '--from', backup, '--json'))

@@ -88,8 +88,12 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
     const isAsked = hasApiServer(run, node)
     if (!isAsked) await run.disconnect(node)
     const there = (clauses: readonly string[]) => clauses.map((what) => `${node.name}: ${what}`)
+    const readers = found.units.filter(({ reads }) => reads.some(({ file }) => changes(file)))
+    const isKnown = ({ unit }: Unit) => found.places.units.get(unit)?.isLoaded === true || isRunning(found.places, unit)
+    const absent = readers.filter((unit) => unit.bundle === undefined && !isKnown(unit))
     return {
-      units: there(unreachedOn(found, changes)),
+      units: there(readers.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))),
+      absent: absent.map(({ service }) => `${service} on ${node.name}`),
       toChange: there(unsetOn(found.units, changes)),
       asked: isAsked ? [{ node, found }] : [],
     }
@@ -97,26 +101,15 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   const looks = await run.limits.node.map(run.cluster.nodes, look)
   const asked = looks.flatMap((each) => each.asked)
   const { unreached, unknown } = await surveyApiServers(rotating, withApiServer(run, asked))
-  const all = (kind: 'units' | 'toChange') => looks.flatMap((each) => each[kind])
+  const all = (kind: 'units' | 'absent' | 'toChange') => looks.flatMap((each) => each[kind])
   return {
     unreached: [...unreached, ...all('units'), ...((await rotation.unreached?.(rotating)) ?? [])],
     unknown,
+    /** Units of cluster.yaml that read what the rotation changes, and that systemd does not know. */
+    absent: all('absent'),
     /** What only the user can change on the nodes; a sentence each. */
     toChange: all('toChange'),
   }
-}
-
-/** A clause for each unit that the rotation concerns, and that systemd does not know or that is not verified. */
-function unreachedOn({ units, places }: UnitsFound, concerns: (file: string) => boolean): string[] {
-  const concerned = units.filter(
-    ({ bundle, reads }) => bundle === undefined && reads.some(({ file }) => concerns(file)),
-  )
-  return concerned.flatMap(({ unit, service, unreached }) => {
-    const isKnown = places.units.get(unit)?.isLoaded === true || isRunning(places, unit)
-    if (isKnown) return unreached.map((what) => `${unit}: ${what}`)
-    const ways = `{ ${unit}: { unit: NAME } } names another unit, { ${unit}: false } leaves it to you`
-    return [`systemd knows no ${service}.service; install it, or set install.units in cluster.yaml: ${ways}`]
-  })
 }
 
 /**
