@@ -34,10 +34,6 @@ marks=/var/lib/harderway
 # healthy with the new one.
 new_suffix=.harderway-new
 old_suffix=.harderway-old
-# Seconds, for each file that another user may swap for a pipe that never ends, or change.
-longest_read=5
-# Bytes: a larger file is read as one that another user may change.
-largest_safe=8388608
 # Bytes: our files have a few thousand. The content of a larger file is not sent, and a larger file of others gets no
 # digest.
 largest=262144
@@ -51,7 +47,7 @@ main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
   sudo='' as_root='' asks='' uid='' units='' places='' folders='' early='' listens='' now=''
-  files='' paths='' reversed='' command='' above=' /' open='' sticky='' is_shared='' wary='' flags=''
+  files='' paths='' reversed='' command='' above=' /'
   lines=$(cat)
   exec </dev/null
   with_lines read_request "$lines"
@@ -189,7 +185,7 @@ say_folder() {
   # As `cd -P` has set it.
   say folder "$PWD"
   find_shared "$PWD"
-  if [ -n "$shared" ]; then is_shared=1; say open "$shared"; fi
+  [ -z "$shared" ] || say open "$shared"
   ls >/dev/null
   say_leftovers
   set --
@@ -235,12 +231,11 @@ say_leftovers() {
 
 # stat_files NAME...: sets $stats and $sums to a line for each of the names, and fails if one of them or a tool does.
 stat_files() {
-  stats='' sums='' plain='' safe='' wary='' sizes=' ' count=$# read=0
-  [ -n "$uid" ] || uid=$(id -u)
+  stats='' sums='' plain='' sizes=' ' count=$#
   [ $# -gt 0 ] || return 0
   stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@")
   with_lines find_plain "$stats"
-  sum_plain
+  [ -z "$plain" ] || sums=$(sha256sum -- $plain)
 }
 find_plain() {
   for line do
@@ -249,97 +244,15 @@ find_plain() {
     case $5 in 8???) ;; *) continue ;; esac
     [ -r "${10}" ] || continue
     plain="$plain ${10}" sizes="$sizes${10}:$6 "
-    # Another user who may write to the file may let it grow without end.
-    case $3,$2 in
-      *,*[2367]?|*,*[2367]) ;;
-      0,*|"$uid",*) [ "$6" -gt $largest_safe ] || continue ;;
-    esac
-    wary="$wary ${10}"
-  done
-}
-# Sets $sums, in the order of $plain. One process sums all files that nobody else can swap or change, some twenty a node.
-sum_plain() {
-  sums='' safe='' each='' read=0
-  for f in $plain; do
-    case "$wary " in *" $f "*) ;; *) ! is_swappable "$f" || wary="$wary $f" ;; esac
-    case "$wary " in *" $f "*) each="$each $f" ;; *) safe="$safe $f" ;; esac
-  done
-  [ -z "$safe" ] || sums=$(sha256sum -- $safe)
-  [ -n "$each" ] || return 0
-  find_flags
-  for f in $each; do
-    sum=$({ { read_wary "$f" || echo x >&3; } | sha256sum; } 3>&1)
-    # A file that was not read to its end gets no digest.
-    case $sum in *x*) ;; *) sums="$sums$nl${sum%% *}  $f" read=$((read + 1)) ;; esac
-  done
-  unordered=$nl$sums$nl sums=''
-  for f in $plain; do
-    case $unordered in *"  $f$nl"*) ;; *) continue ;; esac
-    line=${unordered%%"  $f$nl"*}
-    sums="$sums${sums:+$nl}${line##*"$nl"}  $f"
   done
 }
 say_files() {
   # The records are counted by the names of files, whatever the tools have printed.
   [ $count -eq 0 ] || printf '%s\n' "$stats"
-  n=$((n + count))
   [ -z "$sums" ] || printf '%s\n' "$sums"
-  set -- $safe
-  n=$((n + $# + read))
+  set -- $plain
+  n=$((n + count + $#))
 }
-
-# find_above PATH...: adds all folders above the paths to $above.
-find_above() {
-  for f do
-    while f=${f%/*} && [ -n "$f" ]; do
-      case "$above " in *" $f "*) break ;; esac
-      above="$above $f"
-    done
-  done
-}
-# Sets $above to a line for each of these folders, $open to the folders in which users other than root may rename files,
-# and $sticky to the folders in which each user may rename their own files.
-find_open() {
-  above=$(stat -c 'above %a %u %g %f %n' -- $above 2>/dev/null) || :
-  with_lines find_each_open "$above"
-}
-find_each_open() {
-  for line do
-    set -- $line
-    case $3,$5,$2 in
-      # S_IFLNK of stat(2)
-      0,a*) ;;
-      0,*,[1357]??[2367]|0,*,[1357]?[2367]?) sticky="$sticky $6" ;;
-      0,*[2367]?|0,*[2367]) open="$open $6" ;;
-      0,*) ;;
-      *) open="$open $6" ;;
-    esac
-  done
-}
-# is_swappable FILE: true if another user may put a pipe, or a link to a device, in its place at any moment.
-is_swappable() {
-  case $1 in
-    /*) ;;
-    *) [ -n "$is_shared" ]; return ;;
-  esac
-  case "$sticky " in *" ${1%/*} "*) return 0 ;; esac
-  for d in $open; do case $1 in "${d%/}"/*) return 0 ;; esac; done
-  return 1
-}
-# with_file FILE COMMAND...: runs the command with the file as its input. The command has to limit what it reads, since
-# the file may have grown meanwhile.
-with_file() {
-  source=$1
-  shift
-  case "$wary " in *" $source "*) read_wary "$source" | "$@" ;; *) "$@" < "$source" ;; esac
-}
-find_flags() {
-  flags=iflag=nofollow,nonblock
-  dd $flags if=/dev/null of=/dev/null 2>/dev/null || flags=''
-}
-# read_wary FILE: prints the file. dd of coreutils follows no link, and does not wait for a pipe; dd of busybox does both,
-# and is stopped after some seconds.
-read_wary() { timeout -s KILL $longest_read dd bs=65536 $flags if="$1"; } 2>/dev/null
 
 # Reports the content of files that are not as expected. One grep leaves out the others, which are most: a shell is slow
 # at searching long texts. The last line of the expected ones belongs to no file: if grep does not print it, something
@@ -358,10 +271,10 @@ EXPECTED
 }
 say_each_differing() {
   for line do
-    case $line in public*) say_public "${line#public  }" ;; *) say_content "${line#*  }" content ;; esac
+    case $line in public*) say_public "${line#public  }" ;; *) say_content "${line#*  }" ;; esac
   done
 }
-# say_content NAME WORD: reports the content of a file that has a digest, in hexadecimal, as a record WORD.
+# say_content NAME: reports the content of a file that has a digest, in hexadecimal. The file may grow meanwhile.
 total=0
 say_content() {
   case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
@@ -369,14 +282,14 @@ say_content() {
   [ "$size" -le $largest ] || return 0
   total=$((total + size))
   [ $total -le $largest_contents ] || return 0
-  case "$wary " in *" $1 "*) say other "$1" ;; *) say "$2" "$1" ;; esac
-  with_file "$1" od -A n -t x1 -v -N $((largest + 1))
+  say content "$1"
+  od -A n -t x1 -v -N $((largest + 1)) < "$1"
 }
 
 # say_public NAME: reports the certificates alone of a file that is not ours, since it may hold a key.
 say_public() {
   case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
-  public=$(with_file "$1" head -c $((largest + 1)) | publish) || return 0
+  public=$(head -c $((largest + 1)) < "$1" | publish) || return 0
   total=$((total + ${#public}))
   if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi
   say published "$1"
@@ -451,34 +364,19 @@ look_as_root() {
   found='' expected='' resolved=' '
   with_lines find_places "$places"
   cd /
-  find_open
+  above=$(stat -c 'above %a %u %g %f %n' -- $above 2>/dev/null) || :
   with_lines say_each "$above"
-  with_lines say_homes "$above"
   say_commands
   stat_files $found
   say_files
   say_differing
 }
-# Reports the home of each user who owns a folder above: getent(1).
-say_homes() {
-  owners=' 0 '
-  for line do
-    set -- $line
-    case $owners in *" $3 "*) continue ;; esac
-    owners="$owners$3 "
-    home=$(getent passwd "$3") || continue
-    home=${home%:*} home=${home##*:}
-    case $home in /?*) say home "$home" ;; esac
-  done
-}
 find_places() {
   for line do
     target=${line%% *} digest=${line#* }
     resolve "$target" || { say odd "$target"; continue; }
-    # Reading a file of the kernel may never end, or may wait.
-    case $real in /proc/*|/sys/*|/dev/*) say odd "$target"; continue ;; esac
     for f in $ways; do case "$above " in *" $f "*) ;; *) above="$above $f" ;; esac; done
-    if [ "$real" != "$target" ]; then say real "$target" "$real"; say ways "$target$ways"; say_links; fi
+    if [ "$real" != "$target" ]; then say real "$target" "$real"; say_links; fi
     # Several paths may resolve to one file.
     case $resolved in *" $real "*) continue ;; esac
     resolved="$resolved$real "
@@ -657,7 +555,6 @@ replace_files() {
   cd -P -- "$folder"
   if [ -n "$archive" ]; then unpack; fi
   lock_all
-  if [ -n "$as_root" ]; then find_above $unchanged; find_open; fi
   refuse_changed
   with_lines change_modes "$modes"
   trap '' HUP INT TERM PIPE
@@ -880,8 +777,6 @@ forget_files() {
     return 0
   fi
   lock_all
-  find_above $paths
-  find_open
   set --
   for f in $paths; do if there "$f"; then set -- "$@" "$f"; fi; done
   stat_files "$@"

@@ -101,14 +101,8 @@ function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode
   return !isOurs || (ofOthers & forbidden) !== 0
 }
 
-/**
- * The same for renaming files in a folder. `isParent`: of a file. Above that the sticky bit is enough: it keeps names to
- * their owners, who are root or readers.
- */
-export function isOpenFolder(readers: readonly Account[], access: FileAccess, isParent: boolean): boolean {
-  const isSticky = !isParent && (access.mode & 0o1000) !== 0
-  return isOpen(readers, false, isSticky ? { ...access, mode: access.mode & ~0o022 } : access)
-}
+/** The same for renaming files in a folder. */
+export const isOpenFolder = (readers: readonly Account[], access: FileAccess): boolean => isOpen(readers, false, access)
 
 export type FileAccess = Pick<FileState, 'uid' | 'gid' | 'mode'>
 

@@ -33,12 +33,12 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
   return real.get(path) ?? path
 }
 
-/** The folders through which root, and a unit, come to a file. `isParent`: the one that it is in. */
-export function foldersTo({ above, ways, real }: Pick<PlacesState, 'above' | 'ways' | 'real'>, path: string) {
-  const parent = folderOf(realPath({ real }, path))
-  return ['/', ...(ways.get(path) ?? foldersAbove(path))].flatMap((folder) => {
+/** The folders through which root, and a unit, come to a file: above the path, and above where it leads. */
+export function foldersTo({ above, real }: Pick<PlacesState, 'above' | 'real'>, path: string) {
+  const folders = new Set(['/', ...foldersAbove(path), ...foldersAbove(realPath({ real }, path))])
+  return [...folders].flatMap((folder) => {
     const access = above.get(folder)
-    return access ? [{ path: folder, access, isParent: folder === parent }] : []
+    return access ? [{ path: folder, access }] : []
   })
 }
 
@@ -54,7 +54,6 @@ export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): 
 
 /** A file of the folder by its name, any other by its absolute path. */
 const path = String.raw`((?:\/[\w@%+=:,.-]+)+)`
-const plainPaths = String.raw`((?: (?:\/[\w@%+=:,.-]+)+)+)`
 const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
 const anyPath = ' (/.*)'
 const seconds = String.raw` (\d{1,12})`
@@ -64,16 +63,14 @@ const shapes = {
   ...{ uid: seconds, now: seconds, folder: anyPath, open: anyPath, absent: '()', root: '', shown: '' },
   ...{
     exists: anyPath,
-    home: anyPath,
     odd: ` ${path}`,
     real: ` ${path} ${path}`,
     link: ` ${path} ${path}`,
   },
-  // Of the folders above: with the mode and owner of each; by path, those that lead to it through links.
+  // Of the folders above: with the mode and owner of each.
   above: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\/|(?:\/[\w@%+=:,.-]+)+)`,
-  ways: ` ${path}${plainPaths}`,
-  // `other`: of a file that another user may be writing; `published`: of its certificates alone.
-  ...{ content: ` ${name}`, other: ` ${name}`, published: ` ${name}` },
+  // `published`: of its certificates alone.
+  ...{ content: ` ${name}`, published: ` ${name}` },
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
@@ -198,14 +195,6 @@ function readPlaces(output: string, nonce: string) {
     links: pairs('link'),
     /** The folders above the files, by path. */
     above: readAbove(records),
-    /** The homes of users whom one of these belongs to. */
-    homes: all('home').flat(),
-    /** For paths with a link in them: the folders, and links, that lead to the file. */
-    ways: new Map(
-      pairs('ways')
-        .entries()
-        .map(([path, ways]) => [path, ways.trim().split(' ')] as const),
-    ),
     /** Paths that can't be resolved, or resolve to a name that is not plain. */
     odd: all('odd').flat(),
     /** Marks of runs that have drained the node, and not undrained it yet. */
@@ -249,19 +238,16 @@ function readSeen({ entries }: Records): FilesSeen & { readonly published: Reado
       if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()
       files.set(file, { ...there, sha256: first, lines: `${there.lines}\n${record}` })
     }
-    if (['content', 'other', 'published'].includes(word)) content.push({ word, file: first, hex: '' })
+    if (['content', 'published'].includes(word)) content.push({ word, file: first, hex: '' })
     if (word === 'bytes') present(content.at(-1)).hex += record.replaceAll(' ', '')
   }
   const [contents, published] = [new Map<string, Buffer>(), new Map<string, Buffer>()]
   for (const { word, file, hex } of content) {
     const bytes = Buffer.from(hex, 'hex')
     // The file may have changed after it was summed, or the answer may be truncated.
-    const there = files.get(file)
-    const isWhole = sha256(bytes) === there?.sha256
     if (word === 'published') published.set(file, bytes)
-    else if (isWhole) setOnce(contents, file, bytes)
-    else if (word !== 'other') throw notWhole()
-    else if (there) files.set(file, { ...there, sha256: undefined })
+    else if (sha256(bytes) === files.get(file)?.sha256) setOnce(contents, file, bytes)
+    else throw notWhole()
   }
   return { files, contents, published }
 }

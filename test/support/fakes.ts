@@ -90,8 +90,7 @@ export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
   return {
     ...{ now: 0, units: new Map(), folders: new Set(), files: new Map(), contents: new Map() },
     ...{ real: new Map(), links: new Map(), odd: [], drained: [], published: new Map() },
-    ...{ above: new Map(), homes: [], ways: new Map() },
-    hostname: undefined,
+    ...{ above: new Map(), hostname: undefined },
     ...given,
   }
 }

@@ -16,12 +16,12 @@ import { apiServer, type Place, type Port, type Unit } from '../../layouts/layou
 import { diskOf, type Run } from '../../target.ts'
 import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
 import { isInFuture, isLoaded, isReloaded, reloadsBy } from './moment.ts'
-import { isHeldBack } from './open-folders.ts'
+import { openFolders } from './open-folders.ts'
 import { wantedAt } from './wanted.ts'
 
 /** The check of one unit. */
 export interface UnitCheck {
-  /** The unit, with the files that it is to have; those that are held back are left out. */
+  /** The unit, with the files that it is to have. */
   readonly unit: UnitOnNode
   /** What the unit lacks; undefined if it lacks nothing. */
   readonly reason: ReasonOf<'unit'> | undefined
@@ -29,21 +29,18 @@ export interface UnitCheck {
   readonly isUp: boolean
   /** When the unit will use an installed pair that it does not use yet: `reloadsBy` of moment.ts. */
   readonly reloadsBy: number | undefined
-  /** The files that are not installed, as other users could replace them in their folder. */
-  readonly heldBack: readonly string[]
 }
 
 /** The checks of the installed units, in the order of the layout's table. */
 export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const { places } = found
   const there = found.units.filter((unit) => isInstalled(unit, places))
-  const installed = there.map((unit) => splitFiles(run, unit, places))
-  const units = installed.map(({ unit }) => unit)
+  const units = there.map((unit) => withoutOthers(run, unit, places))
   const differences = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
-  return installed.map(({ unit, heldBack }) => {
+  return units.map((unit) => {
     const differing = unit.files.flatMap((place) => differencesAt(place, places, differences))
     return {
-      ...{ unit, heldBack, isUp: isUp(unit, places) },
+      ...{ unit, isUp: isUp(unit, places) },
       reason: checkUnit({ run, unit, found, differing }),
       reloadsBy: isUp(unit, places) ? reloadsBy(run, unit, places) : undefined,
     }
@@ -60,20 +57,12 @@ export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
 }
 
-/** The unit without the CA that its kubeconfig still embeds, and without files that are held back. */
-function splitFiles(run: Run, unit: UnitOnNode, places: PlacesState): Pick<UnitCheck, 'unit' | 'heldBack'> {
-  const leftOut = unit.files.filter(isHeldBack(run, unit, places, isUp(unit, places)))
+/** The unit without the CA that its kubeconfig still embeds, and without a list of the revoked where it is not trusted. */
+function withoutOthers(run: Run, unit: UnitOnNode, places: PlacesState): UnitOnNode {
   const isEmbedded = (place: Place) => place.part === 'ca' && embedsCa(run, place, unit, places)
-  const files = unit.files.filter((place) => !isEmbedded(place) && !leftOut.includes(place))
-  return { unit: { ...unit, files }, heldBack: differingSecrets(run, { ...unit, files: leftOut }, places) }
-}
-
-/** Without the list of the revoked: a target of its own fails for that. */
-function differingSecrets(run: Run, unit: UnitOnNode, places: PlacesState): string[] {
-  const differing = new Set(diff(wantedAt(run, [unit], places), places).map(({ path }) => path))
-  return unit.files.flatMap(({ file, path }) =>
-    differing.has(realPath(places, path)) && !authorizationFiles.includes(file) ? [file] : [],
-  )
+  const isOpenList = (place: Place) =>
+    authorizationFiles.includes(place.file) && openFolders(run, [{ ...unit, files: [place] }], places).length > 0
+  return { ...unit, files: unit.files.filter((place) => !isEmbedded(place) && !isOpenList(place)) }
 }
 
 function differencesAt(

@@ -16,8 +16,8 @@ import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
 import { guardList } from '../revoked/revoked.ts'
 import { asForced, checkUnitsOf, type UnitCheck } from './check-units.ts'
-import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
-import { formatOpen, openFolders } from './open-folders.ts'
+import { isInstalled, lookAtUnits, type UnitsFound } from './look-at-units.ts'
+import { formatOpen, openFolders, refuseNewKeys } from './open-folders.ts'
 
 /** With what would be overwritten. */
 export type InstallFound = UnitsFound & { readonly others: readonly Other[] }
@@ -40,6 +40,8 @@ export async function checkUnits(
 function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): CheckResult<InstallFound> {
   guardList(run, node, found)
   const others = guard(run, node, found, force !== undefined)
+  const installed = found.units.filter((unit) => isInstalled(unit, found.places))
+  refuseNewKeys({ run, node }, installed, found.places)
   const checked = checkInstalled(run, node, found)
   const change = changeOfUnits(force ? forcedReasons(run, found) : checked.reasons)
   return { ...checked, change, found: { ...found, others } }
@@ -119,10 +121,6 @@ function findingsOn(
       owner: 'user',
       nodes,
     }),
-    ...asFindings(
-      installed.map(({ unit: { unit }, heldBack }) => heldBack.length > 0 && formatHeldBack(unit, heldBack)),
-      { owner: 'user', kind: 'unreached', nodes },
-    ),
     ...asFindings([
       marks.inUse.length > 0 && `${node.name} may be drained by another run, active or interrupted`,
       marks.left.length > 0 &&
@@ -139,9 +137,6 @@ function findingsOn(
 /** With all files of each unit, also those that the check leaves out. */
 const withUnits = (installed: readonly UnitCheck[], { units }: UnitsFound): Unit[] =>
   units.filter(({ unit }) => installed.some((each) => each.unit.unit === unit))
-
-const formatHeldBack = (unit: string, files: readonly string[]) =>
-  `${formatNames(files)} of ${unit} ${files.length === 1 ? 'is' : 'are'} not installed where other users could replace ${files.length === 1 ? 'it' : 'them'}`
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */
 function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFound): string {

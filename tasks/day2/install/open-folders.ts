@@ -1,11 +1,15 @@
-/** Folders from which units read, and in which other users than root and the unit's own may put another file. */
+/**
+ * Trust: each directory above a path from which a unit reads belongs to root or the unit's user, and nobody else can write
+ * it. Elsewhere no list of the revoked is installed, and no key that the unit has not had; what replaces a file of the
+ * same name is, so that no cluster expires because of a mode.
+ */
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import { isOpenFolder, root } from '../../../lib/node/place.ts'
-import { fileAt, foldersTo, type PlacesState, realPath } from '../../../lib/node/state.ts'
+import { fileAt, foldersTo, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { formatNames, groupAlike, pasteable, quote } from '../../../lib/wording.ts'
-import type { NodeRun } from '../../inspect/component.ts'
+import type { OnNode } from '../../inspect/component.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
 import { wantedAt } from './wanted.ts'
@@ -13,40 +17,30 @@ import { wantedAt } from './wanted.ts'
 interface OpenFolder {
   readonly path: string
   readonly units: readonly string[]
-  /** A command of root's on the node, or another way. */
   readonly remedy: string
 }
 
-/** Above the files of the units, each folder once. */
+/** Each folder once. */
 export function openFolders(run: Run, units: readonly Unit[], places: PlacesState): OpenFolder[] {
-  if (![...places.above.values()].some((access) => isOpenFolder([root], access, true))) return []
+  if (![...places.above.values()].some((access) => isOpenFolder([root], access))) return []
   const readersAt = new Map(wantedAt(run, units, places).map(({ path, readers }) => [path, readers]))
   const open = units.flatMap(({ unit, files }) =>
     files.flatMap(({ path }) => {
       const readers = readersAt.get(realPath(places, path)) ?? [root]
-      return foldersTo(places, path).flatMap(({ path: folder, access, isParent }) =>
-        isOpenFolder(readers, access, isParent) ? [{ folder, unit, mode: access.mode, isRoots: access.uid === 0 }] : [],
-      )
+      return foldersTo(places, path)
+        .filter(({ access }) => isOpenFolder(readers, access))
+        .map((folder) => ({ ...folder, unit }))
     }),
   )
-  return groupAlike(open, ({ folder }) => folder).map((group) => ({
-    path: group[0].folder,
-    units: [...new Set(group.map(({ unit }) => unit))],
-    remedy: remedyOf(group[0].folder, group[0], places.homes),
-  }))
-}
-
-function remedyOf(
-  path: string,
-  { mode, isRoots }: { readonly mode: number; readonly isRoots: boolean },
-  homes: readonly string[],
-): string {
-  const isHome = homes.some((home) => `${path}/`.startsWith(`${home}/`) || `${home}/`.startsWith(`${path}/`))
-  // As /tmp, or somebody's home: others need it as it is.
-  if (isRoots ? (mode & 0o1000) !== 0 : isHome) return 'set another path in cluster.yaml (install.units)'
-  const owned = isRoots ? [] : [`chown root ${quote(path)}`]
-  const closed = (mode & 0o022) === 0 ? [] : [`chmod go-w ${quote(path)}`]
-  return `run as root on the node: ${pasteable([...owned, ...closed].join(' && '))}`
+  return groupAlike(open, ({ path }) => path).map((group) => {
+    const { path, access } = group[0]
+    // Others need /tmp, or their home, as it is.
+    const isOfOthers = access.uid !== 0 || (access.mode & 0o1000) !== 0
+    const remedy = isOfOthers
+      ? "make it root's alone, or set another path in cluster.yaml (install.units)"
+      : `run as root on the node: ${pasteable(`chmod go-w ${quote(path)}`)}`
+    return { path, units: [...new Set(group.map(({ unit }) => unit))], remedy }
+  })
 }
 
 export function formatOpen({ path, units, remedy }: OpenFolder): string {
@@ -54,29 +48,26 @@ export function formatOpen({ path, units, remedy }: OpenFolder): string {
   return `${formatNames(units)} ${read} files below ${path}, where users other than root can replace them; ${remedy}`
 }
 
-/**
- * True for what is not installed while a folder above it is open: a list of the revoked, and a secret that the unit has
- * not had. A new certificate is; and whatever a unit that runs needs for its next start.
- */
-export function isHeldBack(run: Run, unit: Unit, places: PlacesState, isUp: boolean): (place: Place) => boolean {
-  return (place) => {
-    const isList = authorizationFiles.includes(place.file)
-    if (!isList && run.auth.files.mode(place.file) !== secretMode) return false
-    const isNeeded = isUp && place.isUnnamed !== true
-    const isNew = fileAt(places, place.path) ? isList : !isNeeded
-    return isNew && openFolders(run, [{ ...unit, files: [place] }], places).length > 0
-  }
+/** Throws a Failure if one of these files would be installed where it is not trusted. */
+export function refuseOpen({ run, node }: OnNode, unit: Unit, places: PlacesState): void {
+  const [open] = openFolders(run, [unit], places)
+  if (!open) return
+  const names = formatNames([...new Set(unit.files.map(({ file }) => file))])
+  throw new Failure(`users other than root can replace files below ${open.path}; not installed: ${names}`, {
+    node: node.name,
+    code: 'open-folder',
+    remedy: `${open.remedy}; then ${runAgain}`,
+  })
 }
 
-export function refuseOpenList({ run, node }: Pick<NodeRun, 'run' | 'node'>, unit: Unit, places: PlacesState): void {
-  const [open] = openFolders(run, [unit], places)
-  if (!open || !unit.files.some(isHeldBack(run, unit, places, true))) return
-  throw new Failure(
-    `users other than root can replace files below ${open.path}, so no list of the revoked is installed there`,
-    {
-      node: node.name,
-      code: 'open-folder',
-      remedy: `${open.remedy}; then ${runAgain}`,
-    },
-  )
+/** The same for keys that units have not had. Of the list of the revoked a target of its own says so. */
+export function refuseNewKeys(on: OnNode, units: readonly Unit[], places: PlacesState): void {
+  for (const unit of units) {
+    const isNew = ({ file, path, isUnnamed }: Place) =>
+      on.run.auth.files.mode(file) === secretMode &&
+      !authorizationFiles.includes(file) &&
+      !fileAt(places, path) &&
+      (isUnnamed === true || !isRunning(places, unit.unit))
+    refuseOpen(on, { ...unit, files: unit.files.filter(isNew) }, places)
+  }
 }

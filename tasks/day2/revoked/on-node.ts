@@ -20,7 +20,7 @@ import { apiServer } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
-import { refuseOpenList } from '../install/open-folders.ts'
+import { refuseOpen } from '../install/open-folders.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../install/replace.ts'
 import { wantedAt } from '../install/wanted.ts'
 
@@ -145,7 +145,7 @@ export async function bringList(
   const wanted = all.filter(({ path }) => paths.has(path))
   if (wanted.length > 0) {
     const files = unit.files.filter(({ path }) => paths.has(realPath(found.places, path)))
-    refuseOpenList(on, { ...unit, files }, found.places)
+    refuseOpen(on, { ...unit, files }, found.places)
     tell({ doing: 'installing', files: wanted.length })
   }
   await replaceAtPlaces(at, found, { wanted, all })

@@ -245,15 +245,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     assert.deepEqual([...contents.keys()], ['ca-key.pem'])
   })
 
-  test('of many large files only so many are sent', (t) => {
-    const home = scratch(t)
-    const names = Array.from({ length: 9 }, (_, i) => `${i}.pem`)
-    for (const name of names) writeFileSync(join(home, name), Buffer.alloc(200_000, name))
-    const { files, contents } = look(home, '~', Object.fromEntries(names.map((name) => [name, '-'])))
-    assert.deepEqual([...contents.keys()], names.slice(0, 5))
-    assert.ok([...files.values()].every(({ sha256 }) => sha256))
-  })
-
   test('what a run has left is reported with its age, and nothing else that is called like it', (t) => {
     const home = scratch(t)
     for (const name of ['.harderway-old', '.harderway-new', '.harderway-b ad', '.harder']) mkdirSync(join(home, name))

@@ -18,7 +18,7 @@ import { formatReason } from '../../../../lib/results.ts'
 import { unprovenClients } from '../../../../tasks/day2/install/bring-up.ts'
 import { checkUnitsOf } from '../../../../tasks/day2/install/check-units.ts'
 import { refuseOtherUsers, refuseWrongSettings } from '../../../../tasks/day2/install/look-at-units.ts'
-import { formatOpen, openFolders, refuseOpenList } from '../../../../tasks/day2/install/open-folders.ts'
+import { formatOpen, openFolders, refuseNewKeys } from '../../../../tasks/day2/install/open-folders.ts'
 import { reloadFlag } from '../../../../tasks/inspect/command-line.ts'
 import { lookAtNode, readNode } from '../../../../tasks/inspect/look.ts'
 import { unitsOn } from '../../../../tasks/inspect/reads.ts'
@@ -163,7 +163,6 @@ describe("the check of a node's units", () => {
       folders: Set<string>
       files: Map<string, FileState>
       above: PlacesState['above']
-      homes: PlacesState['homes']
       contents: Map<string, Buffer>
       real: Map<string, string>
     }
@@ -242,70 +241,30 @@ describe("the check of a node's units", () => {
     const open: Change = ({ places }) => {
       places.above = new Map([['/var/lib/kubernetes', { mode: 0o777, uid: 0, gid: 0 }]])
     }
-    const apiServerIn = (...changes: Change[]) => {
-      const { checks, units, places } = look('c0', all(open, ...changes))
-      const { reason, heldBack } = checks.find(({ unit }) => unit.unit === 'kube-apiserver') ?? assert.fail()
+    const apiServerIn = (run: Run, ...changes: Change[]) => {
+      const { checks, units, places } = look('c0', all(open, ...changes), run)
+      const { reason, unit } = checks.find((each) => each.unit.unit === 'kube-apiserver') ?? assert.fail()
       return {
         paths: reason?.places.map(({ path }) => path) ?? [],
-        heldBack,
-        said: openFolders(at, units, places).map(formatOpen),
+        said: openFolders(run, units, places).map(formatOpen).join(),
+        failure: failureOf(() => refuseNewKeys({ run, node: control }, [unit], places)),
       }
     }
 
-    test('the folder is named, with the command', () => {
-      const { said, heldBack } = apiServerIn()
-      assert.equal(said.length, 1)
-      assert.match(
-        said.join(),
-        /kube-apiserver.* read files below \/var\/lib\/kubernetes, where users other than root can replace them; run as root on the node: chmod go-w \/var\/lib\/kubernetes$/,
-      )
-      assert.deepEqual(heldBack, [])
+    test('what replaces a file is installed, and the folder is named with the command; a key that the unit never had is refused', () => {
+      const { paths, said, failure } = apiServerIn(at, differs(pem, key))
+      assert.deepEqual([paths, failure], [[pem, key], undefined])
+      assert.match(said, /kube-apiserver.* below \/var\/lib\/kubernetes, .*: chmod go-w \/var\/lib\/kubernetes$/)
+      // It needs that to start again.
+      assert.deepEqual(apiServerIn(at, without(key)).failure, undefined)
+      const never = apiServerIn(at, stopped('kube-apiserver'), without(pem), without(key)).failure
+      assert.match(String(never), /below \/var\/lib\/kubernetes; not installed: kubernetes-key\.pem/)
     })
 
-    test("of another user it gets another owner, unless that is somebody's home, or above or in it", () => {
-      const remedyWith = (...homes: string[]) => {
-        const { said } = apiServerIn(({ places }) => {
-          places.above = new Map([['/var/lib/kubernetes', { mode: 0o755, uid: 1000, gid: 1000 }]])
-          places.homes = homes
-        })
-        return said.map((each) => each.replace(/^.*; /, ''))
-      }
-      for (const homes of [[], ['/home/ubuntu', '/var/lib/kubernetes2']])
-        assert.deepEqual(remedyWith(...homes), ['run as root on the node: chown root /var/lib/kubernetes'])
-      for (const home of ['/var/lib/kubernetes', '/var/lib/kubernetes/u', '/var/lib'])
-        assert.deepEqual(remedyWith(home), ['set another path in cluster.yaml (install.units)'])
-    })
-
-    test('a new certificate, a new key of one that it has, and what it needs to start again are installed', () => {
-      assert.deepEqual(apiServerIn(differs(pem)).paths, [pem])
-      assert.deepEqual(apiServerIn(differs(pem, key)).paths, [pem, key])
-      assert.deepEqual(apiServerIn(without(key)).paths, [key])
-    })
-
-    test('a key that it never had is not', () => {
-      const { paths, heldBack } = apiServerIn(stopped('kube-apiserver'), without(pem), without(key))
-      assert.deepEqual([paths, heldBack], [[pem], ['kubernetes-key.pem']])
-    })
-
-    test('nor is a list of the revoked, which is said with the command', () => {
-      const revoking = { ...at, cluster: { ...cluster, revoked: ['jane'] } }
+    test('no list of the revoked is installed', () => {
+      const run = { ...at, cluster: { ...cluster, revoked: ['jane'] } }
       for (const name of authorizationFiles) auth.write(name, 'jane', secretMode)
-      const config = `/var/lib/kubernetes/${authorizationConfigFile}`
-      const refusal = (...changes: Change[]) => {
-        const { checks, units, places } = look('c0', all(...changes), revoking)
-        const unit = units.find((each) => each.unit === 'kube-apiserver') ?? assert.fail()
-        const placed = checks.flatMap(({ reason }) => reason?.places.map(({ path }) => path) ?? [])
-        return { placed, failure: failureOf(() => refuseOpenList({ run: revoking, node: control }, unit, places)) }
-      }
-      const closed = refusal(differs(config))
-      assert.deepEqual([closed.placed, closed.failure], [[config], undefined])
-      const { placed, failure } = refusal(open, differs(config))
-      assert.deepEqual(placed, [])
-      assert.match(String(failure), /below \/var\/lib\/kubernetes, so no list of the revoked is installed there/)
-      assert.match(
-        String(failure?.remedy),
-        /^run as root on the node: chmod go-w \/var\/lib\/kubernetes; then run the same command again$/,
-      )
+      assert.deepEqual(apiServerIn(run, differs(`/var/lib/kubernetes/${authorizationConfigFile}`)).paths, [])
     })
   })
 

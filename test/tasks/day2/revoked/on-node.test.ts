@@ -1,23 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatAuthorization } from '../../../../lib/kubernetes/authorization.ts'
-import type { PlacesState } from '../../../../lib/node/state.ts'
 import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
-import { refuseOpenList } from '../../../../tasks/day2/install/open-folders.ts'
+import { refuseOpen } from '../../../../tasks/day2/install/open-folders.ts'
 import { checkList, type ListInForce } from '../../../../tasks/day2/revoked/on-node.ts'
 import { unitsOn } from '../../../../tasks/inspect/reads.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import type { Run } from '../../../../tasks/target.ts'
-import {
-  allThere,
-  control,
-  failureOf,
-  placesWith,
-  rootsFile,
-  runningUnit,
-  startedAs,
-  twoNodes,
-} from '../../../support/fakes.ts'
+import { allThere, control, failureOf, placesWith, runningUnit, startedAs, twoNodes } from '../../../support/fakes.ts'
 
 const config = '/var/lib/kubernetes/authorization-config.yaml'
 const ours = `--authorization-config=${config}`
@@ -49,11 +39,10 @@ test('no list is installed where other users could replace it', () => {
   const auth = { files: { ...harderWay.files, mode: () => 0o600 }, tryBytes: () => bytes }
   const unit = seen.units.find((each) => each.unit === 'kube-apiserver') ?? assert.fail()
   const list = { ...unit, files: unit.files.filter(({ path }) => path === config) }
-  const codeWith = (files: PlacesState['files']) =>
-    failureOf(() =>
-      refuseOpenList({ run: { cluster, auth } as unknown as Run, node: control }, list, { ...places, files }),
-    )?.code
-  assert.equal(codeWith(new Map([[config, rootsFile]])), 'open-folder')
-  // Without it an API server that is started with it would not start again.
-  assert.equal(codeWith(new Map()), undefined)
+  const on = { run: { cluster, auth } as unknown as Run, node: control }
+  assert.equal(failureOf(() => refuseOpen(on, list, places))?.code, 'open-folder')
+  assert.equal(
+    failureOf(() => refuseOpen(on, list, seen.places)),
+    undefined,
+  )
 })
