@@ -147,7 +147,7 @@ export const commands: readonly Command[] = [
   {
     name: 'rotate',
     operands: 'WHAT',
-    does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key in stages, while the cluster runs',
+    does: 'replaces ca, etcd-ca, service-account or encryption-key in stages, while the cluster runs',
     examples: ['rotate ca --dry-run', 'rotate ca --finish'],
     options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {

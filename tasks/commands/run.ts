@@ -1,12 +1,13 @@
 /** One run: a walk over the graph, and what it reports at its end. */
 import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
-import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { frontProxyCaName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { byPhase, closure, type Force, isDone, isLost } from '../../lib/graph/target.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { formerFiles } from '../auth/former-files.ts'
 import { groups, phases } from '../bootstrap.ts'
+import { frontProxyOutage } from '../phases/ca.ts'
 import { writeAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
@@ -40,8 +41,11 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
+  const frontProxyCa = `ca/${frontProxyCaName}`
+  const breaking = replaced.filter((id) => id !== frontProxyCa)
   const loss = joinClauses(
-    replaced.length > 0 && `replacing ${formatNames(replaced)} breaks everything that uses the current one`,
+    breaking.length > 0 && `replacing ${formatNames(breaking)} breaks everything that uses the current one`,
+    replaced.includes(frontProxyCa) && `after replacing ${frontProxyCa}, ${frontProxyOutage}`,
     options.replaceIdentity && '--replace-identity overwrites any other cluster identity',
   )
   if (loss) await confirm(given, loss, formatTask(options))

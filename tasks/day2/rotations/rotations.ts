@@ -2,7 +2,7 @@
 import { Failure } from '../../../lib/failure.ts'
 import type { Run } from '../../target.ts'
 import { surveyStage } from './api-servers.ts'
-import { caRotation, etcdCaRotation, frontProxyCaRotation } from './ca-rotation.ts'
+import { caRotation, etcdCaRotation } from './ca-rotation.ts'
 import { encryptionKeyRotation } from './encryption-key-rotation.ts'
 import type { Rotating, Rotation, Uses } from './rotation.ts'
 import { serviceAccountRotation } from './service-account-rotation.ts'
@@ -10,7 +10,6 @@ import { serviceAccountRotation } from './service-account-rotation.ts'
 export const rotations: readonly Rotation[] = [
   caRotation,
   etcdCaRotation,
-  frontProxyCaRotation,
   serviceAccountRotation,
   encryptionKeyRotation,
 ]

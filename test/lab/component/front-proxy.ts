@@ -17,7 +17,6 @@ export interface FrontProxy {
   readonly allowedNames: readonly string[]
   readonly usernameHeaders: readonly string[]
   readonly groupHeaders: readonly string[]
-  readonly extraPrefixes: readonly string[]
 }
 
 /** Undefined without a CA of its own. Throws where any client's certificate would do for any user's name. */
@@ -40,13 +39,12 @@ export function readFrontProxy(flags: Flags): FrontProxy | undefined {
     allowedNames,
     usernameHeaders: list('username-headers'),
     groupHeaders: list('group-headers'),
-    extraPrefixes: list('extra-headers-prefix'),
   }
 }
 
 /** Undefined where it is for the client's own certificate to say who asks. */
 export function proxiedUser(
-  { allowedNames, usernameHeaders, groupHeaders, extraPrefixes }: FrontProxy,
+  { allowedNames, usernameHeaders, groupHeaders }: FrontProxy,
   { headersDistinct, socket }: IncomingMessage,
   roots: readonly X509Certificate[],
 ): User | undefined {
@@ -57,10 +55,5 @@ export function proxiedUser(
     names.flatMap((name) => headersDistinct[name.toLowerCase()] ?? []).filter(Boolean)
   const [username] = values(usernameHeaders)
   if (username === undefined) return undefined
-  const extra = extraPrefixes.flatMap((prefix) =>
-    Object.entries(headersDistinct)
-      .filter(([name]) => name.startsWith(prefix.toLowerCase()))
-      .map(([name, list = []]) => [decodeURIComponent(name.slice(prefix.length)), list] as const),
-  )
-  return { username, groups: [...values(groupHeaders), 'system:authenticated'], extra: Object.fromEntries(extra) }
+  return { username, groups: [...values(groupHeaders), 'system:authenticated'] }
 }
