@@ -9,7 +9,7 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, isRepair } from '../../lib/results.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
-import { notesOnMove } from '../auth/former-files.ts'
+import { notesOnFormer } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
 import type { Uses } from '../day2/rotations/rotation.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
@@ -83,7 +83,7 @@ export async function findBeside(run: Run, rows: ClusterRows, { isIdle = false }
   const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
-    ...(isIdle ? [] : [...notesOnMove(run), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
+    ...(isIdle ? [] : [...notesOnFormer(run), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
     ...(isObserved || all.some(({ target }) => target.where !== 'auth')
       ? (await import('../phases/local-kubeconfig-entry.ts')).notesOnAdminKeys(run)
       : []),

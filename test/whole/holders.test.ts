@@ -1,13 +1,10 @@
 /** Who may still be let in by a certificate that cluster.yaml would not issue now: said in plan, status and metrics. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { formatKubeconfig } from '../../lib/kubernetes/kubeconfig.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
 
-const empty = Buffer.alloc(0)
 const all = [
   { name: 'control0', role: 'control', ip: '192.168.1.11' },
   { name: 'control1', role: 'control', ip: '192.168.1.12' },
@@ -44,7 +41,7 @@ async function told(place: string): Promise<{ notes: string; metrics: string[] }
   return { notes: status.join('\n'), metrics: Array.from(lines, ([, name = '']) => name).toSorted() }
 }
 
-test('who left is named, with the line to paste, until the name is revoked; and a name that comes back has a new key', async (t) => {
+test('who left is named, with the line to paste, until the name is revoked; and a name that comes back after --prune has a new key', async (t) => {
   const { place, auth, write } = copy(t)
   const key = readFileSync(join(auth, 'jane-key.pem'))
   write(users('joe'))
@@ -54,8 +51,13 @@ test('who left is named, with the line to paste, until the name is revoked; and 
     /^certificates of jane \(until \d{4}-\d\d-\d\d\) are still accepted, although cluster\.yaml no longer has that name; to revoke them now, write revoked: \[jane\] in cluster\.yaml$/,
   )
   assert.deepEqual(first.metrics, ['jane'])
-  await exits(0, place, 'certs')
-  assert.deepEqual(await told(place), first)
+  for (const args of [['certs'], ['certs', '--prune']]) {
+    const { stdout } = await exits(args.length > 1 ? 4 : 0, place, ...args, '--dry-run')
+    assert.match(stdout.replaceAll(/\s+/g, ' '), /jane-key\.pem, jane\.kubeconfig, jane\.pem in auth\/.*--prune/)
+    await exits(0, place, ...args)
+    assert.equal(existsSync(join(auth, 'jane-key.pem')), args.length === 1)
+    assert.deepEqual(await told(place), first)
+  }
   write(users('joe'), revoked('jane'))
   assert.deepEqual(await told(place), { notes: '', metrics: [] })
   write(users('jane', 'joe'))
@@ -94,10 +96,10 @@ test('a move that was interrupted is finished: no key of the old name is left to
   const { place, auth, write } = copy(t)
   write(users('joe'))
   const key = readFileSync(join(auth, 'jane-key.pem'))
-  for (const file of ['jane-key.pem', 'jane.pem']) {
+  for (const file of ['jane-key.pem', 'jane.kubeconfig']) {
     rmSync(join(auth, file))
     cpSync(auth, join(place, 'killed'), { recursive: true })
-    await exits(0, place, 'certs')
+    await exits(0, place, 'certs', '--prune')
     assert.deepEqual(
       readdirSync(auth).filter((name) => name.startsWith('jane')),
       [],
@@ -105,70 +107,8 @@ test('a move that was interrupted is finished: no key of the old name is left to
     rmSync(auth, { recursive: true })
     renameSync(join(place, 'killed'), auth)
   }
-  await exits(0, place, 'certs')
+  await exits(0, place, 'certs', '--prune')
   write(users('jane', 'joe'))
   await exits(0, place, 'certs')
   assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
-})
-
-test('what nothing shows to be made for a node or user stays where it is, and is named', async (t) => {
-  const { place, auth, write } = copy(t)
-  write(users('jane', 'joe', 'kept', 'served'))
-  await exits(0, place, 'certs', 'kubeconfigs')
-  // As signed by hand, and for a guide, which has a kubeconfig of its own for it.
-  const theirs = (name: string) => readdirSync(auth).filter((file) => file.startsWith(name))
-  rmSync(join(auth, 'kept.kubeconfig'))
-  const kubeconfig = join(auth, 'served.kubeconfig')
-  writeFileSync(kubeconfig, readFileSync(kubeconfig, 'utf8').replaceAll(/default$/gm, 'metrics'))
-  const both = `subjectAltName=DNS:ours\nextendedKeyUsage=serverAuth,clientAuth\nkeyUsage=digitalSignature`
-  for (const [name, subject] of [
-    ['etcd-backup', '/O=backups/CN=etcd-backup'],
-    ['signed', '/O=devs/CN=signed'],
-  ]) {
-    const at = join(auth, `${name}`)
-    execFileSync(
-      'openssl',
-      ['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'].concat([
-        '-keyout',
-        `${at}-key.pem`,
-        '-out',
-        join(place, 'csr'),
-        '-subj',
-        `${subject}`,
-      ]),
-      { stdio: 'ignore' },
-    )
-    writeFileSync(join(place, 'extensions'), both)
-    execFileSync(
-      'openssl',
-      ['x509', '-req', '-in', join(place, 'csr'), '-CA', join(auth, 'ca.pem'), '-days', '9'].concat([
-        '-CAkey',
-        join(auth, 'ca-key.pem'),
-        '-out',
-        `${at}.pem`,
-        '-extfile',
-        join(place, 'extensions'),
-      ]),
-      { stdio: 'ignore' },
-    )
-    const [ca, certificate, key] = ['ca.pem', `${name}.pem`, `${name}-key.pem`].map((file) =>
-      readFileSync(join(auth, file)),
-    )
-    const access = { cluster: 'kubenet', server: 'https://api:6443', user: `${name}`, context: 'default' }
-    const text = formatKubeconfig({ ...access, ca: ca ?? empty, certificate: certificate ?? empty, key: key ?? empty })
-    if (name === 'signed') writeFileSync(`${at}.kubeconfig`, text)
-  }
-  const names = ['etcd-backup', 'kept', 'served', 'signed']
-  const before = names.map(theirs)
-  write(users('joe'))
-  const said =
-    /no node or user of cluster\.yaml has the names of etcd-backup\.pem, kept\.pem, served\.pem, signed\.pem in auth\/;/
-  for (const args of [['certs', '--dry-run'], ['certs'], ['certs'], ['status']]) {
-    const { stdout } = await harderway(place, ...args)
-    const text = stdout.replaceAll(/\s+/g, ' ')
-    if (args.length > 1 || args[0] === 'status') assert.match(text, said)
-    assert.doesNotMatch(text, /moved? .*(etcd-backup|kept|served|signed)-key/)
-  }
-  assert.deepEqual(names.map(theirs), before)
-  assert.deepEqual(theirs('jane'), [])
 })
