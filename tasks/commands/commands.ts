@@ -59,7 +59,7 @@ export const run: Command = {
     renew: 'with ca only: renew the CA certificate; its key stays',
     'replace-identity':
       'overwrite a node or kubeconfig that has another cluster identity (CA, service-account key, encryption key)',
-    prune: 'remove files that no longer belong in a deploy directory',
+    prune: 'remove what no longer belongs in a deploy directory; move files of former nodes and users to auth/backup',
   },
   exits: {
     refused: 'refused to replace something irreplaceable, or to deviate from --expect-plan',
@@ -147,7 +147,7 @@ export const commands: readonly Command[] = [
   {
     name: 'rotate',
     operands: 'WHAT',
-    does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key in stages, while the cluster runs',
+    does: 'replaces ca, etcd-ca, service-account or encryption-key in stages, while the cluster runs',
     examples: ['rotate ca --dry-run', 'rotate ca --finish'],
     options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {

@@ -147,6 +147,7 @@ const letters: ReadonlyMap<string, string> = new Map([
 /** What 0.5.0 had, and what there is instead; until 0.7.0. */
 const removed: ReadonlyMap<string, readonly [instead: string, task: string]> = new Map([
   ['revoked-keys', ['revoked has names alone', 'revoked install']],
+  ['rotate front-proxy-ca', ['the CA is replaced at once', 'ca/front-proxy-ca --force']],
   ['completion', ['list phases and commands', '--list']],
   ['--format markdown', ['fence the plan as it is', 'bootstrap --dry-run']],
 ])
