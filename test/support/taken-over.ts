@@ -27,7 +27,7 @@ export async function startFollowed(follower: Follower = {}): Promise<Machines> 
 
 /** By the commands that are printed: `init`, and what it says is next. */
 export async function takeOver(lab: Machines): Promise<string> {
-  const inited = await mustRun(lab, 0, 'init', 'taken', '--from', jumpbox, '--ssh-config', 'lab/ssh_config')
+  const inited = await mustRun(lab, 0, 'init', 'taken', '--from', jumpbox, ...XXX)
   assert.match(inited.stdout, /now run .* recover --from kubernetes-the-hard-way --config taken\/cluster\.yaml/)
   cpSync(join(lab.place, 'taken/cluster.yaml'), join(lab.place, 'cluster.yaml'))
   return (await mustRun(lab, 0, 'recover', '--from', jumpbox)).stdout

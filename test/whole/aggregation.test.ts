@@ -83,7 +83,7 @@ test('init takes it over from an auth/ that has it', async () => {
   await callInit(place, ['adopted', '--from', 'auth'])
   assert.match(readFileSync(join(place, 'adopted/cluster.yaml'), 'utf8'), /^aggregation: true$/m)
   await callInit(without, ['adopted', '--from', 'auth'])
-  assert.doesNotMatch(readFileSync(join(without, 'adopted/cluster.yaml'), 'utf8'), /aggregation/)
+  assert.match(readFileSync(join(without, 'adopted/cluster.yaml'), 'utf8'), /^aggregation: false$/m)
 })
 
 test('there is nothing to rotate without it', async (t) => {
