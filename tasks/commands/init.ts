@@ -67,10 +67,7 @@ function wrong(message: string) {
 function refuseAuth(path: string): void {
   const cluster = dirname(path)
   if (basename(path) === 'auth' && (existsSync(join(cluster, 'cluster.yaml')) || layoutIn(path)))
-    throw usageFailure(
-      `${path} has the keys of a cluster, whose directory is ${cluster}`,
-      formatCommand(`init ${quote(cluster)}`),
-    )
+    throw usageFailure(`${path} has the keys of a cluster, whose directory is ${cluster}`)
 }
 
 /** The layout by whose name there is a CA's certificate. */

@@ -123,7 +123,7 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Hos
 }
 
 /** Of kubectl, where nothing else is said. */
-export function kubectlFiles(host: Host): string[] {
+function kubectlFiles(host: Host): string[] {
   const list = listedKubeconfigs(host)
   return list.length > 0 ? list : homeKubeconfig(host)
 }

@@ -1,6 +1,6 @@
 /** Kubernetes The Hard Way: what its followers have is taken over as it is, and what is made here means the same. */
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -100,7 +100,6 @@ describe("a follower's folder", { skip }, () => {
     assert.match(subject(), /O ?= ?system:kube-scheduler/)
     assert.equal((await harderway(at, ...phases, '--dry-run', '--json')).status, 4, 'its kubeconfig follows')
   })
-
 })
 
 test("a follower's own ca.conf: three workers, another place, more names, an expired CA renewed", {

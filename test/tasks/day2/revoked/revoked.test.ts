@@ -104,7 +104,7 @@ test('init and recover read the list back', async (t) => {
   const away = join(folder, 'away')
   mkdirSync(away)
   await exits(0, folder, 'init', away, '--from', join(folder, 'auth'), '--gateway', 'gateway').catch(() => {})
-  assert.match(readFileSync(join(away, 'cluster.yaml'), 'utf8'), /^revoked: \[jane\]/m)
+  assert.match(readFileSync(join(away, 'cluster.yaml'), 'utf8'), /^revoked: \[ jane \]/m)
   const backup = join(folder, 'backup')
   renameSync(join(folder, 'auth'), backup)
   // A cluster.yaml from before.
