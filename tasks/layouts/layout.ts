@@ -27,11 +27,6 @@ export interface Layout extends Pick<LayoutRules, 'defaults' | 'without' | 'prob
   apiSans(naming: ApiNaming): string[]
   /** Those of them that pods dial. */
   serviceSans(network: Cluster['network']): string[]
-  /** What they tell of a cluster whose cluster.yaml is not there, besides what the nodes' certificates do. */
-  guess(api: { readonly host: string; readonly sans: readonly string[] }): {
-    readonly domain?: string | undefined
-    readonly control?: string | undefined
-  }
   /** Servers before their clients. */
   readonly units: readonly UnitRow[]
   /** Undefined where etcd has no TLS. */

@@ -46,8 +46,6 @@ const table = {
   gateway: { type: 'string', multiple: true, value: 'g' },
   'virtual-ip': { type: 'string', as: 'virtualIP', value: 'ADDRESS' },
   name: { type: 'string', value: 'NAME' },
-  user: { type: 'string', value: 'USER' },
-  'ssh-config': { type: 'string', value: 'FILE' },
   force: { type: 'boolean' },
   renew: { type: 'boolean' },
   'replace-identity': { type: 'boolean' },
@@ -149,6 +147,8 @@ const removed: ReadonlyMap<string, readonly [instead: string, task: string]> = n
   ['revoked-keys', ['revoked has names alone', 'revoked install']],
   ['rotate front-proxy-ca', ['the CA is replaced at once', 'ca/front-proxy-ca --force']],
   ['completion', ['list phases and commands', '--list']],
+  ['--user', ['write ssh.user into the new cluster.yaml', 'init DIR']],
+  ['--ssh-config', ['write ssh.configFile into the new cluster.yaml', 'init DIR']],
   ['--format markdown', ['fence the plan as it is', 'bootstrap --dry-run']],
 ])
 
