@@ -124,7 +124,7 @@ function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Hos
 }
 
 /** Of kubectl, where nothing else is said: $KUBECONFIG, a list, else ~/.kube/config. */
-function kubectlFiles(host: Host): string[] {
+export function kubectlFiles(host: Host): string[] {
   const list = listedKubeconfigs(host)
   return list.length > 0 ? list : [homeKubeconfig(host)]
 }
