@@ -15,7 +15,7 @@ import { certTable, identityFiles, nodeFiles, nodeUnits } from '../layouts/table
 import type { Run } from '../target.ts'
 import { addressOf, readServedCertificate } from './component.ts'
 import { refuseContradicted } from './declared.ts'
-import { keptOffPaths, leftLists, proxyCaFlag, type UnitOnNode, unitsOn } from './reads.ts'
+import { leftLists, proxyCaFlag, type UnitOnNode, unitsOn } from './reads.ts'
 
 /** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
@@ -252,8 +252,6 @@ function expectedAt(run: Run, unit: Unit): [string, string][] {
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
   return [
-    // No unit names these: only their digests are read.
-    ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
     ...unit.files.map(expected),
     ...(unit.config === undefined ? [] : [[unit.config, noDigest] as [string, string]]),
   ]
