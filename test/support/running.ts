@@ -104,8 +104,6 @@ export async function startRunning(prepare = '', project = join(import.meta.dirn
     const declared = { ...lab, write: (...edits: Edit[]) => lab.write(...edits, ...own.values()) }
     pastedIn.set(declared, own)
     await eventually(async () => {
-      // Until etcd has a quorum an API server ends again and again, and systemd counts that.
-      await Promise.all(lab.all.map((machine) => machine.exec('systemctl reset-failed')))
       const ran = await lab.run('bootstrap', '--dry-run')
       if (ran.status === 1 && prepare.includes(ownPaths)) {
         paste(declared, ran)
@@ -395,7 +393,6 @@ export async function restartsOf(machine: Machine): Promise<number> {
   return Number(await machine.exec('systemctl show --value -p NRestarts kube-proxy'))
 }
 
-/** Before its first end nothing tells it from a healthy one. */
 export async function untilRestarted(machine: Machine, times = 1): Promise<void> {
   await eventually(async () => {
     const restarts = await restartsOf(machine)
