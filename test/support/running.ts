@@ -186,12 +186,6 @@ export async function startedSince(lab: Machines, before: ReadonlyMap<string, nu
 /** For `{ skip }` of a test that starts stand-ins of another version. */
 export const skipReal = realBinaries ? 'real components are of one version' : false
 
-/** Stand-ins, which otherwise are of versions.json: docs/install.md has the difference between these two. */
-export async function startKubeletsOf(lab: Machines, version: '1.35' | '1.36'): Promise<void> {
-  const start = `systemctl set-environment STAND_IN_VERSION=${version} && systemctl restart kubelet && systemctl unset-environment STAND_IN_VERSION`
-  await Promise.all([...lab.of('control'), ...lab.of('worker')].map((machine) => machine.exec(start)))
-}
-
 export const everywhere = (unit: string, role: 'control' | 'worker' = 'control'): string[] =>
   (role === 'control' ? ['control0', 'control1', 'control2'] : ['worker0', 'worker1']).map((name) => `${name} ${unit}`)
 
@@ -206,7 +200,7 @@ export const everyInstall: readonly string[] = [
   'worker1',
 ].map((name) => `install/${name}`)
 
-/** A renewal restarts them before 1.36: docs/install.md. */
+/** A renewal restarts those of real components before 1.36: docs/install.md. */
 export const restartedKubelets: readonly string[] = isSince('1.36')
   ? []
   : [...everywhere('kubelet'), ...everywhere('kubelet', 'worker')]

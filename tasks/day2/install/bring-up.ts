@@ -174,7 +174,7 @@ async function loadOne({ on, work, journal }: Installation, { unit, reason, isUp
     await guarded(on, unit, work.quorumState === 'healthy', async () => {
       journal.restarted.push(unit)
       await restart(on, unit)
-      if (!(await waitUntilServed(on, unit, 'restart'))) throw notServed(on, unit)
+      if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
     })
   for (const kubeconfig of unprovenClients(unit, reason, work.found.places)) await proveClient(on, kubeconfig)
 }
@@ -188,7 +188,7 @@ export function unprovenClients(unit: Unit, reason: ReasonOf<'unit'>, places: Pl
 
 /** True if the unit has reloaded without a restart, and is healthy. Throws a Failure if it is not healthy. */
 async function hasReloaded(on: NodeRun, unit: Unit, { restarts }: ReasonOf<'unit'>): Promise<boolean> {
-  if (restarts || !(await waitUntilServed(on, unit, 'reload')) || !(await waitUntilReloaded(on, unit))) return false
+  if (restarts || !(await waitUntilServed(on, unit)) || !(await waitUntilReloaded(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
 }

@@ -99,7 +99,7 @@ interface Examined {
 type Lack = Partial<ReasonOf<'unit'>>
 
 function checkUnit(examined: Examined): ReasonOf<'unit'> | undefined {
-  const { unit, found, differing } = examined
+  const { run, unit, found, differing } = examined
   const isRunning = isUp(unit, found.places)
   const rules = [notInstalled, ...(isRunning ? [notLoaded, notServed, notStartedWith, endingSoon] : []), notHealthy]
   const lacks = rules.flatMap((rule) => rule(examined) ?? [])
@@ -108,20 +108,7 @@ function checkUnit(examined: Examined): ReasonOf<'unit'> | undefined {
   return {
     ...{ kind: 'unit', unit: unit.unit, places: differing, notLoaded: [], notServed: [] },
     ...Object.assign({}, ...lacks),
-    ...restartOf(examined, restarts),
-  }
-}
-
-/** Whether the unit is restarted, and how. */
-function restartOf(
-  { run, unit, found }: Examined,
-  restarts: boolean,
-): Pick<ReasonOf<'unit'>, 'restarts' | 'restartsBefore' | 'isDrained'> {
-  const isRenewed = (port: Port) => servesAnother(run, port, found)
-  const mayReload = isUp(unit, found.places) && !restarts
-  return {
     restarts,
-    restartsBefore: mayReload ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
     isDrained: restarts && isDrainedFor(run, unit),
   }
 }

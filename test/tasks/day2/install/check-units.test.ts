@@ -503,7 +503,7 @@ describe("the check of a node's units", () => {
       ],
       'another certificate is served': [
         (found) => found.served.set(10250, Buffer.from('x')),
-        'reload kubelet (restart it before Kubernetes 1.36): serves another certificate on 10250',
+        'reload kubelet: serves another certificate on 10250',
       ],
       'no certificate is served': [
         (found) => found.served.set(10250, 'nothing'),
