@@ -166,12 +166,12 @@ export function asFindings(
 export function keyLeft(
   node: string,
   left: Left,
-  next: { readonly hasCopy: boolean; readonly remedy?: string },
+  { hasCopy, remedy }: { readonly hasCopy: boolean; readonly remedy: string },
 ): Finding {
   const [text, nodes] = [`remove ${left.path}, which cluster.yaml has on no node`, [node]]
   const placement = { owner: 'user', nodes, left: { ...left, isKeptOff: true } } as const
-  if (!next.hasCopy) return { ...placement, text: `${text}, once you have a copy of it: auth/ has none` }
-  return { ...placement, text, ...(next.remedy !== undefined && { remedy: next.remedy }) }
+  if (!hasCopy) return { ...placement, text: `${text}, once you have a copy of it: auth/ has none` }
+  return { ...placement, text, remedy }
 }
 
 export function hasOwner(findings: readonly Finding[] = [], owner: Finding['owner']): boolean {

@@ -141,7 +141,7 @@ function createPrinter({ stdout, stderr }: Host) {
 export function parseCommandLine(args: readonly string[]): { readonly command: Command; readonly options: Options } {
   const options = asPlan(withQuestion(parseOptions(args)))
   const command = commandFor(options.names)
-  for (const word of command === run ? options.names : []) refuseRemoved(word)
+  for (const word of command === run ? options.names : [options.names.join(' ')]) refuseRemoved(word)
   if (options.format === 'markdown') refuseRemoved('--format markdown')
   if (options.help) return { command, options }
   checkCombination(command, options)

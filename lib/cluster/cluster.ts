@@ -69,7 +69,7 @@ export function parseCluster(bytes: Uint8Array, known: RulesOf): ParsedCluster {
 type RulesOf = (cluster: Pick<Cluster, 'layout' | 'etcd' | 'aggregation'>) => LayoutRules
 
 /** Every problem in the parsed content of a cluster.yaml, and what the schema makes of it. */
-export function validate(written: unknown, known: RulesOf) {
+function validate(written: unknown, known: RulesOf) {
   const { layout: named = usualLayout, etcd, aggregation } = map(written)
   const name = layoutNames.find((each) => each === named)
   const layout = known({
@@ -219,7 +219,7 @@ function offsetOf({ contents }: Document, path: Path, at: 'key' | 'value' = 'val
 }
 
 /** nodes[3].role; a key that is not a plain word is quoted. */
-export function formatPath(path: Path): string {
+function formatPath(path: Path): string {
   const part = (key: string | number) => (/^[\w.-]{1,39}$/.test(String(key)) ? String(key) : quoted(key))
   return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')
 }

@@ -29,9 +29,10 @@ export const caName = 'ca'
 export const etcdCaName = 'etcd-ca'
 /** It signs the client by which an API server speaks for its users, where there is an aggregation layer. */
 export const frontProxyCaName = 'front-proxy-ca'
-/** Each is rotated by itself. */
-export const caNames = [caName, etcdCaName, frontProxyCaName] as const
-export type CaName = (typeof caNames)[number]
+/** Each is rotated by itself, in stages. */
+export const rotatedCas = [caName, etcdCaName] as const
+export type RotatedCa = (typeof rotatedCas)[number]
+export const caNames = [...rotatedCas, frontProxyCaName] as const
 export const encryptionConfigFile = 'encryption-config.yaml'
 /** By which an API server denies who is revoked. */
 export const authorizationConfigFile = 'authorization-config.yaml'

@@ -27,8 +27,6 @@ export interface Server {
   /** PEM of the CA that must have signed its certificate; or 'anyone', where that proves nothing. */
   readonly trust: Buffer | 'anyone'
   readonly as?: Credentials | undefined
-  /** In whose name it is asked, by credentials of a front proxy. */
-  readonly user?: string | undefined
   /** Without TLS. */
   readonly isPlain?: boolean | undefined
   readonly signal?: AbortSignal | undefined
@@ -128,7 +126,7 @@ export class Client {
 
   /** A body that is a string is sent as it is. Throws a Failure where no answer comes. */
   async ask(method: Method, path: string, body?: object | string): Promise<Reply> {
-    const { address: host, signal, user } = this.#server
+    const { address: host, signal } = this.#server
     const { longestBody, patience } = this.#limits
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     const text = typeof body === 'object' ? JSON.stringify(body) : body
@@ -136,7 +134,6 @@ export class Client {
       // The API server's /openid/v1/jwks serves a JWK Set alone (RFC 7517, section 8.5.1), and answers 406 to other
       // Accepts.
       accept: 'application/json, application/jwk-set+json, */*',
-      ...(user !== undefined && { 'x-remote-user': user }),
       ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
     }
     const outgoing = request({ agent: this.#agent, host, method, path, headers, signal: inTime(patience, signal) })

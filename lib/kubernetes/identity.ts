@@ -4,7 +4,7 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import { type AuthFiles, caName, crossName, type FileNames } from '../files/auth-dir.ts'
+import { type AuthFiles, caName, crossName, type FileNames, frontProxyCaName } from '../files/auth-dir.ts'
 import { readCertificate } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/pair.ts'
 import { type EncryptionKey, readEncryptionConfig } from './encryption.ts'
@@ -15,7 +15,8 @@ type Kept = (file: string) => readonly Buffer[]
 /**
  * False if theirs holds nothing that overwriting it with ours could lose; unequal or unreadable means another identity,
  * and an empty file holds nothing. Of a CA and of the service accounts' key one is ours, in the certificate or in its
- * key: from the key a lost certificate can be reissued. Any others were kept, or are of the CA that signed ours.
+ * key: from the key a lost certificate can be reissued. Any others were kept, or are of the CA that signed ours. Nothing
+ * that is stored needs the front proxy's CA: one that was kept is out of date.
  */
 export function isOtherIdentity(file: string, ours: AuthFiles, theirs: Buffer, kept: Kept = () => []): boolean {
   if (theirs.length === 0) return false
@@ -58,8 +59,10 @@ function isOtherKey(file: string, our: AuthFiles, their: Buffer, kept: Kept): bo
     files.pair(name).flatMap((each) => read(each).flatMap((pem) => keysIn(files, each, pem) ?? []))
   const [ours, earlier] = [heldBy((each) => [our.tryBytes(each)]), heldBy(kept)]
   const theirs = keysIn(files, file, their) ?? []
+  const isKept = (key: KeyObject) => earlier.some((each) => each.equals(key))
   const isOurs = (key: KeyObject) => ours.some((each) => each.equals(key)) || isPreviousCa(key, our, name)
-  return !theirs.some(isOurs) || !theirs.every((key) => isOurs(key) || earlier.some((each) => each.equals(key)))
+  const isKnown = (key: KeyObject) => isOurs(key) || isKept(key)
+  return !theirs.some(name === frontProxyCaName ? isKnown : isOurs) || !theirs.every(isKnown)
 }
 
 /**

@@ -111,7 +111,7 @@ function unusable(node: string, stderr: string): Failure {
 const answerTime = 30_000
 
 /** Throws if ssh can't be started, or does not finish in time. */
-export async function printConfig(
+async function printConfig(
   use: ConfigUse,
   words: readonly string[],
   { env, signal: aborted }: Pick<Spawning, 'env' | 'signal'>,

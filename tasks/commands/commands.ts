@@ -59,7 +59,7 @@ export const run: Command = {
     renew: 'with ca only: renew the CA certificate; its key stays',
     'replace-identity':
       'overwrite a node or kubeconfig that has another cluster identity (CA, service-account key, encryption key)',
-    prune: 'remove files that no longer belong in a deploy directory',
+    prune: 'remove what no longer belongs in a deploy directory; move files of former nodes and users to auth/backup',
   },
   exits: {
     refused: 'refused to replace something irreplaceable, or to deviate from --expect-plan',
@@ -147,7 +147,7 @@ export const commands: readonly Command[] = [
   {
     name: 'rotate',
     operands: 'WHAT',
-    does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key in stages, while the cluster runs',
+    does: 'replaces ca, etcd-ca, service-account or encryption-key in stages, while the cluster runs',
     examples: ['rotate ca --dry-run', 'rotate ca --finish'],
     options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
@@ -181,19 +181,13 @@ export const commands: readonly Command[] = [
     operands: 'DIR',
     does: 'creates a directory with a cluster.yaml, from node names or an existing auth/',
     examples: ['init kubenet --control control0 --worker worker0,worker1', 'init kubenet --from /mnt/backup/auth'],
-    options: [
-      ...(['control', 'worker', 'gateway', 'node', 'virtual-ip', 'name', 'user', 'ssh-config', 'layout'] as const),
-      'from',
-    ],
+    options: ['control', 'worker', 'gateway', 'virtual-ip', 'name', 'layout', 'from'],
     means: {
-      control: 'the control nodes; NAME=HOST if ssh has another name for one',
+      control: 'the control nodes; NAME=ADDRESS for one that neither /etc/hosts nor DNS has',
       worker: 'the workers',
       gateway: 'the load balancers',
-      node: 'nodes whose role is to be filled in',
       'virtual-ip': 'the address of the API at the load balancer',
       name: 'the name of the cluster (default: of the directory)',
-      user: 'the user that ssh logs in as',
-      'ssh-config': 'as for ssh -F',
       layout: 'the guide that the cluster follows: harder-way or hard-way (default: detected from auth/)',
       from: 'read all other values from this auth/',
     },

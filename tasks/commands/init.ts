@@ -1,51 +1,62 @@
-/** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
-
+/** `init`: the directory of a new cluster, with a cluster.yaml for its nodes. */
 import { lookup } from 'node:dns/promises'
-import { lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
-import { basename, isAbsolute, join, relative, sep } from 'node:path'
-import pLimit from 'p-limit'
-import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts'
-import { formatPath, validate } from '../../lib/cluster/cluster.ts'
-import { isDnsName, type Problem } from '../../lib/cluster/problem.ts'
+import { existsSync, lstatSync, readFileSync, realpathSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
+import { type Document, isScalar, parseDocument } from 'yaml'
+import { addressBytes, canonicalAddress, firstAddress, specialUse, tryCidr } from '../../lib/address.ts'
+import { type ClusterNode, parseCluster } from '../../lib/cluster/cluster.ts'
+import { isMap, map, type Path, type Raw } from '../../lib/cluster/problem.ts'
 import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
-import { doing, isErrno, tryTo, usageFailure } from '../../lib/failure.ts'
-import { caName } from '../../lib/files/auth-dir.ts'
-import { makeFolders } from '../../lib/files/plain-file.ts'
-import { readKubeconfigFile } from '../../lib/kubernetes/kubeconfig-merge.ts'
-import { printConfig } from '../../lib/node/route.ts'
-import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config.ts'
-import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatExplained, formatNames, pasteable, printable, quote, suggest } from '../../lib/wording.ts'
-import type { Layout } from '../layouts/layout.ts'
-import { layoutRules, layouts } from '../layouts/tables.ts'
-import { type CommandRun, kubectlFiles, type WithoutCluster } from '../run/command-run.ts'
-import type { ExitCause } from '../run/exit-status.ts'
-import { formatCommand, type Host, packageFile, pathOf } from '../run/host.ts'
-import { type Options, usage } from '../run/options.ts'
+import { doing, usageFailure } from '../../lib/failure.ts'
 import {
-  adopt,
-  type ClusterDraft,
-  type DraftNode,
-  formatCluster,
-  layoutsIn,
-  newDraft,
-  plainCluster,
-} from './init-draft.ts'
+  AuthDir,
+  authorizationConfigFile,
+  caName,
+  etcdCaName,
+  frontProxyCaName,
+  kubeconfigFile,
+} from '../../lib/files/auth-dir.ts'
+import { makeFolders, publicMode, replaceFiles } from '../../lib/files/plain-file.ts'
+import { nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Certificate, isIssuedBy, keyKindOf } from '../../lib/pki/certificate.ts'
+import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { formatJsonLine } from '../../lib/show/lines.ts'
+import { formatDuration, formatExplained, hour, parseDuration, printable, quote, suggest } from '../../lib/wording.ts'
+import type { Layout } from '../layouts/layout.ts'
+import { encryptionConfig, layoutRules, layouts } from '../layouts/tables.ts'
+import { refuseNewer, type WithoutCluster } from '../run/command-run.ts'
+import type { ExitCause } from '../run/exit-status.ts'
+import { formatCommand, packageFile, pathOf } from '../run/host.ts'
+import { type Options, usage } from '../run/options.ts'
 
-/** Throws a Failure before anything is written. */
+const roles = ['control', 'worker', 'gateway'] as const
+
+type InitNode = Pick<ClusterNode, 'name' | 'role' | 'ips'> & { readonly sans?: readonly string[] }
+
+/** Throws a usage Failure before anything is written. */
 export async function init(given: WithoutCluster): Promise<readonly ExitCause[]> {
-  const requested = parseRequested(given)
+  const { host, options } = given
+  const [, typed, ...more] = options.names
+  if (!typed || more.length > 0)
+    throw wrong('init needs one directory for the new cluster.yaml; nodes are named by --control a,b,c --worker d,e')
+  if (options.config !== undefined) throw wrong("--config can't be used with init, which creates DIR/cluster.yaml")
+  const folder = pathOf(host, typed)
+  const file = join(folder, 'cluster.yaml')
+  for (const path of [pathOf(host, '.'), folder]) refuseAuth(path)
   // Even a symbolic link.
-  if (doing('read', requested.file, () => lstatSync(requested.file, { throwIfNoEntry: false }), 'usage'))
-    throw exists(requested.file)
-  const begun = beginDraft(requested, given)
-  // Before a name from it is passed to ssh.
-  checkDraft(begun)
-  const draft = await findHosts(begun, requested.sshConfig, given)
-  checkDraft(draft)
+  if (doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage'))
+    throw usageFailure(`nothing was written: ${file} already exists`, 'to start over, move it aside')
+  const auth = options.from === undefined ? join(folder, 'auth') : pathOf(host, options.from)
+  const text = await format(basename(folder), auth, options)
   given.signal.throwIfAborted()
-  return report(draft, write(draft, requested), requested, given)
+  doing('make', folder, () => makeFolders(folder), 'usage')
+  // https://github.com/redhat-developer/yaml-language-server#using-inlined-schema
+  const schema = `./${relative(realpathSync(folder), realpathSync(packageFile('docs/cluster.schema.json')))}`
+  const data = text.replace(/(?<=\$schema=).*/, () => encodeURI(schema))
+  replaceFiles([{ path: file, data, mode: publicMode }], { durable: false })
+  return report(file, data, given)
 }
 
 /** With init's own help. */
@@ -53,263 +64,220 @@ function wrong(message: string) {
   return usage(message, 'init')
 }
 
-type Requested = ReturnType<typeof parseRequested>
-
-/** Absolute paths: the folder and its cluster.yaml, an auth/ that may be there. Throws a usage Failure. */
-function parseRequested({ host, options }: WithoutCluster) {
-  const { names, config, from, sshConfig } = options
-  const [, typed, ...more] = names
-  if (!typed || more.length > 0)
-    throw wrong('init needs one directory for the new cluster.yaml; nodes are named by --control a,b,c --worker d,e')
-  if (config !== undefined) throw wrong("--config can't be used with init, which creates DIR/cluster.yaml")
-  const folder = pathOf(host, typed)
-  const roles = ['control', 'worker', 'gateway'] as const
-  return {
-    typed,
-    folder,
-    file: join(folder, 'cluster.yaml'),
-    auth: from === undefined ? join(folder, 'auth') : pathOf(host, from),
-    nodes: [
-      ...roles.flatMap((role) => options[role].flatMap((list) => parseNodes(list, role))),
-      ...options.nodes.flatMap((list) => parseNodes(list)),
-    ],
-    sshConfig: sshConfig === undefined ? undefined : pathOf(host, sshConfig),
-  }
+function refuseAuth(path: string): void {
+  const cluster = dirname(path)
+  if (basename(path) === 'auth' && (existsSync(join(cluster, 'cluster.yaml')) || layoutIn(path)))
+    throw usageFailure(`${path} has the keys of a cluster, whose directory is ${cluster}`)
 }
 
-/** `control0,control1`; `NAME=HOST` for a node that ssh knows by another name than Kubernetes. */
-function parseNodes(list: string, role?: DraftNode['role']): DraftNode[] {
-  return list.split(',').map((word) => {
-    const [, name = '', host] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? []
-    if (name === '' || host === '') throw wrong(`--${role ?? 'node'} ${list}: a name is empty`)
-    return { name, role, host: host === name ? undefined : host, ips: [], sans: [] }
-  })
+/** The layout by whose name there is a CA's certificate. */
+function layoutIn(path: string): Layout | undefined {
+  return Object.values(layouts).find(({ files }) => new AuthDir(path, files).read(files.certificate(caName)))
 }
 
-/** Throws a usage Failure. */
-function beginDraft(requested: Requested, { host, options }: WithoutCluster): ClusterDraft {
-  const { from, name: given, user, virtualIP } = options
-  const layout = chooseLayout(requested.auth, options)
-  const adopted = adopt(requested.auth, layout)
+/** The text of cluster.yaml. Throws a usage Failure with every problem but the values that are missing. */
+async function format(folderName: string, auth: string, options: Options): Promise<string> {
+  const { layout: given, from, virtualIP } = options
+  const named = layoutNames.find((each) => each === given)
+  if (given !== undefined && !named) throw wrong(`--layout ${given}: ${suggest(given, layoutNames)}`)
+  const layout = named ? layouts[named] : (layoutIn(auth) ?? layouts[usualLayout])
+  const document = parseDocument(readFileSync(packageFile('cluster.yaml'), 'utf8'))
+  set(document, [], layout.defaults)
+  const adopted = adopt(auth, layout, document.toJS())
   if (!adopted && from !== undefined)
-    throw usageFailure(
-      `--from ${from} has no readable ${layout.files.certificate(caName)}`,
-      layoutsIn(join(requested.auth, 'auth')).length > 0 ? `did you mean ${join(from, 'auth')}?` : undefined,
-    )
-  const own = basename(requested.folder)
-  const name = given ?? adopted?.name ?? (isDnsName(own) ? own : undefined)
-  if (name === undefined) throw wrong(`directory name ${own} is not a DNS name; add --name NAME`)
-  const draft = adopted ?? newDraft(name, layout)
-  // kubectl has one user of a name, and each cluster needs its own. An entry that is there keeps the one that it has.
-  const hasContext = (path: string) => tryTo(() => readKubeconfigFile(path))?.content.contexts.has(name)
-  const isNew = !kubectlFiles(host).some(hasContext)
-  const nodes = mergeNodes(draft.nodes, requested.nodes)
-  if (nodes.length === 0)
-    throw wrong('no nodes given; add --control a,b,c --worker d,e, or --from AUTH of an existing cluster')
-  if (nodes.every(({ role }) => role === 'worker' || role === 'gateway'))
-    throw wrong('--control is missing: a cluster has a control node')
-  return {
-    ...draft,
+    throw usageFailure(`--from ${from} has no readable ${layout.files.certificate(caName)}`)
+  const nodes = await Promise.all(mergeNodes(adopted?.nodes ?? [], options).map(withAddresses))
+  if (!nodes.some(({ role }) => role === 'control'))
+    throw wrong('--control is missing: name the control nodes, or --from AUTH of an existing cluster')
+  const name = options.name ?? adopted?.name ?? folderName
+  // The API of a single control node has its address.
+  const [entry, ...others] = nodes.filter(({ role }) => role !== 'worker')
+  const alone = adopted || others.length > 0 ? undefined : entry?.ips[0]
+  set(document, [], {
+    domain: layout.defaults.domain ?? name,
+    ...adopted,
     name,
-    api: { ...draft.api, virtualIP: virtualIP ?? draft.api.virtualIP },
-    ssh: { ...draft.ssh, user: user ?? draft.ssh.user, configFile: configFile(requested) },
-    ...(isNew && { localKubeconfig: { user: `admin-${name}` } }),
-    nodes,
-  }
-}
-
-/** Throws a usage Failure if neither the option nor the files tell. */
-function chooseLayout(auth: string, { layout: given }: Options): Layout {
-  const named = layoutNames.find((name) => name === given)
-  if (named) return layouts[named]
-  if (given !== undefined) throw wrong(`--layout ${given}: ${suggest(given, layoutNames)}`)
-  const [found, ...more] = layoutsIn(auth)
-  if (found && more.length > 0)
-    throw wrong(
-      `${auth} has CAs of the layouts ${formatNames([found, ...more].map(({ name }) => name))}; add --layout NAME`,
-    )
-  return found ?? layouts[usualLayout]
-}
-
-/** No certificate has a node's role: the command line decides. A gateway has no certificate. */
-function mergeNodes(known: readonly DraftNode[], requested: readonly DraftNode[]): DraftNode[] {
-  const named = new Map(requested.map((node) => [node.name, node]))
-  return [
-    ...known.map((node) => ({
-      ...node,
-      host: named.get(node.name)?.host,
-      role: named.get(node.name)?.role ?? node.role,
-    })),
-    ...requested.filter(({ name }) => known.every((node) => node.name !== name)),
-  ]
-}
-
-/** Relative if it is inside the folder, so that both can be moved together. */
-function configFile({ folder, sshConfig }: Requested): string | undefined {
-  if (sshConfig === undefined) return undefined
-  if (!doing('read', sshConfig, () => statSync(sshConfig), 'usage').isFile())
-    throw usageFailure(`--ssh-config ${sshConfig} is not a regular file`)
-  const path = relative(folder, sshConfig)
-  return path.startsWith('..') || isAbsolute(path) ? sshConfig : `./${path}`
-}
-
-/** Throws a usage Failure with every problem, by its key in cluster.yaml, except values that are not known yet. */
-function checkDraft(draft: ClusterDraft): void {
-  const { network } = draft
-  // No address is in a range that is not known yet.
-  const plain = { ...plainCluster(draft), network: { ...network, serviceCIDR: network.serviceCIDR ?? [] } }
-  const found = validate(plain, layoutRules)
-  const problems = found.problems.filter((problem) => !isBlank(problem, draft))
-  if (problems.length === 0) return
-  const lines = problems.map((problem) => `${formatPath(problem.path)}: ${formatExplained(problem)}`)
-  throw wrong(['cluster.yaml would be invalid with these options and files:', ...lines].join('\n'))
-}
-
-function isBlank({ path: [section, key, ...more] }: Problem, { api, network, nodes }: ClusterDraft): boolean {
-  const node = section === 'nodes' && typeof key === 'number' ? nodes[key] : undefined
-  if (node && more.length === 1 && more[0] === 'role') return node.role === undefined
-  if (more.length > 0) return false
-  if (section === 'network' && key === 'serviceCIDR') return network.serviceCIDR === undefined
-  if (section === 'api' && key === 'virtualIP') return api.virtualIP === undefined
-  if (node) return node.ips.length === 0
-  // Which is a control node has to be filled in, too.
-  return section === 'nodes' && nodes.some(({ role }) => role === undefined)
-}
-
-/** cluster.yaml is written last: until it exists, the same command may be run again. */
-function write(draft: ClusterDraft, { folder, file }: Requested): string {
-  doing('make', folder, () => makeFolders(folder), 'usage')
-  addFile(join(folder, '.gitignore'), 'auth/\n')
-  const text = formatCluster(draft, schemaPath(folder))
-  if (!addFile(file, text)) throw exists(file)
+    layout: layout.name,
+    api: { ...adopted?.api, virtualIP: virtualIP ?? adopted?.api.virtualIP ?? alone ?? null },
+    // kubectl has one user of a name, and each cluster needs its own.
+    ...(!adopted && { localKubeconfig: { user: `admin-${name}` } }),
+  })
+  const entries = nodes.map((node) => entryOf(document, node))
+  document.set('nodes', entries)
+  for (const key of layout.without.keys()) document.deleteIn(key.split('.'))
+  const text = document.toString({ lineWidth: 0, nullStr: '' })
+  check(text)
   return text
 }
 
-function report(
-  draft: ClusterDraft,
-  text: string,
-  { file }: Requested,
-  { host, options, print }: WithoutCluster,
-): ExitCause[] {
-  const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
-  const missing = text.split('\n').flatMap((line, i) => {
+/** What only the user knows, by its key. */
+const missing: Readonly<Record<string, string>> = {
+  virtualIP: 'the address of the load balancer',
+  serviceCIDR: 'the --service-cluster-ip-range of kube-apiserver',
+}
+
+/** Null is a missing value, undefined none at all. */
+function set(document: Document, path: Path, value: unknown): void {
+  if (isMap(value)) for (const [key, inner] of Object.entries(value)) set(document, [...path, key], inner)
+  else if (value === undefined) document.deleteIn(path)
+  else document.setIn(path, Array.isArray(value) ? document.createNode(value, { flow: true }) : value)
+  const node = document.getIn(path, true)
+  if (value === null && isScalar(node)) node.comment = ` MISSING: ${missing[String(path.at(-1))]}`
+}
+
+/** On a line of its own. */
+function entryOf(document: Document, { ips, ...node }: InitNode) {
+  const [ip = null, ...more] = ips
+  const made = document.createNode({ ...node, ...(more.length > 0 ? { ips } : { ip }) }, { flow: true })
+  if (ip === null) made.comment = ` MISSING: the address of ${node.name}`
+  return made
+}
+
+function check(text: string): void {
+  const parsed = parseCluster(Buffer.from(text), layoutRules)
+  const lines = text.split('\n')
+  const all = 'problems' in parsed ? parsed.problems : []
+  const problems = all.filter(({ line }) => !lines[line - 1]?.includes('# MISSING: ')).map(formatExplained)
+  if (problems.length > 0)
+    throw wrong(['cluster.yaml would be invalid with these options and files:', ...problems].join('\n'))
+}
+
+/** No certificate has a node's role, and a gateway has no certificate: the command line decides. */
+function mergeNodes(found: readonly InitNode[], options: Options): InitNode[] {
+  const typed = roles.flatMap((role) =>
+    options[role].flatMap((list) => list.split(',')).map((word) => readNode(word, role, found)),
+  )
+  const others = found.filter(({ name }) => typed.every((node) => node.name !== name))
+  return roles.flatMap((role) => [...others, ...typed].filter((node) => node.role === role))
+}
+
+/** `control0` or `control0=192.168.1.11`. */
+function readNode(word: string, role: InitNode['role'], found: readonly InitNode[]): InitNode {
+  const [name = '', ip] = word.split('=')
+  const known = found.find((node) => node.name === name)
+  return { ...known, name, role, ips: ip === undefined ? (known?.ips ?? []) : [canonicalAddress(ip)] }
+}
+
+/** By /etc/hosts and DNS, as every program here: getaddrinfo(3). A loopback address is one of this machine. */
+async function withAddresses(node: InitNode): Promise<InitNode> {
+  if (node.ips.length > 0) return node
+  const found = await lookup(node.name, { all: true }).catch(() => [])
+  const ips = found.map(({ address }) => canonicalAddress(address)).filter((each) => specialUse(each) === undefined)
+  return { ...node, ips: [...new Set(ips)] }
+}
+
+function report(file: string, text: string, { host, options, print }: WithoutCluster): ExitCause[] {
+  const { names, from, json, quiet } = options
+  const say = (message: string) => print(json ? formatJsonLine({ type: 'note', message }) : printable(message))
+  const left = text.split('\n').flatMap((line, i) => {
     const [, what] = / # MISSING: (.*)$/.exec(line) ?? []
     return what === undefined ? [] : [`${file}:${i + 1}: fill in ${what}`]
   })
-  if (!options.quiet) {
-    for (const { name, role, ips } of draft.nodes)
-      say(`${name.padEnd(12)} ${(role ?? 'role unknown').padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    if (options.json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
-    else say(`wrote ${file} for ${layouts[draft.layout].guide} (ssh user: ${draft.ssh.user ?? 'unknown'})`)
-  }
-  for (const line of missing) say(line)
-  if (!options.quiet) say(`${missing.length > 0 ? 'then' : 'now'} run ${nextCommand(file, options, host)}`)
-  return missing.length > 0 ? ['stale'] : []
-}
-
-function nextCommand(file: string, { names, from }: Options, { cwd }: Host): string {
-  const [, folder = ''] = names
-  const config = file === join(cwd(), 'cluster.yaml') ? undefined : join(folder, 'cluster.yaml')
+  if (!quiet && json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
+  if (!quiet && !json) say(`wrote ${file}`)
+  for (const line of left) say(line)
+  const config = file === join(host.cwd(), 'cluster.yaml') ? undefined : join(names[1] ?? '', 'cluster.yaml')
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
-  return formatCommand(task, config)
-}
-
-/** Returns whether it is new: nothing that is there is replaced. */
-function addFile(file: string, text: string): boolean {
-  return doing('write', file, () => {
-    try {
-      writeFileSync(file, text, { flag: 'wx' })
-      return true
-    } catch (error) {
-      if (isErrno(error, 'EEXIST')) return false
-      // As on a full disk, where a part may be written.
-      rmSync(file, { force: true })
-      throw error
-    }
-  })
-}
-
-function exists(file: string) {
-  let aside = `${file}.old`
-  for (let i = 2; lstatSync(aside, { throwIfNoEntry: false }); i++) aside = `${file}.old${i}`
-  return usageFailure(
-    `nothing was written: ${file} already exists`,
-    `to start over, move it aside: ${pasteable(`mv ${quote(file)} ${quote(aside)}`)}`,
-  )
-}
-
-/** The path from the existing folder to the schema of the running harderway. */
-function schemaPath(folder: string): string {
-  const path = relative(realpathSync(folder), realpathSync(packageFile('docs/cluster.schema.json')))
-  return path.startsWith(`..${sep}`) ? path : `./${path}`
-}
-
-/** Processes at once. */
-const concurrency = 16
-
-/** Fills in unknown values that can be found. Throws a usage Failure if ssh can't read its configuration. */
-async function findHosts(
-  draft: ClusterDraft,
-  configFile: string | undefined,
-  given: Pick<CommandRun, 'host' | 'options' | 'signal'>,
-): Promise<ClusterDraft> {
-  const { user } = given.options
-  const limit = pLimit(concurrency)
-  const use = { folder: given.host.cwd(), ssh: { configFile } }
-  const at = { env: given.host.env, signal: given.signal }
-  const found = await Promise.all(draft.nodes.map(({ name, host = name }) => limit(() => findHost(host, use, at))))
-  // Where they differ, cluster.yaml needs one, and a node whose user is another its own.
-  const [login = draft.ssh.user, ...others] = new Set(found.flatMap((host) => user ?? host.user ?? []))
-  const nodes = draft.nodes.map((node, i) => ({
-    ...node,
-    ips: node.ips.length > 0 ? node.ips : (found[i]?.addresses ?? []),
-  }))
-  // A single control node needs no load balancer: without one, the API has the node's address. An address that a
-  // certificate has besides may be that of one.
-  const [entry, ...more] = nodes.filter(({ role }) => role !== 'worker')
-  const isAlone =
-    more.length === 0 &&
-    !layouts[draft.layout].without.has('api.virtualIP') &&
-    !draft.api.extraSANs.some((san) => addressBytes(san))
-  const { virtualIP = isAlone ? entry?.ips[0] : undefined } = draft.api
-  return {
-    ...draft,
-    api: { ...draft.api, virtualIP },
-    ssh: { ...draft.ssh, user: others.length > 0 ? undefined : login },
-    nodes,
-  }
+  if (!quiet) say(`${left.length > 0 ? 'then' : 'now'} run ${formatCommand(task, config)}`)
+  return left.length > 0 ? ['stale'] : []
 }
 
 /**
- * The name has been checked: ssh can't take it for an option. `user` is undefined if ssh has no setting for this host.
+ * What the files of an auth/ show of the cluster that they were made for; undefined without a CA's certificate.
+ * `usual`: the values that it has by its layout.
  */
-async function findHost(host: string, use: ConfigUse, at: Parameters<typeof printConfig>[2]) {
-  const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], at)
-  if (exitCode !== 0)
-    throw usageFailure(
-      `ssh can't read its configuration for ${host} (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`,
-    )
-  const config = parseSshConfig(stdout)
-  const hostname = first(config, 'hostname') ?? host
-  const user = first(config, 'user')
-  // As ssh prints a host without a HostName.
-  const isItself = hostname === canonicalAddress(host.toLowerCase())
-  const addresses = addressBytes(hostname) ? [canonicalAddress(hostname)] : await resolve(hostname)
+function adopt(path: string, layout: Layout, usual: Raw) {
+  const { certs, files, without } = layout
+  const auth = new AuthDir(path, files)
+  refuseNewer(auth)
+  const ca = tryCertificate(auth, caName)
+  if (!ca) return undefined
+  const cas = ownCas(auth)
+  const issued = auth.names().flatMap((file): [string, Certificate][] => {
+    const { kind, name = caName } = files.parse(file) ?? {}
+    const found = kind === 'certificate' && name !== caName ? tryCertificate(auth, name) : undefined
+    return found && cas.some((issuer) => isIssuedBy(found, issuer)) ? [[name, found]] : []
+  })
+  const isOwn = (name: string) => certs.some((kind) => kind.name === name)
+  const nodes = issued.filter(([name, { attributes }]) => attributes.includes(`CN=${nodeUser(name)}`))
+  const leaves = [...issued.filter(([name]) => isOwn(name)), ...nodes].map(([, leaf]) => leaf)
+  const clients = certs.flatMap(({ name, isClient, dials }) => (isClient && dials === undefined ? [name] : []))
+  const textOf = (file: string) => auth.tryBytes(file)?.toString() ?? ''
+  const [server] = [...clients, ...nodes.map(([name]) => name)].flatMap(
+    (name) => readServer(textOf(kubeconfigFile(name))) ?? [],
+  )
+  const encryption = readEncryptionConfig(auth.tryBytes(encryptionConfig.file) ?? Buffer.alloc(0))
+  const revoked = readRevoked(textOf(authorizationConfigFile))
+  const sans = tryCertificate(auth, files.names.api)?.sans ?? []
   return {
-    // A host given as an address is that address.
-    addresses:
-      isItself && addressBytes(host) ? addresses : addresses.filter((address) => specialUse(address) === undefined),
-    user: isItself && user === userInfo().username ? undefined : user,
+    name: server?.cluster ?? 'kubernetes',
+    subject: readSubject(ca),
+    certificates: { key: keyKindOf(ca.publicKey), ...readValidity(ca, leaves, map(usual.certificates)) },
+    ...readApi(layout, usual, { server, sans, nodes }),
+    ...(encryption && { encryption: { provider: encryption.provider, resources: encryption.resources } }),
+    ...(tryCertificate(auth, etcdCaName) && !without.has('etcd.ca') && { etcd: { ca: 'own' } }),
+    ...(tryCertificate(auth, frontProxyCaName) && { aggregation: true }),
+    // Else a lost cluster.yaml would let them in again.
+    ...(revoked && { revoked: revoked.names }),
   }
 }
 
-/** Uses /etc/hosts and DNS, as every program here does: getaddrinfo(3). */
-async function resolve(hostname: string): Promise<string[]> {
-  try {
-    const found = await lookup(hostname, { all: true })
-    return [...new Set(found.map(({ address }) => canonicalAddress(address)))]
-  } catch (error) {
-    if (isErrno(error)) return []
-    throw error
+const subjectKeys = { country: 'C', state: 'ST', locality: 'L', organization: 'O', organizationalUnit: 'OU' }
+
+function readSubject({ attributes }: Certificate) {
+  const find = (name: string) => attributes.find((each) => each.startsWith(`${name}=`))?.slice(name.length + 1)
+  return Object.fromEntries(Object.entries(subjectKeys).map(([key, name]) => [key, find(name)]))
+}
+
+/** Leaves that were limited by their CA's expiry are valid for less than was requested: the longest counts. */
+function readValidity(ca: Certificate, leaves: readonly Certificate[], usual: Raw) {
+  // To the hour: a CA and its leaves are not issued in the same second.
+  const hoursOf = ({ notBefore, notAfter }: Certificate) =>
+    Math.round((notAfter.getTime() - notBefore.getTime()) / hour)
+  const formatHours = (hours: number) => formatDuration(Math.max(1, Math.floor(hours)) * hour)
+  const [longest, ofCa] = [Math.max(...(leaves.length > 0 ? leaves : [ca]).map(hoursOf)), hoursOf(ca)]
+  const shortest = Math.min(longest, ofCa)
+  const isLong = shortest * hour > parseDuration(String(usual.renewBefore))
+  return {
+    validity: formatHours(longest),
+    caValidity: formatHours(ofCa),
+    renewBefore: isLong ? usual.renewBefore : formatHours(shortest / 3),
+  }
+}
+
+interface ApiNames {
+  /** As in the kubeconfigs. */
+  readonly server: { readonly host: string; readonly port: number } | undefined
+  /** The SANs of the API server's certificate. */
+  readonly sans: readonly string[]
+  readonly nodes: readonly (readonly [name: string, certificate: Certificate])[]
+}
+
+function readApi(layout: Layout, usual: Raw, { server, sans, nodes: found }: ApiNames) {
+  const { host = String(map(usual.api).host), port } = server ?? {}
+  const domains = found.flatMap(([name, leaf]) =>
+    leaf.sans.filter((san) => san.startsWith(`${name}.`)).map((san) => san.slice(name.length + 1)),
+  )
+  const domain = domains[0] ?? String(usual.domain)
+  const nodes = found.map(([name, leaf]): InitNode => {
+    const ips = leaf.sans.filter((san) => addressBytes(san) && specialUse(san) === undefined)
+    const more = leaf.sans.filter((san) => !layout.nodeSans({ name, ips }, domain).includes(san))
+    const role = sans.includes(name) ? 'control' : 'worker'
+    return { name, role, ips, ...(more.length > 0 && { sans: more }) }
+  })
+  // Of another range the certificate doesn't show the prefix length.
+  const range = tryCidr(String(map(usual.network).serviceCIDR))
+  const ranges = range && sans.includes(firstAddress(range)) ? [range] : []
+  const network = { serviceCIDRs: ranges, clusterDomain: String(map(usual.network).clusterDomain) }
+  const known = layout.apiSans({ domain, api: { host, virtualIP: host, extraSANs: [] }, network, nodes })
+  const left = sans.filter((san) => !known.includes(san))
+  // Of several addresses, any may be the load balancer's.
+  const [only, ...others] = layout.without.has('api.virtualIP') ? [] : left.filter(addressBytes)
+  const virtualIP = ranges.length > 0 && others.length === 0 ? only : undefined
+  return {
+    domain,
+    api: { host, ...(port && { port }), virtualIP, extraSANs: left.filter((san) => san !== virtualIP) },
+    ...(ranges.length === 0 && { network: { serviceCIDR: null } }),
+    nodes,
   }
 }

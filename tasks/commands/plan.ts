@@ -8,7 +8,7 @@ import { byPhase, closure, isLost, rowOf } from '../../lib/graph/target.ts'
 import { asFindings, formatReasons, worksOf } from '../../lib/results.ts'
 import { formatFailures } from '../../lib/show/rows.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { formerFiles } from '../auth/former-files.ts'
+import { filesToMove } from '../auth/former-files.ts'
 import { phases } from '../bootstrap.ts'
 import { outageOf } from '../layouts/tables.ts'
 import { readAuth } from '../run/access.ts'
@@ -74,7 +74,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...asFindings([outageOf(run.cluster, restarts)]),
     ...(await adviseOnRotations(run)),
   ]
-  const moved = formerFiles(run)
+  const moved = filesToMove(run)
   const planHash = (await planIn(given, run, rows))?.hash
   const skipped = notLookedAt(whole, graph)
   const isToDo = moved.length > 0 || [...rows.values()].some(({ kind }) => kind === 'stale')
@@ -149,7 +149,7 @@ type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
 /** With all that a plan's hash is of. */
 async function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
-  return planOf(rows, given, [...stagesIn(run), ...formerFiles(run), ...(await waysIn(given, run, rows))])
+  return planOf(rows, given, [...stagesIn(run), ...filesToMove(run), ...(await waysIn(given, run, rows))])
 }
 
 /**

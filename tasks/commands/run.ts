@@ -1,12 +1,12 @@
 /** One run: a walk over the graph, and what it reports at its end. */
 import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
-import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { frontProxyCaName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { byPhase, closure, type Force, isDone, isLost } from '../../lib/graph/target.ts'
 import { asFindings, type Finding } from '../../lib/results.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
-import { formerFiles } from '../auth/former-files.ts'
 import { groups, phases } from '../bootstrap.ts'
+import { frontProxyOutage } from '../phases/ca.ts'
 import { writeAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
@@ -40,12 +40,14 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
+  const frontProxyCa = `ca/${frontProxyCaName}`
+  const breaking = replaced.filter((id) => id !== frontProxyCa)
   const loss = joinClauses(
-    replaced.length > 0 && `replacing ${formatNames(replaced)} breaks everything that uses the current one`,
+    breaking.length > 0 && `replacing ${formatNames(breaking)} breaks everything that uses the current one`,
+    replaced.includes(frontProxyCa) && `after replacing ${frontProxyCa}, ${frontProxyOutage}`,
     options.replaceIdentity && '--replace-identity overwrites any other cluster identity',
   )
   if (loss) await confirm(given, loss, formatTask(options))
-  const moves = formerFiles(given).length > 0
   const shown = byPhase(phases, wanted)
   const reporter = await given.reporterFor(shown, false)
   return writeAuth(given, {
@@ -60,7 +62,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       return walked
     },
     closing: async (rows, run) => ({
-      findings: await findAfter(run, { all: graph, forced, moves, rows }),
+      findings: await findAfter(run, { all: graph, forced, rows }),
       nextToExpire: nextToExpire(run, wanted.values()),
       now: run.now,
       goOn: signal.aborted ? command(nextTask(run, rows)) : undefined,
@@ -73,8 +75,6 @@ interface RunScope {
   readonly forced: ReadonlyMap<string, Force>
   /** Of the targets of this run. */
   readonly rows: ClusterRows
-  /** It moved files of who left to auth/backup. */
-  readonly moves: boolean
 }
 
 /** After an interruption only what must not wait for the next run. */
@@ -83,7 +83,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]>
   const { rows } = scope
   const all = [...rows.values()]
   const reachesNodes = all.some(({ target }) => target.where === 'node')
-  const isIdle = !reachesNodes && !scope.moves && all.every(({ kind }) => kind === 'fresh')
+  const isIdle = !reachesNodes && all.every(({ kind }) => kind === 'fresh')
   const afterwards = (texts: readonly string[]) => asFindings(texts, { owner: 'afterwards' })
   return [
     ...asFindings([noteOnNewIdentity(rows), isCaNew(rows) && noteOnExample(given)]),

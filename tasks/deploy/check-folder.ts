@@ -12,7 +12,7 @@ import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/t
 import type { Run } from '../target.ts'
 import { formatOthers, guard, isOurs } from './guards.ts'
 import { stagingOwner } from './marks.ts'
-import { guardMachine, pairsIn } from './reached-machine.ts'
+import { guardMachine } from './reached-machine.ts'
 
 export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
 
@@ -22,9 +22,8 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
   refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
   const foreign = foreignFiles(run, node, look, known)
-  const neighbours = neighboursIn(run, node, look)
-  const prunes = run.options.prune && neighbours.length === 0
-  const pruned = prunes ? foreign.filter((name) => isPrunable(run, look, name)) : []
+  const { prune } = run.options
+  const pruned = prune ? foreign.filter((name) => isPrunable(run, look, name)) : []
   const left = foreign.filter((name) => !pruned.includes(name))
   // What is kept off nodes is more than a warning.
   const unwanted = left.filter((name) => !isKeptOff(run.cluster, name))
@@ -38,9 +37,11 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
   const warnings = asFindings([
     unproven,
     others.length > 0 && `another ${formatOthers(others)} on ${node.name} is backed up to auth/backup and overwritten`,
-    unwanted.length > 0 && !prunes && formatForeign(node, unwanted, neighbours),
+    unwanted.length > 0 &&
+      !prune &&
+      `${node.name} has ${formatNames(unwanted)}, which ${unwanted.length === 1 ? 'does' : 'do'} not belong on it; remove with --prune`,
     left.length > 0 &&
-      prunes &&
+      prune &&
       `--prune leaves ${formatNames(left)} on ${node.name}: neither auth/ nor its backup has them, and no CA of auth/ has signed them`,
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
@@ -124,14 +125,6 @@ function leftIn({ auth, cluster, command }: Run, { name }: ClusterNode, look: No
   return keyLeft(name, left, { hasCopy, remedy: command('bootstrap --prune') })
 }
 
-/** The certificates and kubeconfigs there that `--prune` would remove, of which a look has no content. */
-export function unreadForeign(run: Run, node: ClusterNode, look: NodeLook, known: ReadonlySet<string>): string[] {
-  const isUnread = (name: string) =>
-    !look.contents.has(name) && ['certificate', 'kubeconfig'].includes(run.auth.files.parse(name)?.kind ?? '')
-  if (!run.options.prune) return []
-  return foreignFiles(run, node, look, known).filter(isUnread)
-}
-
 /**
  * Files of ours that do not belong on this node. A folder is not, nor a switched-off file that auth/ never had, unless
  * a CA key.
@@ -149,19 +142,6 @@ function foreignFiles(
   return [...files].flatMap(([name, { kind, sha256 }]) =>
     !belongs.has(name) && kind !== 'folder' && isOurs(name, sha256) ? [name] : [],
   )
-}
-
-/** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
-function neighboursIn({ auth, cluster }: Run, node: ClusterNode, seen: NodeState): string[] {
-  const others = new Set(cluster.nodes.filter((other) => other !== node).map(({ name }) => name))
-  return pairsIn(auth, seen).filter((name) => others.has(name))
-}
-
-function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
-  const holds = `${node.name} has ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong on it`
-  return neighbours.length === 0
-    ? `${holds}; remove with --prune`
-    : `${holds}; --prune keeps them because ${node.name} may be the same machine as ${formatNames(neighbours)}; if not, remove them yourself`
 }
 
 export const nothingOnNode: ReasonOf<'on-node'> = {

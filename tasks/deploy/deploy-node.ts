@@ -3,11 +3,10 @@
 import { Failure } from '../../lib/failure.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import { noDigest } from '../../lib/node/node.ts'
 import type { Change, CheckResult, ReasonOf } from '../../lib/results.ts'
 import type { OnNode } from '../inspect/component.ts'
 import { lookAtNode, type NodeLook } from '../inspect/look.ts'
-import { checkNode, everything, filesToCopy, type NodeVerdict, unreadForeign } from './check-folder.ts'
+import { checkNode, everything, filesToCopy, type NodeVerdict } from './check-folder.ts'
 import { refuseEarlyClock, refuseWrongClock } from './clocks.ts'
 import { replaceInFolder } from './copy.ts'
 import { keepOthers } from './guards.ts'
@@ -40,7 +39,7 @@ export async function checkFolder(
   if (unreached) throw unreached
   if (run.cluster.install) prepareProbe()
   const asked = run.clock()
-  const look = await lookAtFolder({ run, node, known })
+  const look = await lookAtNode(run, node)
   const checked = checkNode(run, node, look, known, force !== undefined)
   const { wrong, findings } = checked
   const isCopied = force !== undefined || (wrong !== undefined && filesToCopy(wrong).length > 0)
@@ -58,17 +57,6 @@ export async function checkFolder(
     findings: [...findings, ...more],
     found: { look, checked, units },
   }
-}
-
-/** Once more where `--prune` has to know whose a file is. */
-async function lookAtFolder({ run, node, known }: OnNode & { readonly known: ReadonlySet<string> }): Promise<NodeLook> {
-  const look = await lookAtNode(run, node)
-  const unread = unreadForeign(run, node, look, known)
-  if (unread.length === 0) return look
-  const expected = new Map(unread.map((name) => [name, noDigest]))
-  const there = await run.connect(node)
-  const { contents } = await there.look({ directory: node.directory, names: run.auth.files, expected })
-  return { ...look, contents: new Map([...look.contents, ...contents]) }
 }
 
 function changeOf(wrong: ReasonOf<'on-node'> | undefined): Change | undefined {

@@ -44,7 +44,7 @@ function pairHolders(run: Run, node: ClusterNode, look: NodeLook): Set<string> {
 }
 
 /** Names of which both certificate and key are there. */
-export function pairsIn(auth: AuthDir, { files }: NodeState): string[] {
+function pairsIn(auth: AuthDir, { files }: NodeState): string[] {
   return [...files.keys()].flatMap((file) => {
     const { kind, name = '' } = auth.files.parse(file) ?? {}
     return kind === 'certificate' && files.has(auth.files.key(name)) ? [name] : []

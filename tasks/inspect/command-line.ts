@@ -9,8 +9,6 @@ export type CommandLine = Readonly<ReturnType<typeof readCommand>>
 const configs = ['--config', '--config-file']
 /** Of kube-apiserver: it reads its encryption config again when that has changed. */
 export const reloadFlag = '--encryption-provider-config-automatic-reload'
-/** Flags of a yes or no: what follows is no value of theirs. */
-const switches = ['--rotate-certificates', reloadFlag]
 
 /** Go's strconv.ParseBool. */
 const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
@@ -64,7 +62,7 @@ function readFlags(args: readonly string[]): Map<string, string[]> {
     if (given === undefined) return []
     const name = `--${given.replaceAll('_', '-')}`
     const next = args[at + 1] ?? '--'
-    const isAlone = value !== undefined || switches.includes(name) || next.startsWith('-')
+    const isAlone = value !== undefined || name === reloadFlag || next.startsWith('-')
     return { name, value: value ?? (isAlone ? 'true' : next) }
   })
   const byName = Map.groupBy(flags, ({ name }) => name)

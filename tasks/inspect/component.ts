@@ -28,14 +28,13 @@ export type Asking = Pick<NodeRun, 'run'> & Partial<Pick<NodeRun, 'signal' | 'no
 function wayTo(
   { run, signal, node: through }: Asking,
   node: ClusterNode,
-  { port, as, user, isLocal, isPlain }: Omit<Health, 'path'>,
+  { port, as, isLocal, isPlain }: Omit<Health, 'path'>,
 ): Omit<Server, 'trust'> {
   const address = isLocal ? '127.0.0.1' : addressOf(node)
   return {
     open: async () => (await run.connect(isLocal ? node : (through ?? node))).tunnel(address, port),
     address,
     as: as === undefined ? undefined : credentialsOf(run, as),
-    user,
     isPlain,
     signal,
   }

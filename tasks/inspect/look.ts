@@ -4,18 +4,18 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
+import { authorizationConfigFile, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { sha256 } from '../../lib/files/plain-file.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port, Unit } from '../layouts/layout.ts'
-import { identityFiles, nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import { certTable, identityFiles, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { addressOf, readServedCertificate } from './component.ts'
 import { refuseContradicted } from './declared.ts'
-import { keptOffPaths, leftLists, proxyCaFlag, type UnitOnNode, unitsOn } from './reads.ts'
+import { leftLists, proxyCaFlag, type UnitOnNode, unitsOn } from './reads.ts'
 
 /** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
@@ -204,16 +204,19 @@ export function placesOf({ places }: NodeState): PlacesState {
 
 /**
  * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; and of
- * certificates and kubeconfigs, to see whose they are, and whether they are newer than ours. A leaf's key leaves the node
- * only to be backed up.
+ * certificates and kubeconfigs, to see whose they are, and whether they are newer than ours; with --prune, of those that
+ * do not belong there too. A leaf's key leaves the node only to be backed up.
  */
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth, options } = run
   const isQueried = (name: string) => options.replaceIdentity || auth.files.parse(name)?.kind !== 'key'
   const dated = nodeFiles(cluster, node).filter(isQueried)
+  const others = options.prune
+    ? certTable(cluster).flatMap(({ name }) => [auth.files.certificate(name), kubeconfigFile(name)])
+    : []
   // Ours may not exist yet, as in a plan, and the one on the node be somebody else's, or of this cluster.
   const expected = new Map(
-    [...dated, ...identityFiles(cluster).keys(), authorizationConfigFile].map((name) => [
+    [...dated, ...others, ...identityFiles(cluster).keys(), authorizationConfigFile].map((name) => [
       name,
       digestOf(run, name) ?? noDigest,
     ]),
@@ -249,8 +252,6 @@ function expectedAt(run: Run, unit: Unit): [string, string][] {
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
   return [
-    // No unit names these: only their digests are read.
-    ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
     ...unit.files.map(expected),
     ...(unit.config === undefined ? [] : [[unit.config, noDigest] as [string, string]]),
   ]

@@ -18,19 +18,17 @@
  * A unit has the command line of its main process, and one for its next start, in its unit file. Both count, with two
  * exceptions that are of the process alone: the settings that it can't do without, and when it loads a file.
  */
-import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
+import { firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { hasDigest } from '../../lib/files/auth-dir.ts'
 import { isPlainPath } from '../../lib/files/plain-file.ts'
 import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
-import { besideOf, folderOf } from '../../lib/node/place.ts'
-import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { folderOf } from '../../lib/node/place.ts'
+import { isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { pasteable } from '../../lib/wording.ts'
-import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
-import { frontProxy, ownEtcd } from '../layouts/shared.ts'
-import { isSwitchedOff, nodeUnits } from '../layouts/tables.ts'
-import type { Run } from '../target.ts'
+import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, type Unit } from '../layouts/layout.ts'
+import { frontProxy } from '../layouts/shared.ts'
+import { nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
 import { compareFlags, formatUnset, type WantedFlag } from './flags.ts'
 
@@ -369,16 +367,11 @@ function unlistedIn({ reads }: Unit, { flags }: CommandLine): NamedPath[] {
 
 /** What is wrong with command lines beyond the paths of files: a clause each. */
 function faultsOf(unitCommands: UnitCommands): string[] {
-  const { cluster, unit, commands } = unitCommands
-  const hasOwnCa = unit.unit === store && cluster.etcd.ca === 'own'
-  return [
-    ...(unit.unit === apiServer
-      ? commands.flatMap((command) => [...disagreements(unitCommands, command), ...openProxies(unitCommands, command)])
-      : []),
-    ...(hasOwnCa ? commands.flatMap(narrowings) : []),
-    ...commands.flatMap((command) => keptOffClauses(unit, command)),
-    ...commands.flatMap((command) => ownClients(unit, command)),
-  ]
+  const { unit, commands } = unitCommands
+  return commands.flatMap((command) => [
+    ...(unit.unit === apiServer ? [...otherRange(unitCommands, command), ...openProxies(unitCommands, command)] : []),
+    ...keptOffClauses(unit, command),
+  ])
 }
 
 /** A clause for each setting that names a CA key which no node gets any more. */
@@ -389,36 +382,6 @@ function keptOffClauses({ keptOffNodes }: Pick<Unit, 'keptOffNodes'>, { named }:
     return [
       `${flag} names ${path}, a key for no node (certificates.caKeyOnNodes: false); remove ${alongWith} and ${flag}, which ends CSR signing; then remove that file`,
     ]
-  })
-}
-
-/**
- * Settings by which a kubelet requests its client certificate from the cluster. Flags take precedence over the file.
- */
-function ownClients({ unit }: Unit, { named, isSet, config }: CommandLine): string[] {
-  const rotation = ['--rotate-certificates', 'rotateCertificates'] as const
-  const [by] = named(rotation)
-  return [
-    ...(isSet(...rotation) ? [by.startsWith('--') ? by : `${by} in ${config}`] : []),
-    ...(named(['--bootstrap-kubeconfig'])[1].length > 0 ? ['--bootstrap-kubeconfig'] : []),
-  ].map(
-    (setting) =>
-      `${setting} has it request its own client certificates; turn it off, or leave ${unit} out in cluster.yaml (install.units: { ${unit}: false })`,
-  )
-}
-
-/**
- * Flags by which an etcd accepts only some certificates of its CA:
- * https://etcd.io/docs/v3.6/op-guide/configuration/#security
- */
-const narrowing = ['--peer-cert-allowed-cn', '--peer-cert-allowed-hostname', '--client-cert-allowed-hostname']
-
-function narrowings({ named }: CommandLine): string[] {
-  return narrowing.flatMap((flag) => {
-    const [value] = named([flag])[1]
-    return value === undefined || (flag === narrowing[0] && value === ownEtcd.server)
-      ? []
-      : [`${flag} is ${value}, which certificates of the etcd CA don't match; remove it`]
   })
 }
 
@@ -451,16 +414,14 @@ function isSharedCa(places: PlacesState, one: string, other: string): boolean {
   return ofOne?.some((ca) => ofOther?.some(({ publicKey }) => publicKey.equals(ca.publicKey))) === true
 }
 
-/** A clause for what an API server's command line has otherwise than cluster.yaml, which certificates are made by. */
-function disagreements({ cluster: { network }, node: { name, ips } }: Site, command: CommandLine): string[] {
-  const [range, address] = ['--service-cluster-ip-range', '--advertise-address'].map((flag) => lastValue(command, flag))
+/** A clause if an API server gives its service another address than its certificate has. */
+function otherRange({ cluster: { network } }: Site, command: CommandLine): string[] {
+  const range = lastValue(command, '--service-cluster-ip-range')
   const ranges = network.serviceCIDRs.map(firstAddress)
-  const isSameRange = range === undefined || firstAddresses(range).toSorted().join() === ranges.toSorted().join()
-  const isOwnAddress = address === undefined || ips.includes(canonicalAddress(address))
+  if (range === undefined || firstAddresses(range).toSorted().join() === ranges.toSorted().join()) return []
   return [
-    !isSameRange && `--service-cluster-ip-range is ${range}, but network.serviceCIDR has ${ranges.join(', ')}`,
-    !isOwnAddress && `--advertise-address is ${address}, but cluster.yaml has ${ips.join(', ')} for ${name}`,
-  ].flatMap((clause) => (clause === false ? [] : `${clause}; correct one of them`))
+    `--service-cluster-ip-range is ${range}, but network.serviceCIDR has ${ranges.join(', ')}; correct one of them`,
+  ]
 }
 
 /** The first address of each block; a block that can't be parsed stands for itself. */
@@ -472,29 +433,3 @@ function firstAddresses(range: string): string[] {
 }
 
 const baseOf = (path: string): string => path.replace(/.*\//, '')
-
-/** The paths of keys that the unit got before: any directory of its other files may have one, too. */
-export function keptOffPaths({ keptOffNodes, files }: Pick<Unit, 'keptOffNodes' | 'files'>) {
-  return keptOffNodes.flatMap(({ file, usual }) => {
-    const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
-    return unique(paths).map((path) => ({ file, path }))
-  })
-}
-
-/** The keys that units no longer get, and what killed runs left of them. One that is switched off counts if it is ours. */
-export function keptOffAt(
-  run: Pick<Run, 'auth' | 'cluster'>,
-  units: readonly UnitOnNode[],
-  places: PlacesState,
-): { readonly file: string; readonly path: string; readonly hasCopy: boolean }[] {
-  const byFile = Map.groupBy(units.flatMap(keptOffPaths), ({ path }) => realPath(places, path))
-  return [...byFile].flatMap(([real, [row]]) => {
-    if (!row) return []
-    return [real, ...besideOf(real)].flatMap((path) => {
-      const there = fileAt(places, path)
-      const hasCopy = there !== undefined && hasDigest(run.auth, row.file, there.sha256)
-      if (!there || (isSwitchedOff(run.cluster, row.file) && !hasCopy)) return []
-      return [{ file: row.file, path, hasCopy }]
-    })
-  })
-}

@@ -9,7 +9,7 @@
  *   these, and API servers as servers          etcd with a CA of its own      etcd's       refused
  *   API servers                                kubelets                       cluster's    accepted
  *   whoever has a kubeconfig                   API servers                    cluster's    accepted
- *   the front proxy                            API servers, aggregated APIs   front-proxy  accepted, as any user
+ *   the front proxy                            API servers                    front-proxy  accepted, as any user
  *   a worker, a user, the admin, API servers   API servers, as front proxies  front-proxy  refused
  *   pods and gateways, without a certificate   API servers                    cluster's    anonymous
  *   strangers: without a certificate, of       etcd                           etcd's       refused
@@ -47,8 +47,8 @@ export interface ConnectionRow {
   readonly dialled: readonly string[]
   /** The server refuses unknown clients, as etcd does; any other server treats them as anonymous. */
   readonly strict?: boolean
-  /** The end that no run reaches: a file that this end has once read may be used until the file expires. */
-  readonly keepsOld?: 'client' | 'server'
+  /** No run reaches the client: a file that it has once read may be used until the file expires. */
+  readonly keepsOld?: true
   /** Who the client must be for the server; undefined for an anonymous one. */
   readonly expected: Identity | 'refused' | undefined
   /** Identities that are accepted in place of the expected one. */
@@ -143,7 +143,7 @@ function fromKubeconfigs(tables: Tables): ConnectionRow[] {
       node: row.node,
       client: { name: row.name, in: 'kubeconfig' },
       // People copy their kubeconfigs, and connect through the load balancer too.
-      ...(isHandedOut(row) && { keepsOld: 'client' }),
+      ...(isHandedOut(row) && { keepsOld: true }),
       dialled: [row.dials, ...(isHandedOut(row) ? outsideNames(cluster) : [])],
       expected: identityOf(tables, row.name),
       tolerated: row.profile.tolerated?.map(identityIn) ?? [],
@@ -170,10 +170,7 @@ function fromFrontProxy(tables: Tables): ConnectionRow[] {
     expected: identityOf(tables, client),
     notice: 'may act as any user and group',
   }
-  // Aggregated APIs read the CA from a ConfigMap, some of them only once. What they serve is for their APIService to
-  // say, so the row has the API server's certificate in place of theirs.
-  const aggregated = { ...proxy, id: 'front-proxy/aggregated-apis', to: 'aggregated APIs', keepsOld: 'server' as const }
-  return [proxy, ...[...anyones(cluster).map(({ name }) => name), admin, api].map(refused), aggregated]
+  return [proxy, ...[...anyones(cluster).map(({ name }) => name), admin, api].map(refused)]
 }
 
 /** A pod presents a token instead of a certificate; a gateway checks whether each API server is healthy. */
@@ -182,7 +179,7 @@ function withoutCertificate(tables: Tables): ConnectionRow[] {
   const anonymous = { ...apiEnd(tables), client: 'nobody', expected: undefined } as const
   const gateways = cluster.nodes.filter(({ role }) => role === 'gateway')
   return [
-    { ...anonymous, id: 'clients/pods', keepsOld: 'client', dialled: layout.serviceSans(cluster.network) },
+    { ...anonymous, id: 'clients/pods', keepsOld: true, dialled: layout.serviceSans(cluster.network) },
     ...gateways.map(({ name }) => ({ ...anonymous, id: `clients/${name}`, node: name, dialled: controls })),
   ]
 }

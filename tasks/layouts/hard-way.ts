@@ -15,7 +15,6 @@ const { pair, kubeconfig, withLocation } = shared
 
 const names = { api: 'kube-api-server', admin: 'admin', tokens: 'service-accounts' } as const
 const loopback = '127.0.0.1'
-const usualDomain = 'kubernetes.local'
 
 const scheduler = 'system:kube-scheduler'
 
@@ -165,7 +164,7 @@ export const hardWay: Layout = {
   guide: 'Kubernetes The Hard Way',
   files,
   defaults: {
-    domain: usualDomain,
+    domain: 'kubernetes.local',
     subject: { country: 'US', state: 'Washington', locality: 'Seattle' },
     certificates: { key: 'rsa-4096', validity: '3653d', caValidity: '3653d' },
     api: { host: 'server.kubernetes.local' },
@@ -185,11 +184,6 @@ export const hardWay: Layout = {
   nodeSans,
   apiSans,
   serviceSans,
-  guess({ host, sans }) {
-    const prefix = 'api-server.'
-    const domain = sans.find((san) => san.startsWith(prefix))?.slice(prefix.length) ?? usualDomain
-    return { domain, control: host.endsWith(`.${domain}`) ? host.slice(0, -`.${domain}`.length) : undefined }
-  },
   units,
   etcd: undefined,
   aggregation: shared.aggregationOf(files, (CN) => withLocation({ CN }), {

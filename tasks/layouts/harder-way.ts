@@ -218,7 +218,6 @@ export const harderWay: Layout = {
   nodeSans,
   apiSans,
   serviceSans,
-  guess: () => ({}),
   units: unitsWith(sharedEtcd),
   etcd: sharedEtcd,
   aggregation: shared.aggregationOf(files, subject),

@@ -4,7 +4,7 @@
  */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
-import { type CaName, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { type FileKind, type FileNames, filesBeside, kubeconfigFile, type RotatedCa } from '../../lib/files/auth-dir.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 import type { CertSpec, Subject } from '../../lib/pki/certificate.ts'
 
@@ -27,11 +27,6 @@ export interface Layout extends Pick<LayoutRules, 'defaults' | 'without' | 'prob
   apiSans(naming: ApiNaming): string[]
   /** Those of them that pods dial. */
   serviceSans(network: Cluster['network']): string[]
-  /** What they tell of a cluster whose cluster.yaml is not there, besides what the nodes' certificates do. */
-  guess(api: { readonly host: string; readonly sans: readonly string[] }): {
-    readonly domain?: string | undefined
-    readonly control?: string | undefined
-  }
   /** Servers before their clients. */
   readonly units: readonly UnitRow[]
   /** Undefined where etcd has no TLS. */
@@ -43,7 +38,7 @@ export interface Layout extends Pick<LayoutRules, 'defaults' | 'without' | 'prob
 /** Names of certificates. */
 export interface EtcdNames {
   /** Signs the others. etcd asks its clients for a certificate of it, whoever's. */
-  readonly ca: CaName
+  readonly ca: RotatedCa
   /** A member's, as server, and as a client of other members and of itself. */
   readonly server: string
   /** The API server's, as a client of etcd. */
@@ -167,8 +162,6 @@ export interface Health {
   readonly isPlain?: true
   /** Dialled at the loopback address. */
   readonly isLocal?: true
-  /** The user whose name it is to believe: X-Remote-User. */
-  readonly user?: string
   /** By a certificate that it has made itself. */
   readonly isSelfSigned?: true
 }

@@ -14,13 +14,13 @@
  *   finishing  the next CA's certificate, as that                the next CA's key, as that of the current CA; then the
  *              of the current CA                                 files that are named as the next CA's are removed
  *
- * All is computed from one look at auth/, so that a plan says what the run makes. What no run may go on with is in the
- * table of obstacles, below.
+ * The front proxy's CA has no stages. All is computed from one look at auth/, so that a plan says what the run makes.
+ * What no run may go on with is in the table of obstacles, below.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import { backUp, caName, crossName, etcdCaName, nextName } from '../../lib/files/auth-dir.ts'
+import { backUp, caName, crossName, etcdCaName, frontProxyCaName, nextName } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
 import {
@@ -47,6 +47,7 @@ import {
   type CaState,
   caFiles,
   caProfile,
+  caRotationFiles,
   isCopyOfCa,
   isTwin,
   nextCaCommonName,
@@ -109,11 +110,26 @@ const stages: Readonly<Record<CaState['stage'], (run: Run, row: CertRow, force?:
 
 /** Throws a refusal if the files in auth/ do not fit together. */
 function workOf(run: Run, row: CertRow, force: Force | undefined): StageWork {
+  if (row.name === frontProxyCaName) {
+    if (force !== 'replace') refuseBegun(run, row)
+    return workOnCa(run, row, force)
+  }
   const { stage } = readCaState(run, row.name)
   return stages[force === 'renew' && stage === 'both' ? 'settled' : stage](run, row, force)
 }
 
+/** Throws a refusal for the front proxy's CA, if harderway 0.5.0 has begun to rotate it: that version had stages. */
+function refuseBegun({ auth, command }: Run, { id, name }: CertRow): void {
+  const begun = auth.files.pair(nextName(name)).filter((file) => auth.read(file))
+  if (begun.length === 0) return
+  throw refusal(`${auth.path} has ${formatNames(begun)}, of a rotation that harderway 0.5.0 began`, [
+    `finish it with harderway 0.5.0: rotate ${name} --finish`,
+    `or replace the CA at once: ${command(`${id} --force`)}`,
+  ])
+}
+
 function refuseReplacing(run: Run, row: CertRow): void {
+  if (row.name === frontProxyCaName) return
   const { stage } = readCaState(run, row.name)
   const what = `a rotation of the ${labelOf(row)} is in progress`
   if (stage !== 'settled') throw refusalDuring(row.name, what, run, { isLast: stage === 'finishing' })
@@ -153,7 +169,7 @@ async function makeCa(making: CaMaking, work: Work): Promise<string | undefined>
   const { run, row, force } = making
   const { auth, now } = run
   const [certificate, key] = auth.files.pair(row.name)
-  const old = force && backUp(auth, [certificate, key, auth.files.certificate(crossName(row.name))], now)
+  const old = force && backUp(auth, [certificate, key, ...caRotationFiles(auth.files, row.name)], now)
   const privateKey = making.key ?? (await makeCaKey(making, work))
   auth.writeDurably([certificate, await signCa(making, privateKey), publicMode])
   return old ? adviseAfter(making, old) : undefined
@@ -166,7 +182,7 @@ async function makeCaKey(
 ): Promise<KeyObject> {
   const { generatePrivateKey, privateKeyPem } = await import('../../lib/pki/x509.ts')
   const [certificate, key] = auth.files.pair(name)
-  auth.remove(auth.files.certificate(crossName(name)))
+  for (const file of caRotationFiles(auth.files, name)) auth.remove(file)
   auth.remove(certificate)
   tell({ doing: 'new key' })
   const made = await generatePrivateKey(planKey ?? profile.key)
@@ -186,6 +202,8 @@ async function signCa({ run, row, pair, key, period }: CaMaking, privateKey: Key
 function adviseAfter({ run: { auth, cluster, command }, row, force }: CaMaking, folder: string): string {
   if (force === 'renew')
     return `moved the old ${auth.files.certificate(row.name)} to ${folder}; run ${command('bootstrap')}${cluster.install ? '' : ' (it lists what to restart)'}`
+  if (row.name === frontProxyCaName)
+    return `moved the old ${labelOf(row)} to ${folder}; run ${command('bootstrap')}, which installs it: ${frontProxyOutage}`
   return `moved the old ${labelOf(row)} to ${folder}; run ${command('bootstrap --replace-identity')}, then restart every component on every node`
 }
 
@@ -291,6 +309,9 @@ function warnOfCopy({ auth, command, stagedBy }: Run, name: string): string | un
 function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
+
+/** What to expect of the replacement of the front proxy's CA, before and after. */
+export const frontProxyOutage = 'aggregated APIs fail until each API server has the new CA, for seconds to minutes'
 
 const labelOf = ({ name, irreplaceable }: CertRow) => irreplaceable?.label ?? name
 const caIn = ({ auth }: Pick<Run, 'auth'>, row: CertRow) => `the ${labelOf(row)} in ${auth.path}`

@@ -46,8 +46,6 @@ const table = {
   gateway: { type: 'string', multiple: true, value: 'g' },
   'virtual-ip': { type: 'string', as: 'virtualIP', value: 'ADDRESS' },
   name: { type: 'string', value: 'NAME' },
-  user: { type: 'string', value: 'USER' },
-  'ssh-config': { type: 'string', value: 'FILE' },
   force: { type: 'boolean' },
   renew: { type: 'boolean' },
   'replace-identity': { type: 'boolean' },
@@ -147,7 +145,10 @@ const letters: ReadonlyMap<string, string> = new Map([
 /** What 0.5.0 had, and what there is instead; until 0.7.0. */
 const removed: ReadonlyMap<string, readonly [instead: string, task: string]> = new Map([
   ['revoked-keys', ['revoked has names alone', 'revoked install']],
+  ['rotate front-proxy-ca', ['the CA is replaced at once', 'ca/front-proxy-ca --force']],
   ['completion', ['list phases and commands', '--list']],
+  ['--user', ['write ssh.user into the new cluster.yaml', 'init DIR']],
+  ['--ssh-config', ['write ssh.configFile into the new cluster.yaml', 'init DIR']],
   ['--format markdown', ['fence the plan as it is', 'bootstrap --dry-run']],
 ])
 

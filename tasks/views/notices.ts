@@ -3,14 +3,14 @@
  * under way, what to do.
  */
 import { tryTo } from '../../lib/failure.ts'
-import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, caName, rotatedCas } from '../../lib/files/auth-dir.ts'
 import { isDone, isLeftToUser, isLost, nameInPhase } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, isRepair } from '../../lib/results.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
-import { notesOnMove } from '../auth/former-files.ts'
-import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
+import { notesOnFormer } from '../auth/former-files.ts'
+import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { certTable } from '../layouts/tables.ts'
 import { type ClusterRow, type ClusterRows, type ClusterTarget, endsSoon, type Run } from '../target.ts'
@@ -46,7 +46,7 @@ function adviseOnCa(run: Run): Finding[] {
   const [first] = cas.toSorted((a, b) => Number(a.expires) - Number(b.expires))
   if (!first) return []
   const { name, label, expires } = first
-  const isRotating = signingCa(auth, now, name).stage !== 'settled'
+  const isRotating = stagesIn(run).some((each) => each.startsWith(`${name} `))
   const commands = isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')]
   const left = expires.getTime() - now.getTime()
   const when = `before ${formatDate(expires, now)} (in ${formatLeftInWords(left)})`
@@ -81,7 +81,7 @@ export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {})
   const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
   return [
     ...notesOnFolder(auth),
-    ...(isIdle ? [] : [...notesOnMove(run), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
+    ...(isIdle ? [] : [...notesOnFormer(run), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
     ...(isObserved
       ? []
       : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...(isCaBuilt ? [] : adviseExpired(run, rows))]),
@@ -179,7 +179,7 @@ function adviseRevoked({ cluster }: Run, rows: ClusterRows): Finding[] {
 
 /** How the stage of each rotation is read, without what its stages load. */
 const states = new Map<string, (run: Run) => { readonly stage: string } | undefined>([
-  ...caNames.map((name) => [name, (run: Run) => readCaState(run, name)] as const),
+  ...rotatedCas.map((name) => [name, (run: Run) => readCaState(run, name)] as const),
   ['service-account', readTokenState],
   ['encryption-key', readEncryptionState],
 ])

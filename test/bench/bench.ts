@@ -13,7 +13,7 @@ import { needs } from '../support/programs.ts'
 import { besideGroups } from './beside.ts'
 import { type Group, groups, type Row } from './groups.ts'
 import { installGroup } from './install.ts'
-import { ansibleGroup, countGroup, deployGroup } from './nodes.ts'
+import { countGroup } from './nodes.ts'
 import type { Sample } from './process.ts'
 
 const { values } = parseArgs({
@@ -22,7 +22,7 @@ const { values } = parseArgs({
 const only = new RegExp(values.only, 'i')
 const units: Readonly<Partial<Record<keyof Sample, string>>> = { seconds: 's', cpu: 's', mebibytes: 'MiB' }
 const load = loadavg().map((each) => Number(each.toFixed(2)))
-const all = [...groups, deployGroup, countGroup, ansibleGroup, installGroup]
+const all = [...groups, countGroup, installGroup]
 const outcomes: Outcome[] = []
 for (const group of [...all, ...(values.beside ?? []).flatMap(besideGroups)]) {
   outcomes.push(...(await measure(group)))

@@ -1,19 +1,16 @@
-/** Deploys to the guide's seven nodes, beside the guide's scp calls, and beside Ansible's copy module. */
+/** Deploys to the guide's seven nodes. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { stringify } from 'yaml'
-import { command, deployauth } from '../guide/genauth.ts'
 import { guideNodes } from '../guide/requests.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { entry, gateway, labEdits, writeCluster } from '../support/harderway.ts'
 import { shellFiles } from '../support/labs.ts'
 import { guideKeys } from './cluster-folder.ts'
-import { type Group, inSeconds, local, quietly, type Row } from './groups.ts'
-import { runProcess, type Sample, timed } from './process.ts'
+import { type Group, local, quietly, type Row } from './groups.ts'
+import { runProcess, type Sample } from './process.ts'
 
 export const nodeParts = ['sshd', 'ssh', 'scp']
 
@@ -61,31 +58,6 @@ export function deploys(nodes: Nodes, program = entry) {
   return bothOf(nodes, () => runProcess(nodes.place, process.execPath, program, 'deploy', ...quietly(nodes.folder)))
 }
 
-/** The guide's scp calls alone, without the shell that would start them. */
-function scp({ lab, folder }: Nodes): Promise<Sample> {
-  const [auth, user] = [join(folder, 'auth'), userInfo().username]
-  empty(lab)
-  return timed(async () => {
-    await deployauth(auth, guideNodes(), { sshConfig: lab.sshConfig, user })
-    await command({ cwd: auth }, 'scp', '-F', lab.sshConfig, 'ca.pem', `${user}@gateway:~`)
-  })
-}
-
-export const deployGroup: Group = {
-  pairs: 3,
-  parts: nodeParts,
-  rows: [
-    inSeconds('deploy, cold, loopback', 'near', 'nearScp', 1),
-    inSeconds('deploy, cold, 20 ms round trips', 'cold', 'scp', 0.11),
-    inSeconds('deploy, nothing to do, 20 ms round trips', 'idle', 'scp', 0.06),
-  ],
-  async prepare(place, cleanUp) {
-    const near = await startNodes(place, cleanUp, 'near')
-    const far = await startNodes(place, cleanUp, 'far', { delayMs: 10 })
-    return { near: deploys(near).cold, nearScp: () => scp(near), ...deploys(far), scp: () => scp(far) }
-  },
-}
-
 /** What a deploy costs the first control node, which gets most files. */
 export const countGroup: Group = {
   pairs: 1,
@@ -129,43 +101,4 @@ function countedDeploys(nodes: Nodes, program = entry) {
       return count(() => runProcess(nodes.place, process.execPath, program, 'deploy', ...quietly(nodes.folder)))
     },
   }
-}
-
-/** The same files on the same nodes, with the best settings there are for that. */
-export const ansibleGroup: Group = {
-  pairs: 3,
-  parts: [...nodeParts, 'ansible-playbook'],
-  rows: [
-    inSeconds('deploy, cold, 20 ms round trips, beside Ansible', 'cold', 'ansible', 0.1),
-    inSeconds('deploy, nothing to do, 20 ms round trips, beside Ansible', 'idle', 'ansibleIdle', 0.1),
-  ],
-  async prepare(place, cleanUp) {
-    const nodes = await startNodes(place, cleanUp, 'far', { delayMs: 10 })
-    const play = writePlaybook(nodes)
-    const { cold: ansible, idle: ansibleIdle } = bothOf(nodes, () => runProcess(place, 'env', ...play))
-    return { ...deploys(nodes), ansible, ansibleIdle }
-  },
-}
-
-/** Of the files of auth/ that are on each node now, with their modes. Returns what runs it. */
-function writePlaybook({ folder, lab }: Nodes): string[] {
-  const at = (name: string) => join(folder, name)
-  // In quotes, so that YAML does not take it for a decimal number.
-  const modeOf = (path: string) => (statSync(path).mode & 0o7777).toString(8).padStart(4, '0')
-  const files = lab.nodes.map(({ name, home }) => {
-    const there = readdirSync(home).filter((file) => existsSync(join(folder, 'auth', file)))
-    return [name, { files: there.map((file) => ({ file, mode: modeOf(join(home, file)) })) }]
-  })
-  const vars = { ansible_user: userInfo().username, ansible_python_interpreter: '/usr/bin/python3' }
-  writeFileSync(at('inventory.yaml'), stringify({ all: { hosts: Object.fromEntries(files), vars } }))
-  const copy = { src: `${at('auth')}/{{ item.file }}`, dest: '~/{{ item.file }}', mode: '{{ item.mode }}' }
-  const tasks = [{ 'ansible.builtin.copy': copy, loop: '{{ files }}', loop_control: { label: '{{ item.file }}' } }]
-  writeFileSync(at('deploy.yaml'), stringify([{ hosts: 'all', gather_facts: false, strategy: 'free', tasks }]))
-  const settings = [
-    ...['[defaults]', `inventory=${at('inventory.yaml')}`, 'forks=16', 'stdout_callback=minimal'],
-    ...['[ssh_connection]', 'pipelining=True', `control_path_dir=${at('cp')}`],
-    `ssh_args=-F ${lab.sshConfig} -o ControlMaster=auto -o ControlPersist=60s`,
-  ]
-  writeFileSync(at('ansible.cfg'), `${settings.join('\n')}\n`)
-  return [`ANSIBLE_CONFIG=${at('ansible.cfg')}`, 'ansible-playbook', at('deploy.yaml')]
 }

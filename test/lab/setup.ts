@@ -48,7 +48,6 @@ const tests: readonly Part[] = [
   { command: 'mmdebstrap', debian: 'mmdebstrap', brew: '' },
   { command: 'ip', debian: 'iproute2', brew: '' },
   { command: 'age', debian: 'age', brew: 'age' },
-  { command: 'ansible-playbook', debian: 'ansible-core', brew: 'ansible' },
   { command: 'update-ca-certificates', debian: 'ca-certificates', brew: '' },
 ]
 

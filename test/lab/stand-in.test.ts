@@ -240,23 +240,16 @@ test(
     const flags = [
       `--requestheader-client-ca-file=${join(own, 'ca.pem')}`,
       ...['--requestheader-username-headers=X-Remote-User', '--requestheader-group-headers=X-Remote-Group'],
-      '--requestheader-extra-headers-prefix=X-Remote-Extra-',
     ]
     const names = '--requestheader-allowed-names=front-proxy-client'
     const api = await startApi(t, '--authorization-mode=Node,RBAC', ...flags, names)
     const who = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
-    const headers = {
-      'x-remote-user': 'eve',
-      'x-remote-group': ['a', 'system:masters'],
-    }
+    const headers = { 'x-remote-user': 'eve', 'x-remote-group': ['a', 'system:masters'] }
     const ask = async (name: string, more = headers) => {
       const { status, text } = await api(name, who, {}, more)
       return status === 201 ? JSON.parse(text).status.userInfo : status
     }
-    const eve = {
-      username: 'eve',
-      groups: ['a', 'system:masters', 'system:authenticated'],
-    }
+    const eve = { username: 'eve', groups: ['a', 'system:masters', 'system:authenticated'] }
     assert.deepEqual(await ask('front-proxy-client'), eve)
     assert.equal(await ask('another'), 401)
     assert.equal((await ask('bob')).username, 'bob')

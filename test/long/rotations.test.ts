@@ -198,29 +198,21 @@ describe('more rotations on six machines', { skip }, () => {
     await lab.exec('rm -rf auth && mv current auth')
   })
 
-  test('the front proxy gets its flags, its CA is rotated, and only its own client is believed: no request fails', async () => {
+  test('the front proxy gets its flags, and only its own client is believed: no request fails', async () => {
     // Where the guide has them there is no folder.
     for (const file of ['front-proxy-ca.pem', 'front-proxy-client.pem', 'front-proxy-client-key.pem'])
       declare(lab, 'kube-apiserver', file, `/srv/kube-apiserver/${file}`)
     lab.write(...running({}, [['users'], [{ name: 'jane' }]], [['aggregation'], true]))
     const starts = await readStarts(lab)
-    await mustRun(lab, 4, 'bootstrap')
-    await setFlags(lab, await mustRun(lab, 4, 'rotate', 'front-proxy-ca'), controls)
+    await setFlags(lab, await mustRun(lab, 4, 'bootstrap'), controls)
     await unnoticed(lab, async () => {
       await mustRun(lab, 0, 'bootstrap')
       assert.deepEqual(await startedSince(lab, starts), everywhere('kube-apiserver'))
-      await lab.exec('mkdir old; cp auth/*.pem old')
-      const before = await readStarts(lab)
-      await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
-      await mustRun(lab, 0, 'rotate', 'front-proxy-ca', '--finish')
-      assert.deepEqual(await startedSince(lab, before), [])
     })
     for (const name of controls) {
       for (const who of ['admin', 'jane', 'worker0', 'kubernetes'])
         assert.notEqual(await namedBy(lab, name, who), 'somebody', who)
       assert.equal(await namedBy(lab, name, 'front-proxy-client'), 'somebody')
-      const url = `https://${ip(name)}:6443/readyz`
-      assert.equal(await statusOf(lab, `-H 'X-Remote-User: somebody' ${url}`, 'old/front-proxy-client'), '401')
     }
     const map = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
     const { data } = await getObject(lab, 'control0', map)

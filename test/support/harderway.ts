@@ -205,8 +205,6 @@ export function readJsonLine(line: string): Record<string, unknown> {
   assert.fail(`output.schema.json does not have ${line}\n${checks.ajv.errorsText(errors, { separator: '\n' })}`)
 }
 
-/** `init`, with an ssh_config of the test's alone. */
-
 export interface Inited {
   readonly status: number | null
   /** Lines. */
@@ -214,11 +212,8 @@ export interface Inited {
   readonly stderr: string
 }
 
-/** The name of an ssh_config is `cfg`. */
-export async function callInit(folder: string, args: readonly string[], config = ''): Promise<Inited> {
-  writeFileSync(join(folder, 'cfg'), config)
-  const more = args.includes('--ssh-config') ? [] : ['--ssh-config', 'cfg']
-  const { status, stdout, stderr } = await harderway(folder, 'init', ...args, ...more)
+export async function callInit(folder: string, args: readonly string[]): Promise<Inited> {
+  const { status, stdout, stderr } = await harderway(folder, 'init', ...args)
   return { status, printed: stdout.split('\n').slice(0, -1), stderr }
 }
 

@@ -1,6 +1,6 @@
 /** Machines on which Kubernetes The Hard Way was followed by hand, and their cluster taken over. */
 import assert from 'node:assert/strict'
-import { cpSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Follower, followHardWay } from '../guide/hard-way.ts'
 import { startAll } from '../lab/machines/components.ts'
@@ -27,8 +27,9 @@ export async function startFollowed(follower: Follower = {}): Promise<Machines> 
 
 /** By the commands that are printed: `init`, and what it says is next. */
 export async function takeOver(lab: Machines): Promise<string> {
-  const inited = await mustRun(lab, 0, 'init', 'taken', '--from', jumpbox, '--ssh-config', 'lab/ssh_config')
+  const inited = await mustRun(lab, 0, 'init', 'taken', '--from', jumpbox, '--control', 'server')
   assert.match(inited.stdout, /now run .* recover --from kubernetes-the-hard-way --config taken\/cluster\.yaml/)
-  cpSync(join(lab.place, 'taken/cluster.yaml'), join(lab.place, 'cluster.yaml'))
+  const text = readFileSync(join(lab.place, 'taken/cluster.yaml'), 'utf8')
+  writeFileSync(join(lab.place, 'cluster.yaml'), text.replace('# configFile: ./', 'configFile: ./lab/'))
   return (await mustRun(lab, 0, 'recover', '--from', jumpbox)).stdout
 }

@@ -76,13 +76,18 @@ test('init takes it over from an auth/ that has it', async () => {
   await callInit(place, ['adopted', '--from', 'auth'])
   assert.match(readFileSync(join(place, 'adopted/cluster.yaml'), 'utf8'), /^aggregation: true$/m)
   await callInit(without, ['adopted', '--from', 'auth'])
-  assert.doesNotMatch(readFileSync(join(without, 'adopted/cluster.yaml'), 'utf8'), /aggregation/)
+  assert.match(readFileSync(join(without, 'adopted/cluster.yaml'), 'utf8'), /^aggregation: false$/m)
 })
 
-test('there is nothing to rotate without it', async (t) => {
-  const { place: copied } = copyPlace(t, without, [users, [['install'], true]])
-  const { stderr } = await exits(2, copied, 'rotate', 'front-proxy-ca')
-  assert.match(stderr, /set aggregation: true/)
+test('a rotation of its CA that 0.5.0 began is refused, until the CA is replaced at once', async (t) => {
+  const { place: copied, auth } = copyPlace(t, place, edits)
+  for (const end of ['.pem', '-key.pem'])
+    cpSync(join(auth, `front-proxy-ca${end}`), join(auth, `front-proxy-ca-next${end}`))
+  const { stderr } = await exits(3, copied, 'certs')
+  assert.match(stderr, /front-proxy-ca-next\.pem.*0\.5\.0.*ca\/front-proxy-ca --force/s)
+  await exits(0, copied, 'ca/front-proxy-ca', '--force', '--yes')
+  await exits(0, copied, 'certs')
+  assert.ok(!existsSync(join(auth, 'front-proxy-ca-next-key.pem')))
 })
 
 describe('on a control node', { skip: needs('ssh') }, () => {
@@ -101,6 +106,20 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     assert.match(refused.stdout + refused.stderr, /another front-proxy CA in /)
     await exits(0, place, 'bootstrap', '--replace-identity', '--yes')
     assert.notEqual(read(), before)
+  })
+
+  test('its CA is replaced at once, once that is confirmed: nodes that have the old one get the new one', async () => {
+    const { place, lab } = made
+    writeCluster(place, [...oneOfEach, on, ...labEdits(lab)])
+    await exits(0, place, 'bootstrap')
+    const onNode = () => readFileSync(join(lab.node('control0').home, 'front-proxy-ca.pem'), 'utf8')
+    const before = onNode()
+    const refused = await exits(3, place, 'ca/front-proxy-ca', '--force')
+    assert.match(refused.stderr, /aggregated APIs fail until each API server has the new CA/)
+    await exits(0, place, 'ca/front-proxy-ca', '--force', '--yes')
+    await exits(0, place, 'bootstrap')
+    assert.notEqual(onNode(), before)
+    assert.equal(onNode(), readFileSync(join(place, 'auth/front-proxy-ca.pem'), 'utf8'))
   })
 
   test('switched off again, its key is named by runs, plans and status until --prune has removed it', async () => {

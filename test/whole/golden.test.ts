@@ -128,11 +128,10 @@ test('what --json prints, and the metrics, read as they should', { skip: needs('
     for (const call of calls) await record(...call.split(' '))
   }
 
-  writeFileSync(join(place, 'cfg'), 'Host c0\n  HostName 10.0.0.1\nHost w0\n  HostName w0.invalid\n')
   write([['certificates', 'renewBefore'], '1d'], users({ name: 'jane', validity: '20d' }))
   await recordAll(
     'A new cluster',
-    ...['init new --control c0 --worker w0 --ssh-config cfg', 'graph', 'bootstrap --dry-run', 'bootstrap', 'bootstrap'],
+    ...['init new --control c0=10.0.0.1 --worker w0.invalid', 'graph', 'bootstrap --dry-run', 'bootstrap', 'bootstrap'],
     ...['status --on-nodes', 'verify', 'report'],
   )
 

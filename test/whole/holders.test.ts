@@ -1,6 +1,6 @@
 /** Who may still be let in by a certificate that cluster.yaml would not issue now: said in plan, status and metrics. */
 import assert from 'node:assert/strict'
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
@@ -41,7 +41,7 @@ async function told(place: string): Promise<{ notes: string; metrics: string[] }
   return { notes: status.join('\n'), metrics: Array.from(lines, ([, name = '']) => name).toSorted() }
 }
 
-test('who left is named, with the line to paste, until the name is revoked; and a name that comes back has a new key', async (t) => {
+test('who left is named, with the line to paste, until the name is revoked; and a name that comes back after --prune has a new key', async (t) => {
   const { place, auth, write } = copy(t)
   const key = readFileSync(join(auth, 'jane-key.pem'))
   write(users('joe'))
@@ -51,8 +51,13 @@ test('who left is named, with the line to paste, until the name is revoked; and 
     /^certificates of jane \(until \d{4}-\d\d-\d\d\) are still accepted, although cluster\.yaml no longer has that name; to revoke them now, write revoked: \[jane\] in cluster\.yaml$/,
   )
   assert.deepEqual(first.metrics, ['jane'])
-  await exits(0, place, 'certs')
-  assert.deepEqual(await told(place), first)
+  for (const args of [['certs'], ['certs', '--prune']]) {
+    const { stdout } = await exits(args.length > 1 ? 4 : 0, place, ...args, '--dry-run')
+    assert.match(stdout.replaceAll(/\s+/g, ' '), /jane-key\.pem, jane\.kubeconfig, jane\.pem in auth\/.*--prune/)
+    await exits(0, place, ...args)
+    assert.equal(existsSync(join(auth, 'jane-key.pem')), args.length === 1)
+    assert.deepEqual(await told(place), first)
+  }
   write(users('joe'), revoked('jane'))
   assert.deepEqual(await told(place), { notes: '', metrics: [] })
   write(users('jane', 'joe'))
@@ -91,10 +96,10 @@ test('a move that was interrupted is finished: no key of the old name is left to
   const { place, auth, write } = copy(t)
   write(users('joe'))
   const key = readFileSync(join(auth, 'jane-key.pem'))
-  for (const file of ['jane-key.pem', 'jane.pem']) {
+  for (const file of ['jane-key.pem', 'jane.kubeconfig']) {
     rmSync(join(auth, file))
     cpSync(auth, join(place, 'killed'), { recursive: true })
-    await exits(0, place, 'certs')
+    await exits(0, place, 'certs', '--prune')
     assert.deepEqual(
       readdirSync(auth).filter((name) => name.startsWith('jane')),
       [],
@@ -102,7 +107,7 @@ test('a move that was interrupted is finished: no key of the old name is left to
     rmSync(auth, { recursive: true })
     renameSync(join(place, 'killed'), auth)
   }
-  await exits(0, place, 'certs')
+  await exits(0, place, 'certs', '--prune')
   write(users('jane', 'joe'))
   await exits(0, place, 'certs')
   assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)

@@ -1,18 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import {
-  appendFileSync,
-  copyFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { dirname, join } from 'node:path'
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -279,36 +268,6 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
       assert.match(ran.stdout, /certificates of worker0 \(until /)
       assert.equal(readFileSync(join(home('gateway'), 'gateway.pem'), 'utf8'), 'of the load balancer')
       for (const file of files) assert.ok(existsSync(join(home('worker0'), file)))
-    })
-
-    test('not of the files of a node that is there under another name, which is reported', async () => {
-      const stanza = readFileSync(suite.lab.sshConfig, 'utf8')
-      try {
-        appendFileSync(
-          suite.lab.sshConfig,
-          stanza.slice(0, stanza.indexOf('Host worker0')).replace('Host control0', 'Host alias'),
-        )
-        symlinkSync(dirname(home()), join(dirname(suite.lab.sshConfig), 'alias'))
-        // Addresses that this machine has, as one that is two nodes has both.
-        const nodes = oneOfEach.find(([path]) => path[0] === 'nodes')?.[1] as object[]
-        write([
-          ['nodes'],
-          nodes.map((node, i) => ({ ...node, ip: `127.0.0.${i + 1}`, ...(i === 1 && { host: 'alias' }) })),
-        ])
-        // At once one of the two would find other files than it has looked at.
-        await withStatus(0, deploy('--node', 'control0'))
-        await withStatus(0, deploy())
-        const ran = await withStatus(0, deploy('--prune'))
-        assert.deepEqual(idsOf(ran, 'built'), [])
-        const warnings = ran.events.map(({ warning }) => String(warning ?? ''))
-        assert.ok(
-          warnings.some((text) => /^control0 has .* control0 may be the same machine as worker0/.test(text)),
-          ran.stdout,
-        )
-      } finally {
-        writeFileSync(suite.lab.sshConfig, stanza)
-      }
-      for (const name of ['worker0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
     })
   })
 })

@@ -20,6 +20,7 @@ const notRoot = isRoot
 
 describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp', ...(isRoot ? ['setpriv'] : [])) }, () => {
   const names = ['control0', 'worker0', 'gateway'] as const
+  const roles = ['control', 'worker', 'gateway']
   let place: string
   let lab: Lab
   before(async () => {
@@ -53,14 +54,17 @@ describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp', ...
   })
 
   test('is deployed to by the cluster.yaml that its names gave, and where no unit runs nobody becomes root', async () => {
-    const [control0, worker0, gateway] = names
-    const nodes = ['--control', control0, '--worker', worker0, '--gateway', gateway]
-    const made = await exits(0, place, 'init', 'new', ...nodes, '--virtual-ip', '10.0.0.21', '--ssh-config', 'cfg')
+    const nodes = names.flatMap((name, i) => [`--${roles[i]}`, `${name}=10.0.0.${11 + i}`])
+    const made = await exits(0, place, 'init', 'new', ...nodes, '--virtual-ip', '10.0.0.21')
     const file = join(place, 'new/cluster.yaml')
     const text = readFileSync(file, 'utf8').replace('key: rsa-2048', 'key: ecdsa-p256')
     assert.match(text, /^install: true /m)
-    // As it is for a user who is not root: cluster.yaml has the one who runs the tests.
-    writeFileSync(file, text.replace('install: true', 'install: { sudo: sudo -n }'))
+    // As it is for a user who is not root.
+    const edited = text
+      .replace('install: true', 'install: { sudo: sudo -n }')
+      .replace('user: ubuntu', `user: ${userInfo().username}`)
+      .replace('# configFile: ./ssh_config', 'configFile: ../cfg')
+    writeFileSync(file, edited)
     const [, command = ''] = /^now run npm run bootstrap -- (.*)\n$/m.exec(made.stdout) ?? []
     await exits(4, place, 'bootstrap', ...command.split(' '))
     await exits(0, place, 'bootstrap', '--config', 'new/cluster.yaml')

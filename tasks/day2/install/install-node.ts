@@ -3,22 +3,14 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Force, Work } from '../../../lib/graph/target.ts'
 import { marksFolder } from '../../../lib/node/place.ts'
-import {
-  asFindings,
-  type Change,
-  type CheckResult,
-  type Finding,
-  keyLeft,
-  type Reason,
-  silenced,
-} from '../../../lib/results.ts'
+import { asFindings, type Change, type CheckResult, type Finding, type Reason, silenced } from '../../../lib/results.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
 import { type OnNode, renewsFrom } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
-import { keptOffAt, unsetOn } from '../../inspect/reads.ts'
+import { unsetOn } from '../../inspect/reads.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
@@ -97,7 +89,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
     hasNothing: installed.length === 0,
-    findings: [...findingsOn(run, { node, found, arePlaced }, installed), ...keptOffOn(run, node, found)],
+    findings: findingsOn(run, { node, found, arePlaced }, installed),
     facts: { kind: 'units', units: installed.map(({ unit }) => unit.unit) },
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
@@ -150,11 +142,6 @@ const withUnits = (installed: readonly UnitCheck[], { units }: UnitsFound): Unit
 
 const formatHeldBack = (unit: string, files: readonly string[]) =>
   `${formatNames(files)} of ${unit} ${files.length === 1 ? 'is' : 'are'} not installed where other users could replace ${files.length === 1 ? 'it' : 'them'}`
-
-/** Keys that cluster.yaml has on no node: no run removes them where units may read them. */
-function keptOffOn(run: Run, { name }: ClusterNode, { units, places }: UnitsFound): Finding[] {
-  return keptOffAt(run, units, places).map(({ hasCopy, ...left }) => keyLeft(name, left, { hasCopy }))
-}
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */
 function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFound): string {

@@ -1,7 +1,7 @@
 /**
- * `rotate ca`, `rotate etcd-ca` and `rotate front-proxy-ca`. The current CA signs a cross certificate for the next one,
- * so during the rotation every certificate is accepted by those who trust either. What the files mean is in
- * tasks/auth/states.ts; what a run makes of them in tasks/phases/ca.ts. Of the cluster's CA:
+ * `rotate ca` and `rotate etcd-ca`. The current CA signs a cross certificate for the next one, so during the rotation
+ * every certificate is accepted by those who trust either. What the files mean is in tasks/auth/states.ts; what a run
+ * makes of them in tasks/phases/ca.ts. Of the cluster's CA:
  *
  *   stage      begins with the write of       the run then                                  signs  trusted
  *   ---------  -----------------------------  --------------------------------------------  -----  -----------
@@ -31,13 +31,12 @@ import {
   backUp,
   backupFolders,
   backups,
-  type CaName,
   caName,
   crossName,
   etcdCaName,
-  frontProxyCaName,
   kubeconfigFile,
   nextName,
+  type RotatedCa,
   readBackup,
 } from '../../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
@@ -60,7 +59,6 @@ import { day, formatDate, formatNames, pasteable } from '../../../lib/wording.ts
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from '../../auth/states.ts'
 import { type Asking, healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
-import { frontProxy } from '../../layouts/shared.ts'
 import { anyones, type CertRow, certTable, issuedBy, layoutOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
 import { checkUnitsOf } from '../install/check-units.ts'
@@ -75,22 +73,20 @@ const countdown = 5
  */
 const clockMargin = day
 
-const proofsOfBoth: Readonly<Record<CaName, string>> = {
+const proofsOfBoth: Readonly<Record<RotatedCa, string>> = {
   [caName]:
     'after every client has reloaded (up to 5 min 30 s), clients that trust only the current or only the next CA connect to each server',
   [etcdCaName]: 'clients that trust only the current or only the next CA connect to each member',
-  [frontProxyCaName]: 'each API server accepts X-Remote-User from front-proxy-client',
 }
 
-const proofsOfFinishing: Readonly<Record<CaName, string>> = {
+const proofsOfFinishing: Readonly<Record<RotatedCa, string>> = {
   [caName]:
     'after every client has reloaded (up to 5 min 30 s), each server that requests a certificate rejects a test certificate of the old CA',
   [etcdCaName]:
     'each member rejects the certificates of a worker, a user, the admin and the API server, and a test certificate of the old CA',
-  [frontProxyCaName]: 'each API server rejects a test certificate of front-proxy-client from the old CA',
 }
 
-const bothOf = (name: CaName): Stage => ({
+const bothOf = (name: RotatedCa): Stage => ({
   name: 'both',
   title: 'sign with the next CA; trust both',
   changes(file, cluster) {
@@ -110,7 +106,7 @@ const bothOf = (name: CaName): Stage => ({
   },
 })
 
-async function beginBoth({ run, isForced }: Rotating, name: CaName): Promise<void> {
+async function beginBoth({ run, isForced }: Rotating, name: RotatedCa): Promise<void> {
   const { auth, cluster, now, command } = run
   if (name === caName) refuseWithCopy(run)
   const { present, cross: crossFile, nextKey } = caFiles(auth.files, name)
@@ -131,17 +127,17 @@ async function beginBoth({ run, isForced }: Rotating, name: CaName): Promise<voi
 }
 
 interface Proof {
-  readonly name: CaName
+  readonly name: RotatedCa
   readonly tell: Work['tell']
 }
 
-/** Clients that trust only one of the two CAs reach each server; the front proxy's CA signs no server. */
+/** Clients that trust only one of the two CAs reach each server. */
 async function proveBoth(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
   const { auth } = rotating.run
   await untilPolled(rotating, node, tell)
   const units = await unitsAsking(rotating, node, name)
   for (const unit of units)
-    for (const trusted of signsServers(name) ? [name, nextName(name)] : [caName]) {
+    for (const trusted of [name, nextName(name)]) {
       const as = ownCredentials(rotating.run, unit.health.as)
       const reply = await askHealth({ rotating, node, unit }, { ca: auth.bytes(auth.files.certificate(trusted)), as })
       if (answerTo(reply) !== 'accepted')
@@ -150,7 +146,7 @@ async function proveBoth(rotating: Rotating, node: ClusterNode, { name, tell }: 
   return units.map(({ unit }) => unit)
 }
 
-const finishingOf = (name: CaName): Stage => ({
+const finishingOf = (name: RotatedCa): Stage => ({
   name: 'finishing',
   title: 'trust only the next CA',
   changes(file, cluster) {
@@ -178,12 +174,12 @@ async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tel
   const units = await unitsAsking(rotating, node, name)
   for (const unit of units)
     for (const as of [...(previous ? [previous.sign(unit.health.as)] : []), ...strangers])
-      if (!(await isRefusedInTime({ rotating, node, unit }, { as, ca: signsServers(name) ? name : caName })))
+      if (!(await isRefusedInTime({ rotating, node, unit }, { as, ca: name })))
         throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
           node: node.name,
           remedy: `check which CA it trusts: ${pasteable(`systemctl cat ${unit.service}`)}`,
         })
-  if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, { name, previous: previous.ca })
+  if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
   return units.map(({ unit }) => unit)
 }
 
@@ -195,20 +191,9 @@ function strangersTo(run: Run, ca: string): Credentials[] {
   return names.map((name) => ownCredentials(run, name))
 }
 
-/** False for the front proxy's CA, which signs a client alone. */
-const signsServers = (name: CaName): boolean => name !== frontProxyCaName
-
-/**
- * The units that ask for a certificate of the CA. Whom an API server believes as a front proxy is in no unit's health:
- * each API server is asked as the front proxy, in the name of a user.
- */
-async function unitsAsking(rotating: Rotating, node: ClusterNode, name: CaName): Promise<Askable[]> {
-  const units = await askable(rotating, node)
-  if (signsServers(name)) return units.filter(({ health: { ca = caName } }) => ca === name)
-  return units.filter(isApiServer).map((unit) => ({
-    ...unit,
-    health: { ...unit.health, as: frontProxy.client, user: 'harderway-probe' },
-  }))
+/** The units that ask for a certificate of the CA. */
+async function unitsAsking(rotating: Rotating, node: ClusterNode, name: RotatedCa): Promise<Askable[]> {
+  return (await askable(rotating, node)).filter(({ health: { ca = caName } }) => ca === name)
 }
 
 /** Waits until every client on the node has read its files again. Both times are of the node's clock, in seconds. */
@@ -226,7 +211,7 @@ async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: W
   }
 }
 
-const rotationOfCa = (name: CaName) => ({
+const rotationOfCa = (name: RotatedCa) => ({
   name,
   stages: [bothOf(name), finishingOf(name)],
   undoesUnclear: true as const,
@@ -288,16 +273,6 @@ export const etcdCaRotation: Rotation = {
   unseen: () => ['other clients of etcd, such as snapshot jobs or monitoring; their certificates will be rejected'],
 }
 
-export const frontProxyCaRotation: Rotation = {
-  ...rotationOfCa(frontProxyCaName),
-  what: 'the front-proxy CA',
-  refuse({ cluster }) {
-    if (!cluster.aggregation)
-      throw usageFailure('no front-proxy CA: cluster.yaml has no aggregation', 'set aggregation: true')
-  },
-  unseen: () => ['servers of aggregated APIs that do not reload the ConfigMap extension-apiserver-authentication'],
-}
-
 /** False for a CA with a path length of 0, below which there may be no other CA: RFC 5280, 4.2.1.9. */
 function maySignCas(ca: Certificate): boolean {
   const constraints = extensionOf(ca, oids.basicConstraints)
@@ -315,7 +290,7 @@ interface PreviousCa {
  * The CA that preceded the current one; undefined where the backup has not both its certificate and its key. Throws a
  * Failure for that while a cross certificate of it is valid.
  */
-async function previousCa({ auth, cluster, now }: Run, name: CaName): Promise<PreviousCa | undefined> {
+async function previousCa({ auth, cluster, now }: Run, name: RotatedCa): Promise<PreviousCa | undefined> {
   const keys = backups(auth, auth.files.key(name)).flatMap((pem) => readPrivateKey(pem) ?? [])
   const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth, name))
   const cross = tryCertificate(auth, crossName(name))
@@ -369,7 +344,7 @@ interface Probe {
  */
 async function isRefusedInTime(
   probe: Probe,
-  refused: { readonly as: Credentials; readonly ca: CaName },
+  refused: { readonly as: Credentials; readonly ca: RotatedCa },
 ): Promise<boolean> {
   const { rotating, node, unit } = probe
   const { run, signal } = rotating
@@ -400,7 +375,7 @@ function isAlert({ cause }: Failure): boolean {
 // it, and removes what has expired: after a rotation the previous CA would be trusted until it expires.
 // https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
 const clientCas = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
-const fieldOf = (name: CaName) => (name === frontProxyCaName ? 'requestheader-client-ca-file' : 'client-ca-file')
+const field = 'client-ca-file'
 const mostTries = 10
 
 /** Everything but the field of the CA is written back as it was read. */
@@ -410,12 +385,7 @@ const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string
  * Takes the previous CA out of the ConfigMap, by its key: a CA that was renewed is there with each of its certificates.
  * Called once every API server has loaded the new CA alone: any other would add the previous one again.
  */
-async function forgetPreviousCa(
-  asking: Asking,
-  node: ClusterNode,
-  { name, previous }: { readonly name: CaName; readonly previous: Certificate },
-): Promise<void> {
-  const field = fieldOf(name)
+async function forgetPreviousCa(asking: Asking, node: ClusterNode, previous: Certificate): Promise<void> {
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
   await withApi(asking, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++)

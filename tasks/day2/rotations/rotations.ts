@@ -1,5 +1,5 @@
 import type { Run } from '../../target.ts'
-import { caRotation, etcdCaRotation, frontProxyCaRotation } from './ca-rotation.ts'
+import { caRotation, etcdCaRotation } from './ca-rotation.ts'
 import { encryptionKeyRotation } from './encryption-key-rotation.ts'
 import type { Rotation } from './rotation.ts'
 import { serviceAccountRotation } from './service-account-rotation.ts'
@@ -7,7 +7,6 @@ import { serviceAccountRotation } from './service-account-rotation.ts'
 export const rotations: readonly Rotation[] = [
   caRotation,
   etcdCaRotation,
-  frontProxyCaRotation,
   serviceAccountRotation,
   encryptionKeyRotation,
 ]

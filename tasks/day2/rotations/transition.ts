@@ -127,17 +127,16 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
   const to = { connection: row.id, client: name, server: row.to }
   if (row.expected === 'refused' || client === 'of another CA' || client === 'expired')
     return refusalOf(to, await tryRefusal(trial, row, { first, next }))
-  const pairs = keepsOld === 'client' && typeof client === 'object' && !trial.isLast ? keptPairs(trial, name) : []
-  const cas = (end: ConnectionRow['keepsOld'], of: string) => (keepsOld === end ? keptCas(trial, of) : [])
+  const pairs = keepsOld && typeof client === 'object' && !trial.isLast ? keptPairs(trial, name) : []
   const servers = mixtures(
     generations(first.server, next.server, 'certificate'),
-    generations(first.server.ca, next.server.ca, 'CA', cas('server', ca)),
+    generations(first.server.ca, next.server.ca, 'CA'),
   )
   const what = typeof client === 'object' && client.in === 'kubeconfig' ? 'kubeconfig' : 'certificate'
   const earlier = pairs.map((pair) => ({ ...first.client, ...pair }))
   const clients = mixtures(
     generations<ClientParty>(first.client, next.client, what, earlier),
-    generations(first.client.ca, next.client.ca, 'CA', cas('client', trusts)),
+    generations(first.client.ca, next.client.ca, 'CA', keepsOld ? keptCas(trial, trusts) : []),
   )
   // Nobody connects by a new name to a server that has no certificate for it yet, but a kubeconfig that has it.
   const named = row.dialled.filter((each) => isServerFor(first.server, each))
@@ -148,17 +147,14 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
   const refused: Refused[] = []
   for (const server of servers)
     for (const client of clients) {
-      const isKept = client.isKept || server.isKept
-      const [by, of] = [client.isKept ? client.value : first.client, server.isKept ? server.value : first.server]
       const why = await problem(client.value, server.value)
       // Whoever has kept what is refused already loses nothing.
-      if (why === undefined || (isKept && (await problem(by, of)))) continue
-      const kept = client.isKept ? 'client' : 'server'
+      if (why === undefined || (client.isKept && (await problem(client.value, first.server)))) continue
       refused.push({
         client,
         server,
         why,
-        until: isKept ? `until the ${kept} is restarted or has the new files` : until,
+        until: client.isKept ? 'until the client is restarted or has the new files' : until,
       })
     }
   return refusalOf(to, refused)

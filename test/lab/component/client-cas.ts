@@ -49,7 +49,6 @@ function headerData(held: Data, frontProxy: FrontProxy, pem: Buffer): Data {
     'allowed-names': frontProxy.allowedNames,
     'username-headers': frontProxy.usernameHeaders,
     'group-headers': frontProxy.groupHeaders,
-    'extra-headers-prefix': frontProxy.extraPrefixes,
   }
   const entries = Object.entries(lists).map(([name, list]) => {
     const key = `requestheader-${name}`

@@ -17,7 +17,6 @@ export interface FrontProxy {
   readonly allowedNames: readonly string[]
   readonly usernameHeaders: readonly string[]
   readonly groupHeaders: readonly string[]
-  readonly extraPrefixes: readonly string[]
 }
 
 /** Undefined without a CA of its own. Throws where any client's certificate would do for any user's name. */
@@ -40,7 +39,6 @@ export function readFrontProxy(flags: Flags): FrontProxy | undefined {
     allowedNames,
     usernameHeaders: list('username-headers'),
     groupHeaders: list('group-headers'),
-    extraPrefixes: list('extra-headers-prefix'),
   }
 }
 

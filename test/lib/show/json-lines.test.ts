@@ -44,7 +44,7 @@ for (const [outcome, value] of [
         { kind: 'unreached', owner: 'user', text: 'which?', nodes: ['one'] },
         { owner: 'run', text: 'it is odd', remedy: 'look' },
         { kind: 'unreached', owner: 'user', text: 'said', isSilent: true },
-        keyLeft('one', { file: 'ca-key.pem', path: '/ca-key.pem' }, { hasCopy: true }),
+        keyLeft('one', { file: 'ca-key.pem', path: '/ca-key.pem' }, { hasCopy: true, remedy: 'prune' }),
       ],
     },
     {

@@ -112,6 +112,9 @@ test('what was removed is bad usage, which says what there is instead', () => {
   for (const [line, message, remedy] of [
     ['completion bash', 'completion was removed', /--list$/],
     ['completion --help', 'completion was removed', /--list$/],
+    ['rotate front-proxy-ca --finish', 'rotate front-proxy-ca was removed', /ca\/front-proxy-ca --force$/],
+    ['init new --user me', '--user was removed', /^write ssh\.user .* init DIR$/],
+    ['init new --ssh-config cfg', '--ssh-config was removed', /^write ssh\.configFile .* init DIR$/],
     ['plan --format markdown', '--format markdown was removed', /bootstrap -- --dry-run$/],
   ] as const)
     assert.throws(() => parseCommandLine(line.split(' ')), { kind: 'usage', message, remedy }, line)

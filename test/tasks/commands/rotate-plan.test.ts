@@ -67,9 +67,9 @@ test('a rotation is refused where it can not be', async (t) => {
 
 test('--finish with nothing under way is refused, in the run and in the plan, and names what begins a rotation', async (t) => {
   const place = scratch(t)
-  writeCluster(place, [...few, [['etcd', 'ca'], 'own'], [['aggregation'], true]])
+  writeCluster(place, [...few, [['etcd', 'ca'], 'own']])
   await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
-  for (const name of ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'])
+  for (const name of ['ca', 'etcd-ca', 'service-account', 'encryption-key'])
     for (const more of [[], ['--dry-run'], ['--force', '--json']]) {
       const { stdout, stderr } = await exits(3, place, 'rotate', name, '--finish', ...more)
       assert.match(

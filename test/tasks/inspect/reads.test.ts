@@ -4,8 +4,7 @@ import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/inspect/command-line.ts'
-import { keptOffAt, type UnitOnNode, unitsOn, unsetOn } from '../../../tasks/inspect/reads.ts'
-import type { Run } from '../../../tasks/target.ts'
+import { type UnitOnNode, unitsOn, unsetOn } from '../../../tasks/inspect/reads.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
@@ -20,7 +19,7 @@ import {
   unitOf,
   worker,
 } from '../../support/fakes.ts'
-import { minimal, parsed, sha256 } from '../../support/files.ts'
+import { minimal, parsed } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Partial<FileState>>>
 
@@ -323,14 +322,6 @@ describe('what kube-apiserver reads', () => {
     })
   })
 
-  test('an etcd that takes only some certificates is wrong for a CA of its own', () => {
-    const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
-    const wrongOf = (...more: string[]) =>
-      seen('etcd', { processes: [processAs('etcd', ...etcd, ...more)], of }).wrong.join()
-    assert.match(wrongOf('--peer-cert-allowed-cn=kubernetes'), /--peer-cert-allowed-cn is kubernetes.*remove it/)
-    assert.equal(wrongOf('--peer-cert-allowed-cn=etcd'), '')
-  })
-
   test('is its encryption config, reloaded or not, by the last flag; and none without a flag', () => {
     const loads = (...args: string[]) => placed(read(...args))['encryption-config.yaml']
     for (const yes of [
@@ -395,21 +386,19 @@ describe('what kube-apiserver reads', () => {
     assert.match(lacking('--client-ca-file').wrong.join(), missing)
   })
 
-  test('disagrees with cluster.yaml about the service range, or its own address', () => {
+  test('disagrees with cluster.yaml about the service range', () => {
     const wrong = (...args: string[]) => read(...args).wrong.join()
     const range = '--service-cluster-ip-range'
-    assert.equal(wrong(`${range}=10.32.0.0/24`, '--advertise-address=192.168.1.11'), '')
+    assert.equal(wrong(`${range}=10.32.0.0/24`), '')
     assert.match(wrong(`${range}=10.96.0.0/12`), /is 10.96.0.0\/12, but network.serviceCIDR has 10.32.0.1/)
     assert.match(wrong(`${range}=10.32.0.0/24,fd00::/108`), /fd00/)
-    assert.match(wrong('--advertise-address=192.168.1.12'), /cluster.yaml has 192.168.1.11 for c0/)
     const of = parsed(`name: six
 api: { virtualIP: 'fd00::9' }
 network: { serviceCIDR: 'fd01::/112' }
 install: true
 nodes: [{ name: c0, role: control, ip: 'fd00::11' }]
 `)
-    const spelt = [`${range}=FD01:0::/112`, '--advertise-address=fd00:0::11']
-    assert.deepEqual(api(spelt, { of, node: of.nodes[0] }).wrong, [])
+    assert.deepEqual(api([`${range}=FD01:0::/112`], { of, node: of.nodes[0] }).wrong, [])
   })
 })
 
@@ -449,24 +438,6 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     assert.deepEqual(placed(read(json)), expected)
     assert.deepEqual(contradicted(read(json)), [])
     assert.deepEqual(contradicted(read(usual, '--tls_cert_file=/flag.crt')), ['--tls-cert-file /flag.crt'])
-  })
-
-  const wrong = (text: string, ...more: string[]) => read(usual + text, ...more).wrong.join()
-  test('is an error where it requests its client certificate itself: by flags, which precede its file', () => {
-    const own = (by: string) =>
-      `${by} has it request its own client certificates; turn it off, or leave kubelet out in cluster.yaml (install.units: { kubelet: false })`
-    assert.equal(wrong(''), '')
-    assert.equal(wrong('', '--bootstrap-kubeconfig=/a/b'), own('--bootstrap-kubeconfig'))
-    assert.equal(wrong('', '--bootstrap-kubeconfig='), '')
-    assert.equal(wrong('', '--rotate-certificates'), own('--rotate-certificates'))
-    assert.equal(wrong('', '--rotate-certificates=false', '--v=2'), '')
-    assert.equal(wrong('rotateCertificates: true', '--rotate-certificates=false'), '')
-    const inFile = own('rotateCertificates in /var/lib/kubelet/kubelet-config.yaml')
-    assert.equal(wrong('rotateCertificates: true # as CIS has it'), inFile)
-    // YAML 1.1.
-    assert.equal(wrong('rotateCertificates: yes'), inFile)
-    assert.equal(wrong('rotateCertificates: On'), inFile)
-    assert.equal(wrong('other:\n  rotateCertificates: true'), '')
   })
 
   for (const text of [
@@ -537,26 +508,11 @@ describe('a unit file', () => {
   })
 })
 
-/** Of whose auth/ these are the files. */
-const runOf = (of: Cluster, files: ReadonlyMap<string, Buffer> = new Map()) =>
-  ({ cluster: of, auth: { tryBytes: (name: string) => files.get(name), names: () => [] } }) as unknown as Run
-
 describe("the CA's key, where no node has it", () => {
   const of: Cluster = { ...cluster, certificates: { ...cluster.certificates, caKeyOnNodes: false } }
   const unit = 'kube-controller-manager'
-  const path = '/var/lib/kubernetes/ca-key.pem'
   const row = unitOf(unit, of)
-  const bytes = Buffer.from('a key')
-  const key = { kind: 'file', sha256: sha256(bytes) } as const
-  const left = { [path]: key }
   const command = `/usr/local/bin/${unit} --kubeconfig=/var/lib/kubernetes/${unit}.kubeconfig`
-  const starts = { [unit]: command }
-  const at = (given: Given) => {
-    const places = placesOf({ files: left, of, ...given })
-    const { of: its = of } = given
-    return keptOffAt(runOf(its, new Map([['ca-key.pem', bytes]])), unitsOn(its, control, places), places)
-  }
-  const there = { file: 'ca-key.pem', hasCopy: true }
 
   test('is read by no unit, and a command line that names it is wrong, with the two flags to take out', () => {
     assert.ok(![...row.files, ...row.reads].some(({ file }) => file === 'ca-key.pem'))
@@ -572,32 +528,6 @@ describe("the CA's key, where no node has it", () => {
       assert.deepEqual([others, files.filter(({ file }) => file === 'ca-key.pem')], [[], []])
       assert.ok(contradicted(seen(unit, given)).includes('--cluster-signing-key-file /x/key.pem'))
     }
-  })
-
-  test('is found where a unit had it, and auth/ may have no copy', () => {
-    const processes = [startedAs(row)]
-    assert.deepEqual(at({ processes, starts }), [{ ...there, path }])
-    assert.deepEqual(at({ processes, starts, files: {} }), [])
-    assert.deepEqual(at({ processes, starts, of: cluster }), [])
-    for (const only of [{ kind: 'file', sha256: sha256('the only one') }, { kind: 'file' }] as const)
-      assert.deepEqual(at({ processes, starts, files: { [path]: only } }), [{ ...there, path, hasCopy: false }])
-  })
-
-  test('is found beside the other files of its unit, too, and so is what a killed run left; a link to it counts once', () => {
-    const files = { 'ca.pem': { '--root-ca-file': '/srv/kcm/ca.pem' } }
-    const apart = declaring(unit, { files }, of)
-    const elsewhere = startedAs(row, '--root-ca-file=/srv/kcm/ca.pem')
-    const own = '/srv/kcm/ca-key.pem'
-    const beside = { [own]: key, [`${own}.harderway-old`]: key, [`${path}.harderway-new`]: key }
-    assert.deepEqual(at({ processes: [elsewhere], starts, files: beside, of: apart }), [
-      { ...there, path: `${path}.harderway-new` },
-      { ...there, path: own },
-      { ...there, path: `${own}.harderway-old` },
-    ])
-    const places = placesOf({ processes: [elsewhere], starts, files: left, of: apart })
-    const linked = { ...places, real: new Map([[own, path]]) }
-    const run = runOf(apart, new Map([['ca-key.pem', bytes]]))
-    assert.deepEqual(keptOffAt(run, unitsOn(apart, control, linked), linked), [{ ...there, path }])
   })
 })
 
@@ -623,28 +553,6 @@ test('the next start of a unit is not known where systemd has not read its unit 
     seen('etcd', { processes: [processAs('etcd', ...etcd)], state: { needsReload } }).unreached.join()
   assert.equal(said(false), '')
   assert.match(said(true), /systemctl daemon-reload/)
-})
-
-describe('the key of what cluster.yaml has switched off, where a unit had it,', () => {
-  const file = 'front-proxy-client-key.pem'
-  const path = `/var/lib/kubernetes/${file}`
-  const bytes = Buffer.from('a key')
-  const at = (given: Given, sha = sha256(bytes)) => {
-    const places = placesOf({ files: { [path]: { kind: 'file', sha256: sha } }, ...given })
-    const { of = cluster } = given
-    return keptOffAt(runOf(of, new Map([[file, bytes]])), unitsOn(of, control, places), places)
-  }
-  const server = startedAs('kube-apiserver')
-
-  test('is found', () => {
-    assert.deepEqual(at({ processes: [server] }), [{ file, path, hasCopy: true }])
-  })
-
-  test('is none of ours by its name alone, nor where it is switched on', () => {
-    assert.deepEqual(at({ processes: [server] }, sha256('another')), [])
-    const of = { ...cluster, aggregation: true }
-    assert.deepEqual(at({ of, processes: [server] }), [])
-  })
 })
 
 test('a flag that has to change is named with all others of its unit: a certificate is no use without its key', () => {

@@ -111,14 +111,13 @@ describe('report', { concurrency: 2 }, () => {
     const none = [
       ['ca', '0'],
       ['etcd-ca', '0'],
-      ['front-proxy-ca', '0'],
       ['service-account', '0'],
       ['encryption-key', '0'],
     ]
     assert.deepEqual(await metrics(), none)
     assert.doesNotMatch(page(), /in progress/)
     cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
-    assert.deepEqual(await metrics(), none.with(3, ['service-account', '1']))
+    assert.deepEqual(await metrics(), none.with(2, ['service-account', '1']))
     assert.match(page(), /<li>rotation of .* in progress, stage 1 of \d \(.*npm run task -- rotate service-account/)
   })
 

@@ -104,5 +104,5 @@ test('init reads the list back', async (t) => {
   const away = join(folder, 'away')
   mkdirSync(away)
   await exits(0, folder, 'init', away, '--from', join(folder, 'auth'), '--gateway', 'gateway').catch(() => {})
-  assert.match(readFileSync(join(away, 'cluster.yaml'), 'utf8'), /^revoked: \[jane\]/m)
+  assert.match(readFileSync(join(away, 'cluster.yaml'), 'utf8'), /^revoked: \[ jane \]/m)
 })

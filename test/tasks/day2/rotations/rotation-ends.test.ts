@@ -70,7 +70,7 @@ const isLong = process.env.FUZZ_RUNS !== undefined
  */
 function endsIn(writes: readonly string[]): number[] {
   const kindOf = (name: string) => (name.endsWith('.kubeconfig') ? 'kubeconfig' : 'certificate')
-  const isOwn = (name: string) => /^((etcd-|front-proxy-)?ca|service-account|encryption-config)\b/.test(name)
+  const isOwn = (name: string) => /^((etcd-)?ca|service-account|encryption-config)\b/.test(name)
   const kinds = writes.map((name) => (isOwn(name) ? undefined : kindOf(name)))
   return [...writes.keys()].filter((i) => {
     const kind = kinds[i]
@@ -185,7 +185,7 @@ function secretsIn(file: string): string[] {
 }
 
 function irreplaceable(path: string): string[] {
-  const all = ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account'].map((name) => join(path, `${name}-key.pem`))
+  const all = ['ca', 'etcd-ca', 'service-account'].map((name) => join(path, `${name}-key.pem`))
   const keys = all.filter((file) => existsSync(file)).map(publicKeyIn)
   for (const key of keys) assert.equal(key.length, 1)
   return [...keys.flat(), ...secretsIn(join(path, 'encryption-config.yaml'))]
@@ -212,11 +212,10 @@ function stepsOf({ stages }: Rotation): Transition[] {
 const toSecretbox = parsed(text.replace('provider: aescbc', 'provider: secretbox'))
 assert.equal(toSecretbox.encryption.provider, 'secretbox')
 const ownEtcd: Cluster = { ...cluster, etcd: { ca: 'own' } }
-const aggregating: Cluster = { ...cluster, aggregation: true }
 const rotationOf = (name: string) => rotations.filter((each) => each.name === name)
 const all = [
   ...rotations.map((rotation) => {
-    const wanted = { 'etcd-ca': ownEtcd, 'front-proxy-ca': aggregating }[rotation.name] ?? cluster
+    const wanted = rotation.name === 'etcd-ca' ? ownEtcd : cluster
     return { rotation, title: rotation.name, made: wanted, wanted }
   }),
   ...rotationOf('etcd-ca').map((rotation) => ({

@@ -67,7 +67,7 @@ ${more}`)
 const settled = await make(guide)
 const both = await begun(guide, settled, 'ca', 'both')
 
-test('each rotation is tried, of whom there is: the gateway, pods and aggregated APIs among them', async () => {
+test('each rotation is tried, of whom there is: the gateway, pods and the front proxy among them', async () => {
   for (const { name } of rotations) {
     const tried = await tryStages(rotatingIn(settled, guide), rotationOf(name), 0)
     assert.deepEqual(
