@@ -95,10 +95,6 @@ export type Reason =
       readonly state?: string | undefined
       /** Otherwise it reloads installed files without a restart. */
       readonly restarts: boolean
-      /**
-       * The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted.
-       */
-      readonly restartsBefore?: string | undefined
       readonly isDrained: boolean
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
@@ -328,7 +324,7 @@ export function formatReasons(reasons: readonly Reason[]): string {
 /** "restart etcd: ca.pem differs in /etc/etcd" */
 function formatUnit(reason: ReasonOf<'unit'>): string {
   const { unit, places, notLoaded, notServed, notStartedWith = [], selfMadeEnds, state } = reason
-  const { restarts, restartsBefore, isDrained } = reason
+  const { restarts, isDrained } = reason
   const names = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
   const alike = groupAlike(places, ({ path, what }) => `${what} in ${dirname(path)}`).map((group) => {
     const [{ path, what }] = group
@@ -340,9 +336,8 @@ function formatUnit(reason: ReasonOf<'unit'>): string {
   const ends = selfMadeEnds && `loopback certificate expires ${formatDate(selfMadeEnds)}`
   const found = [...alike, unloaded, ports, flags, ends, state].filter(Boolean).join(', ')
   const isReloaded = places.length + notServed.length + notLoaded.length > 0
-  const reload = `reload ${unit}${restartsBefore ? ` (restart it before Kubernetes ${restartsBefore})` : ''}`
   const restart = `${isDrained ? 'drain and ' : ''}restart ${unit}`
-  return `${restarts ? restart : isReloaded ? reload : `check ${unit} again`}: ${found}`
+  return `${restarts ? restart : isReloaded ? `reload ${unit}` : `check ${unit} again`}: ${found}`
 }
 
 /** What a build is doing now. */

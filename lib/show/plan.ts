@@ -74,10 +74,8 @@ function shownOf(row: Row): Partial<Planned> {
     const isNew = copied.every((file) => missing.includes(file))
     return { ...done, mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '' }
   }
-  // Why a unit is restarted for which nothing is installed; and which may be, though it reloads.
-  const why = reasons.filter(
-    (reason) => reason.kind === 'unit' && (reason.places.length === 0 || reason.restartsBefore !== undefined),
-  )
+  // Why a unit is restarted for which nothing is installed.
+  const why = reasons.filter((reason) => reason.kind === 'unit' && reason.places.length === 0)
   return { ...done, why: formatReasons(why) }
 }
 

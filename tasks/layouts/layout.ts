@@ -144,10 +144,6 @@ export interface Port {
   /** Whose credentials are presented: by default the API server's. */
   readonly as?: string
   /**
-   * The version of Kubernetes before which a reloaded certificate is served only to clients that name the server (SNI).
-   */
-  readonly restartsBefore?: string
-  /**
    * The name (SNI) by which it shows another certificate: it makes that at its start, in memory alone, and only a
    * restart renews it.
    */

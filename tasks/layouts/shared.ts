@@ -228,8 +228,7 @@ export const kubernetes = '/var/lib/kubernetes'
 /** kube-apiserver's client of itself: LoopbackClientServerNameOverride of k8s.io/apiserver. */
 export const loopback = 'apiserver-loopback-client'
 
-/** https://github.com/kubernetes/kubernetes/issues/133001 */
-export const kubeletPort: Port = { port: 10250, name: NODE, restartsBefore: '1.36' }
+export const kubeletPort: Port = { port: 10250, name: NODE }
 
 export function apiServerReads(files: FileNames, etcd: EtcdNames): Reads[] {
   const ca = files.certificate(caName)

@@ -18,9 +18,7 @@ import {
   readStarts,
   running,
   skip,
-  skipReal,
   startedSince,
-  startKubeletsOf,
   startRunning,
   unload,
 } from '../support/running.ts'
@@ -208,18 +206,5 @@ describe('restarts on six machines', { skip }, () => {
     for (const [name, next] of order.slice(1).map((each, i) => [order[i] ?? '', each] as const))
       assert.ok(Math.max(...times(name)) < Math.min(...times(next)), `${name} before ${next}`)
     await assertNothingLeft(lab)
-  })
-
-  test('kubelets before Kubernetes 1.36, and nothing else, are restarted by a renewal of every certificate', {
-    skip: skipReal,
-  }, async () => {
-    await startKubeletsOf(lab, '1.35')
-    const starts = await readStarts(lab)
-    await using probing = probe(lab)
-    await must(0, 'certs', '--force')
-    await must(0, 'bootstrap')
-    assert.deepEqual(await startedSince(lab, starts), [...everywhere('kubelet'), ...everywhere('kubelet', 'worker')])
-    const { failures, cut } = await probing.end()
-    assert.deepEqual([failures, cut], [[], 0])
   })
 })

@@ -104,8 +104,6 @@ export async function startRunning(prepare = '', project = join(import.meta.dirn
     const declared = { ...lab, write: (...edits: Edit[]) => lab.write(...edits, ...own.values()) }
     pastedIn.set(declared, own)
     await eventually(async () => {
-      // Until etcd has a quorum an API server ends again and again, and systemd counts that.
-      await Promise.all(lab.all.map((machine) => machine.exec('systemctl reset-failed')))
       const ran = await lab.run('bootstrap', '--dry-run')
       if (ran.status === 1 && prepare.includes(ownPaths)) {
         paste(declared, ran)
@@ -188,12 +186,6 @@ export async function startedSince(lab: Machines, before: ReadonlyMap<string, nu
 /** For `{ skip }` of a test that starts stand-ins of another version. */
 export const skipReal = realBinaries ? 'real components are of one version' : false
 
-/** Stand-ins, which otherwise are of versions.json: docs/install.md has the difference between these two. */
-export async function startKubeletsOf(lab: Machines, version: '1.35' | '1.36'): Promise<void> {
-  const start = `systemctl set-environment STAND_IN_VERSION=${version} && systemctl restart kubelet && systemctl unset-environment STAND_IN_VERSION`
-  await Promise.all([...lab.of('control'), ...lab.of('worker')].map((machine) => machine.exec(start)))
-}
-
 export const everywhere = (unit: string, role: 'control' | 'worker' = 'control'): string[] =>
   (role === 'control' ? ['control0', 'control1', 'control2'] : ['worker0', 'worker1']).map((name) => `${name} ${unit}`)
 
@@ -208,7 +200,7 @@ export const everyInstall: readonly string[] = [
   'worker1',
 ].map((name) => `install/${name}`)
 
-/** A renewal restarts them before 1.36: docs/install.md. */
+/** A renewal restarts those of real components before 1.36: docs/install.md. */
 export const restartedKubelets: readonly string[] = isSince('1.36')
   ? []
   : [...everywhere('kubelet'), ...everywhere('kubelet', 'worker')]
@@ -395,7 +387,6 @@ export async function restartsOf(machine: Machine): Promise<number> {
   return Number(await machine.exec('systemctl show --value -p NRestarts kube-proxy'))
 }
 
-/** Before its first end nothing tells it from a healthy one. */
 export async function untilRestarted(machine: Machine, times = 1): Promise<void> {
   await eventually(async () => {
     const restarts = await restartsOf(machine)

@@ -23,7 +23,7 @@ import type { NodeRun } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
-import { asForced, checkUnitsOf, type UnitCheck, unfinishedPaths, whyUnsteady } from './check-units.ts'
+import { asForced, checkUnitsOf, type UnitCheck, unfinishedPaths, whyUnhealthy } from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
 import { forgetOld, putBack, replaceAtPlaces } from './replace.ts'
@@ -129,7 +129,7 @@ async function planWork(on: NodeRun, found: UnitsWork['found'], isForced: boolea
 
 /** A stopped unit counts as healthy: it is not restarted, so nothing that is installed can harm it. */
 function wereHealthy(units: readonly StaleUnit[], found: UnitsFound): boolean {
-  return units.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnsteady(unit, found)) === undefined)
+  return units.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnhealthy(unit, found)) === undefined)
 }
 
 /** Replaces all files or none. */
@@ -149,7 +149,7 @@ async function settleMarks({ run, node }: NodeRun, { found, checks }: UnitsWork)
   const { left, inUse } = splitMarks(run, found)
   if (inUse.length > 0) throw drainedByAnother(node, inUse)
   if (left.length === 0 || installOf(run).undrain === '') return false
-  const isUnhealthy = checks.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
+  const isUnhealthy = checks.some(({ unit }) => unit.isDrained && whyUnhealthy(unit, found) !== undefined)
   if (isUnhealthy) await markDrained(run, node, left)
   else await undrain(run, node, left)
   return isUnhealthy
@@ -174,7 +174,7 @@ async function loadOne({ on, work, journal }: Installation, { unit, reason, isUp
     await guarded(on, unit, work.quorumState === 'healthy', async () => {
       journal.restarted.push(unit)
       await restart(on, unit)
-      if (!(await waitUntilServed(on, unit, 'restart'))) throw notServed(on, unit)
+      if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
     })
   for (const kubeconfig of unprovenClients(unit, reason, work.found.places)) await proveClient(on, kubeconfig)
 }
@@ -188,7 +188,7 @@ export function unprovenClients(unit: Unit, reason: ReasonOf<'unit'>, places: Pl
 
 /** True if the unit has reloaded without a restart, and is healthy. Throws a Failure if it is not healthy. */
 async function hasReloaded(on: NodeRun, unit: Unit, { restarts }: ReasonOf<'unit'>): Promise<boolean> {
-  if (restarts || !(await waitUntilServed(on, unit, 'reload')) || !(await waitUntilReloaded(on, unit))) return false
+  if (restarts || !(await waitUntilServed(on, unit)) || !(await waitUntilReloaded(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
 }
@@ -247,8 +247,7 @@ async function prove({ on, work, journal }: Installation): Promise<UnitsFound['u
   const { run } = on
   const { replaced, restarted } = journal
   on.tell({ doing: 'checking again' })
-  const renewed = work.stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
-  const found = await waitUntilSteady(on, work.found, [...restarted, ...renewed])
+  const found = await waitUntilSteady(on, work.found)
   // Without the old files beside the new ones: they are this run's own.
   const own = new Set(replaced.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !own.has(path)))

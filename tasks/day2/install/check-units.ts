@@ -8,11 +8,10 @@ import { besideOf, diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../../lib/results.ts'
-import { count } from '../../../lib/wording.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { isDrainedFor } from '../../inspect/look.ts'
 import type { UnitOnNode } from '../../inspect/reads.ts'
-import { apiServer, type Place, type Port, type Unit } from '../../layouts/layout.ts'
+import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
 import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
 import { isInFuture, isLoaded, isReloaded, reloadsBy } from './moment.ts'
@@ -89,7 +88,7 @@ interface Examined {
 type Lack = Partial<ReasonOf<'unit'>>
 
 function checkUnit(examined: Examined): ReasonOf<'unit'> | undefined {
-  const { unit, found, differing } = examined
+  const { run, unit, found, differing } = examined
   const isRunning = isUp(unit, found.places)
   const rules = [notInstalled, ...(isRunning ? [notLoaded, notServed, notStartedWith, endingSoon] : []), notHealthy]
   const lacks = rules.flatMap((rule) => rule(examined) ?? [])
@@ -98,20 +97,7 @@ function checkUnit(examined: Examined): ReasonOf<'unit'> | undefined {
   return {
     ...{ kind: 'unit', unit: unit.unit, places: differing, notLoaded: [], notServed: [] },
     ...Object.assign({}, ...lacks),
-    ...restartOf(examined, restarts),
-  }
-}
-
-/** Whether the unit is restarted, and how. */
-function restartOf(
-  { run, unit, found }: Examined,
-  restarts: boolean,
-): Pick<ReasonOf<'unit'>, 'restarts' | 'restartsBefore' | 'isDrained'> {
-  const isRenewed = (port: Port) => servesAnother(run, port, found)
-  const mayReload = isUp(unit, found.places) && !restarts
-  return {
     restarts,
-    restartsBefore: mayReload ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
     isDrained: restarts && isDrainedFor(run, unit),
   }
 }
@@ -157,7 +143,10 @@ function endingSoon({ run, unit, found }: Examined): Lack | undefined {
 function notHealthy({ run, unit, found, differing }: Examined): Lack | undefined {
   const doAnswersCount = differing.length === 0 && !isReplaced(run, unit.health?.as ?? '')
   const noAnswers = { served: new Map(), unhealthy: new Map() }
-  const state = whyUnhealthy(unit, doAnswersCount ? found : { ...found, ...noAnswers })
+  const isUnfinished = unfinishedPaths(unit, found.places).length > 0
+  const state =
+    whyUnhealthy(unit, doAnswersCount ? found : { ...found, ...noAnswers }) ??
+    (isUnfinished ? 'it was not healthy in a previous run' : undefined)
   if (state === undefined) return undefined
   const active = found.places.units.get(unit.unit)?.active ?? 'active'
   // Where systemd starts the unit again and again, another start helps only with other files.
@@ -187,58 +176,15 @@ function hasLoaded(unit: Unit, { file, path, loads, mayReload }: Place, found: U
   return isLoaded(unit, path, places) || (loads === 'reload' && isReloaded(path, places, config))
 }
 
-/** Undefined if the unit is healthy, or does not run. */
-function whyUnhealthy(unit: Unit, found: UnitsFound): string | undefined {
-  const { places } = found
-  if (unit.bundle === undefined && isUp(unit, places) && !places.units.get(unit.unit)?.isLoaded)
-    return "it runs, but systemd can't use its unit file"
-  const isUnfinished = unfinishedPaths(unit, places).length > 0
-  return whyUnsteady(unit, found) ?? (isUnfinished ? 'it was not healthy in a previous run' : undefined)
-}
-
-/** Seconds after a restart by systemd, within which the unit may well end again. */
-const settlingTime = 300
-/** Seconds: the same for a client of an API server that was restarted meanwhile. */
-const settlingTimeOfClients = 30
-
-/**
- * Why a unit that runs, or tries to, is not healthy, or may not stay healthy. Only time, or the owner of the node, changes
- * that.
- */
-export function whyUnsteady(unit: Unit, found: UnitsFound): string | undefined {
-  const { places, served, unhealthy } = found
+/** Why a unit that runs, or tries to, is not healthy. */
+export function whyUnhealthy(unit: Unit, { places, served, unhealthy }: UnitsFound): string | undefined {
   if (unit.bundle !== undefined || !isUp(unit, places)) return undefined
-  const silent = unit.serves.filter(({ port }) => served.get(port) === 'nothing')
-  return (
-    whyProcessUnsteady(unit, places) ??
-    (silent.length > 0 ? `it serves no certificate on ${silent.map(({ port }) => port).join(', ')}` : undefined) ??
-    unhealthy.get(unit.unit)
-  )
-}
-
-/** What systemd and the kernel show of the unit. */
-function whyProcessUnsteady(unit: Unit, places: PlacesState): string | undefined {
-  const state = places.units.get(unit.unit)
-  if (state === undefined) return undefined
-  const { active, sub, process, restarts, started = 0 } = state
+  const { active = 'active', sub, process } = places.units.get(unit.unit) ?? {}
   if (active !== 'active') return `it is ${active} (${sub})`
   if (process === 'gone') return 'its main process has just ended'
-  if (process?.isStopped) return 'its main process is stopped (SIGSTOP)'
-  const age = process?.age ?? places.now - started
-  const settling = mayHaveLostApiServer(unit, age, places) ? settlingTimeOfClients : settlingTime
-  if (restarts === 0 || age >= settling) return undefined
-  return `systemd restarted it ${Math.max(0, Math.floor(age))} s ago (${count(restarts, 'restart')})`
-}
-
-/**
- * True if the unit is a client of this node's API server, and the API server was started later than the unit, or less
- * than a minute earlier. `age` is of the unit. Clients that hold a lease end if they can't renew it for 10 s
- * (--leader-elect-renew-deadline). An API server stops for up to two minutes, and a rotation restarts it more than once,
- * so nothing shows for which of its starts a client has waited.
- */
-function mayHaveLostApiServer({ files }: Unit, age: number, { units }: PlacesState): boolean {
-  const server = units.get(apiServer)?.process
-  return typeof server === 'object' && files.some(({ part }) => part === 'kubeconfig') && server.age < age + 60
+  const silent = unit.serves.filter(({ port }) => served.get(port) === 'nothing')
+  if (silent.length > 0) return `it serves no certificate on ${silent.map(({ port }) => port).join(', ')}`
+  return unhealthy.get(unit.unit)
 }
 
 /** The real paths of the unit's files that a previous run has begun to replace: it has left the old or new file there. */

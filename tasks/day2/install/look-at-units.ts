@@ -206,7 +206,7 @@ function refuseOddPaths(node: ClusterNode, units: readonly UnitOnNode[], { links
 /** True if it has finished its start, and has a process that can answer. */
 function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
   const { active, process } = units.get(unit) ?? {}
-  return active === 'active' && process !== 'gone' && process?.isStopped !== true
+  return active === 'active' && process !== 'gone'
 }
 
 /**

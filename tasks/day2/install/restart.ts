@@ -91,24 +91,17 @@ export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
  * (https://github.com/kubernetes/kubernetes/issues/133001). After a restart that may be the old process, on its way
  * out.
  */
-export async function waitUntilServed(on: NodeRun, unit: Unit, after: 'reload' | 'restart'): Promise<boolean> {
-  const mayStaySo = after === 'reload' && unit.serves.some(({ restartsBefore }) => restartsBefore !== undefined)
-  let isServed = false
+export async function waitUntilServed(on: NodeRun, unit: Unit): Promise<boolean> {
   const look = async () => {
-    // These first: nobody gets a new certificate before them.
-    const toNamers = mayStaySo ? await readAsking(on, on.node, unit, on.node.name) : []
-    const toOthers = await readAsking(on, on.node, unit)
-    isServed = toOthers.every((each) => each === 'ours')
-    const staysSo = mayStaySo && toNamers.every((each) => each === 'ours') && toOthers.includes('another')
-    return isServed || staysSo ? undefined : 'another certificate, or none'
+    const areOurs = await readOurs(on, on.node, unit)
+    return areOurs.every(Boolean) ? undefined : 'another certificate, or none'
   }
-  await repeat(Math.min(reloadTime, installOf(on.run).timeout), look, on.signal)
-  return isServed
+  return (await repeat(Math.min(reloadTime, installOf(on.run).timeout), look, on.signal)) === undefined
 }
 
 /** True if one of the ports does: a store without a quorum serves only other members. */
 export async function servesOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean> {
-  return (await readAsking(on, node, unit)).includes('ours')
+  return (await readOurs(on, node, unit)).includes(true)
 }
 
 export async function waitUntilOneServes(on: NodeRun, unit: Unit): Promise<boolean> {
@@ -116,17 +109,11 @@ export async function waitUntilOneServes(on: NodeRun, unit: Unit): Promise<boole
   return (await repeat(installOf(on.run).timeout, look, on.signal)) === undefined
 }
 
-/** Whose certificate each port of the unit serves, to clients that name the server so, or that dial its address. */
-function readAsking(
-  on: NodeRun,
-  node: ClusterNode,
-  unit: Unit,
-  name?: string,
-): Promise<('ours' | 'another' | 'nothing')[]> {
+/** Whether each port of the unit serves the certificate of auth/ to clients that dial its address. */
+function readOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean[]> {
   const look = async (port: Port) => {
-    const served = await readServedCertificate(on, node, port, name)
-    if (served === 'nothing') return served
-    return tryCertificate(on.run.auth, port.name)?.der.equals(served) ? 'ours' : 'another'
+    const served = await readServedCertificate(on, node, port)
+    return served !== 'nothing' && tryCertificate(on.run.auth, port.name)?.der.equals(served) === true
   }
   return Promise.all(unit.serves.map(look))
 }

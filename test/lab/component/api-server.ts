@@ -49,8 +49,6 @@ export async function startApiServer(flags: Flags): Promise<void> {
     cert: required(flags, 'tls-cert-file'),
     key: required(flags, 'tls-private-key-file'),
     clientCA: required(flags, 'client-ca-file'),
-    hintsFollow: true,
-    byNameAlone: false,
     frontProxy: readFrontProxy(flags),
     own: { name: loopbackName, pem: api.loopback.pem },
   }

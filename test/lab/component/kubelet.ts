@@ -6,7 +6,7 @@ import { parse } from 'yaml'
 import { type Flags, required } from './flags.ts'
 import { ApiClient, replace } from './kubeconfig.ts'
 import { type Answer, type Request, serve } from './serving.ts'
-import { features, isSince } from './version.ts'
+import { features } from './version.ts'
 import { log } from './watched.ts'
 
 const port = 10250
@@ -21,8 +21,6 @@ export async function startKubelet(flags: Flags): Promise<void> {
     cert: config.tlsCertFile,
     key: config.tlsPrivateKeyFile,
     clientCA: config.authentication?.x509?.clientCAFile,
-    hintsFollow: false,
-    byNameAlone: !isSince('1.36'),
   }
   const server = serve(files, async (request) => answer(request))
   server.listen(port, () => log(`Serving on port ${port}`))

@@ -2,7 +2,7 @@
 import { constants, type X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { createServer, type Server } from 'node:https'
-import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
+import { createSecureContext, type TLSSocket } from 'node:tls'
 import { type FrontProxy, proxiedUser } from './front-proxy.ts'
 import { readCertificates, type User, userOf } from './identity.ts'
 import { log, watchFiles } from './watched.ts'
@@ -11,13 +11,6 @@ export interface ServingFiles {
   readonly cert: string
   readonly key: string
   readonly clientCA: string
-  /** Whether the CAs that clients are told of change with the file: the kubelet's do not. */
-  readonly hintsFollow: boolean
-  /**
-   * Whether a changed pair is served only to clients that name the server: the kubelet's is before 1.36
-   * (kubernetes#133001).
-   */
-  readonly byNameAlone: boolean
   readonly frontProxy?: FrontProxy | undefined
   /** What is served to who names the server so, and is in no file. */
   readonly own?: { readonly name: string; readonly pem: string }
@@ -43,12 +36,11 @@ const secureOptions = constants.SSL_OP_NO_TICKET
 
 /** Certificates are asked for, not required, and who shows none or an unknown one is told by `answer`. */
 export function serve(files: ServingFiles, answer: (request: Request) => Promise<Answer>): Server {
-  let named: SecureContext | undefined
   const { name, pem } = files.own ?? {}
   const own = pem && createSecureContext({ cert: pem, key: pem, secureOptions })
   const server = createServer({
     ...{ requestCert: true, rejectUnauthorized: false },
-    SNICallback: (asked, done) => done(null, own && asked === name ? own : named),
+    SNICallback: (asked, done) => done(null, own && asked === name ? own : undefined),
   })
   let roots: X509Certificate[] = []
   let proxy: { roots: X509Certificate[]; hints: Buffer[] } = { roots: [], hints: [] }
@@ -56,13 +48,11 @@ export function serve(files: ServingFiles, answer: (request: Request) => Promise
   let hints: Buffer | undefined
   const renew = () => {
     if (!pair || !hints) return
-    const options = { ...pair, ca: [hints, ...proxy.hints], secureOptions }
-    if (!named || !files.byNameAlone) server.setSecureContext(options)
-    named = createSecureContext(options)
+    server.setSecureContext({ ...pair, ca: [hints, ...proxy.hints], secureOptions })
   }
   watchFiles([files.clientCA], ([pem = Buffer.alloc(0)]) => {
     roots = readCertificates(pem)
-    if (hints === undefined || files.hintsFollow) hints = pem
+    hints = pem
     renew()
   })
   const { frontProxy } = files

@@ -69,7 +69,6 @@ const reason = described(
       state: optional(text('What systemd reports, if the unit is not healthy.')),
       restarts: flag('Whether the unit is restarted.'),
       notStartedWith: optional(texts('Flags that its unit file has and its process does not.')),
-      restartsBefore: optional(text('The Kubernetes version before which the unit is restarted all the same.')),
       selfMadeEnds: optional(time('When the loopback certificate of the API server expires, if soon.')),
       isDrained: flag('Whether the unit is drained before the restart.'),
     }),

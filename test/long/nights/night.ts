@@ -88,8 +88,6 @@ export async function live(
 async function assertRight(lab: Machines): Promise<void> {
   await allWell(lab)
   await eventually(async () => {
-    // What ended again and again while it was down counts for five minutes.
-    await Promise.all(lab.all.map((machine) => machine.exec('systemctl reset-failed')))
     await mustRun(lab, 0, 'bootstrap', '--dry-run')
   })
   await mustRun(lab, 0, 'status', '--on-nodes')
