@@ -251,8 +251,9 @@ function readLine(line: RowLine): Statements {
 function ofMissing({ row, unit, command, isOfProcess }: RowLine): Statements {
   const { by, file, usual } = row
   if (row.replaces ?? row.isWanted) return { ...nothing, flags: [flagFor(row, by[0])] }
-  // A configuration that can't be read may have the setting.
-  if (row.isOptional || !isOfProcess || command.unread !== undefined || isDeclared(unit, row)) return nothing
+  // A configuration that can't be read may have the setting; so may an environment or a container, where cluster.yaml has
+  // the path.
+  if (row.isOptional || !isOfProcess || command.unread !== undefined || row.isDeclared) return nothing
   const orElse = `or, where its environment or a wrapper has it, declare ${file} in cluster.yaml: install.units.${unit.unit}.files`
   return { ...nothing, wrong: [`it has no ${by.join(' or ')}; set it to ${usual}, ${orElse}`] }
 }
@@ -274,9 +275,6 @@ function ofPath(line: RowLine, by: string, path: string): Statements {
 function flagFor({ file, usual, replaces, by: [first = ''] }: Reads, by = first): FileFlag {
   return { file, flag: replaces ? first : by, value: usual, ...(replaces && { replaces }) }
 }
-
-/** The setting may be in its environment, or in a container, which are not read: cluster.yaml says where the file is. */
-const isDeclared = ({ named }: Unit, { file }: Reads): boolean => named.includes(file)
 
 const isSamePath = (places: PlacesState, one: string, other: string): boolean =>
   realPath(places, one) === realPath(places, other)
@@ -304,10 +302,10 @@ function placesOf(unitCommands: UnitCommands, rows: readonly RowReading[]): Plac
  * False for an optional file of which neither a command line nor cluster.yaml has anything. Where no command line can
  * be read, the unit may have it.
  */
-function isRead(row: Reads, { unit, commands }: UnitCommands): boolean {
+function isRead(row: Reads, { commands }: UnitCommands): boolean {
   return (
     !row.isOptional ||
-    isDeclared(unit, row) ||
+    row.isDeclared ||
     row.isWanted ||
     row.replaces !== undefined ||
     commands.every(({ unread }) => unread !== undefined) ||

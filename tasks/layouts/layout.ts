@@ -102,6 +102,8 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
   readonly by: readonly string[]
   /** Absolute: where cluster.yaml, else the guide, has it. Of a kubeconfig: the pair is beside it. */
   readonly usual: string
+  /** cluster.yaml has that path, so no flag need name it. */
+  readonly isDeclared?: true
   /** The unit works without it. */
   readonly isOptional?: true
   /** Where the setting is missing, the user has to add the flag. */

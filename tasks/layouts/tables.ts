@@ -257,11 +257,15 @@ function unitOf(
   const itsOwn = (text: string) => text.replaceAll(NODE, node.name)
   const ofNode = node.units?.[row.unit]
   const sources = [ofNode?.files, override?.files].filter((files) => files !== undefined)
-  const all = row.reads.map((each) => ({
-    ...each,
-    file: itsOwn(each.file),
-    usual: itsOwn(sources.map((files) => declaredAt(files, each)).find((path) => path !== undefined) ?? each.usual),
-  }))
+  const all = row.reads.map((each): Reads => {
+    const declared = sources.map((files) => declaredAt(files, each)).find((path) => path !== undefined)
+    return {
+      ...each,
+      file: itsOwn(each.file),
+      usual: itsOwn(declared ?? each.usual),
+      ...(declared !== undefined && { isDeclared: true }),
+    }
+  })
   const named = [...new Set(sources.flatMap((files) => Object.keys(files).map(itsOwn)))]
   const config = ofNode?.config ?? override?.config ?? row.config
   const isWanted = ({ file }: Reads) => cluster.revoked !== undefined || !authorizationFiles.includes(file)

@@ -153,8 +153,8 @@ describe('the timer of schedule', { skip }, () => {
     await middle(old)
     await operator.kill()
     await releaseFolder()
-    // What the killed run had sent there is put in place by the node.
-    await eventually(() => isDeployed('worker1'))
+    // Whether or not the node puts in place what the killed run had sent there, it has ended.
+    await eventually(() => lab.machine('worker1').exec('! pgrep -x flock'))
     passDay()
     await operator.start()
     await eventually(async () => assert.notEqual((await shown()).InvocationID, ''))
