@@ -125,7 +125,7 @@ describe('a rotation of the CA on six machines', { skip }, () => {
     const commands = recipes.get('A control node, auth/, or a backup of it')?.map((words) => words.join(' ')) ?? []
     // The others: kubernetes-hard-way.test.ts, and test/long/rotations.test.ts.
     const ofCa = commands.filter((command) => / ca\b|certs/.test(command))
-    assert.deepEqual([ofCa.length, commands.length], [3, 11])
+    assert.deepEqual([ofCa.length, commands.length], [3, 10])
     for (const command of ofCa) assert.ok(typed.has(command), command)
   })
 })
