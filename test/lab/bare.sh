@@ -19,8 +19,8 @@ apt-config dump | grep '^Acquire::' >"$acquire"
 # age is for the test of docs/everyday.md, strace for that of the lock.
 # shellcheck disable=SC2016
 sh test/lab/sources.sh |
-  mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include=git,nodejs,npm,ca-certificates,age,strace \
-    --dpkgopt=force-unsafe-io --aptopt="$acquire" \
+  mmdebstrap --quiet --mode=root --variant=minbase --format=directory \
+    --include=git,nodejs,npm,ca-certificates,age,strace --dpkgopt=force-unsafe-io --aptopt="$acquire" \
     --setup-hook='cp -r /etc/apt/auth.conf* /etc/apt/keyrings /etc/apt/trusted.gpg* "$1/etc/apt/" || true' \
     "$VERSION_CODENAME" "$root" -
 for path in /etc/resolv.conf /etc/hosts "${NODE_EXTRA_CA_CERTS:-}" "$(npm config get cafile)"; do
