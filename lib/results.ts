@@ -342,7 +342,7 @@ function formatUnit(reason: ReasonOf<'unit'>): string {
 
 /** What a build is doing now. */
 export type Step =
-  | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' | 'waiting' }
+  | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' }
   | { readonly doing: 'copying' | 'installing'; readonly files: number }
   | { readonly doing: 'restarting'; readonly unit: string }
   | { readonly doing: 'draining' | 'undraining'; readonly node: string }

@@ -136,12 +136,25 @@ async function lookAndBuild<Run extends AnyRun>(
   if (signal.aborted) return { kind: 'cancelled', because: [] }
   emit({ type: 'started', id })
   const force = forced.get(id)
-  const { found, change, ...verdict } = await checkForced(target, known, force, run)
-  known.found.set(id, found)
+  const look = async () => {
+    const { found, change, ...verdict } = await checkForced(target, known, force, run)
+    known.found.set(id, found)
+    return { found, change, verdict }
+  }
+  let looked = await look()
+  const isFresh = () => looked.verdict.reasons.length === 0
+  if (isFresh()) return { kind: 'fresh', ...looked.verdict }
+  if (!build || mode === 'look') return { kind: 'stale', ...looked.verdict }
+  if (mode === 'plan' && where !== run.planned)
+    return { kind: 'stale', ...looked.verdict, ...(looked.change && { change: looked.change }) }
+  const wait = () => emit({ type: 'queued', id })
+  if (await target.waitForTurn?.({ reasons: looked.verdict.reasons, force, earlier: known, wait })) {
+    if (signal.aborted) return { kind: 'cancelled', because: [] }
+    looked = await look()
+    if (isFresh()) return { kind: 'fresh', ...looked.verdict }
+  }
+  const { found, change, verdict } = looked
   const { reasons } = verdict
-  if (reasons.length === 0) return { kind: 'fresh', ...verdict }
-  if (!build || mode === 'look') return { kind: 'stale', ...verdict }
-  if (mode === 'plan' && where !== run.planned) return { kind: 'stale', ...verdict, ...(change && { change }) }
   const tell: Work['tell'] = (step) => emit({ type: 'step', id, step })
   const work: Work = { found, reasons, change, force, signal, earlier: known, tell }
   return limit(async () => {

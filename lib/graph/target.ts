@@ -53,6 +53,11 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   refuse?(run: Run, force?: Force): void | Promise<void>
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(run: Run, force?: Force, before?: Earlier): CheckResult<Found> | Promise<CheckResult<Found>>
+  /**
+   * Before a build: resolves when it is its turn, with whether another target has changed something meanwhile, so that it
+   * is checked again. Throws Skipped where no turn comes.
+   */
+  waitForTurn?(waiting: Waiting): Promise<boolean>
   /** Makes it; absent for targets that are only checked. What it finds takes the place of what the check has found. */
   build?(
     run: Run,
@@ -60,6 +65,12 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   ): Promise<{ readonly change?: Change | undefined; readonly findings?: readonly Finding[] } | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
   release?(run: Run): Promise<void>
+}
+
+/** By which a target decides whether it has to wait. */
+export interface Waiting extends Pick<Work, 'reasons' | 'force' | 'earlier'> {
+  /** Reports that it waits. */
+  readonly wait: () => void
 }
 
 /** What a build is given. */

@@ -9,7 +9,7 @@ import { deployId, placeOf } from '../../phases/deploy.ts'
 import type { ClusterTarget } from '../../target.ts'
 import type { InstallFound } from './install-node.ts'
 import type { UnitsFound } from './look-at-units.ts'
-import { byTurn, installId, restartedBefore, waitForTurn } from './turns.ts'
+import { byTurn, installId, turnOf } from './turns.ts'
 
 export function targets(cluster: Cluster): ClusterTarget[] {
   const { install, nodes } = cluster
@@ -30,20 +30,8 @@ export function targets(cluster: Cluster): ClusterTarget[] {
         const before = earlier?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
         return (await load()).checkUnits({ run, node }, { force, before })
       },
-      build: async (run, work) => {
-        const { checkUnits, updateUnits } = await load()
-        const restarts = work.force !== undefined || work.reasons.some((each) => each.kind !== 'unit' || each.restarts)
-        // A unit that does not reload is restarted after all, so control nodes take turns in any case.
-        const isInTurn = restarts || node.role !== 'worker'
-        if (!isInTurn || !(await waitForTurn(work, restartedBefore(node, nodes), { restarts })))
-          return updateUnits({ run, node }, work)
-        // Much may have happened while others were restarted: what is wrong is looked at again.
-        const { reasons, found = work.found } = await checkUnits(
-          { run, node },
-          { force: work.force, before: undefined },
-        )
-        return updateUnits({ run, node }, { ...work, reasons, found })
-      },
+      waitForTurn: turnOf(node, nodes),
+      build: async (run, work) => (await load()).updateUnits({ run, node }, work),
       release: (run) => run.disconnect(node),
     }),
   )

@@ -3,7 +3,7 @@
  * one at a time, then workers.
  */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { isLost, Skipped, type Work } from '../../../lib/graph/target.ts'
+import { isLost, Skipped, type Waiting } from '../../../lib/graph/target.ts'
 
 const roles: readonly ClusterNode['role'][] = ['gateway', 'control', 'worker']
 
@@ -17,7 +17,7 @@ export function byTurn(nodes: readonly ClusterNode[]): ClusterNode[] {
 }
 
 /** The targets of the nodes that restart before it. */
-export function restartedBefore(node: ClusterNode, nodes: readonly ClusterNode[]): string[] {
+function restartedBefore(node: ClusterNode, nodes: readonly ClusterNode[]): string[] {
   const isBefore = (other: ClusterNode) =>
     other.role === node.role
       ? other.role === 'control' && nodes.indexOf(other) < nodes.indexOf(node)
@@ -26,19 +26,20 @@ export function restartedBefore(node: ClusterNode, nodes: readonly ClusterNode[]
 }
 
 /**
- * Returns whether something was changed meanwhile. Throws Skipped for a restart if a node before it was lost, and for
- * what needs no restart if the work on one has failed. Workers that restart nothing need not wait.
+ * `waitForTurn` of the node's target. Throws Skipped for a restart if a node before it was lost, and for what needs no
+ * restart if the work on one has failed. Workers that restart nothing need not wait.
  */
-export async function waitForTurn(
-  { earlier, signal, tell }: Work,
-  before: readonly string[],
-  { restarts }: { readonly restarts: boolean },
-): Promise<boolean> {
-  const turns = before.filter((id) => earlier.ended(id))
-  if (turns.some((id) => !earlier.rows.has(id))) tell({ doing: 'waiting' })
-  const rows = await Promise.all(turns.flatMap((id) => earlier.ended(id) ?? []))
-  signal.throwIfAborted()
-  const lost = rows.filter((row) => isLost(row) && (restarts || (row.kind === 'failed' && row.isBegun)))
-  if (lost.length > 0) throw new Skipped(lost.map(({ id }) => id))
-  return rows.some(({ kind }) => kind === 'built')
+export function turnOf(node: ClusterNode, nodes: readonly ClusterNode[]) {
+  const before = restartedBefore(node, nodes)
+  return async ({ reasons, force, earlier, wait }: Waiting): Promise<boolean> => {
+    const restarts = force !== undefined || reasons.some((each) => each.kind !== 'unit' || each.restarts)
+    // A unit that does not reload is restarted after all, so control nodes take turns in any case.
+    if (!restarts && node.role === 'worker') return false
+    const turns = before.filter((id) => earlier.ended(id))
+    if (turns.some((id) => !earlier.rows.has(id))) wait()
+    const rows = await Promise.all(turns.flatMap((id) => earlier.ended(id) ?? []))
+    const lost = rows.filter((row) => isLost(row) && (restarts || (row.kind === 'failed' && row.isBegun)))
+    if (lost.length > 0) throw new Skipped(lost.map(({ id }) => id))
+    return rows.some(({ kind }) => kind === 'built')
+  }
 }

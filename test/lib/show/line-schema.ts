@@ -121,7 +121,7 @@ const change = described(
 const step = described(
   'What is being done.',
   v.variant('doing', [
-    doing(['new key', 'signing', 'swapping', 'checking again', 'waiting'], {}),
+    doing(['new key', 'signing', 'swapping', 'checking again'], {}),
     doing(['copying', 'installing'], { files: number('How many.') }),
     doing(['restarting'], { unit }),
     doing(['draining', 'undraining'], { node: text('The node.') }),
