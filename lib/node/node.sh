@@ -431,7 +431,7 @@ say_units() {
   accounts='' names='' inside=''
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
-    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p User -p Group -p SupplementaryGroups -p ExecStart \
+    -p ExecMainStartTimestamp -p MainPID -p User -p Group -p SupplementaryGroups -p ExecStart \
     -p NeedDaemonReload -- $names)
   begin_unit
   while read -r line; do

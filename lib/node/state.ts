@@ -278,9 +278,9 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     return value
   }
   const [id, active, sub, job] = [one('Id'), one('ActiveState'), one('SubState'), one('Job')]
-  const [load, restarts, user] = [one('LoadState'), one('NRestarts'), one('User')]
+  const [load, user] = [one('LoadState'), one('User')]
   const account = `${user}:${one('Group')}:${one('SupplementaryGroups')}`
-  if (!id.endsWith('.service') || !load || !active || !sub || !/^\d{1,10}$/.test(restarts)) throw notWhole()
+  if (!id.endsWith('.service') || !load || !active || !sub) throw notWhole()
   const starts = all('ExecStart')
   // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
   const [, start]: readonly (string | undefined)[] =
@@ -304,8 +304,6 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     process: readProcess(one('MainPID'), mains),
     /** Of that process, the program first; a line break is a control character. Undefined if it has none. */
     command: mains.commands.get(one('MainPID'))?.map(([, argument = '']) => argument) as readonly string[] | undefined,
-    /** How often systemd has restarted it by itself since somebody last started it. */
-    restarts: Number(restarts),
     /** Undefined where the node does not know its user. */
     account: user === '' ? root : accounts.get(account),
     /**
@@ -334,9 +332,7 @@ function mainsIn({ all, one }: Records) {
   return { clock, processes, commands: Map.groupBy(all('argument'), ([id = '']) => id) }
 }
 
-/**
- * The main process of a unit. `isStopped`: by SIGSTOP, or a debugger; `age`: in seconds, by a clock that can't be set.
- */
+/** The main process of a unit. `age`: in seconds, by a clock that can't be set. */
 function readProcess(id: string, mains: Mains) {
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
@@ -346,7 +342,7 @@ function readProcess(id: string, mains: Mains) {
   if (state === '' || 'ZXx'.includes(state)) return 'gone' as const
   const age = (clockTicks - ticks) / ticksPerSecond
   // By the node's present clock.
-  return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age }
+  return { id: Number(id), age, started: now - age }
 }
 
 /** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */

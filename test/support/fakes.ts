@@ -67,7 +67,7 @@ export type UnitState = NonNullable<ReturnType<PlacesState['units']['get']>>
 export function shownUnit(unit: string, more: Readonly<Record<string, string>> = {}): string[] {
   const properties = {
     ...{ Id: `${unit}.service`, Names: `${unit}.service`, LoadState: 'loaded', ActiveState: 'active' },
-    ...{ SubState: 'running', Job: '', ExecMainStartTimestamp: '', MainPID: '0', NRestarts: '0' },
+    ...{ SubState: 'running', Job: '', ExecMainStartTimestamp: '', MainPID: '0' },
     ...{ NeedDaemonReload: 'no', User: '', Group: '', SupplementaryGroups: '' },
   }
   return Object.entries({ ...properties, ...more }).map(([name, value]) => `${name}=${value}`)
@@ -76,7 +76,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
 /** That runs, and no process of it is seen. */
 export const runningUnit: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000, process: undefined },
-  ...{ restarts: 0, account: root, command: undefined, start: undefined },
+  ...{ account: root, command: undefined, start: undefined },
   needsReload: false,
 }
 
@@ -111,7 +111,7 @@ export const allThere = {
 
 /** Seconds: when files were placed, when the units that read them were started, and when they are looked at. */
 export const [placedAt, startedAt, lookedAt] = [1000, 2000, 3000]
-const main = { id: 7, isStopped: false, age: lookedAt - startedAt, started: startedAt }
+const main = { id: 7, age: lookedAt - startedAt, started: startedAt }
 export const healthyUnit = { ...runningUnit, started: startedAt, process: main }
 
 /** What a look finds where every unit of the node runs, and has loaded what is in auth/. */

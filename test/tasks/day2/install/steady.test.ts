@@ -10,7 +10,7 @@ import { twoNodes as cluster, placesWith, runningUnit, type UnitState, worker } 
 
 const units = nodeUnits(cluster, worker)
 
-const process = (id: number) => ({ id, isStopped: false, age: 5000, started: 1000 })
+const process = (id: number) => ({ id, age: 5000, started: 1000 })
 const running: UnitState = { ...runningUnit, process: process(1) }
 
 /** A look at a worker where kube-proxy is like this. */
