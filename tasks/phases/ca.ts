@@ -317,8 +317,7 @@ const labelOf = ({ name, irreplaceable }: CertRow) => irreplaceable?.label ?? na
 const caIn = ({ auth }: Pick<Run, 'auth'>, row: CertRow) => `the ${labelOf(row)} in ${auth.path}`
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
 
-/** `existing`: files that have to be moved aside first. */
-/** `isOnNodes`: control nodes have what is missing. */
+/** `existing`: files that have to be moved aside first. `isOnNodes`: control nodes have what is missing. */
 function formatRestore(
   run: Run,
   name: string,
