@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { rotations } from '../../tasks/day2/rotations/rotations.ts'
 import type { Machines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
 import { type Edit, idsOf, makePlace, type Ran } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import {
@@ -112,7 +113,11 @@ describe('a cluster of 0.5.0', { skip }, () => {
         assert.match((await must(3, 'rotate', name, '--undo')).stderr, /no rotation of .* is in progress/)
       })
 
-  test('has its list of names taken over; a list with keys stops every command that writes, until 0.5.0 has taken the keys out', async () => {
+  // The stand-in's API server reads no list with keys.
+  const noKeys = realBinaries ? false : 'KUBE_BIN_DIR names no real API server'
+  test('has its list of names taken over; a list with keys stops every command that writes, until 0.5.0 has taken the keys out', {
+    skip: skip || noKeys,
+  }, async () => {
     write([['revoked'], []])
     await lab.run('bootstrap')
     await setFlagsOf(await lab.run('bootstrap'))
