@@ -73,7 +73,7 @@ export async function runPhases(
   const run = async (targets: readonly Target[], task: { skip(): void }) => {
     const rows = await Promise.all(targets.map(({ id }) => walk.start(id)))
     for (const { failure } of rows) if (failure) throw failure
-    if (rows.every(({ kind }) => kind === 'fresh' || kind === 'cancelled')) task.skip()
+    if (rows.every(({ state }) => state === 'fresh' || state === 'skipped')) task.skip()
   }
   const taskOf = (target: Target): ListrTask => ({ title: target.id, task: (_, task) => run([target], task) })
   const tasks = [...phases].map(

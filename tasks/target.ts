@@ -6,17 +6,9 @@ import type { LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode, KeyKind } from '../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../lib/failure.ts'
 import type { AuthDir } from '../lib/files/auth-dir.ts'
-import {
-  type AnyRun,
-  buildGraph,
-  type Graph,
-  type Row,
-  type Rows,
-  type Target,
-  type Work,
-} from '../lib/graph/target.ts'
+import { type AnyRun, buildGraph, type Graph, type Row, type Rows, type Target } from '../lib/graph/target.ts'
 import type { Node } from '../lib/node/node.ts'
-import { type Change, isRepair } from '../lib/results.ts'
+import { isRepair, namesOf } from '../lib/results.ts'
 
 /** What a walk hands to each target. */
 export interface Run extends AnyRun {
@@ -80,8 +72,6 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
 
 /** A target with the facts that a walk does not need. */
 export interface ClusterTarget<Found = unknown> extends Target<Run, Found> {
-  /** The node that it belongs to, if it belongs to one. */
-  readonly node?: string | undefined
   /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
   readonly wanted?: object
   /** Its purpose in a few letters: a column of a table. */
@@ -133,10 +123,8 @@ export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<F
     },
     build: async (run, work) => {
       refuseFolders(target, run)
-      for (const reason of work.reasons) if (reason.kind === 'wrong-mode') run.auth.setMode(reason.path, reason.wanted)
-      if (isRepair(work.reasons)) return undefined
-      const built = await target.build?.(run, work)
-      return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
+      for (const name of namesOf(work.diffs, 'chmod')) run.auth.setMode(name, run.auth.files.mode(name))
+      return isRepair(work.diffs) ? undefined : target.build?.(run, work)
     },
   }
 }
@@ -149,16 +137,6 @@ export function inMemory<Given extends Run>(run: Given): Given {
 /** auth/ as it is, also in a plan. */
 export function diskOf({ auth, disk = auth }: Pick<Run, 'auth' | 'disk'>): AuthDir {
   return disk
-}
-
-/** The change that writing one file is. */
-export function changeOfFile({ auth }: Pick<Run, 'auth'>, file: string): Change {
-  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
-}
-
-function asReplaced(change: Change | undefined, { force }: Pick<Work, 'force'>): Change | undefined {
-  const isReplaced = change?.kind === 'made' && !change.isNew && force === 'replace'
-  return isReplaced ? { ...change, isReplaced } : change
 }
 
 /** A rename replaces anything but a folder, which may be the user's. */

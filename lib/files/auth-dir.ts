@@ -5,7 +5,8 @@
 import * as fs from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
-import type { Reason } from '../results.ts'
+import { type Diff, missing } from '../results.ts'
+import { octal } from '../wording.ts'
 import { thisBoot } from './lock.ts'
 import {
   makeFolders,
@@ -269,20 +270,20 @@ export class AuthDir {
     })
   }
 
-  /** The content of a required file with this mode, and everything that is wrong with the file. */
+  /** The content of a required file, and everything that is wrong with the file. `what` it has to be. */
   checkFile<T>(
     name: string,
-    mode: number,
     what: string,
     read: (bytes: Buffer) => T | undefined,
-  ): { value: T | undefined; reasons: Reason[] } {
-    const file = this.read(name)
-    if (!file) return { value: undefined, reasons: [{ kind: 'missing', path: name }] }
-    if (file.kind !== 'file') return { value: undefined, reasons: [{ kind: 'not-a-file', path: name }] }
-    const value = read(file.bytes)
-    const reasons: Reason[] = value === undefined ? [{ kind: 'unreadable', path: name, what }] : []
-    if (file.mode !== mode) reasons.push({ kind: 'wrong-mode', path: name, was: file.mode, wanted: mode })
-    return { value, reasons }
+  ): { value: T | undefined; diffs: Diff[]; isMissing: boolean } {
+    const [file, mode, names] = [this.read(name), this.files.mode(name), [name]]
+    if (!file) return { value: undefined, diffs: missing(names), isMissing: true }
+    const value = file.kind === 'file' ? read(file.bytes) : undefined
+    const wrong = file.kind === 'file' ? `not ${what}` : 'not a regular file'
+    const diffs: Diff[] = value === undefined ? [{ what: `${name} is ${wrong}`, verb: 'replace', names }] : []
+    if (file.kind === 'file' && file.mode !== mode)
+      diffs.push({ what: `${name} has mode ${octal(file.mode)}, not ${octal(mode)}`, verb: 'chmod', names })
+    return { value, diffs, isMissing: false }
   }
 
   /**

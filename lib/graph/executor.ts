@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure, toRunRest } from '../failure.ts'
-import type { CheckResult, Reason } from '../results.ts'
+import type { Check, Diff } from '../results.ts'
 import {
   type AnyRun,
   type Earlier,
@@ -14,7 +14,6 @@ import {
   type Outcome,
   type Row,
   type Rows,
-  rowOf,
   Skipped,
   type Target,
   type Work,
@@ -53,7 +52,7 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
   }
   const settle = async (target: Of) => {
     await Promise.all(target.needs.flatMap((id) => (graph.has(id) ? start(id) : [])))
-    const row = rowOf(target, await attempt(target, known, options))
+    const row: Row<Of> = { diffs: [], ...(await attempt(target, known, options)), id: target.id, target }
     known.rows.set(target.id, row)
     options.emit({ type: 'ended', id: target.id, row })
     return row
@@ -93,7 +92,7 @@ async function attempt<Run extends AnyRun>(
   options: RunOptions<Run>,
 ): Promise<Outcome> {
   const lost = target.needs.filter((id) => isLost(known.rows.get(id)))
-  if (lost.length > 0) return { kind: 'cancelled', because: lost }
+  if (lost.length > 0) return { state: 'skipped', because: lost }
   const { limits, remote } = options.run
   const limit = limits[target.where] as LimitFunction
   const free: LimitedWork = (work) => work()
@@ -108,12 +107,12 @@ async function attempt<Run extends AnyRun>(
       lookAndBuild(target, known, options, building).finally(() => target.release?.(options.run)),
     )
   } catch (error) {
-    if (error instanceof Skipped) return { kind: 'cancelled', because: error.because }
+    if (error instanceof Skipped) return { state: 'skipped', because: error.because }
     const isBegun = known.begun.has(target.id) && ({ isBegun: true } as const)
-    if (options.signal.aborted) return { kind: 'cancelled', because: [], ...isBegun }
+    if (options.signal.aborted) return { state: 'skipped', because: [], ...isBegun }
     const failure = asFailure(error)
     const isForced = options.forced.size > 0 && options.mode === 'run'
-    return { kind: 'failed', failure: isForced ? toRunRest(failure) : failure, ...isBegun }
+    return { state: 'failed', failure: isForced ? toRunRest(failure) : failure, ...isBegun }
   }
 }
 
@@ -133,41 +132,34 @@ async function lookAndBuild<Run extends AnyRun>(
 ): Promise<Outcome> {
   const { id, where, build } = target
   await turns(() => setImmediate())
-  if (signal.aborted) return { kind: 'cancelled', because: [] }
+  if (signal.aborted) return { state: 'skipped', because: [] }
   emit({ type: 'started', id })
   const force = forced.get(id)
   const look = async () => {
-    const { found, change, ...verdict } = await checkForced(target, known, force, run)
-    known.found.set(id, found)
-    return { found, change, verdict }
+    const checked = await checkForced(target, known, force, run)
+    known.found.set(id, checked.found)
+    return checked
   }
-  let looked = await look()
-  const isFresh = () => looked.verdict.reasons.length === 0
-  if (isFresh()) return { kind: 'fresh', ...looked.verdict }
-  if (!build || mode === 'look') return { kind: 'stale', ...looked.verdict }
-  if (mode === 'plan' && where !== run.planned)
-    return { kind: 'stale', ...looked.verdict, ...(looked.change && { change: looked.change }) }
+  let checked = await look()
+  if (checked.diffs.length === 0) return { state: 'fresh', ...checked }
+  const isInMemory = mode === 'plan' && where === run.planned
+  if (!build || (mode !== 'run' && !isInMemory)) return { state: 'stale', ...checked }
   const wait = () => emit({ type: 'queued', id })
-  if (await target.waitForTurn?.({ reasons: looked.verdict.reasons, force, earlier: known, wait })) {
-    if (signal.aborted) return { kind: 'cancelled', because: [] }
-    looked = await look()
-    if (isFresh()) return { kind: 'fresh', ...looked.verdict }
+  if (await target.waitForTurn?.({ diffs: checked.diffs, force, earlier: known, wait })) {
+    if (signal.aborted) return { state: 'skipped', because: [] }
+    checked = await look()
+    if (checked.diffs.length === 0) return { state: 'fresh', ...checked }
   }
-  const { found, change, verdict } = looked
-  const { reasons } = verdict
+  const { found, diffs, until, note, ...told } = checked
   const tell: Work['tell'] = (step) => emit({ type: 'step', id, step })
-  const work: Work = { found, reasons, change, force, signal, earlier: known, tell }
   return limit(async () => {
     await setImmediate()
-    if (signal.aborted) return { kind: 'cancelled', because: [] }
-    emit({ type: 'building', id, reasons })
+    if (signal.aborted) return { state: 'skipped', because: [] }
+    emit({ type: 'building', id, diffs })
     known.begun.add(id)
     known.found.delete(id)
-    const built = (await build.call(target, run, work)) ?? {}
-    const changed = built.change && { change: built.change }
-    if (mode === 'plan') return { kind: 'stale', ...verdict, ...changed }
-    const findings = built.findings?.length ? built.findings : verdict.findings
-    return { kind: 'built', reasons, ...(findings && { findings }), ...changed }
+    const built = await build.call(target, run, { found, diffs, force, signal, earlier: known, tell })
+    return { state: isInMemory ? 'stale' : 'built', diffs, ...told, ...built }
   })
 }
 
@@ -177,13 +169,13 @@ async function checkForced<Run extends AnyRun>(
   known: Known,
   force: Force | undefined,
   run: Run,
-): Promise<CheckResult> {
+): Promise<Check> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
-  if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
-  const { reasons, ...verdict } = await target.check(run, force, known)
-  const forced: Reason[] =
-    force && !verdict.hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
-  return { ...verdict, reasons: [...reasons, ...forced] }
+  if (force === 'replace') return { diffs: [{ what: 'the old one is kept in auth/backup', verb: 'replace' }] }
+  const checked = await target.check(run, force, known)
+  if (!force || checked.hasNothing) return checked
+  const forced: Diff = { what: force === 'renew' ? 'renewed with the same key' : 'forced', verb: 'renew' }
+  return { ...checked, diffs: [...checked.diffs, forced] }
 }
 
 /** What stops a run, or its plan, before its first phase. */

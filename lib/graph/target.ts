@@ -3,7 +3,7 @@
  */
 import type { LimitFunction } from 'p-limit'
 import type { Failure } from '../failure.ts'
-import { type Change, type CheckResult, type Finding, hasOwner, type Reason, type Step } from '../results.ts'
+import type { Check, Diff, Step } from '../results.ts'
 
 /** What a walk needs of the run that it hands to targets. */
 export interface AnyRun {
@@ -43,6 +43,8 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   /** The phase and a name, as in `phase/name`; the phase's own name where it has one target. */
   readonly id: string
   readonly phase: string
+  /** The node that it belongs to, if it belongs to one. */
+  readonly node?: string | undefined
   /** Of earlier phases or its own: it is checked after them, and not if one was lost. They make nothing stale. */
   readonly needs: readonly string[]
   /** Files that it makes, by their names. */
@@ -52,23 +54,23 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   /** Reads only. A refusal that it throws stops the run, and its plan, before the first phase. */
   refuse?(run: Run, force?: Force): void | Promise<void>
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(run: Run, force?: Force, before?: Earlier): CheckResult<Found> | Promise<CheckResult<Found>>
+  check(run: Run, force?: Force, before?: Earlier): Check<Found> | Promise<Check<Found>>
   /**
    * Before a build: resolves when it is its turn, with whether another target has changed something meanwhile, so that it
    * is checked again. Throws Skipped where no turn comes.
    */
   waitForTurn?(waiting: Waiting): Promise<boolean>
-  /** Makes it; absent for targets that are only checked. What it finds takes the place of what the check has found. */
-  build?(
-    run: Run,
-    work: Work<Found>,
-  ): Promise<{ readonly change?: Change | undefined; readonly findings?: readonly Finding[] } | undefined>
+  /** Makes it; absent for targets that are only checked. What it returns takes the place of what the check has found. */
+  build?(run: Run, work: Work<Found>): Promise<Built | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
   release?(run: Run): Promise<void>
 }
 
+/** What a build tells. */
+export type Built = Partial<Pick<Check, 'diffs' | 'note' | 'todo' | 'warn'>>
+
 /** By which a target decides whether it has to wait. */
-export interface Waiting extends Pick<Work, 'reasons' | 'force' | 'earlier'> {
+export interface Waiting extends Pick<Work, 'diffs' | 'force' | 'earlier'> {
   /** Reports that it waits. */
   readonly wait: () => void
 }
@@ -77,9 +79,7 @@ export interface Waiting extends Pick<Work, 'reasons' | 'force' | 'earlier'> {
 export interface Work<Found = unknown> {
   /** From the check just before; where force is `replace`, there was none. */
   readonly found: Found
-  readonly reasons: readonly Reason[]
-  /** What the check has said that a build changes. */
-  readonly change?: Change | undefined
+  readonly diffs: readonly Diff[]
   readonly force: Force | undefined
   readonly earlier: Earlier
   readonly signal: AbortSignal
@@ -87,68 +87,40 @@ export interface Work<Found = unknown> {
   readonly tell: (step: Step) => void
 }
 
-/** The result of a target; in a dry run `stale` means that it would be built. */
-export type Outcome =
-  | ({ readonly kind: 'fresh' } & CheckResult)
-  | ({ readonly kind: 'built' } & CheckResult)
-  | ({ readonly kind: 'stale' } & CheckResult)
-  | {
-      readonly kind: 'failed'
-      readonly failure: Failure
-      /** Its build had begun, so the same may fail elsewhere. */
-      readonly isBegun?: true
-    }
-  /** A target that it needs was lost, or the run was interrupted. */
-  | {
-      readonly kind: 'cancelled'
-      readonly because: readonly string[]
-      /** Its build had begun: the next run checks how far it came. */
-      readonly isBegun?: true
-    }
+/** A target and what became of it: every view prints rows, or a fold of them. */
+export interface Row<Of extends Target = Target> extends Check {
+  readonly id: string
+  readonly target: Of
+  /** `stale`: a plan would build it, or nothing can. `skipped`: a target that it needs was lost, or the run was interrupted. */
+  readonly state: 'fresh' | 'built' | 'stale' | 'failed' | 'skipped'
+  readonly failure?: Failure
+  /** The lost targets. */
+  readonly because?: readonly string[]
+  /** Its build had begun when it failed or was interrupted. */
+  readonly isBegun?: true
+}
 
-/** A target and its outcome, whose kind is the state: every view prints rows, or a fold of them. */
-export type Row<Of extends Target = Target> = Outcome &
-  Partial<CheckResult> & {
-    readonly id: string
-    readonly phase: string
-    readonly target: Of
-    readonly reasons: readonly Reason[]
-    readonly findings: readonly Finding[]
-    readonly failure?: Failure
-  }
+/** What a target's attempt comes to. */
+export type Outcome = Omit<Row, 'id' | 'target' | 'diffs'> & Partial<Pick<Row, 'diffs'>>
 
 /** By id, each after all that it needs. */
 export type Rows<Of extends Target = Target> = ReadonlyMap<string, Row<Of>>
 
-export function rowOf<Of extends Target>(target: Of, outcome: Outcome): Row<Of> {
-  const { id, phase } = target
-  return { reasons: [], findings: [], ...outcome, id, phase, target }
-}
-
 /** It failed, or was not reached. */
-export function isLost(outcome: Outcome | undefined): boolean {
-  return outcome?.kind === 'failed' || outcome?.kind === 'cancelled'
+export function isLost(row: Pick<Row, 'state'> | undefined): boolean {
+  return row?.state === 'failed' || row?.state === 'skipped'
 }
 
 /** It is as wanted, or in a dry run would be made so. */
-export function isDone(outcome: Outcome | undefined): boolean {
-  return outcome !== undefined && !isLost(outcome)
-}
-
-export function textsOf(row: Pick<Row, 'findings'> | undefined, kind: Finding['kind']): string[] {
-  return row?.findings.flatMap((each) => (each.kind === kind ? each.text : [])) ?? []
-}
-
-/** Its user has to change something first. */
-export function isLeftToUser(outcome: Outcome | undefined): boolean {
-  return outcome !== undefined && 'findings' in outcome && hasOwner(outcome.findings, 'user')
+export function isDone(row: Row | undefined): boolean {
+  return row !== undefined && !isLost(row)
 }
 
 export type Event =
   | { readonly type: 'started'; readonly id: string }
   /** It is to be built, and waits for a slot. */
   | { readonly type: 'queued'; readonly id: string }
-  | { readonly type: 'building'; readonly id: string; readonly reasons: readonly Reason[] }
+  | { readonly type: 'building'; readonly id: string; readonly diffs: readonly Diff[] }
   | {
       readonly type: 'step'
       readonly id: string

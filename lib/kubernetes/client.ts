@@ -56,7 +56,7 @@ export async function dial(server: Server, patience: number): Promise<TLSSocket>
 function isTrusted(socket: TLSSocket, { trust }: Server): boolean {
   const served: string[] = []
   for (let next = socket.getPeerX509Certificate(); next; next = next.issuerCertificate) served.push(next.toString())
-  return trust !== 'anyone' && findDistrust(served.join(''), trust).length === 0
+  return trust !== 'anyone' && findDistrust(served.join(''), trust) === undefined
 }
 
 async function shakeHands(

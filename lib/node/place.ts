@@ -3,7 +3,6 @@
  * two. Pure.
  */
 import { publicMode, secretMode } from '../files/plain-file.ts'
-import type { Difference } from '../results.ts'
 
 /** Bytes. Our files have a few thousand; the content of a larger file is not sent (node.sh). */
 export const largestFile = 256 * 1024
@@ -59,6 +58,20 @@ export interface WantedFile {
   readonly isSecret: boolean
   /** The accounts that units run as; or the login user, who owns the folder: then owner and mode must match exactly. */
   readonly readers: readonly Account[] | { readonly login: number }
+}
+
+/** How a file on a node differs from what is wanted there. */
+export interface Difference {
+  readonly path: string
+  readonly what:
+    | 'missing'
+    | 'not a file'
+    | 'differs'
+    | 'wrong owner'
+    | 'wrong mode'
+    | 'unreadable for its unit'
+    | 'permissions too open'
+    | 'dated in the future'
 }
 
 /** At most one per file, except that owner and mode may both be wrong. */

@@ -2,7 +2,8 @@
 import { type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
-import type { Reason } from '../results.ts'
+import type { Diff } from '../results.ts'
+import { formatNames, joinClauses } from '../wording.ts'
 import { bitsOf, blocksIn, type Der, expect, hex, inside, oids, readDer } from './encoding.ts'
 
 /** A distinguished name; the certificate has the attributes in this order. */
@@ -196,13 +197,23 @@ export function endOf(certificate: Certificate, issuers: readonly Certificate[])
 }
 
 /** How the certificate differs from the profile, apart from validity and issuer. */
-export function compareWithProfile(certificate: Certificate, profile: CertSpec): Reason[] {
+export function compareWithProfile(certificate: Certificate, profile: CertSpec): Diff[] {
+  const usages: Diff[] = hasUsages(certificate, profile) ? [] : [{ what: 'key usages differ', verb: 'change' }]
+  return [...compareIdentity(certificate, profile), ...usages]
+}
+
+/** How its subject, its names and the kind of its key differ. */
+export function compareIdentity(certificate: Certificate, profile: CertSpec): Diff[] {
   const isTolerated = profile.tolerated?.some((each) => compareSubject(certificate.attributes, each).length === 0)
-  const reasons = isTolerated ? [] : compareSubject(certificate.attributes, profile.subject)
-  const sans = difference(certificate.sans, [...new Set(profile.sans.map(canonicalAddress))])
-  if (sans) reasons.push({ kind: 'san-changed', ...sans })
-  if (!hasUsages(certificate, profile)) reasons.push({ kind: 'usages-changed' })
-  return [...reasons, ...compareKeyKind(certificate.publicKey, profile)]
+  const subject = isTolerated ? [] : compareSubject(certificate.attributes, profile.subject)
+  const { added, removed } = compareNames(certificate, profile)
+  const names = formatDifference(['adds SAN ', added], ['drops SAN ', removed])
+  return [...subject, ...names, ...compareKeyKind(certificate.publicKey, profile)]
+}
+
+/** Names and addresses that it lacks, and that it has beyond the profile. */
+export function compareNames({ sans }: Certificate, profile: CertSpec) {
+  return difference(sans, [...new Set(profile.sans.map(canonicalAddress))])
 }
 
 /** Of its subject; the last if it has several, as Go has it. Undefined if it has none. */
@@ -210,19 +221,28 @@ export function commonNameOf({ attributes }: Pick<Certificate, 'attributes'>): s
   return attributes.findLast((each) => each.startsWith('CN='))?.slice('CN='.length)
 }
 
-function compareSubject(attributes: readonly string[], wanted: Subject): Reason[] {
+function compareSubject(attributes: readonly string[], wanted: Subject): Diff[] {
   const values = subjectOrder.flatMap((name) => [wanted[name] ?? []].flat().map((value) => `${name}=${value}`))
-  const changed = difference(attributes, values)
-  return changed ? [{ kind: 'subject-changed', ...changed }] : []
+  const { added, removed } = difference(attributes, values)
+  return formatDifference(['adds ', added, ' to the subject'], ['drops ', removed, ' from the subject'])
 }
 
-export function compareKeyKind(key: KeyObject, { key: wanted }: CertSpec): Reason[] {
+/** None without names. */
+function formatDifference(
+  ...parts: readonly (readonly [before: string, names: readonly string[], after?: string])[]
+): Diff[] {
+  const clauses = parts.map(([before, names, after = '']) => names.length > 0 && before + formatNames(names) + after)
+  const what = joinClauses(...clauses)
+  return what === '' ? [] : [{ what, verb: 'change' }]
+}
+
+export function compareKeyKind(key: KeyObject, { key: wanted }: CertSpec): Diff[] {
   const was = keyKindOf(key)
-  return was === wanted ? [] : [{ kind: 'key-kind-changed', was, wanted }]
+  return was === wanted ? [] : [{ what: `key is ${was}, not ${wanted}`, verb: 'replace' }]
 }
 
 /** A leaf has digitalSignature and, as a server with RSA, keyEncipherment; and its side of TLS, or both sides. */
-function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: CertSpec): boolean {
+export function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: CertSpec): boolean {
   if (isCa !== wanted.isCa) return false
   if (isCa) return true
   const needed = enciphersKeys(wanted) && publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
@@ -232,9 +252,8 @@ function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wan
   return hasSides && !hasMore && (usages & needed) === needed && (usages & ~leafUsages) === 0
 }
 
-/** Undefined if both have the same. */
 function difference(has: readonly string[], wanted: readonly string[]) {
   const added = wanted.filter((item) => !has.includes(item))
   const removed = has.filter((item) => !wanted.includes(item))
-  return added.length + removed.length > 0 ? { added, removed } : undefined
+  return { added, removed }
 }

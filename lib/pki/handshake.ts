@@ -3,13 +3,12 @@
 import { isIP } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { checkServerIdentity, connect, createServer, type TLSSocket } from 'node:tls'
-import { formatReasons, type Reason } from '../results.ts'
 import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts'
 
 /** Why a PEM chain (the leaf first) is not trusted by these PEM certificates. Times and usages are not checked. */
-export function findDistrust(served: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
+export function findDistrust(served: Uint8Array | string, trusted: Uint8Array | string): string | undefined {
   const [leaf, ...between] = readCertificates(served)
-  return leaf && isChained(leaf, between, readCertificates(trusted)) ? [] : [{ kind: 'other-issuer' }]
+  return leaf && isChained(leaf, between, readCertificates(trusted)) ? undefined : 'not issued by the current CA'
 }
 
 function isChained(certificate: Certificate, between: readonly Certificate[], roots: readonly Certificate[]): boolean {
@@ -61,11 +60,11 @@ const tls13 = {
 /** By Node's TLS (OpenSSL), plus Go's stricter rules for certificates. */
 export async function shakeHands(handshake: Handshake): Promise<Met> {
   const { server, client, strict } = handshake
-  const distrusted = formatReasons(findDistrust(server.certificate, client.ca))
+  const distrusted = findDistrust(server.certificate, client.ca)
   if (distrusted) return { refused: distrusted }
   const met = await meet(handshake).catch((error: Error): Met => ({ refused: formatTlsError(error) }))
   if ('refused' in met || !met.seen || !('certificate' in client)) return met
-  const unknown = formatReasons(findDistrust(client.certificate, server.ca))
+  const unknown = findDistrust(client.certificate, server.ca)
   if (!unknown) return met
   return strict ? { refused: unknown } : { seen: undefined, why: unknown }
 }

@@ -4,15 +4,14 @@ import type { KeyKind } from '../cluster/cluster.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, type AuthFile, caName, caNames, nextName } from '../files/auth-dir.ts'
 import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
-import type { Change, CheckResult, Reason } from '../results.ts'
-import { isNear } from '../wording.ts'
+import { type Check, type Diff, hasVerb, missing } from '../results.ts'
+import { formatDate, isNear } from '../wording.ts'
 import {
   type Certificate,
   type CertSpec,
   compareWithProfile,
   endOf,
   isIssuedBy,
-  keyKindOf,
   readCertificate,
   readDerCertificate,
 } from './certificate.ts'
@@ -39,27 +38,45 @@ const backdating = 300_000
 export type Pair = Readonly<ReturnType<typeof readPair>>
 
 export function readPair(auth: AuthDir, name: string) {
-  const held = auth.checkFile(auth.files.certificate(name), publicMode, 'a valid certificate', readHeld)
+  const files = auth.files.pair(name)
+  const held = auth.checkFile(files[0], 'a valid certificate', readHeld)
   /** `chain`: DER of the certificates that follow it in its file. */
   const { certificate, chain } = held.value ?? { certificate: undefined, chain: [] }
-  const key = auth.checkFile(auth.files.key(name), secretMode, 'an unencrypted private key', keyIn)
-  /** What is wrong with the files themselves. */
-  const reasons = [...held.reasons, ...key.reasons]
-  if (certificate && key.value && !isKeyOf(certificate, key.value))
-    reasons.push({ kind: 'key-mismatch', path: auth.files.key(name) })
-  return { certificate, chain, key: key.value, reasons }
+  const key = auth.checkFile(files[1], 'an unencrypted private key', keyIn)
+  const isMismatched = certificate !== undefined && key.value !== undefined && !isKeyOf(certificate, key.value)
+  return {
+    certificate,
+    chain,
+    key: key.value,
+    /** The names of the files that are not there. */
+    missing: files.filter((_, i) => [held, key][i]?.isMissing),
+    /** What is wrong with the files themselves. */
+    ofFiles: held.isMissing && key.isMissing ? missing(files) : [...held.diffs, ...key.diffs],
+    mismatch: isMismatched ? [mismatchOf(files[1])] : [],
+  }
+}
+
+function mismatchOf(key: string): Diff {
+  return { what: `${key} is not the key of its certificate`, verb: 'replace', names: [key] }
+}
+
+/** All that is wrong with the two files. */
+export function wrongIn({ ofFiles, mismatch }: Pair): Diff[] {
+  return [...ofFiles, ...mismatch]
 }
 
 /** `chain`: what follows the certificate in its file. */
 export function checkPair(
-  { certificate, chain, reasons }: Pair,
+  pair: Pair,
   wanted: Parameters<typeof checkCertificate>[1] & { readonly chain?: Certificate | undefined },
-): CheckResult {
-  if (!certificate) return { reasons }
+): Check {
+  const { certificate, chain } = pair
+  if (!certificate) return { diffs: wrongIn(pair) }
   const following = wanted.chain ? [wanted.chain.der] : []
   const isChained = chain.length === following.length && following.every((der, i) => chain[i]?.equals(der))
-  const { reasons: own, ...verdict } = checkCertificate(certificate, wanted)
-  return { ...verdict, reasons: [...reasons, ...own, ...(isChained ? [] : [{ kind: 'chain-changed' } as const])] }
+  const ofChain: Diff[] = isChained ? [] : [{ what: 'certificate chain differs', verb: 'change' }]
+  const { diffs, ...checked } = checkCertificate(certificate, wanted)
+  return { ...checked, diffs: [...wrongIn(pair), ...diffs, ...ofChain] }
 }
 
 /**
@@ -74,38 +91,40 @@ export function checkCertificate(
     readonly now: Date
     readonly renewBefore: number
   },
-): CheckResult {
+): Check {
   const { profile, issuer, now, renewBefore } = wanted
   const { notBefore, notAfter } = certificate
   // A leaf limited by its CA's expiry would not last longer if it were reissued.
   const isCut = issuer !== undefined && notAfter >= issuer.notAfter
   const left = notAfter.getTime() - now.getTime()
-  const reasons = [...compareWithProfile(certificate, profile)]
+  const diffs = compareWithProfile(certificate, profile)
   // Before there is a CA, a dry run says that it will be made.
-  if (issuer && !isIssuedBy(certificate, issuer)) reasons.push({ kind: 'other-issuer' })
-  if (notBefore > now) reasons.push({ kind: 'not-yet-valid', notBefore })
+  if (issuer && !isIssuedBy(certificate, issuer)) diffs.push({ what: 'not issued by the current CA', verb: 'change' })
+  // It was made by a wrong clock.
+  if (notBefore > now) diffs.push({ what: `not valid before ${notBefore.toISOString().slice(0, 16)}Z`, verb: 'change' })
   else if (left <= 0 || (left <= renewBefore && !isCut))
-    reasons.push({ kind: 'expires', notAfter, expired: left <= 0, ...(isNear(notAfter, now) && { isNear: true }) })
+    diffs.push({
+      what: `${left <= 0 ? 'expired' : 'expires'} ${formatDate(notAfter, isNear(notAfter, now) ? notAfter : undefined)}`,
+      verb: 'renew',
+    })
   const until = endOf(certificate, issuer ? [issuer] : [])
-  return { reasons, until, renewsFrom: isCut ? undefined : new Date(notAfter.getTime() - renewBefore) }
+  const note = isCut
+    ? `expires ${formatDate(until)} (with the CA)`
+    : `renews from ${formatDate(new Date(notAfter.getTime() - renewBefore))}`
+  return { diffs, until, note }
 }
-
-const aboutNames: ReadonlySet<Reason['kind']> = new Set([
-  ...(['subject-changed', 'san-changed', 'usages-changed', 'other-issuer', 'chain-changed'] as const),
-  // The last: it was made by a wrong clock.
-  ...(['wrong-mode', 'not-yet-valid'] as const),
-])
 
 /**
  * The key that a new certificate keeps if only its contents change. Components may read the two files at any moment,
  * and so never see a certificate with a key that does not match.
  */
-export function keptKey({ key }: Pair, reasons: readonly Reason[]): KeyObject | undefined {
-  return reasons.every(({ kind }) => aboutNames.has(kind)) ? key : undefined
+export function keptKey({ key }: Pair, diffs: readonly Diff[]): KeyObject | undefined {
+  return hasVerb(diffs, 'make', 'replace', 'renew') ? undefined : key
 }
 
 /**
- * Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key.
+ * Writes a new certificate, with a new key unless one is kept, and returns what there is now. The key comes first: a
+ * certificate never lacks its key.
  * It is valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it
  * up).
  */
@@ -126,13 +145,13 @@ export async function makePair(
     readonly keyKind?: KeyKind | undefined
     readonly tell?: (step: { readonly doing: 'new key' | 'signing' }) => void
   },
-): Promise<Change> {
+): Promise<string> {
   // It loads node-forge's ASN.1, which a run that makes nothing does not need.
   const { generatePrivateKey, issueCertificate, privateKeyPem } = await import('./x509.ts')
   const { profile, issuer, now, validity, chain = '', keyKind = profile.key, tell = () => {} } = signing
   const { notAfter } = validityPeriod(now, validity, issuer.notAfter)
   const period = { notBefore: nextStart(auth, name, now), notAfter }
-  const change = changeOfPair(auth, name, { profile, expires: notAfter, isKeyKept: signing.key !== undefined })
+  const note = noteOnPair(auth, name, { expires: notAfter, isKeyKept: signing.key !== undefined })
   if (!signing.key) tell({ doing: 'new key' })
   const key = signing.key ?? (await generatePrivateKey(keyKind))
   tell({ doing: 'signing' })
@@ -140,7 +159,7 @@ export async function makePair(
   const files: AuthFile[] = [[auth.files.certificate(name), certificate + chain, publicMode]]
   if (!signing.key) files.unshift([auth.files.key(name), privateKeyPem(key), secretMode])
   auth.writeDurably(...files)
-  return change
+  return note
 }
 
 /** When a certificate that is issued now begins to be valid. */
@@ -150,20 +169,17 @@ function nextStart(auth: AuthDir, name: string, now: Date): Date {
   return earlier && earlier > notBefore && earlier <= now ? earlier : notBefore
 }
 
-/** The change that making the pair is, computed before it is made. */
-export function changeOfPair(
+/** "new key, expires 2028-10-30 (was 2027-11-25)", before the pair is made. */
+export function noteOnPair(
   auth: AuthDir,
   name: string,
-  { profile, expires, isKeyKept }: { profile: CertSpec; expires: Date; isKeyKept: boolean },
-): Change {
-  const was = tryCertificate(auth, name)
-  return {
-    kind: 'made',
-    files: isKeyKept ? [auth.files.certificate(name)] : auth.files.pair(name),
-    isNew: !isKeyKept && auth.read(auth.files.certificate(name)) === undefined,
-    is: { key: profile.key, expires, names: new Set(profile.sans).size },
-    was: was && { key: keyKindOf(was.publicKey), expires: endOf(was, ownCas(auth)), names: was.sans.length },
-  }
+  { expires, isKeyKept }: { readonly expires: Date; readonly isKeyKept: boolean },
+): string {
+  const former = tryCertificate(auth, name)
+  const was = former && endOf(former, ownCas(auth))
+  const [date, before] = [formatDate(expires, was), was && formatDate(was, expires)]
+  const isLonger = before !== undefined && before !== date
+  return `${former && !isKeyKept ? 'new key, ' : ''}expires ${isLonger ? `${date} (was ${before})` : formatDate(expires)}`
 }
 
 type SigningIssuer = Issuer & { readonly notAfter: Date }

@@ -1,8 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import { type Row, type Target, textsOf } from '../graph/target.ts'
-import { factsOf, formatFinding, formatReasons, hasOwner, isRepair } from '../results.ts'
-import { beside, fit, joinClauses, octal, printable } from '../wording.ts'
+import type { Row, Target } from '../graph/target.ts'
+import { beside, fit, joinClauses, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
   areChecks,
@@ -15,7 +14,6 @@ import {
   summariseGroup,
   textOf,
   toDoOf,
-  warningOf,
   warningsOf,
 } from './rows.ts'
 
@@ -47,8 +45,8 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
   }
   let room = mostLines
   const failures = new Set<string>()
-  const hasLine = ({ build }: Target, { kind }: Row) =>
-    verbose || kind === 'failed' || ((kind !== 'fresh' || !build) && room-- > 0)
+  const hasLine = ({ build }: Target, { state }: Row) =>
+    verbose || state === 'failed' || ((state !== 'fresh' || !build) && room-- > 0)
   return {
     event: (event) => {
       const { target, phase } = places.get(event.id) ?? {}
@@ -58,8 +56,7 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
       if (!isRepeat && hasLine(target, row)) say(formatEnd(row))
       else if (!isRepeat) phase.counted.push(row)
       if (row.failure) failures.add(row.failure.message)
-      const warning = warningOf(row)
-      if (warning) say(`warning ${id}: ${warning}`)
+      if (row.warn?.length) say(`warning ${id}: ${joinClauses(...row.warn)}`)
       phase.left--
       if (phase.left === 0 && phase.counted.length > 0)
         say(`${phase.title}: ${summariseGroup(phase.counted, areChecks(phase.targets))}`)
@@ -70,7 +67,7 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
       const { rows } = summary
       if (quiet) {
         // Targets that were checked and are stale.
-        for (const row of rows.values()) if (row.kind === 'stale') write(printable(formatEnd(row)))
+        for (const row of rows.values()) if (row.state === 'stale') write(printable(formatEnd(row)))
         for (const each of warningsOf(rows)) write(fit(printable(`warning ${each}`), columns))
       }
       for (const text of formatFailures(rows, verbose)) write(fit(text, columns))
@@ -87,7 +84,7 @@ function formatEnd(row: Row): string {
 }
 
 /** Increased by a change that breaks programs that read the lines: docs/json.md. */
-const format = 1
+const format = 2
 
 /** Escapes characters that JSON allows unescaped and that a terminal or a line reader would interpret. */
 export function formatJsonLine(value: object): string {
@@ -98,10 +95,9 @@ export function formatJsonLine(value: object): string {
   )
 }
 
-/** Times as jq's fromdate reads them, RFC 3339 in whole seconds; modes as they are typed: "0600". */
+/** Times as jq's fromdate reads them, RFC 3339 in whole seconds. */
 function plainValue(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
-  if (this[key] instanceof Date) return String(value).replace(/\.\d+Z$/, 'Z')
-  return this.kind === 'wrong-mode' && typeof value === 'number' ? octal(value) : value
+  return this[key] instanceof Date ? String(value).replace(/\.\d+Z$/, 'Z') : value
 }
 
 export function createJsonLines(write: (line: string) => void): Reporter {
@@ -116,56 +112,25 @@ export function createJsonLines(write: (line: string) => void): Reporter {
       if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
     },
     end: async (summary) => {
-      const { rows, seconds, exit, findings, nextToExpire, goOn } = summary
+      const { rows, seconds, exit, nextToExpire, goOn } = summary
       const counts = { ...countRows(rows), seconds: Math.round(seconds * 1000) / 1000, exit }
-      const left = toDoOf(summary)
-      const advice = left.flatMap((each) => each.advice ?? [])
-      const toDo = findings && left.flatMap((each) => (each.advice ? [] : formatFinding(each)))
-      say({ type: 'summary', ...counts, advice, toDo, nextToExpire, goOn })
+      say({ type: 'summary', ...counts, todo: unlessEmpty(toDoOf(summary)), nextToExpire, goOn })
     },
   }
 }
 
-/**
- * All that is sent of a row, whatever else a check finds. Its type is the row's kind: fresh, built, stale, failed,
- * cancelled.
- */
+/** A row but for its target and what its check hands on; its type is its state. */
 function plainRow(row: Row): object {
-  const { id, reasons, until, renewsFrom, change, note, findings } = row
-  const named = { type: row.kind, id }
-  if (row.kind === 'failed') return { ...named, refused: row.failure.kind === 'refused', ...plainFailure(row.failure) }
-  const message = formatCause(row)
-  if (row.kind === 'cancelled') return { ...named, because: row.because, isBegun: row.isBegun, message }
-  const own = findings.filter(({ left }) => !left)
-  const found = {
-    note,
-    warning: plainWarning(row),
-    isUnfinished: hasOwner(own, 'user') || undefined,
-    units: factsOf(row, 'units')?.units,
-    unreached: row.kind === 'built' ? undefined : unlessEmpty(textsOf(row, 'unreached')),
-    revokedInForce: factsOf(row, 'list')?.revokedInForce,
-    left: unlessEmpty(findings.flatMap(({ left }) => left ?? [])),
-  }
-  return { ...named, reasons, until, renewsFrom, change, ...found, message }
+  const { id, state, diffs, until, note, because, isBegun, failure } = row
+  const told = { diffs, until, note, warn: unlessEmpty(row.warn), todo: unlessEmpty(row.todo), because, isBegun }
+  if (failure) return { type: state, id, refused: failure.kind === 'refused', isBegun, ...plainFailure(failure) }
+  return { type: state, id, ...told, message: textOf(row) }
 }
 
-/** What is left to its user, too. */
-export function plainWarning(row: Row | undefined): string | undefined {
-  return (
-    joinClauses(...(row?.findings ?? []).map((each) => !each.isSilent && !each.left && formatFinding(each))) ||
-    undefined
-  )
-}
-
-const unlessEmpty = (list: readonly unknown[]) => (list.length > 0 ? list : undefined)
+/** A field that has nothing to say is absent. */
+export const unlessEmpty = (texts: readonly string[] = []) => (texts.length > 0 ? texts : undefined)
 
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure
   return { message, remedy, cause, stack: stackOf(failure) }
-}
-
-/** Why it was changed, or would be: "changed; adds SAN 192.168.1.22"; any other row as it is. */
-function formatCause(row: Row): string {
-  if (row.kind !== 'built') return textOf(row)
-  return joinClauses(isRepair(row.reasons) ? 'repaired' : 'changed', formatReasons(row.reasons))
 }

@@ -1,11 +1,11 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted. Pure. */
 import { styleText } from 'node:util'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
-import { formatReasons, worksOf } from '../results.ts'
+import { type Diff, formatDiffs, namesOf, texts } from '../results.ts'
 import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Phases, Reporter } from './reporter.ts'
-import { formatExpiry, formatFailure, formatFailures, formatScope, formatToDo, warningsOf } from './rows.ts'
+import { formatFailure, formatFailures, formatScope, formatToDo, warningsOf } from './rows.ts'
 
 /** Rows of one phase with which the same is done. */
 interface Planned {
@@ -16,10 +16,8 @@ interface Planned {
   readonly names: readonly string[]
   /** New, changed, removed. */
   readonly mark: '+' | '~' | '-'
-  /** Why; empty where nothing was there. */
-  readonly why: string
-  /** Facts about what there would be, and what there was. */
-  readonly facts: string
+  /** Why, and what there would be: a line each. */
+  readonly lines: readonly string[]
   /** Copied to a node. */
   readonly copied: readonly string[]
   /** Installed where its units read them. */
@@ -32,51 +30,36 @@ interface Planned {
 /** What would be done, by phase. */
 export function foldPlan(phases: Phases, rows: Rows, isFolded = true): Planned[] {
   return [...phases].flatMap(([title, own]) => {
-    const stale = own.flatMap(({ id }) => rows.get(id) ?? []).filter(({ kind }) => kind === 'stale')
-    const planned = stale.map((row): Planned => {
-      const files = filesOf(row)
-      const names = files.length > 0 ? files : [nameInPhase(row.target)]
-      return { title, rows: [row], names, ...nothing, why: formatReasons(row.reasons), ...shownOf(row) }
-    })
+    const stale = own.flatMap(({ id }) => rows.get(id) ?? []).filter(({ state }) => state === 'stale')
+    const planned = stale.map((row) => plannedOf(title, row))
     return isFolded ? foldRows(planned) : planned
   })
 }
 
-/** By which it is named: a certificate without its key; in a rotation what is made beside them. */
-function filesOf({ kind, change, target: { makes } }: Row): readonly string[] {
-  const files = kind === 'stale' && change?.kind === 'made' ? change.files : makes
-  return files.filter((file, i) => i === 0 || !makes.includes(file))
+function plannedOf(title: string, row: Row): Planned {
+  const { diffs, note, target } = row
+  const files = filesOf(row)
+  const copied = namesOf(diffs, 'copy', 'update')
+  const removed = namesOf(diffs, 'remove')
+  const isNew = diffs.length > 0 && diffs.every(({ verb }) => verb === 'make' || verb === 'copy')
+  const isRemoval = removed.length > 0 && diffs.every(({ verb }) => verb === 'remove')
+  // What is listed, or was not there, needs no reason.
+  const isListed = ({ verb }: Diff) => verb && target.where === 'node' && verb !== 'chmod'
+  const why = isNew ? '' : formatDiffs(diffs.filter((diff) => !isListed(diff)))
+  return {
+    title,
+    rows: [row],
+    names: files.length > 0 ? files : [nameInPhase(target)],
+    mark: isNew ? '+' : isRemoval ? '-' : '~',
+    lines: texts(why, target.where === 'auth' && note),
+    ...{ copied, removed, installed: namesOf(diffs, 'install'), restarts: namesOf(diffs, 'restart') },
+  }
 }
 
-const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], restarts: [] } as const
-
-function shownOf(row: Row): Partial<Planned> {
-  const { reasons, change } = row
-  if (change?.kind === 'made') {
-    const { is, was, isNew, files } = change
-    const wasOther = (before: unknown, now: unknown) =>
-      before === undefined || before === now ? '' : ` (was ${before})`
-    const facts = is && [
-      `${!isNew && files.length > 1 ? 'new key, ' : ''}${is.key}${wasOther(was?.key, is.key)}`,
-      formatExpiry(is, was),
-      ...(is.names > 0 ? [`${count(is.names, 'name')}${wasOther(was?.names, is.names)}`] : []),
-    ]
-    return {
-      facts: facts?.join(', ') ?? '',
-      ...(isNew && { mark: '+', why: '' }),
-    }
-  }
-  const { copy: copied, install: installed, remove: removed, restart: restarts } = worksOf(row)
-  const done = { copied, installed, removed, restarts }
-  if (Object.values(done).every(({ length }) => length === 0)) return {}
-  if (change?.kind === 'deployed') {
-    const missing = reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.missing : []))
-    const isNew = copied.every((file) => missing.includes(file))
-    return { ...done, mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '' }
-  }
-  // Why a unit is restarted for which nothing is installed.
-  const why = reasons.filter((reason) => reason.kind === 'unit' && reason.places.length === 0)
-  return { ...done, why: formatReasons(why) }
+/** By which it is named: a certificate without its key; in a rotation what is made beside them. */
+function filesOf({ diffs, target: { makes, where } }: Row): readonly string[] {
+  const others = where === 'auth' ? namesOf(diffs, 'make').filter((file) => !makes.includes(file)) : []
+  return others.length > 0 ? others : makes.slice(0, 1)
 }
 
 function foldRows(all: readonly Planned[]): Planned[] {
@@ -86,7 +69,7 @@ function foldRows(all: readonly Planned[]): Planned[] {
     ...group[0],
     rows: group.flatMap(({ rows }) => rows),
     names: group.flatMap(({ names }) => names),
-    why: shared(group[0].why),
+    lines: group[0].lines.map(shared),
     copied: group[0].copied.map(shared),
     installed: group[0].installed.map(shared),
     removed: group[0].removed.map(shared),
@@ -104,20 +87,16 @@ export function countPlan(planned: readonly Planned[]) {
   }
 }
 
-/** `lines` prints the rest. */
+/** `lines` prints the rest: each row that would be built has a line of its own. */
 export function createPlanJson(write: (line: string) => void, phases: Phases, lines: Reporter): Reporter {
   return {
     ...lines,
     end: async (summary) => {
-      const planned = foldPlan(phases, summary.rows)
-      const { skipped = [] } = summary
+      const { skipped = [], planHash: hash } = summary
       if (skipped.length > 0)
         write(formatJsonLine({ type: 'note', message: `--offline skips ${skipped.join(' and ')}` }))
-      // `yours` of 0.4.0: what reads it finds nothing to do, until 0.6.0.
-      for (const { title, rows, names, ...shown } of planned)
-        write(formatJsonLine({ type: 'planned', ids: rows.map(({ id }) => id), ...shown, yours: [] }))
-      if (summary.planHash !== undefined)
-        write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countPlan(planned) }))
+      if (hash !== undefined)
+        write(formatJsonLine({ type: 'plan', hash, ...countPlan(foldPlan(phases, summary.rows)) }))
       await lines.end(summary)
     },
   }
@@ -140,7 +119,7 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
       const nothing = toDo.length > 0 ? 'change' : 'do'
       const found = planned.length > 0 ? formatCounts(planned) : `Nothing ${isNoted ? 'else ' : ''}to ${nothing}`
-      const isKnown = planned.length > 0 || [...rows.values()].every(({ kind }) => kind === 'fresh')
+      const isKnown = planned.length > 0 || [...rows.values()].every(({ state }) => state === 'fresh')
       const headline = joinClauses(isKnown ? found : 'Incomplete plan', formatScope(rows, skipped))
       for (const line of [rows.size > 0 ? headline : [], next ?? []].flat()) if (!quiet) write(fit(line, columns))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
@@ -162,10 +141,9 @@ function formatPlan(
 }
 
 function formatPlanned(planned: Planned, list: (names: readonly string[]) => string): string[] {
-  const { mark, names, why, facts, copied, installed, removed, restarts } = planned
+  const { mark, names, copied, installed, removed, restarts } = planned
   const [first = '', ...more] = [
-    why,
-    facts,
+    ...planned.lines,
     copied.length > 0 && `copy ${list(copied)}`,
     installed.length > 0 && `install ${list(installed)}`,
     removed.length > 0 && `${mark === '-' ? '' : '- '}remove ${list(removed)}`,

@@ -2,7 +2,7 @@
 import type { ListrRendererFactory } from 'listr2'
 import type { Failure } from '../failure.ts'
 import type { Event, Rows, Target } from '../graph/target.ts'
-import type { Finding } from '../results.ts'
+import { texts } from '../results.ts'
 
 export interface Reporter {
   /** The tree, as listr2 draws it; all other views are made of the events alone. */
@@ -15,14 +15,26 @@ export interface Reporter {
   end(summary: Summary): Promise<void>
 }
 
+/** What a command tells beside its targets. */
+export interface Notice {
+  /** `todo`: left to the user, and the command ends with 4. `after`: what comes next, once the command has done all its own. */
+  readonly kind: 'note' | 'todo' | 'after'
+  readonly text: string
+}
+
+/** One of each text that there is. */
+export function notices(kind: Notice['kind'], ...all: readonly (string | false | undefined)[]): Notice[] {
+  return texts(...all).map((text) => ({ kind, text }))
+}
+
 /** The end of a run. */
 export interface Summary {
   /** Empty if it could not begin. */
   readonly rows: Rows
   readonly seconds: number
   readonly exit: number
-  /** Beside targets. Those that are nobody's were notes. */
-  readonly findings?: readonly Finding[]
+  /** Beside targets; the notes have been printed. */
+  readonly notices?: readonly Notice[]
   /** The certificate of auth/ that expires first, and when a run begins to renew it; undefined where none does. */
   readonly nextToExpire?:
     | { readonly name: string; readonly expires: Date; readonly renewsFrom?: Date | undefined }

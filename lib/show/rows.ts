@@ -3,16 +3,7 @@
 import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Row, Rows, Target } from '../graph/target.ts'
-import {
-  type CertificateFacts,
-  type Finding,
-  foldFindings,
-  formatFinding,
-  formatReasons,
-  isRepair,
-  type Step,
-  worksOf,
-} from '../results.ts'
+import { formatDiffs, namesOf, pastOf, type Step } from '../results.ts'
 import { beside, capital, count, fit, formatDate, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
 import type { Summary } from './reporter.ts'
 
@@ -43,79 +34,50 @@ export const textOf = (row: Row): string => wordsOf(row)[1]
 export const labelOf = (row: Row): string => wordsOf(row)[0]
 
 function wordsOf(row: Row): readonly [label: string, text: string] {
-  switch (row.kind) {
+  const { state, diffs, note, failure, because = [] } = row
+  switch (state) {
     case 'fresh': {
-      const { note, until, renewsFrom, hasNothing } = row
-      const withCa = until && `expires ${formatDate(until)} (with the CA)`
-      const text = note ?? (renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa) ?? 'up to date'
-      return [hasNothing ? text : 'up to date', text]
+      const text = note ?? 'up to date'
+      return [row.hasNothing ? text : 'up to date', text]
     }
     case 'built':
-      return wordsOfBuilt(row)
+      return [pastOf(diffs), textOfBuilt(row)]
     case 'stale': {
       const label = row.target.build ? 'to change' : 'not checked'
-      return [label, joinClauses(label, formatReasons(row.reasons))]
+      return [label, joinClauses(label, formatDiffs(diffs))]
     }
     case 'failed':
-      return [row.failure.kind === 'refused' ? 'refused' : 'failed', row.failure.message]
-    case 'cancelled': {
-      const why = row.because.length > 0 ? `; ${formatNames(row.because)} must succeed first` : ''
+      return [failure?.kind === 'refused' ? 'refused' : 'failed', failure?.message ?? '']
+    case 'skipped': {
+      const why = because.length > 0 ? `; ${formatNames(because)} must succeed first` : ''
       return row.isBegun ? ['interrupted', 'interrupted; the next run checks it again'] : ['skipped', `skipped${why}`]
     }
     default:
-      return row satisfies never
+      return state satisfies never
   }
 }
 
-function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): readonly [label: string, text: string] {
-  const why = formatReasons(reasons)
-  const as = (label: string, text = joinClauses(label, why)) => [label, text] as const
-  switch (change?.kind) {
-    case 'made': {
-      const { isReplaced, isNew, is, was } = change
-      const now = is ? `, ${formatExpiry(is, was)}` : ''
-      // Only its time was up, or it was requested by name.
-      const isRenewal = is && reasons.every(({ kind }) => kind === 'expires' || kind === 'forced')
-      if (!isReplaced && !isNew && !isRenewal) return as('changed', joinClauses(`changed${now}`, why))
-      const label = isReplaced ? 'replaced' : isNew ? 'new' : 'renewed'
-      return as(label, label + now)
-    }
-    case 'deployed':
-    case 'installed': {
-      const { copy, install, remove, restart } = worksOf({ reasons, change })
-      const installed = install.length > 0 ? [count(install.length, 'file')] : []
-      const all = Object.entries({ deployed: copy, installed, removed: remove, restarted: restart })
-      const done = all.filter(([, names]) => names.length > 0)
-      const [[label] = []] = done
-      if (label === undefined) return change.kind === 'deployed' ? as('repaired') : as('installed', why || 'installed')
-      const text = done.map(([what, names]) => `${formatNames(names)} ${what}`).join('; ')
-      return as(restart.length > 0 ? 'restarted' : label, text)
-    }
-    case 'proven':
-      return change.units.length > 0
-        ? as('verified', `verified by ${formatNames(change.units)}`)
-        : as('nothing to check')
-    case 'rewritten':
-      return as('rewritten', `${change.objects} rewritten`)
-    case undefined:
-      return as(isRepair(reasons) ? 'repaired' : 'done')
-    default:
-      return change satisfies never
-  }
-}
-
-/** "expires 2028-10-30 (was 2027-11-25)" */
-export function formatExpiry({ expires }: CertificateFacts, was: CertificateFacts | undefined): string {
-  const [date, before] = [formatDate(expires, was?.expires), was && formatDate(was.expires, expires)]
-  if (before === undefined || before === date) return `expires ${formatDate(expires)}`
-  return `expires ${date} (was ${before})`
+/** On nodes the files and units; of a file what there is now, and why it was changed. */
+function textOfBuilt({ diffs, note }: Row): string {
+  const installed = namesOf(diffs, 'install')
+  const onNode = joinClauses(
+    ...[
+      [formatNames(namesOf(diffs, 'copy', 'update')), 'deployed'],
+      [installed.length > 0 ? count(installed.length, 'file') : '', 'installed'],
+      [formatNames(namesOf(diffs, 'remove')), 'removed'],
+      [formatNames(namesOf(diffs, 'restart')), 'restarted'],
+    ].map(([names, done]) => names && `${names} ${done}`),
+  )
+  const label = pastOf(diffs)
+  const why = ['new', 'renewed', 'verified', 'rewritten'].includes(label) ? '' : formatDiffs(diffs)
+  return onNode || joinClauses(note ? `${label}, ${note}` : label, why)
 }
 
 /** "5 new, 1 failed", "12 passed", "3 not installed yet"; of a single one, its text. */
 export function summariseGroup(rows: readonly Row[], areChecks = false): string {
   const [only, ...others] = rows
   if (only && others.length === 0) return textOf(only)
-  const [note, ...more] = new Set(rows.map((row) => (row.kind === 'fresh' ? row.note : undefined)))
+  const [note, ...more] = new Set(rows.map(({ state, note }) => (state === 'fresh' ? note : undefined)))
   if (note !== undefined && more.length === 0) return `${rows.length} ${note}`
   const labels = rows.map(labelOf).map((label) => (areChecks && label === 'up to date' ? 'passed' : label))
   return groupAlike(labels, (label) => label)
@@ -156,16 +118,9 @@ export function joinFailures(failures: readonly [string, Failure][]): [string | 
   })
 }
 
-/** What nobody has to act on: the rest is left to do. */
-export function warningOf(row: Row | undefined): string {
-  return joinClauses(
-    ...(row?.findings ?? []).map((each) => each.owner === 'run' && !each.isSilent && formatFinding(each)),
-  )
-}
-
 /** The warnings of all targets, each with its target's id. */
 export function warningsOf(rows: Rows): string[] {
-  return [...rows].flatMap(([id, row]) => (warningOf(row) ? `${id}: ${warningOf(row)}` : []))
+  return [...rows].flatMap(([id, { warn = [] }]) => (warn.length > 0 ? `${id}: ${joinClauses(...warn)}` : []))
 }
 
 /**
@@ -175,17 +130,14 @@ export function warningsOf(rows: Rows): string[] {
  */
 export function formatScope(rows: Rows, skipped: readonly string[] = []): string {
   const all = [...rows.values()]
-  // The id of a node's target ends with the node's name.
-  const placeIn = (id: string) => id.slice(id.indexOf('/') + 1)
-  const placeOf = ({ id }: Target) => placeIn(id)
-  const nodes = [...new Set(all.flatMap(({ target }) => (target.where === 'node' ? placeOf(target) : [])))]
+  const nodes = [...new Set(all.flatMap(({ target }) => (target.where === 'node' ? (target.node ?? []) : [])))]
   const isStopped = (row: Row | undefined) => row?.failure?.kind === 'refused' || row?.failure?.code === 'newer-on-node'
   const unseen = (row: Row) =>
-    row.kind === 'cancelled'
-      ? !row.because.some((id) => placeIn(id) === placeOf(row.target) && isStopped(rows.get(id)))
-      : row.kind === 'failed' && !isStopped(row)
+    row.state === 'skipped'
+      ? !row.because?.some((id) => rows.get(id)?.target.node === row.target.node && isStopped(rows.get(id)))
+      : row.state === 'failed' && !isStopped(row)
   const missed = nodes.filter((name) =>
-    all.some((row) => row.target.where === 'node' && placeOf(row.target) === name && unseen(row)),
+    all.some((row) => row.target.where === 'node' && row.target.node === name && unseen(row)),
   )
   const isOf = (where: Target['where']) => all.some(({ target }) => target.where === where)
   const [known, left] = [
@@ -205,14 +157,14 @@ export function formatScope(rows: Rows, skipped: readonly string[] = []): string
 
 /** "36 targets: 30 changed, 6 up to date, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
 export function formatSummary({ rows, seconds, scope }: Summary, areChecks = false): string {
-  const { targets, made, fresh, stale, failed, cancelled } = countRows(rows)
+  const { targets, made, fresh, stale, failed, skipped } = countRows(rows)
   const toChange = stale > 0 ? [`${stale} ${areChecks ? 'not checked' : 'to change'}`] : []
   const refused = [...rows.values()].filter(({ failure }) => failure?.kind === 'refused').length
   const counts = [
     ...(areChecks ? [`${fresh} passed`, ...toChange] : [toChange[0] ?? `${made} changed`, `${fresh} up to date`]),
     `${failed - refused} failed`,
     ...(refused > 0 ? [`${refused} refused`] : []),
-    ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
+    ...(skipped > 0 ? [`${skipped} skipped`] : []),
   ]
   return joinClauses(
     `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`,
@@ -226,12 +178,12 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
   if (rows.size === 0) return formatToDo(summary, columns)
   const all = [...rows.values()]
   // A command that only checks has nothing that expires next.
-  const isIdle = nextToExpire && all.every(({ kind }) => kind === 'fresh')
+  const isIdle = nextToExpire && all.every(({ state }) => state === 'fresh')
   const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom, now)}` : ''
   const last = [
     nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
     goOn &&
-      all.some(({ kind }) => kind === 'cancelled') &&
+      all.some(({ state }) => state === 'skipped') &&
       `Stopped    early; every file is whole; continue with: ${goOn}`,
   ]
   return [
@@ -244,12 +196,12 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
 
 /** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1", "Removed    3 files on worker2" */
 function formatChanged(rows: Rows): string[] {
-  const built = [...rows.values()].filter(({ kind }) => kind === 'built')
+  const built = [...rows.values()].filter(({ state }) => state === 'built')
   const changed = built.map((row) => {
-    const { make, replace, remove, restart } = worksOf(row)
-    const [name = row.id.slice(row.id.indexOf('/') + 1)] = [...make, ...replace]
+    const { diffs, target } = row
+    const [name = row.id.slice(row.id.indexOf('/') + 1)] = target.makes
     const label = labelOf(row)
-    const what = label === 'removed' ? [count(remove.length, 'file')] : restart
+    const what = label === 'removed' ? [count(namesOf(diffs, 'remove').length, 'file')] : namesOf(diffs, 'restart')
     const of = what.length > 0 ? `${what.join(', ')} on ` : ''
     return { name, start: `${capital(label).padEnd(10)} ${of}` }
   })
@@ -258,15 +210,21 @@ function formatChanged(rows: Rows): string[] {
   )
 }
 
-/** What is left to its user by the targets, and beside them. */
-export function toDoOf({ rows, findings = [] }: Pick<Summary, 'rows' | 'findings'>): Finding[] {
-  const all = [...findings, ...[...rows.values()].flatMap((row) => row.findings.filter(({ isSilent }) => !isSilent))]
-  return foldFindings(all.filter(({ owner }) => owner !== 'run'))
+/** What is left to do by the targets, where several nodes have the same to do, and beside targets. */
+export function toDoOf({ rows, notices = [] }: Pick<Summary, 'rows' | 'notices'>): string[] {
+  const ofRows = [...rows.values()].flatMap(({ target, todo = [] }) =>
+    todo.map((text) => ({ node: target.where === 'node' ? target.node : undefined, text })),
+  )
+  const folded = groupAlike(ofRows, ({ text }) => text).map(([first, ...more]) => {
+    const nodes = new Set([first, ...more].flatMap(({ node }) => node ?? []))
+    return nodes.size > 0 ? `on ${formatNames([...nodes])}, ${first.text}` : first.text
+  })
+  return [...notices.flatMap(({ kind, text }) => (kind === 'note' ? [] : text)), ...folded]
 }
 
 /** In bold: it must not be missed. */
-export function formatToDo(summary: Pick<Summary, 'rows' | 'findings'>, columns?: number): string[] {
-  const texts = toDoOf(summary).map((each) => fit(`To do      ${printable(formatFinding(each))}`, columns))
+export function formatToDo(summary: Pick<Summary, 'rows' | 'notices'>, columns?: number): string[] {
+  const texts = toDoOf(summary).map((each) => fit(`To do      ${printable(each)}`, columns))
   return texts.flatMap((text) => text.split('\n').map((line) => styleText('bold', line)))
 }
 
@@ -276,7 +234,7 @@ export function areChecks(targets: readonly Target[]): boolean {
 }
 
 export function countRows(rows: Rows) {
-  const number = (kind: Row['kind']) => [...rows.values()].filter((row) => row.kind === kind).length
+  const number = (state: Row['state']) => [...rows.values()].filter((row) => row.state === state).length
   return {
     targets: rows.size,
     made: number('built'),
@@ -284,6 +242,6 @@ export function countRows(rows: Rows) {
     /** In a dry run: targets that would be built. */
     stale: number('stale'),
     failed: number('failed'),
-    cancelled: number('cancelled'),
+    skipped: number('skipped'),
   }
 }

@@ -86,7 +86,7 @@ function rendererOf(
     fresh: () => color.dim('·'),
     stale: () => color.yellow('●'),
     failed: () => color.red('✖'),
-    cancelled: () => color.yellow('⊘'),
+    skipped: () => color.yellow('⊘'),
   }
   let isOver = false
   class FittedRenderer extends DefaultRenderer {
@@ -156,14 +156,14 @@ interface PhaseRows {
 
 interface Line {
   readonly level: 0 | 1
-  readonly mark: 'more' | 'waiting' | 'queued' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
+  readonly mark: 'more' | 'waiting' | 'queued' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'skipped'
   readonly text: string
   /** Shown after the text, dimmed. */
   readonly note: string
 }
 
 /** From the first that has its line where there is not room for all. */
-const ranks: readonly Line['mark'][] = ['failed', 'stale', 'active', 'queued', 'cancelled', 'made', 'fresh']
+const ranks: readonly Line['mark'][] = ['failed', 'stale', 'active', 'queued', 'skipped', 'made', 'fresh']
 
 /**
  * A line for each phase, and below it one for each of its targets: for all that have begun and are not fresh if there
@@ -206,7 +206,7 @@ function phaseLine(title: string, rows: readonly TreeRow[]): Line {
     const mark = marks.has('failed') ? 'failed' : only?.type === 'queued' ? 'queued' : 'active'
     return line(mark, only ? formatEvent(only) : `${ended.length}/${rows.length}`)
   }
-  const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.has(mark)) ?? 'fresh'
+  const worst = (['failed', 'skipped', 'stale', 'made'] as const).find((mark) => marks.has(mark)) ?? 'fresh'
   return line(worst, summariseGroup(ended, areChecks(rows.map(({ target }) => target))))
 }
 
@@ -219,6 +219,6 @@ function childLine({ target, event }: TreeRow): Line {
 function markOf({ target: { build }, event }: TreeRow): Line['mark'] {
   if (!event) return 'waiting'
   if (event.type !== 'ended') return event.type === 'queued' ? 'queued' : 'active'
-  const { kind } = event.row
-  return kind === 'built' || (kind === 'fresh' && !build) ? 'made' : kind
+  const { state } = event.row
+  return state === 'built' || (state === 'fresh' && !build) ? 'made' : state
 }

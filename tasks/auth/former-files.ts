@@ -3,7 +3,6 @@ import { backUp, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { commonNameOf } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Finding } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { certTable } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -27,12 +26,10 @@ export function filesToMove(run: Pick<Run, 'auth' | 'cluster' | 'options'>): str
   return run.options.prune ? formerFiles(run) : []
 }
 
-export function notesOnFormer(run: Run): Finding[] {
+export function noteOnFormer(run: Run): string | undefined {
   const files = formerFiles(run)
-  return asFindings([
-    files.length > 0 &&
-      `no node or user of cluster.yaml has the name of ${formatNames(files)} in auth/; a name that comes back keeps its key, unless they are moved to auth/backup: ${run.command('bootstrap --prune')}`,
-  ])
+  if (files.length === 0) return undefined
+  return `no node or user of cluster.yaml has the name of ${formatNames(files)} in auth/; a name that comes back keeps its key, unless they are moved to auth/backup: ${run.command('bootstrap --prune')}`
 }
 
 /** Moves them to auth/backup. */

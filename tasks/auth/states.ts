@@ -222,17 +222,17 @@ export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState
 /** The pair. Where the signing key has just changed, its certificate does not come first in the file yet. */
 export function readTokenPair(auth: AuthDir): Pair {
   const pair = readPair(auth, auth.files.names.tokens)
-  const { certificate, key, reasons } = pair
-  const isElsewhere = reasons.some(({ kind }) => kind === 'key-mismatch')
+  const { certificate, key, mismatch } = pair
+  const isElsewhere = mismatch.length > 0
   const own =
     key && isElsewhere ? chainOf(pair).find(({ publicKey }) => publicKey.equals(createPublicKey(key))) : undefined
   if (!own || !certificate) return pair
   const what = 'the certificate of the signing key does not come first'
   return {
-    key,
+    ...pair,
     certificate: own,
     chain: [certificate.der, ...pair.chain.filter((der) => !der.equals(own.der))],
-    reasons: [...reasons.filter(({ kind }) => kind !== 'key-mismatch'), { kind: 'rotation', what }],
+    mismatch: [{ what, verb: 'change' }],
   }
 }
 

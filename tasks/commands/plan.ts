@@ -4,8 +4,9 @@ import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { sshConfigPath } from '../../lib/cluster/cluster.ts'
 import { doing, Failure } from '../../lib/failure.ts'
-import { byPhase, closure, isLost, rowOf } from '../../lib/graph/target.ts'
-import { asFindings, formatReasons, worksOf } from '../../lib/results.ts'
+import { byPhase, closure, isLost } from '../../lib/graph/target.ts'
+import { type Diff, formatDiffs, namesOf } from '../../lib/results.ts'
+import { notices } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/rows.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { filesToMove } from '../auth/former-files.ts'
@@ -17,14 +18,7 @@ import { type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { usage } from '../run/options.ts'
 import { formatTask, type Selection, select } from '../run/selection.ts'
 import { refusalsBefore } from '../run/walk.ts'
-import {
-  type ClusterGraph,
-  type ClusterRow,
-  type ClusterRows,
-  type ClusterTarget,
-  clusterGraph,
-  type Run,
-} from '../target.ts'
+import { type ClusterGraph, type ClusterRows, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import { adviseOnRotations, findBeside, noteOnNewIdentity, stagesIn } from '../views/notices.ts'
 import { type Observation, observe, showObservation } from '../views/observe.ts'
 
@@ -65,21 +59,19 @@ interface PlanScope {
 async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const { whole, warnings } = wanted
   const { graph, run, rows } = seen
-  const restarts = [...rows.values()].flatMap(({ reasons }) =>
-    reasons.flatMap((each) => (each.kind === 'unit' && each.restarts ? each.unit : [])),
-  )
-  const findings = [
-    ...asFindings([noteOnNewIdentity(rows), ...warnings]),
+  const restarts = [...rows.values()].flatMap(({ diffs }) => namesOf(diffs, 'restart'))
+  const beside = [
+    ...notices('note', noteOnNewIdentity(rows), ...warnings),
     ...findBeside(run, rows),
-    ...asFindings([outageOf(run.cluster, restarts)]),
+    ...notices('note', outageOf(run.cluster, restarts)),
     ...(await adviseOnRotations(run)),
   ]
   const moved = filesToMove(run)
   const planHash = (await planIn(given, run, rows))?.hash
   const skipped = notLookedAt(whole, graph)
-  const isToDo = moved.length > 0 || [...rows.values()].some(({ kind }) => kind === 'stale')
+  const isToDo = moved.length > 0 || [...rows.values()].some(({ state }) => state === 'stale')
   const next = nextStep(given, rows, { isToDo, isPartial: skipped.length > 0 })
-  const causes = await showObservation(given, seen, { isPlan: true, findings, planHash, skipped, next })
+  const causes = await showObservation(given, seen, { isPlan: true, notices: beside, planHash, skipped, next })
   return moved.length > 0 ? [...causes, 'stale' as const] : causes
 }
 
@@ -159,7 +151,7 @@ async function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
 export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
-  const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsOf)
+  const actions = all.filter(({ state }) => state === 'stale').flatMap(({ target, diffs }) => actionsOf(target, diffs))
   const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
@@ -192,10 +184,8 @@ function keepTargetTo({ actions }: Plan, target: ClusterTarget): ClusterTarget {
   return {
     ...target,
     build: async (run, work) => {
-      const { reasons, change } = work
-      const row = rowOf(target, { kind: 'stale', reasons, ...(change && { change }) })
-      if (actionsOf(row).some((action) => !actions.has(action)))
-        throw otherPlan(`not in the plan: ${formatReasons(reasons)}`, run)
+      if (actionsOf(target, work.diffs).some((action) => !actions.has(action)))
+        throw otherPlan(`not in the plan: ${formatDiffs(work.diffs)}`, run)
       try {
         return await build(run, work)
       } catch (error) {
@@ -215,9 +205,8 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
  * The target with the values that it is to have, with each file and with each unit to restart. The user's own
  * kubeconfig is of one machine, and part of no plan that others review.
  */
-function actionsOf(row: ClusterRow): string[] {
-  const { id, where, wanted } = row.target
+function actionsOf({ id, where, wanted }: ClusterTarget, diffs: readonly Diff[]): string[] {
   if (where === 'kubeconfig') return []
-  const works = Object.entries(worksOf(row)).flatMap(([verb, names]) => names.map((name) => `${verb} ${name}`))
+  const works = diffs.flatMap(({ verb, names = [''] }) => (verb ? names.map((name) => `${verb} ${name}`) : []))
   return ['', ...works].map((what) => JSON.stringify([id, wanted, what]))
 }

@@ -27,8 +27,8 @@ import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
-import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { formatReason, isRepair, type Reason } from '../../lib/results.ts'
+import { readPair, tryCertificate, wrongIn } from '../../lib/pki/pair.ts'
+import { type Diff, isRepair } from '../../lib/results.ts'
 import { formatDate, formatNames, pasteable, quote } from '../../lib/wording.ts'
 import { revokedLine } from '../auth/accepted.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
@@ -141,7 +141,7 @@ async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], { 
   const left = parts.flatMap(({ makes }, i) => (wrong[i]?.length === 0 ? [] : makes))
   const isCaLeft = left.includes(run.auth.files.certificate(caName))
   // A CA that is whole, and that cluster.yaml does not describe, may be another cluster's, with all that is beside it.
-  if (isCaLeft && isRepair(readPair(found.auth, caName).reasons)) refuseWrongSources(run, main, wrong.flat())
+  if (isCaLeft && isRepair(wrongIn(readPair(found.auth, caName)))) refuseWrongSources(run, main, wrong.flat())
   // What shows whose leaves they are is not taken.
   const fresh = node || isCaLeft ? [] : await findFresh(found, targets)
   const taken = [...markersIn(found.auth), ...fresh, ...identity].flatMap((name): [string, Buffer][] => {
@@ -226,11 +226,12 @@ export async function findWrong({ found, main, cas, at }: Candidate, target: Clu
   const own = tryCertificate(found.auth, name)
   // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued
   // again.
-  const isForeign = !main.files.get(file)?.isPlaced && !cas.some(({ publicKey }) => own?.x509.verify(publicKey))
-  const explain = (reason: Reason) => {
-    if (reason.kind === 'other-issuer') return isForeign ? [`${at(file)} is not signed by this CA`] : []
-    if (!('path' in reason) || !['missing', 'unreadable', 'key-mismatch'].includes(reason.kind)) return []
-    return [formatReason({ ...reason, path: at(reason.path) })]
+  const isForeign =
+    own && !own.isCa && !main.files.get(file)?.isPlaced && !cas.some(({ publicKey }) => own.x509.verify(publicKey))
+  const foreign = isForeign ? [`${at(file)} is not signed by this CA`] : []
+  const explain = ({ what, verb, names = [] }: Diff) => {
+    const isLost = names.length > 0 && (verb === 'make' || verb === 'replace')
+    return isLost ? [names.reduce((text, name) => text.replace(name, at(name)), what)] : []
   }
   const unread = target.makes.flatMap((name) => {
     const why = found.auth.read(name) ? undefined : main.files.get(name)?.unread
@@ -238,7 +239,8 @@ export async function findWrong({ found, main, cas, at }: Candidate, target: Clu
   })
   if (unread.length > 0) return unread
   try {
-    return (await target.check(found, isCa ? 'renew' : undefined)).reasons.flatMap(explain)
+    const { diffs } = await target.check(found, isCa ? 'renew' : undefined)
+    return [...foreign, ...diffs.flatMap(explain)]
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     const named = target.makes.filter((name) => error.message.includes(name))
@@ -253,7 +255,7 @@ export async function findWrong({ found, main, cas, at }: Candidate, target: Clu
 export async function findFresh(found: Run, targets: readonly ClusterTarget[]): Promise<string[]> {
   const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
   const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))
-  return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
+  return leaves.flatMap(({ makes }, i) => (looks[i]?.diffs.length === 0 ? makes : []))
 }
 
 /** None where nothing was lost, and no other step comes before the next run. */

@@ -1,6 +1,7 @@
 /** `rotate … --dry-run`: its stages, what each changes and how long it waits, and the trial of each in memory. */
-import { asFindings } from '../../lib/results.ts'
+
 import { formatJsonLine } from '../../lib/show/lines.ts'
+import { notices } from '../../lib/show/reporter.ts'
 import { formatToDo } from '../../lib/show/rows.ts'
 import { formatNames, wrap } from '../../lib/wording.ts'
 import type { Rotation, Stage } from '../day2/rotations/rotation.ts'
@@ -98,8 +99,7 @@ function print({ cluster, command, host, options, print }: CommandRun, rotation:
     print(`  undo: ${stage.undo ? undo : 'not possible'}\n`)
   }
   for (const text of untried) print(wrap(text, columns, 4))
-  for (const text of formatToDo({ rows: new Map(), findings: asFindings(toDo, { owner: 'afterwards' }) }, columns))
-    print(text)
+  for (const text of formatToDo({ rows: new Map(), notices: notices('after', ...toDo) }, columns)) print(text)
 }
 
 function headingOf({ number, of, state, title }: PlannedStage): string {

@@ -1,7 +1,7 @@
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
-import { asFindings, formatFinding } from '../../lib/results.ts'
+import { notices } from '../../lib/show/reporter.ts'
 import { day, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { refusalDuring } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
@@ -56,7 +56,7 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
       refuseOther(drive)
       return { causes: await (given.options.undo ? goBack(drive) : goForward(drive)) }
     },
-    closing: async (_, run) => ({ findings: await adviseOnRotations(run) }),
+    closing: async (_, run) => ({ notices: await adviseOnRotations(run) }),
   })
 }
 
@@ -88,8 +88,8 @@ async function walkTo(given: CommandRun, rotating: Rotating, stage?: Stage): Pro
   const { rows, causes } = await walk(graph, { phases: shown, run, forced: new Map(), signal, reporter })
   const exit = exitStatus(causes, given.endedStatus())
   const seconds = (performance.now() - started) / 1000
-  const backup = stage ? asFindings([backUp(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
-  await reporter.end({ rows, seconds, exit, findings: [...adviseAfter(run, rows), ...backup] })
+  const backup = stage ? notices('after', backUp(run.auth)) : adviseBackup(run, rows)
+  await reporter.end({ rows, seconds, exit, notices: [...adviseAfter(run, rows), ...backup] })
   return causes
 }
 
@@ -202,7 +202,7 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
     say(heading(rotation, stage))
     const causes = await drive.walk(stage)
     if (isStopped(causes) || rotating.signal.aborted || !next) return causes
-    if (next.isLast) for (const holder of notesOnHolders(rotating.run)) say(formatFinding(holder))
+    if (next.isLast) for (const { text } of notesOnHolders(rotating.run)) say(text)
     if (next.isLast && !options.finish) return causes
     if (!(await mayBegin(drive, next))) return ['stale']
     if (next === stages[at]) await tryFirst(drive, at)
@@ -386,10 +386,11 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
       makes: [],
       where: 'node',
       // A proof may write, and only a build may.
-      check: () => ({ reasons: [{ kind: 'rotation', what: proof }] }),
-      build: async (_, { signal, tell }) => ({
-        change: { kind: 'proven', units: await prove({ ...rotating, signal }, node, tell) },
-      }),
+      check: () => ({ diffs: [{ what: proof, verb: 'verify' }] }),
+      build: async (_, { signal, tell }) => {
+        const units = await prove({ ...rotating, signal }, node, tell)
+        return { note: units.length > 0 ? `asked ${formatNames(units)}` : 'nothing to check' }
+      },
       release: (run) => run.disconnect(node),
     }))
 }

@@ -3,7 +3,8 @@ import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
 import { frontProxyCaName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { byPhase, closure, type Force, isDone, isLost } from '../../lib/graph/target.ts'
-import { asFindings, type Finding } from '../../lib/results.ts'
+import { hasVerb } from '../../lib/results.ts'
+import { type Notice, notices } from '../../lib/show/reporter.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { groups, phases } from '../bootstrap.ts'
 import { frontProxyOutage } from '../phases/ca.ts'
@@ -62,7 +63,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       return walked
     },
     closing: async (rows, run) => ({
-      findings: await findAfter(run, { all: graph, forced, rows }),
+      notices: await findAfter(run, { all: graph, forced, rows }),
       nextToExpire: nextToExpire(run, wanted.values()),
       now: run.now,
       goOn: signal.aborted ? command(nextTask(run, rows)) : undefined,
@@ -78,19 +79,18 @@ interface RunScope {
 }
 
 /** After an interruption only what must not wait for the next run. */
-async function findAfter(given: CommandRun, scope: RunScope): Promise<Finding[]> {
+async function findAfter(given: CommandRun, scope: RunScope): Promise<Notice[]> {
   const { signal } = given
   const { rows } = scope
   const all = [...rows.values()]
   const reachesNodes = all.some(({ target }) => target.where === 'node')
-  const isIdle = !reachesNodes && all.every(({ kind }) => kind === 'fresh')
-  const afterwards = (texts: readonly string[]) => asFindings(texts, { owner: 'afterwards' })
+  const isIdle = !reachesNodes && all.every(({ state }) => state === 'fresh')
   return [
-    ...asFindings([noteOnNewIdentity(rows), isCaNew(rows) && noteOnExample(given)]),
+    ...notices('note', noteOnNewIdentity(rows), isCaNew(rows) && noteOnExample(given)),
     ...adviseAfter(given, rows),
-    ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
+    ...notices('after', ...(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)])),
     ...findBeside(given, rows, { isIdle }),
-    ...afterwards(adviseOnKept(given, scope)),
+    ...notices('after', ...adviseOnKept(given, scope)),
     ...(await adviseOnRotations(given)),
   ]
 }
@@ -110,13 +110,12 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   const { command, options } = run
   const left = [...all.values()].filter(({ id }) => !rows.has(id))
   const needed = left.flatMap(({ needs }) => needs.flatMap((id) => rows.get(id) ?? []))
-  const isUsed = (isMade: (row: ClusterRow) => boolean) => needed.some((row) => row.kind === 'built' && isMade(row))
+  const isUsed = (isMade: (row: ClusterRow) => boolean) => needed.some((row) => row.state === 'built' && isMade(row))
   // A replaced identity has a warning of its own, which says what comes next.
-  const isRemade = ({ change }: ClusterRow) => change?.kind === 'made' && !change.isNew && !change.isReplaced
+  const isRemade = ({ diffs }: ClusterRow) => hasVerb(diffs, 'renew', 'change') && !hasVerb(diffs, 'copy', 'update')
   if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run ${command('bootstrap')}`]
-  const isCopied = ({ reasons }: ClusterRow) =>
-    reasons.some((reason) => reason.kind === 'on-node' && [...reason.differ, ...reason.missing].length > 0)
-  if (isUsed(isCopied)) return [`units do not have the new files until you run ${command('bootstrap')}`]
+  if (isUsed(({ diffs }) => hasVerb(diffs, 'copy', 'update')))
+    return [`units do not have the new files until you run ${command('bootstrap')}`]
   const isStopped = (options.force || options.renew) && [...rows.values()].some(isLost)
   return isStopped ? [`run ${command(nextTask(run, rows))}`] : []
 }
@@ -132,7 +131,7 @@ function nextTask({ options }: CommandRun, rows: ClusterRows): string {
   return formatTask(isWider ? { ...all, prune: false, replaceIdentity: false, yes: false } : all)
 }
 
-const hasMade = (rows: ClusterRows) => [...rows.values()].some(({ kind }) => kind === 'built')
+const hasMade = (rows: ClusterRows) => [...rows.values()].some(({ state }) => state === 'built')
 
 /**
  * The command for certificates that --force was to replace, and that the run did not reach: for `bootstrap` they are up

@@ -4,8 +4,8 @@
  */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { asFindings, type Finding, formatFinding } from '../../lib/results.ts'
-import { formatJsonLine, plainWarning } from '../../lib/show/lines.ts'
+import { formatJsonLine, unlessEmpty } from '../../lib/show/lines.ts'
+import { type Notice, notices } from '../../lib/show/reporter.ts'
 import { formatFailures, formatToDo, warningsOf } from '../../lib/show/rows.ts'
 import {
   capital,
@@ -37,7 +37,7 @@ import {
   takeInventory,
   waysOut,
 } from '../views/inventory.ts'
-import { findBeside, findingOfRotation, notesOnFolder, rotationsUnderWay } from '../views/notices.ts'
+import { findBeside, notesOnFolder, noticeOfRotation, rotationsUnderWay } from '../views/notices.ts'
 import { observe, wholeCluster } from '../views/observe.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
@@ -53,7 +53,7 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
 
 /** Of the nodes that are wanted. */
 interface Status extends Inventory, Pick<StatusTable, 'next'> {
-  readonly findings: readonly Finding[]
+  readonly notices: readonly Notice[]
   readonly rotations: readonly UnderWay[]
 }
 
@@ -73,15 +73,15 @@ async function show(
   const rows = new Map([...inventory.rows].filter(([, { target }]) => isWanted(target)))
   const onFolder = notesOnFolder(run.auth)
   const beside = isWhole ? findBeside(run, rows) : onFolder
-  const findings = [...beside, ...asFindings([noteOnExample(given)])]
+  const told = [...beside, ...notices('note', noteOnExample(given))]
   const causes: ExitCause[] = [
     ...causesOf(rows.values(), { isLook: true }),
     // What is up to date, and expires with its CA.
     ...items.flatMap((each) => (each.endsSoon ? ('stale' as const) : [])),
-    ...causesIn(findings),
+    ...causesIn(told),
     ...onFolder.map(() => 'stale' as const),
   ]
-  const found = { ...inventory, next: nextStep(inventory), items, nodes, rows, findings, rotations }
+  const found = { ...inventory, next: nextStep(inventory), items, nodes, rows, notices: told, rotations }
   if (options.json) for (const line of asJson(found, exitStatus(causes))) print(formatJsonLine(line))
   else for (const line of asText(given, found, causes.length === 0)) print(line)
   return causes
@@ -92,11 +92,11 @@ async function show(
  * `isRight`.
  */
 function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found: Status, isRight: boolean): string[] {
-  const { run, rows, findings, rotations } = found
+  const { run, rows, rotations } = found
   const columns = columnsOf(host.stdout)
   const prose = (text: string) => fit(printable(text), columns)
-  const ofRotations = rotations.map((each) => formatFinding(findingOfRotation(each, run)))
-  const notes = findings.filter(({ owner }) => owner === 'run').map(formatFinding)
+  const ofRotations = rotations.map((each) => noticeOfRotation(each, run).text)
+  const notes = found.notices.flatMap(({ kind, text }) => (kind === 'note' ? text : []))
   const parts = [
     noteOnLoss(found).map(prose),
     ofRotations.map(prose),
@@ -131,9 +131,9 @@ function nextStep({ run, rows, items }: Inventory): string | undefined {
 }
 
 function asJson(found: Status, exit: number): object[] {
-  const { run, rows, items, nodes, findings, rotations } = found
+  const { run, rows, items, nodes, rotations } = found
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
-  const notes = [...noteOnLoss(found), ...findings.map(formatFinding)]
+  const notes = [...noteOnLoss(found), ...found.notices.map(({ text }) => text)]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
     ...notes.map((message) => ({ type: 'note', message })),
@@ -143,7 +143,8 @@ function asJson(found: Status, exit: number): object[] {
       ...item,
       notAfter: certificate?.notAfter,
       ...(why && { message: why }),
-      warning: plainWarning(rows.get(item.id)),
+      warn: unlessEmpty(rows.get(item.id)?.warn),
+      todo: unlessEmpty(rows.get(item.id)?.todo),
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
     ...nodes.map(({ why, left, holds, ...node }) => ({

@@ -7,7 +7,7 @@ import { Failure, refusal } from '../../lib/failure.ts'
 import { AuthDir, authorizationConfigFile, caName, MemoryStore } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { readRevoked } from '../../lib/kubernetes/authorization.ts'
-import { asFindings } from '../../lib/results.ts'
+import { texts } from '../../lib/results.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { revokedLine } from '../auth/accepted.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
@@ -70,7 +70,7 @@ function partTarget(target: ClusterTarget, backup: Backup): ClusterTarget {
     const wrong = await findWrong(backup, target)
     if (wrong.length > 0) throw new Failure(wrong.join('; '))
     const until = target.id === caName ? backup.ca?.notAfter : undefined
-    return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'complete' }
+    return { diffs: [], note: until ? `expires ${formatDate(until)}` : 'complete' }
   })
 }
 
@@ -78,13 +78,13 @@ function restTargets({ found, ofRotations, made }: Backup): ClusterTarget[] {
   const rotations = async () => {
     if (ofRotations.length > 0) throw new Failure(ofRotations.join('; '))
     const names = (await rotationsUnderWay(found)).map(({ what }) => what)
-    return { reasons: [], note: names.length > 0 ? `in progress: ${formatNames(names)}` : 'none in progress' }
+    return { diffs: [], note: names.length > 0 ? `in progress: ${formatNames(names)}` : 'none in progress' }
   }
   const others = async () => {
     const all = made.flatMap(({ irreplaceable, makes }) => (irreplaceable ? [] : makes)).length
     const fresh = (await findFresh(found, made)).length
     const rest = fresh < all ? `; for the rest, run ${found.command('bootstrap')}` : ''
-    return { reasons: [], note: `${fresh} of ${count(all, 'file')} up to date${rest}` }
+    return { diffs: [], note: `${fresh} of ${count(all, 'file')} up to date${rest}` }
   }
   return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
 }
@@ -126,12 +126,12 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Clus
     const taken = new Set([...identityNames(found), ...(await findFresh(found, made))])
     const newer = newerOn(found, node, look).filter(({ file }) => taken.has(file))
     const names = formatNames(newer.map(({ at }) => at))
-    const findings = asFindings([
+    const warn = texts(
       newer.length > 0 &&
         `${node.name} has newer certificates than ${main.where} (${names}); after recover: ${waysOutOfOlder(found, newer)}`,
       whomItLacks(found, held),
-    ])
-    return { reasons: [], note, findings }
+    )
+    return { diffs: [], note, warn }
   }
   const release: ClusterTarget['release'] = (run) => run.disconnect(node)
   return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })

@@ -7,8 +7,9 @@ import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
-import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type CheckResult, formatReasons } from '../../lib/results.ts'
+import { readPair, tryCertificate, wrongIn } from '../../lib/pki/pair.ts'
+import { type Check, formatDiffs, missing } from '../../lib/results.ts'
+import { notices } from '../../lib/show/reporter.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { phases } from '../bootstrap.ts'
 import { connect, missingFiles, missingOf, partiesOf } from '../day2/rotations/parties.ts'
@@ -34,10 +35,10 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
-    const isAllRight = [...seen.rows.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
+    const isAllRight = [...seen.rows.values()].every(({ state }) => state === 'fresh' || state === 'skipped')
     const text = `see what is wrong, and how to repair it: ${run.command('status')}`
-    const findings = [...notesOnHolders(run), ...asFindings([!isAllRight && text], { owner: 'afterwards' })]
-    return () => showObservation(run, seen, { findings, scope: 'in memory, with the files of auth/' })
+    const beside = [...notesOnHolders(run), ...notices('after', !isAllRight && text)]
+    return () => showObservation(run, seen, { notices: beside, scope: 'in memory, with the files of auth/' })
   })
 }
 
@@ -50,7 +51,7 @@ async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
     const check = () => {
       const refused = tried.refused.find(({ connection }) => connection === id)
       if (refused) throw new Failure(formatRefused(refused))
-      return { reasons: [], note: 'as expected in every state' }
+      return { diffs: [], note: 'as expected in every state' }
     }
     return checkTarget(id, check, { node })
   })
@@ -62,7 +63,7 @@ async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
     tried = await stepsOf(planned)({ before: run.auth, after })
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const notes = [formatTried(tried)[0], ...notTried(cluster).map((each) => `not tried: ${each}`)]
-    return () => showObservation(run, seen, { findings: asFindings(notes) })
+    return () => showObservation(run, seen, { notices: notices('note', ...notes) })
   })
 }
 
@@ -86,10 +87,10 @@ function connectionTargets(cluster: Cluster): ClusterTarget[] {
   ]
 }
 
-async function checkConnection(run: Run, row: ConnectionRow): Promise<CheckResult> {
+async function checkConnection(run: Run, row: ConnectionRow): Promise<Check> {
   const { client, server, to, expected, tolerated = [], notice } = row
-  const missing = missingOf(run.auth, row)
-  if (missing.length > 0) return { reasons: missing }
+  const lacking = missingOf(run.auth, row)
+  if (lacking.length > 0) return { diffs: lacking }
   for (const name of [server, typeof client === 'object' ? client.name : undefined])
     if (name !== undefined) refuseBrokenPair(run.auth, name)
   const parties = await partiesOf(run, row)
@@ -98,7 +99,7 @@ async function checkConnection(run: Run, row: ConnectionRow): Promise<CheckResul
   if (!met) throw new Failure(`no name of ${to} is dialled`)
   const right = expected === 'refused' ? ['rejected'] : [expected, ...tolerated].map(formatSeen)
   const found = 'refused' in met ? 'rejected' : formatSeen(met.seen)
-  if (right.includes(found)) return { reasons: [], note: joinClauses(found, notice) }
+  if (right.includes(found)) return { diffs: [], note: joinClauses(found, notice) }
   const why = 'refused' in met ? met.refused : met.why
   throw new Failure(`connecting to ${to}: ${found}${why ? ` (${why})` : ''}, expected ${right[0]}`)
 }
@@ -109,8 +110,8 @@ function noPairIn({ command }: Run, { client }: ConnectionRow): Failure {
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {
-  const broken = readPair(auth, name).reasons.filter(({ kind }) => kind !== 'wrong-mode')
-  if (broken.length > 0) throw new Failure(formatReasons(broken))
+  const broken = wrongIn(readPair(auth, name)).filter(({ verb }) => verb !== 'chmod')
+  if (broken.length > 0) throw new Failure(formatDiffs(broken))
 }
 
 function formatSeen(seen: Identity | undefined): string {
@@ -123,38 +124,38 @@ function formatSeen(seen: Identity | undefined): string {
  * Of the certificate that a kubelet serves; an API server may refuse one that is of no such user:
  * https://kep.k8s.io/4872
  */
-function checkKubeletNames({ auth, cluster }: Run): CheckResult {
+function checkKubeletNames({ auth, cluster }: Run): Check {
   const names = cluster.nodes.flatMap((node) => (layoutOf(cluster).nodeCert(node) ? [node.name] : []))
-  const missing = missingFiles(
+  const lacking = missingFiles(
     auth,
     names.map((name) => auth.files.certificate(name)),
   )
-  if (missing.length > 0) return { reasons: missing }
+  if (lacking.length > 0) return { diffs: lacking }
   const others = names.filter((name) => !tryCertificate(auth, name)?.attributes.includes(`CN=${nodeUser(name)}`))
   if (others.length > 0)
     throw new Failure(`the CN in the certificate of ${formatNames(others)} is not system:node:<name>`)
-  return { reasons: [], note: 'each has the CN system:node:<name>, which API servers may require (KEP-4872)' }
+  return { diffs: [], note: 'each has the CN system:node:<name>, which API servers may require (KEP-4872)' }
 }
 
 /** kube-controller-manager signs tokens with the key, and kube-apiserver verifies them with the certificate. */
-function checkTokens({ auth }: Run): CheckResult {
+function checkTokens({ auth }: Run): Check {
   const { tokens } = auth.files.names
   const [certificateName, keyName] = auth.files.pair(tokens)
-  const missing = missingFiles(auth, [certificateName, keyName])
-  if (missing.length > 0) return { reasons: missing }
+  const lacking = missingFiles(auth, [certificateName, keyName])
+  if (lacking.length > 0) return { diffs: lacking }
   refuseBrokenPair(auth, tokens)
-  return { reasons: [], note: `${certificateName} verifies tokens signed by ${keyName}` }
+  return { diffs: [], note: `${certificateName} verifies tokens signed by ${keyName}` }
 }
 
-function checkEncryption({ auth }: Run): CheckResult {
+function checkEncryption({ auth }: Run): Check {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
-  if (!file) return { reasons: [{ kind: 'missing', path: name }] }
+  if (!file) return { diffs: missing([name]) }
   const config = readEncryptionConfig(file)
   // The first provider encrypts: keys of those after it, as after identity, are for reading alone.
   if (!config || !providers.some((keyed) => keyed === config.provider))
     throw new Failure(`${name} is not a valid EncryptionConfiguration, or its first provider has no key`)
-  return { reasons: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
+  return { diffs: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
 }
 
 const keyRows = [

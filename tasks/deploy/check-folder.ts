@@ -3,9 +3,9 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { checkStaging, diff, folderOf, longestUse } from '../../lib/node/place.ts'
+import { checkStaging, type Difference, diff, folderOf, longestUse } from '../../lib/node/place.ts'
 import { type NodeState, realPath } from '../../lib/node/state.ts'
-import { asFindings, type Difference, type Finding, keyLeft, type ReasonOf } from '../../lib/results.ts'
+import { type Diff, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
@@ -34,7 +34,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
   refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
-  const warnings = asFindings([
+  const warn = texts(
     unproven,
     others.length > 0 && `another ${formatOthers(others)} on ${node.name} is backed up to auth/backup and overwritten`,
     unwanted.length > 0 &&
@@ -47,13 +47,16 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
       ({ name, age }) =>
         `${node.name} has ${name}, ${age} s old, from another run, active or interrupted; runs remove it once it is ${longestUse / 60} minutes old`,
     ),
-  ])
+  )
   return {
     /** Undefined if everything matches. */
     wrong: isRight(wrong) ? undefined : wrong,
     /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
-    findings: [...warnings, ...left.map((file) => leftIn(run, node, look, file))],
+    /** The names of files of ours that do not belong there, and that the run leaves. */
+    left,
+    warn,
+    todo: left.flatMap((file) => (isKeptOff(run.cluster, file) ? adviseOnKey(run, look, file) : [])),
   }
 }
 
@@ -81,16 +84,41 @@ function refuseUnseen({ cluster }: Run, { places }: NodeState, files: readonly s
   if (places instanceof Failure && files.some((name) => identityFiles(cluster).has(name))) throw places
 }
 
-export function filesToCopy({ missing, differ, wrongOwner }: ReasonOf<'on-node'>): string[] {
+/** How a node's folder differs from what belongs there, by the names of files. */
+export interface FolderDifference {
+  readonly missing: readonly string[]
+  readonly differ: readonly string[]
+  readonly wrongMode: readonly string[]
+  readonly wrongOwner: readonly string[]
+  /** Files of ours that don't belong there, to be removed by --prune. */
+  readonly pruned: readonly string[]
+  /** What our runs that were killed left there. */
+  readonly leftovers: readonly string[]
+}
+
+export function filesToCopy({ missing, differ, wrongOwner }: FolderDifference): string[] {
   return [...new Set([...missing, ...differ, ...wrongOwner])]
 }
 
-export function isRight({ kind, ...lists }: ReasonOf<'on-node'>): boolean {
-  return Object.values(lists).every((list) => list.length === 0)
+export function isRight(difference: FolderDifference): boolean {
+  return Object.values(difference).every((names) => names.length === 0)
+}
+
+export function diffsOf({ missing, differ, wrongMode, wrongOwner, pruned, leftovers }: FolderDifference): Diff[] {
+  const listed = (names: readonly string[], what: string, verb?: Diff['verb']): Diff[] =>
+    names.length === 0 ? [] : [{ what: `${formatNames(names)} ${what}`, ...(verb && { verb, names }) }]
+  return [
+    ...listed(missing, 'missing', 'copy'),
+    ...listed(differ, differ.length === 1 ? 'differs' : 'differ', 'update'),
+    ...listed(wrongMode, 'with a wrong mode', 'chmod'),
+    ...listed(wrongOwner, 'with a wrong owner', 'update'),
+    ...listed(pruned, 'not needed there', 'remove'),
+    ...listed(leftovers, 'left by an interrupted run'),
+  ]
 }
 
 /** Compares what belongs there with what is there. */
-export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): ReasonOf<'on-node'> {
+export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): FolderDifference {
   const drifts = diff(
     nodeFiles(run.cluster, node).map((name) => ({
       path: name,
@@ -103,7 +131,7 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   const names = (...whats: Difference['what'][]) =>
     drifts.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
   return {
-    ...nothingOnNode,
+    ...noDifference,
     missing: names('missing'),
     differ: names('differs', 'not a file'),
     wrongOwner: names('wrong owner'),
@@ -117,12 +145,12 @@ function isPrunable(run: Run, look: NodeLook, name: string): boolean {
   return (!isKey || hasDigest(run.auth, name, look.files.get(name)?.sha256)) && isOurs(run, look, name)
 }
 
-function leftIn({ auth, cluster, command }: Run, { name }: ClusterNode, look: NodeLook, file: string): Finding {
-  const left = { file, path: `${look.folder}/${file}` }
-  if (!isKeptOff(cluster, file))
-    return { owner: 'run', text: `${left.path} does not belong on the node`, left, isSilent: true }
-  const hasCopy = hasDigest(auth, file, look.files.get(file)?.sha256)
-  return keyLeft(name, left, { hasCopy, remedy: command('bootstrap --prune') })
+/** A key that no node is to have is its user's to remove: no run does it without --prune. It may be the only one. */
+function adviseOnKey({ auth, command }: Run, look: NodeLook, file: string): string {
+  const text = `remove ${look.folder}/${file}, which cluster.yaml has on no node`
+  return hasDigest(auth, file, look.files.get(file)?.sha256)
+    ? `${text}: ${command('bootstrap --prune')}`
+    : `${text}, once you have a copy of it: auth/ has none`
 }
 
 /**
@@ -144,8 +172,7 @@ function foreignFiles(
   )
 }
 
-export const nothingOnNode: ReasonOf<'on-node'> = {
-  kind: 'on-node',
+export const noDifference: FolderDifference = {
   missing: [],
   differ: [],
   wrongMode: [],
@@ -155,10 +182,6 @@ export const nothingOnNode: ReasonOf<'on-node'> = {
 }
 
 /** For --force: every file, whether it matches or not. */
-export function everything(
-  { cluster }: Run,
-  node: ClusterNode,
-  wrong: ReasonOf<'on-node'> | undefined,
-): ReasonOf<'on-node'> {
-  return { ...nothingOnNode, ...wrong, differ: nodeFiles(cluster, node) }
+export function everything({ cluster }: Run, node: ClusterNode, wrong: FolderDifference | undefined): FolderDifference {
+  return { ...noDifference, ...wrong, differ: nodeFiles(cluster, node) }
 }

@@ -7,18 +7,18 @@ import type { Work } from '../../lib/graph/target.ts'
 import type { Replacement } from '../../lib/node/node.ts'
 import { namesOf } from '../../lib/node/place.ts'
 import type { NodeState } from '../../lib/node/state.ts'
-import { formatReason, type ReasonOf } from '../../lib/results.ts'
+import { formatDiffs } from '../../lib/results.ts'
 import { pasteable, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
-import { compareFolder, filesToCopy, isRight } from './check-folder.ts'
+import { compareFolder, diffsOf, type FolderDifference, filesToCopy, isRight } from './check-folder.ts'
 import { stagingOwner } from './marks.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function replaceInFolder(
   run: Run,
   node: ClusterNode,
-  { seen, wrong, tell }: { seen: NodeState; wrong: ReasonOf<'on-node'>; tell: Work['tell'] },
+  { seen, wrong, tell }: { seen: NodeState; wrong: FolderDifference; tell: Work['tell'] },
 ): Promise<void> {
   const { auth, cluster } = run
   const on = await run.connect(node)
@@ -65,7 +65,7 @@ function refuseOpenFolder(node: ClusterNode, { open }: NodeState): void {
 function refuseWrongFiles(run: Run, node: ClusterNode, seen: NodeState): void {
   const wrong = compareFolder(run, node, seen)
   if (isRight(wrong)) return
-  throw new Failure(`still out of date after copying; ${formatReason(wrong)}`, {
+  throw new Failure(`still out of date after copying; ${formatDiffs(diffsOf(wrong))}`, {
     node: node.name,
     code: 'not-replaced',
     remedy: `check what mv, chmod and tar do on ${node.name}; then ${runAgain}`,

@@ -1,12 +1,13 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 
 import { Failure } from '../../lib/failure.ts'
-import type { Force, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import type { Change, CheckResult, ReasonOf } from '../../lib/results.ts'
+import type { Check } from '../../lib/results.ts'
+import { formatNames } from '../../lib/wording.ts'
 import type { OnNode } from '../inspect/component.ts'
 import { lookAtNode, type NodeLook } from '../inspect/look.ts'
-import { checkNode, everything, filesToCopy, type NodeVerdict } from './check-folder.ts'
+import { checkNode, diffsOf, everything, filesToCopy, type NodeVerdict } from './check-folder.ts'
 import { refuseEarlyClock, refuseWrongClock } from './clocks.ts'
 import { replaceInFolder } from './copy.ts'
 import { keepOthers } from './guards.ts'
@@ -17,10 +18,12 @@ export interface DeployFound<Units = unknown> {
   readonly units: Units | undefined
   readonly look: NodeLook
   readonly checked: NodeVerdict
+  /** The names of files there that are none of ours. */
+  readonly unknown: readonly string[]
 }
 
 /** What else a node's check tells, beside its folder. */
-export interface Beside extends Pick<CheckResult<unknown>, 'findings' | 'until' | 'renewsFrom'> {
+export interface Beside extends Pick<Check, 'warn' | 'until'> {
   readonly units?: unknown
 }
 
@@ -34,43 +37,44 @@ export async function checkFolder(
   { run, node, known }: OnNode & { readonly known: ReadonlySet<string> },
   lookBeside: LookBeside,
   force?: Force,
-): Promise<CheckResult<DeployFound>> {
+): Promise<Check<DeployFound>> {
   const unreached = run.unreached?.get(node.name)
   if (unreached) throw unreached
   if (run.cluster.install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)
   const checked = checkNode(run, node, look, known, force !== undefined)
-  const { wrong, findings } = checked
-  const isCopied = force !== undefined || (wrong !== undefined && filesToCopy(wrong).length > 0)
+  const { wrong, warn, todo } = checked
+  const toCopy = wrong ? filesToCopy(wrong) : []
+  const isCopied = force !== undefined || toCopy.length > 0
   if (isCopied && look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
   if (isCopied && look.isGreeting) await (await run.connect(node)).tryCopy()
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
-  const { units, findings: more = [], ...life } = await lookBeside({ run, node }, look, wrong !== undefined)
+  const { units, warn: more = [], until } = await lookBeside({ run, node }, look, wrong !== undefined)
+  const again = force ? everything(run, node, wrong).differ.filter((name) => !toCopy.includes(name)) : []
+  const unknown = wrong ? unknownOn(run, node, look, [...wrong.missing, ...wrong.differ]) : []
   return {
-    reasons: wrong ? [wrong] : [],
-    change: changeOf(force ? everything(run, node, wrong) : wrong),
-    ...life,
-    ...(wrong && {
-      facts: { kind: 'folder', unknown: unknownOn(run, node, look, [...wrong.missing, ...wrong.differ]) },
-    }),
-    findings: [...findings, ...more],
-    found: { look, checked, units },
+    diffs: [
+      ...(wrong ? diffsOf(wrong) : []),
+      ...(again.length > 0
+        ? [{ what: `${formatNames(again)} copied again`, verb: 'copy' as const, names: again }]
+        : []),
+    ],
+    until,
+    warn: [...warn, ...more],
+    todo,
+    found: { look, checked, units, unknown },
   }
-}
-
-function changeOf(wrong: ReasonOf<'on-node'> | undefined): Change | undefined {
-  return wrong && { kind: 'deployed', files: filesToCopy(wrong), removed: wrong.pruned }
 }
 
 export async function copyFiles(
   { run, node }: OnNode,
   { found, force, tell }: Work<DeployFound>,
-): Promise<{ change?: Change | undefined }> {
+): Promise<Built | undefined> {
   const { look, checked } = found
   const wrong = force ? everything(run, node, checked.wrong) : checked.wrong
-  if (!wrong) return {}
+  if (!wrong) return undefined
   keepOthers(run, node, checked.others)
   await replaceInFolder(run, node, { seen: look, wrong, tell })
-  return { change: changeOf(wrong) }
+  return undefined
 }

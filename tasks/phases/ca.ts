@@ -22,25 +22,27 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, caName, crossName, etcdCaName, frontProxyCaName, nextName } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import type { Force, Work } from '../../lib/graph/target.ts'
+import type { Built, Force, Work } from '../../lib/graph/target.ts'
 import {
   type Certificate,
   commonNameOf,
+  compareIdentity,
   compareKeyKind,
-  compareWithProfile,
+  hasUsages,
   isIssuedBy,
 } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/encoding.ts'
 import {
-  changeOfPair,
   isKeyOf,
+  noteOnPair,
   type Pair,
   readIssuer,
   readPair,
   tryCertificate,
   validityPeriod,
+  wrongIn,
 } from '../../lib/pki/pair.ts'
-import { asFindings, type Change, type CheckResult, formatReasons, type Reason } from '../../lib/results.ts'
+import { type Check, type Diff, formatDiffs, missing, texts } from '../../lib/results.ts'
 import { formatDate, formatNames, pasteable } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../auth/fetch-command.ts'
 import {
@@ -81,25 +83,20 @@ export function targets(cluster: Cluster): ClusterTarget[] {
         else check(run, row, force)
       },
       check: (run, force) => check(run, row, force),
-      build: async (run, work) => {
-        const { change, make } = workOf(run, row, work.force)
-        return { change, findings: asFindings([await make(work)]) }
-      },
+      build: (run, work) => workOf(run, row, work.force).make(work),
     })
   })
 }
 
-function check(run: Run, row: CertRow, force: Force | undefined): CheckResult {
+function check(run: Run, row: CertRow, force: Force | undefined): Check {
   if (row.name === caName) refuseSharedEtcd(run)
   return workOf(run, row, force).check()
 }
 
 /** The work of a build, in one stage. */
 interface StageWork {
-  check(): CheckResult
-  readonly change: Change
-  /** Makes that change. Returns what the user must do next. */
-  make(work: Work): Promise<string | undefined>
+  check(): Check
+  make(work: Work): Promise<Built>
 }
 
 const stages: Readonly<Record<CaState['stage'], (run: Run, row: CertRow, force?: Force) => StageWork>> = {
@@ -152,27 +149,27 @@ interface CaMaking extends CaLook {
 
 function workOnCa(run: Run, row: CertRow, force?: Force): StageWork {
   const { auth, now, cluster } = run
-  const { name, profile } = row
+  const { name } = row
   const pair = readPair(auth, name)
   const key = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const look: CaLook = { run, row, force, pair }
   return {
-    check: () => ({ ...checkCa(look), findings: asFindings([warnOfCopy(run, name)]) }),
-    change: changeOfPair(auth, name, { profile, expires: period.notAfter, isKeyKept: key !== undefined }),
+    check: () => ({ ...checkCa(look), warn: texts(warnOfCopy(run, name)) }),
     make: (work) => makeCa({ ...look, key, period }, work),
   }
 }
 
 /** A certificate is never beside a key that does not match: a run that is killed leaves the key alone. */
-async function makeCa(making: CaMaking, work: Work): Promise<string | undefined> {
-  const { run, row, force } = making
+async function makeCa(making: CaMaking, work: Work): Promise<Built> {
+  const { run, row, force, period, key: kept } = making
   const { auth, now } = run
+  const note = noteOnPair(auth, row.name, { expires: period.notAfter, isKeyKept: kept !== undefined })
   const [certificate, key] = auth.files.pair(row.name)
   const old = force && backUp(auth, [certificate, key, ...caRotationFiles(auth.files, row.name)], now)
-  const privateKey = making.key ?? (await makeCaKey(making, work))
+  const privateKey = kept ?? (await makeCaKey(making, work))
   auth.writeDurably([certificate, await signCa(making, privateKey), publicMode])
-  return old ? adviseAfter(making, old) : undefined
+  return { note, warn: texts(old && adviseAfter(making, old)) }
 }
 
 /** Removes first what would lead to the CA that the key replaces. */
@@ -216,41 +213,35 @@ interface NextCa {
   readonly certificate: Certificate | undefined
   readonly present: Certificate | undefined
   /** What is still to be made. */
-  readonly missing: readonly Reason[]
+  readonly missing: readonly Diff[]
 }
 
 function readNext({ auth, now }: Run, name: string): NextCa {
-  const { key, certificate, reasons } = readPair(auth, nextName(name))
+  const pair = readPair(auth, nextName(name))
+  const { key, certificate } = pair
   const [present, cross] = [tryCertificate(auth, name), tryCertificate(auth, crossName(name))]
   const isEarly = certificate !== undefined && certificate.notBefore > now
   const isCross = certificate && present && cross?.isCa && isTwin(cross, certificate) && isIssuedBy(cross, present)
-  const missing: Reason[] = [
-    ...reasons,
-    ...(isEarly ? [{ kind: 'not-yet-valid', notBefore: certificate.notBefore } as const] : []),
-    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: caFiles(auth.files, name).cross } as const]),
-  ]
-  return { key, certificate: isEarly ? undefined : certificate, present, missing }
+  const early: Diff[] = isEarly ? [{ what: 'the next CA is not valid yet', verb: 'change' }] : []
+  const noCross = isCross && cross.notAfter > now ? [] : missing([caFiles(auth.files, name).cross])
+  return {
+    ...{ key, certificate: isEarly ? undefined : certificate, present },
+    missing: [...wrongIn(pair), ...early, ...noCross],
+  }
 }
 
 function workOnNext(run: Run, row: CertRow): StageWork {
   const { auth, now, cluster } = run
   const next = readNext(run, row.name)
-  const files = caFiles(auth.files, row.name)
   const expires = next.certificate?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   return {
     check() {
-      const result = checkCa({ run, row, force: undefined, pair: readPair(auth, row.name) })
-      return { ...result, reasons: [...result.reasons, ...next.missing] }
-    },
-    change: {
-      kind: 'made',
-      files: next.certificate ? [files.cross] : [files.next, files.cross],
-      isNew: !next.certificate,
-      is: { key: cluster.certificates.key, expires, names: 0 },
+      const checked = checkCa({ run, row, force: undefined, pair: readPair(auth, row.name) })
+      return { ...checked, diffs: [...checked.diffs, ...next.missing] }
     },
     async make() {
       await makeNext(run, row, next)
-      return undefined
+      return { note: `expires ${formatDate(expires)}` }
     },
   }
 }
@@ -277,26 +268,26 @@ function workOnKey({ auth }: Run, { name }: CertRow): StageWork {
   const left = next.filter((file) => auth.read(file))
   return {
     check: () => ({
-      reasons: [{ kind: 'rotation', what: `the next CA replaces the current one: ${left.join(', ')}` }],
+      diffs: [{ what: `the next CA replaces the current one: ${left.join(', ')}`, verb: 'change', names: [key] }],
     }),
-    change: { kind: 'made', files: [key], isNew: false },
     async make() {
       const bytes = auth.tryBytes(auth.files.key(nextName(name)))
       if (bytes) auth.writeDurably([key, bytes, secretMode])
       for (const file of next) auth.remove(file)
-      return undefined
+      return {}
     },
   }
 }
 
-function checkCa(look: CaLook): CheckResult {
+function checkCa(look: CaLook): Check {
   const { run, force, pair } = look
   refuseObstacles(look)
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `create one: ${run.command('ca')}` })
-  if (!pair.certificate || force) return { reasons: pair.reasons }
+  const diffs = wrongIn(pair)
+  if (!pair.certificate || force) return { diffs }
   const until = pair.certificate.notAfter
-  return { reasons: pair.reasons, until, note: `expires ${formatDate(until)}` }
+  return { diffs, until, note: `expires ${formatDate(until)}` }
 }
 
 /** `rotate etcd-ca` waits before its first stage; from then on its own notices report it, like any rotation. */
@@ -306,9 +297,7 @@ function warnOfCopy({ auth, command, stagedBy }: Run, name: string): string | un
     : undefined
 }
 
-function isAbsent({ reasons }: Pair): boolean {
-  return reasons.filter(({ kind }) => kind === 'missing').length === 2
-}
+const isAbsent = ({ missing }: Pair) => missing.length === 2
 
 /** What to expect of the replacement of the front proxy's CA, before and after. */
 export const frontProxyOutage = 'aggregated APIs fail until each API server has the new CA, for seconds to minutes'
@@ -413,21 +402,21 @@ function refuseObstacles(look: CaLook): void {
 /** A missing certificate can be made again, and a wrong mode corrected. */
 function unusableFiles({ run, row, pair }: CaLook) {
   const files = run.auth.files.pair(row.name)
-  const broken = pair.reasons.filter(
-    (reason) => reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === files[0]),
-  )
+  const isRepaired = ({ verb, names = [] }: Diff) =>
+    verb === 'chmod' || (verb === 'make' && names.every((name) => name === files[0]))
+  const broken = wrongIn(pair).filter((diff) => !isRepaired(diff))
   if (isAbsent(pair) || broken.length === 0) return undefined
-  const existing = broken.every(({ kind }) => kind === 'missing') ? [] : files
+  const existing = broken.every(({ verb }) => verb === 'make') ? [] : files
   return {
-    what: `${caIn(run, row)} can't be used; ${formatReasons(broken)}`,
+    what: `${caIn(run, row)} can't be used; ${formatDiffs(broken)}`,
     ways: [formatRestore(run, row.name, existing), formatStartOver(run, row)],
   }
 }
 
 /** What the CA, or its key alone, has otherwise than cluster.yaml wants. */
-function differencesOf({ row, pair: { certificate, key } }: CaLook): Reason[] {
+function differencesOf({ row, pair: { certificate, key } }: CaLook): Diff[] {
   const profile = caProfile(certificate, row.profile)
-  if (certificate) return compareWithProfile(certificate, profile)
+  if (certificate) return compareIdentity(certificate, profile)
   return key ? compareKeyKind(key, profile) : []
 }
 
@@ -435,17 +424,17 @@ function differencesOf({ row, pair: { certificate, key } }: CaLook): Reason[] {
 function anotherIdentity(look: CaLook) {
   const { run, row } = look
   const differences = differencesOf(look)
-  if (differences.every(({ kind }) => kind === 'usages-changed')) return undefined
+  if (differences.length === 0) return undefined
   return {
-    what: `${caIn(run, row)} differs from cluster.yaml, which needs another CA (${formatReasons(differences)})`,
+    what: `${caIn(run, row)} differs from cluster.yaml, which needs another CA (${formatDiffs(differences)})`,
     ways: ['change cluster.yaml to match the CA', formatStartOver(run, row)],
   }
 }
 
 function otherUsages(look: CaLook) {
-  const differences = differencesOf(look)
-  if (look.force === 'renew' || differences.length === 0) return undefined
-  const what = `${caIn(look.run, look.row)} can't be used; ${formatReasons(differences)}`
+  const { certificate } = look.pair
+  if (look.force === 'renew' || !certificate || hasUsages(certificate, look.row.profile)) return undefined
+  const what = `${caIn(look.run, look.row)} can't be used; key usages differ`
   return { what, ways: [formatRenew(look.run)] }
 }
 

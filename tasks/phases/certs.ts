@@ -7,7 +7,7 @@ import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir
 import type { Work } from '../../lib/graph/target.ts'
 import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, commonNameOf, compareKeyKind } from '../../lib/pki/certificate.ts'
+import { type Certificate, commonNameOf, compareKeyKind, compareNames } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
   checkCertificate,
@@ -19,8 +19,9 @@ import {
   readPair,
   tryCertificate,
   validityPeriod,
+  wrongIn,
 } from '../../lib/pki/pair.ts'
-import { asFindings, type CheckResult, formatReasons, type Reason } from '../../lib/results.ts'
+import { type Check, type Diff, formatDiffs, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
@@ -55,26 +56,26 @@ function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
 }
 
 /** A warning of the certificate itself comes with the run that issues it, and with `status`. */
-function check(run: Run, row: CertRow): CheckResult {
+function check(run: Run, row: CertRow): Check {
   const { auth, now, cluster, isObserved } = run
   const { name, profile, warning } = row
   const signer = signingCa(auth, now, row.issuer)
   const issuer = tryCertificate(auth, signer.issuer)
   const pair = readPair(auth, name)
   const { renewBefore } = cluster.certificates
-  const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
-  if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
-  const isSaid = verdict.reasons.length > 0 || isObserved
-  return { ...verdict, findings: asFindings([isSaid && warning]) }
+  const checked = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
+  if (row.phase === 'cluster-cert' && pair.certificate) refuseLostNames(run, row, pair.certificate)
+  const isSaid = checked.diffs.length > 0 || isObserved
+  return { ...checked, warn: texts(isSaid && warning) }
 }
 
 /**
  * Throws a refusal if the API's certificate would lose a name that pods or components dial: what a new name of
  * cluster.yaml replaces, and what the kubeconfigs dial. The names of a control node that has left may go.
  */
-function refuseLostNames(run: Run, { id, name }: CertRow, reasons: readonly Reason[]): void {
+function refuseLostNames(run: Run, { id, name, profile }: CertRow, present: Certificate): void {
   const { auth, cluster, options } = run
-  const { added, removed } = reasons.find((reason) => reason.kind === 'san-changed') ?? { added: [], removed: [] }
+  const { added, removed } = compareNames(present, profile)
   if (removed.length === 0 || options.names.includes(id)) return
   const { api, network, domain } = cluster
   const dialled = [...network.serviceCIDRs.map(firstAddress), api.host, api.virtualIP ?? api.host]
@@ -109,21 +110,21 @@ function readHost(auth: AuthDir, file: string): string | undefined {
 }
 
 /** A node never has the key of a user of its name, who has a copy; nor the other way round. */
-function keyToKeep({ name, profile }: CertRow, pair: Pair, reasons: readonly Reason[]): KeyObject | undefined {
+function keyToKeep({ name, profile }: CertRow, pair: Pair, diffs: readonly Diff[]): KeyObject | undefined {
   const CN = pair.certificate && commonNameOf(pair.certificate)
   const isOthers = CN !== undefined && CN !== profile.subject.CN && usersOf(name).includes(CN)
-  return isOthers ? undefined : keptKey(pair, reasons)
+  return isOthers ? undefined : keptKey(pair, diffs)
 }
 
-async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
+async function build(run: Run, row: CertRow, { force, diffs, tell }: Work) {
   const { auth, now } = run
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
-  const key = force === undefined ? keyToKeep(row, pair, reasons) : undefined
+  const key = force === undefined ? keyToKeep(row, pair, diffs) : undefined
   // Whoever has a copy of it may use it until it expires: the backup tells who may still be let in.
   if (pair.certificate && pair.certificate.notAfter > now) backUp(auth, [auth.files.certificate(name)], now)
   const { issuer, chain } = signingCa(auth, now, row.issuer)
-  const change = await makePair(auth, name, {
+  const note = await makePair(auth, name, {
     profile,
     issuer: readIssuer(auth, issuer),
     now,
@@ -133,7 +134,7 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
     keyKind: run.planKey,
     tell,
   })
-  return { change, findings: asFindings([row.warning]) }
+  return { note, warn: texts(row.warning) }
 }
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
@@ -150,20 +151,20 @@ function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<ClusterTarg
   }
 }
 
-function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): CheckResult {
+function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Check {
   const { auth, now, cluster } = run
   const { others, stage } = readTokenState(run)
   const pair = readTokenPair(auth)
   refuseOtherKey(run, row, irreplaceable, pair)
   const { renewBefore } = cluster.certificates
   const demands = { profile: row.profile, issuer: tryCertificate(auth, caName), now, renewBefore }
-  const verdict = pair.certificate ? checkCertificate(pair.certificate, demands) : { reasons: [] }
-  const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
+  const checked = pair.certificate ? checkCertificate(pair.certificate, demands) : { diffs: [] }
+  const diffs = [...wrongIn(pair), ...checked.diffs]
   if (!others.every((key) => certificateOf(key, pair)))
-    reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} must hold ${others.length + 1} keys` })
+    diffs.push({ what: `${auth.files.certificate(row.name)} must hold ${others.length + 1} keys`, verb: 'change' })
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
-    reasons.push({ kind: 'rotation', what: 'the next key already signs' })
-  return { ...verdict, reasons }
+    diffs.push({ what: 'the next key already signs', verb: 'change' })
+  return { ...checked, diffs }
 }
 
 /** API servers read only its key: they take one that has expired, or is of another CA. */
@@ -172,22 +173,15 @@ function certificateOf(key: KeyObject, pair: Pair): Certificate | undefined {
 }
 
 /** Another key makes every token in the cluster invalid, and breaks whatever runs with one. */
-function refuseOtherKey(
-  run: Run,
-  { id, name, profile }: CertRow,
-  { label, loss }: Irreplaceable,
-  { key, reasons }: Pair,
-): void {
+function refuseOtherKey(run: Run, { id, name, profile }: CertRow, { label, loss }: Irreplaceable, pair: Pair): void {
+  const { key, missing } = pair
   const { auth, command } = run
-  const lost = reasons.filter(
-    (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === auth.files.key(name),
-  )
-  const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(auth.files.certificate(name)) === undefined
+  const lost = wrongIn(pair).filter(({ verb, names }) => verb !== 'chmod' && names?.includes(auth.files.key(name)))
   const other = key ? compareKeyKind(key, profile) : []
-  if (isNew || lost.length + other.length === 0) return
-  const isMissing = lost.every(({ kind }) => kind === 'missing')
+  if (missing.length === 2 || lost.length + other.length === 0) return
+  const isMissing = lost.length === 0 || missing.includes(auth.files.key(name))
   const files = [auth.files.key(name), ...(isMissing ? [] : [auth.files.certificate(name)])]
-  throw refusal(`the ${label} in ${auth.path} can't be used; ${formatReasons([...lost, ...other])}`, [
+  throw refusal(`the ${label} in ${auth.path} can't be used; ${formatDiffs([...lost, ...other])}`, [
     other.length > 0
       ? 'change certificates.key in cluster.yaml to match the key'
       : `restore ${files.join(' and ')} from a backup or from a control node: ${fetchCommand(run, files)}`,
@@ -201,17 +195,15 @@ async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const pair = readTokenPair(auth)
   const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key
-  const wasThere = auth.read(auth.files.certificate(name)) !== undefined
   // A new key beside the old certificate would look like a lost key.
   if (!key) auth.remove(auth.files.certificate(name))
   const chain = key ? await otherCertificates(run, row, pair) : ''
   const issuer = readIssuer(auth)
-  const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, keyKind: run.planKey, tell })
-  const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
+  const note = await makePair(auth, name, { profile, issuer, now, validity, key, chain, keyKind: run.planKey, tell })
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
-  if (!old) return { change, findings: asFindings([row.warning]) }
+  if (!old) return { note, warn: texts(row.warning) }
   const warning = `moved the old key to ${old}; run ${command('bootstrap --replace-identity')}, then restart what reads the new one everywhere`
-  return { change, findings: asFindings([warning]) }
+  return { note, warn: [warning] }
 }
 
 /** PEM; those that are there stay as they are. */

@@ -10,13 +10,13 @@ import {
   newEncryptionConfig,
   readEncryptionConfig,
 } from '../../lib/kubernetes/encryption.ts'
-import { asFindings, type CheckResult } from '../../lib/results.ts'
+import { type Check, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { readEncryptionState, refusalDuring } from '../auth/states.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
-import { authTarget, type ClusterTarget, changeOfFile, type Run } from '../target.ts'
+import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 const { file } = encryptionConfig
 /** Of the phase, of its target, and of the rotation. */
@@ -44,25 +44,21 @@ export function targets(cluster: Cluster): ClusterTarget[] {
 }
 
 /** What it finds: resources to add to what is there. */
-function check(run: Run): CheckResult<readonly string[]> {
+function check(run: Run): Check<readonly string[]> {
   const { auth, cluster } = run
   const { resources } = cluster.encryption
-  const { value: config, reasons } = auth.checkFile(
-    file,
-    secretMode,
-    'a valid EncryptionConfiguration',
-    readEncryptionConfig,
-  )
-  if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
+  const {
+    value: config,
+    diffs,
+    isMissing,
+  } = auth.checkFile(file, 'a valid EncryptionConfiguration', readEncryptionConfig)
+  if (isMissing) return { diffs }
   if (!config) return refuseUnreadable(run)
   const warning = refuseOtherEncryption(config, run)
   const present = config.entries.flatMap((entry) => entry.resources)
   const added = resources.filter((resource) => !present.includes(resource))
-  return {
-    reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons,
-    found: added,
-    findings: asFindings([warning]),
-  }
+  if (added.length > 0) diffs.push({ what: `encrypts ${formatNames(added)} too`, verb: 'change' })
+  return { diffs, found: added, warn: texts(warning) }
 }
 
 function refuseReplacing(run: Run): void {
@@ -73,13 +69,12 @@ function refuseReplacing(run: Run): void {
 
 async function build(run: Run, { found: added = [], force }: Work<readonly string[] | undefined>) {
   const { auth, cluster, now } = run
-  const change = changeOfFile(run, file)
   const { provider, resources } = cluster.encryption
   const old = force === 'replace' ? backUp(auth, [file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.writeDurably([file, text, secretMode])
-  return { change, findings: asFindings([warningAfter(run, added, old)]) }
+  return { warn: texts(warningAfter(run, added, old)) }
 }
 
 function warningAfter({ command }: Run, added: readonly string[], old?: string): string | undefined {

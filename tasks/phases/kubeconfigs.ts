@@ -9,10 +9,11 @@ import {
   partOf,
   serverUrl,
 } from '../../lib/kubernetes/kubeconfig.ts'
-import type { CheckResult } from '../../lib/results.ts'
+import type { Check } from '../../lib/results.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { signingCa } from '../auth/states.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
-import { authTarget, type ClusterTarget, changeOfFile, type Run } from '../target.ts'
+import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 export function targets(cluster: Cluster): ClusterTarget[] {
   return certTable(cluster)
@@ -29,15 +30,14 @@ export function targets(cluster: Cluster): ClusterTarget[] {
         where: 'auth',
         check: (run) => check(run, row),
         build: async (run) => {
-          const change = changeOfFile(run, kubeconfigFile(row.name))
           run.auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), secretMode)
-          return { change }
+          return undefined
         },
       }),
     )
 }
 
-function check(run: Run, row: CertRow): CheckResult {
+function check(run: Run, row: CertRow): Check {
   const path = kubeconfigFile(row.name)
   // `status` looks at it even if its certificate is missing.
   const compare = (bytes: Buffer) => {
@@ -46,9 +46,17 @@ function check(run: Run, row: CertRow): CheckResult {
     const isSplit = !run.cluster.install || partOf(bytes.toString(), 'pair', '') !== undefined
     return what?.length === 0 && !isSplit ? ['users'] : what
   }
-  const { value: what = [], reasons } = run.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)
-  return { reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons }
+  const { value: changed = [], diffs } = run.auth.checkFile(path, 'a valid kubeconfig', compare)
+  const named = changed.map((field) => contents.get(field) ?? field)
+  if (named.length > 0) diffs.push({ what: `${formatNames(named)} changed`, verb: 'change' })
+  return { diffs }
 }
+
+/** What the fields of a kubeconfig are to its reader. */
+const contents = new Map([
+  ['users', 'credentials'],
+  ['clusters', 'server or CA'],
+])
 
 /** Whether everything is there that a kubeconfig is made of. */
 export function hasAccess({ auth, now }: Run, { name }: CertRow): boolean {

@@ -21,8 +21,8 @@ import {
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa, ownCas } from '../../lib/pki/pair.ts'
-import { asFindings, type CheckResult, type Reason } from '../../lib/results.ts'
-import { pasteable, quote } from '../../lib/wording.ts'
+import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
+import { formatNames, octal, pasteable, quote } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
 import type { CertRow } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -42,28 +42,21 @@ export function localWork(names: Names, row: CertRow) {
   const here = ({ cluster: { api } }: Run): CertRow => ({ ...row, dials: api.host })
   const access = (run: Run): KubeconfigAccess => ({ ...readAccess(run, here(run)), ...names })
   return {
-    check: (run: Run, isReached: boolean): CheckResult<boolean> => {
-      const reasons = check(run, names, hasAccess(run, row) ? access(run) : undefined, isReached)
-      return { reasons, change: changeOf(run, reasons), found: isReached }
-    },
-    build: async (run: Run, { signal, reasons, found: isReached }: Work<boolean>) => {
-      const change = changeOf(run, reasons)
+    check: (run: Run, isReached: boolean): Check<boolean> => ({
+      diffs: check(run, names, hasAccess(run, row) ? access(run) : undefined, isReached),
+      found: isReached,
+    }),
+    build: async (run: Run, { signal, found: isReached }: Work<boolean>) => {
       const [path] = run.kubeconfigs()
       const build = () => write(run, access(run), isReached)
       const sentence = await whileLocked(path, { signal, onWait: run.note }, build)
-      return { change, findings: asFindings([sentence]) }
+      return { warn: texts(sentence) }
     },
   }
 }
 
-function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
-  if (reasons.every(({ kind }) => kind === 'locked')) return undefined
-  const [path] = kubeconfigs()
-  return { kind: 'made' as const, files: [path], isNew: !existsSync(path) }
-}
-
 /** Without the admin's pair only what is refused is checked. */
-function check(run: Run, names: Names, access: KubeconfigAccess | undefined, isReached: boolean): Reason[] {
+function check(run: Run, names: Names, access: KubeconfigAccess | undefined, isReached: boolean): Diff[] {
   const [path] = run.kubeconfigs()
   if (isInside(path, run.auth.path))
     throw refusal(`${path} is in ${run.auth.path}, where no entry is written`, [
@@ -74,13 +67,14 @@ function check(run: Run, names: Names, access: KubeconfigAccess | undefined, isR
   const isStale = isStaleLock(lock)
   const found = existsSync(lock) ? tryTo(() => readFound(run)) : readFound(run)
   // It may be half written: it is checked again under the lock.
-  if (!found) return [{ kind: 'locked', path: lock, isStale }]
+  const locked: Diff = { what: isStale ? `stale lock ${lock}` : `${lock} exists` }
+  if (!found) return [locked]
   refuse(run, found, names)
   // Without our own files the changes are those to any other content.
-  const reasons = reasonsOf(found, access ?? { ...unmade, ...names, server: serverOf(run) }, isReached)
+  const diffs = diffsOf(found, access ?? { ...unmade, ...names, server: serverOf(run) }, isReached)
   // A stale lock would block kubectl.
-  if (isStale) return [{ kind: 'locked', path: lock, isStale }]
-  return access ? reasons : []
+  if (isStale) return [locked]
+  return access ? diffs : []
 }
 
 const unmade = { ca: Buffer.alloc(0), certificate: Buffer.alloc(0), key: Buffer.alloc(0) }
@@ -93,16 +87,20 @@ function readFound({ kubeconfigs }: Run): Found {
   return { file, seen: mergeKubeconfigs([file.content, ...contents]) }
 }
 
-function reasonsOf({ file, seen }: Found, access: KubeconfigAccess, isReached: boolean): Reason[] {
+function diffsOf({ file, seen }: Found, access: KubeconfigAccess, isReached: boolean): Diff[] {
   const { path, real, mode } = file
   const changes = planChanges(file, access, { seen, switches: isReached })
   // Refused before anything is made.
   changedText(file, changes)
-  if (mode === undefined) return [{ kind: 'missing', path }]
-  const what = changes.map((change) => formatChange(change, path, seen.currentContext))
+  if (mode === undefined) return missing([path])
+  const user = seen.contexts.get(access.context)?.user
+  const changed = changes.map((change) => formatChange(change, path, seen.currentContext))
   return [
-    ...(what.length > 0 ? [{ kind: 'content-changed' as const, path, what }] : []),
-    ...(isOpen(file, access) ? [{ kind: 'wrong-mode' as const, path: real, was: mode, wanted: secretMode }] : []),
+    ...(changed.length > 0 ? [{ what: `${formatNames(changed)} changed`, verb: 'change' as const }] : []),
+    ...(user === undefined || user === access.user
+      ? []
+      : [{ what: `user ${user} becomes ${access.user}`, verb: 'change' as const }]),
+    ...(isOpen(file, access) ? [{ what: `${real} has mode ${octal(mode)}, not 0600`, verb: 'chmod' as const }] : []),
   ]
 }
 

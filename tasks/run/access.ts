@@ -5,7 +5,6 @@ import { asFailure, Failure, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, metricsFile } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import { formatFinding } from '../../lib/results.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, excerpt, formatNames, pasteable, printable, quote } from '../../lib/wording.ts'
 import type { ClusterGraph, ClusterRows } from '../target.ts'
@@ -81,8 +80,8 @@ export async function writeAuth(
       if (!signal.aborted) reporter.problem(failure)
     }
     end = await closing?.(worked.rows ?? new Map(), run)
-    for (const each of end?.findings ?? []) if (each.owner === 'run') run.note(formatFinding(each))
-    causes = [...worked.causes, ...causesIn(end?.findings)]
+    for (const { kind, text } of end?.notices ?? []) if (kind === 'note') run.note(text)
+    causes = [...worked.causes, ...causesIn(end?.notices)]
     if (isWhole && lock) await recordRun(run, status())
   } finally {
     lock?.release()

@@ -1,7 +1,7 @@
 /** The causes of an exit status, and which one follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
-import type { Outcome } from '../../lib/graph/target.ts'
-import type { Finding } from '../../lib/results.ts'
+import type { Row } from '../../lib/graph/target.ts'
+import type { Notice } from '../../lib/show/reporter.ts'
 import type { ClusterRow } from '../target.ts'
 
 /** What a command found. Without one, the status is 0. */
@@ -18,9 +18,9 @@ export function exitStatus(causes: readonly ExitCause[], ended?: number): number
 }
 
 /** Unless it was refused. */
-const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
+const causes: Readonly<Record<Row['state'], readonly ExitCause[]>> = {
   failed: ['failed'],
-  cancelled: ['failed'],
+  skipped: ['failed'],
   stale: ['stale'],
   fresh: [],
   built: [],
@@ -31,12 +31,12 @@ const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
  * was to run, so what could not be inspected because of another row is only not up to date.
  */
 export function causesOf(rows: Iterable<ClusterRow>, { isLook = false } = {}): ExitCause[] {
-  return [...rows].flatMap(({ kind, failure, findings }) => [
-    ...(failure?.kind === 'refused' ? ['refused' as const] : causes[isLook && kind === 'cancelled' ? 'stale' : kind]),
-    ...causesIn(findings),
+  return [...rows].flatMap(({ state, failure, todo = [] }): ExitCause[] => [
+    ...(failure?.kind === 'refused' ? ['refused' as const] : causes[isLook && state === 'skipped' ? 'stale' : state]),
+    ...(todo.length > 0 ? ['unfinished' as const] : []),
   ])
 }
 
-export function causesIn(findings: readonly Finding[] = []): ExitCause[] {
-  return findings.some(({ owner }) => owner === 'user') ? ['unfinished'] : []
+export function causesIn(notices: readonly Notice[] = []): ExitCause[] {
+  return notices.some(({ kind }) => kind === 'todo') ? ['unfinished'] : []
 }

@@ -1,17 +1,18 @@
 /** What every view says of who may still be let in. */
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { asFindings, type Finding } from '../../lib/results.ts'
+import { type Notice, notices } from '../../lib/show/reporter.ts'
 import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { type Given, type Holder, holdersOf, revokedLine } from '../auth/accepted.ts'
 
 /** A note for each group of them, with what ends their access. */
-export function notesOnHolders(run: Given): Finding[] {
+export function notesOnHolders(run: Given): Notice[] {
   const { install } = run.cluster
   const holders = holdersOf(run)
   const beyond = holders.filter(({ isBeyondList }) => isBeyondList)
   const of = (reason: Holder['why']) => holders.filter(({ why, isBeyondList }) => why === reason && !isBeyondList)
   const [removed, regrouped, replaced] = [of('removed'), of('group removed'), of('replaced')]
-  return asFindings([
+  return notices(
+    'note',
     beyond.length > 0 &&
       `${formatHolders(beyond)} may still be let in, and no list keeps them out: only ${install ? 'rotate ca' : 'another CA'} ends that (docs/bad-day.md, "A control node, auth/, or a backup of it")`,
     removed.length > 0 &&
@@ -29,7 +30,7 @@ export function notesOnHolders(run: Given): Finding[] {
     ),
     replaced.length > 0 &&
       `earlier certificates of ${formatHolders(replaced)} are still accepted: give each the new kubeconfig (${formatNames(replaced.map(({ name }) => kubeconfigFile(name)))}); after a theft, see docs/bad-day.md, "Revoke a stolen key"`,
-  ])
+  )
 }
 
 /** "jane (until 2036-11-24), bob (until 2027-01-05)" */

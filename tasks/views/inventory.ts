@@ -2,14 +2,19 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import { isLost, nameInPhase, textsOf } from '../../lib/graph/target.ts'
+import { isLost, nameInPhase } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { readKubeconfigFile } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { attributesIn, type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { factsOf, formatFinding, formatReasons, type ReasonOf } from '../../lib/results.ts'
+import { formatDiffs, hasVerb } from '../../lib/results.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
-import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import type { UnitDifference } from '../day2/install/check-units.ts'
+import { type InstallFound, notVerified } from '../day2/install/install-node.ts'
+import type { ListFound } from '../day2/revoked/on-node.ts'
+import { noDifference } from '../deploy/check-folder.ts'
+import type { DeployFound } from '../deploy/deploy-node.ts'
+import { isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { type ClusterRow, type ClusterTarget, endsSoon, type Run } from '../target.ts'
 import type { Observation } from './observe.ts'
 
@@ -94,12 +99,10 @@ function formatRollout(nodes: readonly NodeItem[]): string {
  * with it.
  */
 export function waysOut(
-  { command }: Run,
+  { cluster, command }: Run,
   { items, rows }: Pick<Inventory, 'items' | 'rows'>,
 ): { plan: string; repair: string } {
-  const isPruned = [...rows.values()].some(({ target, findings }) =>
-    findings.some(({ left }) => target.phase === 'deploy' && left?.isKeptOff),
-  )
+  const isPruned = [...rows.values()].some((row) => leftOn(row).some((file) => isKeptOff(cluster, file)))
   const [bootstrap, renewal] = [command(`bootstrap${isPruned ? ' --prune' : ''}`), command('ca --renew')]
   return items.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
     ? { plan: command('ca --renew --dry-run'), repair: `${renewal}, then ${bootstrap}` }
@@ -141,9 +144,9 @@ function itemRow(
   },
 ) {
   const { auth } = run
-  const { id, phase, kind, target } = row
-  const { where, node, makes: files, purpose = '' } = target
-  const isFresh = kind === 'fresh'
+  const { id, state, target } = row
+  const { where, node, phase, makes: files, purpose = '' } = target
+  const isFresh = state === 'fresh'
   const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
   const issuer = certificate && nameIssuer(auth, certificate, { ca, isFresh })
   /** The effective expiry: the earliest along the chain. */
@@ -156,10 +159,10 @@ function itemRow(
     /** Whether it expires within certificates.renewBefore. */
     endsSoon: isEndingSoon,
     /** Stale for nothing else; a kubeconfig follows its certificate. */
-    onlyEnds: isEndingSoon && kind === 'stale' && row.reasons.every((each) => each.kind === 'expires'),
+    onlyEnds: isEndingSoon && state === 'stale' && row.diffs.every(({ verb }) => verb === 'renew'),
     state: stateOf(row),
     /** Why it is not fresh, or a note about it. */
-    why: explain(row) || (isEndingSoon ? endingSoon : ''),
+    why: explain(row, end && end <= run.now ? 'expired' : endingSoon) || (isEndingSoon ? endingSoon : ''),
     /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
     onNodes: new Map(holders.map(({ node, deploy }) => [node, compareFiles(files, deploy)] as const)),
   }
@@ -195,18 +198,17 @@ function nameIssuer(
   return caNames.find(isIts) ?? commonName ?? 'nobody'
 }
 
-function stateOf({ kind, failure }: ClusterRow): State {
-  if (kind === 'fresh') return 'fresh'
+function stateOf({ state, failure }: ClusterRow): State {
+  if (state === 'fresh') return 'fresh'
   return failure && failure.kind !== 'refused' ? 'failed' : 'stale'
 }
 
-function explain(row: ClusterRow): string {
-  if (row.failure) return row.failure.message
-  if (row.kind === 'cancelled') return row.because.length === 0 ? 'not inspected' : dependsOn(row.because)
-  // The date is beside it.
-  const [ends] = row.reasons.flatMap((each) => (each.kind === 'expires' ? (each.expired ? 'expired' : endingSoon) : []))
-  const own = row.reasons.filter(({ kind }) => kind !== 'expires')
-  return joinClauses(formatReasons(own), ends)
+/** The date of an expiry is beside it. */
+function explain({ state, diffs, failure, because = [] }: ClusterRow, expiry: string): string {
+  if (failure) return failure.message
+  if (state === 'skipped') return because.length === 0 ? 'not inspected' : dependsOn(because)
+  const others = diffs.filter(({ verb }) => verb !== 'renew')
+  return joinClauses(formatDiffs(others), hasVerb(diffs, 'renew') && expiry)
 }
 
 const endingSoon = 'less than renewBefore left'
@@ -215,14 +217,16 @@ function dependsOn(ids: readonly string[]): string {
   return `depends on ${formatNames(ids)}`
 }
 
-function compareFiles(files: readonly string[], { kind, reasons }: ClusterRow) {
-  if (kind !== 'fresh' && kind !== 'stale') return 'unknown'
-  const {
-    missing = [],
-    differ = [],
-    wrongMode = [],
-    wrongOwner = [],
-  } = reasons.find((reason) => reason.kind === 'on-node') ?? {}
+/** What the check of a node's deploy has found, if it was looked at. */
+const inFolder = (deploy: ClusterRow) => deploy.found as DeployFound | undefined
+
+/** The names of files that do not belong on the node, and that runs leave there. */
+const leftOn = (row: ClusterRow) => (row.target.phase === 'deploy' ? (inFolder(row)?.checked.left ?? []) : [])
+
+function compareFiles(files: readonly string[], deploy: ClusterRow) {
+  const found = inFolder(deploy)
+  if (!found) return 'unknown'
+  const { missing, differ, wrongMode, wrongOwner } = found.checked.wrong ?? noDifference
   if (files.some((file) => missing.includes(file))) return 'missing'
   return files.some((file) => [...differ, ...wrongMode, ...wrongOwner].includes(file)) ? 'differs' : 'same'
 }
@@ -238,43 +242,44 @@ function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, 
   const states = own.map((row) => onNode(cluster, node, row))
   const worst = (['failed', 'stale'] as const).find((state) => states.some((each) => each.state === state))
   const shown = states.filter(({ state }) => !worst || state !== 'fresh')
-  const left = own.flatMap(({ findings }) => findings.flatMap((each) => each.left ?? []))
+  const left = leftOn(deploy)
+  const units = install?.found as InstallFound | undefined
   // Where no unit is due, nothing is there to be installed or loaded.
   const due = cluster.install !== false && nodeUnits(cluster, node).length > 0 ? install : undefined
-  const units = factsOf(install, 'units')?.units
-  const inForce = factsOf(list, 'list')
-  const isInstalled = (isWrong: (reason: ReasonOf<'unit'>) => boolean) =>
-    answerOf(
-      due,
-      ({ reasons }) =>
-        units !== undefined && units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
-    )
-  const isReached = [install, list].every((row) => textsOf(row, 'unreached').length === 0)
-  const lacking = [...lackedBy(cluster, node, deploy, install), ...(factsOf(deploy, 'folder')?.unknown ?? [])]
+  const checks = units?.checks ?? []
+  const isInstalled = (isWrong: (difference: UnitDifference) => boolean) =>
+    answerOf(due, () => checks.length > 0 && !checks.some(({ reason }) => reason && isWrong(reason)))
+  const isReached = (units === undefined || notVerified(units).length === 0) && !list?.todo?.length
+  const lacking = [...lackedBy(cluster, node, deploy, units), ...(inFolder(deploy)?.unknown ?? [])]
   const belongs = nodeFiles(cluster, node).filter((file) => !lacking.includes(file))
   return {
     node: node.name,
     state: worst ?? ('fresh' as const),
     why: [...new Set(shown.map(({ why }) => why))].join('; '),
-    deployed: answerOf(deploy, ({ reasons }) => reasons.length === 0),
+    deployed: answerOf(deploy, ({ diffs }) => diffs.length === 0),
     installed: isInstalled(({ places }) => places.length > 0),
     // What is not installed yet is loaded by nobody.
-    loaded: units?.length === 0 ? undefined : isInstalled(() => true) && isReached,
+    loaded: units && checks.length === 0 ? undefined : isInstalled(() => true) && isReached,
     /** How many entries of `revoked` its API server denies. */
-    revokedInForce: inForce?.revokedInForce,
+    revokedInForce: (list?.found as ListFound | undefined)?.revokedInForce,
     /** When the certificate that its API server made itself expires. */
     until: install?.until ?? deploy.until,
     /** The names of our files that are there; undefined if it could not be looked at. */
-    holds: isLost(deploy) ? undefined : [...belongs, ...left.map(({ file }) => file)],
+    holds: isLost(deploy) ? undefined : [...belongs, ...left],
     left,
   }
 }
 
 /** What its folder lacks, units may still have where they read it: all of it, where the folder alone is gone. */
-function lackedBy(cluster: Cluster, node: ClusterNode, deploy: ClusterRow, install: ClusterRow | undefined): string[] {
-  const missing = deploy.reasons.flatMap((each) => (each.kind === 'on-node' ? each.missing : []))
-  if (!install || factsOf(install, 'units')?.units.length === 0) return missing
-  const places = install.reasons.flatMap((each) => (each.kind === 'unit' ? each.places : []))
+function lackedBy(
+  cluster: Cluster,
+  node: ClusterNode,
+  deploy: ClusterRow,
+  units: InstallFound | undefined,
+): readonly string[] {
+  const missing = inFolder(deploy)?.checked.wrong?.missing ?? []
+  if (!units || units.checks.length === 0) return missing
+  const places = units.checks.flatMap(({ reason }) => reason?.places ?? [])
   const absent = new Set(places.flatMap(({ path, what }) => (what === 'missing' ? path : [])))
   const isGone = absent.size === 0 && missing.length === nodeFiles(cluster, node).length
   const reads = nodeUnits(cluster, node).flatMap((unit) => unit.reads)
@@ -285,18 +290,18 @@ function lackedBy(cluster: Cluster, node: ClusterNode, deploy: ClusterRow, insta
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */
 function answerOf(row: ClusterRow | undefined, isSo: (row: ClusterRow) => boolean): boolean | undefined {
-  if (row?.kind === 'fresh' || row?.kind === 'stale') return isSo(row)
+  if (row?.state === 'fresh' || row?.state === 'stale') return isSo(row)
   return row?.failure?.kind === 'refused' || row?.failure?.code === 'newer-on-node' ? false : undefined
 }
 
 /** By what is on the node only: stale files of auth/ have their own rows. */
 function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonly state: State; readonly why: string } {
   if (row.failure) return { state: stateOf(row), why: beside(`/${node.name}`, row.failure.what) }
-  if (row.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
-  const left = row.findings.flatMap(({ nodes, ...each }) =>
-    each.left && each.owner === 'user' ? formatFinding(each) : [],
-  )
-  const why = joinClauses(formatReasons(row.reasons), ...left, ...textsOf(row, 'unreached'))
+  if (row.state === 'skipped') return { state: 'stale', why: 'not inspected' }
+  const { found, todo = [], target } = row
+  // What is left to do in its units is below the table.
+  const left = target.id === `install/${node.name}` ? (found ? notVerified(found as InstallFound) : []) : todo
+  const why = joinClauses(formatDiffs(row.diffs), ...left)
   if (why !== '') return { state: 'stale', why }
   return { state: 'fresh', why: row.note ?? `${count(nodeFiles(cluster, node).length, 'file')} up to date` }
 }

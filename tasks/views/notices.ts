@@ -4,12 +4,12 @@
  */
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, rotatedCas } from '../../lib/files/auth-dir.ts'
-import { isDone, isLeftToUser, isLost, nameInPhase } from '../../lib/graph/target.ts'
+import { isDone, isLost, nameInPhase } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Finding, isRepair } from '../../lib/results.ts'
-import type { Summary } from '../../lib/show/reporter.ts'
-import { count, day, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
-import { notesOnFormer } from '../auth/former-files.ts'
+import { hasVerb, isRepair, namesOf } from '../../lib/results.ts'
+import { type Notice, notices, type Summary } from '../../lib/show/reporter.ts'
+import { count, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
+import { noteOnFormer } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { certTable } from '../layouts/tables.ts'
@@ -37,7 +37,7 @@ export function nextToExpire({ auth, cluster }: Run, targets: Iterable<ClusterTa
 }
 
 /** If a CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
-function adviseOnCa(run: Run): Finding[] {
+function adviseOnCa(run: Run): Notice[] {
   const { auth, now, command, cluster } = run
   const cas = certTable(cluster).flatMap(({ phase, name, irreplaceable }) => {
     const expires = phase === 'ca' ? tryCertificate(auth, name)?.notAfter : undefined
@@ -51,37 +51,35 @@ function adviseOnCa(run: Run): Finding[] {
   const left = expires.getTime() - now.getTime()
   const when = `before ${formatDate(expires, now)} (in ${formatLeftInWords(left)})`
   const text = `${when}, run ${commands.join(', then ')}; the ${label} expires then, and its certificates with it`
-  return asFindings([text], {
-    owner: 'user',
-    advice: { expires, days: Math.floor(left / day), commands },
-  })
+  return notices('todo', text)
 }
 
 /** What has expired in auth/ and the run, which is for other targets, does not reissue. `status` counts it itself. */
-function adviseExpired({ auth, cluster, command, now }: Run, rows: ClusterRows): Finding[] {
+function adviseExpired({ auth, cluster, command, now }: Run, rows: ClusterRows): Notice[] {
   const all = certTable(cluster).flatMap(({ id, name }) => {
     const end = tryCertificate(auth, name)?.notAfter
-    return end ? [{ name, isExpired: end <= now && rows.get(id)?.kind !== 'stale' }] : []
+    return end ? [{ name, isExpired: end <= now && rows.get(id)?.state !== 'stale' }] : []
   })
   const expired = all.flatMap(({ name, isExpired }) => (isExpired ? name : []))
   if (expired.length === 0) return []
   const verb = expired.length === 1 ? 'has' : 'have'
   const text = `${expired.length} of ${count(all.length, 'certificate')} in ${auth.path} ${verb} expired (${formatNames(expired)})`
-  return asFindings([text], { owner: 'user', remedy: `reissue and deploy: ${command('bootstrap')}` })
+  return notices('todo', `${text}; reissue and deploy: ${command('bootstrap')}`)
 }
 
 /**
  * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and
  * the report. A run that `isIdle` opens no certificates of others.
  */
-export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Finding[] {
+export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Notice[] {
   const { auth, isObserved } = run
   // It says what comes next: all that it has signed is reissued by a run over everything.
-  const isCaBuilt = rows.get(caName)?.kind === 'built'
-  const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
+  const ca = rows.get(caName)
+  const isCaBuilt = ca?.state === 'built'
+  const isCaForced = ca === undefined || hasVerb(ca.diffs, 'renew', 'replace')
   return [
     ...notesOnFolder(auth),
-    ...(isIdle ? [] : [...notesOnFormer(run), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
+    ...(isIdle ? [] : [...notices('note', noteOnFormer(run)), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
     ...(isObserved
       ? []
       : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...(isCaBuilt ? [] : adviseExpired(run, rows))]),
@@ -90,20 +88,20 @@ export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {})
 }
 
 /** What a run will repair. */
-export function notesOnFolder(auth: AuthDir): Finding[] {
+export function notesOnFolder(auth: AuthDir): Notice[] {
   // An empty folder holds nothing that others could read.
   const isOpen = auth.hasFiles() && auth.isWide()
-  return asFindings([isOpen && `permissions of ${auth.path} are too open; a run sets its mode to 0700`])
+  return notices('note', isOpen && `permissions of ${auth.path} are too open; a run sets its mode to 0700`)
 }
 
 /**
  * Only for files that were replaced, and that no `install` takes further: "copy the new ca.pem to where the units read
  * it".
  */
-export function adviseAfter({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows): Finding[] {
+export function adviseAfter({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows): Notice[] {
   if (cluster.install) return []
-  const replaced = [...rows.values()].flatMap(({ kind, target: { node = '' }, reasons }) => {
-    const files = reasons.flatMap((reason) => (kind === 'built' && reason.kind === 'on-node' ? reason.differ : []))
+  const replaced = [...rows.values()].flatMap(({ state, target: { node = '' }, diffs }) => {
+    const files = state === 'built' ? namesOf(diffs, 'update') : []
     return files.length > 0 ? [{ node, files }] : []
   })
   const textOf = ({ files }: (typeof replaced)[number]) => files.join(' ')
@@ -112,34 +110,33 @@ export function adviseAfter({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows
     const files = group[0].files.map(shared)
     const copies = files.length === 1 ? 'it' : 'them'
     const inTurn = nodes.length > 1 ? ', one node at a time' : ''
-    const text = `copy the new ${formatNames(files)} to where the units read ${copies}, then restart what reads ${copies}${inTurn} (docs/install.md, "What a unit reads")`
-    // `restart` of 0.4.0: what reads it finds nothing to do, until 0.6.0.
-    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files, restart: [] } })
+    const text = `on ${formatNames(nodes)}, copy the new ${formatNames(files)} to where the units read ${copies}, then restart what reads ${copies}${inTurn} (docs/install.md, "What a unit reads")`
+    return notices('after', text)
   })
 }
 
 /** After what made or replaced something that can't be made again; of a plan, what would. */
-export function adviseBackup({ auth }: Run, rows: ClusterRows): Finding[] {
+export function adviseBackup({ auth }: Run, rows: ClusterRows): Notice[] {
   const [first] = [...rows.values()].filter((row) => {
-    const { change, target } = row
-    if (!target.irreplaceable || change?.kind !== 'made') return false
-    return isNewIdentity(row) || change.isReplaced || target.phase === caName
+    const { state, diffs, target } = row
+    if (!target.irreplaceable || !['built', 'stale'].includes(state) || isRepair(diffs)) return false
+    return target.phase === caName || hasVerb(diffs, 'make', 'replace')
   })
-  const when = first?.kind === 'stale' ? 'after the run, ' : ''
-  return asFindings([first && when + backUp(auth)], { owner: 'afterwards' })
+  const when = first?.state === 'stale' ? 'after the run, ' : ''
+  return notices('after', first && when + backUp(auth))
 }
 
 /** Not the next one of a rotation, which is beside the one that is there. */
-function isNewIdentity({ change, target: { irreplaceable, makes } }: ClusterRow): boolean {
-  const isOwn = change?.kind === 'made' && change.isNew && change.files.some((file) => makes.includes(file))
-  return irreplaceable !== undefined && isOwn
+function isNewIdentity({ state, diffs, target: { irreplaceable, makes } }: ClusterRow): boolean {
+  const isMade = state === 'built' || state === 'stale'
+  return irreplaceable !== undefined && isMade && makes.every((file) => namesOf(diffs, 'make').includes(file))
 }
 
 /** Of a run, and of a plan, where it comes first: a deploy refuses nodes that hold another one. */
 export function noteOnNewIdentity(rows: ClusterRows): string | undefined {
   if (!isCaNew(rows)) return undefined
   const made = [...rows.values()].filter(isNewIdentity)
-  const isPlanned = made.some(({ kind }) => kind === 'stale')
+  const isPlanned = made.some(({ state }) => state === 'stale')
   const does = isPlanned ? 'creates a new cluster identity' : 'made a new cluster identity'
   return `${does} (${formatNames(made.map(({ target }) => nameInPhase(target)))})`
 }
@@ -147,7 +144,7 @@ export function noteOnNewIdentity(rows: ClusterRows): string | undefined {
 /** This run has made it. */
 export function hasNewKubeconfig(rows: ClusterRows, user: string): boolean {
   const row = rows.get(`kubeconfigs/${user}`)
-  return row?.kind === 'built' && !isRepair(row.reasons)
+  return row?.state === 'built' && !isRepair(row.diffs)
 }
 
 /** Nobody has a certificate of it yet. */
@@ -159,13 +156,13 @@ export function isCaNew(rows: ClusterRows): boolean {
 export const backUp = ({ path }: AuthDir): string => `back up ${path} (docs/everyday.md)`
 
 /** Of `revoked`: the control nodes whose API servers do not enforce it, as the run has seen. */
-function adviseRevoked({ cluster }: Run, rows: ClusterRows): Finding[] {
+function adviseRevoked({ cluster }: Run, rows: ClusterRows): Notice[] {
   const { revoked = [] } = cluster
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
   const asked = controls.filter((name) => rows.has(`revoked/${name}`))
   const isEnforcing = (name: string) => {
     const list = rows.get(`revoked/${name}`)
-    return isDone(list) && !isLost(rows.get(`install/${name}`)) && !isLeftToUser(list)
+    return isDone(list) && !isLost(rows.get(`install/${name}`)) && !list?.todo?.length
   }
   const open = asked.filter((name) => !isEnforcing(name))
   if (revoked.length === 0 || open.length === 0) return []
@@ -174,7 +171,7 @@ function adviseRevoked({ cluster }: Run, rows: ClusterRows): Finding[] {
     `revoked is enforced on ${asked.length - open.length} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
     unasked.length > 0 && `${formatNames(unasked)} not inspected`,
   )
-  return asFindings([text], { owner: 'user' })
+  return notices('todo', text)
 }
 
 /** How the stage of each rotation is read, without what its stages load. */
@@ -200,13 +197,12 @@ export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
   return tryTo(() => underWay(run)) ?? []
 }
 
-export async function adviseOnRotations(run: Run): Promise<Finding[]> {
-  return (await rotationsUnderWay(run)).map((each) => findingOfRotation(each, run))
+export async function adviseOnRotations(run: Run): Promise<Notice[]> {
+  return (await rotationsUnderWay(run)).map((each) => noticeOfRotation(each, run))
 }
 
-export function findingOfRotation({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): Finding {
-  return {
-    ...{ owner: 'afterwards', text: `rotation of ${what} in progress, stage ${stage} of ${of} (${title})` },
-    remedy: `continue: ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}; undo: ${command(`rotate ${name} --undo`)}`,
-  }
+export function noticeOfRotation({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): Notice {
+  const text = `rotation of ${what} in progress, stage ${stage} of ${of} (${title})`
+  const next = `continue: ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}; undo: ${command(`rotate ${name} --undo`)}`
+  return { kind: 'after', text: `${text}; ${next}` }
 }

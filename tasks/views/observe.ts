@@ -1,7 +1,6 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 import { openWalk } from '../../lib/graph/executor.ts'
 import { byPhase, closure, type Event, type Force } from '../../lib/graph/target.ts'
-import { formatFinding } from '../../lib/results.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases, runPhases } from '../bootstrap.ts'
 import type { CommandRun } from '../run/command-run.ts'
@@ -56,28 +55,28 @@ export async function observe(
   return { run, graph, rows, phases, events, seconds: (performance.now() - started) / 1000 }
 }
 
-/** Shows the events, the findings and the end as a run would. Returns the causes of the exit status. */
+/** Shows the events, the notices and the end as a run would. Returns the causes of the exit status. */
 export async function showObservation(
   { reporterFor, endedStatus }: CommandRun,
   { run, phases, events, rows, seconds }: Observation,
   {
     isPlan = false,
-    findings,
+    notices,
     ...more
-  }: Pick<Summary, 'findings' | 'planHash' | 'skipped' | 'next' | 'scope'> & { isPlan?: boolean } = {},
+  }: Pick<Summary, 'notices' | 'planHash' | 'skipped' | 'next' | 'scope'> & { isPlan?: boolean } = {},
 ): Promise<readonly ExitCause[]> {
-  const causes = [...causesOf(rows.values()), ...causesIn(findings)]
+  const causes = [...causesOf(rows.values()), ...causesIn(notices)]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
   const ended = { start: async (id: string) => rows.get(id) as ClusterRow, rows: async () => rows }
   if (reporter.renderer) await runPhases(phases, ended, reporter.renderer)
-  for (const each of findings ?? []) if (each.owner === 'run') reporter.note(formatFinding(each))
+  for (const { kind, text } of notices ?? []) if (kind === 'note') reporter.note(text)
   await reporter.end({
     rows,
     seconds,
     exit: exitStatus(causes, endedStatus()),
     now: run.now,
-    ...(findings && { findings }),
+    ...(notices && { notices }),
     ...more,
   })
   return causes

@@ -7,13 +7,14 @@ import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { openWalk, type RunOptions } from '../../lib/graph/executor.ts'
-import { buildGraph, byPhase, type Event, type Force, type Outcome, rowOf, type Work } from '../../lib/graph/target.ts'
+import { buildGraph, byPhase, type Event, type Force, type Outcome, type Work } from '../../lib/graph/target.ts'
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { type Change, type CheckResult, isRepair, type Reason } from '../../lib/results.ts'
+import { type Check, hasVerb, isRepair, missing as missingFiles, namesOf } from '../../lib/results.ts'
 import { createPlanLines, foldPlan } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
+import { diffsOf, type FolderDifference, noDifference } from '../../tasks/deploy/check-folder.ts'
 import { digestAt, type NodeLook } from '../../tasks/inspect/look.ts'
 import { unitsOn } from '../../tasks/inspect/reads.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
@@ -21,8 +22,8 @@ import { nodeUnits } from '../../tasks/layouts/tables.ts'
 import type { ClusterGraph, ClusterRow, ClusterRows, ClusterTarget, Run } from '../../tasks/target.ts'
 import { parsed } from './files.ts'
 
-export const stale: CheckResult = { reasons: [{ kind: 'missing', path: 'file' }] }
-export const fresh: CheckResult = { reasons: [] }
+export const stale: Check = { diffs: missingFiles(['file']) }
+export const fresh: Check = { diffs: [] }
 
 /** A control node, a worker and a gateway, with install. */
 export const threeNodes = parsed(`name: kubenet
@@ -177,7 +178,7 @@ export function fakeTarget(id: string, told: Partial<ClusterTarget> = {}): Clust
 
 /** Of a fake target. */
 export function fakeRow(id: string, outcome: Outcome): ClusterRow {
-  return rowOf(fakeTarget(id), outcome)
+  return { diffs: [], ...outcome, id, target: fakeTarget(id) }
 }
 
 export function fakeRows(outcomes: Readonly<Record<string, Outcome>>): ClusterRows {
@@ -222,7 +223,7 @@ export function runFakes(targets: readonly ClusterTarget[], options: FakeRunOpti
     signal: abort.signal,
     emit: (event) => {
       events.push(event)
-      told.push(`${event.type === 'ended' ? event.row.kind : event.type} ${event.id}`)
+      told.push(`${event.type === 'ended' ? event.row.state : event.type} ${event.id}`)
       options.onEvent?.(event)
     },
   })
@@ -238,45 +239,32 @@ export async function settled(): Promise<void> {
 
 /** A leaf, the config made of it, and two nodes that get both: what a dry run of them plans. */
 
-export const changed: CheckResult = { reasons: [{ kind: 'san-changed', added: ['192.168.1.22'], removed: [] }] }
-export const missing = (...paths: string[]): CheckResult => ({
-  reasons: paths.map((path) => ({ kind: 'missing', path })),
-})
-export const onNode = (told: Partial<Reason & { kind: 'on-node' }>): CheckResult => ({
-  reasons: [
-    { kind: 'on-node', missing: [], differ: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [], ...told },
-  ],
-})
+export const changed: Check = { diffs: [{ what: 'adds SAN 192.168.1.22', verb: 'change' }] }
+export const missing = (...paths: string[]): Check => ({ diffs: missingFiles(paths) })
+export const onNode = (told: Partial<FolderDifference>): Check => ({ diffs: diffsOf({ ...noDifference, ...told }) })
 
 const phases = ['leaf', 'config', 'deploy', 'install'].map((name) => ({ name, title: `The ${name}s` }))
 
-/** What is there keeps its key. */
-function change({ reasons }: Work, files: readonly string[]): Change {
-  const isNew = reasons.every(({ kind }) => kind === 'missing')
-  return { kind: 'made', files: isNew ? files : files.slice(0, 1), isNew }
-}
-
 /** What is made anew differs there, unless it is missing. */
-function checkNode(look: CheckResult | undefined, made: ReadonlySet<string>): CheckResult {
-  const [told] = look?.reasons ?? onNode({}).reasons
-  if (told?.kind !== 'on-node') return fresh
-  const differ = [...new Set([...told.differ, ...made])].filter((file) => !told.missing.includes(file))
-  if (!look && differ.length === 0) return fresh
-  const change: Change = { kind: 'deployed', files: [...told.missing, ...differ], removed: told.pruned }
-  return { ...onNode({ ...told, differ }), change }
+function checkNode(look: Check | undefined, made: ReadonlySet<string>): Check {
+  if (look && !hasVerb(look.diffs, 'copy', 'update', 'remove')) return look
+  const missing = namesOf(look?.diffs ?? [], 'copy')
+  const differ = [...new Set([...namesOf(look?.diffs ?? [], 'update'), ...made])]
+  const others = differ.filter((file) => !missing.includes(file))
+  return onNode({ missing, differ: others, pruned: namesOf(look?.diffs ?? [], 'remove') })
 }
 
 /** All of them fresh unless told otherwise, or made of what a plan makes. */
-export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): ClusterTarget[] {
+export function fakeCluster(looks: Readonly<Record<string, Check>>): ClusterTarget[] {
   const made = new Set<string>()
   const pair = ['leaf.pem', 'leaf-key.pem']
   const target = (id: string, told: Partial<ClusterTarget>) =>
     fakeTarget(id, { check: () => looks[id] ?? fresh, ...told })
   const build = (files: readonly string[]) => async (_: Run, work: Work) => {
-    if (isRepair(work.reasons)) return undefined
-    const changed = change(work, files)
-    if (changed.kind === 'made') for (const file of changed.files) made.add(file)
-    return { change: changed }
+    if (isRepair(work.diffs)) return undefined
+    // What is there keeps its key.
+    for (const file of hasVerb(work.diffs, 'make') ? files : files.slice(0, 1)) made.add(file)
+    return {}
   }
   const node = (name: string) =>
     target(`deploy/${name}`, {
@@ -285,7 +273,7 @@ export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): Clust
       node: name,
       check: () => checkNode(looks[`deploy/${name}`], made),
     })
-  const changedLeaf: CheckResult = { reasons: [{ kind: 'content-changed', path: 'a.config', what: ['users'] }] }
+  const changedLeaf: Check = { diffs: [{ what: 'credentials changed', verb: 'change' }] }
   return [
     target('leaf', { makes: pair, build: build(pair) }),
     target('config/a', {

@@ -188,7 +188,7 @@ function readSchema() {
   const schema = JSON.parse(readFileSync(new URL('../../docs/output.schema.json', import.meta.url), 'utf8'))
   const ajv = new Ajv({ allErrors: true, validateSchema: false, inlineRefs: false, code: { optimize: false } })
   ajv.addSchema(schema, 'output')
-  const names = Object.groupBy(Object.keys(schema.$defs), (name) => schema.$defs[name].properties?.type.const ?? '')
+  const names = Object.groupBy(Object.keys(schema.$defs), (name) => schema.$defs[name].properties?.type?.const ?? '')
   return { ajv, checksOf: (type: string) => (names[type] ?? []).map((name) => ajv.getSchema(`output#/$defs/${name}`)) }
 }
 

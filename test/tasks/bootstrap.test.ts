@@ -92,13 +92,13 @@ for (const renderer of [undefined, SilentRenderer as unknown as ListrRendererFac
 test('the rows are those of all targets, each after what it is made of', async () => {
   const rows = await runFakePhases(targets)
   assert.deepEqual(
-    [...rows].map(([id, { kind }]) => [id, kind]),
+    [...rows].map(([id, { state }]) => [id, state]),
     [
       ['ca', 'fresh'],
       ['certs/made', 'built'],
       ['certs/fresh', 'fresh'],
       ['certs/failed', 'failed'],
-      ['certs/held', 'cancelled'],
+      ['certs/held', 'skipped'],
     ],
   )
 })

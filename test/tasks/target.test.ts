@@ -3,7 +3,7 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { Earlier } from '../../lib/graph/target.ts'
-import { asFindings, type Reason } from '../../lib/results.ts'
+import { type Diff, missing } from '../../lib/results.ts'
 import { authTarget, type ClusterTarget, type Run } from '../../tasks/target.ts'
 import { temporaryAuth } from '../support/certificates.ts'
 import { fakeTarget, nowhere } from '../support/fakes.ts'
@@ -25,10 +25,10 @@ function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
   )
   const write = (name: string, mode: number) => writeFileSync(join(auth.path, name), name, { mode })
   const modeOf = (name: string) => statSync(join(auth.path, name)).mode & 0o777
-  const rebuild = async (...reasons: Reason[]) =>
+  const rebuild = async (...diffs: Diff[]) =>
     await target.build?.(run, {
       found: undefined,
-      reasons,
+      diffs,
       force: undefined,
       signal: new AbortController().signal,
       earlier: nothingEarlier,
@@ -37,10 +37,10 @@ function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
   return { auth, run, built, target, write, modeOf, rebuild }
 }
 
-const wrongMode = (path: string, wanted: number): Reason => ({ kind: 'wrong-mode', path, was: 0o666, wanted })
+const wrongMode = (name: string): Diff => ({ what: `${name} has mode 0666`, verb: 'chmod', names: [name] })
 
 test('what the target says of its files stays as it is, and so does what it found', async (t) => {
-  const look = { reasons: [{ kind: 'missing', path: 'a.pem' }] as const, found: 'a key' }
+  const look = { diffs: missing(['a.pem']), found: 'a key' }
   const asked: unknown[] = []
   const { run, target } = setUp(t, {
     check: (_, force) => {
@@ -61,50 +61,34 @@ for (const name of ['a.pem', 'a-key.pem'])
     auth.removeLeftovers()
     const refused = isFolder(join(auth.path, name))
     await assert.rejects(async () => await target.check(run), refused)
-    await assert.rejects(rebuild({ kind: 'missing', path: name }), refused)
+    await assert.rejects(rebuild(...missing([name])), refused)
     assert.deepEqual(built, [])
   })
 
 test('a folder beside its files is none of its business', async (t) => {
   const { auth, run, target } = setUp(t)
   mkdirSync(join(auth.path, 'a'))
-  assert.deepEqual((await target.check(run)).reasons.length, 1)
+  assert.deepEqual((await target.check(run)).diffs.length, 1)
 })
 
 test('where only a mode is wrong it is set, and nothing is built', async (t) => {
   const { built, write, modeOf, rebuild } = setUp(t)
   write('a.pem', 0o600)
   write('a-key.pem', 0o644)
-  assert.equal(await rebuild(wrongMode('a.pem', 0o644), wrongMode('a-key.pem', 0o600)), undefined)
+  assert.equal(await rebuild(wrongMode('a.pem'), wrongMode('a-key.pem')), undefined)
   assert.deepEqual([modeOf('a.pem'), modeOf('a-key.pem'), built], [0o644, 0o600, []])
 })
 
 test('where more is wrong the mode is set before it is built: a key that stays is private too', async (t) => {
   const modes: number[] = []
-  const findings = asFindings(['restart it'])
   const { write, modeOf, rebuild } = setUp(t, {
     build: async () => {
       modes.push(modeOf('a-key.pem'))
-      return { findings }
+      return { note: 'new' }
     },
   })
   write('a-key.pem', 0o644)
-  const built = await rebuild({ kind: 'missing', path: 'a.pem' }, wrongMode('a-key.pem', 0o600))
-  assert.deepEqual(built, { findings })
+  const built = await rebuild(...missing(['a.pem']), wrongMode('a-key.pem'))
+  assert.deepEqual(built, { note: 'new' })
   assert.deepEqual(modes, [0o600])
-})
-
-test('what is made in place of something irreplaceable is said to replace it', async (t) => {
-  const change = { kind: 'made', files: ['a.pem'], isNew: false } as const
-  const { target, run } = setUp(t, { build: async () => ({ change }) })
-  const reasons = [{ kind: 'forced' }] as const
-  const { signal } = new AbortController()
-  const work = { found: undefined, reasons, signal, earlier: nothingEarlier, tell: () => {} }
-  for (const [force, told] of [
-    ['replace', { ...change, isReplaced: true }],
-    ['renew', change],
-    [undefined, change],
-  ] as const) {
-    assert.deepEqual((await target.build?.(run, { ...work, force }))?.change, told)
-  }
 })

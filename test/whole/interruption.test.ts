@@ -87,7 +87,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
       for (const signal of sent) run.child.kill(signal)
       const ended = await run.ended
       assert.deepEqual([ended.status, ended.stderr], [status, ''])
-      assert.match(ended.stdout, /^{"type":"cancelled","id":"deploy\/control0"/m)
+      assert.match(ended.stdout, /^{"type":"skipped","id":"deploy\/control0"/m)
       assert.match(ended.stdout, new RegExp(`"exit":${status},[^\n]*}\n$`))
       await assertTidy(identity, run.pid)
     })

@@ -268,7 +268,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         assert.deepEqual(kept, old)
         const now = stateOf(auth, (name) => !files.some((file) => file === name) && !name.startsWith('backup'))
         assert.deepEqual(now, others)
-        const warning = String(ran.events.find(({ type }) => type === 'built')?.warning)
+        const warning = String(ran.events.find(({ type }) => type === 'built')?.warn)
         assert.match(
           warning,
           /npm run bootstrap -- --replace-identity, then restart (every kube-apiserver|.* (everywhere|on every node))/,
@@ -304,7 +304,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       )
       assert.equal(backupIn(auth).files['ca.pem'], old)
       assert.match(
-        String(ran.events.find(({ type }) => type === 'built')?.warning),
+        String(ran.events.find(({ type }) => type === 'built')?.warn),
         /npm run bootstrap \(it lists what to restart\)/,
       )
       const renewed = certificateIn(auth, 'ca')

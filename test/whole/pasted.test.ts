@@ -9,7 +9,7 @@ import { parse } from 'yaml'
 import { refusal } from '../../lib/failure.ts'
 import { sshFailure } from '../../lib/node/connection.ts'
 import { typedCommand } from '../../lib/node/ssh-config.ts'
-import { asFindings, type Finding } from '../../lib/results.ts'
+import { notices } from '../../lib/show/reporter.ts'
 import { formatFailure, formatToDo } from '../../lib/show/rows.ts'
 import { fit } from '../../lib/wording.ts'
 import { revokedLine } from '../../tasks/auth/accepted.ts'
@@ -39,11 +39,8 @@ function linesFrom(text: string, begins: RegExp, ends: RegExp): string {
   return `${lines.slice(from, to < 0 ? undefined : to).join('\n')}\n`
 }
 
-function toDo(findings: readonly Finding[], columns?: number): string {
-  const left = findings.flatMap(({ text, remedy = '', nodes = [] }) =>
-    asFindings([text], { owner: 'user', nodes, ...(remedy && { remedy }) }),
-  )
-  return stripVTControlCharacters(formatToDo({ rows: new Map(), findings: left }, columns).join('\n'))
+function toDo(text: string, columns?: number): string {
+  return stripVTControlCharacters(formatToDo({ rows: new Map(), notices: notices('todo', text) }, columns).join('\n'))
 }
 
 for (const configFile of [undefined, 'ssh config'])
@@ -72,7 +69,7 @@ describe('a list of who is revoked is the same YAML:', () => {
           `or restore access, with every certificate that is still valid: npm run task -- revoked install`,
         ]),
       )
-      const left = asFindings([`certificates of jane are accepted; to revoke them, write ${line} in cluster.yaml`])
+      const left = `certificates of jane are accepted; to revoke them, write ${line} in cluster.yaml`
       for (const columns of widths)
         for (const text of [fit(refused, columns), toDo(left, columns)]) {
           const [pasted = ''] = /revoked: .*\]/.exec(text) ?? []

@@ -26,13 +26,9 @@ import { needs } from '../support/programs.ts'
 const day = 86_400_000
 const certificateAt = (auth: string, name: string) => readCertificate(readFileSync(join(auth, name)))
 
-/** What is done with each target: its files, and what is restarted. */
+/** What is done with each target: why, its files, and what is restarted. */
 function worksOf({ events }: Ran, type: string) {
-  const works = events.flatMap((event) => {
-    if (event.type !== type) return []
-    const { files = [], paths = [], restarts = [] } = (event.change ?? {}) as Record<string, unknown>
-    return [{ id: String(event.id), files, paths, restarts }]
-  })
+  const works = events.flatMap(({ id, diffs, ...event }) => (event.type === type ? [{ id: String(id), diffs }] : []))
   return works.toSorted((a, b) => (a.id < b.id ? -1 : 1))
 }
 

@@ -210,7 +210,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       'no encryption config': [
         (backup) => rmSync(join(backup, 'encryption-config.yaml')),
         'backup/encryption-key',
-        /backup-\w+\/encryption-config\.yaml is missing/,
+        /backup-\w+\/encryption-config\.yaml missing/,
       ],
       'a key of another pair': [
         (backup) => cpSync(join(backup, 'admin-key.pem'), join(backup, 'service-account-key.pem')),

@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import { kubeconfigFile } from '../../../lib/files/auth-dir.ts'
-import { formatFinding } from '../../../lib/results.ts'
 import { formatFailures, toDoOf, warningsOf } from '../../../lib/show/rows.ts'
 import {
   foldAlike,
@@ -73,7 +72,7 @@ function showHeadline({ run, items, nodes, rows }: Inventory): string {
 }
 
 function showProblems({ run, items, nodes, rows }: Inventory): string {
-  const isFailed = (id: string) => rows.get(id)?.kind === 'failed'
+  const isFailed = (id: string) => rows.get(id)?.state === 'failed'
   const alike = foldAlike(
     items.filter((item) => !isRight(item) && !isFailed(item.id)),
     ({ name }) => name,
@@ -95,10 +94,9 @@ function showProblems({ run, items, nodes, rows }: Inventory): string {
 
 /** Rotations, what is left to do, and warnings, as `status` prints them. */
 async function noticesIn({ run, rows }: Inventory): Promise<string[]> {
-  const findings = await findBeside(run, rows)
-  const notes = findings.filter(({ owner }) => owner === 'run')
-  const all = [...(await adviseOnRotations(run)), ...toDoOf({ rows, findings }), ...notes]
-  return [...all.map(formatFinding), ...warningsOf(rows)]
+  const beside = [...(await adviseOnRotations(run)), ...findBeside(run, rows)]
+  const notes = beside.flatMap(({ kind, text }) => (kind === 'note' ? text : []))
+  return [...toDoOf({ rows, notices: beside }), ...notes, ...warningsOf(rows)]
 }
 
 function showList(lines: readonly string[]): string {

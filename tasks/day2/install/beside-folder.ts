@@ -4,7 +4,7 @@
  */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../../lib/failure.ts'
-import { asFindings } from '../../../lib/results.ts'
+import { texts } from '../../../lib/results.ts'
 import { formatDate, pasteable } from '../../../lib/wording.ts'
 import type { Beside } from '../../deploy/deploy-node.ts'
 import { type Life, type OnNode, readSelfMade, renewsFrom } from '../../inspect/component.ts'
@@ -25,8 +25,8 @@ export async function lookBeside({ run, node }: OnNode, look: NodeLook, isCopied
 async function checkLeftToOwner(run: Run, node: ClusterNode): Promise<Beside> {
   const life = run.isObserved && (await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node))))
   return {
-    ...(life && { until: life.notAfter, renewsFrom: renewsFrom(run, life) }),
-    findings: asFindings([life && warningOn(run, node, life)]),
+    ...(life && { until: life.notAfter }),
+    warn: texts(life && warningOn(run, node, life)),
   }
 }
 

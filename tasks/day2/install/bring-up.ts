@@ -15,7 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
 import { besideOf, oldSuffix } from '../../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { type Change, formatReasons, type ReasonOf } from '../../../lib/results.ts'
+import { formatDiffs } from '../../../lib/results.ts'
 import { formatNames, pasteable } from '../../../lib/wording.ts'
 import { keepOthers, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
@@ -23,7 +23,15 @@ import type { NodeRun } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
-import { asForced, checkUnitsOf, type UnitCheck, unfinishedPaths, whyUnhealthy } from './check-units.ts'
+import {
+  asForced,
+  checkUnitsOf,
+  diffsOfUnit,
+  type UnitCheck,
+  type UnitDifference,
+  unfinishedPaths,
+  whyUnhealthy,
+} from './check-units.ts'
 import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
 import { forgetOld, putBack, replaceAtPlaces } from './replace.ts'
@@ -58,7 +66,8 @@ interface Installation {
 }
 
 interface BroughtUp {
-  readonly change?: Change
+  /** The names of the units that were restarted. */
+  readonly restarted: readonly string[]
   readonly warning?: string
   /** The units as the last look has found them. */
   readonly units: UnitsFound['units']
@@ -86,7 +95,7 @@ export async function bringUp(
 }
 
 /** A unit that differs from what is wanted. */
-type StaleUnit = UnitCheck & { readonly reason: ReasonOf<'unit'> }
+type StaleUnit = UnitCheck & { readonly reason: UnitDifference }
 
 /** What there is to do, and how the units were before. */
 interface UnitsWork {
@@ -180,14 +189,14 @@ async function loadOne({ on, work, journal }: Installation, { unit, reason, isUp
 }
 
 /** The kubeconfigs of which no API server has accepted the pair yet: it is new, or a killed run has installed it. */
-export function unprovenClients(unit: Unit, reason: ReasonOf<'unit'>, places: PlacesState): string[] {
+export function unprovenClients(unit: Unit, reason: UnitDifference, places: PlacesState): string[] {
   const isUnfinished = unfinishedPaths(unit, places).length > 0
   const isNew = (path: string) => isUnfinished || reason.places.some((place) => place.path === path)
   return unit.files.flatMap(({ part, path, file }) => (part === 'pair' && isNew(path) ? [file] : []))
 }
 
 /** True if the unit has reloaded without a restart, and is healthy. Throws a Failure if it is not healthy. */
-async function hasReloaded(on: NodeRun, unit: Unit, { restarts }: ReasonOf<'unit'>): Promise<boolean> {
+async function hasReloaded(on: NodeRun, unit: Unit, { restarts }: UnitDifference): Promise<boolean> {
   if (restarts || !(await waitUntilServed(on, unit)) || !(await waitUntilReloaded(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
@@ -268,9 +277,9 @@ function stoppedSince({ run, node }: NodeRun, { unit }: Unit): Failure {
   })
 }
 
-function stillStale({ run, node }: NodeRun, reasons: readonly ReasonOf<'unit'>[]): Failure {
+function stillStale({ run, node }: NodeRun, reasons: readonly UnitDifference[]): Failure {
   const commands = reasons.map(({ unit }) => pasteable(`systemctl status ${serviceOf(run.cluster, unit)}`))
-  return new Failure(`still out of date after installing; ${formatReasons(reasons)}`, {
+  return new Failure(`still out of date after installing; ${formatDiffs(reasons.flatMap(diffsOfUnit))}`, {
     node: node.name,
     code: 'not-loaded',
     remedy: `check on ${node.name}: ${commands.join('; ')}; then ${runAgain}`,
@@ -343,9 +352,8 @@ async function forget({ on, work, journal }: Installation): Promise<Omit<Brought
   const digestOf = (each: WantedPlace) => (wanted.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? ''
   const proven = all.filter(({ path }) => journal.replaced.includes(path))
   await forgetOld(on, found, new Map(proven.map((each) => [each.path, digestOf(each)])))
-  const restarts = journal.restarted.map(({ unit }) => unit)
-  const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed: [], restarts }
-  if (quorumState !== 'without a quorum') return wanted.length + restarts.length > 0 ? { change } : {}
+  const restarted = journal.restarted.map(({ unit }) => unit)
+  if (quorumState !== 'without a quorum') return { restarted }
   const warning = `${store} on ${on.node.name} has no quorum yet, so its health was not checked; once all control nodes are done, run ${on.run.command('bootstrap')}`
-  return { change, warning }
+  return { restarted, warning }
 }

@@ -3,11 +3,13 @@
  * have not loaded. Pure. Each rule below tests one thing, and returns what the unit lacks; what all rules of a unit have
  * returned is its one reason. Which clock shows what was loaded is in moment.ts.
  */
+import { basename, dirname } from 'node:path'
 import { authorizationConfigFile, authorizationFiles } from '../../../lib/files/auth-dir.ts'
-import { besideOf, diff } from '../../../lib/node/place.ts'
+import { besideOf, type Difference, diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
-import type { Difference, ReasonOf } from '../../../lib/results.ts'
+import { type Diff, texts } from '../../../lib/results.ts'
+import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { isDrainedFor } from '../../inspect/look.ts'
 import type { UnitOnNode } from '../../inspect/reads.ts'
@@ -18,12 +20,58 @@ import { isInFuture, isLoaded, isReloaded, reloadsBy } from './moment.ts'
 import { openFolders } from './open-folders.ts'
 import { wantedAt } from './wanted.ts'
 
+/** What a unit on a node does not have, or has not loaded. */
+export interface UnitDifference {
+  readonly unit: string
+  /** Absolute paths of files to install. */
+  readonly places: readonly Difference[]
+  /** Absolute paths: in place, and changed since the unit was started. */
+  readonly notLoaded: readonly string[]
+  /** Ports where it serves another certificate than the installed one. */
+  readonly notServed: readonly number[]
+  /** Flags that its unit file has, and its process has not. */
+  readonly notStartedWith?: readonly string[]
+  /** When the certificate that it made itself at its start expires, if that is soon. */
+  readonly selfMadeEnds?: Date
+  /** What systemd reports, if it is not healthy. */
+  readonly state?: string
+  /** Otherwise it reloads installed files without a restart. */
+  readonly restarts: boolean
+  readonly isDrained: boolean
+}
+
+export function diffsOfUnit(difference: UnitDifference): Diff[] {
+  const { unit, places, notLoaded, notServed, notStartedWith = [], selfMadeEnds, state, restarts } = difference
+  const base = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
+  const installed = groupAlike(places, ({ path, what }) => `${what} in ${dirname(path)}`).map((group): Diff => {
+    const [{ path, what }] = group
+    const names = group.map((each) => each.path)
+    const how = what === 'differs' && names.length > 1 ? 'differ' : what
+    return { what: `${base(names)} ${how} in ${dirname(path)}`, verb: 'install', names }
+  })
+  const clauses = texts(
+    notLoaded.length > 0 && `${unit} has not loaded ${base(notLoaded)}`,
+    notServed.length > 0 && `${unit} serves another certificate on ${notServed.join(', ')}`,
+    notStartedWith.length > 0 && `${unit} was started without ${formatNames(notStartedWith)}`,
+    selfMadeEnds && `the loopback certificate of ${unit} expires ${formatDate(selfMadeEnds)}`,
+    state && `${unit}: ${state}`,
+  ).map((what) => ({ what }))
+  const isReloaded = places.length + notServed.length + notLoaded.length > 0
+  const names = [unit]
+  const loads: Diff[] = restarts
+    ? [{ what: `${difference.isDrained ? 'drain and ' : ''}restart ${unit}`, verb: 'restart', names }]
+    : isReloaded
+      ? [{ what: `reload ${unit}`, verb: 'reload', names }]
+      : []
+  return [...installed, ...clauses, ...loads]
+}
+
 /** The check of one unit. */
 export interface UnitCheck {
   /** The unit, with the files that it is to have. */
   readonly unit: UnitOnNode
   /** What the unit lacks; undefined if it lacks nothing. */
-  readonly reason: ReasonOf<'unit'> | undefined
+  readonly reason: UnitDifference | undefined
   /** True if the unit runs, or tries to. */
   readonly isUp: boolean
   /** When the unit will use an installed pair that it does not use yet: `reloadsBy` of moment.ts. */
@@ -50,7 +98,7 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
 export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   const { unit, isUp } = check
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
-  const nothing = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
+  const nothing = { unit: unit.unit, notLoaded: [], notServed: [] }
   const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
   const isDrained = restarts && isDrainedFor(run, unit)
   return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
@@ -85,9 +133,9 @@ interface Examined {
 }
 
 /** What a unit lacks by one rule: a part of its reason. */
-type Lack = Partial<ReasonOf<'unit'>>
+type Lack = Partial<UnitDifference>
 
-function checkUnit(examined: Examined): ReasonOf<'unit'> | undefined {
+function checkUnit(examined: Examined): UnitDifference | undefined {
   const { run, unit, found, differing } = examined
   const isRunning = isUp(unit, found.places)
   const rules = [notInstalled, ...(isRunning ? [notLoaded, notServed, notStartedWith, endingSoon] : []), notHealthy]
@@ -95,7 +143,7 @@ function checkUnit(examined: Examined): ReasonOf<'unit'> | undefined {
   if (lacks.length === 0) return undefined
   const restarts = isRunning && lacks.some((each) => each.restarts)
   return {
-    ...{ kind: 'unit', unit: unit.unit, places: differing, notLoaded: [], notServed: [] },
+    ...{ unit: unit.unit, places: differing, notLoaded: [], notServed: [] },
     ...Object.assign({}, ...lacks),
     restarts,
     isDrained: restarts && isDrainedFor(run, unit),

@@ -1,142 +1,119 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
-import type { Force, Work } from '../../../lib/graph/target.ts'
+import type { Built, Force, Work } from '../../../lib/graph/target.ts'
 import { marksFolder } from '../../../lib/node/place.ts'
-import { asFindings, type Change, type CheckResult, type Finding, type Reason, silenced } from '../../../lib/results.ts'
-import { formatNames } from '../../../lib/wording.ts'
+import { type Check, type Diff, texts } from '../../../lib/results.ts'
+import { formatNames, joinClauses } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
-import { type OnNode, renewsFrom } from '../../inspect/component.ts'
+import type { OnNode } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
 import { unsetOn } from '../../inspect/reads.ts'
-import type { Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
 import { guardList } from '../revoked/revoked.ts'
-import { asForced, checkUnitsOf, type UnitCheck } from './check-units.ts'
+import { asForced, checkUnitsOf, diffsOfUnit, type UnitCheck } from './check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { formatOpen, openFolders, refuseNewKeys } from './open-folders.ts'
 
-/** With what would be overwritten. */
-export type InstallFound = UnitsFound & { readonly others: readonly Other[] }
+export type InstallFound = UnitsFound & {
+  /** What would be overwritten. */
+  readonly others: readonly Other[]
+  /** Of the units that are installed. */
+  readonly checks: readonly UnitCheck[]
+}
 
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(
   on: OnNode,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound<UnitsFound> | undefined },
-): Promise<CheckResult<InstallFound>> {
+): Promise<Check<InstallFound>> {
   // Much may have happened since, while others were restarted: what is wrong is looked at again.
   if (before?.units && !force) {
     const look = checkFound(on, before.units)
-    if (look.reasons.length === 0) return look
+    if (look.diffs.length === 0) return look
   }
   // A plan uses the same look, if files would have to be copied first.
   const made = before?.checked.wrong && before.look
   return checkFound(on, await lookAtUnits(on.run, on.node, made), force)
 }
 
-function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): CheckResult<InstallFound> {
+function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Check<InstallFound> {
   guardList(run, node, found)
   const others = guard(run, node, found, force !== undefined)
   const installed = found.units.filter((unit) => isInstalled(unit, found.places))
   refuseNewKeys({ run, node }, installed, found.places)
-  const checked = checkInstalled(run, node, found)
-  const change = changeOfUnits(force ? forcedReasons(run, found) : checked.reasons)
-  return { ...checked, change, found: { ...found, others } }
-}
-
-export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
-  const { bringUp } = await import('./bring-up.ts')
-  const { warning, units, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
-  // What its owner has to change once the files are in place: a process may still have the old ones.
-  const { findings = [] } = checkInstalled(run, node, { ...found, units }, { arePlaced: true })
+  const checks = checkUnitsOf(run, found)
+  const toDo = force ? checks.map((check) => asForced(run, check)) : checks
+  const names = formatNames(checks.map(({ unit }) => unit.unit))
+  const reloading = checks.filter(({ reloadsBy }) => reloadsBy !== undefined)
+  const reloads = reloading.length > 0 && formatReloads(reloading, found)
   return {
-    ...built,
-    findings: warning === undefined ? findings : [...asFindings([warning]), ...findings.map(silenced)],
-  }
-}
-
-export function changeOfUnits(reasons: readonly Reason[]): Change {
-  const units = reasons.filter((reason) => reason.kind === 'unit')
-  return {
-    kind: 'installed',
-    paths: [...new Set(units.flatMap(({ places }) => places.map(({ path }) => path)))],
-    removed: [],
-    restarts: units.flatMap(({ unit, restarts }) => (restarts ? [unit] : [])),
-  }
-}
-
-/** Of all that is installed, as if none of it were there. */
-function forcedReasons(run: Run, found: UnitsFound): Reason[] {
-  const verdicts = checkUnitsOf(run, found).map((verdict) => asForced(run, verdict))
-  return verdicts.flatMap(({ reason }) => reason ?? [])
-}
-
-/** `arePlaced`: the files that would be installed are. */
-function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePlaced = false } = {}): CheckResult {
-  const installed = checkUnitsOf(run, found)
-  const marks = splitMarks(run, found)
-  const reasons: Reason[] = [
-    ...(marks.left.length > 0 && installOf(run).undrain !== ''
-      ? [{ kind: 'left-drained', nodes: [node.name] } as const]
-      : []),
-    ...installed.flatMap(({ reason }) => reason ?? []),
-  ]
-  const names = formatNames(installed.map(({ unit }) => unit.unit))
-  const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
-  return {
-    reasons,
-    ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
+    diffs: [...leftDrained(run, found), ...toDo.flatMap(({ reason }) => (reason ? diffsOfUnit(reason) : []))],
+    until: found.selfMade?.notAfter,
     // A unit that is not installed has nothing to load.
-    hasNothing: installed.length === 0,
-    findings: findingsOn(run, { node, found, arePlaced }, installed),
-    facts: { kind: 'units', units: installed.map(({ unit }) => unit.unit) },
-    note: [
-      installed.length === 0 ? 'not installed yet' : `${names} up to date`,
-      ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
-    ].join('; '),
+    hasNothing: checks.length === 0,
+    note: checks.length === 0 ? 'not installed yet' : joinClauses(`${names} up to date`, reloads),
+    warn: warningsOn(run, node, found, checks),
+    todo: toDoOn(run, found, checks),
+    found: { ...found, others, checks },
   }
 }
 
-/** What is said of its units; what its owner has to change in them once the files are in place. */
-function findingsOn(
+export async function updateUnits(
+  { run, node }: OnNode,
+  { found, diffs, signal, force, tell }: Work<InstallFound>,
+): Promise<Built> {
+  const { bringUp } = await import('./bring-up.ts')
+  const { warning, units, restarted } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
+  const restarts: Diff[] =
+    restarted.length > 0 ? [{ what: `restart ${formatNames(restarted)}`, verb: 'restart', names: restarted }] : []
+  const now = { ...found, units }
+  return {
+    diffs: [...diffs.filter(({ verb }) => verb !== 'restart'), ...restarts],
+    warn: warning === undefined ? warningsOn(run, node, now, found.checks) : [warning],
+    // What its owner has to change once the files are in place: a process may still have the old ones.
+    todo: toDoOn(run, now, found.checks, { arePlaced: true }),
+  }
+}
+
+function leftDrained(run: Run, found: UnitsFound): Diff[] {
+  const isLeft = splitMarks(run, found).left.length > 0 && installOf(run).undrain !== ''
+  return isLeft ? [{ what: 'may be left drained by an interrupted run', verb: 'undrain' }] : []
+}
+
+/** What its owner has to change in the units. `arePlaced`: the files that would be installed are. */
+function toDoOn(
   run: Run,
-  { node, found, arePlaced }: { readonly node: ClusterNode; readonly found: UnitsFound; readonly arePlaced: boolean },
-  installed: readonly UnitCheck[],
-): Finding[] {
-  const nodes = [node.name]
-  const unverified = found.units.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
-  const isReady = arePlaced || isListPlaced(found)
-  const ready = unsetOn(found.units, (file) => isReady || file !== authorizationConfigFile)
-  const marks = splitMarks(run, found)
-  const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
+  found: UnitsFound,
+  checks: readonly UnitCheck[],
+  { arePlaced = isListPlaced(found) } = {},
+): string[] {
+  const units = found.units.filter(({ unit }) => checks.some((each) => each.unit.unit === unit))
   return [
-    ...asFindings(unverified, { owner: 'user', kind: 'unreached', nodes }),
-    ...asFindings(unsetOn(found.units), { owner: 'user', nodes }).map((each) =>
-      ready.includes(each.text) ? each : silenced(each),
-    ),
-    ...asFindings(openFolders(run, withUnits(installed, found), found.places).map(formatOpen), {
-      owner: 'user',
-      nodes,
-    }),
-    ...asFindings([
-      marks.inUse.length > 0 && `${node.name} may be drained by another run, active or interrupted`,
-      marks.left.length > 0 &&
-        installOf(run).undrain === '' &&
-        `${node.name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${marksFolder} there`,
-    ]),
-    ...asFindings(
-      stopped.map((unit) => `${unit} does not run; its files are installed`),
-      { owner: 'run', nodes },
-    ),
+    ...notVerified(found),
+    ...unsetOn(found.units, (file) => arePlaced || file !== authorizationConfigFile),
+    ...openFolders(run, units, found.places).map(formatOpen),
   ]
 }
 
-/** With all files of each unit, also those that the check leaves out. */
-const withUnits = (installed: readonly UnitCheck[], { units }: UnitsFound): Unit[] =>
-  units.filter(({ unit }) => installed.some((each) => each.unit.unit === unit))
+/** Of what is not known whether a unit has loaded it. */
+export function notVerified({ units }: UnitsFound): string[] {
+  return units.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
+}
+
+function warningsOn(run: Run, { name }: ClusterNode, found: UnitsFound, checks: readonly UnitCheck[]): string[] {
+  const marks = splitMarks(run, found)
+  return texts(
+    marks.inUse.length > 0 && `${name} may be drained by another run, active or interrupted`,
+    marks.left.length > 0 &&
+      installOf(run).undrain === '' &&
+      `${name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${marksFolder} there`,
+    ...checks.flatMap(({ unit, isUp }) => (isUp ? [] : `${unit.unit} does not run; its files are installed`)),
+  )
+}
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */
 function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFound): string {

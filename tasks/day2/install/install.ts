@@ -7,6 +7,7 @@ import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { deployId, placeOf } from '../../phases/deploy.ts'
 import type { ClusterTarget } from '../../target.ts'
+import type { ListFound } from '../revoked/on-node.ts'
 import type { InstallFound } from './install-node.ts'
 import type { UnitsFound } from './look-at-units.ts'
 import { byTurn, installId, turnOf } from './turns.ts'
@@ -45,7 +46,7 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
   return nodes
     .filter(({ role }) => role === 'control')
     .map(
-      (node): ClusterTarget<UnitsFound> => ({
+      (node): ClusterTarget<ListFound> => ({
         id: `revoked/${node.name}`,
         phase: 'install',
         node: node.name,
@@ -55,9 +56,7 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
         where: 'node',
         check: async (run, _force, before) => {
           const copied = before?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
-          const { reasons, ...checked } = await (await load()).checkList(run, node, copied?.units)
-          // `deploy` has copied it to the node's folder, or will.
-          return { ...checked, reasons: reasons.filter(({ kind }) => kind !== 'on-node') }
+          return (await load()).checkList(run, node, copied?.units)
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
       }),

@@ -4,6 +4,7 @@
  */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { isLost, Skipped, type Waiting } from '../../../lib/graph/target.ts'
+import { hasVerb } from '../../../lib/results.ts'
 
 const roles: readonly ClusterNode['role'][] = ['gateway', 'control', 'worker']
 
@@ -31,15 +32,15 @@ function restartedBefore(node: ClusterNode, nodes: readonly ClusterNode[]): stri
  */
 export function turnOf(node: ClusterNode, nodes: readonly ClusterNode[]) {
   const before = restartedBefore(node, nodes)
-  return async ({ reasons, force, earlier, wait }: Waiting): Promise<boolean> => {
-    const restarts = force !== undefined || reasons.some((each) => each.kind !== 'unit' || each.restarts)
+  return async ({ diffs, force, earlier, wait }: Waiting): Promise<boolean> => {
+    const restarts = force !== undefined || hasVerb(diffs, 'restart', 'undrain')
     // A unit that does not reload is restarted after all, so control nodes take turns in any case.
     if (!restarts && node.role === 'worker') return false
     const turns = before.filter((id) => earlier.ended(id))
     if (turns.some((id) => !earlier.rows.has(id))) wait()
     const rows = await Promise.all(turns.flatMap((id) => earlier.ended(id) ?? []))
-    const lost = rows.filter((row) => isLost(row) && (restarts || (row.kind === 'failed' && row.isBegun)))
+    const lost = rows.filter((row) => isLost(row) && (restarts || (row.state === 'failed' && row.isBegun)))
     if (lost.length > 0) throw new Skipped(lost.map(({ id }) => id))
-    return rows.some(({ kind }) => kind === 'built')
+    return rows.some(({ state }) => state === 'built')
   }
 }

@@ -9,16 +9,15 @@ import type { Work } from '../../../lib/graph/target.ts'
 import { reviewOf } from '../../../lib/kubernetes/authorization.ts'
 import { diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/results.ts'
+import { type Check, texts } from '../../../lib/results.ts'
 import { pasteable } from '../../../lib/wording.ts'
-import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../../deploy/check-folder.ts'
-import { replaceInFolder } from '../../deploy/copy.ts'
 import { withApi } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import type { UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
+import { diffsOfUnit, type UnitDifference } from '../install/check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
 import { refuseOpen } from '../install/open-folders.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../install/replace.ts'
@@ -27,6 +26,11 @@ import { wantedAt } from '../install/wanted.ts'
 export interface ListInForce {
   /** It denies everybody on the list of cluster.yaml, before Node or RBAC allows anything. */
   readonly isLoaded: boolean
+}
+
+export type ListFound = UnitsFound & {
+  /** How many entries of `revoked` its API server denies. */
+  readonly revokedInForce: number
 }
 
 /** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
@@ -49,24 +53,22 @@ export function isListPlaced(found: { readonly units: readonly UnitOnNode[]; rea
 }
 
 /** `before`: a look of earlier in this walk. */
-export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<CheckResult<UnitsFound>> {
+export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<Check<ListFound>> {
   const look = before && checkFound(run, node, before)
-  return look?.reasons.length === 0 ? look : checkFound(run, node, await lookAtUnits(run, node))
+  return look?.diffs.length === 0 ? look : checkFound(run, node, await lookAtUnits(run, node))
 }
 
-function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult<UnitsFound> {
+function checkFound(run: Run, node: ClusterNode, found: UnitsFound): Check<ListFound> {
   refuseOwned(node, found)
   const { revoked = [] } = run.cluster
   const open = revoked.length === 0 ? undefined : whyOpen(found)
-  const inForce = found.inForce?.isLoaded && open === undefined ? revoked.length : 0
-  const reasons = reasonsOf(run, node, found)
+  const revokedInForce = found.inForce?.isLoaded && open === undefined ? revoked.length : 0
+  const difference = differenceOf(run, found)
   return {
-    reasons,
-    change: changeOf({ reasons }),
-    found,
-    facts: { kind: 'list', revokedInForce: inForce },
-    note: revoked.length > 0 ? `${inForce} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
-    findings: asFindings([open], { kind: 'unreached', owner: 'user', nodes: [node.name] }),
+    diffs: difference ? diffsOfUnit(difference) : [],
+    found: { ...found, revokedInForce },
+    note: revoked.length > 0 ? `${revokedInForce} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
+    todo: texts(open),
   }
 }
 
@@ -104,26 +106,13 @@ function listUnit(found: UnitsFound): UnitOnNode | undefined {
 /** Its process was started with the list, so it reloads it. */
 const reloads = ({ files }: UnitOnNode) => files.some((place) => isOfList(place) && place.loads === 'reload')
 
-function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
-  const { missing, differ, wrongOwner } = compareFolder(run, node, found)
-  const own = (files: readonly string[]) => files.filter((file) => isOfList({ file }))
-  const inFolder = { ...nothingOnNode, missing: own(missing), differ: own(differ), wrongOwner: own(wrongOwner) }
+function differenceOf(run: Run, found: UnitsFound): UnitDifference | undefined {
   const unit = listUnit(found)
   const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
   const isOld = unit !== undefined && places.length === 0 && reloads(unit) && found.inForce?.isLoaded === false
   const notLoaded = isOld ? unit.files.filter(({ loads }) => loads === 'reload').map(({ path }) => path) : []
-  const ofUnit = { kind: 'unit', unit: apiServer, places, notLoaded, notServed: [], restarts: false, isDrained: false }
-  return [...(isRight(inFolder) ? [] : [inFolder]), ...(places.length + notLoaded.length > 0 ? [ofUnit as Reason] : [])]
-}
-
-function changeOf({ reasons }: Pick<Work, 'reasons'>): Change {
-  const units = reasons.filter((reason) => reason.kind === 'unit')
-  return {
-    kind: 'installed',
-    paths: units.flatMap(({ places }) => places.map(({ path }) => path)),
-    removed: [],
-    restarts: [],
-  }
+  if (places.length + notLoaded.length === 0) return undefined
+  return { unit: apiServer, places, notLoaded, notServed: [], restarts: false, isDrained: false }
 }
 
 /**
@@ -131,14 +120,11 @@ function changeOf({ reasons }: Pick<Work, 'reasons'>): Change {
  */
 export async function bringList(
   on: { readonly run: Run; readonly node: ClusterNode },
-  { found, reasons, signal, tell }: Work<UnitsFound>,
-): Promise<{ readonly change: Change }> {
+  { found, signal, tell }: Work<ListFound>,
+): Promise<undefined> {
   const { run, node } = on
-  const copied = reasons.find((reason) => reason.kind === 'on-node')
-  if (copied && filesToCopy(copied).length > 0) await replaceInFolder(run, node, { seen: found, wrong: copied, tell })
-  const change = changeOf({ reasons })
   const unit = listUnit(found)
-  if (!unit) return { change }
+  if (!unit) return
   const at = { ...on, signal, tell }
   const all = wantedAt(run, [unit], found.places)
   const paths = new Set(diff(all, found.places).map(({ path }) => path))
@@ -158,7 +144,6 @@ export async function bringList(
     }
   }
   await forgetOld(at, found, new Map(wanted.map(({ path, sha256 = '' }) => [path, sha256])))
-  return { change }
 }
 
 function notLoaded({ cluster }: Run, node: ClusterNode): Failure {

@@ -20,14 +20,14 @@ import {
   webhookKubeconfig,
 } from '../../../lib/kubernetes/authorization.ts'
 import { realPath } from '../../../lib/node/state.ts'
-import { asFindings, type CheckResult, type Reason } from '../../../lib/results.ts'
-import { formatNames, pasteable } from '../../../lib/wording.ts'
+import { type Check, type Diff, texts } from '../../../lib/results.ts'
+import { formatNames, joinClauses, pasteable } from '../../../lib/wording.ts'
 import { holdersOf, revokedLine } from '../../auth/accepted.ts'
 import { type HeldFile, heldAt } from '../../deploy/held.ts'
 import { digestOf, type NodeLook } from '../../inspect/look.ts'
 import { leftLists } from '../../inspect/reads.ts'
 import { authorizationWebhookPath, layoutOf } from '../../layouts/tables.ts'
-import { authTarget, type ClusterTarget, changeOfFile, type Run } from '../../target.ts'
+import { authTarget, type ClusterTarget, type Run } from '../../target.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'
@@ -46,23 +46,22 @@ export function targets({ revoked }: Cluster): ClusterTarget[] {
       where: 'auth',
       check,
       build: async (run) => {
-        const change = changeOfFile(run, authorizationConfigFile)
-        run.auth.writeDurably(...textsOf(run).map(([file, text]): AuthFile => [file, text, secretMode]))
-        return { change }
+        run.auth.writeDurably(...contentsOf(run).map(([file, text]): AuthFile => [file, text, secretMode]))
+        return undefined
       },
     }),
   ]
 }
 
 /** The kubeconfig comes first: the other file names it. */
-function textsOf({ cluster }: Pick<Run, 'cluster'>): [file: string, text: string][] {
+function contentsOf({ cluster }: Pick<Run, 'cluster'>): [file: string, text: string][] {
   return [
     [authorizationWebhookFile, webhookKubeconfig],
     [authorizationConfigFile, formatAuthorization(cluster.revoked ?? [], authorizationWebhookPath(cluster))],
   ]
 }
 
-function check(run: Run): CheckResult {
+function check(run: Run): Check {
   const { auth, cluster } = run
   const { revoked = [] } = cluster
   const listed = readRevoked(auth.tryBytes(authorizationConfigFile)?.toString() ?? '')?.names ?? []
@@ -71,19 +70,19 @@ function check(run: Run): CheckResult {
   const isOther = added.length + removed.length > 0
   const accepted = new Set(holdersOf({ ...run, cluster: { ...cluster, revoked: [] } }).map((each) => each.name))
   const unknown = added.filter((each) => !accepted.has(each))
-  const reasons = textsOf(run).flatMap(([file, text]): Reason[] => {
-    const found = auth.checkFile(file, secretMode, 'a list written by harderway', (bytes) => bytes.toString())
+  const diffs = contentsOf(run).flatMap(([file, text]): Diff[] => {
+    const found = auth.checkFile(file, 'a list written by harderway', (bytes) => bytes.toString())
     const isChanged = !isOther && found.value !== undefined && found.value !== text
-    return [...found.reasons, ...(isChanged ? [{ kind: 'content-changed' as const, path: file, what: [file] }] : [])]
+    return [...found.diffs, ...(isChanged ? [{ what: `${file} changed`, verb: 'change' as const, names: [file] }] : [])]
   })
+  const changed = joinClauses(
+    added.length > 0 && `revoked: ${formatNames(added)}`,
+    removed.length > 0 && `no longer revoked: ${formatNames(removed)}`,
+  )
   return {
-    reasons: [...(isOther ? [{ kind: 'revoked-changed' as const, added, removed }] : []), ...reasons],
-    findings: [
-      ...asFindings([
-        unknown.length > 0 && `${auth.path} has no certificate of ${unknown.join(', ')}; check the spelling`,
-      ]),
-      ...asFindings(etcdIsOpen(run, accepted), { owner: 'user' }),
-    ],
+    diffs: [...(changed ? [{ what: changed, verb: 'change' as const }] : []), ...diffs],
+    warn: texts(unknown.length > 0 && `${auth.path} has no certificate of ${unknown.join(', ')}; check the spelling`),
+    todo: etcdIsOpen(run, accepted),
     note: revoked.length === 0 ? 'nobody is revoked' : `revoked: ${formatNames(revoked)}`,
   }
 }

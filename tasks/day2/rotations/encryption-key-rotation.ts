@@ -214,12 +214,12 @@ function rewriteTargets(asking: Asking): ClusterTarget[] {
       check: async () => {
         const left = await findLeft(asking, resource)
         const what = `${left.length} stored ${resource} are not encrypted with the current key`
-        return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
+        return { diffs: left.length > 0 ? [{ what, verb: 'rewrite' }] : [], found: left }
       },
       build: async (_, { found, tell }) => {
         await rewriteAll(asking, resource, found, (done) => tell({ doing: 'rewriting', done, of: found.length }))
         const left = await findLeft(asking, resource)
-        if (left.length === 0) return { change: { kind: 'rewritten', objects: found.length } }
+        if (left.length === 0) return { note: `${found.length} stored objects` }
         throw new Failure(`${left.length} stored ${resource} are still encrypted with an old key, such as ${left[0]}`, {
           remedy: `check whether another program writes them to etcd directly, then ${runAgain}`,
         })

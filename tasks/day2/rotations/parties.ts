@@ -6,7 +6,7 @@ import { readEmbedded, readServer } from '../../../lib/kubernetes/kubeconfig.ts'
 import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../../lib/pki/handshake.ts'
 import { certificateIn, readIssuer } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
-import type { Reason } from '../../../lib/results.ts'
+import { type Diff, missing } from '../../../lib/results.ts'
 import { day } from '../../../lib/wording.ts'
 import type { ConnectionRow } from '../../layouts/connections.ts'
 import { certTable } from '../../layouts/tables.ts'
@@ -23,14 +23,12 @@ export interface Parties {
 type Seen = Pick<Run, 'auth' | 'cluster' | 'now'>
 
 /** What is not there of what it needs. */
-export function missingOf(auth: AuthDir, row: ConnectionRow): Reason[] {
+export function missingOf(auth: AuthDir, row: ConnectionRow): Diff[] {
   return missingFiles(auth, filesOf(auth.files, row))
 }
 
-export function missingFiles(auth: AuthDir, names: readonly string[]): Reason[] {
-  return [...new Set([auth.files.certificate(caName), ...names])]
-    .filter((name) => !auth.tryBytes(name))
-    .map((path) => ({ kind: 'missing', path }))
+export function missingFiles(auth: AuthDir, names: readonly string[]): Diff[] {
+  return missing([...new Set([auth.files.certificate(caName), ...names])].filter((name) => !auth.tryBytes(name)))
 }
 
 function filesOf(

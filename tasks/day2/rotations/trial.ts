@@ -58,9 +58,9 @@ export async function makeInMemory(
   const walk = openWalk(wanted, {
     ...{ run: { ...run, auth, note: () => {} }, mode: 'run', forced: new Map(), signal, emit: () => {} },
   })
-  const outcomes = await runPhases(byPhase(phases, wanted), walk)
+  const rows = await runPhases(byPhase(phases, wanted), walk)
   signal.throwIfAborted()
-  for (const outcome of outcomes.values()) if (outcome.kind === 'failed') throw outcome.failure
+  for (const { failure } of rows.values()) if (failure) throw failure
   return auth
 }
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildGraph } from '../../../lib/graph/target.ts'
-import type { CheckResult } from '../../../lib/results.ts'
+import type { Check } from '../../../lib/results.ts'
 import { keepTo, planOf } from '../../../tasks/commands/plan.ts'
 import type { ClusterTarget } from '../../../tasks/target.ts'
-import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes, stale } from '../../support/fakes.ts'
+import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
 const cluster = parsed(minimal)
@@ -15,7 +15,7 @@ async function plan(targets: readonly ClusterTarget[], name = 'kubenet') {
 }
 
 const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash
-const wide: CheckResult = { reasons: [{ kind: 'wrong-mode', path: 'leaf-key.pem', was: 0o644, wanted: 0o600 }] }
+const wide: Check = { diffs: [{ what: 'leaf-key.pem has mode 0644', verb: 'chmod', names: ['leaf-key.pem'] }] }
 
 test('a plan has one hash, whatever the order of its targets', async () => {
   const targets = fakeCluster({ leaf: missing('leaf.pem'), 'deploy/two': onNode({ wrongMode: ['a.config'] }) })
@@ -27,7 +27,12 @@ test('a plan has one hash, whatever the order of its targets', async () => {
 test('another cluster, target, file, place or wanted value is another plan', async () => {
   const target = (told: Partial<ClusterTarget>, id = 'deploy/one') => [fakeTarget(id, { where: 'node', ...told })]
   const installed = (restarts: readonly string[]): Partial<ClusterTarget> => ({
-    check: () => ({ ...stale, change: { kind: 'installed', paths: ['/etc/a'], removed: [], restarts } }),
+    check: () => ({
+      diffs: [
+        { what: 'differs', verb: 'install', names: ['/etc/a'] },
+        { what: 'restart', verb: 'restart', names: restarts },
+      ],
+    }),
   })
   const hashes = await Promise.all([
     hashOf([]),
@@ -68,7 +73,7 @@ test('a run that keeps to a plan does all of it, and refuses what became stale s
       where: 'node',
       check: () => {
         const files = later === fresh ? ['x'] : ['x', 'y']
-        return { ...onNode({ differ: files }), change: { kind: 'deployed', files, removed: [] } }
+        return onNode({ differ: files })
       },
     }),
   ]
@@ -81,16 +86,15 @@ test('a run that keeps to a plan does all of it, and refuses what became stale s
     return [...(await runFakes(kept).rows).values()]
   }
   assert.deepEqual(
-    (await run()).map(({ kind }) => kind),
+    (await run()).map(({ state }) => state),
     ['built', 'fresh', 'built'],
   )
   later = missing('b.pem')
   const [a, ...others] = await run()
-  assert.equal(a?.kind, 'built')
+  assert.equal(a?.state, 'built')
   for (const [i, why] of [/b\.pem missing/, /x, y differ/].entries()) {
     const outcome = others[i]
-    assert.ok(outcome?.kind === 'failed')
-    assert.deepEqual([outcome.failure.kind, outcome.failure.code], ['refused', 'other-plan'])
-    assert.match(outcome.failure.message, why)
+    assert.deepEqual([outcome?.failure?.kind, outcome?.failure?.code], ['refused', 'other-plan'])
+    assert.match(outcome?.failure?.message ?? '', why)
   }
 })

@@ -8,12 +8,11 @@ import {
   type Earlier,
   type Force,
   isLost,
-  type Outcome,
   type Row,
   Skipped,
   type Work,
 } from '../../../lib/graph/target.ts'
-import { asFindings, type Change, type CheckResult } from '../../../lib/results.ts'
+import type { Check } from '../../../lib/results.ts'
 import type { ClusterTarget } from '../../../tasks/target.ts'
 import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
@@ -24,8 +23,7 @@ const throws = (error: unknown) => () => {
 }
 const notBuilt = async () => assert.fail('built')
 const unlimited = { auth: pLimit(100), node: pLimit(100), kubeconfig: pLimit(1) }
-const kinds = (outcomes: ReadonlyMap<string, Outcome>) =>
-  Object.fromEntries([...outcomes].map(([id, { kind }]) => [id, kind]))
+const states = (rows: ReadonlyMap<string, Row>) => Object.fromEntries([...rows].map(([id, { state }]) => [id, state]))
 
 /** A build that is begun, waits, and is ended by hand. */
 function gate() {
@@ -35,8 +33,8 @@ function gate() {
 
 /** Without its target, and what is empty. */
 function bare(row: Row | undefined): object {
-  const { id, phase, target, findings, reasons, ...outcome } = row ?? assert.fail()
-  return reasons.length > 0 ? { ...outcome, reasons } : outcome
+  const { id, target, diffs, ...outcome } = row ?? assert.fail()
+  return diffs.length > 0 ? { ...outcome, diffs } : outcome
 }
 
 test('nothing begins by itself: a start begins what the target needs, then the target, once', async () => {
@@ -67,7 +65,7 @@ test('with one slot a walk whose targets are started in reverse order ends', asy
   const where = 'node'
   const chain = ['a', 'b', 'c'].map((id, i, ids) => fakeTarget(id, { where, needs: ids.slice(0, i) }))
   const run = runFakes([...chain, fakeTarget('d')], { auth: 1, node: 1, isReversed: true })
-  assert.deepEqual(kinds(await run.rows), { a: 'built', b: 'built', c: 'built', d: 'built' })
+  assert.deepEqual(states(await run.rows), { a: 'built', b: 'built', c: 'built', d: 'built' })
 })
 
 test('builds without an edge between them run at once, and a slow one holds up only those that need it', async () => {
@@ -121,7 +119,7 @@ test('a target on a node holds its slot from before its check until it is releas
   await settled()
   assert.deepEqual(run.told, ['started a', 'building a'])
   release.open()
-  assert.deepEqual(kinds(await run.rows), { a: 'built', b: 'built' })
+  assert.deepEqual(states(await run.rows), { a: 'built', b: 'built' })
 })
 
 for (const [how, told] of [
@@ -149,15 +147,15 @@ test('a check and a build know the targets before them, wait for those that they
     const rows = await Promise.all(ids.map((id) => earlier?.ended(id)))
     const lost = rows.flatMap((row) => (isLost(row) && row ? row.id : []))
     if (lost.length > 0) throw new Skipped(lost)
-    return rows.map((row) => row?.kind)
+    return rows.map((row) => row?.state)
   }
-  const kindsSeen: unknown[] = []
+  const statesSeen: unknown[] = []
   const run = runFakes([
     fakeTarget('a', { build: slow.build }),
     fakeTarget('b', { check: throws(new Failure('no')) }),
     fakeTarget('c', {
       check: async (_run, _force, earlier) => {
-        kindsSeen.push(await waits(earlier, ['a', 'not there']))
+        statesSeen.push(await waits(earlier, ['a', 'not there']))
         return stale
       },
     }),
@@ -167,9 +165,9 @@ test('a check and a build know the targets before them, wait for those that they
   assert.ok(!run.told.includes('built c'))
   slow.open()
   const rows = await run.rows
-  assert.deepEqual(kindsSeen, [['built', undefined]])
-  assert.equal(rows.get('c')?.kind, 'built')
-  assert.deepEqual(bare(rows.get('d')), { kind: 'cancelled', because: ['b'] })
+  assert.deepEqual(statesSeen, [['built', undefined]])
+  assert.equal(rows.get('c')?.state, 'built')
+  assert.deepEqual(bare(rows.get('d')), { state: 'skipped', because: ['b'] })
 })
 
 test('an abort during the wait for a slot starts no build', async () => {
@@ -178,54 +176,53 @@ test('an abort during the wait for a slot starts no build', async () => {
   await settled()
   run.abort.abort()
   slow.open()
-  assert.deepEqual(kinds(await run.rows), { a: 'built', b: 'cancelled' })
+  assert.deepEqual(states(await run.rows), { a: 'built', b: 'skipped' })
 })
 
-test('an abort while others look cancels those that wait for their turn', async () => {
+test('an abort while others look skips those that wait for their turn', async () => {
   const check = () => {
     setImmediate(() => run.abort.abort())
     return fresh
   }
   const run = runFakes([fakeTarget('a', { check }), fakeTarget('b'), fakeTarget('c')])
-  const { a, c } = kinds(await run.rows)
-  assert.deepEqual([a, c], ['fresh', 'cancelled'])
+  const { a, c } = states(await run.rows)
+  assert.deepEqual([a, c], ['fresh', 'skipped'])
   assert.ok(!run.told.includes('started c'), run.told.join(', '))
 })
 
-test('a build that an abort makes fail is cancelled, not failed, and what it began is kept in mind', async () => {
+test('a build that an abort makes fail is skipped, not failed, and what it began is kept in mind', async () => {
   const build = (_: unknown, { signal }: Work) =>
     new Promise<undefined>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   const run = runFakes([fakeTarget('a', { build }), fakeTarget('b', { needs: ['a'] })])
   await settled()
   run.abort.abort()
   const outcomes = await run.rows
-  assert.deepEqual(bare(outcomes.get('a')), { kind: 'cancelled', because: [], isBegun: true })
-  assert.equal(outcomes.get('b')?.kind, 'cancelled')
+  assert.deepEqual(bare(outcomes.get('a')), { state: 'skipped', because: [], isBegun: true })
+  assert.equal(outcomes.get('b')?.state, 'skipped')
 })
 
 test('a look builds nothing; a plan builds what is in memory, and checks the rest against that', async () => {
   const made: string[] = []
-  const change: Change = { kind: 'made', files: ['a.pem'], isNew: true }
-  const copied: Change = { kind: 'deployed', files: ['a.pem'], removed: [] }
+  const copied: Check = { diffs: [{ what: 'a.pem missing', verb: 'copy', names: ['a.pem'] }] }
   const targets = [
     fakeTarget('a', {
       build: async () => {
         made.push('a')
-        return { change, findings: asFindings(['what a run says afterwards']) }
+        return { note: 'expires 2036-11-21' }
       },
     }),
     fakeTarget('node', {
       needs: ['a'],
       where: 'node',
-      check: () => (made.length > 0 ? { ...stale, change: copied } : fresh),
+      check: () => (made.length > 0 ? copied : fresh),
       build: notBuilt,
     }),
   ]
   const looked = await runFakes(targets, { mode: 'look' }).rows
-  assert.deepEqual([kinds(looked), made], [{ a: 'stale', node: 'fresh' }, []])
+  assert.deepEqual([states(looked), made], [{ a: 'stale', node: 'fresh' }, []])
   const planned = await runFakes(targets, { mode: 'plan' }).rows
-  assert.deepEqual(bare(planned.get('a')), { kind: 'stale', ...stale, change })
-  assert.deepEqual(bare(planned.get('node')), { kind: 'stale', ...stale, change: copied })
+  assert.deepEqual(bare(planned.get('a')), { state: 'stale', ...stale, note: 'expires 2036-11-21' })
+  assert.deepEqual(bare(planned.get('node')), { state: 'stale', ...copied })
 })
 
 test('what has nothing to make is fresh, forced or not, in a plan too', async () => {
@@ -235,7 +232,7 @@ test('what has nothing to make is fresh, forced or not, in a plan too', async ()
   ]
   for (const mode of ['plan', 'run'] as const) {
     const run = runFakes(targets, { mode, forced: { need: 'rebuild', nothing: 'rebuild' } })
-    assert.deepEqual(bare((await run.rows).get('nothing')), { kind: 'fresh', hasNothing: true })
+    assert.deepEqual(bare((await run.rows).get('nothing')), { state: 'fresh', hasNothing: true })
   }
 })
 
@@ -244,7 +241,7 @@ test('of a run that forces something, no failure advises the same command, which
   const targets = [fakeTarget('a'), fakeTarget('b', { check: throws(failure) })]
   const remedyOf = async (options: Parameters<typeof runFakes>[1]) => {
     const outcome = (await runFakes(targets, options).rows).get('b')
-    return outcome?.kind === 'failed' ? outcome.failure.remedy : undefined
+    return outcome?.failure?.remedy
   }
   const forced = { a: 'rebuild' } as const
   assert.equal(await remedyOf({}), failure.remedy)
@@ -253,9 +250,9 @@ test('of a run that forces something, no failure advises the same command, which
 })
 
 test('a forced rebuild is checked, and refused as an unforced one is; a replacement is built without a check', async () => {
-  const works: Pick<Work, 'reasons' | 'force'>[] = []
-  const build = async (_: unknown, { reasons, force }: Work) => {
-    works.push({ reasons, force })
+  const works: Pick<Work, 'diffs' | 'force'>[] = []
+  const build = async (_: unknown, { diffs, force }: Work) => {
+    works.push({ diffs, force })
     return undefined
   }
   const run = runFakes(
@@ -268,41 +265,42 @@ test('a forced rebuild is checked, and refused as an unforced one is; a replacem
     { forced: { rebuilt: 'rebuild', refused: 'rebuild', replaced: 'replace' } },
   )
   const ended = { rebuilt: 'built', refused: 'failed', replaced: 'built', other: 'fresh' }
-  assert.deepEqual(kinds(await run.rows), ended)
+  assert.deepEqual(states(await run.rows), ended)
   assert.deepEqual(works, [
-    { reasons: [{ kind: 'forced' }], force: 'rebuild' },
-    { reasons: [{ kind: 'forced', replaces: true }], force: 'replace' },
+    { diffs: [{ what: 'forced', verb: 'renew' }], force: 'rebuild' },
+    { diffs: [{ what: 'the old one is kept in auth/backup', verb: 'replace' }], force: 'replace' },
   ])
 })
 
-test('what a build finds takes the place of what the check has found, if it finds anything', async () => {
-  const [found, made] = [asFindings(['expires soon']), asFindings(['restart it'])]
-  const check = (): CheckResult => ({ ...stale, findings: found })
+test('what a build tells takes the place of what the check has told', async () => {
+  const check = (): Check => ({ ...stale, note: 'expires soon', warn: ['expires soon'], todo: ['look'] })
   const run = runFakes([
-    fakeTarget('a', { check, build: async () => ({ findings: made }) }),
-    fakeTarget('b', { check, build: async () => ({ findings: [] }) }),
-    fakeTarget('c', { check: () => ({ reasons: [], findings: found }) }),
-    fakeTarget('d'),
+    fakeTarget('a', { check, build: async () => ({ note: 'new', warn: [] }) }),
+    fakeTarget('b', { check }),
+    fakeTarget('c', { check: () => ({ ...check(), ...fresh }) }),
   ])
-  const outcomes = [...(await run.rows).values()]
+  const rows = [...(await run.rows).values()]
   assert.deepEqual(
-    outcomes.map(({ findings }) => findings),
-    [made, found, found, []],
+    rows.map(({ note, warn, todo }) => [note, warn, todo]),
+    [
+      ['new', [], ['look']],
+      [undefined, ['expires soon'], ['look']],
+      ['expires soon', ['expires soon'], ['look']],
+    ],
   )
 })
 
 test('what a build is doing, and what it has made, is reported', async () => {
-  const change: Change = { kind: 'deployed', files: ['a.pem'], removed: [] }
   const run = runFakes([
     fakeTarget('a', {
       build: async (_, { tell }) => {
         tell({ doing: 'copying', files: 1 })
-        return { change }
+        return { note: 'copied' }
       },
     }),
   ])
   const outcome = (await run.rows).get('a')
-  assert.deepEqual(outcome?.kind === 'built' && outcome.change, change)
+  assert.deepEqual([outcome?.state, outcome?.note], ['built', 'copied'])
   assert.deepEqual(run.told, ['started a', 'building a', 'step a', 'built a'])
   assert.deepEqual(run.events[2], { type: 'step', id: 'a', step: { doing: 'copying', files: 1 } })
 })
@@ -367,13 +365,16 @@ test('in any graph, with any failures, each target ends once, after its needs, a
       for (const [i, { id, needs: earlier }] of targets.entries()) {
         const state = plan[i]?.state
         const told = run.told.filter((line) => line.endsWith(` ${id}`)).map((line) => line.split(' ')[0])
-        const end = run.told.indexOf(`${outcomes.get(id)?.kind} ${id}`)
+        const end = run.told.indexOf(`${outcomes.get(id)?.state} ${id}`)
         const begin = run.told.findIndex((line) => line.endsWith(` ${id}`))
         for (const edge of earlier)
-          assert.ok(run.told.indexOf(`${outcomes.get(edge)?.kind} ${edge}`) < begin, `${edge} ends before ${id} begins`)
+          assert.ok(
+            run.told.indexOf(`${outcomes.get(edge)?.state} ${edge}`) < begin,
+            `${edge} ends before ${id} begins`,
+          )
         assert.ok(end >= 0)
         const expected = earlier.some((edge) => lost.has(edge))
-          ? ['cancelled']
+          ? ['skipped']
           : state === 'fresh'
             ? ['started', 'fresh']
             : state === 'check-fails'
@@ -383,7 +384,7 @@ test('in any graph, with any failures, each target ends once, after its needs, a
           told.filter((type) => type !== 'queued'),
           expected,
         )
-        if (['cancelled', 'failed'].includes(expected.at(-1) ?? '')) lost.add(id)
+        if (['skipped', 'failed'].includes(expected.at(-1) ?? '')) lost.add(id)
       }
       assert.equal(outcomes.size, targets.length)
     }),
@@ -415,11 +416,11 @@ test('an abort at any event of any run lets no build begin after it, and still e
 
 test('a build, and the checks after it, get what a check found, unless it was built since; the outcome does not hold it', async () => {
   const handed: unknown[] = []
-  const look = (reasons: CheckResult['reasons']) => () => ({ reasons, found: 'what was there' })
+  const look = (diffs: Check['diffs']) => () => ({ diffs, found: 'what was there' })
   const run = runFakes([
     fakeTarget('fresh', { check: look([]) }),
     fakeTarget('built', {
-      check: look(stale.reasons),
+      check: look(stale.diffs),
       build: async (_, { found }) => {
         handed.push(found)
         return undefined
@@ -433,6 +434,6 @@ test('a build, and the checks after it, get what a check found, unless it was bu
       },
     }),
   ])
-  assert.deepEqual(bare((await run.rows).get('built')), { kind: 'built', ...stale })
+  assert.deepEqual(bare((await run.rows).get('built')), { state: 'built', ...stale })
   assert.deepEqual(handed, ['what was there', { fresh: 'what was there' }])
 })

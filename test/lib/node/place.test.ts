@@ -3,13 +3,13 @@ import { describe, test } from 'node:test'
 import {
   type Account,
   accessFor,
+  type Difference,
   diff,
   type FileAccess,
   type FileState,
   isOpenFolder,
   type WantedFile,
 } from '../../../lib/node/place.ts'
-import type { Difference } from '../../../lib/results.ts'
 import { fc } from '../../support/properties.ts'
 
 const path = '/etc/etcd/x.pem'

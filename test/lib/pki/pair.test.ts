@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { checkPair, makePair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../../lib/pki/pair.ts'
-import { formatReason, isRepair } from '../../../lib/results.ts'
+import { isRepair, namesOf } from '../../../lib/results.ts'
 import { caProfile, leafProfile, makeCa, now, temporaryAuth, year } from '../../support/certificates.ts'
 
 const day = year / 365
@@ -27,24 +27,19 @@ function judge(auth: AuthDir, { profile = leafProfile(), at = now } = {}) {
   })
 }
 
-const reasons = (...judged: Parameters<typeof judge>) => judge(...judged).reasons.map(formatReason)
+const reasons = (...judged: Parameters<typeof judge>) => judge(...judged).diffs.map(({ what }) => what)
 
 const path = (auth: AuthDir, name: string) => join(auth.path, name)
 
 test('a pair that was just made is fresh, until its end', async (t) => {
   const auth = await freshAuth(t)
   const until = new Date(now.getTime() - 300_000 + year)
-  const renewsFrom = new Date(until.getTime() - 30 * day)
-  assert.deepEqual(judge(auth), { reasons: [], until, renewsFrom })
+  assert.deepEqual(judge(auth), { diffs: [], until, note: 'renews from 2027-10-25' })
 })
 
 const spoiled: Readonly<Record<string, readonly [spoil: (auth: AuthDir) => unknown, ...reasons: string[]]>> = {
-  'a missing key': [(auth) => auth.remove('w0-key.pem'), 'w0-key.pem is missing'],
-  'no files': [
-    (auth) => auth.files.pair('w0').map((file) => auth.remove(file)),
-    'w0.pem is missing',
-    'w0-key.pem is missing',
-  ],
+  'a missing key': [(auth) => auth.remove('w0-key.pem'), 'w0-key.pem missing'],
+  'no files': [(auth) => auth.files.pair('w0').map((file) => auth.remove(file)), 'w0.pem, w0-key.pem missing'],
   'two files that hold something else': [
     (auth) => {
       auth.write('w0.pem', 'hello', 0o644)
@@ -97,12 +92,12 @@ test('a wrong mode alone is repaired, and nothing is issued again', async (t) =>
   chmodSync(path(auth, 'w0-key.pem'), 0o644)
   chmodSync(path(auth, 'w0.pem'), 0o600)
   const verdict = judge(auth)
-  assert.equal(isRepair(verdict.reasons), true)
-  assert.deepEqual(verdict.reasons.map(formatReason), [
-    'w0.pem has mode 0600, not 0644',
-    'w0-key.pem has mode 0644, not 0600',
-  ])
-  for (const reason of verdict.reasons) if (reason.kind === 'wrong-mode') auth.setMode(reason.path, reason.wanted)
+  assert.equal(isRepair(verdict.diffs), true)
+  assert.deepEqual(
+    verdict.diffs.map(({ what }) => what),
+    ['w0.pem has mode 0600, not 0644', 'w0-key.pem has mode 0644, not 0600'],
+  )
+  for (const name of namesOf(verdict.diffs, 'chmod')) auth.setMode(name, auth.files.mode(name))
   assert.deepEqual(reasons(auth), [])
   assert.equal(readFileSync(path(auth, 'w0.pem'), 'utf8'), before)
 })
@@ -111,8 +106,11 @@ test('a wrong mode beside something else is not merely repaired', async (t) => {
   const auth = await freshAuth(t)
   chmodSync(path(auth, 'w0-key.pem'), 0o640)
   const verdict = judge(auth, { profile: leafProfile({ sans: ['w0'] }) })
-  assert.equal(isRepair(verdict.reasons), false)
-  assert.deepEqual(verdict.reasons.map(formatReason), ['w0-key.pem has mode 0640, not 0600', 'drops SAN 10.0.0.3'])
+  assert.equal(isRepair(verdict.diffs), false)
+  assert.deepEqual(
+    verdict.diffs.map(({ what }) => what),
+    ['w0-key.pem has mode 0640, not 0600', 'drops SAN 10.0.0.3'],
+  )
 })
 
 test('a certificate that is made again has a new key, unless one is kept', async (t) => {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
-import { asFindings, keyLeft } from '../../../lib/results.ts'
+import { missing } from '../../../lib/results.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
+import { notices } from '../../../lib/show/reporter.ts'
 import { fakeRow, fakeRows } from '../../support/fakes.ts'
 import { readJsonLine } from '../../support/harderway.ts'
 import { fc } from '../../support/properties.ts'
@@ -14,73 +15,52 @@ function json() {
   return { written, reporter, values: () => written.map(readJsonLine) }
 }
 
-const reasons = [{ kind: 'missing', path: 'ca.pem' }] as const
+const diffs = missing(['ca.pem'])
 const failure = new Failure('no room', { remedy: 'make room', code: 'enospc' })
 const until = new Date('2036-11-21T10:00:00Z')
 const ended = (outcome: Outcome): Event => ({ type: 'ended', id: 'ca', row: fakeRow('ca', outcome) })
 
 for (const [outcome, value] of [
+  [{ state: 'fresh' }, { diffs: [], message: 'up to date' }],
   [
-    { kind: 'fresh', reasons: [] },
-    { reasons: [], message: 'up to date' },
-  ],
-  [
-    { kind: 'fresh', reasons: [], until, findings: asFindings(['expires soon']) },
+    { state: 'fresh', until, note: 'renews from 2036-10-21', warn: ['expires soon'], todo: [] },
     {
-      reasons: [],
-      until: '2036-11-21T10:00:00Z',
-      warning: 'expires soon',
-      message: 'expires 2036-11-21 (with the CA)',
+      ...{ diffs: [], until: '2036-11-21T10:00:00Z', note: 'renews from 2036-10-21', warn: ['expires soon'] },
+      message: 'renews from 2036-10-21',
     },
   ],
   [
-    { kind: 'built', reasons },
-    { reasons, message: 'changed; ca.pem missing' },
+    { state: 'built', diffs },
+    { diffs, message: 'new' },
   ],
   [
-    {
-      ...{ kind: 'stale', reasons },
-      findings: [
-        { kind: 'unreached', owner: 'user', text: 'which?', nodes: ['one'] },
-        { owner: 'run', text: 'it is odd', remedy: 'look' },
-        { kind: 'unreached', owner: 'user', text: 'said', isSilent: true },
-        keyLeft('one', { file: 'ca-key.pem', path: '/ca-key.pem' }, { hasCopy: true, remedy: 'prune' }),
-      ],
-    },
-    {
-      ...{ reasons, message: 'to change; ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
-      warning: 'on one, which?; it is odd; look',
-      left: [{ file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }],
-    },
+    { state: 'stale', diffs, todo: ['look'] },
+    { diffs, todo: ['look'], message: 'to change; ca.pem missing' },
   ],
   [
-    { kind: 'stale', reasons },
-    { reasons, message: 'to change; ca.pem missing' },
-  ],
-  [
-    { kind: 'failed', failure },
+    { state: 'failed', failure },
     { refused: false, message: 'no room', remedy: 'make room', cause: 'enospc' },
   ],
   [
-    { kind: 'failed', failure: new Failure('no', { kind: 'refused' }) },
+    { state: 'failed', failure: new Failure('no', { kind: 'refused' }) },
     { refused: true, message: 'no' },
   ],
   [
-    { kind: 'cancelled', because: ['a'] },
-    { because: ['a'], message: 'skipped; a must succeed first' },
+    { state: 'skipped', because: ['a'] },
+    { diffs: [], because: ['a'], message: 'skipped; a must succeed first' },
   ],
 ] as const satisfies readonly [Outcome, object][])
-  test(`the end of a ${outcome.kind} target is one object: ${JSON.stringify(value)}`, () => {
+  test(`the end of a target is one object: ${JSON.stringify(value)}`, () => {
     const { reporter, values } = json()
     reporter.event(ended(outcome))
-    assert.deepEqual(values(), [{ type: outcome.kind, id: 'ca', ...value }])
+    assert.deepEqual(values(), [{ type: outcome.state, id: 'ca', ...value }])
   })
 
 test('the begin of a check or a build is one object', () => {
   const events = [
     { type: 'started', id: 'ca' },
     { type: 'queued', id: 'ca' },
-    { type: 'building', id: 'ca', reasons },
+    { type: 'building', id: 'ca', diffs },
   ] as const
   const { reporter, values } = json()
   for (const event of events) reporter.event(event)
@@ -114,45 +94,31 @@ test('each mistake in a file is an object with its place', () => {
   )
 })
 
-test('modes are written as chmod takes them', () => {
-  const { reporter, values } = json()
-  const wide = [{ kind: 'wrong-mode', path: 'ca-key.pem', was: 0o644, wanted: 0o600 }] as const
-  reporter.event({ type: 'building', id: 'ca', reasons: wide })
-  reporter.event(ended({ kind: 'stale', reasons: wide }))
-  for (const { reasons } of values())
-    assert.deepEqual(reasons, [{ kind: 'wrong-mode', path: 'ca-key.pem', was: '0644', wanted: '0600' }])
-})
-
 test('a run ends with a summary of numbers, what is left to do, and what expires next', async () => {
   const { reporter, values } = json()
   const rows = fakeRows({
-    a: { kind: 'built', reasons },
-    b: { kind: 'failed', failure },
-    c: { kind: 'cancelled', because: ['b'] },
-    d: { kind: 'stale', reasons },
-    e: { kind: 'fresh', reasons: [], findings: [{ owner: 'user', text: 'and here' }] },
+    a: { state: 'built', diffs },
+    b: { state: 'failed', failure },
+    c: { state: 'skipped', because: ['b'] },
+    d: { state: 'stale', diffs },
+    e: { state: 'fresh', todo: ['and here'] },
   })
-  const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, exit: 1 }
-  const copies = { nodes: ['control0'], files: ['ca.pem'], restart: [] }
-  const caEnds = { expires: until, days: 3, commands: ['renew'] }
+  const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, skipped: 1, exit: 1 }
   const goOn = 'again'
-  const findings = [
-    ...[copies, caEnds].flatMap((advice) => asFindings([JSON.stringify(advice)], { owner: 'user', advice })),
-    ...[{ owner: 'afterwards', text: 'look', remedy: 'there' } as const, ...asFindings(['a note'])],
-  ]
+  const beside = [...notices('todo', 'renew it'), ...notices('after', 'look there'), ...notices('note', 'a note')]
   const nextToExpire = { name: 'admin', expires: until }
   const internal = { now: until, planHash: 'abc' }
-  await reporter.end({ rows, seconds: 1.4999876, exit: 1, findings, nextToExpire, goOn, ...internal })
+  await reporter.end({ rows, seconds: 1.4999876, exit: 1, notices: beside, nextToExpire, goOn, ...internal })
   await reporter.end({ rows: new Map(), seconds: 0, exit: 3 })
   const expires = '2036-11-21T10:00:00Z'
-  const none = { targets: 0, made: 0, fresh: 0, stale: 0, failed: 0, cancelled: 0, exit: 3 }
+  const none = { targets: 0, made: 0, fresh: 0, stale: 0, failed: 0, skipped: 0, exit: 3 }
   assert.deepEqual(values(), [
     {
-      ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [copies, { ...caEnds, expires }] },
-      ...{ toDo: ['look; there', 'and here'], goOn },
+      ...{ type: 'summary', ...numbers, seconds: 1.5 },
+      ...{ todo: ['renew it', 'look there', 'and here'], goOn },
       nextToExpire: { name: 'admin', expires },
     },
-    { type: 'summary', ...none, seconds: 0, advice: [] },
+    { type: 'summary', ...none, seconds: 0 },
   ])
 })
 
@@ -165,7 +131,7 @@ test('whatever a message holds, it is one line that gives it back, and nothing t
     fc.property(text, text, (message, remedy) => {
       const { written, values, reporter } = json()
       reporter.note(message)
-      reporter.event(ended({ kind: 'failed', failure: new Failure(message, { remedy }) }))
+      reporter.event(ended({ state: 'failed', failure: new Failure(message, { remedy }) }))
       assert.deepEqual(
         values().map((value) => value.message),
         [message, message],

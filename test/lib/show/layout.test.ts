@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome, Target } from '../../../lib/graph/target.ts'
 import { layOut } from '../../../lib/show/tree.ts'
-import { fakeRow, fakeTarget } from '../../support/fakes.ts'
+import { stale as absent, fakeRow, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
 /** What is left of a terminal of 24 rows when the tree has been given its own. */
@@ -12,16 +12,15 @@ const rows = 21
 type State = (id: string) => Event
 const checking: State = (id) => ({ type: 'started', id })
 const queued: State = (id) => ({ type: 'queued', id })
-const making: State = (id) => ({ type: 'building', id, reasons: [] })
+const making: State = (id) => ({ type: 'building', id, diffs: [] })
 const ended =
   (outcome: Outcome): State =>
   (id) => ({ type: 'ended', id, row: fakeRow(id, outcome) })
-const reasons = [{ kind: 'missing', path: 'file' }] as const
-const made = ended({ kind: 'built', reasons, change: { kind: 'made', files: ['file'], isNew: true } })
-const fresh = ended({ kind: 'fresh', reasons: [] })
-const stale = ended({ kind: 'stale', reasons })
-const failed = ended({ kind: 'failed', failure: new Failure('connection refused') })
-const cancelled = ended({ kind: 'cancelled', because: ['ca'] })
+const made = ended({ state: 'built', ...absent })
+const fresh = ended({ state: 'fresh' })
+const stale = ended({ state: 'stale', ...absent })
+const failed = ended({ state: 'failed', failure: new Failure('connection refused') })
+const skipped = ended({ state: 'skipped', because: ['ca'] })
 
 const phase = (name: string, size: number): Target[] =>
   Array.from({ length: size }, (_, i) => fakeTarget(size === 1 ? name : `${name}/node${i}`))
@@ -39,7 +38,7 @@ const all = (targets: readonly Target[], state: State): Phase => [targets, targe
 const children = (lines: ReturnType<typeof lay>) => lines.filter(({ level }) => level === 1).map(({ text }) => text)
 
 test('a run of any size fits its rows at any stage, with every phase in it, and failures before anything else', () => {
-  const state = fc.constantFrom(undefined, checking, queued, making, made, fresh, stale, failed, cancelled)
+  const state = fc.constantFrom(undefined, checking, queued, making, made, fresh, stale, failed, skipped)
   // One state that most targets of a phase have, and some that have another.
   const stage = fc.record({ most: state, some: fc.array(fc.tuple(fc.nat(2000), state), { maxLength: 30 }) })
   const sizes = (nodes: number) =>
@@ -89,7 +88,7 @@ test('a small run shows every target that has begun and is not fresh below its p
 test('a phase has the mark of the worst of its targets, and their number', () => {
   for (const [states, mark, note] of [
     [[made, made, failed], 'failed', '2 new, 1 failed'],
-    [[made, cancelled, cancelled], 'cancelled', '1 new, 2 skipped'],
+    [[made, skipped, skipped], 'skipped', '1 new, 2 skipped'],
     [[stale, fresh, fresh], 'stale', '1 to change, 2 up to date'],
     [[made, fresh, fresh], 'made', '1 new, 2 up to date'],
     [[fresh, fresh, fresh], 'fresh', '3 up to date'],

@@ -3,6 +3,7 @@
  * docs/json.md are made from this (`npm run docs`), and every line that a test has printed is held to it.
  */
 import * as v from 'valibot'
+import type { Verb } from '../../../lib/results.ts'
 
 const { optional, strictObject } = v
 const described = <const T extends v.GenericSchema>(meaning: string, schema: T) =>
@@ -19,103 +20,24 @@ const oneOf = <const T extends readonly string[]>(meaning: string, options: T) =
 const matching = (meaning: string, form: RegExp) => described(meaning, v.pipe(v.string(), v.regex(form)))
 /** RFC 3339, UTC, in whole seconds. */
 const time = (meaning: string) => matching(meaning, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
-const mode = (meaning: string) => matching(meaning, /^[0-7]{4}$/)
 
 const id = text('The target, as it is typed: node-certs/worker0.')
 const message = text('What text output says; its words may change.')
 const unit = text('The unit, by its name in the guide.')
-const path = text('The path of the file.')
-const added = texts('What cluster.yaml has and the file does not.')
-const removed = texts('What the file has and cluster.yaml does not.')
 const state = oneOf('Up to date, out of date, or not known.', ['fresh', 'stale', 'failed'])
 
-const reason = described(
-  'Why a target is out of date.',
-  v.variant('kind', [
-    ofKind('missing', { path }),
-    ofKind('unreadable', { path, what: text('What the file is not.') }),
-    ofKind('not-a-file', { path }),
-    ofKind('wrong-mode', { path, was: mode('The mode of the file.'), wanted: mode('The mode that it needs.') }),
-    ofKind('key-mismatch', { path: text('The key, which does not belong to the certificate.') }),
-    ofKind('subject-changed', { added, removed }),
-    ofKind('san-changed', { added, removed }),
-    ofKind('usages-changed', {}),
-    ofKind('key-kind-changed', { was: text('The kind of the key.'), wanted: text('The kind in cluster.yaml.') }),
-    ofKind('other-issuer', {}),
-    described('What follows the certificate in its file has changed.', ofKind('chain-changed', {})),
-    ofKind('rotation', { what: text('What the stage still has to do.') }),
-    ofKind('expires', {
-      notAfter: time('When the certificate expires.'),
-      expired: flag('Whether it has expired.'),
-      isNear: mark('It expires in less than two days.'),
-    }),
-    ofKind('not-yet-valid', { notBefore: time('When the certificate becomes valid.') }),
-    ofKind('content-changed', { path, what: texts('What differs in the file.') }),
-    ofKind('resources-added', { added: texts('The resources to encrypt as well.') }),
-    ofKind('revoked-changed', { added: texts('Who is newly revoked.'), removed: texts('Who regains access.') }),
-    ofKind('on-node', {
-      missing: texts('Files that the node lacks.'),
-      differ: texts('Files with other contents.'),
-      wrongMode: texts('Files with another mode.'),
-      wrongOwner: texts('Files of another owner.'),
-      pruned: texts('Files that --prune removes.'),
-      leftovers: texts('Files that an interrupted run left.'),
-    }),
-    ofKind('unit', {
-      unit,
-      places: list('The files to install.', strictObject({ path, what: text('What is wrong with it.') })),
-      notLoaded: texts('Files that changed since the unit started.'),
-      notServed: list('Ports that serve another certificate.', number('A port.')),
-      state: optional(text('What systemd reports, if the unit is not healthy.')),
-      restarts: flag('Whether the unit is restarted.'),
-      notStartedWith: optional(texts('Flags that its unit file has and its process does not.')),
-      selfMadeEnds: optional(time('When the loopback certificate of the API server expires, if soon.')),
-      isDrained: flag('Whether the unit is drained before the restart.'),
-    }),
-    ofKind('left-drained', { nodes: texts('Nodes that an interrupted run left drained.') }),
-    ofKind('need-rebuilt', { ids: texts('Targets that it is made of and that are made first.') }),
-    ofKind('locked', { path, isStale: flag('Whether the holder of the lock has ended.') }),
-    ofKind('forced', {
-      replaces: mark('A new one takes its place.'),
-      renews: mark('The CA gets a new certificate over its key.'),
-    }),
-  ]),
-)
+const verbs = [
+  ...(['restart', 'update', 'copy', 'install', 'remove', 'replace', 'change', 'renew', 'make'] as const),
+  ...(['reload', 'undrain', 'verify', 'rewrite', 'chmod'] as const),
+] as const satisfies readonly Verb[]
 
-const certificate = (meaning: string) =>
-  optional(
-    described(
-      meaning,
-      strictObject({
-        key: text('The kind of its key: rsa-2048.'),
-        expires: time('When it expires.'),
-        names: number('How many names and addresses it has.'),
-      }),
-    ),
-  )
-
-const change = described(
-  'What was made, or would be.',
-  v.variant('kind', [
-    ofKind('made', {
-      files: texts('Files in auth/.'),
-      isNew: flag('Whether nothing was there.'),
-      isReplaced: mark('What was made with the old one stops working.'),
-      is: certificate('The new certificate.'),
-      was: certificate('The certificate that it replaces.'),
-    }),
-    ofKind('deployed', {
-      files: texts('Files copied to the deploy directory.'),
-      removed: texts('Files removed from the deploy directory.'),
-    }),
-    ofKind('installed', {
-      paths: texts('Paths written on the node.'),
-      removed: texts('Always empty: no run removes files where units read. Deprecated until 0.6.0.'),
-      restarts: texts('Units restarted, in this order.'),
-    }),
-    ofKind('proven', { units: texts('Units whose answers complete the stage of a rotation.') }),
-    ofKind('rewritten', { objects: number('How many stored objects were rewritten.') }),
-  ]),
+const diff = described(
+  'One way in which what is there is not what is wanted.',
+  strictObject({
+    what: text('In words, which may change.'),
+    verb: optional(oneOf('What a run does about it.', verbs)),
+    names: optional(texts('To which files, paths on a node or units.')),
+  }),
 )
 
 const step = described(
@@ -132,32 +54,12 @@ const step = described(
   ]),
 )
 
-const reasons = list('Why it is out of date.', reason)
-const warning = optional(text('What to know or to do; its words may change.'))
-const isUnfinished = mark('It waits for a change by you, which the message names.')
-const revokedInForce = optional(number('How many entries of revoked the API server of the node denies.'))
-const left = optional(
-  list(
-    'Files of harderway that do not belong on the node.',
-    strictObject({
-      file: text('Its name.'),
-      path,
-      isKeptOff: mark('It is a key that no node gets.'),
-    }),
-  ),
-)
-const verdict = {
-  reasons,
-  until: optional(time('When its certificate or its CA expires.')),
-  renewsFrom: optional(time('From when a run renews it.')),
-  note: optional(text('What to know; its words may change.')),
-  warning,
-  isUnfinished,
-  unreached: optional(texts('Why it is not known what units have loaded.')),
-  revokedInForce,
-  units: optional(texts('The units installed on the node.')),
-  left,
-}
+const diffs = list('How it differs from what is wanted; of what was made, what was done.', diff)
+const warn = optional(texts('What to know; its words may change.'))
+const todo = optional(texts('What is left to you: the command ends with 4. Its words may change.'))
+const note = optional(text('What there is; its words may change.'))
+const until = optional(time('When its certificate or its CA expires.'))
+const outcome = { id, diffs, until, note, warn, todo, message }
 const failure = {
   id: optional(id),
   message,
@@ -187,34 +89,21 @@ const lines = {
   refused: line('refused', 'if nothing is done, on purpose', failure),
   started: line('started', 'when a target is checked', { id }),
   queued: line('queued', 'when a target is to be made, and waits', { id }),
-  building: line('building', 'when a target is being made', { id, reasons }),
+  building: line('building', 'when a target is being made', { id, diffs }),
   step: line('step', 'for each step of that', { id, step }),
-  fresh: line('fresh', 'if the target is up to date; by `verify` if it passed', { id, ...verdict, message }),
-  built: line('built', 'when the target was made', {
-    ...{ id, reasons, change: optional(change), warning, message, isUnfinished, left },
-  }),
-  stale: line('stale', 'if the target would be made', { id, ...verdict, change: optional(change), message }),
+  fresh: line('fresh', 'if the target is up to date; by `verify` if it passed', outcome),
+  built: line('built', 'when the target was made', outcome),
+  stale: line('stale', 'if the target would be made, and by `--dry-run` what would be done', outcome),
   failed: line('failed', 'if the target failed; without `id`, the command failed', {
     ...failure,
     refused: optional(flag('Whether it was refused on purpose.')),
+    isBegun: mark('It had begun to make it.'),
     stack: optional(text('The stack trace of an internal error.')),
   }),
-  cancelled: line('cancelled', 'if the target was not made', {
-    id,
+  skipped: line('skipped', 'if the target was not made', {
+    ...outcome,
     because: texts('The targets that failed.'),
     isBegun: mark('It was interrupted.'),
-    message,
-  }),
-  planned: line('planned', 'by `--dry-run`, for targets treated alike', {
-    ids: texts('The targets.'),
-    mark: oneOf('New, changed, or removed from a node.', ['+', '~', '-']),
-    why: text('The reasons; its words may change.'),
-    facts: text('Facts about the certificate; its words may change.'),
-    copied: texts('Files to copy; <name> is the name of each node.'),
-    installed: texts('Paths to install.'),
-    removed: texts('Files to remove.'),
-    restarts: texts('Units to restart.'),
-    yours: texts('Always empty. Deprecated until 0.6.0.'),
   }),
   plan: line('plan', 'by `--dry-run`, if everything was inspected', {
     hash: matching('The hash for --expect-plan.', /^[0-9a-f]{64}$/),
@@ -228,25 +117,10 @@ const lines = {
     made: number('How many were made.'),
     ...counts,
     stale: number('How many would be made.'),
-    cancelled: number('How many were not made.'),
+    skipped: number('How many were not made.'),
     seconds: described('How long it took, to the millisecond.', v.number()),
     exit,
-    advice: list(
-      'What is left to do.',
-      v.union([
-        strictObject({
-          nodes: texts('The nodes.'),
-          files: texts('Files that were replaced there.'),
-          restart: texts('Always empty. Deprecated until 0.6.0.'),
-        }),
-        strictObject({
-          expires: time('When the CA expires.'),
-          days: number('In how many days.'),
-          commands: texts('The commands that renew it.'),
-        }),
-      ]),
-    ),
-    toDo: optional(texts('What else is left to do; its words may change.')),
+    todo: optional(texts('What is left to do; its words may change.')),
     nextToExpire: optional(
       described(
         'What expires next.',
@@ -281,7 +155,8 @@ const lines = {
     endsSoon: flag('Whether it expires within renewBefore.'),
     state,
     message: optional(message),
-    warning,
+    warn,
+    todo,
     onNodes: optional(
       described(
         'Whether each node has the same file.',
@@ -297,8 +172,8 @@ const lines = {
     installed: optional(flag('Whether its files are where units read them.')),
     loaded: optional(flag('Whether its units have loaded them.')),
     until: optional(time('When the loopback certificate of its API server expires.')),
-    revokedInForce,
-    left,
+    revokedInForce: optional(number('How many entries of revoked the API server of the node denies.')),
+    left: optional(texts('Names of files of harderway that do not belong on the node.')),
   }),
   rotation: line('rotation', 'by `status`, if a rotation is in progress', {
     name: text('As rotate takes it.'),
@@ -359,16 +234,12 @@ const lines = {
 }
 
 /** What the parts are called in the file. */
-export const parts = { ...lines, reason, change }
+export const parts = { ...lines, diff }
 export const lineSchema = v.union(Object.values(lines))
 
 /** `printed` completes the sentence "It is printed …". */
 function line<const T extends string, E extends v.ObjectEntries>(type: T, printed: string, entries: E) {
-  return described(printed, strictObject({ type: v.literal(type), format: v.literal(1), ...entries }))
-}
-
-function ofKind<const T extends string, E extends v.ObjectEntries>(kind: T, entries: E) {
-  return strictObject({ kind: v.literal(kind), ...entries })
+  return described(printed, strictObject({ type: v.literal(type), format: v.literal(2), ...entries }))
 }
 
 function doing<const T extends readonly string[], E extends v.ObjectEntries>(what: T, entries: E) {

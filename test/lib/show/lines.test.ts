@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
-import { asFindings } from '../../../lib/results.ts'
+import { missing } from '../../../lib/results.ts'
 import { createLines } from '../../../lib/show/lines.ts'
-import type { Summary } from '../../../lib/show/reporter.ts'
+import { notices, type Summary } from '../../../lib/show/reporter.ts'
 import { fakeRow, fakeRows, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -25,24 +25,20 @@ function lines(phases: Readonly<Record<string, readonly Target[]>>, detail: 'ver
 }
 
 const until = new Date('2036-11-21T10:00:00Z')
-const made: Outcome = {
-  kind: 'built',
-  reasons: [{ kind: 'missing', path: 'ca.pem' }],
-  change: { kind: 'made', files: ['ca.pem'], isNew: true },
-}
-const fresh: Outcome = { kind: 'fresh', reasons: [] }
-const failed: Outcome = { kind: 'failed', failure: new Failure('no room', { remedy: 'make room\nrun it again' }) }
+const made: Outcome = { state: 'built', diffs: missing(['ca.pem']) }
+const fresh: Outcome = { state: 'fresh' }
+const failed: Outcome = { state: 'failed', failure: new Failure('no room', { remedy: 'make room\nrun it again' }) }
 
 test('a target that changed or failed has a line at its end; what is fresh is counted when its phase has ended', () => {
   const { written, reporter, end } = lines({ 'The certs': phase('certs', 5) })
   reporter.event({ type: 'started', id: 'certs/0' })
-  reporter.event({ type: 'building', id: 'certs/0', reasons: [] })
+  reporter.event({ type: 'building', id: 'certs/0', diffs: [] })
   assert.deepEqual(written, [])
-  end('certs/0', { ...made, findings: asFindings(['restart it']) })
+  end('certs/0', { ...made, warn: ['restart it'] })
   end('certs/1', fresh)
   end('certs/2', failed)
   end('certs/3', fresh)
-  end('certs/4', { kind: 'failed', failure: new Failure('another CA', { kind: 'refused' }) })
+  end('certs/4', { state: 'failed', failure: new Failure('another CA', { kind: 'refused' }) })
   assert.deepEqual(written, [
     'certs/0: new',
     'warning certs/0: restart it',
@@ -54,7 +50,7 @@ test('a target that changed or failed has a line at its end; what is fresh is co
 
 test('a failure that many have has one line', () => {
   const certs = phase('certs', 3)
-  const full: Outcome = { kind: 'failed', failure: new Failure('the disk is full') }
+  const full: Outcome = { state: 'failed', failure: new Failure('the disk is full') }
   const linesOf = (detail?: 'verbose') => {
     const { written, end } = lines({ certs }, detail)
     for (const { id } of certs) end(id, full)
@@ -103,16 +99,16 @@ test('--quiet tells of failures, warnings, what is stale and what is left to do,
   reporter.note('waiting')
   await close({ 'certs/1': made }, { nextToExpire: { name: 'ca', expires: until } })
   assert.deepEqual(written, [])
-  const stale: Outcome = { kind: 'stale', reasons: [{ kind: 'missing', path: 'a.pem' }] }
+  const stale: Outcome = { state: 'stale', diffs: missing(['a.pem']) }
   await close(
-    { 'certs/0': failed, 'certs/1': { ...fresh, findings: asFindings(['it is odd']) }, 'certs/2': stale },
-    { findings: asFindings(['copy it'], { owner: 'afterwards', nodes: ['one'] }) },
+    { 'certs/0': failed, 'certs/1': { ...fresh, warn: ['it is odd'] }, 'certs/2': stale },
+    { notices: notices('after', 'copy it') },
   )
   assert.deepEqual(written, [
     'certs/2: to change; a.pem missing',
     'warning certs/1: it is odd',
     'certs/0: no room\n    make room\n    run it again',
-    'To do      on one, copy it',
+    'To do      copy it',
   ])
 })
 
@@ -132,12 +128,12 @@ test('whatever comes from files and nodes, no control character is written but t
     fc.property(text, text, text, (one, two, three) => {
       const { written, reporter, end } = lines({ certs: phase('certs', 1) })
       const failure = new Failure(one, { remedy: two })
-      end('certs/0', { kind: 'failed', failure })
-      end('certs/0', { ...made, findings: asFindings([one]) })
-      end('certs/0', { kind: 'built', reasons: [{ kind: 'missing', path: three }] })
+      end('certs/0', { state: 'failed', failure })
+      end('certs/0', { ...made, warn: [one] })
+      end('certs/0', { state: 'built', diffs: missing([three]) })
       end('certs/0', {
-        kind: 'stale',
-        reasons: [{ kind: 'san-changed', added: [one], removed: [two] }],
+        state: 'stale',
+        diffs: [{ what: `adds SAN ${one}; drops SAN ${two}`, verb: 'change' }],
       })
       reporter.note(three)
       reporter.problem(failure, 'ca')

@@ -8,7 +8,7 @@ import { readJsonLine } from '../../support/harderway.ts'
 test('the schema is one, and each type of line has its part in it', () => {
   const schema = JSON.parse(readFileSync(new URL('../../../docs/output.schema.json', import.meta.url), 'utf8'))
   const isLine = new Ajv().compile(schema)
-  const { format, ...plan } = JSON.parse(formatJsonLine({ type: 'fresh', id: 'ca', reasons: [], message: 'fresh' }))
+  const { format, ...plan } = JSON.parse(formatJsonLine({ type: 'fresh', id: 'ca', diffs: [], message: 'fresh' }))
   assert.deepEqual([isLine({ ...plan, format }), isLine(plan)], [true, false])
   const parts = schema.anyOf.map(({ $ref }: { $ref: string }) => $ref.replace('#/$defs/', ''))
   const typed = Object.entries<{ properties?: { type?: unknown } }>(schema.$defs).filter(
@@ -21,14 +21,14 @@ test('the schema is one, and each type of line has its part in it', () => {
 })
 
 test('a line is refused with a field too many, one too few, an unknown type, or a value of another form', () => {
-  const plan = { type: 'fresh', id: 'ca', reasons: [], message: 'fresh' }
+  const plan = { type: 'fresh', id: 'ca', diffs: [], message: 'fresh' }
   assert.deepEqual(readJsonLine(formatJsonLine(plan)), plan)
   for (const [value, why] of [
     [{ ...plan, asked: 1 }, /additional properties/],
     [{ ...plan, id: undefined }, /required property 'id'/],
     [{ ...plan, type: 'frech' }, /frech/],
     [{ ...plan, until: '2036-11-21T10:00:00.000Z' }, /until must match pattern/],
-    [{ ...plan, reasons: [{ kind: 'misplaced', paths: [] }] }, /reasons/],
+    [{ ...plan, diffs: [{ what: 'misplaced', verb: 'move' }] }, /diffs/],
   ] as const)
     assert.throws(() => readJsonLine(formatJsonLine(value)), why)
   assert.throws(() => readJsonLine(JSON.stringify(plan)), /required property 'format'/)

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/results.ts'
+import type { Check, Diff } from '../../../lib/results.ts'
 import { countPlan, foldPlan } from '../../../lib/show/plan.ts'
+import { notices } from '../../../lib/show/reporter.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 
-const plan = async (looks: Readonly<Record<string, CheckResult>>) => await planFakes(fakeCluster(looks))
+const plan = async (looks: Readonly<Record<string, Check>>) => await planFakes(fakeCluster(looks))
 type Planned = ReturnType<typeof foldPlan>[number]
 
 const idsOf = ({ rows }: Planned) => rows.map(({ id }) => id).join()
@@ -30,7 +31,7 @@ test('what is made of a change has an entry of its own, and so have the nodes, w
     'Plan: ~ 4 changed; inspected auth/ and 2 nodes',
   ])
   assert.deepEqual(await lines('quiet'), [])
-  const stale = [...rows].filter(([, { kind }]) => kind === 'stale').map(([id]) => id)
+  const stale = [...rows].filter(([, { state }]) => state === 'stale').map(([id]) => id)
   assert.deepEqual(entries.flatMap(({ rows }) => rows.map(({ id }) => id)).toSorted(), stale.toSorted())
 })
 
@@ -51,8 +52,7 @@ test('a first run is all new, and needs no reason', async () => {
 })
 
 test('a node with something else to do has an entry of its own, with all that is copied there', async () => {
-  const entriesOf = async (one: CheckResult) =>
-    short((await plan({ leaf: changed, 'deploy/one': one })).entries).slice(2)
+  const entriesOf = async (one: Check) => short((await plan({ leaf: changed, 'deploy/one': one })).entries).slice(2)
   const two = ['deploy/two', '~', 'leaf.pem,a.config']
   assert.deepEqual(await entriesOf(onNode({ missing: ['a.config'] })), [['deploy/one', '~', 'a.config,leaf.pem'], two])
   const none = onNode({ missing: ['leaf.pem', 'leaf-key.pem', 'a.config'] })
@@ -62,10 +62,7 @@ test('a node with something else to do has an entry of its own, with all that is
 test('what --force copies although it is there already is planned', async () => {
   const forced = fakeTarget('deploy/one', {
     ...{ needs: ['leaf'], where: 'node', node: 'one' },
-    check: () => ({
-      reasons: [{ kind: 'forced' }],
-      change: { kind: 'deployed', files: ['leaf.pem'], removed: [] },
-    }),
+    check: () => onNode({ differ: ['leaf.pem'] }),
   })
   const { entries } = await planFakes([...fakeCluster({}).filter(({ node }) => node === undefined), forced])
   assert.deepEqual(short(entries), [['deploy/one', '~', 'leaf.pem']])
@@ -82,61 +79,46 @@ test('files that are only removed from a node are marked so', async () => {
 })
 
 test('nothing follows from a mode', async () => {
-  const openMode: CheckResult = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, wanted: 0o600 }] }
+  const openMode: Check = { diffs: [{ what: 'leaf.pem has mode 0644', verb: 'chmod', names: ['leaf.pem'] }] }
   assert.deepEqual(short((await plan({ leaf: openMode })).entries), [['leaf', '~', '']])
   const [modes] = (await plan({ 'deploy/two': onNode({ wrongMode: ['a.config'] }) })).entries
-  assert.equal(modes?.why, 'a.config with a wrong mode')
+  assert.deepEqual(modes?.lines, ['a.config with a wrong mode'])
 })
 
-const facts = (key: string, expires: string, names: number) => ({ key, expires: new Date(expires), names })
-for (const [is, was, text, files = ['leaf.pem']] of [
-  [facts('rsa-2048', '2036-11-22', 0), undefined, 'rsa-2048, expires 2036-11-22'],
-  [
-    facts('ecdsa-p256', '2036-11-22', 2),
-    facts('rsa-2048', '2027-03-20', 1),
-    'ecdsa-p256 (was rsa-2048), expires 2036-11-22 (was 2027-03-20), 2 names (was 1)',
-  ],
-  [
-    facts('rsa-2048', '2036-11-22', 1),
-    facts('rsa-2048', '2036-11-22', 1),
-    'new key, rsa-2048, expires 2036-11-22, 1 name',
-    ['leaf.pem', 'leaf-key.pem'],
-  ],
-] as const)
-  test(`a certificate is shown with what was, where that was another: ${text}`, async () => {
-    const change: Change = { kind: 'made', files, isNew: was === undefined, is, was }
-    const { entries } = await planFakes([fakeTarget('leaf', { check: () => changed, build: async () => ({ change }) })])
-    assert.deepEqual([entries.length, entries[0]?.facts], [1, text])
-  })
+test('a certificate is shown with what there would be', async () => {
+  const build = async () => ({ note: 'new key, expires 2036-11-22 (was 2027-03-20)' })
+  const { entries } = await planFakes([fakeTarget('leaf', { check: () => changed, build })])
+  const lines = ['adds SAN 192.168.1.22', 'new key, expires 2036-11-22 (was 2027-03-20)']
+  assert.deepEqual([entries.length, entries[0]?.lines], [1, lines])
+})
 
 test('units that are restarted are counted on every node, whatever is folded, with why where nothing is installed', async () => {
-  const reasons = ['store', 'server'].map((unit): Reason => {
-    const none = { places: [], notServed: [], isDrained: false }
-    return { kind: 'unit', unit, ...none, notLoaded: ['/etc/a'], restarts: true }
-  })
-  const change: Change = { kind: 'installed', paths: [], removed: [], restarts: ['store', 'server'] }
+  const diffs = ['store', 'server'].flatMap((unit): Diff[] => [
+    { what: `${unit} has not loaded a` },
+    { what: `restart ${unit}`, verb: 'restart', names: [unit] },
+  ])
   const nodes = ['one', 'two'].map((node) =>
-    fakeTarget(`deploy/${node}`, { node, where: 'node', check: () => ({ reasons, change }) }),
+    fakeTarget(`deploy/${node}`, { node, where: 'node', check: () => ({ diffs }) }),
   )
   const { phases, rows, entries } = await planFakes(nodes)
   assert.deepEqual([entries.length, entries[0]?.restarts], [1, ['store', 'server']])
-  assert.match(entries[0]?.why ?? '', /^restart store: a installed but not loaded/)
+  assert.deepEqual(entries[0]?.lines, ['store has not loaded a; server has not loaded a'])
   const counts = { added: 0, changed: 2, removed: 0, restarts: 4 }
   assert.deepEqual(countPlan(entries), counts)
   assert.deepEqual(countPlan(foldPlan(phases, rows, false)), counts)
 })
 
 test('with nothing stale the plan is the counts alone, with warnings, failures and what is left to do', async () => {
-  const { entries, lines } = await plan({ leaf: { ...fresh, findings: asFindings(['it is odd']) } })
+  const { entries, lines } = await plan({ leaf: { ...fresh, warn: ['it is odd'] } })
   assert.deepEqual(entries, [])
-  const findings = asFindings(['The CA expires'], { owner: 'user', remedy: 'renew it' })
+  const beside = notices('todo', 'The CA expires; renew it')
   const planHash = 'abc'
   assert.deepEqual(await lines('normal', { planHash }), [
     'leaf: it is odd',
     'Nothing to do; inspected auth/ and 2 nodes',
     'Plan hash: abc',
   ])
-  const [warning, toDo, ...rest] = await lines('normal', { findings, planHash })
+  const [warning, toDo, ...rest] = await lines('normal', { notices: beside, planHash })
   assert.deepEqual(
     [warning, rest],
     ['leaf: it is odd', ['Nothing to change; inspected auth/ and 2 nodes', 'Plan hash: abc']],
@@ -160,7 +142,9 @@ test('of many targets the first few are named; with all detail each has an entry
 
 test('on a terminal no entry of a plan is broken inside a word', async () => {
   const added = Array.from({ length: 4 }, (_, i) => `name-${i}.of.a.long.domain.example.org`)
-  const { lines } = await plan({ leaf: { reasons: [{ kind: 'san-changed', added, removed: ['10.32.0.1'] }] } })
+  const { lines } = await plan({
+    leaf: { diffs: [{ what: `adds SAN ${added.join(', ')}; drops SAN 10.32.0.1`, verb: 'change' }] },
+  })
   const shown = (await lines('normal', { columns: 80 })).join('\n').split('\n')
   const whole = (await lines()).join(' ')
   assert.ok(whole.includes(`adds SAN ${added.join(', ')}; drops SAN 10.32.0.1`))
@@ -169,7 +153,7 @@ test('on a terminal no entry of a plan is broken inside a word', async () => {
 })
 
 test('no control character of a file that is read is shown', async () => {
-  const odd: CheckResult = { reasons: [{ kind: 'san-changed', added: [], removed: ['\x1b[2J'] }] }
+  const odd: Check = { diffs: [{ what: 'drops SAN \x1b[2J', verb: 'change' }] }
   const text = (await (await plan({ leaf: odd })).lines()).join('\n')
   assert.doesNotMatch(text, /\x1b|\[2J(?<!\uFFFD\[2J)/)
   assert.match(text, /drops SAN /)

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
-import type { Outcome } from '../../../lib/graph/target.ts'
-import { asFindings, type Change, type Reason } from '../../../lib/results.ts'
-import type { Summary } from '../../../lib/show/reporter.ts'
+import type { Outcome, Row } from '../../../lib/graph/target.ts'
+import type { Diff, Verb } from '../../../lib/results.ts'
+import { notices, type Summary } from '../../../lib/show/reporter.ts'
 import {
   formatClosing,
   formatEvent,
@@ -13,59 +13,48 @@ import {
   joinFailures,
   summariseGroup,
   textOf,
+  toDoOf,
 } from '../../../lib/show/rows.ts'
 import { fakeRow, fakeRows } from '../../support/fakes.ts'
 
 const row = (outcome: Outcome) => fakeRow('a', outcome)
 const at = (day: string) => new Date(`${day}T10:00:00Z`)
-const facts = (day: string) => ({ key: 'rsa-2048', expires: at(day), names: 3 })
-const missing: Reason = { kind: 'missing', path: 'a.pem' }
-const expires: Reason = { kind: 'expires', notAfter: at('2027-11-25'), expired: false }
-const moreNames: Reason = { kind: 'san-changed', added: ['192.168.1.22'], removed: [] }
-const openMode: Reason = { kind: 'wrong-mode', path: 'a.pem', was: 0o644, wanted: 0o600 }
-const built = (reason: Reason, change?: Change): Outcome => ({
-  ...{ kind: 'built', reasons: [reason] },
-  ...(change && { change }),
+const missing: Diff = { what: 'a.pem missing', verb: 'make', names: ['a.pem'] }
+const expires: Diff = { what: 'expires 2027-11-25', verb: 'renew' }
+const moreNames: Diff = { what: 'adds SAN 192.168.1.22', verb: 'change' }
+const openMode: Diff = { what: 'a.pem has mode 0644, not 0600', verb: 'chmod' }
+const built = (diffs: Diff | readonly Diff[], note?: string): Outcome => ({
+  ...{ state: 'built', diffs: [diffs].flat() },
+  ...(note !== undefined && { note }),
 })
-const made = (isNew: boolean, is?: string, was?: string): Change & { kind: 'made' } => ({
-  ...{ kind: 'made', files: ['a.pem'], isNew },
-  ...{ is: is === undefined ? undefined : facts(is), was: was === undefined ? undefined : facts(was) },
-})
-const deployed = (files: readonly string[], removed: readonly string[] = []): Change => ({
-  ...{ kind: 'deployed', files, removed },
-})
-const installed = (paths: readonly string[], restarts: readonly string[]): Change => ({
-  ...{ kind: 'installed', paths, removed: [], restarts },
-})
-const fresh: Outcome = { kind: 'fresh', reasons: [] }
+const done = (verb: Verb, ...names: string[]): Diff => ({ what: `${verb} ${names}`, verb, names })
+const fresh: Outcome = { state: 'fresh' }
 const notYet: Outcome = { ...fresh, note: 'not installed yet', hasNothing: true }
 
 test('an outcome says what there is now, or why', () => {
   for (const [outcome, text] of [
-    [built(missing, made(true, '2036-11-22')), 'new, expires 2036-11-22'],
-    [built(missing, made(true)), 'new'],
-    [built(expires, made(false, '2028-10-30', '2027-11-25')), 'renewed, expires 2028-10-30 (was 2027-11-25)'],
+    [built(missing, 'expires 2036-11-22'), 'new, expires 2036-11-22'],
+    [built(missing), 'new'],
+    [built(expires, 'expires 2028-10-30 (was 2027-11-25)'), 'renewed, expires 2028-10-30 (was 2027-11-25)'],
+    [built({ what: 'kept', verb: 'replace' }, 'expires 2036-11-23'), 'replaced, expires 2036-11-23; kept'],
     [
-      built(expires, made(false, '2036-11-23', '2036-11-22')),
-      'renewed, expires 2036-11-23 10:00Z (was 2036-11-22 10:00Z)',
+      built([moreNames, expires], 'expires 2028-10-30'),
+      'changed, expires 2028-10-30; adds SAN 192.168.1.22; expires 2027-11-25',
     ],
-    [built({ kind: 'forced' }, made(false, '2036-11-23', '2036-11-23')), 'renewed, expires 2036-11-23'],
-    [built({ kind: 'forced' }, { ...made(false), isReplaced: true }), 'replaced'],
-    [{ kind: 'stale', reasons: [{ kind: 'forced', renews: true }] }, 'to change; renewed with the same key'],
-    [built(moreNames, made(false, '2028-10-30')), 'changed, expires 2028-10-30; adds SAN 192.168.1.22'],
     [built(openMode), 'repaired; a.pem has mode 0644, not 0600'],
-    [built(missing, deployed(['a.pem'], ['old.pem'])), 'a.pem deployed; old.pem removed'],
-    [built(openMode, deployed([])), 'repaired; a.pem has mode 0644, not 0600'],
-    [built(missing, installed(['/a', '/b'], ['etcd', 'kubelet'])), '2 files installed; etcd, kubelet restarted'],
-    [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'verified by etcd, kubelet'],
-    [built(missing, { kind: 'rewritten', objects: 120 }), '120 rewritten'],
-    [{ kind: 'stale', reasons: [missing] }, 'to change; a.pem missing'],
-    [{ kind: 'stale', reasons: [{ ...expires, isNear: true }] }, 'to change; expires 2027-11-25 10:00Z'],
-    [{ ...fresh, until: at('2036-11-22') }, 'expires 2036-11-22 (with the CA)'],
-    [{ ...fresh, until: at('2036-11-22'), renewsFrom: at('2036-10-23') }, 'renews from 2036-10-23'],
+    [built([done('copy', 'a.pem'), done('remove', 'old.pem')]), 'a.pem deployed; old.pem removed'],
+    [built([done('copy', 'a.pem'), done('update', 'b.pem')]), 'a.pem, b.pem deployed'],
+    [
+      built([done('install', '/a', '/b'), done('restart', 'etcd', 'kubelet')]),
+      '2 files installed; etcd, kubelet restarted',
+    ],
+    [built(done('verify'), 'asked etcd, kubelet'), 'verified, asked etcd, kubelet'],
+    [built(done('rewrite'), '120 stored objects'), 'rewritten, 120 stored objects'],
+    [{ state: 'stale', diffs: [missing, moreNames] }, 'to change; a.pem missing; adds SAN 192.168.1.22'],
+    [{ ...fresh, note: 'renews from 2036-10-23' }, 'renews from 2036-10-23'],
     [notYet, 'not installed yet'],
-    [{ kind: 'cancelled', because: ['ca'] }, 'skipped; ca must succeed first'],
-    [{ kind: 'cancelled', because: [], isBegun: true }, 'interrupted; the next run checks it again'],
+    [{ state: 'skipped', because: ['ca'] }, 'skipped; ca must succeed first'],
+    [{ state: 'skipped', because: [], isBegun: true }, 'interrupted; the next run checks it again'],
   ] as const satisfies readonly [Outcome, string][])
     assert.equal(textOf(fakeRow('a', outcome)), text)
 })
@@ -73,17 +62,17 @@ test('an outcome says what there is now, or why', () => {
 test('what a run does and how it ended is counted, what was refused apart', () => {
   const watching = { type: 'step', id: 'a', step: { doing: 'watching', seconds: 7 } } as const
   assert.equal(formatEvent(watching), 'checking that it stays healthy for 7 s')
-  const fails = (failure: Failure): Outcome => ({ kind: 'failed', failure })
+  const fails = (failure: Failure): Outcome => ({ state: 'failed', failure })
   for (const [all, text] of [
     [
       [fails(refused('a')), fails(down('b')), built(missing)],
       '3 targets: 1 changed, 0 up to date, 1 failed, 1 refused in 1.3 s',
     ],
     [
-      [fails(down('b')), { kind: 'cancelled', because: [] }],
+      [fails(down('b')), { state: 'skipped', because: [] }],
       '2 targets: 0 changed, 0 up to date, 1 failed, 1 skipped in 1.3 s',
     ],
-    [[{ kind: 'stale', reasons: [] }], '1 target: 1 to change, 0 up to date, 0 failed in 1.3 s'],
+    [[{ state: 'stale' }], '1 target: 1 to change, 0 up to date, 0 failed in 1.3 s'],
   ] satisfies [Outcome[], string][]) {
     const rows = fakeRows(Object.fromEntries(all.map((each, i) => [`deploy/${i}`, each])))
     assert.equal(formatSummary({ rows, seconds: 1.25, exit: 3 }), text)
@@ -92,14 +81,14 @@ test('what a run does and how it ended is counted, what was refused apart', () =
 })
 
 test('a group is summed up in a line', () => {
-  const renewed = built(expires, made(false, '2028-10-30'))
+  const renewed = built(expires)
   for (const [outcomes, text] of [
     [[fresh, { ...fresh, note: 'odd' }], '2 up to date'],
     [[notYet, notYet], '2 not installed yet'],
-    [[notYet, built(missing, deployed(['a']))], '1 not installed yet, 1 deployed'],
+    [[notYet, built(done('copy', 'a'))], '1 not installed yet, 1 deployed'],
     [[fresh, notYet, fresh, notYet], '2 up to date, 2 not installed yet'],
-    [[built(missing, installed([], ['etcd'])), built(missing, installed(['/a'], []))], '1 restarted, 1 installed'],
-    [[renewed, renewed, built(missing, made(true)), built(openMode)], '2 renewed, 1 new, 1 repaired'],
+    [[built(done('restart', 'etcd')), built(done('install', '/a'))], '1 restarted, 1 installed'],
+    [[renewed, renewed, built(missing), built(openMode)], '2 renewed, 1 new, 1 repaired'],
   ] as const satisfies readonly [readonly Outcome[], string][]) {
     assert.equal(summariseGroup(outcomes.map(row)), text)
     assert.equal(summariseGroup(outcomes.map(row), true), text.replace(' up to date', ' passed'))
@@ -111,51 +100,51 @@ const closing = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summ
 const nextToExpire = { name: 'ca', expires: at('2036-11-21') }
 
 test('a run ends with what changed, what is left to do by whom it concerns, and what expires next', () => {
-  const left = (node: string) => asFindings(['copy it'], { owner: 'user', nodes: [node] })
-  const findings = [
-    ...left('one'),
-    ...asFindings(['look:\n    at it'], { owner: 'afterwards' }),
-    ...asFindings(['a note']),
-  ]
+  const beside = [...notices('after', 'look:\n    at it'), ...notices('note', 'a note')]
   const outcomes = {
     ...{
-      ca: built(missing, made(true)),
-      'certs/a': built(moreNames, { ...made(false), files: ['b.pem', 'b-key.pem'] }),
+      ca: built(missing),
+      'certs/a': built(moreNames),
     },
     ...{
-      'deploy/one': built(missing, deployed(['ca.pem'])),
-      'deploy/two': { ...built(missing, deployed(['ca.pem'])), findings: left('two') },
+      'deploy/one': { ...built(done('copy', 'ca.pem')), todo: ['copy it'] },
+      'deploy/two': { ...built(done('copy', 'ca.pem')), todo: ['copy it'] },
     },
     ...{
-      'install/one': built(missing, installed([], ['etcd'])),
-      'install/two': built(missing, installed([], ['etcd'])),
+      'install/one': built(done('restart', 'etcd')),
+      'install/two': built(done('restart', 'etcd')),
     },
-    ...Object.fromEntries(
-      ['three', 'four'].map((name) => [`deploy/${name}`, built(missing, deployed([], ['x', 'y']))]),
-    ),
-    'local-kubeconfig': { kind: 'cancelled', because: [] } satisfies Outcome,
+    ...Object.fromEntries(['three', 'four'].map((name) => [`deploy/${name}`, built(done('remove', 'x', 'y'))])),
+    'local-kubeconfig': { state: 'skipped', because: [] } satisfies Outcome,
   }
-  assert.deepEqual(closing(outcomes, { findings, nextToExpire, goOn: 'go on' }), [
-    'New        a.pem',
-    'Changed    b.pem',
+  assert.deepEqual(closing(outcomes, { notices: beside, nextToExpire, goOn: 'go on' }), [
+    'New        ca',
+    'Changed    a',
     'Deployed   one, two',
     'Restarted  etcd on one, two',
     'Removed    2 files on three, four',
-    'To do      on one, two, copy it',
     'To do      look:',
     '    at it',
+    'To do      copy it',
     'Next       ca expires on 2036-11-21',
     'Stopped    early; every file is whole; continue with: go on',
   ])
 })
 
+test('what several nodes have to do is said once, with their names', () => {
+  const rows = new Map(
+    ['one', 'two'].map((node) => {
+      const row = fakeRow(`install/${node}`, { state: 'fresh', todo: ['set the flag'] })
+      return [row.id, { ...row, target: { ...row.target, where: 'node', node } }] as const
+    }),
+  )
+  assert.deepEqual(toDoOf({ rows }), ['on one, two, set the flag'])
+})
+
 test('on a terminal with colours, what is left to do is in bold, and nothing else is', (t) => {
   process.env.FORCE_COLOR = '1'
   t.after(() => delete process.env.FORCE_COLOR)
-  const rows = closing(
-    { ca: fresh },
-    { findings: asFindings(['others could read it:\n    replace'], { owner: 'afterwards' }), nextToExpire },
-  )
+  const rows = closing({ ca: fresh }, { notices: notices('after', 'others could read it:\n    replace'), nextToExpire })
   const isBold = (row: string) => /^\x1b\[1m.*\x1b\[22m$/.test(row)
   assert.deepEqual(rows.map(isBold), [false, true, true, false])
 })
@@ -165,7 +154,7 @@ test('a run that found everything fresh says so; one that only looks, or could n
   const nothing = 'Changed    nothing; inspected auth/'
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire }), [nothing, next])
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire, goOn: 'go on' }), [nothing, next], 'nothing is left')
-  assert.deepEqual(closing({ ca: { kind: 'cancelled', because: [] } }, { nextToExpire }), [next])
+  assert.deepEqual(closing({ ca: { state: 'skipped', because: [] } }, { nextToExpire }), [next])
   assert.deepEqual(closing({ ca: fresh }), [])
   assert.deepEqual(closing({}, { nextToExpire }), [])
 })
@@ -176,7 +165,7 @@ const down = (name: string) =>
 const refused = (name: string) => refusal('another CA than in auth', [`deploy --node ${name}`]).with({ node: name })
 const failed = (failures: Record<string, Failure>) =>
   formatFailures(
-    fakeRows(Object.fromEntries(Object.entries(failures).map(([id, failure]) => [id, { kind: 'failed', failure }]))),
+    fakeRows(Object.fromEntries(Object.entries(failures).map(([id, failure]) => [id, { state: 'failed', failure }]))),
   )
 
 test('failures of equal text and remedy are reported once, with all their nodes or targets, where the first stood', () => {
@@ -201,13 +190,16 @@ test('failures of equal text and remedy are reported once, with all their nodes 
 test('a node is inspected although it was stopped there by what it holds, but not one below a failure elsewhere', () => {
   const newer = new Failure('newer', { node: 'a', code: 'newer-on-node' })
   const rows = fakeRows({
-    'deploy/a': { kind: 'failed', failure: newer },
-    'install/a': { kind: 'cancelled', because: ['deploy/a'] },
-    'deploy/b': { kind: 'failed', failure: down('b') },
-    'install/b': { kind: 'cancelled', because: ['deploy/b'] },
-    'deploy/c': { kind: 'cancelled', because: ['deploy/a'] },
+    'deploy/a': { state: 'failed', failure: newer },
+    'install/a': { state: 'skipped', because: ['deploy/a'] },
+    'deploy/b': { state: 'failed', failure: down('b') },
+    'install/b': { state: 'skipped', because: ['deploy/b'] },
+    'deploy/c': { state: 'skipped', because: ['deploy/a'] },
   })
-  const onNodes = [...rows].map(([id, each]) => [id, { ...each, target: { ...each.target, where: 'node' } }] as const)
+  const onNodes = [...rows].map(([id, row]): [string, Row] => {
+    const node = id.slice(id.indexOf('/') + 1)
+    return [id, { ...row, target: { ...row.target, where: 'node', node } }]
+  })
   assert.equal(formatScope(new Map(onNodes)), 'inspected 1 node; not inspected: b, c')
 })
 

@@ -19,8 +19,8 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
 
   const closing = async (...args: string[]) => {
     const { status, events } = await harderway(place, ...args, '--json')
-    const { advice, nextToExpire } = events.at(-1) ?? {}
-    return { status, advice, nextToExpire }
+    const { todo, nextToExpire } = events.at(-1) ?? {}
+    return { status, todo, nextToExpire }
   }
 
   before(() => writeCluster(place, [...oneOfEach, [['nodes'], nodes], ...labEdits(suite.lab)]))
@@ -42,8 +42,8 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
     const { stdout } = await harderway(place, 'bootstrap')
     assert.match(stdout, /^Changed {4}nothing; inspected auth\/[^\n]*\nNext {7}/m)
     assert.doesNotMatch(stdout, /replaced|To do/)
-    const { status, advice, nextToExpire } = await closing('bootstrap')
-    assert.deepEqual([status, advice], [0, []])
+    const { status, todo, nextToExpire } = await closing('bootstrap')
+    assert.deepEqual([status, todo], [0, undefined])
     const { name, expires: at } = nextToExpire as { name: string; expires: string }
     // Every certificate but the CA has a year: of the run's own the CA is not the first.
     assert.ok(name !== 'ca' && Date.parse(at) < Date.now() + 366 * 86_400_000, `${name} ${at}`)

@@ -69,7 +69,7 @@ describe('auth/', { concurrency: 2 }, () => {
     const made = await harderway(place, 'certs', 'encryption-key', '--json')
     const ran = await harderway(place, 'bootstrap', '--json')
     assert.deepEqual([ran.status, idsOf(made, 'built').length + idsOf(ran, 'built').length], [1, count])
-    assert.deepEqual(idsOf(ran, 'cancelled'), ['local-kubeconfig'])
+    assert.deepEqual(idsOf(ran, 'skipped'), ['local-kubeconfig'])
     const failed = ran.events.filter(({ type }) => type === 'failed')
     assert.equal(failed.length, 2)
     for (const { id, message } of failed) {

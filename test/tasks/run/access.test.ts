@@ -4,8 +4,7 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { asFindings, formatFinding } from '../../../lib/results.ts'
-import type { Summary } from '../../../lib/show/reporter.ts'
+import { notices, type Summary } from '../../../lib/show/reporter.ts'
 import { toDoOf } from '../../../lib/show/rows.ts'
 import { writeAuth } from '../../../tasks/run/access.ts'
 import { authBeside, type CommandRun } from '../../../tasks/run/command-run.ts'
@@ -39,7 +38,7 @@ function runIn(t: TestContext) {
     problem: ({ message }: Failure) => printed.push(`problem: ${message}`),
     end: async (summary: Summary) => {
       assert.ok(!existsSync(lock))
-      const toDo = toDoOf(summary).map(formatFinding)
+      const toDo = toDoOf(summary)
       printed.push(`exit ${summary.exit}${toDo.length > 0 ? `, to do: ${toDo}` : ''}`)
     },
   }
@@ -76,7 +75,7 @@ test('a writer works while auth/ is locked, after the cluster is named; its end 
       assert.ok(existsSync(lock))
       return {
         nextToExpire: undefined,
-        findings: [...asFindings(['a note']), ...asFindings(['this'], { owner: 'user' })],
+        notices: [...notices('note', 'a note'), ...notices('todo', 'this')],
       }
     },
   })
@@ -117,7 +116,7 @@ test('the end of a run over everything is left in the metrics, if there are any 
   assert.deepEqual(await linesAfter({ ...whole, work: () => Promise.reject(new Failure('no')) }), lines(1))
   // After a failed night one good command is no good night.
   assert.deepEqual(await linesAfter({ reporter, work }), lines(1))
-  const closing = async () => ({ findings: asFindings(['this'], { owner: 'user' }) })
+  const closing = async () => ({ notices: notices('todo', 'this') })
   assert.deepEqual(await linesAfter({ ...whole, closing, work }), lines(4))
   assert.deepEqual(await linesAfter({ ...whole, work }), lines(0))
 })

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import type { Finding } from '../../../lib/results.ts'
 import { causesOf, type ExitCause, exitStatus } from '../../../tasks/run/exit-status.ts'
 import { fakeRow } from '../../support/fakes.ts'
 
@@ -24,24 +23,25 @@ test('where several hold, bad usage counts first, then a signal, a refusal, a fa
   }
 })
 
-const left: Finding = { owner: 'user', text: 'start it' }
+const forced: Outcome['diffs'] = [{ what: 'forced', verb: 'renew' }]
+const todo = ['start it']
 const outcomes: readonly [Outcome, ExitCause[]][] = [
-  [{ kind: 'fresh', reasons: [] }, []],
-  [{ kind: 'built', reasons: [{ kind: 'forced' }] }, []],
-  [{ kind: 'fresh', reasons: [], findings: [{ owner: 'run', text: 'it is odd' }] }, []],
-  [{ kind: 'fresh', reasons: [], findings: [left] }, ['unfinished']],
-  [{ kind: 'stale', reasons: [{ kind: 'forced' }], findings: [left] }, ['stale', 'unfinished']],
-  [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, ['stale']],
-  [{ kind: 'cancelled', because: ['ca'] }, ['failed']],
-  [{ kind: 'failed', failure: new Failure('it broke') }, ['failed']],
-  [{ kind: 'failed', failure: new Failure('not this one', { kind: 'refused' }) }, ['refused']],
+  [{ state: 'fresh', diffs: [] }, []],
+  [{ state: 'built', diffs: forced }, []],
+  [{ state: 'fresh', diffs: [], warn: ['it is odd'] }, []],
+  [{ state: 'fresh', diffs: [], todo }, ['unfinished']],
+  [{ state: 'stale', diffs: forced, todo }, ['stale', 'unfinished']],
+  [{ state: 'stale', diffs: forced }, ['stale']],
+  [{ state: 'skipped', because: ['ca'] }, ['failed']],
+  [{ state: 'failed', failure: new Failure('it broke') }, ['failed']],
+  [{ state: 'failed', failure: new Failure('not this one', { kind: 'refused' }) }, ['refused']],
   // The usage was not bad: a target has been reached.
-  [{ kind: 'failed', failure: new Failure('asked for what can not be', { kind: 'usage' }) }, ['failed']],
+  [{ state: 'failed', failure: new Failure('asked for what can not be', { kind: 'usage' }) }, ['failed']],
 ]
 
 test('what a target counts as, and where nothing was found the exit status is 0', () => {
-  for (const [outcome, causes] of outcomes) assert.deepEqual(causesOf([fakeRow('a', outcome)]), causes, outcome.kind)
+  for (const [outcome, causes] of outcomes) assert.deepEqual(causesOf([fakeRow('a', outcome)]), causes, outcome.state)
   assert.equal(exitStatus([]), 0)
   // Nothing was to run: what it depends on has a row of its own.
-  assert.deepEqual(causesOf([fakeRow('a', { kind: 'cancelled', because: ['ca'] })], { isLook: true }), ['stale'])
+  assert.deepEqual(causesOf([fakeRow('a', { state: 'skipped', because: ['ca'] })], { isLook: true }), ['stale'])
 })

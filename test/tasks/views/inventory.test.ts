@@ -2,16 +2,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
-import { type Outcome, rowOf } from '../../../lib/graph/target.ts'
-import type { ReasonOf } from '../../../lib/results.ts'
+import type { Outcome } from '../../../lib/graph/target.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { formatStatus } from '../../../tasks/commands/status.ts'
+import { diffsOfUnit, type UnitDifference } from '../../../tasks/day2/install/check-units.ts'
+import { diffsOf, type FolderDifference, noDifference } from '../../../tasks/deploy/check-folder.ts'
 import { nodeFiles } from '../../../tasks/layouts/tables.ts'
 import type { Run } from '../../../tasks/target.ts'
 import { takeInventory } from '../../../tasks/views/inventory.ts'
 import type { Observation } from '../../../tasks/views/observe.ts'
 import { now, temporaryAuth } from '../../support/certificates.ts'
-import { fakeTarget, onNode } from '../../support/fakes.ts'
+import { fakeTarget } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
 
 const clusterWith = (install: string) =>
@@ -27,21 +28,32 @@ const unitless = clusterWith(
   `{ units: { ${['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy'].map((unit) => `${unit}: false`).join(', ')} } }`,
 )
 
-const same: Outcome = { kind: 'fresh', reasons: [] }
-const withUnits = { facts: { kind: 'units', units: ['etcd', 'kubelet'] } } as const
-const withoutUnits = { facts: { kind: 'units', units: [] } } as const
-const unit = (told: Partial<ReasonOf<'unit'>>): Outcome => ({
-  ...{ kind: 'stale', ...withUnits },
-  reasons: [
-    { kind: 'unit', unit: 'etcd', places: [], notLoaded: [], notServed: [], restarts: true, isDrained: false, ...told },
-  ],
+const same: Outcome = { state: 'fresh' }
+const foundBy = (...reasons: (UnitDifference | undefined)[]) => ({
+  found: { units: [], checks: reasons.map((reason) => ({ reason })) },
 })
+const withUnits = foundBy(undefined)
+const withoutUnits = foundBy()
+const unit = (told: Partial<UnitDifference>): Outcome => {
+  const none = { places: [], notLoaded: [], notServed: [], restarts: true, isDrained: false }
+  const reason = { ...none, unit: 'etcd', ...told }
+  return { state: 'stale', ...foundBy(reason), diffs: diffsOfUnit(reason) }
+}
+/** What a deploy has found in the folder. */
+const deployed = (told: Partial<FolderDifference> = {}): Outcome => {
+  const wrong = { ...noDifference, ...told }
+  const diffs = diffsOf(wrong)
+  return { state: diffs.length > 0 ? 'stale' : 'fresh', diffs, found: { checked: { wrong, left: [] }, unknown: [] } }
+}
 
 function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed): Observation {
-  const target = (phase: string) => fakeTarget(`${phase}/c0`, { where: 'node', node: 'c0' })
+  const rowOf = (id: string, outcome: Outcome) => {
+    const target = fakeTarget(id, { where: 'node', node: 'c0' })
+    return { diffs: [], ...outcome, id, target }
+  }
   const rows = new Map([
-    ['deploy/c0', rowOf(target('deploy'), deploy)],
-    ...(install ? [['install/c0', rowOf(target('install'), install)] as const] : []),
+    ['deploy/c0', rowOf('deploy/c0', deploy)],
+    ...(install ? [['install/c0', rowOf('install/c0', install)] as const] : []),
   ])
   return { run: { cluster, now } as Run, graph: new Map(), rows, phases: new Map(), events: [], seconds: 0 }
 }
@@ -62,19 +74,19 @@ for (const [title, found, expected] of [
   ],
   [
     'a file differs in its folder',
-    seen({ kind: 'stale', ...onNode({ differ: ['ca.pem'] }) }, unit({ notServed: [6443] })),
+    seen(deployed({ differ: ['ca.pem'] }), unit({ notServed: [6443] })),
     [false, true, false],
   ],
   [
     'it could not be looked at',
-    seen({ kind: 'failed', failure: new Failure('refused') }, { kind: 'cancelled', because: ['deploy/c0'] }),
+    seen({ state: 'failed', failure: new Failure('refused') }, { state: 'skipped', because: ['deploy/c0'] }),
     [undefined, undefined, undefined],
   ],
   [
     'it holds another identity',
     seen(
-      { kind: 'failed', failure: refusal('it holds another CA', []) },
-      { kind: 'failed', failure: refusal('its units have another CA', []) },
+      { state: 'failed', failure: refusal('it holds another CA', []) },
+      { state: 'failed', failure: refusal('its units have another CA', []) },
     ),
     [false, false, false],
   ],
@@ -100,7 +112,7 @@ for (const [title, found, expected] of [
   })
 
 test('a node of which only the units could not be looked at was not inspected', async (t) => {
-  const found = seen(same, { kind: 'failed', failure: new Failure('no sudo') })
+  const found = seen(same, { state: 'failed', failure: new Failure('no sudo') })
   const text = await formatMetrics(takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } }))
   assert.match(text, /^harderway_node_inspected{cluster="kubenet",node="c0"} 0$/m)
   assert.match(text, /^harderway_node_deployed{cluster="kubenet",node="c0"} 1$/m)
@@ -133,7 +145,7 @@ test('a node lacks a key that neither its folder nor a unit has: a folder alone 
   const all = nodeFiles(installed, c0)
   const absent = { path: '/var/lib/kubernetes/service-account-key.pem', what: 'missing' } as const
   const lacks = (missing: readonly string[], install: Outcome) => {
-    const found = seen({ kind: 'stale', ...onNode({ missing }) }, install)
+    const found = seen(deployed({ missing }), install)
     const [node] = takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } }).nodes
     return missing.filter((file) => !node?.holds?.includes(file))
   }

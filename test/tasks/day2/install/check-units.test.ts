@@ -14,9 +14,9 @@ import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
 import { noDigest, publicParts, type Query } from '../../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../../lib/node/state.ts'
-import { formatReason } from '../../../../lib/results.ts'
+import { formatDiffs } from '../../../../lib/results.ts'
 import { unprovenClients } from '../../../../tasks/day2/install/bring-up.ts'
-import { checkUnitsOf } from '../../../../tasks/day2/install/check-units.ts'
+import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
 import { refuseOtherUsers, refuseWrongSettings } from '../../../../tasks/day2/install/look-at-units.ts'
 import { formatOpen, openFolders, refuseNewKeys } from '../../../../tasks/day2/install/open-folders.ts'
 import { reloadFlag } from '../../../../tasks/inspect/command-line.ts'
@@ -150,7 +150,7 @@ describe("the check of a node's units", () => {
     const { units, checks } = look(...given)
     return units.flatMap(({ unit }) => {
       const check = checks.find((each) => each.unit.unit === unit)
-      return check ? (check.reason ? [formatReason(check.reason)] : []) : ['not installed']
+      return check ? (check.reason ? [formatDiffs(diffsOfUnit(check.reason))] : []) : ['not installed']
     })
   }
   const kubeletCheck = (change: Change) => {
@@ -304,7 +304,7 @@ describe("the check of a node's units", () => {
 
     test('without a restart, and not before its place has it', () => {
       assert.deepEqual(judge('w0', file(pair, { changed: now })), [])
-      assert.deepEqual(judge('w0', differs(pair)), ['reload kubelet: w0-client.pem differs in /var/lib/kubelet'])
+      assert.deepEqual(judge('w0', differs(pair)), ['w0-client.pem differs in /var/lib/kubelet; reload kubelet'])
     })
   })
 
@@ -317,7 +317,10 @@ describe("the check of a node's units", () => {
       const { renewBefore } = cluster.certificates
       const days = renewBefore / 86_400_000
       const [due] = judge('c0', until(days - 1, 365))
-      assert.match(String(due), /^drain and restart kube-apiserver: loopback certificate expires \S+$/)
+      assert.match(
+        String(due),
+        /^the loopback certificate of kube-apiserver expires \S+; drain and restart kube-apiserver$/,
+      )
       assert.deepEqual(judge('c0', until(days + 1, 365)), [])
       // One of three days.
       assert.deepEqual(judge('c0', until(1.1, 3)), [])
@@ -341,7 +344,7 @@ describe("the check of a node's units", () => {
       state(name, { start: next.join(' '), command })
     const judged = (change: Change) => judge('c0', change, run)
     assert.deepEqual(judged(starting(right, shared)), [
-      'drain and restart kube-apiserver: started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem',
+      'kube-apiserver was started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem; drain and restart kube-apiserver',
     ])
     for (const command of [right, shared]) assert.deepEqual(judged(starting(shared, command)), [])
     assert.deepEqual(judged(all(starting(right, shared), stopped(name))), [])
@@ -356,7 +359,7 @@ describe("the check of a node's units", () => {
 
     test('is loaded when the API server has reloaded it since its last change', () => {
       assert.deepEqual(judge('c0', reloadedAt(startedAt + 10.5)), [])
-      const notLoaded = ['reload kube-apiserver: encryption-config.yaml installed but not loaded']
+      const notLoaded = ['kube-apiserver has not loaded encryption-config.yaml; reload kube-apiserver']
       // Not queried, before the change, at its very moment, and by a clock that was set back since.
       for (const reloaded of [undefined, startedAt + 9, startedAt + 10, now + 60])
         assert.deepEqual(judge('c0', reloadedAt(reloaded)), notLoaded, String(reloaded))
@@ -371,7 +374,7 @@ describe("the check of a node's units", () => {
       // Changed after the start, which is loaded; and before it, which is another.
       assert.deepEqual(judge('c0', loaded(undefined, startedAt + 10)), [])
       assert.deepEqual(judge('c0', loaded('0'.repeat(64), startedAt - 10)), [
-        'drain and restart kube-apiserver: encryption-config.yaml installed but not loaded',
+        'kube-apiserver has not loaded encryption-config.yaml; drain and restart kube-apiserver',
       ])
     })
 
@@ -384,17 +387,17 @@ describe("the check of a node's units", () => {
 
     test('needs a restart without the flag, whatever the metric says', () => {
       assert.deepEqual(judge('c0', changed(startedAt + 11)), [
-        'drain and restart kube-apiserver: encryption-config.yaml installed but not loaded',
+        'kube-apiserver has not loaded encryption-config.yaml; drain and restart kube-apiserver',
       ])
     })
 
     test('restarts nothing where it differs, and the other files of the API server still do', () => {
       assert.deepEqual(judge('c0', all(reloads, differs(path))), [
-        'reload kube-apiserver: encryption-config.yaml differs in /var/lib/kubernetes',
+        'encryption-config.yaml differs in /var/lib/kubernetes; reload kube-apiserver',
       ])
       const two = differs(path, '/var/lib/kubernetes/service-account-key.pem')
       const told = String(judge('c0', all(reloads, two)))
-      assert.match(told, /drain and restart kube-apiserver: .*encryption-config\.yaml differ/)
+      assert.match(told, /encryption-config\.yaml differ.*; drain and restart kube-apiserver/)
     })
   })
 
@@ -411,7 +414,7 @@ describe("the check of a node's units", () => {
       )
     const judged = (revoked: readonly string[], ...changes: readonly Change[]) =>
       judge('c0', all(...changes), of(revoked))
-    const notLoaded = ['reload kube-apiserver: authorization-config.yaml installed but not loaded']
+    const notLoaded = ['kube-apiserver has not loaded authorization-config.yaml; reload kube-apiserver']
     assert.deepEqual(judged(['jane'], denies([])), [])
     assert.deepEqual(judged(['jane'], denies(['jane'])), notLoaded)
     assert.deepEqual(judged(['jane'], denies(undefined)), notLoaded)
@@ -427,19 +430,19 @@ describe("the check of a node's units", () => {
     w0: {
       'others may read a key, or change a certificate': [
         all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
-        'reload kubelet: w0.pem, w0-key.pem permissions too open in /var/lib/kubelet',
+        'w0.pem, w0-key.pem permissions too open in /var/lib/kubelet; reload kubelet',
       ],
       'a kubeconfig is still the one that the guide copies': [
         all(
           content('/var/lib/kube-proxy/kubeconfig', () => auth.bytes('kube-proxy.kubeconfig')),
           without('/var/lib/kube-proxy/kube-proxy-client.pem'),
         ),
-        'restart kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy',
+        'kube-proxy-client.pem missing in /var/lib/kube-proxy; kubeconfig differs in /var/lib/kube-proxy; restart kube-proxy',
       ],
       'one was changed since, that is read anew': [file(`${kubelet}w0.pem`, { changed: startedAt + 1 })],
       'a file is dated in the future: the clock was set back': [
         file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
-        'restart kubelet: kubeconfig dated in the future in /var/lib/kubelet',
+        'kubeconfig dated in the future in /var/lib/kubelet; restart kubelet',
       ],
       // The clock was two hours ahead at the start, and is right again; the file was changed after that.
       'one was changed since the start, by the present clock alone': [
@@ -447,12 +450,12 @@ describe("the check of a node's units", () => {
           started: placed + 1,
           process: { ...main, age: now - placed + 7199, started: placed - 7199 },
         }),
-        'restart kubelet: w0-ca.pem, kubeconfig installed but not loaded',
+        'kubelet has not loaded w0-ca.pem, kubeconfig; restart kubelet',
       ],
       // The clock was behind at the start and at the change, and has been set forward.
       'one was changed since the start, by the clock of the start alone': [
         state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
-        'restart kubelet: w0-ca.pem, kubeconfig installed but not loaded',
+        'kubelet has not loaded w0-ca.pem, kubeconfig; restart kubelet',
       ],
       'the clock was set since the start, and the file was there before it by both clocks': [
         state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
@@ -462,34 +465,34 @@ describe("the check of a node's units", () => {
       ],
       'another certificate is served': [
         (found) => found.served.set(10250, Buffer.from('x')),
-        'reload kubelet: serves another certificate on 10250',
+        'kubelet serves another certificate on 10250; reload kubelet',
       ],
       'no certificate is served': [
         (found) => found.served.set(10250, 'nothing'),
-        'check kubelet again: it serves no certificate on 10250',
+        'kubelet: it serves no certificate on 10250',
       ],
       'systemd has given it up, or starts it again and again': [
         all(
           state('kubelet', { active: 'failed', sub: 'failed' }),
           state('kube-proxy', { active: 'activating', sub: 'auto-restart' }),
         ),
-        'restart kubelet: it is failed (failed)',
-        'check kube-proxy again: it is activating (auto-restart)',
+        'kubelet: it is failed (failed); restart kubelet',
+        'kube-proxy: it is activating (auto-restart)',
       ],
       'systemd starts it again and again, with an old file': [
         all(
           state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
           differs(`${kubelet}w0.pem`),
         ),
-        'restart kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart)',
+        'w0.pem differs in /var/lib/kubelet; kubelet: it is activating (auto-restart); restart kubelet',
       ],
       'its process has just ended': [
         state('kube-proxy', { process: 'gone' }),
-        'check kube-proxy again: its main process has just ended',
+        'kube-proxy: its main process has just ended',
       ],
       'it is not healthy with the old file': [
         all(differs(`${kubelet}w0.pem`), ({ unhealthy }) => unhealthy.set('kubelet', '/healthz answers 500')),
-        'reload kubelet: w0.pem differs in /var/lib/kubelet',
+        'w0.pem differs in /var/lib/kubelet; reload kubelet',
       ],
       'its owner has stopped it: what is not loaded does not matter': [
         all(stopped('kubelet'), file(`${kubelet}kubeconfig`, { changed: startedAt + 1 }), ({ served }) =>
@@ -498,8 +501,8 @@ describe("the check of a node's units", () => {
       ],
       'a run was killed before it was healthy, or a node lost its power before a new file had its name': [
         all(beside(`${kubelet}w0.pem`, oldSuffix), beside('/var/lib/kube-proxy/kubeconfig', newSuffix)),
-        'check kubelet again: it was not healthy in a previous run',
-        'check kube-proxy again: it was not healthy in a previous run',
+        'kubelet: it was not healthy in a previous run',
+        'kube-proxy: it was not healthy in a previous run',
       ],
       'systemd does not know it, or its folder is not there': [
         all(state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' }), ({ places }) =>
@@ -510,7 +513,7 @@ describe("the check of a node's units", () => {
       ],
       'it was started in the future, by its clock then': [
         state('kube-proxy', { started: now + 3600 }),
-        'restart kube-proxy: kube-proxy-ca.pem, kubeconfig installed but not loaded',
+        'kube-proxy has not loaded kube-proxy-ca.pem, kubeconfig; restart kube-proxy',
       ],
     },
     c0: {
@@ -522,8 +525,8 @@ describe("the check of a node's units", () => {
           ),
           file(`${kubernetes}ca-key.pem`, { uid: 990 }),
         ),
-        'drain and restart kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes',
-        'restart kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes',
+        'service-account-key.pem unreadable for its unit in /var/lib/kubernetes; drain and restart kube-apiserver',
+        'service-account-key.pem unreadable for its unit in /var/lib/kubernetes; restart kube-controller-manager',
       ],
       'the node does not know the user of a unit, the owner that a key has is not doubted': [
         all(
@@ -538,8 +541,8 @@ describe("the check of a node's units", () => {
             places.real.set(`${etcd}${name}`, kubernetes + name)
           }
         }),
-        'reload etcd: kubernetes.pem differs in /etc/etcd',
-        'reload kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes',
+        'kubernetes.pem differs in /etc/etcd; reload etcd',
+        'kubernetes.pem differs in /var/lib/kubernetes; reload kube-apiserver',
       ],
       'only the keys of a certificate are read, and they are ours': [
         content(`${kubernetes}service-account.pem`, () =>
@@ -548,13 +551,13 @@ describe("the check of a node's units", () => {
       ],
       'they are other keys': [
         content(`${kubernetes}service-account.pem`, () => auth.bytes('kubernetes.pem')),
-        'drain and restart kube-apiserver: service-account.pem differs in /var/lib/kubernetes',
+        'service-account.pem differs in /var/lib/kubernetes; drain and restart kube-apiserver',
       ],
     },
     g0: {
       'the bundle that a gateway trusts is older than the CA': [
         ({ places }) => places.files.set('/etc/ssl/certs/ca-certificates.crt', { ...rootsFile, changed: placed - 1 }),
-        'restart trust-store: kubernetes-ca.crt installed but not loaded',
+        'trust-store has not loaded kubernetes-ca.crt; restart trust-store',
       ],
     },
   }

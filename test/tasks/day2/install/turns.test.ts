@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../../lib/failure.ts'
-import type { Reason } from '../../../../lib/results.ts'
+import type { Diff } from '../../../../lib/results.ts'
 import { byTurn, installId, turnOf } from '../../../../tasks/day2/install/turns.ts'
 import { fakeTarget, runFakes, settled } from '../../../support/fakes.ts'
 
@@ -11,17 +11,8 @@ const nodes = ['worker0', 'control0', 'worker1', 'control1', 'control2', 'gatewa
   (name) => ({ name, role: name.replace(/\d/, '') }) as ClusterNode,
 )
 
-const reloads: Reason = {
-  ...{
-    kind: 'unit',
-    unit: 'kubelet',
-    places: [],
-    notLoaded: [],
-    notServed: [10250],
-    restarts: false,
-    isDrained: false,
-  },
-}
+const restart: Diff = { what: 'restart kubelet', verb: 'restart', names: ['kubelet'] }
+const reload: Diff = { what: 'reload kubelet', verb: 'reload', names: ['kubelet'] }
 
 /** What begins and ends; `down`: it can't be looked at. `broken`: it does not become healthy. */
 async function installAll(slots: number, { down = '', broken = '', restarts = true } = {}) {
@@ -33,7 +24,7 @@ async function installAll(slots: number, { down = '', broken = '', restarts = tr
       check: () => {
         if (node.name === down) throw new Failure('connection refused')
         looks.set(node.name, (looks.get(node.name) ?? 0) + 1)
-        return { reasons: [restarts ? { kind: 'left-drained', nodes: [node.name] } : reloads] }
+        return { diffs: [restarts ? restart : reload] }
       },
       waitForTurn: turnOf(node, nodes),
       build: async () => {
@@ -46,8 +37,8 @@ async function installAll(slots: number, { down = '', broken = '', restarts = tr
     }),
   )
   const { rows } = runFakes(targets, { node: slots })
-  const kinds = [...(await rows)].map(([id, { kind }]) => [id.replace('install/', ''), kind])
-  return { told, looks, kinds: Object.fromEntries(kinds) }
+  const states = [...(await rows)].map(([id, { state }]) => [id.replace('install/', ''), state])
+  return { told, looks, states: Object.fromEntries(states) }
 }
 
 for (const slots of [1, 2, 10])
@@ -62,11 +53,11 @@ for (const slots of [1, 2, 10])
 
 test('after a node that was not reached no later turn is given, and what restarts nothing goes on', async () => {
   const before = { gateway: 'built', control0: 'built', control1: 'failed' }
-  const skipped = { control2: 'cancelled', worker0: 'cancelled', worker1: 'cancelled' }
+  const skipped = { control2: 'skipped', worker0: 'skipped', worker1: 'skipped' }
   const built = { control2: 'built', worker0: 'built', worker1: 'built' }
-  assert.deepEqual((await installAll(10, { down: 'control1' })).kinds, { ...before, ...skipped })
-  assert.deepEqual((await installAll(10, { down: 'control1', restarts: false })).kinds, { ...before, ...built })
+  assert.deepEqual((await installAll(10, { down: 'control1' })).states, { ...before, ...skipped })
+  assert.deepEqual((await installAll(10, { down: 'control1', restarts: false })).states, { ...before, ...built })
   // What does not work on one control node is not tried on the next.
-  const kinds = { ...before, ...built, control2: 'cancelled' }
-  assert.deepEqual((await installAll(10, { broken: 'control1', restarts: false })).kinds, kinds)
+  const states = { ...before, ...built, control2: 'skipped' }
+  assert.deepEqual((await installAll(10, { broken: 'control1', restarts: false })).states, states)
 })

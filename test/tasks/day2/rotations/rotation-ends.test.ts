@@ -14,13 +14,13 @@ import { buildGraph, type Rows } from '../../../../lib/graph/target.ts'
 import { partOf } from '../../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../../lib/pki/pair.ts'
-import { type Change, type Reason, worksOf } from '../../../../lib/results.ts'
+import { namesOf } from '../../../../lib/results.ts'
 import { phases } from '../../../../tasks/bootstrap.ts'
-import { checkUnitsOf } from '../../../../tasks/day2/install/check-units.ts'
-import { changeOfUnits, type InstallFound } from '../../../../tasks/day2/install/install-node.ts'
+import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
+import type { InstallFound } from '../../../../tasks/day2/install/install-node.ts'
 import type { Rotating, Rotation } from '../../../../tasks/day2/rotations/rotation.ts'
 import { rotations } from '../../../../tasks/day2/rotations/rotations.ts'
-import { compareFolder, filesToCopy, isRight } from '../../../../tasks/deploy/check-folder.ts'
+import { compareFolder, diffsOf } from '../../../../tasks/deploy/check-folder.ts'
 import { digestOf } from '../../../../tasks/inspect/look.ts'
 import { unitsOn } from '../../../../tasks/inspect/reads.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
@@ -102,7 +102,7 @@ async function walk({ run, signal }: Rotating, nodes: readonly ClusterTarget[] =
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
   const outcomes = await startAll(graph, { run, mode: 'run', forced: new Map(), signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
-    if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
+    if (outcome.failure) throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
   return outcomes
 }
 
@@ -118,9 +118,11 @@ async function plan({ run, signal }: Rotating, nodes: readonly ClusterTarget[]):
 /** What is done with each target that is not fresh: files that are made, copied and installed, and restarts. */
 function worksIn(outcomes: Rows) {
   return [...outcomes].flatMap(([id, outcome]) => {
-    if (outcome.kind === 'fresh') return []
-    const { make, copy, install, restart } = worksOf(outcome)
-    return [{ id, isMade: ['built', 'stale'].includes(outcome.kind), make, copy, install, restart }]
+    const { state, diffs } = outcome
+    if (state === 'fresh') return []
+    const [make, install, restart] = [namesOf(diffs, 'make'), namesOf(diffs, 'install'), namesOf(diffs, 'restart')]
+    const copy = namesOf(diffs, 'copy', 'update')
+    return [{ id, isMade: ['built', 'stale'].includes(state), make, copy, install, restart }]
   })
 }
 
@@ -153,18 +155,13 @@ async function nodesAsIn({ auth, cluster }: Run): Promise<ClusterTarget[]> {
     const node = cluster.nodes.find(({ name }) => name === target.node)
     const look = node && seen.get(node.name)
     if (target.where !== 'node' || !look) return []
-    const reasonsIn = (run: Run): Reason[] =>
-      target.phase === 'deploy'
-        ? [compareFolder(run, node, look)].filter((each) => !isRight(each))
-        : checkUnitsOf(run, look).flatMap(({ reason }) => reason ?? [])
-    const changeOf = (reasons: readonly Reason[]): Change => {
-      const [reason] = reasons
-      return reason?.kind === 'on-node'
-        ? { kind: 'deployed', files: filesToCopy(reason), removed: [] }
-        : changeOfUnits(reasons)
-    }
-    const check = (run: Run) => ({ reasons: reasonsIn(run), change: changeOf(reasonsIn(run)) })
-    return [{ ...target, check, build: async (_, { change }) => ({ change }), release: async () => {} }]
+    const check = (run: Run) => ({
+      diffs:
+        target.phase === 'deploy'
+          ? diffsOf(compareFolder(run, node, look))
+          : checkUnitsOf(run, look).flatMap(({ reason }) => (reason ? diffsOfUnit(reason) : [])),
+    })
+    return [{ ...target, check, build: async () => undefined, release: async () => {} }]
   })
 }
 
@@ -290,7 +287,7 @@ for (const { rotation, title, made: madeFor, wanted } of all)
           (error) => {
             if (error.cause?.kind !== 'refused') throw error
             assert.ok(
-              [...planned.values()].some(({ kind }) => kind === 'failed'),
+              [...planned.values()].some(({ state }) => state === 'failed'),
               'the plan is refused, too',
             )
             return false

@@ -228,7 +228,7 @@ async function makeHere(auth: AuthDir, cluster: Cluster, rotating: string): Prom
   const options = { run, mode: 'run' as const, forced: new Map(), signal, emit: () => {} }
   const ids = made.map(({ id }) => id)
   for (const outcome of (await startAll(closure(graph, ids), options)).values())
-    if (outcome.kind === 'failed') throw outcome.failure
+    if (outcome.failure) throw outcome.failure
 }
 
 const plans = fc.record({
