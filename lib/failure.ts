@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
-import { type Mistake, pasteable, quote } from './wording.ts'
+import { type Mistake, quote } from './wording.ts'
 
 /** What `Failure` is made with. */
 type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'isUp' | 'mistakes' | 'cause'>>
@@ -106,14 +106,13 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
 function seeOwner(path: string): string | undefined {
   const seen = [dirname(path), path].filter((each) => existsSync(each)).map(quote)
   if (seen.length === 0) return undefined
-  return `check the owner: ${pasteable(`ls -ld ${seen.join(' ')}`)}; if a run with sudo created it, chown it to its user`
+  return `check the owner:\n    ls -ld ${seen.join(' ')}\nif a run with sudo created it, chown it to its user`
 }
 
 /** A full or read-only disk affects every file of a folder. */
 function diskFailure(folder: string, why: string, details: Details): Failure {
-  const way =
-    details.code === 'erofs' ? 'mount the disk read-write' : `check the disk: ${pasteable(`df -h ${quote(folder)}`)}`
-  return new Failure(`can't write in ${folder}: ${why}`, { ...details, remedy: `${way}; then ${runAgain}` })
+  const way = details.code === 'erofs' ? 'mount the disk read-write' : `check the disk:\n    df -h ${quote(folder)}`
+  return new Failure(`can't write in ${folder}: ${why}`, { ...details, remedy: `${way}\nthen ${runAgain}` })
 }
 
 /** Wraps any other error: one of an unforeseen system call, or a bug in this code. */

@@ -3,7 +3,7 @@ import { getSystemErrorMessage } from 'node:util'
 import { $, type Options, type ProcessOutput, type ProcessPromise, which } from 'zx/core'
 import { bracketed } from './address.ts'
 import { Failure, isErrno } from './failure.ts'
-import { pasteable, quote } from './wording.ts'
+import { quote } from './wording.ts'
 
 export interface Spawning {
   readonly cwd: string
@@ -111,7 +111,7 @@ function startFailure(
   const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not in PATH'
   return new Failure(`can't start ${program}: ${why}`, {
     code: 'ssh-not-started',
-    remedy: `check that the OpenSSH client is installed: ${pasteable(`command -v ${program}`)}
+    remedy: `check that the OpenSSH client is installed:\n    command -v ${program}
 if this machine is at a limit (ulimit -n, ulimit -u, of a container), work on fewer nodes at once: --concurrency 2`,
   })
 }

@@ -1,4 +1,4 @@
-/** Text formatting shared by all output. Pure, but for the record of what is made to be pasted. */
+/** Text formatting shared by all output. Pure. */
 import { createRequire } from 'node:module'
 import { stripVTControlCharacters } from 'node:util'
 
@@ -89,29 +89,6 @@ export function printable(text: string): string {
   )
 }
 
-/** Lines of what is printed to be pasted, as they were made: a command, or YAML. A line of one word can't be broken. */
-const madePasteable = new Set<string>()
-
-/** The same text, marked as one to be pasted: printing breaks none of its lines. */
-export function pasteable(text: string): string {
-  for (const line of text.split('\n').map((each) => each.trim())) if (line.includes(' ')) madePasteable.add(line)
-  return text
-}
-
-/** True if all of the text is a line to be pasted. */
-export function isPasteable(text: string): boolean {
-  return madePasteable.has(text)
-}
-
-/** The lines to be pasted in a text, and what stands between them. A line may be a part of a longer one, as after `&&`. */
-function partsOf(text: string, among: Iterable<string> = madePasteable): string[] {
-  const found = [...among].filter((each) => text.includes(each)).sort((a, b) => b.length - a.length)
-  const [longest] = found
-  if (longest === undefined) return [text]
-  const at = text.indexOf(longest)
-  return [...partsOf(text.slice(0, at), found), longest, ...partsOf(text.slice(at + longest.length), found)]
-}
-
 /** Broken between words where it is too wide for a terminal, but not in "(was 18)"; further lines begin with `hang` blanks. */
 export function wrap(line: string, columns: number | undefined, hang: number): string {
   if (columns === undefined) return line
@@ -126,29 +103,18 @@ export function wrap(line: string, columns: number | undefined, hang: number): s
   return lines.map((each) => each.trimEnd()).join('\n')
 }
 
-/**
- * For a terminal of so many columns: prose broken between words, and what is to be pasted on a line of its own, whole:
- * the terminal breaks it where it is too wide, and gives it back in one line.
- */
+/** For a terminal of so many columns: prose broken between words. A line indented by four is a command, and stays whole. */
 export function fit(text: string, columns: number | undefined): string {
   return text
     .split('\n')
-    .map((line) => fitLine(line, columns))
+    .map((line) => (line.startsWith('    ') ? line : wrap(line, columns, hangOf(line))))
     .join('\n')
 }
 
-function fitLine(line: string, columns: number | undefined): string {
-  if (columns === undefined || line.length <= columns) return line
-  // "To do      ", "  - "
+/** Below "To do      " and "  - ". */
+function hangOf(line: string): number {
   const [begin = ''] = /^(?:[A-Z][\w ]{0,9} {2,}| *(?:- )?)/.exec(line) ?? []
-  return partsOf(line.slice(begin.length))
-    .map((part) => part.replace(/^[;,)]? /, ''))
-    .filter((part) => part.trim() !== '')
-    .map((part, i) => {
-      const text = (i === 0 ? begin : ' '.repeat(begin.length)) + part
-      return isPasteable(part) ? text : wrap(text, columns, begin.length)
-    })
-    .join('\n')
+  return begin.length
 }
 
 /** No key begins like this by chance: a path, of a flag too, or what a run makes on a node for a while. */

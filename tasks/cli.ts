@@ -65,7 +65,7 @@ async function answer({ command, options }: ReturnType<typeof parseCommandLine>)
   if (options.names.length > 0) return undefined
   throw usageFailure(
     'no phase or target given',
-    `list them: ${formatCommand('--list')}; run all: ${formatCommand('bootstrap')}`,
+    `list them:\n    ${formatCommand('--list')}\nrun all:\n    ${formatCommand('bootstrap')}`,
   )
 }
 

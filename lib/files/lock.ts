@@ -11,7 +11,7 @@ import { hostname, uptime } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { doing, Failure, isErrno, tryTo } from '../failure.ts'
-import { pasteable, printable, quote } from '../wording.ts'
+import { printable, quote } from '../wording.ts'
 import { readPlainFile, secretMode, syncFolder, temporary, writeNew } from './plain-file.ts'
 
 export interface LockOptions {
@@ -177,8 +177,8 @@ function formatHolder({ owner, liveness }: Held): string {
 
 function formatAdvice(path: string, { owner, liveness }: Held): string {
   return owner && liveness === 'alive'
-    ? `inspect: ${pasteable(`ps -fp ${owner.pid}`)}; stop: ${pasteable(`kill ${owner.pid}`)}`
-    : `if you are sure that it has ended: ${pasteable(`rm ${quote(path)}`)}`
+    ? `inspect:\n    ps -fp ${owner.pid}\nstop:\n    kill ${owner.pid}`
+    : `if you are sure that it has ended:\n    rm ${quote(path)}`
 }
 
 /** `unknown`: in another PID namespace or on another machine, where the pid means another process, or hidden. */

@@ -13,7 +13,7 @@ import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../failure.ts'
 import { copyFile, copyNothing, type Destination, runScript, type Spawning, spawn } from '../process.ts'
-import { excerpt, pasteable, printable, quote } from '../wording.ts'
+import { excerpt, printable, quote } from '../wording.ts'
 import { type Route, refuseUnkept, type SshHost, whyUnknown } from './route.ts'
 import { controlPersist, formatOptions } from './ssh-config.ts'
 
@@ -366,7 +366,7 @@ const causes: readonly {
     remedy: (result) =>
       [
         'if the machine was reinstalled, compare its fingerprint (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there), then:',
-        forgetKey(result),
+        `    ${forgetKey(result)}`,
         'if not, another machine may be impersonating it',
       ].join('\n'),
   },
@@ -377,7 +377,7 @@ const causes: readonly {
     remedy: ({ host }) =>
       [
         'compare the fingerprint that ssh shows with that of the machine (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there):',
-        host.ssh(['-o', 'StrictHostKeyChecking=ask']),
+        `    ${host.ssh(['-o', 'StrictHostKeyChecking=ask'])}`,
         'or trust the key of each node on first use (StrictHostKeyChecking accept-new in your ssh configuration)',
       ].join('\n'),
   },
@@ -419,8 +419,7 @@ const causes: readonly {
     by: 'node',
     // On a shared connection ssh reports a closed sftp subsystem as a closed connection.
     pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(\S*scp: )?Connection closed/im,
-    remedy: () =>
-      `add the line ${pasteable('"Subsystem sftp internal-sftp"')} to /etc/ssh/sshd_config on the node; scp needs it`,
+    remedy: () => 'scp needs a line in /etc/ssh/sshd_config on the node:\n    Subsystem sftp internal-sftp',
   },
   {
     name: 'not written',
@@ -436,7 +435,7 @@ const causes: readonly {
     // (ControlPersist).
     pattern:
       /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|not responding|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
-    remedy: ({ host }) => `${runAgain}; if it fails again, find out why: ${host.ssh(['-v'])}`,
+    remedy: ({ host }) => `${runAgain}; if it fails again, find out why:\n    ${host.ssh(['-v'])}`,
   },
 ]
 
@@ -453,7 +452,7 @@ export function sshFailure(result: SshResult): Failure {
       code: 'other',
       remedy:
         by === 'ssh'
-          ? `find out why: ${host.ssh(['-v'])}`
+          ? `find out why:\n    ${host.ssh(['-v'])}`
           : `find the cause on the node (df, ls -l, lsattr, dmesg); ${again}`,
     })
   }
@@ -470,7 +469,7 @@ function hung(node: string, { what: work, limit }: RemoteWork): Failure {
   return new Failure(`hung (${work} did not end within ${limit / 1000} s, though the machine answers)`, {
     node,
     code: 'hung',
-    remedy: `find what it waits for on the node: ${pasteable('ps -eo pid,stat,wchan,args')} (D: a disk or mount); ${again}`,
+    remedy: `find what it waits for on the node (D: a disk or mount):\n    ps -eo pid,stat,wchan,args\n${again}`,
   })
 }
 
@@ -478,7 +477,7 @@ function hung(node: string, { what: work, limit }: RemoteWork): Failure {
 function forgetKey({ stderr, folder }: SshResult): string {
   const [, name = ''] = /host key for (\S+) has changed/i.exec(stderr) ?? []
   const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(stderr) ?? []
-  return pasteable(['ssh-keygen', '-R', name, ...(file ? ['-f', resolve(folder, file)] : [])].map(quote).join(' '))
+  return ['ssh-keygen', '-R', name, ...(file ? ['-f', resolve(folder, file)] : [])].map(quote).join(' ')
 }
 
 /** Without a line by which a tool ends after it has said what failed. */

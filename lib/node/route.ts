@@ -8,7 +8,7 @@ import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { doing, Failure, runAgain, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
-import { pasteable, quote } from '../wording.ts'
+import { quote } from '../wording.ts'
 import { type ConfigUse, fileWords, first, parseSshConfig, type SshConfig, typedCommand } from './ssh-config.ts'
 
 /** The node, for commands to type. */
@@ -124,7 +124,7 @@ async function printConfig(
   if (limit.aborted)
     throw new Failure(`ssh -G did not finish within ${answerTime / 1000} s`, {
       code: 'ssh-unusable',
-      remedy: `check what your ssh configuration runs (Match exec): ${pasteable(`ssh -G ${given.map(quote).join(' ')}`)}`,
+      remedy: `check what your ssh configuration runs (Match exec):\n    ssh -G ${given.map(quote).join(' ')}`,
     })
   return printed
 }

@@ -2,7 +2,7 @@
  * What the user's ssh configuration sets for a host, what harderway overrides, and commands for the user to type. Pure.
  */
 import { type Cluster, type ClusterNode, sshConfigPath } from '../cluster/cluster.ts'
-import { pasteable, quote } from '../wording.ts'
+import { quote } from '../wording.ts'
 
 /** The output of `ssh -G`: each option in lower case, with its values. */
 export type SshConfig = ReadonlyMap<string, readonly string[]>
@@ -109,5 +109,5 @@ export function fileWords({ folder, ssh }: ConfigUse): string[] {
 export function typedCommand(program: 'ssh' | 'scp', use: ConfigUse, words: readonly string[], rest = ''): string {
   const given = fileWords(use)
   const command = [...[program, ...given, ...words].map(quote), ...(rest ? [rest] : [])].join(' ')
-  return pasteable(given.length > 0 ? `(cd ${quote(use.folder)} && ${command})` : command)
+  return given.length > 0 ? `(cd ${quote(use.folder)} && ${command})` : command
 }

@@ -1,7 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import type { Row, Target } from '../graph/target.ts'
-import { beside, fit, joinClauses, printable } from '../wording.ts'
+import { beside, fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
   areChecks,
@@ -56,7 +56,7 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
       if (!isRepeat && hasLine(target, row)) say(formatEnd(row))
       else if (!isRepeat) phase.counted.push(row)
       if (row.failure) failures.add(row.failure.message)
-      if (row.warn?.length) say(`warning ${id}: ${joinClauses(...row.warn)}`)
+      for (const text of row.warn ?? []) say(`warning ${id}: ${text}`)
       phase.left--
       if (phase.left === 0 && phase.counted.length > 0)
         say(`${phase.title}: ${summariseGroup(phase.counted, areChecks(phase.targets))}`)

@@ -91,7 +91,7 @@ export function summariseGroup(rows: readonly Row[], areChecks = false): string 
  */
 export function formatFailure(failure: Failure, id?: string, isVerbose = false): string {
   const { message, remedy } = failure
-  const lines = remedy?.split('\n').map((line) => `    ${line}`) ?? []
+  const lines = remedy?.split('\n').map((line) => `  ${line}`) ?? []
   const stack = isVerbose ? (stackOf(failure) ?? []) : []
   const found = id === undefined ? message : `${id}: ${beside(id, message)}`
   return printable([found, ...lines, ...[stack].flat()].join('\n'))
@@ -120,7 +120,7 @@ export function joinFailures(failures: readonly [string, Failure][]): [string | 
 
 /** The warnings of all targets, each with its target's id. */
 export function warningsOf(rows: Rows): string[] {
-  return [...rows].flatMap(([id, { warn = [] }]) => (warn.length > 0 ? `${id}: ${joinClauses(...warn)}` : []))
+  return [...rows].flatMap(([id, { warn = [] }]) => warn.map((text) => `${id}: ${text}`))
 }
 
 /**
@@ -184,7 +184,7 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
     nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
     goOn &&
       all.some(({ state }) => state === 'skipped') &&
-      `Stopped    early; every file is whole; continue with: ${goOn}`,
+      `Stopped    early; every file is whole; continue with:\n    ${goOn}`,
   ]
   return [
     ...formatChanged(rows).map((text) => fit(text, columns)),
@@ -224,8 +224,11 @@ export function toDoOf({ rows, notices = [] }: Pick<Summary, 'rows' | 'notices'>
 
 /** In bold: it must not be missed. */
 export function formatToDo(summary: Pick<Summary, 'rows' | 'notices'>, columns?: number): string[] {
-  const texts = toDoOf(summary).map((each) => fit(`To do      ${printable(each)}`, columns))
-  return texts.flatMap((text) => text.split('\n').map((line) => styleText('bold', line)))
+  const lines = toDoOf(summary).flatMap((text) => {
+    const [first = '', ...more] = printable(text).split('\n')
+    return [`To do      ${first}`, ...more.map((line) => (line.startsWith('    ') ? line : `  ${line}`))]
+  })
+  return lines.flatMap((line) => fit(line, columns).split('\n')).map((line) => styleText('bold', line))
 }
 
 /** True if they are only checked. */

@@ -9,7 +9,6 @@ import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { scalarText } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { certificateIn, tryCertificate } from '../../lib/pki/pair.ts'
-import { pasteable } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { endsSoon, type Run } from '../target.ts'
 
@@ -116,5 +115,5 @@ function apiNames(auth: AuthDir): ReadonlySet<string> {
 /** The line of cluster.yaml to paste: what `revoked` has, and more. */
 export function revokedLine({ cluster }: Pick<Given, 'cluster'>, more: readonly string[]): string {
   const names = [...new Set([...(cluster.revoked ?? []), ...more])]
-  return pasteable(`revoked: [${names.map(scalarText).join(', ')}]`)
+  return `revoked: [${names.map(scalarText).join(', ')}]`
 }

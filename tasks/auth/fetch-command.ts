@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backupTime } from '../../lib/files/auth-dir.ts'
-import { pasteable, quote } from '../../lib/wording.ts'
+import { quote } from '../../lib/wording.ts'
 import type { Run } from '../target.ts'
 
 /**
@@ -23,8 +23,8 @@ export function waysOutOfLost(run: Run, from?: ClusterNode): string[] {
   const { command } = run
   const ways = new Set([recoverCommand(run, from), command('recover --from DIR')])
   return [
-    ...[...ways].map((each, i) => `${i === 0 ? 'recover the cluster' : 'or recover it from a backup'}: ${each}`),
-    `or abandon it and everything that depends on it: ${command('bootstrap --replace-identity')}`,
+    ...[...ways].map((each, i) => `${i === 0 ? 'recover the cluster' : 'or recover it from a backup'}:\n    ${each}`),
+    `or abandon it and everything that depends on it:\n    ${command('bootstrap --replace-identity')}`,
   ]
 }
 
@@ -34,5 +34,5 @@ export function fetchCommand(run: Run, names: readonly string[], recover = recov
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))
   const move = there.length > 0 ? `mkdir -m 700 -p ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
-  return pasteable(move + recover)
+  return move + recover
 }

@@ -25,7 +25,7 @@ import {
 } from '../../lib/pki/certificate.ts'
 import { blocksIn } from '../../lib/pki/encoding.ts'
 import { certificateIn, isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { pasteable, quote } from '../../lib/wording.ts'
+import { quote } from '../../lib/wording.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 
@@ -114,8 +114,8 @@ export function readCaState({ auth, now, command }: Run, name: string = caName):
   const state = caState(auth, now, name)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}/${state.why}`, [
-    `restore ${state.file} from a backup of auth/: ${command('recover --from DIR')}`,
-    `or undo the rotation: ${command(`rotate ${name} --undo`)}`,
+    `restore ${state.file} from a backup of auth/:\n    ${command('recover --from DIR')}`,
+    `or undo the rotation:\n    ${command(`rotate ${name} --undo`)}`,
   ])
 }
 
@@ -139,7 +139,7 @@ export function refuseWithCopy({ auth, cluster, command }: Run): void {
   const pair = auth.files.pair(etcdCaName)
   throw refusal(`etcd uses the CA that would be replaced (${pair[0]} in ${auth.path})`, [
     cluster.etcd.ca === 'own'
-      ? `give etcd its own CA first (then again with --finish): ${command(`rotate ${etcdCaName}`)}`
+      ? `give etcd its own CA first (then again with --finish):\n    ${command(`rotate ${etcdCaName}`)}`
       : `cluster.yaml has etcd.ca: shared, so move ${pair.join(' and ')} aside`,
   ])
 }
@@ -215,7 +215,7 @@ export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState
   const state = tokenState(auth)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}/${state.why}`, [
-    `restore it from a backup; or, if it was never deployed, remove it: ${pasteable(`rm ${quote(`${auth.path}/${state.file}`)}`)}`,
+    `restore it from a backup; or, if it was never deployed, remove it:\n    rm ${quote(`${auth.path}/${state.file}`)}`,
   ])
 }
 
@@ -255,6 +255,6 @@ export function refusalDuring(
   { command }: Pick<Run, 'command'>,
   { isLast = false } = {},
 ): Failure {
-  const undo = `or undo it: ${command(`rotate ${name} --undo`)}`
-  return refusal(what, [`finish it: ${command(`rotate ${name} --finish`)}`, ...(isLast ? [] : [undo])])
+  const undo = `or undo it:\n    ${command(`rotate ${name} --undo`)}`
+  return refusal(what, [`finish it:\n    ${command(`rotate ${name} --finish`)}`, ...(isLast ? [] : [undo])])
 }

@@ -178,7 +178,7 @@ function report(file: string, text: string, { host, options, print }: WithoutClu
   for (const line of left) say(line)
   const config = file === join(host.cwd(), 'cluster.yaml') ? undefined : join(names[1] ?? '', 'cluster.yaml')
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
-  if (!quiet) say(`${left.length > 0 ? 'then' : 'now'} run ${formatCommand(task, config)}`)
+  if (!quiet) say(`${left.length > 0 ? 'then' : 'now'} run:\n    ${formatCommand(task, config)}`)
   return left.length > 0 ? ['stale'] : []
 }
 

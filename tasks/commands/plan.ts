@@ -88,8 +88,8 @@ function nextStep(
 ): string | undefined {
   const task = formatTask(options)
   if ([...rows.values()].some(isLost)) return undefined
-  if (isPartial) return `To inspect the rest: ${command(`${task} --dry-run`)}`
-  return isToDo ? `To carry it out: ${command(task)}` : undefined
+  if (isPartial) return `To inspect the rest:\n    ${command(`${task} --dry-run`)}`
+  return isToDo ? `To carry it out:\n    ${command(task)}` : undefined
 }
 
 /** By `--offline`. */
@@ -132,7 +132,7 @@ async function refuse(
   const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   const task = formatTask(options)
-  const next = isOfNodes ? `To plan without nodes: ${command(`${task} --dry-run --offline`)}` : undefined
+  const next = isOfNodes ? `To plan without nodes:\n    ${command(`${task} --dry-run --offline`)}` : undefined
   await reporter.end({ rows: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()), next })
   return ['refused']
 }
@@ -197,7 +197,7 @@ function keepTargetTo({ actions }: Plan, target: ClusterTarget): ClusterTarget {
 
 /** Something else would be done than what was planned. */
 function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
-  const remedy = `make a new plan: ${command('bootstrap --dry-run')}`
+  const remedy = `make a new plan:\n    ${command('bootstrap --dry-run')}`
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }
 

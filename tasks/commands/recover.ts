@@ -29,7 +29,7 @@ import { type Certificate, readCertificate, readCertificates } from '../../lib/p
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate, wrongIn } from '../../lib/pki/pair.ts'
 import { type Diff, isRepair } from '../../lib/results.ts'
-import { formatDate, formatNames, pasteable, quote } from '../../lib/wording.ts'
+import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { revokedLine } from '../auth/accepted.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
@@ -175,7 +175,7 @@ export function complete(run: Run, main: Holding) {
 
 function formatNowhere({ auth, command }: Run, key: string): string {
   return key === auth.files.key(frontProxyCaName)
-    ? `${key} is on no node; restore it from a backup, or create another: ${command('bootstrap --replace-identity')}`
+    ? `${key} is on no node; restore it from a backup, or create another:\n    ${command('bootstrap --replace-identity')}`
     : `${key} is on no node (certificates.caKeyOnNodes: false); restore it from a backup`
 }
 
@@ -266,13 +266,15 @@ function nextOf(
 ): string[] {
   const { command, now, options } = run
   const isExpired = ca && ca.notAfter <= now
-  const renew = isExpired ? `run ${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
-  const older = options.from === undefined ? '' : `; if the backup is older than the nodes: ${waysOutOfOlder(run)}`
+  const renew = isExpired
+    ? `the CA expired on ${formatDate(ca.notAfter)}; renew it:\n    ${command('ca --renew')}\nthen `
+    : ''
+  const older = options.from === undefined ? '' : `; if the backup is older than the nodes, then:${waysOutOfOlder(run)}`
   const listed = readRevoked(found.auth.tryBytes(authorizationConfigFile)?.toString() ?? '')?.names ?? []
   const dropped = listed.filter((name) => !found.cluster.revoked?.includes(name))
-  const line = dropped.length > 0 ? `write ${revokedLine(found, dropped)} in cluster.yaml, then ` : ''
+  const line = dropped.length > 0 ? `write in cluster.yaml:\n    ${revokedLine(found, dropped)}\nthen ` : ''
   if (!isLost && !line && !renew) return []
-  return [`${line}${renew}run ${command('bootstrap')}; it issues what is missing${older}`]
+  return [`${line}${renew}run:\n    ${command('bootstrap')}\nit issues what is missing${older}`]
 }
 
 /** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
@@ -473,7 +475,7 @@ function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[
   const wrong = disagreeing.map(({ where, labels }) => `${where} has another ${labels.join(', ')}`)
   const names = disagreeing.map(({ where }) => where)
   const ways = [
-    ...names.map((name) => `if ${name} is right: ${found.command(`recover --node ${name}`)}`),
+    ...names.map((name) => `if ${name} is right:\n    ${found.command(`recover --node ${name}`)}`),
     `if ${main.where} is right, remove ${names.join(', ')} from cluster.yaml until this command has run`,
   ]
   refuseWrongSources(found, main, wrong, { ways })
@@ -507,12 +509,10 @@ function refusePresent(run: CommandRun, main: Holding, names: readonly string[])
   const { parse } = auth.files
   const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
   // Whatever else is in auth/ is of that CA: no certificate is issued over its keys here. A backup may be inside auth/.
-  const isPasteable = run.options.from === undefined && pairs.includes(auth.files.certificate(caName))
-  const folder = pasteable(
-    `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(run.now)}`)} && ${commandOf(run)}`,
-  )
+  const isWholeMoved = run.options.from === undefined && pairs.includes(auth.files.certificate(caName))
+  const folder = `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(run.now)}`)} && ${commandOf(run)}`
   const ways = [
-    `if it is not needed, move it aside: ${isPasteable ? folder : fetchCommand(run, pairs, commandOf(run))}`,
+    `if it is not needed, move it aside:\n    ${isWholeMoved ? folder : fetchCommand(run, pairs, commandOf(run))}`,
   ]
   const wrong = `${auth.path} has another ${formatNames(others)}, which recover never overwrites`
   refuseWrongSources(run, main, [wrong], { ways })
@@ -522,7 +522,7 @@ function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[
   const other = cluster.nodes.find(({ name, role }) => role === 'control' && name !== where)
   const hasAll = other && cluster.certificates.caKeyOnNodes
   return [
-    ...(hasAll ? [`recover from a control node: ${command(`recover --node ${other.name}`)}`] : []),
-    `recover from a backup (the directory with ${auth.files.certificate(caName)}): ${command('recover --from DIR')}`,
+    ...(hasAll ? [`recover from a control node:\n    ${command(`recover --node ${other.name}`)}`] : []),
+    `recover from a backup (the directory with ${auth.files.certificate(caName)}):\n    ${command('recover --from DIR')}`,
   ]
 }

@@ -72,7 +72,7 @@ function leftToDo(
   return [
     ...(start.at === 0 && reminder !== undefined ? [reminder] : []),
     `after each stage, ${backUp(auth)}`,
-    ...(isFinishLeft ? [`complete the rotation: ${command(`rotate ${name} --finish`)}`] : []),
+    ...(isFinishLeft ? [`complete the rotation:\n    ${command(`rotate ${name} --finish`)}`] : []),
   ]
 }
 

@@ -101,10 +101,10 @@ export async function checkedRotation(given: CommandRun) {
   if (!cluster.install)
     throw usageFailure(
       'a rotation needs install in cluster.yaml; components must load each stage before the next begins',
-      `set install: true, then run ${command('bootstrap')}`,
+      `set install: true, then run:\n    ${command('bootstrap')}`,
     )
   if (!auth.read(auth.files.certificate(caName)))
-    throw usageFailure(`nothing to rotate: ${auth.path} has no CA yet`, command('bootstrap'))
+    throw usageFailure(`nothing to rotate: ${auth.path} has no CA yet`, `create one:\n    ${command('bootstrap')}`)
   const refusedList = findRefusedList(given)
   if (refusedList) throw refusedList
   return { rotation, graph: await clusterGraph(phases, cluster) }
@@ -177,7 +177,7 @@ function startToFinish(rotation: Rotation, run: Run): Start {
       note: `no rotation of ${what} is in progress; ${last}, and its last stage is checked again`,
     }
   throw refusal(joinClauses(`no rotation of ${what} is in progress`, last), [
-    `begin one: ${run.command(`rotate ${name}`)}`,
+    `begin one:\n    ${run.command(`rotate ${name}`)}`,
   ])
 }
 
@@ -231,8 +231,8 @@ async function tryFirst(drive: Drive, at: number): Promise<void> {
   if (options.force) return confirm(loss)
   const { command } = rotating.run
   throw refusal(loss, [
-    `show all stages: ${command(`rotate ${rotation.name} --dry-run`)}`,
-    `or rotate anyway: ${command(`${commandOf(drive)} --force`)}`,
+    `show all stages:\n    ${command(`rotate ${rotation.name} --dry-run`)}`,
+    `or rotate anyway:\n    ${command(`${commandOf(drive)} --force`)}`,
   ])
 }
 
@@ -262,7 +262,7 @@ async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
     const again = rotating.run.command(commandOf(drive))
-    say(`the rotation waits for these changes; make them, then run ${again}`)
+    say(`the rotation waits for these changes; make them, then run:\n    ${again}`)
     return false
   }
   const refuse = (blockers: Blockers) => refuseUnlessForced(drive, next, blockers)
@@ -304,7 +304,7 @@ function refuseUnlessForced(
   const reason = `${what} ${who.join('; ')}`
   if (!rotating.isForced || isNeverForced) {
     const forced = rotating.run.command(`rotate ${rotation.name}${isLast ? ' --finish' : ''} --force`)
-    throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(isNeverForced ? [] : [`or ${force}: ${forced}`])])
+    throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(isNeverForced ? [] : [`or ${force}:\n    ${forced}`])])
   }
   say(`forced, although ${reason}`)
 }
@@ -324,7 +324,7 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
   // What a finished rotation has left to roll out is for bootstrap.
   if (present === 0)
     throw refusal(`nothing to undo: no rotation of ${rotation.what} is in progress`, [
-      `to complete a finished or undone rotation: ${rotating.run.command('bootstrap')}`,
+      `to complete a finished or undone rotation:\n    ${rotating.run.command('bootstrap')}`,
     ])
   for (const stage of rotation.stages.slice(0, present).toReversed()) {
     const ended = await undoStage(drive, stage, stage === rotation.stages[present - 1])
@@ -340,7 +340,9 @@ async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Prom
   const { rotation, rotating, say } = drive
   const { command } = rotating.run
   if (!stage.undo)
-    throw refusal(`undo is not possible: ${stage.title}`, [`finish it: ${command(`rotate ${rotation.name} --finish`)}`])
+    throw refusal(`undo is not possible: ${stage.title}`, [
+      `finish it:\n    ${command(`rotate ${rotation.name} --finish`)}`,
+    ])
   // What depends on a stage is known once that stage is complete.
   if (stage.undoHeldBy || !isFirstStep) {
     say(`undoing ${heading(rotation, stage)}`)
@@ -350,7 +352,7 @@ async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Prom
   const dependents = (await stage.undoHeldBy?.(rotating)) ?? []
   if (dependents.length > 0) {
     const remains = `both keys stay in use because of ${formatNames(dependents)}`
-    const way = `continue: ${command(`rotate ${rotation.name}`)}`
+    const way = `continue:\n    ${command(`rotate ${rotation.name}`)}`
     if (isFirstStep) throw refusal(remains, [way])
     say(`${remains}; ${way}`)
     return []

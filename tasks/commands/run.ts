@@ -113,11 +113,11 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   const isUsed = (isMade: (row: ClusterRow) => boolean) => needed.some((row) => row.state === 'built' && isMade(row))
   // A replaced identity has a warning of its own, which says what comes next.
   const isRemade = ({ diffs }: ClusterRow) => hasVerb(diffs, 'renew', 'change') && !hasVerb(diffs, 'copy', 'update')
-  if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run ${command('bootstrap')}`]
+  if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run:\n    ${command('bootstrap')}`]
   if (isUsed(({ diffs }) => hasVerb(diffs, 'copy', 'update')))
-    return [`units do not have the new files until you run ${command('bootstrap')}`]
+    return [`units do not have the new files until you run:\n    ${command('bootstrap')}`]
   const isStopped = (options.force || options.renew) && [...rows.values()].some(isLost)
-  return isStopped ? [`run ${command(nextTask(run, rows))}`] : []
+  return isStopped ? [`run:\n    ${command(nextTask(run, rows))}`] : []
 }
 
 /**
@@ -150,7 +150,7 @@ function adviseOnKept({ command, options }: CommandRun, { all, forced, rows }: R
   const ids = [...kept].map(({ id, phase, irreplaceable }) => (irreplaceable || partlyKept.has(phase) ? id : phase))
   const names = [...kept].some(({ refuse }) => refuse) ? options.names : [...new Set(ids)]
   const task = formatTask({ ...options, names, prune: false, replaceIdentity: false, yes: false })
-  return [`replace what still has its old key: ${command(task)}`]
+  return [`replace what still has its old key:\n    ${command(task)}`]
 }
 
 /**
@@ -162,7 +162,7 @@ export async function confirm(run: CommandRun, loss: string, again: string): Pro
   if (options.yes) return
   const [stdin, stderr] = [host.stdin?.(), host.stderr]
   const at = `${cluster.name} (${file})`
-  const yes = `confirm on a terminal, or add --yes: ${command(`${again} --yes`)}`
+  const yes = `confirm on a terminal, or add --yes:\n    ${command(`${again} --yes`)}`
   const retype = `run the same command again, and type ${cluster.name}`
   if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`nothing was done to ${at}: ${loss}`, [yes])
   stderr.write(`${fit(printable(`${at}: ${loss}`), columnsOf(stderr))}\nTo continue, type the cluster name: `)

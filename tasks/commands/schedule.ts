@@ -5,7 +5,7 @@ import { doing, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { checkOutput, followLinks, makeFolders, readPlainFile, writeOutput } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { escapeSpecifiers, formatExec, pasteable, printable, quote, quoteInUnit } from '../../lib/wording.ts'
+import { escapeSpecifiers, formatExec, printable, quote, quoteInUnit } from '../../lib/wording.ts'
 import { type CommandRun, kubectlFiles } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { pathOf, program } from '../run/host.ts'
@@ -118,7 +118,7 @@ function refuseOther(path: string, file: string): void {
   if (text === '' || text.includes(`${formatExec(['--config', file])}\n`)) return
   throw usageFailure(
     `${path} belongs to another cluster.yaml (${/--config (".*?"|\S+)/.exec(text)?.[1] ?? 'unknown'})`,
-    `rename one of the clusters; if the other is gone: ${pasteable(`sudo rm ${quote(path)}`)}`,
+    `rename one of the clusters; if the other is gone:\n    sudo rm ${quote(path)}`,
   )
 }
 

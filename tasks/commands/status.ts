@@ -116,8 +116,8 @@ function noteOnLoss({ run, rows }: Pick<Inventory, 'run' | 'rows'>): string[] {
   if (!isLost(run) || rows.get(caName)?.failure) return []
   const { auth, command } = run
   const ways = [
-    `- if this cluster already runs, restore it: ${recoverCommand(run)}`,
-    `- if it is new, see what a run creates: ${command('bootstrap --dry-run')}`,
+    `- if this cluster already runs, restore it:\n    ${recoverCommand(run)}`,
+    `- if it is new, see what a run creates:\n    ${command('bootstrap --dry-run')}`,
   ]
   return [[`${auth.path} has no CA`, ...ways].join('\n')]
 }
@@ -307,7 +307,7 @@ function sumUp({ items, nodes, next: step, now }: StatusTable): string[] {
     joinClauses(formatTotals({ items, nodes }, now), nodes.length === 0 && 'nodes were not inspected (--on-nodes)'),
     next &&
       `Next expiry: ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())} (${formatNames(next.names)})`,
-    isToSee && step && `What a run would change: ${step}`,
+    isToSee && step && `What a run would change:\n    ${step}`,
   ]
   return lines.flatMap((line) => (line ? [capital(line)] : []))
 }

@@ -83,7 +83,7 @@ function restTargets({ found, ofRotations, made }: Backup): ClusterTarget[] {
   const others = async () => {
     const all = made.flatMap(({ irreplaceable, makes }) => (irreplaceable ? [] : makes)).length
     const fresh = (await findFresh(found, made)).length
-    const rest = fresh < all ? `; for the rest, run ${found.command('bootstrap')}` : ''
+    const rest = fresh < all ? `; for the rest, run:\n    ${found.command('bootstrap')}` : ''
     return { diffs: [], note: `${fresh} of ${count(all, 'file')} up to date${rest}` }
   }
   return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
@@ -96,7 +96,7 @@ function whomItLacks(found: Run, { where, revoked }: Holding): string | undefine
   const lacking = (revoked?.names ?? []).filter((name) => !listed.includes(name))
   if (lacking.length === 0) return undefined
   const more = lacking.filter((name) => !cluster.revoked?.includes(name))
-  return `${where} lists ${formatNames(lacking)} as revoked, but ${auth.path} does not; after recover, write ${revokedLine(found, more)} in cluster.yaml`
+  return `${where} lists ${formatNames(lacking)} as revoked, but ${auth.path} does not; after recover, write in cluster.yaml:\n    ${revokedLine(found, more)}`
 }
 
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
@@ -118,7 +118,7 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Clus
     if (wrong.length > 0)
       throw refusal(wrong.join('; '), [
         'if the backup is of another cluster, or older than a rotation, back up the auth/ that nodes were deployed from (docs/everyday.md)',
-        `if that auth/ is lost: ${recoverCommand(found, node)}`,
+        `if that auth/ is lost:\n    ${recoverCommand(found, node)}`,
       ])
     const same = [...new Set(labelsOf(held))].filter((label) => labelsOf(main).includes(label))
     const note = same.length > 0 ? `same ${formatNames(same)}` : 'no files of a cluster'
@@ -128,7 +128,7 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Clus
     const names = formatNames(newer.map(({ at }) => at))
     const warn = texts(
       newer.length > 0 &&
-        `${node.name} has newer certificates than ${main.where} (${names}); after recover: ${waysOutOfOlder(found, newer)}`,
+        `${node.name} has newer certificates than ${main.where} (${names}); after recover:${waysOutOfOlder(found, newer)}`,
       whomItLacks(found, held),
     )
     return { diffs: [], note, warn }

@@ -36,7 +36,7 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.rows.values()].every(({ state }) => state === 'fresh' || state === 'skipped')
-    const text = `see what is wrong, and how to repair it: ${run.command('status')}`
+    const text = `see what is wrong, and how to repair it:\n    ${run.command('status')}`
     const beside = [...notesOnHolders(run), ...notices('after', !isAllRight && text)]
     return () => showObservation(run, seen, { notices: beside, scope: 'in memory, with the files of auth/' })
   })
@@ -106,7 +106,7 @@ async function checkConnection(run: Run, row: ConnectionRow): Promise<Check> {
 
 function noPairIn({ command }: Run, { client }: ConnectionRow): Failure {
   const file = typeof client === 'object' ? kubeconfigFile(client.name) : 'the kubeconfig'
-  return new Failure(`${file} has no certificate and key`, { remedy: command('kubeconfigs') })
+  return new Failure(`${file} has no certificate and key`, { remedy: `make it again:\n    ${command('kubeconfigs')}` })
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {

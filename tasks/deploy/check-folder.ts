@@ -149,7 +149,7 @@ function isPrunable(run: Run, look: NodeLook, name: string): boolean {
 function adviseOnKey({ auth, command }: Run, look: NodeLook, file: string): string {
   const text = `remove ${look.folder}/${file}, which cluster.yaml has on no node`
   return hasDigest(auth, file, look.files.get(file)?.sha256)
-    ? `${text}: ${command('bootstrap --prune')}`
+    ? `${text}:\n    ${command('bootstrap --prune')}`
     : `${text}, once you have a copy of it: auth/ has none`
 }
 

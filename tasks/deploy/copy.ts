@@ -8,7 +8,7 @@ import type { Replacement } from '../../lib/node/node.ts'
 import { namesOf } from '../../lib/node/place.ts'
 import type { NodeState } from '../../lib/node/state.ts'
 import { formatDiffs } from '../../lib/results.ts'
-import { pasteable, quote } from '../../lib/wording.ts'
+import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { compareFolder, diffsOf, type FolderDifference, filesToCopy, isRight } from './check-folder.ts'
@@ -58,7 +58,7 @@ function refuseOpenFolder(node: ClusterNode, { open }: NodeState): void {
   throw new Failure(`${open} is writable by others than ${user}, so no keys are copied there`, {
     node: node.name,
     code: 'open-folder',
-    remedy: `run as root on ${node.name}: ${pasteable(`chown ${user} ${quote(open)} && chmod go-w ${quote(open)}`)}; or set another directory in cluster.yaml`,
+    remedy: `run as root on ${node.name}:\n    chown ${user} ${quote(open)} && chmod go-w ${quote(open)}\nor set another directory in cluster.yaml`,
   })
 }
 

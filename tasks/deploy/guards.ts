@@ -196,11 +196,11 @@ function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Othe
     !isPair(other) && [...identityFiles(cluster)].every(([name, label]) => label !== other.label || !auth.read(name))
   const source = node.role === 'control' ? node : undefined
   const command = run.command(`${cluster.install ? 'install' : 'deploy'} --node ${node.name} --replace-identity`)
-  const overwrite = `if auth/ is right, overwrite the node (auth/backup keeps its files): ${command}`
+  const overwrite = `if auth/ is right, overwrite the node (auth/backup keeps its files):\n    ${command}`
   const right = [
     'to tell which is right, see docs/bad-day.md, "A node of another cluster"',
     source
-      ? `if ${node.name} is right, recover the cluster: ${recoverCommand(run, source)}`
+      ? `if ${node.name} is right, recover the cluster:\n    ${recoverCommand(run, source)}`
       : 'if the node is right, this auth/ belongs to another cluster; use the auth/ that the node was deployed from',
     overwrite,
   ]
@@ -247,21 +247,23 @@ export function newerOn(run: Run, node: ClusterNode, look: NodeLook) {
 /** What makes all certificates of auth/ newer than those on nodes, and deploys them. A CA is renewed by name. */
 export function waysOutOfOlder({ auth, command }: Pick<Run, 'auth' | 'command'>, newer: readonly Newer[] = []): string {
   const isCaNewer = newer.some(({ file }) => caNames.some((name) => file === auth.files.certificate(name)))
-  return [...(isCaNewer ? ['ca --renew'] : []), 'certs --force', 'bootstrap'].map(command).join(', then ')
+  return [...(isCaNewer ? ['ca --renew'] : []), 'certs --force', 'bootstrap']
+    .map((task) => `\n    ${command(task)}`)
+    .join('')
 }
 
 function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failure {
   const { auth, cluster, command } = run
   const verb = newer.length === 1 ? 'is' : 'are'
   const phases = cluster.install ? 'deploy install' : 'deploy'
-  const restarts = cluster.install ? ' (restarts the units that read them at start)' : ''
+  const restarts = cluster.install ? ', which restarts the units that read them at start' : ''
   return new Failure(`${formatNames(newer.map(({ at }) => at))} ${verb} newer than in ${auth.path}`, {
     node: node.name,
     code: 'newer-on-node',
     remedy: [
       `${auth.path} is older than the nodes; use the auth/ that they were deployed from`,
-      `if that auth/ is lost, issue newer certificates: ${waysOutOfOlder(run, newer)}`,
-      `or overwrite them with the older ones: ${command(`${phases} --node ${node.name} --force`)}${restarts}`,
+      `if that auth/ is lost, issue newer certificates:${waysOutOfOlder(run, newer)}`,
+      `or overwrite them with the older ones${restarts}:\n    ${command(`${phases} --node ${node.name} --force`)}`,
       `if a clock is wrong (compare date -u on both machines), set it, then ${runAgain}`,
     ].join('\n'),
   })

@@ -44,8 +44,8 @@ export async function findOtherCluster(
   const names = formatNames(unseen.map(({ name }) => name))
   const what = `nothing was created: ${names} may hold the ${first.label} of this cluster, but couldn't be inspected; ${why.what}`
   const ways = [
-    `if a cluster exists, recover it: ${recoverCommand(run, control)}`,
-    `if the cluster is new, create its files without the nodes: ${command('certs encryption-key')}, then ${runAgain}`,
+    `if a cluster exists, recover it:\n    ${recoverCommand(run, control)}`,
+    `if the cluster is new, create its files without the nodes:\n    ${command('certs encryption-key')}\nthen ${runAgain}`,
   ]
   return [[first.maker, notLookedAt(why, what, ways)]]
 }

@@ -73,7 +73,7 @@ function otherPair({ cluster, command }: Run, node: ClusterNode, other: string):
   const overwrite = command(`${cluster.install ? 'install' : 'deploy'} --node ${node.name} --replace-identity`)
   return refusal(found, [
     `if it is ${other}, correct host of ${node.name} in cluster.yaml`,
-    `if it is ${node.name} now (names swapped, or a copy of the disk of ${other}), overwrite it: ${overwrite}`,
+    `if it is ${node.name} now (names swapped, or a copy of the disk of ${other}), overwrite it:\n    ${overwrite}`,
   ]).with({ node: node.name, code: 'other-node' })
 }
 

@@ -2,7 +2,6 @@
 import { stringify } from 'yaml'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { pasteable } from '../../lib/wording.ts'
 import { NODE } from '../layouts/layout.ts'
 import type { UnitOnNode } from './reads.ts'
 
@@ -19,7 +18,7 @@ export function refuseContradicted(node: ClusterNode, units: readonly UnitOnNode
     {
       node: node.name,
       code: 'contradicted',
-      remedy: `if the unit is right, set in cluster.yaml: ${pasteable(keyFor(node, found))}`,
+      remedy: `if the unit is right, set in cluster.yaml:\n    ${keyFor(node, found)}`,
     },
   )
 }

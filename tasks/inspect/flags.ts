@@ -1,5 +1,5 @@
 /** Flags that a component has to be started with: where they are set already, and how they are named. Pure. */
-import { formatNames, pasteable, quote } from '../../lib/wording.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import type { CommandLine } from './command-line.ts'
 
@@ -32,5 +32,5 @@ export function formatUnset({ unit, service }: Pick<Unit, 'unit' | 'service'>, u
   const instead = (replaces: readonly string[] = []) =>
     replaces.length > 0 ? ` (instead of ${formatNames(replaces)})` : ''
   const flags = unset.map(({ flag, value, replaces }) => `${flag}=${value}${instead(replaces)}`)
-  return `${unit} needs ${flags.join(', ')}; set that where the command line of the unit comes from (systemctl cat ${quote(service)}), then run ${pasteable('systemctl daemon-reload')}; the next run restarts ${unit}; if a run prints this again, restart ${unit} yourself, one node at a time`
+  return `${unit} needs ${flags.join(', ')}; set that where the command line of the unit comes from (systemctl cat ${quote(service)}), then run:\n    systemctl daemon-reload\nthe next run restarts ${unit}; if a run prints this again, restart ${unit} yourself, one node at a time`
 }

@@ -25,7 +25,6 @@ import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
-import { pasteable } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, type Unit } from '../layouts/layout.ts'
 import { frontProxy } from '../layouts/shared.ts'
 import { nodeUnits } from '../layouts/tables.ts'
@@ -352,9 +351,9 @@ function whyUnverified({ node, unit, places }: Site, unread: string | undefined)
   return [
     unread !== undefined &&
       files.length > 0 &&
-      `${unread}; set its files in cluster.yaml: ${pasteable(`install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`)}`,
+      `${unread}; set its files in cluster.yaml:\n    install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`,
     places.units.get(unit.unit)?.needsReload === true &&
-      `its unit file has changed since systemd read it; run ${pasteable('systemctl daemon-reload')}`,
+      `its unit file has changed since systemd read it; run:\n    systemctl daemon-reload`,
   ].filter((each) => typeof each === 'string')
 }
 

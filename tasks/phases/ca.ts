@@ -43,7 +43,7 @@ import {
   wrongIn,
 } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, formatDiffs, missing, texts } from '../../lib/results.ts'
-import { formatDate, formatNames, pasteable } from '../../lib/wording.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
 import { fetchCommand, recoverCommand } from '../auth/fetch-command.ts'
 import {
   type CaState,
@@ -121,7 +121,7 @@ function refuseBegun({ auth, command }: Run, { id, name }: CertRow): void {
   if (begun.length === 0) return
   throw refusal(`${auth.path} has ${formatNames(begun)}, of a rotation that harderway 0.5.0 began`, [
     `finish it with harderway 0.5.0: rotate ${name} --finish`,
-    `or replace the CA at once: ${command(`${id} --force`)}`,
+    `or replace the CA at once:\n    ${command(`${id} --force`)}`,
   ])
 }
 
@@ -198,10 +198,10 @@ async function signCa({ run, row, pair, key, period }: CaMaking, privateKey: Key
 
 function adviseAfter({ run: { auth, cluster, command }, row, force }: CaMaking, folder: string): string {
   if (force === 'renew')
-    return `moved the old ${auth.files.certificate(row.name)} to ${folder}; run ${command('bootstrap')}${cluster.install ? '' : ' (it lists what to restart)'}`
+    return `moved the old ${auth.files.certificate(row.name)} to ${folder}; ${cluster.install ? 'then run' : 'then run what lists what to restart'}:\n    ${command('bootstrap')}`
   if (row.name === frontProxyCaName)
-    return `moved the old ${labelOf(row)} to ${folder}; run ${command('bootstrap')}, which installs it: ${frontProxyOutage}`
-  return `moved the old ${labelOf(row)} to ${folder}; run ${command('bootstrap --replace-identity')}, then restart every component on every node`
+    return `moved the old ${labelOf(row)} to ${folder}; ${frontProxyOutage}; install it:\n    ${command('bootstrap')}`
+  return `moved the old ${labelOf(row)} to ${folder}; run:\n    ${command('bootstrap --replace-identity')}\nthen restart every component on every node`
 }
 
 /** What a rotation has made of the next CA. */
@@ -283,7 +283,7 @@ function checkCa(look: CaLook): Check {
   const { run, force, pair } = look
   refuseObstacles(look)
   if (isAbsent(pair) && force === 'renew')
-    throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `create one: ${run.command('ca')}` })
+    throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `create one:\n    ${run.command('ca')}` })
   const diffs = wrongIn(pair)
   if (!pair.certificate || force) return { diffs }
   const until = pair.certificate.notAfter
@@ -293,7 +293,7 @@ function checkCa(look: CaLook): Check {
 /** `rotate etcd-ca` waits before its first stage; from then on its own notices report it, like any rotation. */
 function warnOfCopy({ auth, command, stagedBy }: Run, name: string): string | undefined {
   return name === etcdCaName && stagedBy !== name && isCopyOfCa(auth)
-    ? `etcd still has the cluster CA; continue: ${command(`rotate ${name}`)}`
+    ? `etcd still has the cluster CA; continue:\n    ${command(`rotate ${name}`)}`
     : undefined
 }
 
@@ -315,12 +315,12 @@ function formatRestore(
 ): string {
   const source = `a backup${isOnNodes ? ' or from a control node' : ''}`
   const recover = isOnNodes ? undefined : recoverCommand(run)
-  return `restore ${pairOf(run, name)} from ${source}: ${fetchCommand(run, existing, recover)}`
+  return `restore ${pairOf(run, name)} from ${source}:\n    ${fetchCommand(run, existing, recover)}`
 }
 
 const formatStartOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
-  `or abandon ${irreplaceable?.loss}: ${command(`${id} --force`)}`
-const formatRenew = ({ command }: Run) => `reissue the CA certificate with the same key: ${command('ca --renew')}`
+  `or abandon ${irreplaceable?.loss}:\n    ${command(`${id} --force`)}`
+const formatRenew = ({ command }: Run) => `reissue the CA certificate with the same key:\n    ${command('ca --renew')}`
 
 /** An etcd with its own CA can't share the cluster's again: the members would no longer accept each other. */
 export function refuseSharedEtcd(run: Run): void {
@@ -331,7 +331,7 @@ export function refuseSharedEtcd(run: Run): void {
   throw refusal(
     `etcd has its own CA (${auth.files.certificate(etcdCaName)} in ${auth.path}), but cluster.yaml has etcd.ca: shared`,
     [
-      `set ${pasteable('etcd: { ca: own }')} in cluster.yaml`,
+      'set in cluster.yaml:\n    etcd: { ca: own }',
       ...(isRotating ? [] : [`or, if etcd never had that CA, move ${pairOf(run, etcdCaName)} aside`]),
     ],
   )
@@ -459,9 +459,9 @@ function sharedCa(look: CaLook) {
   return {
     what: `etcd shares the CA in ${auth.path}, but cluster.yaml has etcd.ca: own`,
     ways: [
-      `migrate the running cluster: ${command(`rotate ${name}`)}`,
-      `if it does not run yet, create that CA: ${command(`${id} --force`)}`,
-      `or set ${pasteable('etcd: { ca: shared }')} in cluster.yaml`,
+      `migrate the running cluster:\n    ${command(`rotate ${name}`)}`,
+      `if it does not run yet, create that CA:\n    ${command(`${id} --force`)}`,
+      'or set in cluster.yaml:\n    etcd: { ca: shared }',
     ],
   }
 }

@@ -99,7 +99,7 @@ export function lostNames({ command }: Run, id: string, found: string): Failure 
   return refusal(found, [
     'if cluster.yaml is wrong, correct domain (or name), api.host, api.virtualIP or network',
     'to serve both, add the old names to api.extraSANs',
-    `or drop them: ${command(id)}`,
+    `or drop them:\n    ${command(id)}`,
   ])
 }
 
@@ -184,8 +184,8 @@ function refuseOtherKey(run: Run, { id, name, profile }: CertRow, { label, loss 
   throw refusal(`the ${label} in ${auth.path} can't be used; ${formatDiffs([...lost, ...other])}`, [
     other.length > 0
       ? 'change certificates.key in cluster.yaml to match the key'
-      : `restore ${files.join(' and ')} from a backup or from a control node: ${fetchCommand(run, files)}`,
-    `or abandon ${loss}: ${command(`${id} --force`)}`,
+      : `restore ${files.join(' and ')} from a backup or from a control node:\n    ${fetchCommand(run, files)}`,
+    `or abandon ${loss}:\n    ${command(`${id} --force`)}`,
   ])
 }
 
@@ -202,7 +202,7 @@ async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const note = await makePair(auth, name, { profile, issuer, now, validity, key, chain, keyKind: run.planKey, tell })
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { note, warn: texts(row.warning) }
-  const warning = `moved the old key to ${old}; run ${command('bootstrap --replace-identity')}, then restart what reads the new one everywhere`
+  const warning = `moved the old key to ${old}; run:\n    ${command('bootstrap --replace-identity')}\nthen restart what reads the new one everywhere`
   return { note, warn: [warning] }
 }
 

@@ -79,18 +79,18 @@ async function build(run: Run, { found: added = [], force }: Work<readonly strin
 
 function warningAfter({ command }: Run, added: readonly string[], old?: string): string | undefined {
   if (old)
-    return `moved the old key to ${old}; Secrets encrypted with it can't be read until ${file} lists it as a further key; run ${command('bootstrap --replace-identity')}, then restart every ${apiServer}`
+    return `moved the old key to ${old}; Secrets encrypted with it can't be read until ${file} lists it as a further key; run:\n    ${command('bootstrap --replace-identity')}\nthen restart every ${apiServer}`
   return added.length > 0
     ? `requests for ${added.join(', ')} may fail until every ${apiServer} has loaded ${file}`
     : undefined
 }
 
-const giveUp = ({ command }: Run) => `or abandon every stored Secret: ${command('encryption-key --force')}`
+const giveUp = ({ command }: Run) => `or abandon every stored Secret:\n    ${command('encryption-key --force')}`
 /** It may hold the key that stored Secrets are encrypted with. */
 function refuseUnreadable(run: Run): never {
   throw refusal(
     `${run.auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
-    [`fix it, or restore it from a backup or from a control node: ${fetchCommand(run, [file])}`, giveUp(run)],
+    [`fix it, or restore it from a backup or from a control node:\n    ${fetchCommand(run, [file])}`, giveUp(run)],
   )
 }
 
@@ -133,10 +133,10 @@ function otherProvider(config: EncryptionConfig, run: Run): Failure {
       giveUp(run),
     ])
   // A rotation needs it; its own message would name a run, which is refused here.
-  const before = cluster.install ? '' : 'set install: true in cluster.yaml, then run '
+  const before = cluster.install ? '' : '; set install: true in cluster.yaml, then run'
   return refusal(what, [
     `to keep it, set encryption.provider: ${config.provider} in cluster.yaml`,
-    `or change it without losing a Secret${before ? `; ${before}` : ': '}${command('rotate encryption-key')}`,
+    `or change it without losing a Secret${before}:\n    ${command('rotate encryption-key')}`,
     giveUp(run),
   ])
 }

@@ -22,7 +22,7 @@ import {
 import { readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa, ownCas } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
-import { formatNames, octal, pasteable, quote } from '../../lib/wording.ts'
+import { formatNames, octal, quote } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
 import type { CertRow } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -163,7 +163,7 @@ function formatCurrent(
   { current, isReached }: { current: string; isReached: boolean },
 ): string {
   const file = localKubeconfig && localKubeconfig.path !== undefined ? ` --kubeconfig ${quote(kubeconfigs()[0])}` : ''
-  const use = (name: string) => pasteable(`kubectl config use-context ${quote(name)}${file}`)
+  const use = (name: string) => `kubectl config use-context ${quote(name)}${file}`
   return isReached
     ? `the current context of kubectl is now ${context}; switch back to ${current}: ${use(current)}`
     : `the current context of kubectl is still ${current}; switch to ${context}: ${use(context)}`
@@ -208,8 +208,8 @@ function refuseNewCa(run: Run): void {
   const isAlone = options.names.every((name) => name === 'local-kubeconfig')
   if (!isAlone || auth.files.pair(caName).some((file) => auth.read(file))) return
   throw refusal(`${auth.path} has no CA; nothing was created`, [
-    `if this cluster runs already, recover it: ${recoverCommand(run)}`,
-    `to create a new cluster: ${command('bootstrap')}`,
+    `if this cluster runs already, recover it:\n    ${recoverCommand(run)}`,
+    `to create a new cluster:\n    ${command('bootstrap')}`,
   ])
 }
 
@@ -227,10 +227,10 @@ function trustsOurs({ auth, cluster }: Run, file: KubeconfigFile): boolean | und
 function refuseOtherCa(run: Run, file: KubeconfigFile): void {
   const { auth, cluster, command, options } = run
   if (options.replaceIdentity || trustsOurs(run, file) !== false) return
-  const replace = `if the nodes have the CA of auth/, replace the entry (auth/backup keeps a copy): ${command('local-kubeconfig --replace-identity')}`
+  const replace = `if the nodes have the CA of auth/, replace the entry (auth/backup keeps a copy):\n    ${command('local-kubeconfig --replace-identity')}`
   throw refusal(`the cluster ${cluster.name} in your kubeconfig trusts a CA that ${auth.path} does not have`, [
     ...(ownCas(auth).length > 0 ? [replace] : []),
-    `if the nodes have that CA, recover the cluster: ${recoverCommand(run)}`,
+    `if the nodes have that CA, recover the cluster:\n    ${recoverCommand(run)}`,
     'or set localKubeconfig.path in cluster.yaml to another file',
   ])
 }

@@ -6,7 +6,7 @@ import { type AuthDir, metricsFile } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
-import { count, excerpt, formatNames, pasteable, printable, quote } from '../../lib/wording.ts'
+import { count, excerpt, formatNames, printable, quote } from '../../lib/wording.ts'
 import type { ClusterGraph, ClusterRows } from '../target.ts'
 import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
 import { causesIn, type ExitCause, exitStatus } from './exit-status.ts'
@@ -132,7 +132,7 @@ async function refuseTracked({ path, files }: AuthDir, env: NodeJS.ProcessEnv): 
   const off = ['core.fsmonitor=false', 'core.hooksPath=/dev/null'].flatMap((each) => ['-c', each])
   const args = [`--git-dir=${join(tree, '.git')}`, `--work-tree=${tree}`, ...off, 'ls-files', '-z']
   const { status, stdout, stderr, error } = spawnSync('git', args, { cwd, env, encoding: 'utf8', timeout: 10_000 })
-  const git = (words: string) => pasteable(`git -C ${quote(cwd)} ${words}`)
+  const git = (words: string) => `git -C ${quote(cwd)} ${words}`
   if (status !== 0)
     throw new Failure(`can't tell whether git tracks files in ${path} (${error?.message ?? excerpt(stderr)})`, {
       kind: 'refused',

@@ -204,13 +204,13 @@ function readCluster(file: string): ClusterFile {
 export function noteOnExample({ file }: Pick<CommandRun, 'file'>): string | undefined {
   const [used, example] = [file, packageFile('cluster.yaml')].map((path) => tryTo(() => readFileSync(path)))
   if (!used || !example?.equals(used)) return undefined
-  return `${file} is the unedited example; name your own with --config FILE, or create one: ${formatCommand('init DIR')}`
+  return `${file} is the unedited example; name your own with --config FILE, or create one:\n    ${formatCommand('init DIR')}`
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */
 function readWhole(file: string): Buffer {
   const stat = statSync(file, { throwIfNoEntry: false })
-  if (!stat) throw usageFailure(`${file} does not exist`, `create one: ${formatCommand('init DIR')}`)
+  if (!stat) throw usageFailure(`${file} does not exist`, `create one:\n    ${formatCommand('init DIR')}`)
   if (!stat.isFile()) throw usageFailure(`${file} is not a regular file`, 'give a cluster.yaml: --config FILE')
   return readFileSync(file)
 }
@@ -239,7 +239,7 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem): st
 function configOf(host: Host, typed?: string): { readonly file: string; readonly isAbove: boolean } {
   if (typed !== undefined) return { file: pathOf(host, typed), isAbove: false }
   const here = host.cwd()
-  const remedy = `give one with --config FILE, or create one: ${formatCommand('init DIR')}`
+  const remedy = `give one with --config FILE, or create one:\n    ${formatCommand('init DIR')}`
   for (let at = here; ; at = dirname(at)) {
     const file = join(at, 'cluster.yaml')
     const found = doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')

@@ -8,7 +8,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
-import { pasteable, quote } from '../../lib/wording.ts'
+import { quote } from '../../lib/wording.ts'
 import type { Run } from '../target.ts'
 
 /** A stream, which may be a terminal. */
@@ -125,10 +125,10 @@ export const findsClusterIn = (cwd: string): boolean => Boolean(start) || cwd ==
 /** To type in the folder of this call, for the cluster.yaml in use: `npm run task -- ca --force`. */
 export function formatCommand(task: string, config?: string): string {
   const line = task + (config === undefined ? '' : ` --config ${quote(config)}`)
-  if (start) return pasteable(`${start} ${line}`)
+  if (start) return `${start} ${line}`
   const npm = `${['npm', ...prefix()].join(' ')} run`
   const [, words] = /^bootstrap ?(.*)$/.exec(line) ?? []
-  return pasteable(words === undefined ? `${npm} task -- ${line}` : `${npm} bootstrap${words && ` -- ${words}`}`)
+  return words === undefined ? `${npm} task -- ${line}` : `${npm} bootstrap${words && ` -- ${words}`}`
 }
 
 /** Makes a path on the command line absolute. npm runs scripts in the package's folder; INIT_CWD is the user's. */

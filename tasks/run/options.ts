@@ -155,7 +155,7 @@ const removed: ReadonlyMap<string, readonly [instead: string, task: string]> = n
 /** Throws a usage Failure for a phase, command or option that no longer exists. */
 export function refuseRemoved(word: string): void {
   const [instead, task] = removed.get(word) ?? []
-  if (task !== undefined) throw usageFailure(`${word} was removed`, `${instead}: ${formatCommand(task)}`)
+  if (task !== undefined) throw usageFailure(`${word} was removed`, `${instead}:\n    ${formatCommand(task)}`)
 }
 
 function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {
@@ -198,7 +198,7 @@ function wholeNumber(text: string): number {
 
 /** Names the help of the command, if that is known. */
 export function usage(message: string, command = ''): Failure {
-  return usageFailure(message, formatCommand([command, '--help'].filter(Boolean).join(' ')))
+  return usageFailure(message, `see:\n    ${formatCommand([command, '--help'].filter(Boolean).join(' '))}`)
 }
 
 /**
@@ -221,6 +221,6 @@ export function refuseTakenByNpm(env: NodeJS.ProcessEnv): void {
   if (lost.length > 0)
     throw usageFailure(
       `npm took --${lost.join(', --')}, or an .npmrc sets it; put harderway options after --`,
-      formatCommand('bootstrap --dry-run --config FILE'),
+      `for example:\n    ${formatCommand('bootstrap --dry-run --config FILE')}`,
     )
 }

@@ -21,7 +21,7 @@ export function select(run: Selecting, graph: ClusterGraph) {
   const chosen = selectNodes(run, targets)
   if (renew && force) throw usageFailure("--renew and --force can't be combined")
   if (renew && (names.length !== 1 || names[0] !== 'ca'))
-    throw usageFailure(`--renew can only be used with ca: ${run.command('ca --renew')}`)
+    throw usageFailure('--renew can only be used with ca', `renew it:\n    ${run.command('ca --renew')}`)
   return { ids: chosen.map(({ id }) => id), forced: forcedOf(chosen, run.options) }
 }
 
@@ -60,7 +60,7 @@ function refuseNodeNames(run: Selecting, graph: ClusterGraph): void {
     ...options.names.filter(isNode).map((name) => `--node ${name}`),
     ...(options.dryRun ? ['--dry-run'] : []),
   ].join(' ')
-  throw usageFailure(`${found} is a node; select it with --node: ${command(task)}`)
+  throw usageFailure(`${found} is a node`, `select it with --node:\n    ${command(task)}`)
 }
 
 function named(graph: ClusterGraph, name: string, { commandNames }: Selecting): ClusterTarget[] {
@@ -96,10 +96,11 @@ const otherWords: ReadonlyMap<string, readonly [what: string, task: string][]> =
 /** `more`: what may be meant besides phases. */
 export function unknownName(name: string, more: readonly string[]) {
   const known = [...Object.keys(groups), ...phases.map((phase) => phase.name), ...more]
-  const same = otherWords.get(name)?.map(([what, task]) => `- ${what}: ${formatCommand(task)}`)
+  const same = otherWords.get(name)?.map(([what, task]) => `- ${what}:\n    ${formatCommand(task)}`)
   if (same) return usageFailure(`unknown command "${name}"; it can mean`, same.join('\n'))
-  const like = suggest(name, known) || `list all: ${formatCommand('--list')}`
-  return usageFailure(`unknown ${name.includes('/') ? 'target' : 'command'} "${name}"; ${like}`)
+  const like = suggest(name, known)
+  const what = `unknown ${name.includes('/') ? 'target' : 'command'} "${name}"`
+  return like ? usageFailure(`${what}; ${like}`) : usageFailure(what, `list all:\n    ${formatCommand('--list')}`)
 }
 
 /** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */

@@ -19,10 +19,10 @@ export function notesOnHolders(run: Given): Notice[] {
       joinClauses(
         `certificates of ${formatHolders(removed)} are still accepted, although cluster.yaml no longer has ${removed.length > 1 ? 'these names' : 'that name'}`,
         install &&
-          `to revoke them now, write ${revokedLine(
+          `to revoke them now, write in cluster.yaml:\n    ${revokedLine(
             run,
             removed.map(({ name }) => name),
-          )} in cluster.yaml`,
+          )}`,
       ),
     ...regrouped.map(
       ({ name, groups, until }) =>

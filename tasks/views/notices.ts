@@ -49,8 +49,8 @@ function adviseOnCa(run: Run): Notice[] {
   const isRotating = stagesIn(run).some((each) => each.startsWith(`${name} `))
   const commands = isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')]
   const left = expires.getTime() - now.getTime()
-  const when = `before ${formatDate(expires, now)} (in ${formatLeftInWords(left)})`
-  const text = `${when}, run ${commands.join(', then ')}; the ${label} expires then, and its certificates with it`
+  const when = `on ${formatDate(expires, now)} (in ${formatLeftInWords(left)})`
+  const text = `the ${label} expires ${when}, and its certificates with it; before that, run:\n    ${commands.join('\n    ')}`
   return notices('todo', text)
 }
 
@@ -64,7 +64,7 @@ function adviseExpired({ auth, cluster, command, now }: Run, rows: ClusterRows):
   if (expired.length === 0) return []
   const verb = expired.length === 1 ? 'has' : 'have'
   const text = `${expired.length} of ${count(all.length, 'certificate')} in ${auth.path} ${verb} expired (${formatNames(expired)})`
-  return notices('todo', `${text}; reissue and deploy: ${command('bootstrap')}`)
+  return notices('todo', `${text}; reissue and deploy:\n    ${command('bootstrap')}`)
 }
 
 /**
@@ -203,6 +203,6 @@ export async function adviseOnRotations(run: Run): Promise<Notice[]> {
 
 export function noticeOfRotation({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): Notice {
   const text = `rotation of ${what} in progress, stage ${stage} of ${of} (${title})`
-  const next = `continue: ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}; undo: ${command(`rotate ${name} --undo`)}`
+  const next = `continue:\n    ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}\nundo:\n    ${command(`rotate ${name} --undo`)}`
   return { kind: 'after', text: `${text}; ${next}` }
 }

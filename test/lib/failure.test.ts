@@ -98,18 +98,18 @@ test('what nobody has made a mistake in has no stack: a Failure, what the system
 const systemError = (code: string, errno: number) => Object.assign(new Error(code), { code, errno })
 
 for (const [code, errno, what, way] of [
-  ['ENOSPC', -28, 'no space left on device', 'check the disk: df -h /a/auth'],
+  ['ENOSPC', -28, 'no space left on device', 'check the disk:\n      df -h /a/auth'],
   ['EROFS', -30, 'read-only file system', 'mount the disk read-write'],
 ] as const)
   test(`${code} of many files in a folder is reported once, with what to do`, async () => {
-    const remedy = `${way}; then run the same command again`
+    const remedy = `${way}\n  then run the same command again`
     const fail = (name: string) =>
       doing('write', `/a/auth/${name}`, () => {
         throw systemError(code, errno)
       })
     const fakes = ['ca.pem', 'b.pem', 'c.pem'].map((name) => fakeTarget(name, { build: async () => fail(name) }))
     const told = formatFailures(await runFakes(fakes).rows)
-    assert.deepEqual(told, [`ca.pem, b.pem, c.pem: can't write in /a/auth: ${what}\n    ${remedy}`])
+    assert.deepEqual(told, [`ca.pem, b.pem, c.pem: can't write in /a/auth: ${what}\n  ${remedy}`])
   })
 
 test('what its user may not write to is said, with the command that shows whose it is', (t) => {
@@ -125,7 +125,7 @@ test('what its user may not write to is said, with the command that shows whose 
     return found.remedy
   }
   const shown = (...paths: readonly string[]) =>
-    `check the owner: ls -ld ${paths.map(quote).join(' ')}; if a run with sudo created it, chown it to its user`
+    `check the owner:\n    ls -ld ${paths.map(quote).join(' ')}\nif a run with sudo created it, chown it to its user`
   assert.equal(remedyOf('ca.pem'), shown(folder))
   writeFileSync(join(folder, 'ca.pem'), '')
   assert.equal(remedyOf('ca.pem'), shown(folder, join(folder, 'ca.pem')))

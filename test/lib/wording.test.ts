@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, fit, foldAlike, formatNames, groupAlike, pasteable, printable, wrap } from '../../lib/wording.ts'
+import { excerpt, fit, foldAlike, formatNames, groupAlike, printable, wrap } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
   /** As it is for two targets with the same text. */
@@ -86,40 +86,22 @@ test('a line for a terminal is broken between words, and not within what was', (
   assert.equal(wrap('a-word-that-is-wider c', 8, 2), 'a-word-that-is-wider\n  c')
 })
 
-test('prose is broken between words at the width of a terminal, and a command has a line of its own, whole', () => {
-  const [renew, run, back] = ['npm run task -- ca --renew', 'npm run bootstrap', 'npm run x -- y'].map(pasteable)
-  const text = `To do      the CA expires in 19 days: ${renew}, then ${run}; back: ${back}`
-  assert.deepEqual(fit(text, 30).split('\n'), [
-    'To do      the CA expires in',
-    '           19 days:',
-    '           npm run task -- ca --renew',
-    '           then',
-    '           npm run bootstrap',
-    '           back:',
-    '           npm run x -- y',
+test('prose is broken between words at the width of a terminal, and a command, indented by four, is whole', () => {
+  const text = 'To do      the CA expires in 19 days; run:\n    npm run task -- ca --renew\nthen do nothing else'
+  assert.deepEqual(fit(text, 20).split('\n'), [
+    'To do      the CA',
+    '           expires',
+    '           in 19',
+    '           days;',
+    '           run:',
+    '    npm run task -- ca --renew',
+    'then do nothing else',
   ])
-  const moved = pasteable(`mkdir -m 700 -p a && mv 'b c' a && ${pasteable('npm run task -- recover')}`)
-  const way = `- if the node's is the right one, recover the cluster: ${moved}`
-  assert.deepEqual(fit(`it holds another\n  ${way}`, 60).split('\n'), [
-    'it holds another',
-    "  - if the node's is the right one, recover the cluster:",
-    "    mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover",
+  const way = "  - if the node's is the right one, recover:\n      mkdir -m 700 -p a && mv 'b c' a"
+  assert.deepEqual(fit(way, 30).split('\n'), [
+    "  - if the node's is the right",
+    '    one, recover:',
+    "      mkdir -m 700 -p a && mv 'b c' a",
   ])
-  assert.equal(fit(`    - ${moved}`, 16), `    - ${moved}`)
-  assert.equal(fit(text, undefined), text)
-  assert.equal(fit(text, 200), text)
-})
-
-test('what was made whole is never broken, whatever it is, and nothing else is a command', () => {
-  const [own, revoked] = ['etcd: { ca: own }', 'revoked: [w-1, "w 2"]'].map(pasteable)
-  assert.deepEqual(fit(`write ${own} and ${revoked} in cluster.yaml`, 16).split('\n'), [
-    'write',
-    'etcd: { ca: own }',
-    'and',
-    'revoked: [w-1, "w 2"]',
-    'in cluster.yaml',
-  ])
-  assert.equal(fit('run sudo rm -r /; then more', 16), 'run sudo rm -r\n/; then more')
-  for (const line of pasteable('install:\n  drain: "a; b" --c "d e"\n  units: { etcd: false }').split('\n'))
-    assert.equal(fit(`    ${line}`, 16), `    ${line}`)
+  for (const columns of [undefined, 200]) assert.equal(fit(text, columns), text)
 })

@@ -89,7 +89,7 @@ test('bad usage exits with 2 and does nothing', async (t) => {
 test('without a cluster.yaml, the message names it and init', async (t) => {
   const folder = scratch(t)
   const { stderr } = await run(folder, ['certs', '--config', 'lab/cluster.yaml'])
-  assert.match(stderr, /^\S+\/lab\/cluster\.yaml does not exist\n +create one: npm run task -- init DIR$/m)
+  assert.match(stderr, /^\S+\/lab\/cluster\.yaml does not exist\n +create one:\s+npm run task -- init DIR$/m)
 })
 
 test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and nothing is written', async (t) => {
@@ -117,7 +117,7 @@ test('what is no plain file, or no cluster.yaml, is not waited for, and nothing 
     const { status, stderr } = await run(folder, ['certs', '--config', file])
     assert.deepEqual(
       [status, stderr],
-      [2, `${resolve(folder, file)} is not a regular file\n    give a cluster.yaml: --config FILE\n`],
+      [2, `${resolve(folder, file)} is not a regular file\n  give a cluster.yaml: --config FILE\n`],
     )
   }
   const { privateKey } = generateKeyPairSync('ec', {
@@ -159,7 +159,7 @@ test('a command that is printed works where npm was called from', async (t) => {
   const config = ['--config', 'other.yaml']
   await ran('certs', ...config)
   const renewed = await ran('ca', '--renew', ...config)
-  assert.ok(renewed.replace(/\s+/g, ' ').includes(`until you run ${npm} --config other.yaml`), renewed)
+  assert.ok(renewed.replace(/\s+/g, ' ').includes(`until you run: ${npm} --config other.yaml`), renewed)
 })
 
 test('without --config the cluster.yaml is the one of the folder that the command runs in', async (t) => {
@@ -190,7 +190,7 @@ test('a phase alone that makes something again reports that it is in use elsewhe
   const first = await run(folder, ['certs'])
   assert.doesNotMatch(first.stdout, /^To do.*old files/m)
   const { stdout } = await run(folder, ['certs', '--force'])
-  assert.match(stdout, /^To do +kubeconfigs or nodes have the old files until you run npm run bootstrap$/m)
+  assert.match(stdout, /^To do +kubeconfigs or nodes have the old files until you run:\s+npm run bootstrap$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
   assert.doesNotMatch(
     (await run(folder, ['ca', '--force', '--yes'])).stdout,
@@ -252,7 +252,7 @@ for (const args of [['certs'], ['--help']])
     async (t) => {
       const folder = place(t)
       const { stderr } = await withStatus(1, start(folder, args, {}, (run) => ['sh', '-c', `${run} > /dev/full`]).ended)
-      assert.match(stderr, /^can't write to stdout: no space left on device\n {4}free some space, [^\n]*\n$/)
+      assert.match(stderr, /^can't write to stdout: no space left on device\n {2}free some space, [^\n]*\n$/)
     },
   )
 

@@ -21,7 +21,7 @@ function place(t: TestContext): string {
 
 /** The commands that show whose a path is; they are carried out. */
 function shownOwners(text: string): string[] {
-  const found = [...text.matchAll(/check the owner: (ls -ld [^;]*)/g)].map(([, command = '']) => command)
+  const found = [...text.matchAll(/check the owner:\s+(ls -ld .*)$/gm)].map(([, command = '']) => command)
   return found.map((command) => execFileSync('sh', ['-c', command], { encoding: 'utf8' }))
 }
 

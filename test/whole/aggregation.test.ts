@@ -130,7 +130,7 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     await exits(0, place, 'bootstrap')
     const held = onNode()
     write()
-    const says = /To do +on control0, remove \/\S+\/front-proxy-client-key\.pem, .*: npm run bootstrap -- --prune/
+    const says = /To do +on control0, remove \/\S+\/front-proxy-client-key\.pem, .*:\n +npm run bootstrap -- --prune/
     for (const args of [['--dry-run'], []]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...args)
       assert.match(stdout, says)

@@ -46,7 +46,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     const { status, stdout, stderr } = await seven.run('deploy')
     assert.equal(status, 1, stdout + stderr)
     for (const name of two) {
-      const told = new RegExp(`^deploy/${name}: ${words}\\n(?: {4}.*\\n)*? {4}.*ssh .*${option} \\S+@${name} true`, 'm')
+      const told = new RegExp(`^deploy/${name}: ${words}\\n(?: {2}.*\\n)*? {6}.*ssh .*${option} \\S+@${name} true`, 'm')
       assert.match(stdout + stderr, told)
     }
     const others = sevenNames.filter((name) => !two.includes(name))

@@ -62,7 +62,7 @@ describe("a follower's folder", { skip }, () => {
   after(() => rmSync(origin, { recursive: true, force: true }))
   test('is recognised, read into a cluster.yaml, and found fresh: nothing is to be made', () => {
     const { at, inited, ran } = taken
-    assert.equal(inited.printed.at(-1), 'now run npm run task -- recover --from follower --config new/cluster.yaml')
+    assert.equal(inited.printed.at(-1), '    npm run task -- recover --from follower --config new/cluster.yaml')
     assert.equal(ran.status, 0, ran.stdout)
     assert.deepEqual([idsOf(ran, 'fresh').length, idsOf(ran, 'stale')], [16, []])
     const found = readCluster(readFileSync(join(at, 'cluster.yaml')))

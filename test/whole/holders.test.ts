@@ -48,7 +48,7 @@ test('who left is named, with the line to paste, until the name is revoked; and 
   const first = await told(place)
   assert.match(
     first.notes,
-    /^certificates of jane \(until \d{4}-\d\d-\d\d\) are still accepted, although cluster\.yaml no longer has that name; to revoke them now, write revoked: \[jane\] in cluster\.yaml$/,
+    /^certificates of jane \(until \d{4}-\d\d-\d\d\) are still accepted, although cluster\.yaml no longer has that name; to revoke them now, write in cluster\.yaml:\n {4}revoked: \[jane\]$/,
   )
   assert.deepEqual(first.metrics, ['jane'])
   for (const args of [['certs'], ['certs', '--prune']]) {
@@ -87,7 +87,7 @@ test('the line can be pasted, whatever the name', async (t) => {
   write(users('10042', 'null', 'on', '1e3', '0x1f'))
   await exits(0, place, 'certs')
   write(users())
-  const [, line = ''] = /write (revoked: \[.*\]) in cluster\.yaml/.exec((await told(place)).notes) ?? []
+  const [, line = ''] = /write in cluster\.yaml:\n +(revoked: \[.*\])/.exec((await told(place)).notes) ?? []
   writeFileSync(join(place, 'cluster.yaml'), `${readFileSync(join(place, 'cluster.yaml'), 'utf8')}${line}\n`)
   assert.deepEqual(await told(place), { notes: '', metrics: [] })
 })

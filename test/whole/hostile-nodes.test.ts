@@ -237,9 +237,9 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     assert.match(String(message), /another encryption key in encryption-config\.yaml than in /)
     assert.ok(!ran.stdout.includes(secret))
     assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
-    assert.match(String(remedy), /recover the cluster: npm run task -- recover --node control0$/m)
+    assert.match(String(remedy), /recover the cluster:\n +npm run task -- recover --node control0$/m)
     const refused = await exits(3, place, 'recover', '--node', 'control0')
-    const moves = /move it aside: (mkdir .* && mv \S+ \S+) && npm run task -- recover --node control0$/m
+    const moves = /move it aside:\n +(mkdir .* && mv \S+ \S+) && npm run task -- recover --node control0$/m
     const [, move = ''] = moves.exec(refused.stdout + refused.stderr) ?? []
     execFileSync('sh', ['-c', move])
     assert.ok(existsSync(join(auth(), 'ca-key.pem')) && !existsSync(join(auth(), config)))

@@ -65,7 +65,7 @@ describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp', ...
       .replace('user: ubuntu', `user: ${userInfo().username}`)
       .replace('# configFile: ./ssh_config', 'configFile: ../cfg')
     writeFileSync(file, edited)
-    const [, command = ''] = /^now run npm run bootstrap -- (.*)\n$/m.exec(made.stdout) ?? []
+    const [, command = ''] = /^now run:\s+npm run bootstrap -- (.*)\n$/m.exec(made.stdout) ?? []
     await exits(4, place, 'bootstrap', ...command.split(' '))
     await exits(0, place, 'bootstrap', '--config', 'new/cluster.yaml')
     assert.deepEqual(

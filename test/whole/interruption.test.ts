@@ -149,7 +149,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
       assert.match(stdout, /Deploy to nodes.*(skipped|interrupted)/)
       assert.match(
         stdout.replaceAll(/\s+/g, ' '),
-        /early; every file is whole; continue with: npm run bootstrap \d+ targets/,
+        /early; every file is whole; continue with:\s+npm run bootstrap \d+ targets/,
       )
       assert.ok(stdout.lastIndexOf('\x1b[?25h') > stdout.lastIndexOf('\x1b[?25l'), 'the cursor is not shown again')
       await assertTidy(identity, pid)

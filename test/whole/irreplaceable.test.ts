@@ -271,7 +271,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         const warning = String(ran.events.find(({ type }) => type === 'built')?.warn)
         assert.match(
           warning,
-          /npm run bootstrap -- --replace-identity, then restart (every kube-apiserver|.* (everywhere|on every node))/,
+          /npm run bootstrap -- --replace-identity\nthen restart (every kube-apiserver|.* (everywhere|on every node))/,
         )
         assert.ok(warning.includes(folder))
         const secret = files.at(-1) ?? ''
@@ -305,7 +305,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assert.equal(backupIn(auth).files['ca.pem'], old)
       assert.match(
         String(ran.events.find(({ type }) => type === 'built')?.warn),
-        /npm run bootstrap \(it lists what to restart\)/,
+        /then run what lists what to restart:\n +npm run bootstrap/,
       )
       const renewed = certificateIn(auth, 'ca')
       assert.deepEqual(renewed.subject, subject)

@@ -61,7 +61,7 @@ test('without it the same plan runs what cluster.yaml names', { skip: needs('ssh
   const { place, ran } = makePlace(t)
   // Its control nodes can't be reached.
   const refused = await exits(3, place, 'deploy', '--dry-run', '--node', 'worker0')
-  assert.match(refused.stdout, /^To plan without nodes: .* deploy --node worker0 --dry-run --offline$/m)
+  assert.match(refused.stdout, /^To plan without nodes:\n.* deploy --node worker0 --dry-run --offline$/m)
   assert.ok(existsSync(ran))
 })
 

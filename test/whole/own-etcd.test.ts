@@ -52,7 +52,7 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
     copyFileSync(join(copied, 'auth', file), join(copied, 'auth', `etcd-${file}`))
   await exits(0, copied, 'certs')
   assert.match((await exits(1, copied, 'verify')).stdout, /authenticated as system:node:worker0 .*expected rejected/s)
-  assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the cluster CA; continue: .*rotate etcd-ca/)
+  assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the cluster CA; continue:\n.*rotate etcd-ca/)
   // Where the rotation is itself at work, or is reported as under way, that is said once.
   await exits(0, copied, 'encryption-key')
   const again = /etcd still has the cluster CA/
@@ -61,7 +61,7 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
   const nextKey = join(copied, 'auth/etcd-ca-next-key.pem')
   copyFileSync(join(copied, 'auth/admin-key.pem'), nextKey)
   const underWay = await harderway(copied, 'ca/etcd-ca', '--dry-run')
-  assert.match(underWay.stdout, /in progress, .*rotate etcd-ca --finish/)
+  assert.match(underWay.stdout, /in progress, [\s\S]*rotate etcd-ca --finish/)
   assert.doesNotMatch(underWay.stdout, again)
   rmSync(nextKey)
   // It would leave etcd with the old one.
@@ -76,7 +76,10 @@ test('a run gives no running cluster another one, and takes none back', async (t
   await exits(0, before, 'ca/etcd-ca', '--force', '--yes')
   await exits(0, before, 'certs')
   writeCluster(before)
-  assert.match((await exits(3, before, 'certs')).stderr, /etcd has its own CA.*set etcd: \{ ca: own \}/s)
+  assert.match(
+    (await exits(3, before, 'certs')).stderr,
+    /etcd has its own CA.*set in cluster.yaml:\s+etcd: \{ ca: own \}/s,
+  )
   // Nor does a backup, which is found to be that as well.
   const backup = join(before, 'backup')
   renameSync(join(before, 'auth'), backup)
@@ -116,7 +119,7 @@ test('cluster.yaml: a node of such a name, and the layout whose etcd has no TLS'
   writeCluster(at, [own, [['layout'], 'hard-way']])
   assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /etcd\.ca is not a key of layout hard-way.*no TLS/)
   writeCluster(at, [[['install'], true]])
-  assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /set etcd: \{ ca: own \}/)
+  assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /set there:\s+etcd: \{ ca: own \}/)
 })
 
 test('init takes it over from an auth/ that has it', async () => {
@@ -161,7 +164,7 @@ describe('on a control node', { skip: needs('ssh') }, () => {
       renameSync(join(away, file), join(auth, 'backup/2026-11-24T12-00-00-000Z', file))
     assert.match(
       (await exits(4, place, 'bootstrap')).stdout,
-      /To do +on control0, remove \/\S+\/etcd-ca-key\.pem, .* -- --prune/,
+      /To do +on control0, remove \/\S+\/etcd-ca-key\.pem, .*\n.* -- --prune/,
     )
     await exits(0, place, 'bootstrap', '--prune')
     assert.deepEqual(onNode(), [])

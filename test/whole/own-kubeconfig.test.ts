@@ -72,7 +72,7 @@ describe('the current context', { skip: needs('ssh', 'kubectl') }, () => {
   test('stays where the entry is wanted alone, without a CA: what is printed makes one, or brings it back', async () => {
     const refused = told(await exits(3, place, 'local-kubeconfig'))
     assert.equal(readFileSync(config, 'utf8'), prod)
-    const [, fresh = ''] = /to create a new cluster: npm run (bootstrap)/.exec(refused) ?? []
+    const [, fresh = ''] = /to create a new cluster:\s+npm run (bootstrap)/.exec(refused) ?? []
     await typeTask(fresh)
     assert.equal(current(), 'kubenet')
     renameSync(join(place, 'auth'), join(place, 'lost'))

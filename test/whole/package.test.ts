@@ -127,7 +127,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
     assert.doesNotMatch(stdout, /npm run/)
     const wrong = await npx('certs', '--frce')
     assert.equal(wrong.status, 2)
-    assert.match(wrong.stderr, /\n {4}npx harderway --help\n$/)
+    assert.match(wrong.stderr, /\n {6}npx harderway --help\n$/)
   })
 
   test('is scheduled as it is installed: by its own file, in the folder in which npx finds it', async () => {
@@ -144,7 +144,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
     rmSync(join(theirs(), 'cluster.yaml'))
     const { status, stdout, stderr } = await npx('init', '.', '--control', 'c0=10.0.0.1')
     assert.equal(status, 0, stderr)
-    assert.match(stdout, /^now run npx harderway bootstrap --dry-run$/m)
+    assert.match(stdout, /^now run:\s+npx harderway bootstrap --dry-run$/m)
     const text = readFileSync(join(theirs(), 'cluster.yaml'), 'utf8')
     assert.match(text, /^# yaml-language-server: \$schema=\.\/node_modules\/harderway\/docs\/cluster\.schema\.json\n/)
     assert.equal((await its('graph')).status, 0)

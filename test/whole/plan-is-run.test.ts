@@ -158,7 +158,10 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     restore()
     const { status, said } = await assertAgree(tomorrow, 'bootstrap')
     assert.equal(status, 1)
-    assert.match(said, /newer than in.*issue newer certificates: npm run task -- certs --force, then npm run bootstrap/)
+    assert.match(
+      said,
+      /newer than in.*issue newer certificates:(\\n| )+npm run task -- certs --force(\\n| )+npm run bootstrap/,
+    )
   })
 
   test('where all is forced, on nodes without units: nothing is done to them, and nothing is to be restarted for files that are copied again', async () => {

@@ -4,9 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { isPasteable } from '../../lib/wording.ts'
 import { parseCommandLine } from '../../tasks/cli.ts'
-import { formatCommand } from '../../tasks/run/host.ts'
 import { scratch } from '../support/files.ts'
 import { type Edit, entry, harderway, holdAuth, madePlace, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'
@@ -113,8 +111,7 @@ describe('a printed command, tried while another run holds auth/,', () => {
   after(() => release())
 
   for (const [task, args] of printed)
-    test(`is marked and understood: "${task}"`, async () => {
-      assert.ok(isPasteable(formatCommand(task)))
+    test(`is understood: "${task}"`, async () => {
       const { command, options } = parseCommandLine(args)
       if (command.isWithoutCluster) return
       const isWaiting =
@@ -154,7 +151,7 @@ describe("the clone's executable, from another folder,", () => {
     ] as const) {
       const { status, stderr } = call(place, `${typed} certs --frce`, path)
       assert.equal(status, 2, stderr)
-      const [, printed = ''] = /\n {4}(.*)\n$/.exec(stderr) ?? []
+      const [, printed = ''] = /\n {6}(.*)\n$/.exec(stderr) ?? []
       assert.equal(printed, `${typed} --help`)
       assert.equal(call(place, printed, path).status, 0, printed)
     }
@@ -167,7 +164,7 @@ describe("the clone's executable, from another folder,", () => {
     assert.deepEqual([none.status, none.stdout], [2, ''])
     assert.match(
       none.stderr,
-      /^no cluster\.yaml in \S+ or a directory above\n.*--config FILE, or create one: .* init DIR\n$/,
+      /^no cluster\.yaml in \S+ or a directory above\n.*--config FILE, or create one:\n.* init DIR\n$/,
     )
     writeCluster(place)
     const here = call(place, `${executable} bootstrap --dry-run --offline`)
@@ -197,7 +194,7 @@ describe("the clone's executable, from another folder,", () => {
     const place = scratch(t)
     const file = join(place, 'cluster.yaml')
     copyFileSync(own, file)
-    const warning = `${file} is the unedited example; name your own with --config FILE, or create one: ${executable} init DIR`
+    const warning = `${file} is the unedited example; name your own with --config FILE, or create one:`
     const says = (command: string) => call(place, `${executable} ${command}`).stdout.includes(warning)
     assert.deepEqual(['graph', 'certs --dry-run', 'certs', 'certs', 'status', 'status --json'].map(says), [
       false,

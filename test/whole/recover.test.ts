@@ -111,16 +111,16 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
   test("where no node has the CA's key, it comes from a backup alone: recover --node says so, and brings back the rest", async () => {
     writeCluster(place, [...edits, [['certificates', 'caKeyOnNodes'], false]])
     const refused = await exits(3, place, 'bootstrap')
-    assert.match(told(refused), /- recover the cluster: npm run task -- recover --from DIR$/m)
+    assert.match(told(refused), /- recover the cluster:\s+npm run task -- recover --from DIR$/m)
     assert.doesNotMatch(told(refused), /recover --node/)
     const ran = await recover('--node', 'control0')
     assert.equal(ran.status, 3, told(ran))
     assert.match(told(ran), /ca-key\.pem is on no node \(certificates\.caKeyOnNodes: false\); restore it from a/)
-    assert.match(told(ran), /- recover from a backup .*recover --from DIR/)
+    assert.match(told(ran), /- recover from a backup .*\n.*recover --from DIR/)
     assert.doesNotMatch(told(ran), /recover --node/)
     assertBack(['service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'])
     const lost = await exits(3, place, 'bootstrap')
-    assert.match(told(lost), /restore ca\.pem and ca-key\.pem from a backup: npm run task -- recover --from DIR/)
+    assert.match(told(lost), /restore ca\.pem and ca-key\.pem from a backup:\s+npm run task -- recover --from DIR/)
     await exits(0, place, 'recover', '--from', made)
     const assertWhole = () => {
       for (const file of irreplaceable) assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(made, file))))
@@ -128,14 +128,14 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assertWhole()
     rmSync(join(auth, 'ca.pem'))
     const certificateLost = await exits(3, place, 'bootstrap')
-    assert.match(told(certificateLost), /or from a control node: npm run task -- recover --node control0/)
+    assert.match(told(certificateLost), /or from a control node:\s+npm run task -- recover --node control0/)
     await exits(0, place, 'recover', '--node', 'control0')
     assertWhole()
   })
 
   test('status --on-nodes names recover, and no command that would overwrite the last copies', async () => {
     const ran = await harderway(place, 'status', '--on-nodes')
-    assert.match(told(ran), /recover the cluster: npm run task -- recover --node control0/)
+    assert.match(told(ran), /recover the cluster:\s+npm run task -- recover --node control0/)
     assert.doesNotMatch(told(ran), /deploy.*--replace-identity|scp/)
   })
 
@@ -149,7 +149,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.ok(
         told(ran).includes(`control0, control1 hold ${lost.join(', ')}, but ${auth} has none; nothing was created`),
       )
-      assert.match(told(ran), /- recover the cluster: npm run task -- recover --node control0$/m)
+      assert.match(told(ran), /- recover the cluster:\s+npm run task -- recover --node control0$/m)
     }
     assert.deepEqual([onNodes(), kubeconfig(), names()], before)
     await withStatus(0, recover('--node', 'control0'))
@@ -238,7 +238,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       const ran = await withStatus(0, verify(backup))
       assert.match(
         String(messageOf(ran, 'backup/other-files')),
-        /files up to date; for the rest, run npm run bootstrap$/,
+        /files up to date; for the rest, run:\s+npm run bootstrap$/,
       )
     })
 
@@ -264,7 +264,8 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   /** The commands that are printed after these words. */
   const chainIn = (ran: Ran, words: string) =>
-    new RegExp(`${words}: (npm run .*, then npm run \\w+)`).exec(told(ran))?.[1] ?? told(ran)
+    new RegExp(`${words}:((?:\\n +npm run .*)+)`).exec(told(ran))?.[1]?.trim().split(/\n +/).join(', then ') ??
+    told(ran)
 
   for (const renewal of ['certs --force', 'ca --renew, then certs --force'])
     test(`a backup older than ${renewal} brings the cluster back as verify --from, recover and the refused run say`, async () => {
@@ -281,7 +282,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.equal(chainIn(verified, 'after recover'), chainAfter(renewal))
       rmSync(auth, { recursive: true })
       const recovered = await exits(0, place, 'recover', '--from', made)
-      assert.equal(chainIn(recovered, 'if the backup is older than the nodes'), chainAfter('certs --force'))
+      assert.equal(chainIn(recovered, 'if the backup is older than the nodes, then'), chainAfter('certs --force'))
       const refused = await exits(1, place, 'bootstrap')
       assert.doesNotMatch(told(refused), /recover|mv /)
       const chain = chainIn(refused, 'if that auth/ is lost, issue newer certificates')
@@ -327,7 +328,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     for (const file of ['ca-next-key.pem', 'ca-next.pem', 'ca-cross.pem']) {
       rmSync(join(auth, file))
       if (file === 'ca-next-key.pem')
-        assert.match(told(await harderway(place, 'bootstrap')), /restore ca-next-key\.pem .*: .* recover --from DIR/)
+        assert.match(told(await harderway(place, 'bootstrap')), /restore ca-next-key\.pem .*:\n.* recover --from DIR/)
       await must('recover', '--from', backup)
     }
     rmSync(auth, { recursive: true })
@@ -405,9 +406,9 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
   test('a CA that was made in its place is moved aside by the commands that the next deploy and recover print', async () => {
     await exits(0, place, 'certs')
     const refused = await exits(3, place, 'bootstrap')
-    const [, ...args] = /recover the cluster: npm run task -- (recover) (--node) (\S+)$/m.exec(told(refused)) ?? []
+    const [, ...args] = /recover the cluster:\s+npm run task -- (recover) (--node) (\S+)$/m.exec(told(refused)) ?? []
     const inTheWay = await exits(3, place, ...args)
-    const [, move = ''] = /move it aside: (mv .*) && npm run task -- recover --node \S+$/m.exec(told(inTheWay)) ?? []
+    const [, move = ''] = /move it aside:\n +(mv .*) && npm run task -- recover --node \S+$/m.exec(told(inTheWay)) ?? []
     execFileSync('sh', ['-c', move])
     await exits(0, place, ...args)
     assertBack()
@@ -417,13 +418,13 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     cpSync(other, auth, { recursive: true })
     const before = stateOf(auth)
     const run = await exits(3, place, 'bootstrap')
-    assert.match(told(run), /recover the cluster: npm run task -- recover --node control0$/m)
+    assert.match(told(run), /recover the cluster:\s+npm run task -- recover --node control0$/m)
     const ran = await withStatus(3, recover('--node', 'control0'))
     assert.match(told(ran), /auth has another .*\bca\.pem, .*which recover never overwrites/)
-    assert.match(told(ran), /move it aside: mv (\S+) \1-\S+ && npm run task -- recover --node control0$/m)
+    assert.match(told(ran), /move it aside:\n +mv (\S+) \1-\S+ && npm run task -- recover --node control0$/m)
     assert.doesNotMatch(told(ran), /not signed by/)
     const from = await withStatus(3, recover('--from', 'made'))
-    assert.match(told(from), /move it aside: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --from made$/m)
+    assert.match(told(from), /move it aside:\s+mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --from made$/m)
     assert.deepEqual(stateOf(auth), before)
   })
 
@@ -436,9 +437,9 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       const refused = await exits(3, place, 'bootstrap', ...args)
       assert.match(
         told(refused),
-        /if the nodes have the CA of auth\/, replace the entry \(auth\/backup keeps a copy\): /,
+        /if the nodes have the CA of auth\/, replace the entry \(auth\/backup keeps a copy\):\n/,
       )
-      const [, command = ''] = /: npm run task -- (local-kubeconfig .*)/.exec(told(refused)) ?? []
+      const [, command = ''] = /:\s+npm run task -- (local-kubeconfig .*)/.exec(told(refused)) ?? []
       if (args.length === 0) await must(...command.split(' '), '--yes')
     }
     await must('bootstrap')
@@ -483,7 +484,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     // The parent of a backup: what is printed is typed.
     cpSync(made, join(place, 'parent/auth'), { recursive: true })
     const parent = told(await withStatus(1, recover('--from', 'parent')))
-    const [, printed = ''] = /did you mean parent\/auth: npm run task -- (\w+ --from \S+)$/m.exec(parent) ?? []
+    const [, printed = ''] = /did you mean parent\/auth:\s+npm run task -- (\w+ --from \S+)$/m.exec(parent) ?? []
     await exits(0, place, ...printed.split(' '))
     rmSync(auth, { recursive: true })
     await withStatus(0, recover('--from', 'mixed'))
@@ -574,7 +575,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   /** Types what is printed. */
   const follow = async (ran: Ran) => {
-    const [, moved, command = ''] = /: (mkdir .* && )?npm run task -- (recover --\S+ [^\s,]+)/.exec(told(ran)) ?? []
+    const [, moved, command = ''] = /:\n +(mkdir .* && )?npm run task -- (recover --\S+ [^\s,]+)/.exec(told(ran)) ?? []
     if (moved) execFileSync('sh', ['-c', `${moved}true`])
     await must(...command.split(' '))
     return moved ?? ''
@@ -635,7 +636,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     const ran = await exits(0, late, 'recover', '--node', 'control0')
     assertBack()
     const typed =
-      /^run npm run task -- (ca --renew) \(the CA expired on \d{4}-\d\d-\d\d\), then run npm run (bootstrap);/m.exec(
+      /^the CA expired on \d{4}-\d\d-\d\d; renew it:\n +npm run task -- (ca --renew)\nthen run:\n +npm run (bootstrap)$/m.exec(
         told(ran),
       )
     assert.ok(typed, told(ran))

@@ -116,7 +116,7 @@ for (const [whose, make] of origins)
       describeCluster(nodes)
       const [first, second] = [join(place, 'old.pem'), keep('second.pem')]
       const refused = await exits(3, place, 'rotate', 'ca', '--force')
-      assert.match(refused.stderr, /or add --yes: .*--force --yes/)
+      assert.match(refused.stderr, /or add --yes:\n.*--force --yes/)
       assert.match(
         refused.stderr,
         /stage 1, clients\/pods, pods to kube-apiserver would fail until the client is restarted or has the new files \(the client with an earlier CA/,

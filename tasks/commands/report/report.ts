@@ -24,7 +24,9 @@ export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
     throw usage(`--format ${format}: expected html or prometheus`, 'report')
   const file = format === 'html' ? 'report.html' : metricsFile
   if (!auth.hasFiles())
-    throw new Failure(`nothing to report: ${auth.path} has no files yet`, { remedy: command('bootstrap') })
+    throw new Failure(`nothing to report: ${auth.path} has no files yet`, {
+      remedy: `create them:\n    ${command('bootstrap')}`,
+    })
   const graph = await wholeCluster(given)
   const copy = options.output === undefined ? undefined : pathOf(host, options.output)
   if (copy !== undefined) checkOutput(copy, auth.path)

@@ -5,7 +5,7 @@
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../../lib/failure.ts'
 import { texts } from '../../../lib/results.ts'
-import { formatDate, pasteable } from '../../../lib/wording.ts'
+import { formatDate } from '../../../lib/wording.ts'
 import type { Beside } from '../../deploy/deploy-node.ts'
 import { type Life, type OnNode, readSelfMade, renewsFrom } from '../../inspect/component.ts'
 import type { NodeLook } from '../../inspect/look.ts'
@@ -33,5 +33,5 @@ async function checkLeftToOwner(run: Run, node: ClusterNode): Promise<Beside> {
 /** Without `install` nothing here restarts it. */
 function warningOn(run: Run, { name }: ClusterNode, life: Life): string | undefined {
   if (renewsFrom(run, life) > run.now) return undefined
-  return `on ${name}, restart kube-apiserver before ${formatDate(life.notAfter, run.now)}, when its loopback certificate expires and it fails: ${pasteable('sudo systemctl restart kube-apiserver')}`
+  return `on ${name}, restart kube-apiserver before ${formatDate(life.notAfter, run.now)}, when its loopback certificate expires and it fails:\n    sudo systemctl restart kube-apiserver`
 }

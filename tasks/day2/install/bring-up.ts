@@ -16,7 +16,7 @@ import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
 import { besideOf, oldSuffix } from '../../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { formatDiffs } from '../../../lib/results.ts'
-import { formatNames, pasteable } from '../../../lib/wording.ts'
+import { formatNames } from '../../../lib/wording.ts'
 import { keepOthers, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
 import type { NodeRun } from '../../inspect/component.ts'
@@ -236,7 +236,7 @@ function notServed({ node }: NodeRun, { unit, service }: Unit): Failure {
   return new Failure(`${unit} does not serve its installed certificate`, {
     node: node.name,
     code: 'not-served',
-    remedy: `check on ${node.name} which files its command line names: ${pasteable(`systemctl cat ${service}`)}`,
+    remedy: `check on ${node.name} which files its command line names:\n    systemctl cat ${service}`,
   })
 }
 
@@ -273,16 +273,16 @@ function stoppedSince({ run, node }: NodeRun, { unit }: Unit): Failure {
   return new Failure(`${unit} stopped after a healthy restart`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `find out why on ${node.name}: ${pasteable(`journalctl -u ${serviceOf(run.cluster, unit)}`)}`,
+    remedy: `find out why on ${node.name}:\n    journalctl -u ${serviceOf(run.cluster, unit)}`,
   })
 }
 
 function stillStale({ run, node }: NodeRun, reasons: readonly UnitDifference[]): Failure {
-  const commands = reasons.map(({ unit }) => pasteable(`systemctl status ${serviceOf(run.cluster, unit)}`))
+  const commands = reasons.map(({ unit }) => `\n    systemctl status ${serviceOf(run.cluster, unit)}`)
   return new Failure(`still out of date after installing; ${formatDiffs(reasons.flatMap(diffsOfUnit))}`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `check on ${node.name}: ${commands.join('; ')}; then ${runAgain}`,
+    remedy: `check on ${node.name}:${commands.join('')}\nthen ${runAgain}`,
   })
 }
 
@@ -354,6 +354,6 @@ async function forget({ on, work, journal }: Installation): Promise<Omit<Brought
   await forgetOld(on, found, new Map(proven.map((each) => [each.path, digestOf(each)])))
   const restarted = journal.restarted.map(({ unit }) => unit)
   if (quorumState !== 'without a quorum') return { restarted }
-  const warning = `${store} on ${on.node.name} has no quorum yet, so its health was not checked; once all control nodes are done, run ${on.run.command('bootstrap')}`
+  const warning = `${store} on ${on.node.name} has no quorum yet, so its health was not checked; once all control nodes are done, run:\n    ${on.run.command('bootstrap')}`
   return { restarted, warning }
 }

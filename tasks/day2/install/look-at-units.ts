@@ -8,7 +8,6 @@ import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { commonNameOf, readCertificate } from '../../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../../lib/pki/pair.ts'
-import { pasteable } from '../../../lib/wording.ts'
 import {
   addressOf,
   isApiServer,
@@ -85,7 +84,7 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
   throw new Failure(`${why} did not stop within install.timeout`, {
     node: node.name,
     code: 'not-looked-at',
-    remedy: `find out why on ${node.name}: ${pasteable(`systemctl status ${serviceOf(run.cluster, why)}`)}; then ${runAgain}`,
+    remedy: `find out why on ${node.name}:\n    systemctl status ${serviceOf(run.cluster, why)}\nthen ${runAgain}`,
   })
 }
 
@@ -123,7 +122,7 @@ export function refuseWrongSettings(node: ClusterNode, units: readonly UnitOnNod
     throw new Failure([first, ...more].map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
       node: node.name,
       code: 'wrong-setting',
-      remedy: `change that on ${node.name}, and restart it: ${pasteable(`systemctl edit --full ${first.service}`)}; then ${runAgain}`,
+      remedy: `change that on ${node.name}, and restart it:\n    systemctl edit --full ${first.service}\nthen ${runAgain}`,
     })
   refuseOddPaths(node, units, places)
 }
@@ -147,7 +146,7 @@ export function refuseOtherUsers(
     if (other)
       throw refuse(
         `${other.path} of ${unit.unit} is a kubeconfig of ${other.held}, not ${other.wanted}`,
-        `let ${unit.unit} read another file, or give the node or unit that name in cluster.yaml; or overwrite the file: ${run.command(`install --node ${node.name} --replace-identity`)}`,
+        `let ${unit.unit} read another file, or give the node or unit that name in cluster.yaml; or overwrite the file:\n    ${run.command(`install --node ${node.name} --replace-identity`)}`,
       )
     const isOfNode = unit.files.some(({ file }) => file === kubeconfigFile(node.name))
     const name = (unit.nodeName ?? places.hostname)?.toLowerCase()
@@ -155,7 +154,7 @@ export function refuseOtherUsers(
     const source = unit.nodeName === undefined ? 'host name' : '--hostname-override'
     throw refuse(
       `its kubelet calls the node ${name} (${source}), not ${node.name}`,
-      `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it: ${pasteable(`systemctl edit --full ${unit.service}`)}`,
+      `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it:\n    systemctl edit --full ${unit.service}`,
     )
   }
 }
@@ -187,7 +186,7 @@ function refuseOddPaths(node: ClusterNode, units: readonly UnitOnNode[], { links
   if (link !== undefined)
     throw refuse(
       `symlink ${link}, on the path to files of its units, is not owned by root`,
-      `make root its owner: ${pasteable(`chown -h root ${link}`)}; or ${remedy}`,
+      `make root its owner:\n    chown -h root ${link}\nor ${remedy}`,
     )
   const lost = rows.find(({ path }) => odd.includes(path))
   if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with special characters`, remedy)
@@ -269,7 +268,7 @@ async function refuseUnreached(
   throw new Failure('no port shows a certificate through ssh', {
     node: node.name,
     code: 'not-looked-at',
-    remedy: `let sshd on ${node.name} forward to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, check what answers: ${pasteable(`openssl s_client -connect ${address}:${asked.port}`)}
+    remedy: `let sshd on ${node.name} forward to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, check what answers:\n    openssl s_client -connect ${address}:${asked.port}
 then ${runAgain}`,
   })
 }

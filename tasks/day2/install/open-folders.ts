@@ -8,7 +8,7 @@ import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import { isOpenFolder, root } from '../../../lib/node/place.ts'
 import { fileAt, foldersTo, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { formatNames, groupAlike, pasteable, quote } from '../../../lib/wording.ts'
+import { formatNames, groupAlike, quote } from '../../../lib/wording.ts'
 import type { OnNode } from '../../inspect/component.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
@@ -38,7 +38,7 @@ export function openFolders(run: Run, units: readonly Unit[], places: PlacesStat
     const isOfOthers = access.uid !== 0 || (access.mode & 0o1000) !== 0
     const remedy = isOfOthers
       ? "make it root's alone, or set another path in cluster.yaml (install.units)"
-      : `run as root on the node: ${pasteable(`chmod go-w ${quote(path)}`)}`
+      : `run as root on the node:\n    chmod go-w ${quote(path)}`
     return { path, units: [...new Set(group.map(({ unit }) => unit))], remedy }
   })
 }

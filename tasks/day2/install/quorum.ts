@@ -6,7 +6,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
 import { isIssuedBy, readCertificates } from '../../../lib/pki/certificate.ts'
 import { ownCas } from '../../../lib/pki/pair.ts'
-import { formatNames, pasteable, printable } from '../../../lib/wording.ts'
+import { formatNames, printable } from '../../../lib/wording.ts'
 import { heldOn } from '../../deploy/held.ts'
 import { type Asking, type NodeRun, withEtcd } from '../../inspect/component.ts'
 import { installOf, limitBeside, lookAtNode, repeat } from '../../inspect/look.ts'
@@ -109,7 +109,7 @@ export function foreignMembers(
     .filter((member) => !isOurs(member))
     .map(
       ({ ID, name, peerURLs }) =>
-        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}) matches no control node in cluster.yaml; add the node, or its address; or, if its API server is gone for good: ${pasteable(`etcdctl member remove ${BigInt(ID).toString(16)}`)}`,
+        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}) matches no control node in cluster.yaml; add the node, or its address; or, if its API server is gone for good:\n    etcdctl member remove ${BigInt(ID).toString(16)}`,
     )
 }
 
@@ -147,7 +147,7 @@ export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumStat
   throw new Failure(`${unit.unit} has no quorum; unhealthy on ${formatNames([on.node.name, ...lost])}`, {
     node: on.node.name,
     code: 'no-quorum',
-    remedy: `start it, then ${runAgain}; on each node: ${pasteable(`systemctl start ${unit.service}`)}`,
+    remedy: `start it, then ${runAgain}; on each node:\n    systemctl start ${unit.service}`,
   })
 }
 

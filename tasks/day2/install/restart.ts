@@ -7,7 +7,7 @@ import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { ask } from '../../../lib/kubernetes/probe.ts'
 import { marksFolder, namesOf } from '../../../lib/node/place.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
-import { excerpt, pasteable, printable, quote, withoutKeys } from '../../../lib/wording.ts'
+import { excerpt, printable, quote, withoutKeys } from '../../../lib/wording.ts'
 import { stagingOwner } from '../../deploy/marks.ts'
 import {
   addressOf,
@@ -186,10 +186,7 @@ export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, w
   return new Failure(`${unit} is not healthy; ${why}`, {
     node: node.name,
     code: 'not-healthy',
-    remedy: [
-      ...lines.split('\n').filter(Boolean),
-      `more on ${node.name}: ${pasteable(`journalctl -u ${service}`)}`,
-    ].join('\n'),
+    remedy: [...lines.split('\n').filter(Boolean), `more on ${node.name}:\n    journalctl -u ${service}`].join('\n'),
   })
 }
 
@@ -263,7 +260,7 @@ async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: '
   throw new Failure(`install.${what} for ${node.name} ${end}`, {
     node: gateway.name,
     code: `not-${what}ed`,
-    remedy: `make this work on ${gateway.name}: ${pasteable(command)}`,
+    remedy: `make this work on ${gateway.name}:\n    ${command}`,
   })
 }
 

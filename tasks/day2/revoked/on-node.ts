@@ -10,7 +10,6 @@ import { reviewOf } from '../../../lib/kubernetes/authorization.ts'
 import { diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { type Check, texts } from '../../../lib/results.ts'
-import { pasteable } from '../../../lib/wording.ts'
 import { withApi } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import type { UnitOnNode } from '../../inspect/reads.ts'
@@ -150,6 +149,6 @@ function notLoaded({ cluster }: Run, node: ClusterNode): Failure {
   return new Failure(`${apiServer} has not loaded ${authorizationConfigFile}; restored the old file`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `check why: ${pasteable(`journalctl -u ${serviceOf(cluster, apiServer)}`)}`,
+    remedy: `check why:\n    journalctl -u ${serviceOf(cluster, apiServer)}`,
   })
 }

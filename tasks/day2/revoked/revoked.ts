@@ -21,7 +21,7 @@ import {
 } from '../../../lib/kubernetes/authorization.ts'
 import { realPath } from '../../../lib/node/state.ts'
 import { type Check, type Diff, texts } from '../../../lib/results.ts'
-import { formatNames, joinClauses, pasteable } from '../../../lib/wording.ts'
+import { formatNames, joinClauses } from '../../../lib/wording.ts'
 import { holdersOf, revokedLine } from '../../auth/accepted.ts'
 import { type HeldFile, heldAt } from '../../deploy/held.ts'
 import { digestOf, type NodeLook } from '../../inspect/look.ts'
@@ -95,7 +95,7 @@ function etcdIsOpen({ cluster, command }: Run, accepted: ReadonlySet<string>): s
   const open = revoked.filter((each) => accepted.has(each))
   if (open.length === 0) return []
   return [
-    `certificates of ${formatNames(open)} still open etcd, and so the cluster, through port 2379; write ${pasteable('etcd: { ca: own }')} in cluster.yaml, then run ${command('rotate etcd-ca')}`,
+    `certificates of ${formatNames(open)} still open etcd, and so the cluster, through port 2379; write in cluster.yaml:\n    etcd: { ca: own }\nthen run:\n    ${command('rotate etcd-ca')}`,
   ]
 }
 
@@ -137,14 +137,14 @@ function refusedList(run: Run, file: string, text: string | undefined): Failure 
   const letIn = command(`${name} install`)
   if (cluster.revoked !== undefined && (text === undefined || isForeignAuthorization(text)))
     return refusal(`${file} is not a list that harderway wrote, and may have more than revoked in cluster.yaml`, [
-      `move it aside, or replace it: ${letIn}`,
+      `move it aside, or replace it:\n    ${letIn}`,
     ])
   const forgotten = names.filter((each) => !cluster.revoked?.includes(each))
   if (forgotten.length === 0) return undefined
-  const key = cluster.revoked === undefined ? `write revoked: [] in cluster.yaml, then run ${letIn}` : letIn
+  const key = cluster.revoked === undefined ? 'write revoked: [] in cluster.yaml, then run' : 'run'
   return refusal(`${file} lists ${formatNames(forgotten)} as revoked, and cluster.yaml does not`, [
-    `write ${revokedLine(run, forgotten)} in cluster.yaml`,
-    `or restore access, with every certificate that is still valid: ${key}`,
+    `write in cluster.yaml:\n    ${revokedLine(run, forgotten)}`,
+    `or, to restore access with every certificate that is still valid, ${key}:\n    ${letIn}`,
   ])
 }
 

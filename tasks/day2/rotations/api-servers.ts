@@ -8,7 +8,7 @@
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { isRunning } from '../../../lib/node/state.ts'
-import { pasteable, printable } from '../../../lib/wording.ts'
+import { printable } from '../../../lib/wording.ts'
 import { type Asking, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
 import { unsetOn } from '../../inspect/reads.ts'
@@ -69,7 +69,7 @@ const withApiServer = (run: Run, looks: readonly Looked[]) =>
 export async function someApiServer(asking: Asking): Promise<ClusterNode> {
   for (const node of asking.run.cluster.nodes) if ((await apiServersOn(asking, node)).length > 0) return node
   throw new Failure("no API server runs on any control node, so stored objects can't be read", {
-    remedy: `start it on each control node: ${pasteable(`systemctl start ${serviceOf(asking.run.cluster, apiServer)}`)}; then ${runAgain}`,
+    remedy: `start it on each control node:\n    systemctl start ${serviceOf(asking.run.cluster, apiServer)}\nthen ${runAgain}`,
   })
 }
 

@@ -55,7 +55,7 @@ import {
 import { blocksIn, certificatePem, inside, oids } from '../../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
-import { day, formatDate, formatNames, pasteable } from '../../../lib/wording.ts'
+import { day, formatDate, formatNames } from '../../../lib/wording.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from '../../auth/states.ts'
 import { type Asking, healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
@@ -113,13 +113,13 @@ async function beginBoth({ run, isForced }: Rotating, name: RotatedCa): Promise<
   const { certificate } = readPair(auth, name)
   if (certificate && !maySignCas(certificate))
     throw refusal(`${present} in ${auth.path} can't sign another CA (pathlen:0)`, [
-      `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
+      `renew it without that limit first:\n    ${command('ca --renew')}\n    ${command('bootstrap')}`,
     ])
   const cross = tryCertificate(auth, crossName(name))
   if (name === caName && cross && cross.notAfter > now && !isForced)
     throw refusal(
       `pods that loaded the previous ca.crt need ${crossFile} until ${formatDate(cross.notAfter)}; a second rotation breaks them`,
-      [`restart those pods, then run ${command('rotate ca --force')}`],
+      [`restart those pods, then run:\n    ${command('rotate ca --force')}`],
     )
   backUp(auth, [crossFile], now)
   const key = await generatePrivateKey(cluster.certificates.key)
@@ -177,7 +177,7 @@ async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tel
       if (!(await isRefusedInTime({ rotating, node, unit }, { as, ca: name })))
         throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
           node: node.name,
-          remedy: `check which CA it trusts: ${pasteable(`systemctl cat ${unit.service}`)}`,
+          remedy: `check which CA it trusts:\n    systemctl cat ${unit.service}`,
         })
   if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
   return units.map(({ unit }) => unit)
@@ -255,7 +255,7 @@ export const etcdCaRotation: Rotation = {
     if (cluster.etcd.ca === 'shared')
       throw usageFailure(
         'etcd has no CA of its own to rotate (etcd.ca: shared in cluster.yaml)',
-        `to give etcd its own CA, set ${pasteable('etcd: { ca: own }')} there, then run ${command(`rotate ${etcdCaName}`)}`,
+        `to give etcd its own CA, set there:\n    etcd: { ca: own }\nthen run:\n    ${command(`rotate ${etcdCaName}`)}`,
       )
   },
   // An etcd that shares the cluster's CA gets that CA under a name of its own: nothing changes until the last stage. If

@@ -28,7 +28,6 @@ import {
   readEncryptedBy,
   registry,
 } from '../../../lib/kubernetes/stored.ts'
-import { pasteable } from '../../../lib/wording.ts'
 import { readEncryptionState } from '../../auth/states.ts'
 import { type Asking, isApiServer, withApi, withEtcd } from '../../inspect/component.ts'
 import { apiServer } from '../../layouts/layout.ts'
@@ -182,7 +181,7 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
   if (prefix !== encryptedPrefix(first))
     throw new Failure(`the API server encrypts with another key than ${first.name} (${first.provider})`, {
       node: node.name,
-      remedy: `check its --encryption-provider-config: ${pasteable(`systemctl cat ${serviceOf(rotating.run.cluster, apiServer)}`)}`,
+      remedy: `check its --encryption-provider-config:\n    systemctl cat ${serviceOf(rotating.run.cluster, apiServer)}`,
     })
   return units
 }

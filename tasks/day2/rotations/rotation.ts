@@ -4,7 +4,6 @@
  */
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Work } from '../../../lib/graph/target.ts'
-import { pasteable } from '../../../lib/wording.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import type { ClusterTarget, Run } from '../../target.ts'
 
@@ -73,4 +72,4 @@ export const changedBy =
   (file: string): boolean =>
     stages.some((stage) => stage.changes(file, cluster))
 
-export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from: ${pasteable('etcdctl snapshot save FILE')} (with the --endpoints, --cacert, --cert and --key of a control node)`
+export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from (with the --endpoints, --cacert, --cert and --key of a control node):\n    etcdctl snapshot save FILE`

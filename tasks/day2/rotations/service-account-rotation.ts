@@ -12,7 +12,6 @@ import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { type Client, itemsOf } from '../../../lib/kubernetes/client.ts'
 import { certificatePem } from '../../../lib/pki/encoding.ts'
 import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
-import { pasteable } from '../../../lib/wording.ts'
 import { keysIn, publicKeyIn, readTokenPair, readTokenState, tokenFiles } from '../../auth/states.ts'
 import { readMetrics, withApi } from '../../inspect/component.ts'
 import { apiServer } from '../../layouts/layout.ts'
@@ -145,7 +144,7 @@ async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
   const kids = keys.map(({ kid }) => kid)
   if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
     throw new Failure(`the API server accepts other keys than those in ${tokenFiles(run.auth.files).certificate}`, {
-      remedy: `check its --service-account-key-file: ${pasteable(`systemctl cat ${serviceOf(run.cluster, apiServer)}`)}`,
+      remedy: `check its --service-account-key-file:\n    systemctl cat ${serviceOf(run.cluster, apiServer)}`,
     })
 }
 
@@ -153,7 +152,7 @@ async function refuseOtherSigner(api: Client, run: Run): Promise<void> {
   const wanted = signingKid(run)
   if (wanted === undefined || (await kidOfNewToken(api)) !== wanted)
     throw new Failure(`the API server signs tokens with another key than ${tokenFiles(run.auth.files).key}`, {
-      remedy: `check its --service-account-signing-key-file: ${pasteable(`systemctl cat ${serviceOf(run.cluster, apiServer)}`)}`,
+      remedy: `check its --service-account-signing-key-file:\n    systemctl cat ${serviceOf(run.cluster, apiServer)}`,
     })
 }
 

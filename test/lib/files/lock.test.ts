@@ -202,20 +202,20 @@ for (const [what, text, named] of [
   [
     'a living process',
     ownerText(thisProcess),
-    new RegExp(`process ${process.pid} on ${hostname()}.* kill ${process.pid}\\)?$`),
+    new RegExp(`process ${process.pid} on ${hostname()}(?:.|\n)* kill ${process.pid}\\)?$`),
   ],
   [
     'a process elsewhere',
     ownerText({ ...elsewhere, pid: 4321 }),
-    /process 4321 on elsewhere\.example \(since 2026-03.* rm /,
+    /process 4321 on elsewhere\.example \(since 2026-03[\s\S]* rm /,
   ],
-  ['kubectl, which writes nothing into it', '', /another program.* rm /],
-  ['a text that is cut off', '{"pid": 12, "ho', /another program.* rm /],
-  ['an owner without a token', '{"pid": 12}', /another program.* rm /],
+  ['kubectl, which writes nothing into it', '', /another program[\s\S]* rm /],
+  ['a text that is cut off', '{"pid": 12, "ho', /another program[\s\S]* rm /],
+  ['an owner without a token', '{"pid": 12}', /another program[\s\S]* rm /],
   [
     'a token that would lead out of the folder',
     ownerText({ token: '../../../../tmp/elsewhere' }),
-    /another program.* rm /,
+    /another program[\s\S]* rm /,
   ],
 ] as const)
   test(`a lock of ${what} is not taken over: its holder, the file and a command are named`, async (t) => {

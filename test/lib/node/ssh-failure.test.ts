@@ -125,7 +125,7 @@ for (const [what, message, ...said] of messages)
 
 test('the way out names the host as ssh knows it', () => {
   const unknown = failed('Host key verification failed.\n').remedy ?? ''
-  assert.match(unknown, /^ssh -o StrictHostKeyChecking=ask ubuntu@worker0\.lan true$/m)
+  assert.match(unknown, /^ {4}ssh -o StrictHostKeyChecking=ask ubuntu@worker0\.lan true$/m)
   assert.match(failed(changed).remedy ?? '', /ssh-keygen -R worker0\.lan/)
 })
 

@@ -107,7 +107,7 @@ test('--quiet tells of failures, warnings, what is stale and what is left to do,
   assert.deepEqual(written, [
     'certs/2: to change; a.pem missing',
     'warning certs/1: it is odd',
-    'certs/0: no room\n    make room\n    run it again',
+    'certs/0: no room\n  make room\n  run it again',
     'To do      copy it',
   ])
 })
@@ -117,7 +117,7 @@ test('a problem is reported with its target and what to do, with --quiet too', (
     const { written, reporter } = lines({}, detail)
     reporter.problem(new Failure('another CA', { kind: 'refused', remedy: '- put it back' }), 'ca')
     reporter.problem(new Failure('bad usage'))
-    assert.deepEqual(written, ['ca: another CA\n    - put it back', 'bad usage'])
+    assert.deepEqual(written, ['ca: another CA\n  - put it back', 'bad usage'])
   }
 })
 

@@ -128,7 +128,7 @@ test('with nothing stale the plan is the counts alone, with warnings, failures a
     throw new Failure('the disk is gone', { remedy: 'bring it back' })
   }
   const failing = await planFakes([fakeTarget('leaf', { check })])
-  assert.deepEqual(await failing.lines('quiet'), ['leaf: the disk is gone\n    bring it back'])
+  assert.deepEqual(await failing.lines('quiet'), ['leaf: the disk is gone\n  bring it back'])
 })
 
 test('of many targets the first few are named; with all detail each has an entry of its own', async () => {

@@ -127,7 +127,7 @@ test('a run ends with what changed, what is left to do by whom it concerns, and 
     '    at it',
     'To do      copy it',
     'Next       ca expires on 2036-11-21',
-    'Stopped    early; every file is whole; continue with: go on',
+    'Stopped    early; every file is whole; continue with:\n    go on',
   ])
 })
 
@@ -173,18 +173,18 @@ test('failures of equal text and remedy are reported once, with all their nodes 
     Object.fromEntries(names.map((name) => [`deploy/${name}`, failure(name)]))
   const noRoom = { ca: new Failure('no room') }
   assert.deepEqual(failed({ 'deploy/a': down('a'), ...noRoom }), [
-    'deploy/a: connection refused\n    check sshd',
+    'deploy/a: connection refused\n  check sshd',
     'ca: no room',
   ])
   assert.deepEqual(failed({ ...all(down), ...noRoom }), [
-    'connection refused on 3 nodes: control0, worker0, worker1\n    check sshd',
+    'connection refused on 3 nodes: control0, worker0, worker1\n  check sshd',
     'ca: no room',
   ])
   assert.deepEqual(failed({ ...noRoom, certs: new Failure('no room') }), ['ca, certs: no room'])
   // Each has its own command.
-  const apart = names.map((name) => `deploy/${name}: another CA than in auth\n    - deploy --node ${name}`)
+  const apart = names.map((name) => `deploy/${name}: another CA than in auth\n  - deploy --node ${name}`)
   assert.deepEqual(failed(all(refused)), apart)
-  assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['a: connection refused\n    check sshd'])
+  assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['a: connection refused\n  check sshd'])
 })
 
 test('a node is inspected although it was stopped there by what it holds, but not one below a failure elsewhere', () => {

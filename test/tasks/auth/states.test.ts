@@ -192,7 +192,7 @@ describe('of the key that signs tokens', () => {
     const read = () => readTokenState({ auth: new AuthDir(folder, harderWay.files) })
     assert.throws(read, (error) => {
       const [, command = ''] =
-        (error instanceof Failure && /never deployed, remove it: (rm .*)$/.exec(error.remedy ?? '')) || []
+        (error instanceof Failure && /never deployed, remove it:\s+(rm .*)$/.exec(error.remedy ?? '')) || []
       execFileSync('sh', ['-c', command])
       return true
     })

@@ -53,7 +53,7 @@ describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 
     const place = copy(t)
     const { status, printed } = await callInit(place, ['old'])
     assert.equal(status, 0)
-    assert.equal(printed.at(-1), 'now run npm run bootstrap -- --dry-run --config old/cluster.yaml')
+    assert.equal(printed.at(-1), '    npm run bootstrap -- --dry-run --config old/cluster.yaml')
     const found = clusterIn(join(place, 'old'))
     const asked = readCluster(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
     for (const key of ['name', 'domain', 'subject', 'api', 'network', 'encryption', 'nodes'] as const)

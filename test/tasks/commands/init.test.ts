@@ -41,7 +41,8 @@ test('names with addresses make all that cluster.yaml needs, and no other file',
   const made = join(folder, 'kubenet')
   assert.deepEqual(printed, [
     `wrote ${made}/cluster.yaml`,
-    'now run npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
+    'now run:',
+    '    npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
   ])
   assert.deepEqual(readdirSync(made), ['cluster.yaml'])
   const [, schema = ''] = /^# yaml-language-server: \$schema=(\S+)\n/.exec(text) ?? []

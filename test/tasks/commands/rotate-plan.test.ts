@@ -37,7 +37,7 @@ test('the plan of a rotation names what each stage changes, and each stage was t
 
 test('the plan of a rotation that rewrites what etcd has begins with a snapshot', async () => {
   const { stdout } = await exits(4, origin, 'rotate', 'encryption-key', '--dry-run')
-  assert.match(stdout, /^To do {6}take a snapshot of etcd first, .*etcdctl snapshot save FILE/m)
+  assert.match(stdout, /^To do {6}take a snapshot of etcd first, [\s\S]*etcdctl snapshot save FILE/m)
 })
 
 test('while a stage is under way the plan is to complete it, and what completes the rotation is left to do: 4', async (t) => {
@@ -46,7 +46,8 @@ test('while a stage is under way the plan is to complete it, and what completes 
   writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
   const { stdout } = await exits(4, place, 'rotate', 'ca', '--dry-run')
   assert.match(stdout, /^Stage 1 of 2 \(in progress\).*^Stage 2 of 2 \(with --finish\)/ms)
-  const [, ...typed] = /^To do {6}complete the rotation: npm run task -- (rotate) (ca) (--finish)$/m.exec(stdout) ?? []
+  const [, ...typed] =
+    /^To do {6}complete the rotation:\s+npm run task -- (rotate) (ca) (--finish)$/m.exec(stdout) ?? []
   // No node is reached, and nothing is refused: it goes on with that stage.
   const ran = await exits(1, place, ...typed)
   assert.match(ran.stdout, /^the CA, stage 1 of 2: /m)
@@ -74,7 +75,7 @@ test('--finish with nothing under way is refused, in the run and in the plan, an
       const { stdout, stderr } = await exits(3, place, 'rotate', name, '--finish', ...more)
       assert.match(
         stdout + stderr,
-        new RegExp(`no rotation of .* is in progress.*begin one: npm .* rotate ${name}\\b`, 's'),
+        new RegExp(`no rotation of .* is in progress.*begin one:(?:\\s|\\\\n)+npm .* rotate ${name}\\b`, 's'),
       )
     }
 })

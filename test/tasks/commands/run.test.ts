@@ -132,11 +132,11 @@ test('a run that makes a CA says so, and is followed by a backup, and by nothing
   const next = await generatePrivateKey('ecdsa-p256')
   writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(next), { mode: 0o600 })
   const advice = `back up ${auth} (docs/everyday.md)`
-  const rotation = /^To do {6}rotation of the CA in progress, stage 1 of 2 \(.*rotate ca --undo$/
+  const rotation = /^To do {6}rotation of the CA in progress, stage 1 of 2 \(.*continue:$/
   const [planned, ...underWay] = toDo((await harderway(place, 'certs', '--dry-run')).stdout)
   assert.equal(planned, `To do      after the run, ${advice}`)
   assert.match(underWay.join('\n'), rotation)
-  const others = 'kubeconfigs or nodes have the old files until you run npm run bootstrap'
+  const others = 'kubeconfigs or nodes have the old files until you run:'
   const done = toDo((await harderway(place, 'certs', '--quiet')).stdout)
   assert.deepEqual(done.slice(0, 2), [`To do      ${others}`, `To do      ${advice}`])
   assert.match(done.slice(2).join('\n'), rotation)
@@ -152,7 +152,7 @@ test('a CA that expires soon is left to do, by its own name', { skip: needs('ope
     const { stdout } = await exits(4, place, ...args)
     assert.match(
       stdout,
-      /^To do {6}before .* \(in 8 days\), run npm run task -- ca --renew, then npm run .*; the front-proxy CA expires then/m,
+      /^To do {6}the front-proxy CA expires on .* \(in 8 days\), .*run:\s+npm run task -- ca --renew\s+npm run /m,
     )
     assert.doesNotMatch(stdout, /The CA expires/)
   }

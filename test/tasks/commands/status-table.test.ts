@@ -132,7 +132,7 @@ test('a line each counts what matches, by item and by node, and what does not, s
       [
         'All 2 items are up to date on this machine; deployed on 0 of 2 nodes; 1 not inspected',
         expiry,
-        'What a run would change: plan',
+        'What a run would change:\n    plan',
       ],
     ],
     [
@@ -145,7 +145,7 @@ test('a line each counts what matches, by item and by node, and what does not, s
       [
         `1 of 5 items is out of date; 2 of 5 items expire within renewBefore; 1 of 5 items is unreadable; ${unseen}`,
         'Next expiry: 2027-03-11, in 10d (a, b)',
-        'What a run would change: plan',
+        'What a run would change:\n    plan',
       ],
     ],
   ] as const)
@@ -164,7 +164,7 @@ test('the first line is what has expired, each name once; that alone does not di
     '3 of 4 items have expired: kubernetes, jane',
     'Nodes were not inspected (--on-nodes)',
     'Next expiry: 2027-12-26, in 300d (ca)',
-    'What a run would change: plan',
+    'What a run would change:\n    plan',
   ])
 })
 
@@ -177,7 +177,7 @@ test('with --quiet only what is not right is shown, and all is counted', () => {
   assert.deepEqual(head(told), [
     '1 of 5 items is out of date; deployed on 1 of 1 node',
     'Next expiry: 2027-12-26, in 300d (worker0, worker1, worker2 and 2 more)',
-    'What a run would change: plan',
+    'What a run would change:\n    plan',
   ])
   assert.deepEqual(rows(told), ['● a.pem  kubelet  ca      2027-12-26  300d'])
 })

@@ -112,7 +112,7 @@ describe('status', { concurrency: 2 }, () => {
     test('begins with recover where auth/ has no CA: what is missing may have been lost', async (t) => {
       const { place } = copied(t)
       const first =
-        /^\S+\/auth has no CA\s- if this cluster already runs, restore it: npm run task -- recover --node control0/
+        /^\S+\/auth has no CA\s- if this cluster already runs, restore it:\s+npm run task -- recover --node control0/
       assert.doesNotMatch((await statusAt(place, 1)).stdout, / has no CA/)
       rmSync(join(place, 'auth'), { recursive: true })
       const { stdout } = await withStatus(3, statusAt(place, 1))

@@ -121,7 +121,10 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const before = homes()
     const ran = await exits(4, place, 'bootstrap', '--json')
     assert.deepEqual([idsOf(ran, 'built'), changes(before)], [[], {}])
-    assert.match(String(ran.events.at(-1)?.todo), /^on control0, remove \/\S+\/ca-key\.pem, .*bootstrap -- --prune/)
+    assert.match(
+      String(ran.events.at(-1)?.todo),
+      /^on control0, remove \/\S+\/ca-key\.pem, [\s\S]*bootstrap -- --prune/,
+    )
     await exits(0, place, 'bootstrap', '--prune')
     assert.deepEqual(changes(before), { control0: ['ca-key.pem'], control1: ['ca-key.pem'] })
     for (const node of ['control0', 'control1']) assert.ok(!existsSync(join(home(node), 'ca-key.pem')))

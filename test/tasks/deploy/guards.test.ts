@@ -142,7 +142,10 @@ describe("another cluster's identity", () => {
   test('is taken over by recover, or overwritten', () => {
     const look = lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: bytesOf(others, 'ca-key.pem') })
     const remedy = String(failureOf(() => identityAt(at(), look))?.remedy)
-    assert.match(remedy, /: npm run task -- recover --node c0\n.*npm run task -- install --node c0 --replace-identity$/)
+    assert.match(
+      remedy,
+      /:\s+npm run task -- recover --node c0\n[\s\S]*npm run task -- install --node c0 --replace-identity$/,
+    )
   })
 })
 
@@ -202,8 +205,8 @@ describe('an old identity of ours', () => {
         const held = Object.keys({ ...there, ...places }).join()
         assert.deepEqual([kind, message], ['refused', `c0: another ${label} in ${held} than in ${own.path}`])
         assert.match(remedy, /^- to tell which is right, see docs\/bad-day\.md, "A node of another cluster"$/m)
-        assert.match(remedy, /^- if c0 is right, recover the cluster: npm run task -- recover --node c0$/m)
-        assert.match(remedy, /overwrite the node .*: npm run task -- install --node c0 --replace-identity$/m)
+        assert.match(remedy, /^- if c0 is right, recover the cluster:\s+npm run task -- recover --node c0$/m)
+        assert.match(remedy, /overwrite the node .*:\s+npm run task -- install --node c0 --replace-identity$/m)
       }
       const overwrite = at({ replaceIdentity: true }, own)
       assert.equal(identityAt(overwrite, lookAt(control, { [name]: old }, {}, own)).length, 1)

@@ -26,7 +26,7 @@ function refused(cluster: Cluster, at: number, [unit, ...args]: Command) {
 
 /** cluster.yaml with the key that was printed. */
 function write(remedy: string): Cluster {
-  const [, key = '', value = ''] = /: (install\.units\.\S+): (.*)$/.exec(remedy) ?? []
+  const [, key = '', value = ''] = /:\n +(install\.units\.\S+): (.*)$/.exec(remedy) ?? []
   const document = parseDocument(text)
   document.setIn(key.split('.'), parse(value))
   return parsed(document.toString())
@@ -58,7 +58,7 @@ describe('a unit that reads other paths than cluster.yaml has', () => {
       const { message = '', remedy = '' } = refused(parsed(text), at, command) ?? {}
       assert.match(message, /; nothing is installed$/)
       assert.match(remedy, printed)
-      assert.doesNotMatch(remedy, /\n/)
+      assert.match(remedy, /^[^\n]*\n[^\n]*$/)
       assert.equal(refused(write(remedy), at, command), undefined, remedy)
     })
 

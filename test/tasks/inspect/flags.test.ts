@@ -42,6 +42,6 @@ test('each flag that is unset is named with its value, and what it replaces, how
   const many = [1, 2, 3, 4].map((i) => ({ flag: `--a${i}`, value: `v${i}` }))
   assert.equal(
     formatUnset(unit, [cafile, config, ...many]),
-    'kube-apiserver needs --etcd-cafile=/k/etcd-ca.pem, --authorization-config=/k/a.yaml (instead of --authorization-mode), --a1=v1, --a2=v2, --a3=v3, --a4=v4; set that where the command line of the unit comes from (systemctl cat k8s-api), then run systemctl daemon-reload; the next run restarts kube-apiserver; if a run prints this again, restart kube-apiserver yourself, one node at a time',
+    'kube-apiserver needs --etcd-cafile=/k/etcd-ca.pem, --authorization-config=/k/a.yaml (instead of --authorization-mode), --a1=v1, --a2=v2, --a3=v3, --a4=v4; set that where the command line of the unit comes from (systemctl cat k8s-api), then run:\n    systemctl daemon-reload\nthe next run restarts kube-apiserver; if a run prints this again, restart kube-apiserver yourself, one node at a time',
   )
 })

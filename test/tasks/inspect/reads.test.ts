@@ -160,7 +160,7 @@ describe('what etcd reads', () => {
     const of = declaring('etcd', { config: '/a.yaml' })
     assert.match(
       read(['--config-file=/a.yaml'], {}, { of }).unreached.join(),
-      /^couldn't read its --config \/a.yaml; set .* \{ etcd: \{ files: \{ ca\.pem: \/etc\/etcd\/ca\.pem, /,
+      /^couldn't read its --config \/a.yaml; set [\s\S]* \{ etcd: \{ files: \{ ca\.pem: \/etc\/etcd\/ca\.pem, /,
     )
   })
 

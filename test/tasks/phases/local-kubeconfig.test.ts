@@ -409,7 +409,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
           const { folder, config, access } = place(t)
           const text = entry(dataOf(otherCa)) + users
           write(config, text)
-          await assertRefused(folder, config, /recover the cluster: .*recover --node/)
+          await assertRefused(folder, config, /recover the cluster:\\n +.*recover --node/)
           await withStatus(4, run(folder, 'local-kubeconfig', '--replace-identity', '--dry-run'))
           await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
           assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
@@ -424,11 +424,11 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         const { folder, config, access } = place(t)
         rmSync(join(folder, 'auth'), { recursive: true })
         write(config, entry(dataOf(access.ca)))
-        await assertRefused(folder, config, /recover the cluster: npm run task -- recover --node control0/)
+        await assertRefused(folder, config, /recover the cluster:\\n +npm run task -- recover --node control0/)
         await withStatus(3, run(folder, 'bootstrap'))
         assert.deepEqual(readdirSync(join(folder, 'auth')), [])
         writeCluster(folder, [[['certificates', 'caKeyOnNodes'], false]])
-        await assertRefused(folder, config, /recover the cluster: npm run task -- recover --from DIR/)
+        await assertRefused(folder, config, /recover the cluster:\\n +npm run task -- recover --from DIR/)
       })
 
       for (const [what, ca] of [
@@ -485,7 +485,7 @@ contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
       write(`${config}.lock`, '')
       const ran = await withStatus(1, run(folder, 'local-kubeconfig'))
       assert.ok(ran.output.includes(`${config}.lock is held by another program`), ran.output)
-      assert.ok(ran.output.includes(`if you are sure that it has ended: rm ${config}.lock`), ran.output)
+      assert.ok(ran.output.includes(`if you are sure that it has ended:\\n    rm ${config}.lock`), ran.output)
       assert.equal(readFileSync(config, 'utf8'), foreign)
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.lock'])
     })

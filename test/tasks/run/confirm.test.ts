@@ -36,7 +36,10 @@ test('what a running cluster depends on is replaced where its name is typed', as
 test('it is not where another is typed, or nothing, or there is no terminal, where --yes is named', async () => {
   for (const typed of ['yes\n', '\nkubenet\n', ''])
     assert.deepEqual((await ask(typed)).ended, ['refused', '- run the same command again, and type kubenet'], typed)
-  assert.deepEqual((await ask(undefined)).ended, ['refused', '- confirm on a terminal, or add --yes: ca --force --yes'])
+  assert.deepEqual((await ask(undefined)).ended, [
+    'refused',
+    '- confirm on a terminal, or add --yes:\n      ca --force --yes',
+  ])
   assert.deepEqual((await ask('', { isInterrupted: true })).ended, ['aborted', undefined])
 })
 

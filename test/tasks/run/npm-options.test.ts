@@ -46,7 +46,7 @@ for (const args of ['bootstrap --dry-run', 'task ca --renew -- --verbose'])
   test(`npm run ${args}, without the --, exits with 2 and makes nothing`, { skip: needs('npm') }, async (t) => {
     const { status, stderr, made } = await npm(t, args.split(' '))
     assert.deepEqual([status, made], [2, false], stderr)
-    assert.match(stderr, /^npm took --[\w-]+, .*\n {4}npm .* -- --dry-run --config FILE$/m)
+    assert.match(stderr, /^npm took --[\w-]+, .*\n.*\n {6}npm .* -- --dry-run --config FILE$/m)
   })
 
 for (const [args, status] of [

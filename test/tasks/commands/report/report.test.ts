@@ -118,7 +118,10 @@ describe('report', { concurrency: 2 }, () => {
     assert.doesNotMatch(page(), /in progress/)
     cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
     assert.deepEqual(await metrics(), none.with(2, ['service-account', '1']))
-    assert.match(page(), /<li>rotation of .* in progress, stage 1 of \d \(.*npm run task -- rotate service-account/)
+    assert.match(
+      page(),
+      /<li>rotation of .* in progress, stage 1 of \d \([\s\S]*npm run task -- rotate service-account/,
+    )
   })
 
   test('a rotation that is under way is the first sentence of status, and left to do in a plan and a run, with --quiet too', async (t) => {
@@ -167,7 +170,7 @@ describe('report', { concurrency: 2 }, () => {
       const before = stateOf(place)
       const ran = await harderway(place, 'report')
       assert.deepEqual([ran.status, ran.stdout], [1, ''])
-      assert.match(ran.stderr, /\n {4}npm run bootstrap\n$/)
+      assert.match(ran.stderr, /\n {6}npm run bootstrap\n$/)
       assert.deepEqual(stateOf(place), before)
     }
   })

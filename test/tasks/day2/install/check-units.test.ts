@@ -252,7 +252,7 @@ describe("the check of a node's units", () => {
     test('what replaces a file is installed, and the folder is named with the command; a key that the unit never had is refused', () => {
       const { paths, said, failure } = apiServerIn(at, differs(pem, key))
       assert.deepEqual([paths, failure], [[pem, key], undefined])
-      assert.match(said, /kube-apiserver.* below \/var\/lib\/kubernetes, .*: chmod go-w \/var\/lib\/kubernetes$/)
+      assert.match(said, /kube-apiserver.* below \/var\/lib\/kubernetes, .*:\s+chmod go-w \/var\/lib\/kubernetes$/)
       // It needs that to start again.
       assert.deepEqual(apiServerIn(at, without(key)).failure, undefined)
       const never = apiServerIn(at, stopped('kube-apiserver'), without(pem), without(key)).failure
