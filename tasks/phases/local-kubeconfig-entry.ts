@@ -19,7 +19,7 @@ import {
   readTrusted,
   whileLocked,
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
-import { readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { type Certificate, commonNameOf, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa, ownCas } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
 import { formatNames, octal, quote } from '../../lib/wording.ts'
@@ -93,13 +93,12 @@ function diffsOf({ file, seen }: Found, access: KubeconfigAccess, isReached: boo
   // Refused before anything is made.
   changedText(file, changes)
   if (mode === undefined) return missing([path])
-  const user = seen.contexts.get(access.context)?.user
+  const [was, now] = [certificateOf(seen.users.get(access.user)), readCertificate(access.certificate)]
+  const isAnother = was && now && commonNameOf(was) !== commonNameOf(now)
   const changed = changes.map((change) => formatChange(change, path, seen.currentContext))
   return [
     ...(changed.length > 0 ? [{ what: `${formatNames(changed)} changed`, verb: 'change' as const }] : []),
-    ...(user === undefined || user === access.user
-      ? []
-      : [{ what: `user ${user} becomes ${access.user}`, verb: 'change' as const }]),
+    ...(isAnother ? [{ what: `user ${access.user} becomes ${commonNameOf(now)}`, verb: 'change' as const }] : []),
     ...(isOpen(file, access) ? [{ what: `${real} has mode ${octal(mode)}, not 0600`, verb: 'chmod' as const }] : []),
   ]
 }
@@ -195,9 +194,14 @@ function refuse(run: Run, { file, seen }: Found, names: Names): void {
 }
 
 /** Whether our CA has issued the certificate that the user's entry embeds, as ours do. */
-function isOurs({ auth }: Run, { 'client-certificate-data': data }: Fields): boolean {
-  const certificate = typeof data === 'string' ? readCertificate(Buffer.from(data, 'base64')) : undefined
+function isOurs({ auth }: Run, user: Fields): boolean {
+  const certificate = certificateOf(user)
   return certificate !== undefined && isOfOwnCa(auth, certificate)
+}
+
+function certificateOf(user: Fields | undefined): Certificate | undefined {
+  const data = user?.['client-certificate-data']
+  return typeof data === 'string' ? readCertificate(Buffer.from(data, 'base64')) : undefined
 }
 
 /**

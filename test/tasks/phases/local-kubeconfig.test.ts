@@ -116,6 +116,8 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       }
       assert.ok(has('admin'))
       writeCluster(folder, [...jane])
+      const plan = await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
+      assert.match(plan.output, /user admin becomes jane/)
       await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.deepEqual([has('admin'), has('jane')], [false, true])
       await withStatus(0, run(folder, 'user-certs/jane', '--force'))
