@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { type Diff, namesOf } from '../../lib/results.ts'
 import { installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { idsOf, messageOf, type Ran, withStatus } from '../support/harderway.ts'
@@ -27,9 +28,9 @@ const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.
 /** `control0 etcd` of each restart that is planned, sorted. */
 const restartsIn = ({ events }: Ran) =>
   events
-    .filter(({ type }) => type === 'planned')
-    .flatMap(({ ids, restarts }) =>
-      (ids as string[]).flatMap((id) => (restarts as string[]).map((unit) => `${id.replace('install/', '')} ${unit}`)),
+    .filter(({ type }) => type === 'stale')
+    .flatMap(({ id, diffs }) =>
+      namesOf(diffs as Diff[], 'restart').map((unit) => `${String(id).replace('install/', '')} ${unit}`),
     )
     .toSorted()
 const stepsOf = ({ events }: Ran, id: string) =>
@@ -163,8 +164,9 @@ describe('install on six machines', { skip }, () => {
     lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))
     const planned = await must(4, 'bootstrap', '--dry-run')
     assert.deepEqual(installs(planned, 'stale'), controls, String(messageOf(planned, 'install/worker1')))
-    const { installed, restarts } = planned.events.findLast(({ type }) => type === 'planned') ?? {}
-    assert.deepEqual([installed, restarts], [['/etc/etcd/kubernetes.pem', '/var/lib/kubernetes/kubernetes.pem'], []])
+    const { diffs } = planned.events.findLast(({ type }) => type === 'stale') ?? {}
+    const installed = ['/etc/etcd/kubernetes.pem', '/var/lib/kubernetes/kubernetes.pem']
+    assert.deepEqual([namesOf(diffs as Diff[], 'install'), restartsIn(planned)], [installed, []])
     assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), controls)
     const asked = await fingerprint(lab, 'kubernetes')
     for (const { name } of lab.of('control'))
@@ -181,11 +183,11 @@ describe('install on six machines', { skip }, () => {
     await must(0, 'certs', '--force')
     const planned = await must(4, 'bootstrap', '--dry-run')
     assert.deepEqual(restartsIn(planned), [])
-    assert.match(String(messageOf(planned, 'install/worker0')), /reload kubelet: w.* differ in \/var\/lib\/kubelet/)
+    assert.match(String(messageOf(planned, 'install/worker0')), /w.* differ in \/var\/lib\/kubelet; reload kubelet/)
     const ran = await must(0, 'bootstrap')
     assert.deepEqual(installs(ran, 'built'), ofComponents)
     assert.deepEqual(await startedSince(lab, starts), restartedKubelets)
-    assert.match(JSON.stringify(ran.events), /on worker1, kube-proxy does not run; its files are installed/)
+    assert.match(JSON.stringify(ran.events), /"kube-proxy does not run; its files are installed"/)
     const { counts, failures, cut } = await probing.end()
     assert.deepEqual([failures, cut], [[], 0])
     assertAsked(counts)
@@ -229,7 +231,7 @@ describe('install on six machines', { skip }, () => {
     const planned = await must(4, 'install', '--dry-run')
     assert.match(
       String(messageOf(planned, 'install/control0')),
-      /drain and restart kube-apiserver: service-account.pem installed but not loaded/,
+      /kube-apiserver has not loaded service-account.pem; drain and restart kube-apiserver/,
     )
     await must(0, 'install')
     assert.deepEqual(await startedSince(lab, starts), ['control0 kube-apiserver'])

@@ -37,7 +37,7 @@ describe('a unit that does not stay up', { skip }, () => {
     await must(0, 'install', '--dry-run')
     await unload()
     const ran = await must(0, 'install')
-    assert.match(ran.stdout, /"restarts":\["kube-proxy"\]/)
+    assert.match(ran.stdout, /"verb":"restart","names":\["kube-proxy"\]/)
     // systemd counts from a restart of ours.
     await must(0, 'install', '--dry-run')
     write('1s')

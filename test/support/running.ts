@@ -67,7 +67,7 @@ export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/
 export function pasted(lab: Machines, ran: Ran): Edit[] {
   const { nodes } = readCluster(readFileSync(join(lab.place, 'cluster.yaml')))
   const lines = toldOf(ran).matchAll(
-    /^ *(?:install\/(\S+): )?.*\n.*set in cluster\.yaml: install\.units\.(\S+)\.(\w+): (.*)$/gm,
+    /^ *(?:install\/(\S+): )?.*\n.*set in cluster\.yaml:\n +install\.units\.(\S+)\.(\w+): (.*)$/gm,
   )
   return [...lines].map(([, node = '', unit = '', key = '', value = '']): Edit => {
     const at = nodes.findIndex(({ name }) => name === node)

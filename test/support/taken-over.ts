@@ -28,7 +28,7 @@ export async function startFollowed(follower: Follower = {}): Promise<Machines> 
 /** By the commands that are printed: `init`, and what it says is next. */
 export async function takeOver(lab: Machines): Promise<string> {
   const inited = await mustRun(lab, 0, 'init', 'taken', '--from', jumpbox, '--control', 'server')
-  assert.match(inited.stdout, /now run .* recover --from kubernetes-the-hard-way --config taken\/cluster\.yaml/)
+  assert.match(inited.stdout, /now run:\n.* recover --from kubernetes-the-hard-way --config taken\/cluster\.yaml/)
   const text = readFileSync(join(lab.place, 'taken/cluster.yaml'), 'utf8')
   writeFileSync(join(lab.place, 'cluster.yaml'), text.replace('# configFile: ./', 'configFile: ./lab/'))
   return (await mustRun(lab, 0, 'recover', '--from', jumpbox)).stdout
