@@ -159,7 +159,10 @@ async function lookAndBuild<Run extends AnyRun>(
     known.begun.add(id)
     known.found.delete(id)
     const built = await build.call(target, run, { found, diffs, force, signal, earlier: known, tell })
-    return { state: isInMemory ? 'stale' : 'built', diffs, ...told, ...built }
+    // What a plan builds is not there: only what there would be is told.
+    return isInMemory
+      ? { state: 'stale', diffs, ...told, note: built?.note }
+      : { state: 'built', diffs, ...told, ...built }
   })
 }
 

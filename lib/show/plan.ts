@@ -58,7 +58,7 @@ function plannedOf(title: string, row: Row): Planned {
 
 /** By which it is named: a certificate without its key; in a rotation what is made beside them. */
 function filesOf({ diffs, target: { makes, where } }: Row): readonly string[] {
-  const others = where === 'auth' ? namesOf(diffs, 'make').filter((file) => !makes.includes(file)) : []
+  const others = where === 'node' ? [] : namesOf(diffs, 'make', 'change').filter((file) => !makes.includes(file))
   return others.length > 0 ? others : makes.slice(0, 1)
 }
 

@@ -77,7 +77,8 @@ function textOfBuilt({ diffs, note }: Row): string {
 export function summariseGroup(rows: readonly Row[], areChecks = false): string {
   const [only, ...others] = rows
   if (only && others.length === 0) return textOf(only)
-  const [note, ...more] = new Set(rows.map(({ state, note }) => (state === 'fresh' ? note : undefined)))
+  const isShared = ({ state, hasNothing, target }: Row) => state === 'fresh' && (hasNothing || !target.build)
+  const [note, ...more] = new Set(rows.map((row) => (isShared(row) ? row.note : undefined)))
   if (note !== undefined && more.length === 0) return `${rows.length} ${note}`
   const labels = rows.map(labelOf).map((label) => (areChecks && label === 'up to date' ? 'passed' : label))
   return groupAlike(labels, (label) => label)
@@ -199,8 +200,10 @@ function formatChanged(rows: Rows): string[] {
   const built = [...rows.values()].filter(({ state }) => state === 'built')
   const changed = built.map((row) => {
     const { diffs, target } = row
-    const [name = row.id.slice(row.id.indexOf('/') + 1)] = target.makes
     const label = labelOf(row)
+    const files =
+      label === 'repaired' ? namesOf(diffs, 'chmod') : [...target.makes, ...namesOf(diffs, 'make', 'change')]
+    const [name = row.id.slice(row.id.indexOf('/') + 1)] = target.where === 'node' ? [] : files
     const what = label === 'removed' ? [count(namesOf(diffs, 'remove').length, 'file')] : namesOf(diffs, 'restart')
     const of = what.length > 0 ? `${what.join(', ')} on ` : ''
     return { name, start: `${capital(label).padEnd(10)} ${of}` }

@@ -60,7 +60,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const { whole, warnings } = wanted
   const { graph, run, rows } = seen
   const restarts = [...rows.values()].flatMap(({ diffs }) => namesOf(diffs, 'restart'))
-  const beside = [
+  const told = [
     ...notices('note', noteOnNewIdentity(rows), ...warnings),
     ...findBeside(run, rows),
     ...notices('note', outageOf(run.cluster, restarts)),
@@ -71,8 +71,8 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const skipped = notLookedAt(whole, graph)
   const isToDo = moved.length > 0 || [...rows.values()].some(({ state }) => state === 'stale')
   const next = nextStep(given, rows, { isToDo, isPartial: skipped.length > 0 })
-  const causes = await showObservation(given, seen, { isPlan: true, notices: beside, planHash, skipped, next })
-  return moved.length > 0 ? [...causes, 'stale' as const] : causes
+  const causes: ExitCause[] = moved.length > 0 ? ['stale'] : []
+  return showObservation(given, seen, { isPlan: true, beside: causes, notices: told, planHash, skipped, next })
 }
 
 /** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */
@@ -113,10 +113,12 @@ export async function readPlanned(
 ): Promise<ClusterGraph> {
   const { run, rows } = await observe(given, graph, { forced, mode: 'plan' })
   const plan = await planIn(given, run, rows)
-  if (!plan) throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run)
+  const task = formatTask(given.options)
+  if (!plan)
+    throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run, task)
   if (plan.hash !== given.options.expectPlan)
-    throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run)
-  return keepTo(plan, graph)
+    throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run, task)
+  return keepTo(plan, graph, task)
 }
 
 /**
@@ -174,30 +176,32 @@ async function waysIn({ cluster, file }: CommandRun, run: Run, rows: ClusterRows
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */
-export function keepTo(planned: Plan, graph: ClusterGraph): ClusterGraph {
-  return new Map([...graph].map(([id, target]) => [id, keepTargetTo(planned, target)]))
+export function keepTo(planned: Plan, graph: ClusterGraph, task: string): ClusterGraph {
+  return new Map([...graph].map(([id, target]) => [id, keepTargetTo(planned, target, task)]))
 }
 
-function keepTargetTo({ actions }: Plan, target: ClusterTarget): ClusterTarget {
+function keepTargetTo({ actions }: Plan, target: ClusterTarget, task: string): ClusterTarget {
   const { build } = target
   if (!build) return target
   return {
     ...target,
     build: async (run, work) => {
       if (actionsOf(target, work.diffs).some((action) => !actions.has(action)))
-        throw otherPlan(`not in the plan: ${formatDiffs(work.diffs)}`, run)
+        throw otherPlan(`not in the plan: ${formatDiffs(work.diffs)}`, run, task)
       try {
         return await build(run, work)
       } catch (error) {
-        throw error instanceof Failure && error.code === 'changed-meanwhile' ? otherPlan(error.message, run) : error
+        throw error instanceof Failure && error.code === 'changed-meanwhile'
+          ? otherPlan(error.message, run, task)
+          : error
       }
     },
   }
 }
 
-/** Something else would be done than what was planned. */
-function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
-  const remedy = `make a new plan:\n    ${command('bootstrap --dry-run')}`
+/** Something else would be done than what was planned for the task. */
+function otherPlan(what: string, { command }: Pick<Run, 'command'>, task: string): Failure {
+  const remedy = `make a new plan:\n    ${command(`${task} --dry-run`)}`
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }
 

@@ -112,7 +112,9 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   const needed = left.flatMap(({ needs }) => needs.flatMap((id) => rows.get(id) ?? []))
   const isUsed = (isMade: (row: ClusterRow) => boolean) => needed.some((row) => row.state === 'built' && isMade(row))
   // A replaced identity has a warning of its own, which says what comes next.
-  const isRemade = ({ diffs }: ClusterRow) => hasVerb(diffs, 'renew', 'change') && !hasVerb(diffs, 'copy', 'update')
+  const isRemade = ({ diffs, target }: ClusterRow) =>
+    target.where === 'auth' &&
+    hasVerb(diffs, 'renew', 'change', ...(target.irreplaceable ? [] : (['replace'] as const)))
   if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run:\n    ${command('bootstrap')}`]
   if (isUsed(({ diffs }) => hasVerb(diffs, 'copy', 'update')))
     return [`units do not have the new files until you run:\n    ${command('bootstrap')}`]

@@ -48,6 +48,8 @@ function check(run: Run, row: CertRow): Check {
   }
   const { value: changed = [], diffs } = run.auth.checkFile(path, 'a valid kubeconfig', compare)
   const named = changed.map((field) => contents.get(field) ?? field)
+  // A run has made its certificate by now.
+  if (diffs.length === 0 && !hasAccess(run, row)) diffs.push({ what: `depends on ${row.id}` })
   if (named.length > 0) diffs.push({ what: `${formatNames(named)} changed`, verb: 'change' })
   return { diffs }
 }

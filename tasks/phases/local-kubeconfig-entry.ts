@@ -74,7 +74,7 @@ function check(run: Run, names: Names, access: KubeconfigAccess | undefined, isR
   const diffs = diffsOf(found, access ?? { ...unmade, ...names, server: serverOf(run) }, isReached)
   // A stale lock would block kubectl.
   if (isStale) return [locked]
-  return access ? diffs : []
+  return access ? diffs : [{ what: 'depends on the certificate of its user' }]
 }
 
 const unmade = { ca: Buffer.alloc(0), certificate: Buffer.alloc(0), key: Buffer.alloc(0) }
@@ -95,9 +95,11 @@ function diffsOf({ file, seen }: Found, access: KubeconfigAccess, isReached: boo
   if (mode === undefined) return missing([path])
   const [was, now] = [certificateOf(seen.users.get(access.user)), readCertificate(access.certificate)]
   const isAnother = was && now && commonNameOf(was) !== commonNameOf(now)
-  const changed = changes.map((change) => formatChange(change, path, seen.currentContext))
+  const changed = changes.map((change) => formatChange(change, seen.currentContext))
   return [
-    ...(changed.length > 0 ? [{ what: `${formatNames(changed)} changed`, verb: 'change' as const }] : []),
+    ...(changed.length > 0
+      ? [{ what: `${formatNames(changed)} changed`, verb: 'change' as const, names: [path] }]
+      : []),
     ...(isAnother ? [{ what: `user ${access.user} becomes ${commonNameOf(now)}`, verb: 'change' as const }] : []),
     ...(isOpen(file, access) ? [{ what: `${real} has mode ${octal(mode)}, not 0600`, verb: 'chmod' as const }] : []),
   ]
@@ -108,9 +110,10 @@ function isOpen({ mode = 0, content }: KubeconfigFile, { user }: Names): boolean
   return (mode & 0o077) !== 0 && content.users.has(user)
 }
 
-function formatChange(change: EntryChange, path: string, current = ''): string {
-  if ('currentContext' in change) return `current-context${current && ` (was ${current})`} in ${path}`
-  return `${change.key} ${change.name} in ${path}`
+function formatChange(change: EntryChange, current = ''): string {
+  return 'currentContext' in change
+    ? `current-context${current && ` (was ${current})`}`
+    : `${change.key} ${change.name}`
 }
 
 /** Returns a sentence about the current context. */

@@ -61,11 +61,16 @@ export async function showObservation(
   { run, phases, events, rows, seconds }: Observation,
   {
     isPlan = false,
+    beside = [],
     notices,
     ...more
-  }: Pick<Summary, 'notices' | 'planHash' | 'skipped' | 'next' | 'scope'> & { isPlan?: boolean } = {},
+  }: Pick<Summary, 'notices' | 'planHash' | 'skipped' | 'next' | 'scope'> & {
+    isPlan?: boolean
+    /** Causes that no row has. */
+    beside?: readonly ExitCause[]
+  } = {},
 ): Promise<readonly ExitCause[]> {
-  const causes = [...causesOf(rows.values()), ...causesIn(notices)]
+  const causes = [...causesOf(rows.values()), ...causesIn(notices), ...beside]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
   const ended = { start: async (id: string) => rows.get(id) as ClusterRow, rows: async () => rows }

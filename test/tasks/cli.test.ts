@@ -189,8 +189,10 @@ test('a phase alone that makes something again reports that it is in use elsewhe
   const folder = place(t)
   const first = await run(folder, ['certs'])
   assert.doesNotMatch(first.stdout, /^To do.*old files/m)
-  const { stdout } = await run(folder, ['certs', '--force'])
-  assert.match(stdout, /^To do +kubeconfigs or nodes have the old files until you run:\s+npm run bootstrap$/m)
+  const inUse = /^To do +kubeconfigs or nodes have the old files until you run:\s+npm run bootstrap$/m
+  assert.match((await run(folder, ['certs', '--force'])).stdout, inUse)
+  writeFileSync(join(folder, 'auth/admin.pem'), 'damaged')
+  assert.match((await run(folder, ['certs'])).stdout, inUse)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
   assert.doesNotMatch(
     (await run(folder, ['ca', '--force', '--yes'])).stdout,

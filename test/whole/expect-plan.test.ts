@@ -107,7 +107,7 @@ describe('--expect-plan', () => {
       assert.deepEqual(stateOf(auth), before)
       const { message, remedy, cause } = refused.events.find(({ type }) => type === 'refused') ?? {}
       assert.match(String(message), /^the plan has changed to [0-9a-f]{64}; nothing was done$/)
-      assert.match(String(remedy), /:\s+npm run bootstrap -- --dry-run$/)
+      assert.match(String(remedy), /:\s+npm run task -- certs .* --dry-run$/)
       assert.equal(cause, 'other-plan')
     }
     writeCluster(place, [...oneOfEach, sans('a.example.org')])

@@ -208,7 +208,7 @@ test('a look builds nothing; a plan builds what is in memory, and checks the res
     fakeTarget('a', {
       build: async () => {
         made.push('a')
-        return { note: 'expires 2036-11-21' }
+        return { note: 'expires 2036-11-21', warn: ['moved the old one'] }
       },
     }),
     fakeTarget('node', {

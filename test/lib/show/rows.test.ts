@@ -118,7 +118,7 @@ test('a run ends with what changed, what is left to do by whom it concerns, and 
     'local-kubeconfig': { state: 'skipped', because: [] } satisfies Outcome,
   }
   assert.deepEqual(closing(outcomes, { notices: beside, nextToExpire, goOn: 'go on' }), [
-    'New        ca',
+    'New        a.pem',
     'Changed    a',
     'Deployed   one, two',
     'Restarted  etcd on one, two',
