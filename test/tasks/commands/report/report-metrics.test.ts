@@ -118,7 +118,7 @@ test('fresh is 1, and 0 for what does not match cluster.yaml, whatever its name'
   writeCluster(place.path, [name, [['nodes', 3, 'ip'], '192.168.1.44']])
   const { fresh, not_after_timestamp_seconds: ends } = await metricsOf(place, odd)
   assert.deepEqual([...(fresh?.keys() ?? [])], [...before.keys()])
-  const stale = ['kubeconfigs/kube-proxy', ...['worker0', 'worker1'].map(idOf)]
+  const stale = ['kubeconfigs/kube-proxy', 'kubeconfigs/worker1', ...['worker0', 'worker1'].map(idOf)]
   assert.deepEqual(
     sorted(fresh).flatMap(([id, value]) => (value === 0 ? id : [])),
     stale.toSorted(),
