@@ -59,9 +59,9 @@ export function usageFailure(message: string, remedy?: string): Failure {
   return new Failure(message, { kind: 'usage', remedy })
 }
 
-/** Something irreplaceable would be replaced: what is there, and each way out, a command or a sentence. */
+/** Something irreplaceable would be replaced: what is there, and each way out. */
 export function refusal(found: string, waysOut: readonly string[]): Failure {
-  const remedy = waysOut.map((way) => `- ${way.replaceAll('\n', '\n  ')}`).join('\n')
+  const remedy = waysOut.map((way) => `- ${way.replaceAll('\n    ', '\n      ')}`).join('\n')
   return new Failure(found, { kind: 'refused', remedy, code: 'irreplaceable' })
 }
 

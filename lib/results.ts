@@ -1,19 +1,19 @@
 /** What the check of a target finds and its build does, worded where it is found: every view prints these words. */
 import { formatNames, joinClauses } from './wording.ts'
 
-/** What a run does about a difference, and how that reads afterwards; the first of those done names the row. */
+/** What a run does about a difference, and how that reads afterwards: the first that is done names the row. */
 const past = {
   restart: 'restarted',
   update: 'deployed',
   copy: 'deployed',
   install: 'installed',
   remove: 'removed',
-  /** What was made with the old one stops working. */
+  make: 'new',
+  /** With another key. */
   replace: 'replaced',
   change: 'changed',
   /** The same again, until later. */
   renew: 'renewed',
-  make: 'new',
   reload: 'reloaded',
   undrain: 'undrained',
   verify: 'verified',
@@ -81,7 +81,7 @@ export function isRepair(diffs: readonly Diff[]): boolean {
 /** How a row whose build has ended reads, in a word. */
 export function pastOf(diffs: readonly Diff[]): string {
   const verb = (Object.keys(past) as Verb[]).find((each) => hasVerb(diffs, each))
-  return past[verb ?? 'chmod']
+  return verb ? past[verb] : 'done'
 }
 
 /** What a build is doing now. */

@@ -8,7 +8,7 @@ import { Failure, runAgain } from '../lib/failure.ts'
 import type { AuthDir } from '../lib/files/auth-dir.ts'
 import { type AnyRun, buildGraph, type Graph, type Row, type Rows, type Target } from '../lib/graph/target.ts'
 import type { Node } from '../lib/node/node.ts'
-import { isRepair, namesOf } from '../lib/results.ts'
+import { type Check, isRepair, missing, namesOf } from '../lib/results.ts'
 
 /** What a walk hands to each target. */
 export interface Run extends AnyRun {
@@ -111,12 +111,15 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
 }
 
 /**
- * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong.
+ * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong. What
+ * is to be replaced is not checked.
  */
 export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<Found> {
   return {
     ...target,
     check: async (run, force, before) => {
+      // The present file will be replaced, so it is not checked: it may be unreadable.
+      if (force === 'replace') return checkReplaced(target, run)
       const look = await target.check(run, force, before)
       refuseFolders(target, run)
       return look
@@ -137,6 +140,11 @@ export function inMemory<Given extends Run>(run: Given): Given {
 /** auth/ as it is, also in a plan. */
 export function diskOf({ auth, disk = auth }: Pick<Run, 'auth' | 'disk'>): AuthDir {
   return disk
+}
+
+function checkReplaced({ makes }: Pick<Target, 'makes'>, { auth }: Run): Check<never> {
+  if (!makes.some((name) => auth.read(name))) return { diffs: missing(makes) }
+  return { diffs: [{ what: 'replaces the old one, which is kept in auth/backup', verb: 'replace' }] }
 }
 
 /** A rename replaces anything but a folder, which may be the user's. */

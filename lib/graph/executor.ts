@@ -160,9 +160,9 @@ async function lookAndBuild<Run extends AnyRun>(
     known.found.delete(id)
     const built = await build.call(target, run, { found, diffs, force, signal, earlier: known, tell })
     // What a plan builds is not there: only what there would be is told.
-    return isInMemory
-      ? { state: 'stale', diffs, ...told, note: built?.note }
-      : { state: 'built', diffs, ...told, ...built }
+    if (isInMemory) return { state: 'stale', diffs, ...told, note: built?.note }
+    const { warn = [], ...rest } = built ?? {}
+    return { state: 'built', diffs, ...told, ...rest, ...(warn.length > 0 && { warn }) }
   })
 }
 
@@ -173,10 +173,9 @@ async function checkForced<Run extends AnyRun>(
   force: Force | undefined,
   run: Run,
 ): Promise<Check> {
-  // The present file will be replaced, so it is not checked: it may be unreadable.
-  if (force === 'replace') return { diffs: [{ what: 'the old one is kept in auth/backup', verb: 'replace' }] }
   const checked = await target.check(run, force, known)
-  if (!force || checked.hasNothing) return checked
+  // What is replaced says so itself.
+  if (!force || force === 'replace' || checked.hasNothing) return checked
   const forced: Diff = { what: force === 'renew' ? 'renewed with the same key' : 'forced', verb: 'renew' }
   return { ...checked, diffs: [...checked.diffs, forced] }
 }

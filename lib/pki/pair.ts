@@ -4,7 +4,7 @@ import type { KeyKind } from '../cluster/cluster.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, type AuthFile, caName, caNames, nextName } from '../files/auth-dir.ts'
 import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
-import { type Check, type Diff, hasVerb, missing } from '../results.ts'
+import { type Check, type Diff, hasVerb, missing, type Verb } from '../results.ts'
 import { formatDate, isNear } from '../wording.ts'
 import {
   type Certificate,
@@ -51,9 +51,17 @@ export function readPair(auth: AuthDir, name: string) {
     /** The names of the files that are not there. */
     missing: files.filter((_, i) => [held, key][i]?.isMissing),
     /** What is wrong with the files themselves. */
-    ofFiles: held.isMissing && key.isMissing ? missing(files) : [...held.diffs, ...key.diffs],
+    ofFiles: held.isMissing && key.isMissing ? missing(files) : [...halfOf(held, 'renew'), ...halfOf(key, 'replace')],
     mismatch: isMismatched ? [mismatchOf(files[1])] : [],
   }
+}
+
+/** A file of a pair whose other one is there: it is not new. */
+function halfOf(
+  { diffs, isMissing }: Pick<ReturnType<AuthDir['checkFile']>, 'diffs' | 'isMissing'>,
+  verb: Verb,
+): Diff[] {
+  return isMissing ? diffs.map((diff) => ({ ...diff, verb })) : diffs
 }
 
 function mismatchOf(key: string): Diff {

@@ -1,11 +1,11 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted. Pure. */
 import { styleText } from 'node:util'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
-import { type Diff, formatDiffs, namesOf, texts } from '../results.ts'
+import { type Diff, formatDiffs, hasVerb, namesOf, texts } from '../results.ts'
 import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Phases, Reporter } from './reporter.ts'
-import { formatFailure, formatFailures, formatScope, formatToDo, warningsOf } from './rows.ts'
+import { filesOf, formatFailure, formatFailures, formatScope, formatToDo, warningsOf } from './rows.ts'
 
 /** Rows of one phase with which the same is done. */
 interface Planned {
@@ -41,10 +41,13 @@ function plannedOf(title: string, row: Row): Planned {
   const files = filesOf(row)
   const copied = namesOf(diffs, 'copy', 'update')
   const removed = namesOf(diffs, 'remove')
-  const isNew = diffs.length > 0 && diffs.every(({ verb }) => verb === 'make' || verb === 'copy')
+  // Forced or not.
+  const isNew =
+    hasVerb(diffs, 'make', 'copy') && diffs.every(({ verb }) => verb && ['make', 'copy', 'renew'].includes(verb))
   const isRemoval = removed.length > 0 && diffs.every(({ verb }) => verb === 'remove')
   // What is listed, or was not there, needs no reason.
-  const isListed = ({ verb }: Diff) => verb && target.where === 'node' && verb !== 'chmod'
+  const isListed = ({ verb = 'chmod' }: Diff) =>
+    target.where === 'node' && ['copy', 'update', 'install', 'remove', 'restart', 'reload'].includes(verb)
   const why = isNew ? '' : formatDiffs(diffs.filter((diff) => !isListed(diff)))
   return {
     title,
@@ -54,12 +57,6 @@ function plannedOf(title: string, row: Row): Planned {
     lines: texts(why, target.where === 'auth' && note),
     ...{ copied, removed, installed: namesOf(diffs, 'install'), restarts: namesOf(diffs, 'restart') },
   }
-}
-
-/** By which it is named: a certificate without its key; in a rotation what is made beside them. */
-function filesOf({ diffs, target: { makes, where } }: Row): readonly string[] {
-  const others = where === 'node' ? [] : namesOf(diffs, 'make', 'change').filter((file) => !makes.includes(file))
-  return others.length > 0 ? others : makes.slice(0, 1)
 }
 
 function foldRows(all: readonly Planned[]): Planned[] {

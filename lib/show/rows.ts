@@ -199,11 +199,9 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
 function formatChanged(rows: Rows): string[] {
   const built = [...rows.values()].filter(({ state }) => state === 'built')
   const changed = built.map((row) => {
-    const { diffs, target } = row
+    const { diffs } = row
     const label = labelOf(row)
-    const files =
-      label === 'repaired' ? namesOf(diffs, 'chmod') : [...target.makes, ...namesOf(diffs, 'make', 'change')]
-    const [name = row.id.slice(row.id.indexOf('/') + 1)] = target.where === 'node' ? [] : files
+    const [name = row.id.slice(row.id.indexOf('/') + 1)] = label === 'repaired' ? namesOf(diffs, 'chmod') : filesOf(row)
     const what = label === 'removed' ? [count(namesOf(diffs, 'remove').length, 'file')] : namesOf(diffs, 'restart')
     const of = what.length > 0 ? `${what.join(', ')} on ` : ''
     return { name, start: `${capital(label).padEnd(10)} ${of}` }
@@ -211,6 +209,13 @@ function formatChanged(rows: Rows): string[] {
   return groupAlike(changed, ({ start }) => start).map((group) =>
     printable(group[0].start + formatNames([...new Set(group.map(({ name }) => name))])),
   )
+}
+
+/** By which a row is named: a certificate without its key; in a rotation what is made beside them; none on a node. */
+export function filesOf({ diffs, target: { makes, where } }: Row): readonly string[] {
+  if (where === 'node') return []
+  const others = namesOf(diffs, 'make', 'change').filter((file) => !makes.includes(file))
+  return others.length > 0 ? others : makes.slice(0, 1)
 }
 
 /** What is left to do by the targets, where several nodes have the same to do, and beside targets. */

@@ -230,7 +230,7 @@ export async function findWrong({ found, main, cas, at }: Candidate, target: Clu
     own && !own.isCa && !main.files.get(file)?.isPlaced && !cas.some(({ publicKey }) => own.x509.verify(publicKey))
   const foreign = isForeign ? [`${at(file)} is not signed by this CA`] : []
   const explain = ({ what, verb, names = [] }: Diff) => {
-    const isLost = names.length > 0 && (verb === 'make' || verb === 'replace')
+    const isLost = names.length > 0 && (verb === 'make' || verb === 'replace' || verb === 'renew')
     return isLost ? [names.reduce((text, name) => text.replace(name, at(name)), what)] : []
   }
   const unread = target.makes.flatMap((name) => {
@@ -440,7 +440,7 @@ export function refuseNothing(run: CommandRun, main: Holding): void {
     const folder = quote(join(from, 'auth'))
     const isInside = existsSync(join(main.where, 'auth', ca))
     const again = command(`${names.includes('verify') ? 'verify' : 'recover'} --from ${folder}`)
-    const remedy = isInside ? [`did you mean ${folder}: ${again}`] : elsewhere(run, main)
+    const remedy = isInside ? [`did you mean ${folder}:\n    ${again}`] : elsewhere(run, main)
     throw new Failure(`${main.where} has no ${ca}`, { remedy: remedy.join('\n') })
   }
   throw new Failure(`${main.where} has no file of auth/`, {

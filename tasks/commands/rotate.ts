@@ -311,7 +311,7 @@ function refuseUnlessForced(
 
 function refuseUnreached(unreached: readonly string[]): void {
   if (unreached.length > 0)
-    throw refusal(`the rotation can't reach all that need the change: ${unreached.join('; ')}`, [runAgain])
+    throw refusal(`the rotation can't reach all that need the change: ${unreached.join('\n')}`, [runAgain])
 }
 
 /**

@@ -114,6 +114,7 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   // A replaced identity has a warning of its own, which says what comes next.
   const isRemade = ({ diffs, target }: ClusterRow) =>
     target.where === 'auth' &&
+    !hasVerb(diffs, 'make') &&
     hasVerb(diffs, 'renew', 'change', ...(target.irreplaceable ? [] : (['replace'] as const)))
   if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run:\n    ${command('bootstrap')}`]
   if (isUsed(({ diffs }) => hasVerb(diffs, 'copy', 'update')))

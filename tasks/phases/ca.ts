@@ -226,7 +226,8 @@ function readNext({ auth, now }: Run, name: string): NextCa {
   const noCross = isCross && cross.notAfter > now ? [] : missing([caFiles(auth.files, name).cross])
   return {
     ...{ key, certificate: isEarly ? undefined : certificate, present },
-    missing: [...wrongIn(pair), ...early, ...noCross],
+    // The key comes first: without its certificate the next CA is still to be made.
+    missing: [...(pair.key ? missing(pair.missing) : wrongIn(pair)), ...early, ...noCross],
   }
 }
 
@@ -402,11 +403,11 @@ function refuseObstacles(look: CaLook): void {
 /** A missing certificate can be made again, and a wrong mode corrected. */
 function unusableFiles({ run, row, pair }: CaLook) {
   const files = run.auth.files.pair(row.name)
-  const isRepaired = ({ verb, names = [] }: Diff) =>
-    verb === 'chmod' || (verb === 'make' && names.every((name) => name === files[0]))
+  const isMissing = ({ names = [] }: Diff) => names.length > 0 && names.every((name) => pair.missing.includes(name))
+  const isRepaired = (diff: Diff) => diff.verb === 'chmod' || (isMissing(diff) && diff.names?.join() === files[0])
   const broken = wrongIn(pair).filter((diff) => !isRepaired(diff))
   if (isAbsent(pair) || broken.length === 0) return undefined
-  const existing = broken.every(({ verb }) => verb === 'make') ? [] : files
+  const existing = broken.every(isMissing) ? [] : files
   return {
     what: `${caIn(run, row)} can't be used; ${formatDiffs(broken)}`,
     ways: [formatRestore(run, row.name, existing), formatStartOver(run, row)],

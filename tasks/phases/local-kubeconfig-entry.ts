@@ -167,8 +167,8 @@ function formatCurrent(
   const file = localKubeconfig && localKubeconfig.path !== undefined ? ` --kubeconfig ${quote(kubeconfigs()[0])}` : ''
   const use = (name: string) => `kubectl config use-context ${quote(name)}${file}`
   return isReached
-    ? `the current context of kubectl is now ${context}; switch back to ${current}: ${use(current)}`
-    : `the current context of kubectl is still ${current}; switch to ${context}: ${use(context)}`
+    ? `the current context of kubectl is now ${context}; switch back to ${current}:\n    ${use(current)}`
+    : `the current context of kubectl is still ${current}; switch to ${context}:\n    ${use(context)}`
 }
 
 function refuse(run: Run, { file, seen }: Found, names: Names): void {

@@ -136,15 +136,15 @@ async function refuseTracked({ path, files }: AuthDir, env: NodeJS.ProcessEnv): 
   if (status !== 0)
     throw new Failure(`can't tell whether git tracks files in ${path} (${error?.message ?? excerpt(stderr)})`, {
       kind: 'refused',
-      remedy: `- make this work: ${git('ls-files')}\n- or move the cluster's directory out of ${tree}`,
+      remedy: `- make this work:\n      ${git('ls-files')}\n- or move the cluster's directory out of ${tree}`,
     })
   const tracked = stdout.split('\0').filter((name) => files.parse(basename(name)))
   if (tracked.length > 0)
     throw new Failure(`git tracks ${formatNames(tracked)} in ${path}; see docs/bad-day.md, "auth/ is in git"`, {
       kind: 'refused',
       remedy: [
-        `- see who committed what, and remove what others did: ${git('log --all --stat -- .')}`,
-        `- untrack yours, and commit that: ${git('rm -rfq --cached .')}`,
+        `- see who committed what, and remove what others did:\n      ${git('log --all --stat -- .')}`,
+        `- untrack yours, and commit that:\n      ${git('rm -rfq --cached .')}`,
       ].join('\n'),
     })
 }

@@ -299,9 +299,9 @@ function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonl
   if (row.failure) return { state: stateOf(row), why: beside(`/${node.name}`, row.failure.what) }
   if (row.state === 'skipped') return { state: 'stale', why: 'not inspected' }
   const { found, todo = [], target } = row
-  // What is left to do in its units is below the table.
+  // The commands are below the table, and so is what is left to do in its units.
   const left = target.id === `install/${node.name}` ? (found ? notVerified(found as InstallFound) : []) : todo
-  const why = joinClauses(formatDiffs(row.diffs), ...left)
+  const why = joinClauses(formatDiffs(row.diffs), ...left.map((text) => text.replace(/:?\n.*/s, '')))
   if (why !== '') return { state: 'stale', why }
   return { state: 'fresh', why: row.note ?? `${count(nodeFiles(cluster, node).length, 'file')} up to date` }
 }

@@ -56,7 +56,7 @@ export function refuseOpen({ run, node }: OnNode, unit: Unit, places: PlacesStat
   throw new Failure(`users other than root can replace files below ${open.path}; not installed: ${names}`, {
     node: node.name,
     code: 'open-folder',
-    remedy: `${open.remedy}; then ${runAgain}`,
+    remedy: `${open.remedy}\nthen ${runAgain}`,
   })
 }
 

@@ -249,7 +249,7 @@ test('of a run that forces something, no failure advises the same command, which
   assert.equal(await remedyOf({ forced }), 'start it, then run the command printed at the end')
 })
 
-test('a forced rebuild is checked, and refused as an unforced one is; a replacement is built without a check', async () => {
+test('a forced rebuild is checked, and refused as an unforced one is; a replacement says itself what it replaces', async () => {
   const works: Pick<Work, 'diffs' | 'force'>[] = []
   const build = async (_: unknown, { diffs, force }: Work) => {
     works.push({ diffs, force })
@@ -259,7 +259,7 @@ test('a forced rebuild is checked, and refused as an unforced one is; a replacem
     [
       fakeTarget('rebuilt', { check: () => fresh, build }),
       fakeTarget('refused', { check: throws(refused('no')), build: notBuilt }),
-      fakeTarget('replaced', { check: throws(refused('no')), build }),
+      fakeTarget('replaced', { check: () => stale, build }),
       fakeTarget('other', { check: () => fresh }),
     ],
     { forced: { rebuilt: 'rebuild', refused: 'rebuild', replaced: 'replace' } },
@@ -268,7 +268,7 @@ test('a forced rebuild is checked, and refused as an unforced one is; a replacem
   assert.deepEqual(states(await run.rows), ended)
   assert.deepEqual(works, [
     { diffs: [{ what: 'forced', verb: 'renew' }], force: 'rebuild' },
-    { diffs: [{ what: 'the old one is kept in auth/backup', verb: 'replace' }], force: 'replace' },
+    { ...stale, force: 'replace' },
   ])
 })
 
@@ -283,7 +283,7 @@ test('what a build tells takes the place of what the check has told', async () =
   assert.deepEqual(
     rows.map(({ note, warn, todo }) => [note, warn, todo]),
     [
-      ['new', [], ['look']],
+      ['new', ['expires soon'], ['look']],
       [undefined, ['expires soon'], ['look']],
       ['expires soon', ['expires soon'], ['look']],
     ],
