@@ -8,10 +8,10 @@ const past = {
   copy: 'deployed',
   install: 'installed',
   remove: 'removed',
+  change: 'changed',
   make: 'new',
   /** With another key. */
   replace: 'replaced',
-  change: 'changed',
   /** The same again, until later. */
   renew: 'renewed',
   reload: 'reloaded',

@@ -111,8 +111,8 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
 }
 
 /**
- * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong. What
- * is to be replaced is not checked.
+ * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong.
+ * What is to be replaced is not checked.
  */
 export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<Found> {
   return {

@@ -39,17 +39,14 @@ function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
 
 const wrongMode = (name: string): Diff => ({ what: `${name} has mode 0666`, verb: 'chmod', names: [name] })
 
-test('what the target says of its files stays as it is, and so does what it found', async (t) => {
+test('what the target says of its files stays as it is, and so does what it found; what is to be replaced is not looked at', async (t) => {
   const look = { diffs: missing(['a.pem']), found: 'a key' }
-  const asked: unknown[] = []
-  const { run, target } = setUp(t, {
-    check: (_, force) => {
-      asked.push(force)
-      return look
-    },
-  })
-  assert.deepEqual([await target.check(run), await target.check(run, 'replace')], [look, look])
-  assert.deepEqual(asked, [undefined, 'replace'])
+  const { run, target } = setUp(t, { check: () => look })
+  assert.deepEqual(await target.check(run), look)
+  assert.deepEqual((await target.check(run, 'replace')).diffs, missing(['a.pem', 'a-key.pem']))
+  const present = setUp(t, { check: () => look })
+  present.write('a.pem', 0o644)
+  assert.deepEqual((await present.target.check(present.run, 'replace')).diffs, [{ what: 'replaces the old one, which is kept in auth/backup', verb: 'replace' }])
   assert.deepEqual([target.id, target.makes], ['pair', ['a.pem', 'a-key.pem']])
 })
 

@@ -36,7 +36,7 @@ describe('an auth/ of which git tracks a file', { skip: needs('git') }, () => {
       const { stderr } = await exits(3, place, ...args)
       assert.match(stderr, /git tracks ca-next\.pem in /, args.join(' '))
     }
-    const [, command = ''] = /: (git -C \S+ rm .*)$/m.exec((await exits(3, place, 'status')).stderr) ?? []
+    const [, command = ''] = /^ +(git -C \S+ rm .*)$/m.exec((await exits(3, place, 'status')).stderr) ?? []
     execFileSync('sh', ['-c', command])
     assert.deepEqual(stateOf(auth), before)
     rmSync(join(auth, 'ca-next.pem'))

@@ -64,12 +64,12 @@ test('a control node that can not be looked at stops it: it may have the cluster
   assert.deepEqual([refused?.id, refused?.kind, more], ['ca', 'refused', []])
   assert.match(String(refused?.message), /^nothing was created: c0 may hold the CA .*; connection refused$/)
   assert.match(String(refused?.remedy), /:\s+run recover --node c0$/m)
-  assert.match(String(refused?.remedy), /:\n +run certs encryption-key\n +then run the same command again$/m)
+  assert.match(String(refused?.remedy), /:\n +run certs encryption-key\nthen run the same command again$/m)
   assert.deepEqual(await find(t, { c0: empty }), { notes: [looking], refusals: [] })
   // What stands in the way has ways out of its own, or lines to type.
   for (const [failure, ways] of [
     [refusal('it is another', ['fix it', 'or that']), '- fix it\n- or that\n- '],
-    [new Failure('it is unknown', { remedy: 'type this:\nssh c0' }), '- type this:\n  ssh c0\n- '],
+    [new Failure('it is unknown', { remedy: 'type this:\n    ssh c0' }), '- type this:\n      ssh c0\n- '],
   ] as const) {
     const refuse = () => {
       throw failure
