@@ -46,7 +46,9 @@ test('what the target says of its files stays as it is, and so does what it foun
   assert.deepEqual((await target.check(run, 'replace')).diffs, missing(['a.pem', 'a-key.pem']))
   const present = setUp(t, { check: () => look })
   present.write('a.pem', 0o644)
-  assert.deepEqual((await present.target.check(present.run, 'replace')).diffs, [{ what: 'replaces the old one, which is kept in auth/backup', verb: 'replace' }])
+  assert.deepEqual((await present.target.check(present.run, 'replace')).diffs, [
+    { what: 'replaces the old one, which is kept in auth/backup', verb: 'replace' },
+  ])
   assert.deepEqual([target.id, target.makes], ['pair', ['a.pem', 'a-key.pem']])
 })
 

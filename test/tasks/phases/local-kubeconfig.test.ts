@@ -171,7 +171,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { output } = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
       const [, typed = ''] =
-        /current context of kubectl is still one; switch to kubenet:\\n +(kubectl [^\"]*)\"/.exec(output) ?? []
+        /current context of kubectl is still one; switch to kubenet:\\n +(kubectl [^"]*)"/.exec(output) ?? []
       assert.equal(typed, 'kubectl config use-context kubenet')
       // What its user chose stays, whoever is renewed.
       await withStatus(0, run(folder, 'component-certs/admin', '--force'))
