@@ -112,13 +112,12 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
 
 /**
  * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong.
- * What is to be replaced is not checked.
+ * What is to be replaced is not checked: it may be unreadable.
  */
 export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<Found> {
   return {
     ...target,
     check: async (run, force, before) => {
-      // The present file will be replaced, so it is not checked: it may be unreadable.
       if (force === 'replace') return checkReplaced(target, run)
       const look = await target.check(run, force, before)
       refuseFolders(target, run)

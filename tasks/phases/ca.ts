@@ -223,11 +223,12 @@ function readNext({ auth, now }: Run, name: string): NextCa {
   const isEarly = certificate !== undefined && certificate.notBefore > now
   const isCross = certificate && present && cross?.isCa && isTwin(cross, certificate) && isIssuedBy(cross, present)
   const early: Diff[] = isEarly ? [{ what: 'the next CA is not valid yet', verb: 'change' }] : []
+  // The key comes first: without its certificate the next CA is still to be made.
+  const ofPair = wrongIn(pair).map((diff): Diff => (diff.verb === 'renew' ? { ...diff, verb: 'make' } : diff))
   const noCross = isCross && cross.notAfter > now ? [] : missing([caFiles(auth.files, name).cross])
   return {
     ...{ key, certificate: isEarly ? undefined : certificate, present },
-    // The key comes first: without its certificate the next CA is still to be made.
-    missing: [...(pair.key ? missing(pair.missing) : wrongIn(pair)), ...early, ...noCross],
+    missing: [...ofPair, ...early, ...noCross],
   }
 }
 
@@ -403,8 +404,9 @@ function refuseObstacles(look: CaLook): void {
 /** A missing certificate can be made again, and a wrong mode corrected. */
 function unusableFiles({ run, row, pair }: CaLook) {
   const files = run.auth.files.pair(row.name)
-  const isMissing = ({ names = [] }: Diff) => names.length > 0 && names.every((name) => pair.missing.includes(name))
-  const isRepaired = (diff: Diff) => diff.verb === 'chmod' || (isMissing(diff) && diff.names?.join() === files[0])
+  // A certificate without its key, or a key without its certificate.
+  const isMissing = ({ verb, names = [] }: Diff) => verb !== 'chmod' && names.some((name) => pair.missing.includes(name))
+  const isRepaired = (diff: Diff) => diff.verb === 'chmod' || (isMissing(diff) && !pair.missing.includes(files[1]))
   const broken = wrongIn(pair).filter((diff) => !isRepaired(diff))
   if (isAbsent(pair) || broken.length === 0) return undefined
   const existing = broken.every(isMissing) ? [] : files

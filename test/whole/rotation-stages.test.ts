@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { ecdsa, genauth } from '../guide/genauth.ts'
@@ -122,6 +122,9 @@ for (const [whose, make] of origins)
         /stage 1, clients\/pods, pods to kube-apiserver would fail until the client is restarted or has the new files \(the client with an earlier CA/,
       )
       await must('rotate', 'ca', '--force', '--yes')
+      chmodSync(file('ca-next-key.pem'), 0o644)
+      assert.match((await exits(0, place, 'ca')).stdout, /ca-next-key\.pem has mode 0644/)
+      assert.equal(statSync(file('ca-next-key.pem')).mode & 0o777, 0o600)
       // As a backup that was put back in part.
       rmSync(file('ca-next-key.pem'))
       const unclear = await exits(3, place, 'bootstrap')
