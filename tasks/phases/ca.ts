@@ -405,7 +405,8 @@ function refuseObstacles(look: CaLook): void {
 function unusableFiles({ run, row, pair }: CaLook) {
   const files = run.auth.files.pair(row.name)
   // A certificate without its key, or a key without its certificate.
-  const isMissing = ({ verb, names = [] }: Diff) => verb !== 'chmod' && names.some((name) => pair.missing.includes(name))
+  const isMissing = ({ verb, names = [] }: Diff) =>
+    verb !== 'chmod' && names.some((name) => pair.missing.includes(name))
   const isRepaired = (diff: Diff) => diff.verb === 'chmod' || (isMissing(diff) && !pair.missing.includes(files[1]))
   const broken = wrongIn(pair).filter((diff) => !isRepaired(diff))
   if (isAbsent(pair) || broken.length === 0) return undefined
