@@ -271,7 +271,7 @@ EXPECTED
 }
 say_each_differing() {
   for line do
-    case $line in public*) say_public "${line#public  }" ;; *) say_content "${line#*  }" ;; esac
+    say_content "${line#*  }"
   done
 }
 # say_content NAME: reports the content of a file that has a digest, in hexadecimal. The file may grow meanwhile.
@@ -284,21 +284,6 @@ say_content() {
   [ $total -le $largest_contents ] || return 0
   say content "$1"
   od -A n -t x1 -v -N $((largest + 1)) < "$1"
-}
-
-# say_public NAME: reports the certificates alone of a file that is not ours, since it may hold a key.
-say_public() {
-  case $sums$nl in *"  $1$nl"*) ;; *) return 0 ;; esac
-  public=$(head -c $((largest + 1)) < "$1" | publish) || return 0
-  total=$((total + ${#public}))
-  if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi
-  say published "$1"
-  printf '%s\n' "$public" | od -A n -t x1 -v
-}
-publish() {
-  sed -nE -e '/BEGIN [A-Z ]*PRIVATE KEY/,/END [A-Z ]*PRIVATE KEY/d' \
-    -e '/^[[:blank:]]*-----BEGIN CERTIFICATE-----[[:space:]]*$/,/-----END CERTIFICATE-----/{' \
-    -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}'
 }
 
 # Reports the places. Root looks only if the login user sees one of our units and a folder that units read.
@@ -376,7 +361,7 @@ find_places() {
     target=${line%% *} digest=${line#* }
     resolve "$target" || { say odd "$target"; continue; }
     for f in $ways; do case "$above " in *" $f "*) ;; *) above="$above $f" ;; esac; done
-    if [ "$real" != "$target" ]; then say real "$target" "$real"; say_links; fi
+    [ "$real" = "$target" ] || say real "$target" "$real"
     # Several paths may resolve to one file.
     case $resolved in *" $real "*) continue ;; esac
     resolved="$resolved$real "
@@ -416,15 +401,7 @@ resolve() {
   done
   [ $hops -eq 0 ] || [ ! -e "$1" ] || [ "$real" = "$(readlink -f -- "$1")" ]
 }
-# Reports the first of $ways that belongs to a user other than root, who could make the path lead elsewhere.
-say_links() {
-  owners=$(stat -c '%u %n' -- $ways 2>/dev/null) || :
-  while read -r owner name; do
-    case $owner in ''|0) ;; *) say link "$target" "$name"; return 0 ;; esac
-  done <<OWNERS
-$owners
-OWNERS
-}
+
 #### What systemd and the kernel say of units
 
 say_units() {

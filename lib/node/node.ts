@@ -23,8 +23,6 @@ import { type NodeState, readFolder, readListening, readState } from './state.ts
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
-/** In its place: of a file of others the answer has its certificates, never a key. */
-export const publicParts = 'public'
 
 /** What a look is to find. */
 export interface Query {

@@ -33,9 +33,9 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
   return real.get(path) ?? path
 }
 
-/** The folders through which root, and a unit, come to a file: above the path, and above where it leads. */
+/** The folders and links through which root, and a unit, come to a file: of the path, and of where it leads. */
 export function foldersTo({ above, real }: Pick<PlacesState, 'above' | 'real'>, path: string) {
-  const folders = new Set(['/', ...foldersAbove(path), ...foldersAbove(realPath({ real }, path))])
+  const folders = new Set(['/', ...foldersAbove(path), path, ...foldersAbove(realPath({ real }, path))])
   return [...folders].flatMap((folder) => {
     const access = above.get(folder)
     return access ? [{ path: folder, access }] : []
@@ -65,12 +65,10 @@ const shapes = {
     exists: anyPath,
     odd: ` ${path}`,
     real: ` ${path} ${path}`,
-    link: ` ${path} ${path}`,
   },
   // Of the folders above: with the mode and owner of each.
   above: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\/|(?:\/[\w@%+=:,.-]+)+)`,
-  // `published`: of its certificates alone.
-  ...{ content: ` ${name}`, published: ` ${name}` },
+  content: ` ${name}`,
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
@@ -191,8 +189,6 @@ function readPlaces(output: string, nonce: string) {
     folders,
     /** Paths that resolve to another path, with that path. */
     real: pairs('real'),
-    /** For paths with a link in them: the first component whose owner is not root, and could redirect the path. */
-    links: pairs('link'),
     /** The folders above the files, by path. */
     above: readAbove(records),
     /** Paths that can't be resolved, or resolve to a name that is not plain. */
@@ -205,12 +201,14 @@ function readPlaces(output: string, nonce: string) {
   }
 }
 
+/** A link has no mode of its own: its owner alone may lead it elsewhere, in a folder where names are their owners'. */
 function readAbove({ all }: Records): ReadonlyMap<string, FileAccess> {
-  const rows = all('above').map(([mode = '', uid, gid, type = '', path = '']) => {
-    const access = { mode: Number.parseInt(mode, 8), uid: Number(uid), gid: Number(gid) }
-    return { path, access, kind: kindOf(type) }
+  const rows = all('above').flatMap(([mode = '', uid, gid, type = '', path = '']): [string, FileAccess][] => {
+    const kind = kindOf(type)
+    const access = { mode: kind === 'link' ? 0o755 : Number.parseInt(mode, 8), uid: Number(uid), gid: Number(gid) }
+    return kind === 'folder' || kind === 'link' ? [[path, access]] : []
   })
-  return unique(rows.flatMap(({ path, access, kind }) => (kind === 'folder' ? [[path, access]] : [])))
+  return unique(rows)
 }
 
 /**
@@ -226,10 +224,9 @@ export function readListening(output: string, nonce: string) {
   }
 }
 
-/** `published`: of files of others, by path: their certificates. Never a key. */
-function readSeen({ entries }: Records): FilesSeen & { readonly published: ReadonlyMap<string, Buffer> } {
+function readSeen({ entries }: Records): FilesSeen {
   const files = new Map<string, FileState>()
-  const content: { readonly word: string; readonly file: string; hex: string }[] = []
+  const content: { readonly file: string; hex: string }[] = []
   for (const { word, record, parts } of entries) {
     const [first = '', file = ''] = parts
     if (word === 'file') setOnce(files, parts.at(-1) ?? '', fileState(record, parts))
@@ -238,18 +235,17 @@ function readSeen({ entries }: Records): FilesSeen & { readonly published: Reado
       if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()
       files.set(file, { ...there, sha256: first, lines: `${there.lines}\n${record}` })
     }
-    if (['content', 'published'].includes(word)) content.push({ word, file: first, hex: '' })
+    if (word === 'content') content.push({ file: first, hex: '' })
     if (word === 'bytes') present(content.at(-1)).hex += record.replaceAll(' ', '')
   }
-  const [contents, published] = [new Map<string, Buffer>(), new Map<string, Buffer>()]
-  for (const { word, file, hex } of content) {
+  const contents = new Map<string, Buffer>()
+  for (const { file, hex } of content) {
     const bytes = Buffer.from(hex, 'hex')
     // The file may have changed after it was summed, or the answer may be truncated.
-    if (word === 'published') published.set(file, bytes)
-    else if (sha256(bytes) === files.get(file)?.sha256) setOnce(contents, file, bytes)
-    else throw notWhole()
+    if (sha256(bytes) !== files.get(file)?.sha256) throw notWhole()
+    setOnce(contents, file, bytes)
   }
-  return { files, contents, published }
+  return { files, contents }
 }
 
 function readUnits(records: Records): ReadonlyMap<string, UnitState> {

@@ -10,6 +10,7 @@ import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/
 import {
   AuthDir,
   authorizationConfigFile,
+  authorizationWebhookFile,
   backupTime,
   caName,
   caNames,
@@ -38,7 +39,7 @@ import { listsOn, refusalOfKeys } from '../day2/revoked/revoked.ts'
 import { waysOutOfOlder } from '../deploy/guards.ts'
 import { whyNotCompared } from '../deploy/held.ts'
 import { type NodeLook, placesOf, readNode, readServedCertificates, withList, withPlaces } from '../inspect/look.ts'
-import { authorizationWebhookPath, identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import { identityFiles, isKeptOff, listPath, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { writeAuth } from '../run/access.ts'
 import { type CommandRun, openAuth } from '../run/command-run.ts'
@@ -353,7 +354,7 @@ function newestOf({ auth, cluster }: Run, main: Holding, others: readonly Holdin
   const withKeys = lists.find(({ keys }) => keys.length > 0)
   if (withKeys) throw refusalOfKeys(`${authorizationConfigFile} on ${withKeys.where}`, withKeys.keys)
   const listed = new Set(lists.flatMap(({ names }) => names))
-  const text = formatAuthorization([...listed], authorizationWebhookPath(cluster))
+  const text = formatAuthorization([...listed], listPath(cluster, authorizationWebhookFile))
   const name = authorizationConfigFile
   if (listed.size > 0) files.set(name, { path: name, ...files.get(name), bytes: Buffer.from(text) })
   const ca = readCertificate(files.get(auth.files.certificate(caName))?.bytes ?? '')
@@ -393,7 +394,7 @@ export function holdingOf(run: Run, node: ClusterNode, look: NodeLook): Holding 
     return { ...held, unread: there && whyNotCompared(there) }
   }
   const names = nodeFiles(withList(run).cluster, node).filter((name) => files.parse(name)?.kind !== 'kubeconfig')
-  const lists = listsOn(node, look).flatMap(({ bytes }) => readRevoked(bytes?.toString() ?? '') ?? [])
+  const lists = listsOn(run, node, look).flatMap(({ bytes }) => readRevoked(bytes?.toString() ?? '') ?? [])
   const revoked = { names: lists.flatMap((each) => each.names), keys: lists.flatMap(({ keys }) => keys) }
   return { where: node.name, files: new Map(names.map((name) => [name, read(name)])), revoked }
 }

@@ -66,9 +66,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
  */
 function refusePlaces({ cluster }: Run, node: ClusterNode, { folder, places, units }: NodeLook): void {
   if (!cluster.install || !places || places instanceof Failure) return
-  const reader = units.find(({ files, contradicted }) =>
-    [...files, ...contradicted].some(({ path }) => folderOf(realPath(places, path)) === folder),
-  )
+  const reader = units.find(({ files }) => files.some(({ path }) => folderOf(realPath(places, path)) === folder))
   if (reader)
     throw refusal(
       `${node.name}: ${reader.unit} reads its files from ${folder}, so that can't be the deploy directory`,

@@ -5,7 +5,7 @@ import { caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
-import { refuseContradicted } from '../inspect/declared.ts'
+import { refuseDisagreement } from '../inspect/agreement.ts'
 import { lookAtMachine, lookAtNode, withPlaces } from '../inspect/look.ts'
 import { identityFiles, layoutOf } from '../layouts/tables.ts'
 import type { ClusterGraph, ClusterTarget, Run } from '../target.ts'
@@ -99,7 +99,7 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
     const ports = [...(await lookAtMachine(run, node, served)).ports]
     if (files.length + ports.length > 0) return { node, files, ports }
     // What units read elsewhere was not looked at.
-    refuseContradicted(node, look.units)
+    refuseDisagreement(look.units)
     return look.places instanceof Failure ? look.places : undefined
   } catch (error) {
     if (!(error instanceof Failure)) throw error

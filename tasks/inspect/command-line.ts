@@ -1,6 +1,6 @@
 /** What a component's command line says: its flags, and the YAML file that it names. Pure. */
 import { isMap, visit } from 'yaml'
-import { isPlainPath, memoised } from '../../lib/files/plain-file.ts'
+import { memoised } from '../../lib/files/plain-file.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { parseYaml } from '../../lib/yaml.ts'
 
@@ -14,41 +14,40 @@ export const reloadFlag = '--encryption-provider-config-automatic-reload'
 const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
 
 /** Without the slashes and dots that the kernel skips. */
-export const withoutDots = (path: string): string => path.replaceAll(/(?<!:)\/+(\.\/+)*/g, '/')
+const withoutDots = (path: string): string => path.replaceAll(/(?<!:)\/+(\.\/+)*/g, '/')
 
 export function readCommand(args: readonly string[], places: Pick<PlacesState, 'real' | 'contents'>) {
   const flags = readFlags(args)
   let config: Config | undefined
   const valuesOf = (by: string) => {
-    if (by.startsWith('--')) return flags.get(by) ?? []
-    return [config?.get(by)].filter((value) => value !== undefined)
+    const values = by.startsWith('--') ? (flags.get(by) ?? []) : [config?.get(by) ?? '']
+    return values.map(withoutDots).filter(Boolean)
   }
   /** The first of the settings that is set, with its values: a flag, or a path in the YAML file. */
-  const named = (by: readonly string[]): readonly [by: string, values: readonly string[]] => {
-    const spelt = (each: string) => valuesOf(each).map(withoutDots)
-    const set = by.map((each) => [each, spelt(each).filter(Boolean)] as const)
-    return set.find(([, values]) => values.length > 0) ?? [by[0] ?? '', []]
+  const named = (by: readonly string[]) => {
+    const set = by.find((each) => valuesOf(each).length > 0) ?? by[0] ?? ''
+    const paths = valuesOf(set)
+    return { by: set, paths, path: paths.at(-1) }
   }
-  const [configFlag, [...configPaths]] = named(configs)
-  const path = configPaths.at(-1)
+  /** The value that counts of a flag which may be given more than once. */
+  const last = (flag: string) => named([flag]).path
+  const { by: configFlag, path } = named(configs)
   const bytes = path === undefined ? undefined : places.contents.get(realPath(places, path))
   config = bytes && parseConfig(bytes)
   /** Why not all that it says is known. */
   const unread =
-    (flags.has('--config-dir') && 'files in its --config-dir may override it') ||
+    (flags.has('--config-dir') && 'files in its --config-dir may override its --config') ||
     (path !== undefined && !config && `couldn't read its --config ${path}`) ||
     undefined
-  /** A yes; the last one counts. */
-  const isSet = (...by: readonly string[]) => isTrue(named(by)[1].at(-1) ?? '')
   return {
     unread,
     /** The YAML file that it names, and by which setting. */
     configFlag,
-    config: path !== undefined && isPlainPath(path) ? path : undefined,
-    /** The last value of each flag. */
-    flags: [...flags].map(([by, values]) => [by, values.at(-1) ?? ''] as const),
+    config: path,
+    flags: [...flags.keys()],
     named,
-    isSet,
+    last,
+    isSet: (flag: string) => isTrue(last(flag) ?? ''),
   }
 }
 

@@ -7,15 +7,14 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { authorizationConfigFile, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { sha256 } from '../../lib/files/plain-file.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import { asUnknown, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
+import { asUnknown, noDigest, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port, Unit } from '../layouts/layout.ts'
-import { certTable, identityFiles, nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import { certTable, identityFiles, listPath, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
+import { refuseDisagreement, type UnitOnNode, unitsOn } from './agreement.ts'
 import { addressOf, readServedCertificate } from './component.ts'
-import { refuseContradicted } from './declared.ts'
-import { leftLists, proxyCaFlag, type UnitOnNode, unitsOn } from './reads.ts'
 
 /** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
@@ -58,42 +57,20 @@ export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeLook>
 
 type PlacesAsked = NonNullable<Query['places']>
 
-/** Looks; and once more where files are to be read beside those that are declared: command lines name them. */
+/** Looks at the paths too. */
 async function lookAtAll(
   run: Run,
   node: ClusterNode,
   query: PlacesAsked,
   look: (query: PlacesAsked) => Promise<NodeState>,
 ): Promise<NodeLook> {
-  const lookAt = async (paths: PlacesAsked['paths']): Promise<NodeLook> => {
-    const seen = explained(run, node, await look({ ...query, paths }))
-    const { places } = seen
-    if (!places || places instanceof Failure) return { ...seen, units: [] }
-    return { ...seen, units: unitsOn(run.cluster, node, places) }
-  }
-  const first = await lookAt(query.paths)
-  const more = beside(run, first).filter(([path]) => !query.paths.has(path))
-  // Contents have a limit: those of the units come first.
-  return more.length === 0 ? first : lookAt(new Map([...query.paths, ...more]))
+  const seen = explained(run, node, await look(query))
+  const { places } = seen
+  return { ...seen, units: !places || places instanceof Failure ? [] : unitsOn(run.cluster, node, places) }
 }
 
-type AskedPath = readonly [path: string, digest: string]
-
-/** Paths beside those that are declared: whose clients an API server believes, and a list that cluster.yaml has not. */
-function beside(run: Run, { units }: Pick<NodeLook, 'units'>): AskedPath[] {
-  const ours = digestOf(run, authorizationConfigFile) ?? noDigest
-  const proxies = units.flatMap(({ unlistedFlags }) => unlistedFlags.filter(({ by }) => by === proxyCaFlag))
-  return [
-    ...units.flatMap(leftLists).map(({ path }): AskedPath => [path, ours]),
-    ...proxies.map(({ path }): AskedPath => [path, publicParts]),
-  ]
-}
-
-/**
- * Adds a remedy if the places could not be inspected, the component's name to a unit of another name, and the
- * certificates that the node did not send because they are those of auth/.
- */
-function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): NodeState {
+/** Adds a remedy if the places could not be inspected, and the component's name to a unit of another name. */
+function explained({ cluster }: Run, node: ClusterNode, look: NodeState): NodeState {
   const { install } = cluster
   const { places } = look
   if (!places) {
@@ -110,14 +87,7 @@ function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): 
       const state = places.units.get(service)
       return state ? [[unit, state] as const] : []
     })
-    const certificates = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind === 'certificate')
-    const ours = new Map(certificates.map((name) => [digestOf({ auth }, name), auth.tryBytes(name)]))
-    const same = [...places.files].flatMap(([path, { sha256 }]): [string, Buffer][] => {
-      const bytes = sha256 === undefined ? undefined : ours.get(sha256)
-      return bytes ? [[path, bytes]] : []
-    })
-    const published = new Map([...same, ...places.published])
-    return { ...look, places: { ...places, published, units: new Map([...places.units, ...named]) } }
+    return { ...look, places: { ...places, units: new Map([...places.units, ...named]) } }
   }
   if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node.name, places) }
   const failure = new Failure(`can't become root with ${install.sudo} (${places.what})`, {
@@ -149,12 +119,11 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const there = await run.connect(node)
   const read = ({ paths, ...rest }: PlacesAsked) => {
-    const asked = [...paths].map(([path, digest]): AskedPath => [path, digest === publicParts ? digest : noDigest])
-    const places = { ...rest, paths: new Map(asked) }
+    const places = { ...rest, paths: new Map([...paths.keys()].map((path) => [path, noDigest])) }
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }
   const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
-  refuseContradicted(node, look.units)
+  refuseDisagreement(look.units)
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
   return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), units: [] } : look
 }
@@ -236,6 +205,10 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     paths: new Map([
       ...units.flatMap((unit) => expectedAt(run, unit)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
+      // A list of the revoked, whether cluster.yaml has `revoked` or not.
+      ...(node.role === 'control'
+        ? [[listPath(cluster, authorizationConfigFile), digestOf(run, authorizationConfigFile) ?? noDigest] as const]
+        : []),
     ]),
     alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
       if (isInstalledEarly) return files.map(({ path }) => folderOf(path))

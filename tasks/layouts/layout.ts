@@ -110,8 +110,6 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
   readonly isWanted?: true
   /** Where the setting is missing, the user has to add the flag in place of these. */
   readonly replaces?: readonly string[]
-  /** A setting that is of no use without it. */
-  readonly alongWith?: string
 }
 
 export interface Place {
@@ -132,8 +130,6 @@ export interface Place {
   readonly part?: Part | undefined
   /** No process of the unit names it yet: a flag has to change first. */
   readonly isUnnamed?: true | undefined
-  /** The unit's processes were started so that they reload it. */
-  readonly reloads?: true | undefined
   /** The unit reads nothing but the public keys in it: another certificate for the same key changes nothing for it. */
   readonly isOfKeys?: true | undefined
 }
@@ -175,13 +171,9 @@ export interface Unit {
   readonly service: string
   /** The YAML file that its --config names: where cluster.yaml, else the guide, has it. */
   readonly config?: string | undefined
-  /** Files that cluster.yaml names for it: what can't be read of its process is as its owner says. */
-  readonly named: readonly string[]
   readonly reads: readonly Reads[]
   /** Flags that it has to be started with, each with the file that it is for. */
   readonly startFlags?: readonly (Pick<Place, 'file'> & { readonly flag: string; readonly value: string })[]
-  /** Keys that it does not get: cluster.yaml has them on no node. */
-  readonly keptOffNodes: readonly Reads[]
   /** Each path once. */
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
@@ -205,7 +197,7 @@ export interface Unit {
   readonly restart: string
 }
 
-export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service' | 'keptOffNodes' | 'named'> {
+export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service'> {
   readonly on: readonly Role[]
   readonly restart?: string
 }
@@ -263,9 +255,7 @@ const byStrength = ['now', 'poll', 'reload', 'restart'] as const
 export function mergePlaces(places: readonly Place[]): Place[] {
   return [...Map.groupBy(places, ({ path, file, part }) => `${path} ${file} ${part}`).values()].flatMap((same) => {
     const [place] = same.toSorted((a, b) => byStrength.indexOf(b.loads) - byStrength.indexOf(a.loads))
-    const every = (fact: 'isOfKeys' | 'isUnnamed' | 'reloads') => same.every((each) => each[fact]) || undefined
-    return place
-      ? [{ ...place, isOfKeys: every('isOfKeys'), isUnnamed: every('isUnnamed'), reloads: every('reloads') }]
-      : []
+    const every = (fact: 'isOfKeys' | 'isUnnamed') => same.every((each) => each[fact]) || undefined
+    return place ? [{ ...place, isOfKeys: every('isOfKeys'), isUnnamed: every('isUnnamed') }] : []
   })
 }

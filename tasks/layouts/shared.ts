@@ -268,9 +268,7 @@ export function controllerManagerUnit({ certificate, key, names }: FileNames): U
       ...optional([
         ...inFolder(kubernetes, certificate(caName), 'restart', '--root-ca-file', '--cluster-signing-cert-file'),
         ...inFolder(kubernetes, certificate(caName), 'now', '--client-ca-file'),
-        ...inFolder(kubernetes, key(caName), 'restart', '--cluster-signing-key-file').map(
-          (row): Reads => ({ ...row, alongWith: '--cluster-signing-cert-file' }),
-        ),
+        ...inFolder(kubernetes, key(caName), 'restart', '--cluster-signing-key-file'),
         ...inFolder(kubernetes, key(names.tokens), 'restart', '--service-account-private-key-file'),
       ]),
       ...inFolder(kubernetes, kubeconfigFile('kube-controller-manager'), 'restart', '--kubeconfig'),

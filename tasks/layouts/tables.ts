@@ -6,7 +6,6 @@ import type { Cluster, ClusterNode, Install, LayoutName } from '../../lib/cluste
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import {
   authorizationFiles,
-  authorizationWebhookFile,
   caName,
   caNames,
   crossName,
@@ -115,12 +114,13 @@ function row(kind: CertKind, cluster: Cluster) {
   return { ...use, id, profile, validity: validity ?? usual, dials }
 }
 
-/** Where control nodes have the kubeconfig that authorization-config.yaml names. */
-export function authorizationWebhookPath(cluster: Placing): string {
+/** Where API servers read a file of the list of who is revoked. */
+export function listPath(cluster: Placing, file: (typeof authorizationFiles)[number]): string {
   const { reads = [] } = layoutOf(cluster).units.find(({ unit }) => unit === apiServer) ?? {}
   const override = cluster.install ? cluster.install.units.get(apiServer) : undefined
-  const moved = override ? override.files[authorizationWebhookFile] : undefined
-  return typeof moved === 'string' ? moved : (reads.find(({ file }) => file === authorizationWebhookFile)?.usual ?? '')
+  const row = reads.find((each) => each.file === file)
+  if (!row) return ''
+  return (override ? declaredAt(override.files, row) : undefined) ?? row.usual
 }
 
 /** The only identity that is no certificate's. */
@@ -266,12 +266,9 @@ function unitOf(
       ...(declared !== undefined && { isDeclared: true }),
     }
   })
-  const named = [...new Set(sources.flatMap((files) => Object.keys(files).map(itsOwn)))]
   const config = ofNode?.config ?? override?.config ?? row.config
   const isWanted = ({ file }: Reads) => cluster.revoked !== undefined || !authorizationFiles.includes(file)
   const reads = all.filter((each) => isWanted(each) && !isKeptOff(cluster, each.file))
-  const whole = wholeLayout(cluster).units.find(({ unit }) => unit === row.unit)?.reads ?? []
-  const keptOffNodes = [...all, ...whole].filter(({ file }) => isKeptOff(cluster, file))
   const files = mergePlaces(reads.flatMap(placesAt))
   const service = override?.unit ?? row.unit
   // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
@@ -279,7 +276,7 @@ function unitOf(
   const restart = override?.restart ?? row.restart ?? byDefault
   const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
   return {
-    ...{ ...row, reads, keptOffNodes, files, serves, service, restart, named },
+    ...{ ...row, reads, files, serves, service, restart },
     config: config && itsOwn(config),
   }
 }

@@ -10,7 +10,7 @@ import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatDiffs, hasVerb } from '../../lib/results.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import type { UnitDifference } from '../day2/install/check-units.ts'
-import { type InstallFound, notVerified } from '../day2/install/install-node.ts'
+import { type InstallFound, needReload } from '../day2/install/install-node.ts'
 import type { ListFound } from '../day2/revoked/on-node.ts'
 import { noDifference } from '../deploy/check-folder.ts'
 import type { DeployFound } from '../deploy/deploy-node.ts'
@@ -249,7 +249,7 @@ function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, 
   const checks = units?.checks ?? []
   const isInstalled = (isWrong: (difference: UnitDifference) => boolean) =>
     answerOf(due, () => checks.length > 0 && !checks.some(({ reason }) => reason && isWrong(reason)))
-  const isReached = (units === undefined || notVerified(units).length === 0) && !list?.todo?.length
+  const isReached = (units === undefined || needReload(units).length === 0) && !list?.todo?.length
   const lacking = [...lackedBy(cluster, node, deploy, units), ...(inFolder(deploy)?.unknown ?? [])]
   const belongs = nodeFiles(cluster, node).filter((file) => !lacking.includes(file))
   return {
@@ -300,7 +300,7 @@ function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonl
   if (row.state === 'skipped') return { state: 'stale', why: 'not inspected' }
   const { found, todo = [], target } = row
   // The commands are below the table, and so is what is left to do in its units.
-  const left = target.id === `install/${node.name}` ? (found ? notVerified(found as InstallFound) : []) : todo
+  const left = target.id === `install/${node.name}` ? (found ? needReload(found as InstallFound) : []) : todo
   const why = joinClauses(formatDiffs(row.diffs), ...left.map((text) => text.replace(/:?\n.*/s, '')))
   if (why !== '') return { state: 'stale', why }
   return { state: 'fresh', why: row.note ?? `${count(nodeFiles(cluster, node).length, 'file')} up to date` }

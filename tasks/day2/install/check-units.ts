@@ -10,9 +10,9 @@ import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { type Diff, texts } from '../../../lib/results.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
+import type { UnitOnNode } from '../../inspect/agreement.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { isDrainedFor } from '../../inspect/look.ts'
-import type { UnitOnNode } from '../../inspect/reads.ts'
 import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
 import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
@@ -175,8 +175,8 @@ function notServed({ run, unit, found, differing }: Examined): Lack | undefined 
   return ports.length > 0 ? { notServed: ports.map(({ port }) => port) } : undefined
 }
 
-function notStartedWith({ unit: { flags } }: Examined): Lack | undefined {
-  const missing = flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`)
+function notStartedWith({ unit }: Examined): Lack | undefined {
+  const missing = unit.notStartedWith.map(({ flag, value }) => `${flag}=${value}`)
   return missing.length > 0 ? { notStartedWith: missing, restarts: true } : undefined
 }
 

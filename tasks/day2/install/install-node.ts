@@ -8,9 +8,9 @@ import { formatNames, joinClauses } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
 import { splitMarks } from '../../deploy/marks.ts'
+import { unsetOn } from '../../inspect/agreement.ts'
 import type { OnNode } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
-import { unsetOn } from '../../inspect/reads.ts'
 import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
 import { guardList } from '../revoked/revoked.ts'
@@ -93,15 +93,19 @@ function toDoOn(
 ): string[] {
   const units = found.units.filter(({ unit }) => checks.some((each) => each.unit.unit === unit))
   return [
-    ...notVerified(found),
+    ...needReload(found),
     ...unsetOn(found.units, (file) => arePlaced || file !== authorizationConfigFile),
     ...openFolders(run, units, found.places).map(formatOpen),
   ]
 }
 
-/** Of what is not known whether a unit has loaded it. */
-export function notVerified({ units }: UnitsFound): string[] {
-  return units.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
+/** systemd starts a unit as it was when it read its file. */
+export function needReload({ units, places }: UnitsFound): string[] {
+  return units.flatMap(({ unit }) =>
+    places.units.get(unit)?.needsReload === true
+      ? [`${unit}: its unit file has changed since systemd read it; run:\n    systemctl daemon-reload`]
+      : [],
+  )
 }
 
 function warningsOn(run: Run, { name }: ClusterNode, found: UnitsFound, checks: readonly UnitCheck[]): string[] {

@@ -8,6 +8,7 @@ import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { commonNameOf, readCertificate } from '../../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../../lib/pki/pair.ts'
+import { refuseDisagreement, type UnitOnNode } from '../../inspect/agreement.ts'
 import {
   addressOf,
   isApiServer,
@@ -21,9 +22,7 @@ import {
   readsCaAgain,
   type ServedCertificate,
 } from '../../inspect/component.ts'
-import { refuseContradicted } from '../../inspect/declared.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from '../../inspect/look.ts'
-import { loadsOf, type UnitOnNode } from '../../inspect/reads.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
@@ -49,8 +48,8 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
   try {
     const look = await lookWhenSettled(run, node, made)
     const places = placesOf(look)
-    refuseContradicted(node, look.units)
-    refuseWrongSettings(node, look.units, places)
+    refuseDisagreement(look.units)
+    refuseOddPaths(node, look.units, places)
     refuseOtherUsers(run, node, look.units, places)
     const units = await withLoads(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
@@ -94,8 +93,8 @@ async function withLoads(run: Run, node: ClusterNode, units: readonly UnitOnNode
     units.map(async (unit): Promise<UnitOnNode> => {
       const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
       const polls = isAsked && (await readsCaAgain({ run }, node, unit.metrics))
-      const files = unit.files.map((place): Place => ({ ...place, loads: loadsOf(place, { polls }) }))
-      return { ...unit, files }
+      const isPolled = ({ part, isUnnamed }: Place) => polls && part === 'ca' && !isUnnamed
+      return { ...unit, files: unit.files.map((place) => (isPolled(place) ? { ...place, loads: 'poll' } : place)) }
     }),
   )
 }
@@ -113,18 +112,6 @@ function isCaOpen(run: Run, unit: Unit, places: PlacesState): boolean {
 export function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Unit, places: PlacesState): boolean {
   const there = files.find((place) => place.file === file && place.part === 'kubeconfig')
   return there !== undefined && fileAt(places, there.path)?.sha256 === digestAt(run, { file, part: 'embedded' })
-}
-
-/** What is installed where a command line is wrong may be read by nobody. Throws a Failure. */
-export function refuseWrongSettings(node: ClusterNode, units: readonly UnitOnNode[], places: PlacesState): void {
-  const [first, ...more] = units.filter(({ wrong }) => wrong.length > 0)
-  if (first)
-    throw new Failure([first, ...more].map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
-      node: node.name,
-      code: 'wrong-setting',
-      remedy: `change that on ${node.name}, and restart it:\n    systemctl edit --full ${first.service}\nthen ${runAgain}`,
-    })
-  refuseOddPaths(node, units, places)
 }
 
 /**
@@ -174,20 +161,12 @@ function otherUserAt(
   return [{ path, wanted, held: commonNameOf(held) ?? 'nobody' }]
 }
 
-/** Root does not write to paths that are ambiguous, or that another user could redirect. */
-function refuseOddPaths(node: ClusterNode, units: readonly UnitOnNode[], { links, odd, real }: PlacesState): void {
+/** Root does not write to paths that are ambiguous. */
+export function refuseOddPaths(node: ClusterNode, units: readonly UnitOnNode[], { odd, real }: PlacesState): void {
   const refuse = (what: string, remedy: string) =>
     new Failure(`${what}; nothing was installed`, { node: node.name, code: 'odd-path', remedy })
   const remedy = 'set the real path in cluster.yaml (install.units)'
   const rows = units.flatMap(({ unit, files }) => files.map((place) => ({ ...place, unit })))
-  // Another process may name any path.
-  const paths = [...rows.map(({ path }) => path), ...units.flatMap(({ config }) => config ?? [])]
-  const link = paths.map((path) => links.get(path)).find((each) => each !== undefined)
-  if (link !== undefined)
-    throw refuse(
-      `symlink ${link}, on the path to files of its units, is not owned by root`,
-      `make root its owner:\n    chown -h root ${link}\nor ${remedy}`,
-    )
   const lost = rows.find(({ path }) => odd.includes(path))
   if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with special characters`, remedy)
   for (const same of Map.groupBy(rows, ({ path }) => realPath({ real }, path)).values()) {

@@ -10,9 +10,9 @@ import { reviewOf } from '../../../lib/kubernetes/authorization.ts'
 import { diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { type Check, texts } from '../../../lib/results.ts'
+import type { UnitOnNode } from '../../inspect/agreement.ts'
 import { withApi } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
-import type { UnitOnNode } from '../../inspect/reads.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
@@ -73,7 +73,7 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): Check<ListF
 
 /** An API server whose owner has an authorization of their own gets no list. */
 function refuseOwned(node: ClusterNode, found: UnitsFound): void {
-  const [why] = ofApiServer(found)?.owned ?? []
+  const why = ofApiServer(found)?.owned
   if (why === undefined) return
   throw refusal(`revoked can't be enforced by ${apiServer}, as ${why}`, [
     `let it have --authorization-mode=Node,RBAC alone, or remove revoked from cluster.yaml`,
@@ -86,9 +86,7 @@ function whyOpen(found: UnitsFound): string | undefined {
   if (!unit) return `revoked is not enforced, as ${apiServer} is not installed as a unit`
   if (found.inForce?.isLoaded) return undefined
   if (!found.inForce) return `revoked may not be enforced, as ${apiServer} did not answer`
-  return reloads(unit) || unit.flags.notStartedWith.some(isOfList)
-    ? undefined
-    : `revoked is not enforced by ${apiServer}`
+  return reloads(unit) || unit.notStartedWith.some(isOfList) ? undefined : `revoked is not enforced by ${apiServer}`
 }
 
 const ofApiServer = ({ units, places }: UnitsFound) =>

@@ -25,8 +25,7 @@ import { formatNames, joinClauses } from '../../../lib/wording.ts'
 import { holdersOf, revokedLine } from '../../auth/accepted.ts'
 import { type HeldFile, heldAt } from '../../deploy/held.ts'
 import { digestOf, type NodeLook } from '../../inspect/look.ts'
-import { leftLists } from '../../inspect/reads.ts'
-import { authorizationWebhookPath, layoutOf } from '../../layouts/tables.ts'
+import { layoutOf, listPath } from '../../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../../target.ts'
 
 /** Of the phase, and of its target in auth/. */
@@ -57,7 +56,7 @@ export function targets({ revoked }: Cluster): ClusterTarget[] {
 function contentsOf({ cluster }: Pick<Run, 'cluster'>): [file: string, text: string][] {
   return [
     [authorizationWebhookFile, webhookKubeconfig],
-    [authorizationConfigFile, formatAuthorization(cluster.revoked ?? [], authorizationWebhookPath(cluster))],
+    [authorizationConfigFile, formatAuthorization(cluster.revoked ?? [], listPath(cluster, authorizationWebhookFile))],
   ]
 }
 
@@ -107,7 +106,7 @@ export function findRefusedList(run: Run): Failure | undefined {
 
 /** Throws a refusal for a list on a control node: in its folder, or where its API server reads one. */
 export function guardList(run: Run, node: ClusterNode, look: NodeLook): void {
-  for (const { at, bytes, state, file } of listsOn(node, look)) {
+  for (const { at, bytes, state, file } of listsOn(run, node, look)) {
     // It is that of auth/, which has been looked at.
     if (!bytes && state.sha256 !== undefined && state.sha256 === digestOf(run, file)) continue
     const refused = refusedList(run, at, bytes?.toString())
@@ -115,15 +114,13 @@ export function guardList(run: Run, node: ClusterNode, look: NodeLook): void {
   }
 }
 
-export function listsOn({ role }: ClusterNode, look: NodeLook): HeldFile[] {
+export function listsOn({ cluster }: Pick<Run, 'cluster'>, { role }: ClusterNode, look: NodeLook): HeldFile[] {
   if (role !== 'control') return []
-  const { places, units } = look
+  const { places } = look
   const file = authorizationConfigFile
   const inFolder = heldAt(look, file, file)
   if (!places || places instanceof Failure) return inFolder
-  const read = units.flatMap((unit) => [...unit.files.filter((each) => each.file === file), ...leftLists(unit)])
-  const paths = new Set(read.map(({ path }) => realPath(places, path)))
-  const atPlaces = [...paths].flatMap((path) => heldAt(places, path, file))
+  const atPlaces = heldAt(places, realPath(places, listPath(cluster, file)), file)
   // One that an API server's owner has written is no list of ours.
   return [...inFolder, ...atPlaces.filter(({ bytes }) => !bytes || !isForeignAuthorization(bytes.toString()))]
 }

@@ -9,9 +9,9 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { isRunning } from '../../../lib/node/state.ts'
 import { printable } from '../../../lib/wording.ts'
+import { unsetOn } from '../../inspect/agreement.ts'
 import { type Asking, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
-import { unsetOn } from '../../inspect/reads.ts'
 import { apiServer, type Health, store, type Unit } from '../../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
@@ -92,7 +92,6 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
     const isKnown = ({ unit }: Unit) => found.places.units.get(unit)?.isLoaded === true || isRunning(found.places, unit)
     const absent = readers.filter((unit) => unit.bundle === undefined && !isKnown(unit))
     return {
-      units: there(readers.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))),
       absent: absent.map(({ service }) => `${service} on ${node.name}`),
       toChange: there(unsetOn(found.units, changes)),
       asked: isAsked ? [{ node, found }] : [],
@@ -101,9 +100,9 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   const looks = await run.limits.node.map(run.cluster.nodes, look)
   const asked = looks.flatMap((each) => each.asked)
   const { unreached, unknown } = await surveyApiServers(rotating, withApiServer(run, asked))
-  const all = (kind: 'units' | 'absent' | 'toChange') => looks.flatMap((each) => each[kind])
+  const all = (kind: 'absent' | 'toChange') => looks.flatMap((each) => each[kind])
   return {
-    unreached: [...unreached, ...all('units'), ...((await rotation.unreached?.(rotating)) ?? [])],
+    unreached: [...unreached, ...((await rotation.unreached?.(rotating)) ?? [])],
     unknown,
     /** Units of cluster.yaml that read what the rotation changes, and that systemd does not know. */
     absent: all('absent'),

@@ -21,7 +21,7 @@ import { refuseOtherUsers, refuseWrongSettings } from '../../../../tasks/day2/in
 import { formatOpen, openFolders, refuseNewKeys } from '../../../../tasks/day2/install/open-folders.ts'
 import { reloadFlag } from '../../../../tasks/inspect/command-line.ts'
 import { lookAtNode, readNode } from '../../../../tasks/inspect/look.ts'
-import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { hardWay } from '../../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../../tasks/layouts/tables.ts'

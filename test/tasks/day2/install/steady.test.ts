@@ -4,7 +4,7 @@ import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
 import type { NodeState } from '../../../../lib/node/state.ts'
 import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
 import { findUnsteady, hasStarted } from '../../../../tasks/day2/install/steady.ts'
-import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { nodeUnits } from '../../../../tasks/layouts/tables.ts'
 import { twoNodes as cluster, placesWith, runningUnit, type UnitState, worker } from '../../../support/fakes.ts'
 

@@ -4,7 +4,7 @@ import { formatAuthorization } from '../../../../lib/kubernetes/authorization.ts
 import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
 import { refuseOpen } from '../../../../tasks/day2/install/open-folders.ts'
 import { checkList, type ListInForce } from '../../../../tasks/day2/revoked/on-node.ts'
-import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import type { Run } from '../../../../tasks/target.ts'
 import { allThere, control, failureOf, placesWith, runningUnit, startedAs, twoNodes } from '../../../support/fakes.ts'

@@ -22,7 +22,7 @@ import type { Rotating, Rotation } from '../../../../tasks/day2/rotations/rotati
 import { rotations } from '../../../../tasks/day2/rotations/rotations.ts'
 import { compareFolder, diffsOf } from '../../../../tasks/deploy/check-folder.ts'
 import { digestOf } from '../../../../tasks/inspect/look.ts'
-import { unitsOn } from '../../../../tasks/inspect/reads.ts'
+import { unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../../tasks/layouts/tables.ts'
 import { type ClusterTarget, clusterGraph, inMemory, type Run } from '../../../../tasks/target.ts'

@@ -1,0 +1,295 @@
+/**
+ * Agreement: a unit reads our files where cluster.yaml, else the guide, declares them, or nothing is installed on its
+ * node. What counts are the arguments of its main process, with the YAML file that they name; where it does not run, the
+ * command of its unit file. Root writes to declared paths alone. Pure.
+ *
+ * ```text
+ *   the setting of a file                                            the file is
+ *   ---------------------------------------------------------------  ---------------------------------------------
+ *   names the declared path                                          placed
+ *   is missing, and cluster.yaml declares the path                   placed: an environment or a wrapper may have it
+ *   is wrong in the process, and right in the unit file              placed, and the unit is restarted
+ *   is missing, and a key of cluster.yaml wants the file;            placed, and its owner has to set the flag
+ *     or it names the declared path of another file of the node
+ *   is missing, of a file that is optional                           not read
+ *   is missing otherwise, or names any other path                    a disagreement
+ *   can't be known: the unit has no process yet, and no command      placed
+ * ```
+ */
+import { stringify } from 'yaml'
+import { firstAddress, parseCidr } from '../../lib/address.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
+import { isPlainPath } from '../../lib/files/plain-file.ts'
+import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
+import { folderOf } from '../../lib/node/place.ts'
+import { type PlacesState, realPath } from '../../lib/node/state.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
+import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, type Unit } from '../layouts/layout.ts'
+import { nodeUnits } from '../layouts/tables.ts'
+import { type CommandLine, readCommand, reloadFlag } from './command-line.ts'
+
+/** A flag that a component has to be started with, and the file that it is for. */
+interface WantedFlag {
+  readonly file: string
+  readonly flag: string
+  readonly value: string
+  /** Flags in whose place it stands: the component takes only one of them. */
+  readonly replaces?: readonly string[]
+}
+
+/** A unit of a node, compared with its command line. */
+export interface UnitOnNode extends Unit {
+  /** Where its files are installed, and when it loads each. */
+  readonly files: readonly Place[]
+  /** Flags that neither its process nor its unit file has: its owner has to set them. */
+  readonly unset: readonly WantedFlag[]
+  /** Flags that its unit file has, and its process has not: a restart sets them. */
+  readonly notStartedWith: readonly WantedFlag[]
+  /** Why nothing is installed on the node. */
+  readonly disagreement: Failure | undefined
+  /** Why an API server gets no list of the revoked: a clause. */
+  readonly owned: string | undefined
+  /** The name that a kubelet gives its node; undefined without --hostname-override. */
+  readonly nodeName: string | undefined
+}
+
+/** The units that a node has, in the order of the table. */
+export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState): UnitOnNode[] {
+  const units = nodeUnits(cluster, node)
+  const declared = new Map(units.flatMap(({ files }) => files.map(({ path, file }) => [realPath(places, path), file])))
+  return units.map((unit) => compareUnit({ cluster, node, unit, places, declared }))
+}
+
+/** Throws the first disagreement. */
+export function refuseDisagreement(units: readonly UnitOnNode[]): void {
+  for (const { disagreement } of units) if (disagreement) throw disagreement
+}
+
+/**
+ * A sentence for each unit whose owner has to set flags, with all of them: a certificate needs its key. Where the unit
+ * file has variables, a run does not see that the flags are there.
+ */
+export function unsetOn(units: readonly UnitOnNode[], concerns: (file: string) => boolean = () => true): string[] {
+  const instead = ({ replaces = [] }: WantedFlag) =>
+    replaces.length > 0 ? ` (instead of ${formatNames(replaces)})` : ''
+  return units.flatMap(({ unit, service, unset }) => {
+    if (!unset.some(({ file }) => concerns(file))) return []
+    const flags = unset.map((wanted) => `${wanted.flag}=${wanted.value}${instead(wanted)}`)
+    return [
+      `${unit} needs ${flags.join(', ')}; set that where the command line of the unit comes from (systemctl cat ${quote(service)}), then run:\n    systemctl daemon-reload\nthe next run restarts ${unit}; if a run prints this again, restart ${unit} yourself, one node at a time`,
+    ]
+  })
+}
+
+/** A unit of a node as it is declared, and what a look at the node has found. */
+interface Site {
+  readonly cluster: Cluster
+  readonly node: ClusterNode
+  readonly unit: Unit
+  readonly places: PlacesState
+  /** The declared files of all units of the node, by their real paths. */
+  readonly declared: ReadonlyMap<string, string>
+}
+
+function compareUnit(site: Site): UnitOnNode {
+  const process = processOf(site)
+  const next = commandAtStart(site)
+  const command = process ?? next
+  const owned = command && whyOwned(site, command)
+  const unit = owned === undefined ? site.unit : withoutList(site.unit)
+  const rows = unit.reads.map((row) => compareRow(site, row, { process, next }))
+  const files = placesIn(rows, process)
+  const starts = command ? (unit.startFlags ?? []).filter(({ flag, value }) => command.last(flag) !== value) : []
+  const isAtStart = ({ flag, value }: WantedFlag) => next?.last(flag) === value
+  const all = (kind: 'unset' | 'notStartedWith') => rows.flatMap((reading) => reading[kind] ?? [])
+  return {
+    ...unit,
+    files,
+    unset: [...all('unset'), ...starts.filter((wanted) => !isAtStart(wanted))],
+    notStartedWith: [...all('notStartedWith'), ...starts.filter(isAtStart)],
+    disagreement: command && findDisagreement({ ...site, unit }, command, { rows, files }),
+    owned,
+    nodeName: command?.last('--hostname-override'),
+  }
+}
+
+/** Of a unit that runs; a container that has no main process shows no flag. */
+function processOf({ unit, places }: Site): CommandLine | undefined {
+  const { active, process, command } = places.units.get(unit.unit) ?? {}
+  if (command) return readCommand(command.slice(1), places)
+  return active === 'active' && process === undefined ? readCommand([], places) : undefined
+}
+
+/** The unit file's command; undefined where that has variables, or starts another program. */
+function commandAtStart({ unit, places }: Site): CommandLine | undefined {
+  const { start = '' } = places.units.get(unit.unit) ?? {}
+  const [program = '', ...args] = start.split(' ')
+  return start.includes('$') || program.replace(/.*\//, '') !== unit.unit ? undefined : readCommand(args, places)
+}
+
+/** The API server's unit without the list of who is revoked. */
+function withoutList(unit: Unit): Unit {
+  const reads = unit.reads.filter(({ replaces }) => !replaces)
+  return { ...unit, reads, files: unit.files.filter(({ file }) => reads.some((row) => row.file === file)) }
+}
+
+/** A clause, unless the API server has our authorization, or the guide's, which ours replaces. */
+function whyOwned({ unit, places }: Site, { named, last, flags }: CommandLine): string | undefined {
+  const row = unit.reads.find(({ replaces }) => replaces)
+  if (!row) return undefined
+  const { by, path } = named(row.by)
+  if (path !== undefined) {
+    const text = places.contents.get(realPath(places, path))?.toString()
+    if (realPath(places, path) !== realPath(places, row.usual)) return `its ${by} is ${path}, not ${row.usual}`
+    return text !== undefined && isForeignAuthorization(text) ? `its ${by} ${path} is yours` : undefined
+  }
+  const webhook = flags.find((flag) => flag.startsWith('--authorization-webhook-'))
+  if (webhook !== undefined) return `it has ${webhook}`
+  const mode = last('--authorization-mode')
+  return mode?.split(',').toSorted().join() === 'Node,RBAC'
+    ? undefined
+    : `its --authorization-mode is ${mode ?? 'not set'}`
+}
+
+/** What the command lines of a unit say of a row. */
+interface RowReading {
+  readonly row: Reads
+  readonly is: 'placed' | 'not read' | 'missing' | 'elsewhere'
+  /** The setting, as cluster.yaml writes it: another node may have it in a YAML file. */
+  readonly by: string
+  /** What the setting names. */
+  readonly path: string | undefined
+  readonly unset?: WantedFlag
+  readonly notStartedWith?: WantedFlag
+}
+
+function compareRow(
+  site: Site,
+  row: Reads,
+  { process, next }: { readonly process: CommandLine | undefined; readonly next: CommandLine | undefined },
+): RowReading {
+  const later = next && readRow(site, row, next)
+  const now = process ? readRow(site, row, process) : later
+  if (!now) return { row, is: 'placed', by: '', path: undefined }
+  const isRight = (reading: RowReading) => reading.is === 'placed' && reading.path !== undefined && !reading.unset
+  if (!process || !later || !isRight(later) || isRight(now)) return now
+  return { ...later, notStartedWith: flagFor(row, later.by) }
+}
+
+function readRow({ places, declared }: Site, row: Reads, command: CommandLine): RowReading {
+  const isUsual = (path: string) => realPath(places, path) === realPath(places, row.usual)
+  const { by, paths } = command.named(row.by)
+  // An API server takes several files of keys, and some may be its owner's. Of any other flag the last value counts.
+  const path = (row.isOfKeys ? paths.find(isUsual) : undefined) ?? paths.at(-1)
+  const reading = { row, by: row.by.find((each) => each.startsWith('--')) ?? by, path }
+  if (path === undefined) {
+    if (row.replaces ?? row.isWanted) return { ...reading, is: 'placed', unset: flagFor(row, by) }
+    if (row.by.length === 0 || row.isDeclared) return { ...reading, is: 'placed' }
+    return { ...reading, is: row.isOptional ? 'not read' : 'missing' }
+  }
+  if (isUsual(path)) return { ...reading, is: 'placed' }
+  const other = declared.get(realPath(places, path))
+  if (other === undefined || other === row.file) return { ...reading, is: 'elsewhere' }
+  return { ...reading, is: 'placed', unset: flagFor(row, by) }
+}
+
+const flagFor = ({ file, usual: value, replaces }: Reads, flag: string): WantedFlag => ({
+  ...{ file, flag, value },
+  ...(replaces && { replaces }),
+})
+
+/** What no process reads yet does no harm now; what its command line says that it reloads needs no restart. */
+function placesIn(rows: readonly RowReading[], process: CommandLine | undefined): Place[] {
+  return mergePlaces(
+    rows.flatMap(({ row, is, unset, notStartedWith }) => {
+      if (is !== 'placed') return []
+      const isUnnamed = (unset ?? notStartedWith) !== undefined || undefined
+      const isReloaded = process && (row.replaces ?? (row.mayReload && process.isSet(reloadFlag)))
+      const loads = isUnnamed ? 'now' : isReloaded ? 'reload' : undefined
+      return placesAt(row).map((place): Place => ({ ...place, isUnnamed, loads: loads ?? place.loads }))
+    }),
+  )
+}
+
+/** The first that does not agree. */
+function findDisagreement(
+  site: Site,
+  command: CommandLine,
+  { rows, files }: { readonly rows: readonly RowReading[]; readonly files: readonly Place[] },
+): Failure | undefined {
+  const { node, unit, places } = site
+  const change = `change that on ${node.name}, and restart it:\n    systemctl edit --full ${unit.service}`
+  const wrong = (what: string, remedy = `${change}\nthen ${runAgain}`) =>
+    new Failure(`${unit.unit}: ${what}`, { node: node.name, code: 'wrong-setting', remedy })
+  const odd = rows.find(({ path }) => path !== undefined && !isPlainPath(path))
+  if (odd) return wrong(`${odd.by} names ${JSON.stringify(odd.path)}; use an absolute path of plain characters`)
+  const elsewhere = findElsewhere(site, command, rows)
+  if (elsewhere) return elsewhere
+  const missing = rows.find(({ is }) => is === 'missing')?.row
+  if (missing) {
+    const { by, usual, file } = missing
+    const declare = `install.units.${unit.unit}.files: { ${general(node, file)}: ${general(node, usual)} }`
+    return wrong(
+      `${command.unread ?? `it has no ${by.join(' or ')}`}; set it to ${usual}`,
+      `${change}\nor, where its environment or a wrapper has it, set in cluster.yaml:\n    ${declare}`,
+    )
+  }
+  const absent = files.find(({ path }) => !places.folders.has(folderOf(path)))?.path
+  if (absent !== undefined)
+    return wrong(
+      `it needs ${absent}, but ${folderOf(absent)} does not exist; create that directory, or set another path`,
+    )
+  const what = findFault(site, command)
+  return what === undefined ? undefined : wrong(what)
+}
+
+/** `<node>` stands for the name of the node. */
+const general = (node: ClusterNode, text: string): string => text.replaceAll(node.name, NODE)
+
+/** A unit that reads other paths: with the line of cluster.yaml that says the same. */
+function findElsewhere({ node, unit }: Site, { configFlag, config }: CommandLine, rows: readonly RowReading[]) {
+  const refused = (path: string, by: string, key: string) =>
+    new Failure(`${unit.unit} reads ${path} (${by}), and cluster.yaml has another path; nothing is installed`, {
+      node: node.name,
+      code: 'contradicted',
+      remedy: `if the unit is right, set in cluster.yaml:\n    install.units.${unit.unit}.${key}`,
+    })
+  if (config !== undefined && config !== unit.config && unit.files.length > 0)
+    return refused(config, configFlag, `config: ${general(node, config)}`)
+  const elsewhere = rows.filter(({ is }) => is === 'elsewhere')
+  const [first] = elsewhere
+  if (first?.path === undefined) return undefined
+  const files = [...new Set(elsewhere.map(({ row }) => row.file))].map((file) => {
+    const named = rows.flatMap(({ row, by, path }) => (row.file === file && path !== undefined ? [[by, path]] : []))
+    const paths = Object.fromEntries(named.map(([by = '', path = '']) => [by, general(node, path)]))
+    const [path, ...others] = new Set(Object.values(paths))
+    return [general(node, file), others.length === 0 ? path : paths]
+  })
+  const flow = stringify(Object.fromEntries(files), { collectionStyle: 'flow', lineWidth: 0 })
+  return refused(first.path, first.by, `files: ${flow.trim().replaceAll(/\n */g, ' ')}`)
+}
+
+/** Settings beyond the paths of files that can't be right: a clause. */
+function findFault({ cluster, unit, places }: Site, { last }: CommandLine): string | undefined {
+  const signing = last('--cluster-signing-key-file')
+  if (!cluster.certificates.caKeyOnNodes && signing !== undefined)
+    return `--cluster-signing-key-file names ${signing}, a key for no node (certificates.caKeyOnNodes: false); remove it and --cluster-signing-cert-file, which ends CSR signing; then remove that file`
+  if (unit.unit !== apiServer) return undefined
+  const [clientCa, proxyCa] = [last('--client-ca-file'), last('--requestheader-client-ca-file')]
+  if (proxyCa !== undefined && clientCa !== undefined && realPath(places, proxyCa) === realPath(places, clientCa))
+    return `--requestheader-client-ca-file has the CA of --client-ca-file (${proxyCa}), whose clients may claim any user (X-Remote-User); remove it, and set aggregation: true in cluster.yaml, which adds a separate CA`
+  const range = last('--service-cluster-ip-range')
+  const ranges = cluster.network.serviceCIDRs.map(firstAddress)
+  return range === undefined || firstAddresses(range).toSorted().join() === ranges.toSorted().join()
+    ? undefined
+    : `--service-cluster-ip-range is ${range}, but network.serviceCIDR has ${ranges.join(', ')}; correct one of them`
+}
+
+/** The first address of each block; a block that can't be parsed stands for itself. */
+function firstAddresses(range: string): string[] {
+  return range.split(',').map((block) => {
+    const cidr = parseCidr(block.trim())
+    return typeof cidr === 'object' ? firstAddress(cidr) : block
+  })
+}
