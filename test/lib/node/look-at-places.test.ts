@@ -13,12 +13,12 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { message } from '../../../lib/node/channel.ts'
-import { listenLines, lookLines, publicParts, type Query } from '../../../lib/node/node.ts'
+import { listenLines, lookLines, type Query } from '../../../lib/node/node.ts'
 import { isOpenFolder, oldSuffix, root as rootAccount } from '../../../lib/node/place.ts'
 import { foldersTo, type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
@@ -68,8 +68,8 @@ inUsualShells(({ did, run }) => {
     const home = node(t)
     const query = queryOf(inHome(home, 'places/ca.pem', 'places/none', 'gone/x'))
     for (const environment of ['', oddEnvironment]) {
-      const { files, folders, real, links } = readPlaces(did('/', environment + placesScript(query)))
-      assert.deepEqual([[...folders], real.size, links.size], [inHome(home, 'places'), 0, 0])
+      const { files, folders, real } = readPlaces(did('/', environment + placesScript(query)))
+      assert.deepEqual([[...folders], real.size], [inHome(home, 'places'), 0])
       const paths = inHome(home, 'places/ca.pem', `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`)
       assert.deepEqual([...files.keys()], paths)
       for (const { kind, sha256: sum, mode, size } of files.values())
@@ -87,28 +87,6 @@ inUsualShells(({ did, run }) => {
       [unasked, ''],
     ])
     assert.deepEqual(look(queryOf([], { paths })).contents, new Map([[other, Buffer.from('x')]]))
-  })
-
-  test('has of a file of others its certificates, never a key', (t) => {
-    const folder = join(node(t), 'places')
-    const begun = '-----BEGIN CERTIFICATE-----\nAAAA\n'
-    const certificate = `${begun}-----END CERTIFICATE-----\n`
-    const key = '-----BEGIN EC PRIVATE KEY-----\nSECRET\n-----END EC PRIVATE KEY-----\n'
-    const files: Readonly<Record<string, readonly [text: string, published?: string]>> = {
-      pem: [key + certificate + key, certificate],
-      none: ['    client-certificate-data: QQ==\n    client-key-data: SECRET\n    token: SECRET\n'],
-      escaped: [JSON.stringify({ ca: certificate, password: 'SECRET', token: 'SECRET.x' }, undefined, 1)],
-      // Cut off, before what only looks like a key.
-      half: [`${begun}# PRIVATE KEY\n${key}password: SECRET\n`, begun],
-    }
-    for (const [name, [text]] of Object.entries(files)) writeFileSync(join(folder, name), text)
-    const paths = new Map(Object.keys(files).map((name) => [join(folder, name), publicParts]))
-    const { published, contents } = look(queryOf([], { paths }))
-    assert.deepEqual(
-      [...published].map(([path, bytes]) => [basename(path), String(bytes)]),
-      Object.entries(files).flatMap(([name, [, part]]) => (part === undefined ? [] : [[name, part]])),
-    )
-    assert.equal(contents.size, 0)
   })
 
   describe('a path is resolved as the node does:', () => {
@@ -167,22 +145,21 @@ inUsualShells(({ did, run }) => {
       assert.deepEqual(foldersTo(seen, straight)[0]?.path, '/')
     })
 
-    test('a link that another user may change is reported, and no other', { skip: !isRoot && 'needs root' }, (t) => {
+    test('a link of another user is one of them, also in the place itself', { skip: !isRoot && 'needs root' }, (t) => {
       const home = node(t)
       const [folder = '', file = '', own = ''] = inHome(home, 'link', 'places/theirs.pem', 'own.pem')
       symlinkSync('places', folder)
       symlinkSync('ca.pem', file)
       symlinkSync('places/ca.pem', own)
-      // A unit's own.
-      chownSync(join(home, 'places/ca.pem'), anybody, anybody)
       lchownSync(folder, anybody, anybody)
-      const led = inHome(home, 'link/ca.pem', 'link/left')
-      assert.deepEqual(
-        [...look(queryOf([...led, own])).links],
-        led.map((path) => [path, folder]),
-      )
       lchownSync(file, anybody, anybody)
-      assert.deepEqual([...look(queryOf([file])).links], [[file, file]])
+      const [led = ''] = inHome(home, 'link/ca.pem')
+      const seen = look(queryOf([led, file, own]))
+      const openTo = (of: string) =>
+        foldersTo(seen, of).flatMap(({ path, access }) =>
+          path.startsWith(home) && isOpenFolder([rootAccount], access) ? [path] : [],
+        )
+      assert.deepEqual([led, file, own].map(openTo), [[folder], [file], []])
     })
 
     test('one that leads to a name that none of ours could have is reported, and not looked at', (t) => {

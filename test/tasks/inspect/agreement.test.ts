@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parse, parseDocument } from 'yaml'
-import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import type { PlacesState } from '../../../lib/node/state.ts'
 import { type UnitOnNode, unitsOn, unsetOn } from '../../../tasks/inspect/agreement.ts'
 import { reloadFlag } from '../../../tasks/inspect/command-line.ts'
@@ -131,7 +131,7 @@ describe('etcd', () => {
     const of = declaring('etcd', { config: '/etc/etcd.yaml' })
     const args = ['--config-file=/etc/etcd.yaml', '--cert-file=/not/read.pem']
     assert.match(why(read(args, { contents, of })), /reads \/srv\/etcd\//)
-    const both = declaring('etcd', { config: '/etc/etcd.yaml', ...(inSrv.install || {}).units?.get('etcd') })
+    const both = declaring('etcd', { config: '/etc/etcd.yaml', ...(inSrv.install as Install).units.get('etcd') })
     assert.deepEqual(placed(read(args, { contents, of: both })), etcdPlaces('/srv/etcd'))
     assert.match(why(read(args.slice(0, 1), { of })), /^etcd: couldn't read its --config \/etc\/etcd\.yaml; set it to/)
     assert.match(why(read(args)), /reads \/etc\/etcd\.yaml \(--config-file\)/)

@@ -8,27 +8,27 @@ import {
   encryptionConfigFile,
   kubeconfigFile,
 } from '../../../../lib/files/auth-dir.ts'
-import { secretMode, sha256 } from '../../../../lib/files/plain-file.ts'
+import { secretMode } from '../../../../lib/files/plain-file.ts'
 import { newEncryptionConfig } from '../../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../../lib/kubernetes/kubeconfig.ts'
-import { noDigest, publicParts, type Query } from '../../../../lib/node/node.ts'
+import { noDigest, type Query } from '../../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../../lib/node/state.ts'
 import { formatDiffs } from '../../../../lib/results.ts'
 import { unprovenClients } from '../../../../tasks/day2/install/bring-up.ts'
 import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
-import { refuseOtherUsers, refuseWrongSettings } from '../../../../tasks/day2/install/look-at-units.ts'
+import { refuseOddPaths, refuseOtherUsers } from '../../../../tasks/day2/install/look-at-units.ts'
 import { formatOpen, openFolders, refuseNewKeys } from '../../../../tasks/day2/install/open-folders.ts'
+import { refuseDisagreement, unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { reloadFlag } from '../../../../tasks/inspect/command-line.ts'
 import { lookAtNode, readNode } from '../../../../tasks/inspect/look.ts'
-import { unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { hardWay } from '../../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../../tasks/layouts/tables.ts'
 import { readAccess } from '../../../../tasks/phases/kubeconfigs.ts'
 import { processHost } from '../../../../tasks/run/host.ts'
 import type { Run } from '../../../../tasks/target.ts'
-import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../../support/certificates.ts'
+import { kubeconfigOf, makeEverything, temporaryAuth } from '../../../support/certificates.ts'
 import {
   allThere,
   control,
@@ -81,55 +81,6 @@ test('a look reads what is declared, once; one that takes a node over asks for a
     Array.from({ length: 3 }, () => [false, false]),
   )
   assert.equal(asked[2]?.paths.get('/var/lib/kubelet/kubeconfig'), noDigest)
-})
-
-const apiServerWith = (...flags: readonly string[]) =>
-  new Map([['kube-apiserver', { ...healthy, command: startedAs('kube-apiserver', ...flags).command }]])
-
-test("a look reads whose clients an API server believes, and knows the cluster's CA in other bytes, though its own is not sent", async (t) => {
-  const auth = temporaryAuth(t)
-  await makeCa(auth, caProfile)
-  const [ca, copy] = ['/var/lib/kubernetes/ca.pem', '/etc/front-proxy.pem']
-  const flags = [`--requestheader-client-ca-file=${copy}`, '--requestheader-allowed-names=proxy']
-  const look = async ({ places }: Query) => {
-    const isSame = places?.paths.get(ca) === sha256(auth.bytes('ca.pem'))
-    const isRead = places?.paths.get(copy) === publicParts
-    return {
-      places: placesWith({
-        units: apiServerWith(...flags),
-        folders: allThere.folders,
-        files: isSame ? new Map([[ca, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }]]) : new Map(),
-        published: isRead ? new Map([[copy, Buffer.from(`# ours\n${auth.bytes('ca.pem')}`)]]) : new Map(),
-      }),
-    }
-  }
-  const run = { cluster, auth, options, connect: async () => ({ look }) } as unknown as Run
-  const { units } = await lookAtNode(run, control)
-  const [wrong = ''] = units.find(({ unit }) => unit === 'kube-apiserver')?.wrong ?? []
-  assert.match(wrong, /--requestheader-client-ca-file has the CA of --client-ca-file \(\/etc\/front-proxy\.pem\)/)
-})
-
-test('a look reads an authorization configuration elsewhere: one of its owner is left alone, and contradicts nothing', async () => {
-  const path = '/etc/own.yaml'
-  const texts = { 'kind: AuthorizationConfiguration': [1, 0], 'x: 1': [0, 1] }
-  for (const [text, expected] of Object.entries(texts)) {
-    const look = async ({ places }: Query) => ({
-      places: placesWith({
-        units: apiServerWith(`--authorization-config=${path}`),
-        folders: allThere.folders,
-        contents: places?.paths.has(path) ? new Map([[path, Buffer.from(text)]]) : new Map(),
-      }),
-    })
-    const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
-    const run = {
-      cluster: { ...cluster, revoked: [] },
-      auth,
-      options,
-      connect: async () => ({ look }),
-    } as unknown as Run
-    const unit = (await lookAtNode(run, control)).units.find((each) => each.unit === 'kube-apiserver')
-    assert.deepEqual([unit?.owned.length, unit?.contradicted.length], expected, text)
-  }
 })
 
 describe("the check of a node's units", () => {
@@ -571,7 +522,11 @@ describe('paths that root does not write to', () => {
     const { command } = processAs('kube-apiserver', ...args)
     const places = placesWith({ ...allThere, units: new Map([['kube-apiserver', { ...healthy, command }]]), ...more })
     const units = unitsOn(cluster, control, places).filter(({ unit }) => unit === 'kube-apiserver')
-    const { code, what } = failureOf(() => refuseWrongSettings(control, units, places)) ?? {}
+    const { code, what } =
+      failureOf(() => {
+        refuseDisagreement(units)
+        refuseOddPaths(control, units, places)
+      }) ?? {}
     return code && `${code} ${what}`
   }
   const [, ...usual] = startedAs('kube-apiserver').command
@@ -584,11 +539,7 @@ describe('paths that root does not write to', () => {
     assert.match(one, new RegExp(`^odd-path ${both} .* can't hold both kubernetes\\.pem and kubernetes-key\\.pem`))
   })
 
-  test('are those behind a link of another user, and those that lead nowhere', () => {
-    const link = (path: string) => refused(usual, { links: new Map([[path, '/home/kim']]) })
-    assert.match(String(link('/var/lib/kubernetes/ca.pem')), /^odd-path symlink \/home\/kim, .* is not owned by root/)
-    // Another process may name any path.
-    assert.equal(link('/home/kim/ca.pem'), undefined)
+  test('are those that lead nowhere', () => {
     assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^odd-path .* leads nowhere/)
   })
 
