@@ -148,7 +148,6 @@ describe('the answer to a look at places', () => {
     'a unit is no service': records.map((line) => line.replace('etcd.service', 'etcd.socket')),
     'a mode is none': records.map((line) => line.replace('file 644', 'file 8')),
     'a path has a blank': records.map((line) => line.replace('/etc/etcd/ca.pem', '/etc/et cd/ca.pem')),
-    'a link could be another command, pasted': records.map((line) => line.replace(/^(link .*)/, '$1; reboot')),
     'a path is resolved twice': [...records, 'real /etc/etcd/kubernetes.pem /srv/other'],
     'an account is given twice': [...records, 'account 1 1 etcd:pki:ssl more'],
     'a file is given twice': [...records, fileLine],
