@@ -5,7 +5,7 @@ import { getSystemErrorMessage } from 'node:util'
 import { type Mistake, quote } from './wording.ts'
 
 /** What `Failure` is made with. */
-type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'isUp' | 'mistakes' | 'cause'>>
+type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'mistakes' | 'cause'>>
 
 export class Failure extends Error {
   /**
@@ -19,10 +19,8 @@ export class Failure extends Error {
   readonly node: string | undefined
   /** What to do now: a sentence, or lines with a command each. */
   readonly remedy: string | undefined
-  /** A stable word for scripts, such as `connection-refused`. */
+  /** A stable word for scripts, such as `unreachable`. */
   readonly code: string | undefined
-  /** The node answered a new connection afterwards: whatever the code says, the machine is not down. */
-  readonly isUp: boolean
   /** Mistakes in a file that the user wrote; the message has them too. */
   readonly mistakes: readonly Mistake[]
 
@@ -35,14 +33,13 @@ export class Failure extends Error {
     this.kind = options.kind ?? 'failed'
     this.remedy = options.remedy
     this.code = options.code
-    this.isUp = options.isUp ?? false
     this.mistakes = options.mistakes ?? []
   }
 
   /** A copy with these details changed. */
   with({ what = this.what, ...details }: Details & { readonly what?: string }): Failure {
-    const { kind, node, remedy, code, isUp, cause } = this
-    return new Failure(what, { kind, node, remedy, code, isUp, cause, ...details })
+    const { kind, node, remedy, code, cause } = this
+    return new Failure(what, { kind, node, remedy, code, cause, ...details })
   }
 }
 
@@ -76,13 +73,8 @@ export function isErrno(error: unknown, ...codes: readonly string[]): error is N
 }
 
 /** True if the machine may be down, or still booting. */
-export function isUnreached({ code = '', isUp }: Failure): boolean {
-  return !isUp && ['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'].includes(code)
-}
-
-/** True if the node was waited for in vain: the next command there would wait as long. */
-export function isUnanswered(failure: Failure): boolean {
-  return isUnreached(failure) || failure.code === 'hung'
+export function isUnreached({ code = '' }: Failure): boolean {
+  return ['unreachable', 'connection-lost'].includes(code)
 }
 
 /** Runs the work, and turns an error of the file system into a Failure that names the path. */

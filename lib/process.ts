@@ -31,11 +31,6 @@ export function copyFile({ host, options }: Destination, from: string, to: strin
   return spawn(how)`scp -s -q ${options} -- ${from} ${bracketed(host)}:${to}`
 }
 
-/** Of a file that no host has: SFTP answers, and nothing is copied. */
-export function copyNothing({ host, options }: Destination, how: Spawning) {
-  return spawn(how)`scp -s -q ${options} -- ${bracketed(host)}:/dev/null/none /dev/null`
-}
-
 /** Bytes: a look at a node with thousands of certificates stays far below it. */
 const mostOutput = 4e6
 

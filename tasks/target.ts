@@ -48,11 +48,6 @@ export interface Run extends AnyRun {
   readonly disk?: AuthDir
   /** In a plan: the kind of every new key, which is quick to make, and never written. */
   readonly planKey?: KeyKind
-  /**
-   * Why nodes were not reached by what looks at control nodes first, by name: their own targets need not wait for that
-   * again.
-   */
-  readonly unreached?: Map<string, Failure>
   /** The command that drives this run in stages, such as `rotate ca`: its CA or key may differ from cluster.yaml meanwhile. */
   readonly stagedBy?: string
   readonly options: {

@@ -12,29 +12,27 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../failure.ts'
-import { copyFile, copyNothing, type Destination, runScript, type Spawning, spawn } from '../process.ts'
+import { copyFile, type Destination, runScript, type Spawning, spawn } from '../process.ts'
 import { excerpt, printable, quote } from '../wording.ts'
-import { type Route, refuseUnkept, type SshHost, whyUnknown } from './route.ts'
-import { controlPersist, formatOptions } from './ssh-config.ts'
+import { controlPersist } from './ssh-config.ts'
 
 /** Milliseconds: the default limit of one command or copy. */
 const commandTimeLimit = 120_000
-/** Seconds that a machine has to answer a new connection, and milliseconds for all of it. */
-const [answerTime, answerLimit] = [5, 10_000]
 /** Milliseconds before a connection that was dropped at its beginning is tried again (MaxStartups, a reset). */
 const retryAfter = [250, 750, 2000]
 
 interface ConnectionParts {
   readonly node: ClusterNode
-  readonly route: Route
   readonly options: readonly string[]
   readonly controlPath: string
   readonly env: NodeJS.ProcessEnv
-  /** Where ssh runs. */
+  /** Where ssh runs: paths in what it prints are relative to it. */
   readonly folder: string
   readonly limit: LimitFunction
   readonly signal: AbortSignal
   readonly waitNodes: number
+  /** A command to type: ssh with these options to the node. */
+  typed(options: readonly string[]): string
 }
 
 type LocalCommand = (how: Spawning) => Promise<ProcessOutput>
@@ -60,27 +58,15 @@ export class Connection {
   /** When a command that reached the node last ended; milliseconds since 1970. */
   #lastUse = 0
   #wasTried = false
-  /** Whether its host key is in known_hosts. Before, nothing is sent: the next run might trust another machine. */
-  #isKnown: boolean
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts
-    this.#isKnown = !parts.route.isTrusting
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
   get #destination(): Destination {
     const { options, node } = this.#parts
     return { host: node.host, options }
-  }
-
-  /** Whether a command was started there. */
-  get wasReached(): boolean {
-    return this.#isOpen
-  }
-
-  get way(): Route['way'] {
-    return this.#parts.route.way
   }
 
   /** The control socket, if the connection may be open. */
@@ -93,49 +79,47 @@ export class Connection {
    * milliseconds; `what` is the script, for messages.
    */
   async run(script: string, limit = commandTimeLimit, what = 'a command'): Promise<string> {
-    const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
-    const waitUntil = Date.now() + waitNodes
     // ssh may have closed it (ControlPersist). It is opened as the first time then, and the script is sent once.
-    let isIdle = this.#isOpen && Date.now() - this.#lastUse >= controlPersist * 1000
+    const isIdle = this.#isOpen && Date.now() - this.#lastUse >= controlPersist * 1000
+    if (isIdle) await this.#opened(':', { what: 'opening a connection', limit: commandTimeLimit })
+    return this.#isOpen ? this.#once(script, { what, limit }) : this.#opened(script, { what, limit })
+  }
+
+  /** Tries again while the machine boots (--wait-nodes), and where the connection was dropped at its beginning. */
+  async #opened(script: string, work: RemoteWork): Promise<string> {
+    const { limit: opening, waitNodes, signal } = this.#parts
+    const wasOpen = this.#isOpen
+    const waitUntil = Date.now() + waitNodes
     for (let tries = 0; ; tries++) {
-      const isTrial = isIdle || !this.#isKnown
-      const once = () => this.#start((how) => runScript(this.#destination, isTrial ? ':' : script, how), limit)
-      const ran = await (this.#isOpen && !isIdle ? once() : opening(once))
-      const { exitCode, stdout } = ran.output
-      this.#isOpen ||= wasStarted(ran.output)
-      this.hasGivenUp = false
-      if (exitCode === 0 && !isTrial) return stdout
-      if (exitCode === 0) {
-        if (!this.#isKnown) await refuseUnkept(node.name, route, { cwd, env, signal })
-        this.#isKnown = true
-        isIdle = false
-        continue
+      try {
+        const output = await opening(() => this.#once(script, work))
+        this.hasGivenUp = false
+        return output
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error
+        const mayBoot = isUnreached(error) && !this.hasGivenUp && Date.now() < waitUntil
+        const pause = mayBoot ? 2000 : error.code === 'connection-lost' ? retryAfter[tries] : undefined
+        if ((this.#isOpen && !wasOpen) || pause === undefined) {
+          this.hasGivenUp = isUnreached(error)
+          throw error
+        }
+        // With jitter, so that the retries do not arrive all at once.
+        await delay(pause * (0.5 + Math.random()), undefined, { signal })
       }
-      const failure = await this.#failure(ran)
-      const mayBoot = isUnreached(failure) && Date.now() < waitUntil
-      const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
-      if ((this.#isOpen && !isIdle) || pause === undefined) {
-        const settled = await this.#settle(failure, ran, { what, limit })
-        this.hasGivenUp = isUnreached(settled)
-        throw settled
-      }
-      // With jitter, so that the retries do not arrive all at once.
-      await delay(pause * (0.5 + Math.random()), undefined, { signal })
     }
+  }
+
+  async #once(script: string, work: RemoteWork): Promise<string> {
+    const ran = await this.#start((how) => runScript(this.#destination, script, how), work.limit)
+    this.#isOpen ||= wasStarted(ran.output)
+    if (ran.output.exitCode !== 0) throw await this.#failure(ran, work)
+    return ran.output.stdout
   }
 
   /** Copies a file (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFile(from: string, to: string): Promise<void> {
     const ran = await this.#start((how) => copyFile(this.#destination, from, to, how))
-    const work = { what: 'scp', limit: commandTimeLimit }
-    if (ran.output.exitCode !== 0) throw await this.#settle(await this.#failure(ran), ran, work)
-  }
-
-  /** Throws a Failure if files can't be copied, because the login shell, by which sshd starts SFTP, prints something. */
-  async tryCopy(): Promise<void> {
-    const ran = await this.#start((how) => copyNothing(this.#destination, how))
-    const failure = await this.#failure(ran)
-    if (failure.code === 'login-shell-prints') throw failure
+    if (ran.output.exitCode !== 0) throw await this.#failure(ran, { what: 'scp', limit: commandTimeLimit })
   }
 
   /**
@@ -167,80 +151,37 @@ export class Connection {
     this.#wasTried = true
     const deadline = AbortSignal.timeout(limit)
     const output = await command({ cwd, env, signal: AbortSignal.any([signal, deadline]) })
+    signal.throwIfAborted()
     if (wasStarted(output)) this.#lastUse = Date.now()
     return { output, timedOut: deadline.aborted }
   }
 
-  async #failure({ output, timedOut }: Ran): Promise<Failure> {
-    const { stdout, stderr, exitCode, signal: killed } = output
-    const { signal, node, route, folder } = this.#parts
-    signal.throwIfAborted()
+  /** A connection that no longer answers ends by itself (ServerAliveInterval): what hangs on one that is up is a command. */
+  async #failure({ output, timedOut }: Ran, { what: work, limit }: RemoteWork): Promise<Failure> {
+    const { node, folder, typed } = this.#parts
+    const { stderr, exitCode, signal: killed } = output
     // 255 is ssh's own status (ssh(1)), unless a program there exited with it: then the connection is still up.
-    const by = (exitCode === 255 || timedOut) && !(await this.#isUp()) ? 'ssh' : 'node'
-    signal.throwIfAborted()
-    const ended = killed ?? `status ${exitCode}`
-    if (by === 'node' && !timedOut && (await this.#runsNothing())) {
-      const said = excerpt(lastLine(stderr) || lastLine(stdout)) || ended
-      const remedy = `check the login shell on the node (getent passwd), and its start-up files (.bashrc); ${again}`
-      return new Failure(`the login shell runs no command (${said})`, { node: node.name, code: 'no-answer', remedy })
-    }
-    const failure = sshFailure({ node: node.name, host: route.host, by, stderr, folder, ended, timedOut })
-    return (failure.code === 'host-key-unknown' && whyUnknown(node.name, route)) || failure
-  }
-
-  /**
-   * A machine is down if neither a new connection nor the open one answers: a command may hang, or end the connection
-   * that it came by, and whoever floods sshd keeps others from connecting.
-   */
-  async #settle(failure: Failure, { output, timedOut }: Ran, work: RemoteWork): Promise<Failure> {
-    const mayBeUp = this.#isOpen || timedOut || failure.code === 'connection-lost'
-    if (!isUnreached(failure) || !mayBeUp) return failure
-    const answers = await Promise.all([this.#answersAnew(), this.#answersStill()])
-    if (!answers.includes(true)) return failure
-    return timedOut ? hung(this.#parts.node.name, work) : this.#saidBySsh(output.stderr, true)
-  }
-
-  #saidBySsh(stderr: string, isUp: boolean): Failure {
-    const { node, route, folder } = this.#parts
-    const ended = { by: 'ssh', ended: 'status 255', timedOut: false } as const
-    return sshFailure({ node: node.name, host: route.host, folder, ...ended, stderr, isUp })
-  }
-
-  async #answersAnew(): Promise<boolean> {
-    const { folder: cwd, env, signal, limit: opening } = this.#parts
-    const { host, options } = this.#destination
-    // ssh takes the first value that it finds for an option.
-    const own = { ControlMaster: 'no', ControlPath: 'none', ConnectTimeout: String(answerTime) }
-    const to = { host, options: [...formatOptions(Object.entries(own)), ...options] }
-    const { exitCode, stderr } = await opening(() => {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(answerLimit)])
-      return runScript(to, ':', { cwd, env, signal: limit })
+    const isBySsh = (exitCode === 255 || timedOut) && !(await this.#isUp())
+    if (timedOut && !isBySsh)
+      return new Failure(`hung (${work} did not end within ${limit / 1000} s, though the machine answers)`, {
+        node: node.name,
+        code: 'hung',
+        remedy: `find what it waits for on the node (D: a disk or mount):\n    ps -eo pid,stat,wchan,args\n${again}`,
+      })
+    const said = timedOut ? 'timed out' : stderr
+    if (isBySsh) return sshFailure({ node: node.name, said, folder, typed })
+    return new Failure(excerpt(lastLine(said)) || `ssh ended with ${killed ?? `status ${exitCode}`}`, {
+      node: node.name,
+      code: 'other',
+      remedy: `find the cause on the node (its login shell, df, ls -l, dmesg); ${again}`,
     })
-    signal.throwIfAborted()
-    // ConnectTimeout ends ssh where no sshd answers: what lasts longer, as a login that hangs, is beyond that.
-    return exitCode !== 255 || !isUnreached(this.#saidBySsh(stderr, false))
-  }
-
-  async #answersStill(): Promise<boolean> {
-    const ran = (await this.#isUp()) ? await this.#runNothing() : undefined
-    this.#parts.signal.throwIfAborted()
-    return ran !== undefined && wasStarted(ran)
-  }
-
-  /** As nologin, or one that its start-up file ends. */
-  async #runsNothing(): Promise<boolean> {
-    const ran = await this.#runNothing()
-    return ran !== undefined && ran.exitCode !== 0 && wasStarted(ran)
-  }
-
-  #runNothing(): Promise<ProcessOutput | undefined> {
-    return spawnLast((how) => runScript(this.#destination, ':', how), this.#parts)
   }
 
   async #isUp(): Promise<boolean> {
     const { host, options } = this.#destination
     const check: LocalCommand = (how) => spawn(how)`ssh -O check ${options} -- ${host}`
     const isUp = (await spawnLast(check, this.#parts))?.exitCode === 0
+    this.#parts.signal.throwIfAborted()
     this.#isOpen ||= isUp
     return isUp
   }
@@ -333,155 +274,90 @@ class Forwards {
 
 interface SshResult {
   readonly node: string
-  readonly host: SshHost
-  /** Whose exit status and stderr these are: ssh's own, or those of a program on the node. */
-  readonly by: 'ssh' | 'node'
-  readonly stderr: string
-  /** Where ssh ran: paths in what it prints are relative to it. */
+  /** What ssh printed. */
+  readonly said: string
   readonly folder: string
-  /** "status 7", "SIGKILL" */
-  readonly ended: string
-  readonly timedOut: boolean
-  /** The node answered afterwards. */
-  readonly isUp?: boolean
+  typed(options: readonly string[]): string
 }
 
 const again = `then ${runAgain}`
 
+/** Compared on the machine itself. */
+const fingerprint = 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there'
+
 /**
- * The causes that people meet; the first that matches applies. With hyphens a name is the failure's code. Many nodes may
- * have one at once, and equal failures are reported once: a remedy names the node only where it is a command to type.
+ * Why ssh has no connection; the first that matches applies, and its name with hyphens is the failure's code. What its
+ * group matches is shown beside the name. Many nodes may have one at once, and equal failures are reported once: a
+ * remedy names the node only where it is a command to type.
  */
 const causes: readonly {
   readonly name: string
-  readonly by: SshResult['by']
-  /** What its group `said` matches is shown beside the name. */
   readonly pattern: RegExp
   readonly remedy: (result: SshResult) => string
 }[] = [
   {
-    name: 'host key changed',
-    by: 'ssh',
-    pattern: /host key for \S+ has changed/i,
+    name: 'host key refused',
+    pattern: /host key for \S+ (has changed)|(no \S+ host key is known)|Host key verification failed/i,
     remedy: (result) =>
       [
-        'if the machine was reinstalled, compare its fingerprint (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there), then:',
-        `    ${forgetKey(result)}`,
-        'if not, another machine may be impersonating it',
+        `compare the fingerprint that ssh shows with that of the machine (${fingerprint}):`,
+        `    ${result.typed(['-o', 'StrictHostKeyChecking=ask'])}`,
+        ...(/has changed/.test(result.said)
+          ? [`if the machine was reinstalled, first:\n    ${forgetKey(result)}`]
+          : [
+              'or trust the key of each node on first use (StrictHostKeyChecking accept-new in your ssh configuration)',
+            ]),
       ].join('\n'),
   },
   {
-    name: 'host key unknown',
-    by: 'ssh',
-    pattern: /host key is known for|Host key verification failed/,
-    remedy: ({ host }) =>
-      [
-        'compare the fingerprint that ssh shows with that of the machine (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there):',
-        `    ${host.ssh(['-o', 'StrictHostKeyChecking=ask'])}`,
-        'or trust the key of each node on first use (StrictHostKeyChecking accept-new in your ssh configuration)',
-      ].join('\n'),
-  },
-  {
-    name: 'authentication refused',
-    by: 'ssh',
-    pattern:
-      /(?<said>Permission denied \([^)]*\)|Too many authentication failures|no mutual signature|incorrect passphrase)/,
+    name: 'login refused',
+    pattern: /(Permission denied \([^)]*\)|Too many authentication failures|no mutual signature|incorrect passphrase)/,
     remedy: () =>
       `make ssh -o BatchMode=yes log in there as the user of cluster.yaml: a key with a passphrase belongs in ssh-agent (ssh-add); ${again}`,
   },
   {
-    name: 'name unknown',
-    by: 'ssh',
-    pattern: /Could not resolve hostname/,
-    remedy: () => 'add it to DNS or /etc/hosts, or correct host in cluster.yaml',
-  },
-  {
-    name: 'connection refused',
-    by: 'ssh',
-    pattern: /Connection refused/,
-    remedy: () => `check that sshd runs on the node, and its port; ${again}`,
-  },
-  {
-    name: 'timed out',
-    by: 'ssh',
-    pattern: /timed out|(?<said>No route to host|Network is unreachable|Host is down)|not responding/i,
-    remedy: () => `check that the machine is up and reachable; ${again}`,
-  },
-  {
-    name: 'login shell prints',
-    by: 'node',
-    pattern: /Ensure the remote shell produces no output/,
-    remedy: () =>
-      `on the node, make ~/.bashrc, or another start-up file of the login shell, print nothing without a terminal (ssh to it with the command true shows what it prints); ${again}`,
-  },
-  {
-    name: 'no sftp',
-    by: 'node',
-    // On a shared connection ssh reports a closed sftp subsystem as a closed connection.
-    pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(\S*scp: )?Connection closed/im,
-    remedy: () => 'scp needs a line in /etc/ssh/sshd_config on the node:\n    Subsystem sftp internal-sftp',
-  },
-  {
-    name: 'not written',
-    by: 'node',
-    // SSH_FX_FAILURE of SFTP stands for a full disk, a read-only one, and whatever else has no code of its own.
-    pattern: /^(?<said>scp: .*): Failure$/m,
-    remedy: () => `check the disk of the node, which may be full or read-only (df -h, mount); ${again}`,
+    name: 'unreachable',
+    pattern:
+      /(Could not resolve hostname|Connection refused|No route to host|Network is unreachable|Host is down|timed out|not responding)/i,
+    remedy: () => `check host and port in cluster.yaml, and that the machine is up and runs sshd; ${again}`,
   },
   {
     name: 'connection lost',
-    by: 'ssh',
     // It says nothing when a connection is closed before authentication, nor what a jump host's ssh says
     // (ControlPersist).
     pattern:
-      /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|not responding|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
-    remedy: ({ host }) => `${runAgain}; if it fails again, find out why:\n    ${host.ssh(['-v'])}`,
+      /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
+    remedy: ({ typed }) => `${runAgain}; if it fails again, find out why:\n    ${typed(['-v'])}`,
   },
 ]
 
 export function sshFailure(result: SshResult): Failure {
-  const { node, host, by, stderr, ended, timedOut, isUp = false } = result
-  const cause = causes.find((each) => {
-    // A machine that is up has lost its connection.
-    if (isUp && each.name === 'timed out') return false
-    return timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(stderr)
-  })
-  if (!cause) {
-    return new Failure(excerpt(lastLine(stderr)) || `ssh ended with ${ended}`, {
-      node,
-      code: 'other',
-      remedy:
-        by === 'ssh'
-          ? `find out why:\n    ${host.ssh(['-v'])}`
-          : `find the cause on the node (df, ls -l, lsattr, dmesg); ${again}`,
-    })
-  }
-  const said = timedOut ? undefined : cause.pattern.exec(stderr)?.groups?.said
-  return new Failure(said === undefined ? cause.name : `${cause.name} (${excerpt(said)})`, {
+  const { node, said, typed } = result
+  const cause = causes.find(({ pattern }) => pattern.test(said))
+  if (!cause)
+    return new Failure(excerpt(lastLine(said)), { node, code: 'other', remedy: `find out why:\n    ${typed(['-v'])}` })
+  const { name, pattern, remedy } = cause
+  const detail = pattern
+    .exec(said)
+    ?.slice(1)
+    .find((each) => each !== undefined)
+  return new Failure(detail === undefined ? name : `${name} (${excerpt(detail)})`, {
     node,
-    code: cause.name.replaceAll(' ', '-'),
-    isUp,
-    remedy: cause.remedy(result),
-  })
-}
-
-function hung(node: string, { what: work, limit }: RemoteWork): Failure {
-  return new Failure(`hung (${work} did not end within ${limit / 1000} s, though the machine answers)`, {
-    node,
-    code: 'hung',
-    remedy: `find what it waits for on the node (D: a disk or mount):\n    ps -eo pid,stat,wchan,args\n${again}`,
+    code: name.replaceAll(' ', '-'),
+    remedy: remedy(result),
   })
 }
 
 /** A command that removes the key: ssh names the host, which may be a jump host, as known_hosts does, and that file. */
-function forgetKey({ stderr, folder }: SshResult): string {
-  const [, name = ''] = /host key for (\S+) has changed/i.exec(stderr) ?? []
-  const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(stderr) ?? []
+function forgetKey({ said, folder }: SshResult): string {
+  const [, name = ''] = /host key for (\S+) has changed/i.exec(said) ?? []
+  const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(said) ?? []
   return ['ssh-keygen', '-R', name, ...(file ? ['-f', resolve(folder, file)] : [])].map(quote).join(' ')
 }
 
 /** Without a line by which a tool ends after it has said what failed. */
 function lastLine(text: string): string {
   const lines = text.trim().split(/\r?\n/)
-  return lines.findLast((line) => !/Exiting with failure status|failed to upload file/.test(line)) ?? lines.at(-1) ?? ''
+  const isEnd = (line: string) => /Exiting with failure status|failed to upload file|^scp: Connection closed/.test(line)
+  return lines.findLast((line) => !isEnd(line)) ?? lines.at(-1) ?? ''
 }

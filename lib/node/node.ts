@@ -18,7 +18,6 @@ import { excerpt } from '../wording.ts'
 import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import type { FileAccess, FileState } from './place.ts'
-import type { Route } from './route.ts'
 import { type NodeState, readFolder, readListening, readState } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
@@ -204,26 +203,6 @@ export class Node {
   constructor(name: string, connection: Connection) {
     this.name = name
     this.#connection = connection
-  }
-
-  /** Whether a command was started there. */
-  get wasReached(): boolean {
-    return this.#connection.wasReached
-  }
-
-  /** How ssh reaches it: `way` of route.ts. */
-  get way(): Route['way'] {
-    return this.#connection.way
-  }
-
-  /** Whether this run has waited for it, and not reached it. */
-  get hasGivenUp(): boolean {
-    return this.#connection.hasGivenUp
-  }
-
-  /** Throws a Failure if the login shell prints what breaks a copy. */
-  tryCopy(): Promise<void> {
-    return this.#connection.tryCopy()
   }
 
   /** Throws a Failure if the folder could not be looked at. */

@@ -58,9 +58,13 @@ export function connectionOptions({ user, port }: Pick<ClusterNode, 'user' | 'po
   return formatOptions(Object.entries(own))
 }
 
-/** Options that depend on the effective configuration. They must precede the others. */
+/**
+ * Options that depend on the effective configuration. They must precede the others. A key is trusted on first use
+ * (accept-new) only where a file keeps it: else the next run would trust whoever answers.
+ */
 export function strictOptions(config: SshConfig): string[] {
-  const isTrusting = first(config, 'stricthostkeychecking') === 'accept-new'
+  const isKept = ![undefined, '/dev/null'].includes(first(config, 'userknownhostsfile'))
+  const isTrusting = isKept && first(config, 'stricthostkeychecking') === 'accept-new'
   // An ssh that was built without GSSAPI complains of the option whenever it is run.
   const gssapi = config.has('gssapidelegatecredentials') ? { GSSAPIDelegateCredentials: 'no' } : {}
   const options = {
@@ -71,20 +75,12 @@ export function strictOptions(config: SshConfig): string[] {
   return formatOptions(Object.entries(options))
 }
 
-/**
- * The environment without the variables that SendEnv would pass on: SendEnv accumulates and can't be reset by an
- * option.
- */
-export function unsentEnvironment(env: NodeJS.ProcessEnv, config: SshConfig): NodeJS.ProcessEnv {
-  const patterns = (config.get('sendenv') ?? []).flatMap((value) => value.split(' ')).map(wildcards)
-  const isSent = (name: string) => !/^(PATH|HOME|SSH_AUTH_SOCK)$/.test(name) && patterns.some((each) => each.test(name))
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !isSent(name)))
-}
+/** What ssh and a ProxyCommand need. SendEnv could pass on any other variable, and can't be reset by an option. */
+const allowedVariables =
+  /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|SSH_AUTH_SOCK|KRB5CCNAME|XDG_RUNTIME_DIR|AWS_PROFILE|(https?|all|no)_proxy)$/i
 
-/** `*` and `?` (ssh_config(5), PATTERNS). */
-function wildcards(pattern: string): RegExp {
-  const text = pattern.replace(/[\\^$.|+()[\]{}]/g, '\\$&')
-  return new RegExp(`^${text.replaceAll('*', '.*').replaceAll('?', '.')}$`)
+export function allowedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => allowedVariables.test(name)))
 }
 
 /** Undefined where it is not set. */

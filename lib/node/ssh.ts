@@ -7,24 +7,29 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import pLimit, { type LimitFunction } from 'p-limit'
+import { bracketed } from '../address.ts'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
-import { doing } from '../failure.ts'
-import type { Spawning } from '../process.ts'
+import { doing, Failure, runAgain } from '../failure.ts'
+import { type Spawning, spawn } from '../process.ts'
+import { excerpt, quote } from '../wording.ts'
 import { Connection, closeConnections } from './connection.ts'
 import { Node } from './node.ts'
-import { findRoute, type Route } from './route.ts'
 import {
+  allowedEnvironment,
   type ConfigUse,
   connectionOptions,
   fileWords,
   first,
+  parseSshConfig,
   type SshConfig,
   strictOptions,
-  unsentEnvironment,
+  typedCommand,
 } from './ssh-config.ts'
 
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
 const halfOpen = 8
+/** Milliseconds: `Match exec` in a configuration may run whatever it likes. */
+const configTime = 30_000
 
 export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
   /** Paths in cluster.yaml are relative to it. */
@@ -41,7 +46,7 @@ export class Ssh {
   readonly #limits = new Map<string, LimitFunction>()
   readonly #connections = new Map<string, Promise<Connection>>()
   /** By the node's name, for all its connections. */
-  readonly #routes = new Map<string, Promise<Route>>()
+  readonly #configs = new Map<string, Promise<SshConfig>>()
   readonly #closing = new AbortController()
   #count = 0
 
@@ -72,18 +77,35 @@ export class Ssh {
   async #connect(node: ClusterNode, number: number): Promise<Connection> {
     const controlPath = `${this.#sockets}/${number}`
     const options = connectionOptions(node, controlPath)
-    const found = this.#routes.get(node.name) ?? findRoute(node, options, this.#use, this.#run)
-    this.#routes.set(node.name, found)
-    const route = await found
-    const { config } = route
+    const found = this.#configs.get(node.name) ?? this.#configOf(node, options)
+    this.#configs.set(node.name, found)
+    const config = await found
+    const { host, user, port } = node
+    const destination = quote(port === undefined ? `${user}@${host}` : `ssh://${user}@${bracketed(host)}:${port}`)
     return new Connection({
       ...this.#run,
       node,
-      route,
       options: [...fileWords(this.#use), ...strictOptions(config), ...options],
       controlPath,
-      env: unsentEnvironment(this.#run.env, config),
+      env: allowedEnvironment(this.#run.env),
       limit: this.#limitOf(config),
+      typed: (more) => typedCommand('ssh', this.#use, more, `${destination} true`),
+    })
+  }
+
+  /** The user's configuration for the node: `ssh -G` prints it, and connects to nothing. Throws where ssh can't. */
+  async #configOf(node: ClusterNode, options: readonly string[]): Promise<SshConfig> {
+    const { env, signal: aborted } = this.#run
+    const words = [...fileWords(this.#use), ...options, '--', node.host, 'sh -s']
+    const signal = AbortSignal.any([aborted, AbortSignal.timeout(configTime)])
+    const { exitCode, stdout, stderr } = await spawn({ cwd: this.#use.folder, env, signal })`ssh -G ${words}`
+    aborted.throwIfAborted()
+    if (exitCode === 0) return parseSshConfig(stdout)
+    const said = signal.aborted ? `ssh -G did not finish within ${configTime / 1000} s` : stderr.trim().split('\n')[0]
+    throw new Failure(`ssh can't be used (${excerpt(said ?? '')})`, {
+      node: node.name,
+      code: 'ssh-unusable',
+      remedy: `correct the ssh configuration, or install OpenSSH 8.7 or newer on this machine; it has to print its options:\n    ssh -G ${quote(node.host)}\nthen ${runAgain}`,
     })
   }
 

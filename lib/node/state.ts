@@ -14,10 +14,7 @@ import {
 } from './place.ts'
 
 /** Its own files are those of the folder, by name. */
-export type NodeState = Readonly<ReturnType<typeof readFolder>> & {
-  /** Whether its login printed something before it answered. */
-  readonly isGreeting?: boolean
-}
+export type NodeState = Readonly<ReturnType<typeof readFolder>>
 
 /** The places where the units of a node read our files, as root sees them: by absolute path, links resolved. */
 export type PlacesState = Readonly<ReturnType<typeof readPlaces>>
@@ -124,7 +121,7 @@ function readLeftovers({ all }: Records): readonly Leftover[] {
 export function readState(output: string, nonce: string): NodeState {
   const { records, stopped } = readAnswer(output, nonce, 'folder')
   if (stopped) throw new Failure(`can't enter ${stopped.said}`, { code: 'no-answer' })
-  const state = { ...readFolder(records), isGreeting: !output.startsWith(`\n${nonce}-folder `) }
+  const state = readFolder(records)
   return output.includes(`${nonce}-places `) ? { ...state, places: tryPlaces(output, nonce) } : state
 }
 

@@ -1,9 +1,6 @@
 /** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
 import { hash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { sshConfigPath } from '../../lib/cluster/cluster.ts'
-import { doing, Failure } from '../../lib/failure.ts'
+import { Failure } from '../../lib/failure.ts'
 import { byPhase, closure, isLost } from '../../lib/graph/target.ts'
 import { type Diff, formatDiffs, namesOf } from '../../lib/results.ts'
 import { notices } from '../../lib/show/reporter.ts'
@@ -30,19 +27,14 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const selection = select(given, all)
   const whole = closure(all, selection.ids)
   const graph = offline ? withoutLooks(whole) : whole
-  const read = async (given: CommandRun) => {
-    // A node that is not reached before the targets is not waited for by its own.
-    const run = { ...given, unreached: new Map() }
+  const read = async (run: CommandRun) => {
     const { forced } = selection
     const warnings: string[] = []
     const noting = { ...run, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusalsIn = (some: ClusterGraph) => refusalsBefore(some, { ...run, run: noting, forced, tell })
     const refusals = await refusalsIn(graph)
-    if (refusals.length > 0) {
-      const isOfNodes = run.unreached.size > 0 && (await refusalsIn(withoutLooks(graph))).length === 0
-      return () => refuse(run, graph, refusals, isOfNodes)
-    }
+    if (refusals.length > 0) return () => refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced, mode: 'plan' })
     return () => show(run, seen, { whole, warnings })
   }
@@ -121,21 +113,15 @@ export async function readPlanned(
   return keepTo(plan, graph, task)
 }
 
-/**
- * The run would make nothing, so there is no plan. `isOfNodes`: a node did not answer, and without nodes there would be
- * one.
- */
+/** The run would make nothing, so there is no plan. */
 async function refuse(
-  { reporterFor, endedStatus, options, command }: CommandRun,
+  { reporterFor, endedStatus }: CommandRun,
   graph: ClusterGraph,
   refusals: readonly [string | undefined, Failure][],
-  isOfNodes: boolean,
 ): Promise<readonly ExitCause[]> {
   const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)
-  const task = formatTask(options)
-  const next = isOfNodes ? `To plan without nodes:\n    ${command(`${task} --dry-run --offline`)}` : undefined
-  await reporter.end({ rows: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()), next })
+  await reporter.end({ rows: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()) })
   return ['refused']
 }
 
@@ -143,12 +129,12 @@ type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
 /** With all that a plan's hash is of. */
 async function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
-  return planOf(rows, given, [...stagesIn(run), ...filesToMove(run), ...(await waysIn(given, run, rows))])
+  return planOf(rows, given, [...stagesIn(run), ...filesToMove(run)])
 }
 
 /**
- * Of a dry run; undefined if a target could not be looked at. `beside`: what is no target's,
- * rotations in progress, files that a run moves, and the ways to nodes.
+ * Of a dry run; undefined if a target could not be looked at. `beside`: what is no target's: rotations in progress, and
+ * files that a run moves.
  */
 export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
@@ -157,22 +143,6 @@ export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, besid
   const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
-}
-
-/**
- * Another ssh configuration may reach nodes through another machine, and so may a file that it includes. The path is as
- * in cluster.yaml, so that a plan has the same hash in every folder.
- */
-async function waysIn({ cluster, file }: CommandRun, run: Run, rows: ClusterRows): Promise<string[]> {
-  const path = sshConfigPath(dirname(file), cluster.ssh)
-  const all = [...rows.values()]
-  const names = new Set(all.flatMap(({ target: { where, node } }) => (where === 'node' ? (node ?? []) : [])))
-  // Of a node that was not reached there is no plan.
-  if (path === undefined || names.size === 0 || all.some(isLost)) return []
-  const bytes = doing('read', path, () => readFileSync(path))
-  const nodes = cluster.nodes.filter(({ name }) => names.has(name))
-  const ways = await Promise.all(nodes.map(async (node) => [node.name, ...(await run.connect(node)).way]))
-  return [String(cluster.ssh.configFile), hash('sha256', bytes), ...ways.map((way) => JSON.stringify(way))]
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */

@@ -10,15 +10,15 @@ import { formatNames } from '../../lib/wording.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
+import { refuseOtherMachine } from './guard-machine.ts'
 import { formatOthers, guard, isOurs } from './guards.ts'
 import { stagingOwner } from './marks.ts'
-import { guardMachine } from './reached-machine.ts'
 
 export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
 
 /** `known`: names of files of ours, wherever they belong. Throws a Failure if the node may not be written to. */
 export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: ReadonlySet<string>, isForced: boolean) {
-  const unproven = guardMachine(run, node, look)
+  refuseOtherMachine(run, node, look)
   refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
   const foreign = foreignFiles(run, node, look, known)
@@ -35,7 +35,6 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
   }
   refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
   const warn = texts(
-    unproven,
     others.length > 0 && `another ${formatOthers(others)} on ${node.name} is backed up to auth/backup and overwritten`,
     unwanted.length > 0 &&
       !prune &&

@@ -1,6 +1,4 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
-
-import { Failure } from '../../lib/failure.ts'
 import type { Built, Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { Check } from '../../lib/results.ts'
@@ -8,8 +6,8 @@ import { formatNames } from '../../lib/wording.ts'
 import type { OnNode } from '../inspect/component.ts'
 import { lookAtNode, type NodeLook } from '../inspect/look.ts'
 import { checkNode, diffsOf, everything, filesToCopy, type NodeVerdict } from './check-folder.ts'
-import { refuseEarlyClock, refuseWrongClock } from './clocks.ts'
 import { replaceInFolder } from './copy.ts'
+import { refuseWrongClock } from './guard-machine.ts'
 import { keepOthers } from './guards.ts'
 import { unknownOn } from './held.ts'
 
@@ -38,18 +36,13 @@ export async function checkFolder(
   lookBeside: LookBeside,
   force?: Force,
 ): Promise<Check<DeployFound>> {
-  const unreached = run.unreached?.get(node.name)
-  if (unreached) throw unreached
   if (run.cluster.install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)
+  if (look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
   const checked = checkNode(run, node, look, known, force !== undefined)
   const { wrong, warn, todo } = checked
   const toCopy = wrong ? filesToCopy(wrong) : []
-  const isCopied = force !== undefined || toCopy.length > 0
-  if (isCopied && look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
-  if (isCopied && look.isGreeting) await (await run.connect(node)).tryCopy()
-  if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
   const { units, warn: more = [], until } = await lookBeside({ run, node }, look, wrong !== undefined)
   const again = force ? everything(run, node, wrong).differ.filter((name) => !toCopy.includes(name)) : []
   const unknown = wrong ? unknownOn(run, node, look, [...wrong.missing, ...wrong.differ]) : []

@@ -37,34 +37,17 @@ export interface NodeLook extends NodeState {
   readonly units: readonly UnitOnNode[]
 }
 
-/**
- * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second
- * look then looks only at the folder.
- */
+/** With the places where its units read, in one command. */
 export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeLook> {
-  const query = folderQuery(run, node)
-  const places = placesQuery(run, node)
   const there = await run.connect(node)
-  if (!places) return { ...(await there.look(query)), units: [] }
-  try {
-    return await lookAtAll(run, node, places, (asked) => there.look({ ...query, places: asked }))
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error
-    if (error.code !== 'connection-lost' && !there.wasReached) throw error
-    return { ...(await there.look(query)), units: [], places: error }
-  }
+  return withUnits(run, node, await there.look({ ...folderQuery(run, node), places: placesQuery(run, node) }))
 }
 
 type PlacesAsked = NonNullable<Query['places']>
 
-/** Looks at the paths too. */
-async function lookAtAll(
-  run: Run,
-  node: ClusterNode,
-  query: PlacesAsked,
-  look: (query: PlacesAsked) => Promise<NodeState>,
-): Promise<NodeLook> {
-  const seen = explained(run, node, await look(query))
+function withUnits(run: Run, node: ClusterNode, look: NodeState): NodeLook {
+  if (!run.cluster.install) return { ...look, units: [] }
+  const seen = explained(run, node, look)
   const { places } = seen
   return { ...seen, units: !places || places instanceof Failure ? [] : unitsOn(run.cluster, node, places) }
 }
@@ -122,7 +105,7 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
     const places = { ...rest, paths: new Map([...paths.keys()].map((path) => [path, noDigest])) }
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }
-  const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
+  const look = withUnits(seen, node, await read(placesQuery(seen, node) ?? emptyQuery))
   refuseDisagreement(look.units)
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
   return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), units: [] } : look

@@ -18,7 +18,7 @@ export async function walk(
     ...options
   }: Pick<RunOptions<Run>, 'run' | 'forced' | 'signal'> & { readonly phases: Phases; readonly reporter: Reporter },
 ): Promise<{ rows: ClusterRows; causes: readonly ExitCause[] }> {
-  const run = withUnreached(options.run)
+  const { run } = options
   const { auth } = run
   prepareConnections(run, graph)
   const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
@@ -43,30 +43,15 @@ function prepareConnections({ cluster, connect }: Run, graph: ClusterGraph): voi
 /** What stops a run before it builds anything, and so a plan. */
 export async function refusalsBefore(
   graph: ClusterGraph,
-  { run, forced, ...more }: Pick<RunOptions<Run>, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
+  { run, forced, tell }: Pick<RunOptions<Run>, 'run' | 'forced'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
-  const deploys = reachesNodes(graph)
   const list =
     run.auth.read(authorizationConfigFile) && (await import('../day2/revoked/revoked.ts')).findRefusedList(run)
   if (list) return [['revoked', list]]
   const refusals = await findRefusals(graph, run, forced)
-  return joinFailures([
-    ...refusals,
-    ...(deploys ? await (await import('../deploy/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
-  ])
-}
-
-const reachesNodes = (graph: ClusterGraph) => [...graph.values()].some(({ where }) => where === 'node')
-
-/** A node that was not reached by what looks at control nodes first is not waited for again by its own target. */
-export function withUnreached<Given extends Run>(given: Given): Given {
-  const unreached: NonNullable<Run['unreached']> = given.unreached ?? new Map()
-  const connect: Run['connect'] = async (node) => {
-    const failure = unreached.get(node.name)
-    if (failure) throw failure
-    return given.connect(node)
-  }
-  return { ...given, unreached, connect }
+  const { findOtherCluster } = await import('../deploy/other-cluster.ts')
+  const other = await findOtherCluster(run, graph, tell)
+  return joinFailures(other ? [...refusals, other] : refusals)
 }
 
 /** Before anything is written there. */

@@ -5,7 +5,6 @@ import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases, runPhases } from '../bootstrap.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
-import { withUnreached } from '../run/walk.ts'
 import { type ClusterGraph, type ClusterRow, type ClusterTarget, clusterGraph, inMemory, type Run } from '../target.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
@@ -42,7 +41,7 @@ export async function observe(
   const started = performance.now()
   const reporter = await given.progressFor(phases)
   const noting = { ...given, note: reporter.note }
-  const run: Run = mode === 'plan' ? withUnreached(noting) : { ...noting, isObserved: true as const }
+  const run: Run = mode === 'plan' ? noting : { ...noting, isObserved: true as const }
   /** In the order in which they happened. */
   const events: Event[] = []
   const emit = (event: Event) => {

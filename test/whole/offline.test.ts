@@ -60,8 +60,7 @@ test('with --offline a plan says what auth/ alone says, and runs and reads nothi
 test('without it the same plan runs what cluster.yaml names', { skip: needs('ssh') }, async (t) => {
   const { place, ran } = makePlace(t)
   // Its control nodes can't be reached.
-  const refused = await exits(3, place, 'deploy', '--dry-run', '--node', 'worker0')
-  assert.match(refused.stdout, /^To plan without nodes:\n.* deploy --node worker0 --dry-run --offline$/m)
+  await exits(3, place, 'deploy', '--dry-run', '--node', 'worker0')
   assert.ok(existsSync(ran))
 })
 

@@ -38,14 +38,14 @@ for (const configFile of [undefined, 'ssh config'])
   test(`a node whose host key is unknown is connected to${configFile ? ' by a configuration' : ''}, as typed`, (t) => {
     const run = standIn(scratch(t))
     const use = { folder: '/srv/my clusters', ssh: { configFile } }
-    const host = { ssh: (options: readonly string[]) => typedCommand('ssh', use, options, `ubuntu@${name} true`) }
-    const [name, stderr] = ['worker0.prague.example.org', 'Host key verification failed.\r\n']
-    const result = { node: 'worker0', host, stderr, folder: '/', ended: 'status 255', timedOut: false }
-    const text = formatFailure(sshFailure({ ...result, by: 'ssh' }))
+    const typed = (options: readonly string[]) =>
+      typedCommand('ssh', use, options, 'ubuntu@worker0.prague.example.org true')
+    const said = 'Host key verification failed.\r\n'
+    const text = formatFailure(sshFailure({ node: 'worker0', typed, said, folder: '/' }))
     // The folder of the configuration is not here.
-    const typed = (columns?: number) =>
+    const lines = (columns?: number) =>
       linesFrom(fit(text, columns), /^ {6}(ssh -|\(cd )/, /^ {2}or trust/).replaceAll("'/srv/my clusters'", '.')
-    const whole = run(typed())
+    const whole = run(lines())
     assert.match(whole, /^ssh .*-o StrictHostKeyChecking=ask ubuntu@worker0\.\S+ true$/m)
-    for (const columns of widths) assert.equal(run(typed(columns)), whole, fit(text, columns))
+    for (const columns of widths) assert.equal(run(lines(columns)), whole, fit(text, columns))
   })

@@ -5,18 +5,8 @@ import assert from 'node:assert/strict'
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, type TestContext, test } from 'node:test'
-import { fakeTool, stateOf } from '../support/files.ts'
-import {
-  assertStatus,
-  type Edit,
-  harderway,
-  idsOf,
-  labEdits,
-  messageOf,
-  type Ran,
-  withStatus,
-  writeCluster,
-} from '../support/harderway.ts'
+import { fakeTool } from '../support/files.ts'
+import { type Edit, harderway, idsOf, labEdits, messageOf, withStatus, writeCluster } from '../support/harderway.ts'
 import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
@@ -31,7 +21,6 @@ describe('where ssh reaches another node', { skip: needs('ssh', 'flock') }, () =
   const suite = localPlace(...names)
   const { place } = suite
   const home = (name: Name) => suite.lab.node(name).home
-  const homes = () => Object.fromEntries(names.map((name) => [name, stateOf(home(name))]))
   const files = (name: Name) => readdirSync(home(name)).filter((file) => !file.startsWith('.'))
   const deploy = (...args: string[]) => harderway(place, 'deploy', '--json', ...args)
   /** With something else said of some of them. */
@@ -53,16 +42,6 @@ describe('where ssh reaches another node', { skip: needs('ssh', 'flock') }, () =
   }
   const local = (address: string) => `Local:\n     |-- ${address}\n        /32 host LOCAL`
   const own = { control0: local(addresses.control0), worker0: local(addresses.worker0), worker1: inet6 }
-  /** Those nodes are refused with exit 3, and nothing is copied to them. */
-  const assertRefused = (ran: Ran, before: ReturnType<typeof homes>, ...refused: Name[]) => {
-    assertStatus(ran, 3)
-    assert.deepEqual(
-      idsOf(ran, 'failed'),
-      refused.map((name) => `deploy/${name}`),
-    )
-    for (const name of refused) assert.deepEqual(homes()[name], before[name])
-  }
-
   beforeEach(() => {
     for (const name of names) for (const file of files(name)) rmSync(join(home(name), file), { recursive: true })
   })
@@ -88,30 +67,6 @@ describe('where ssh reaches another node', { skip: needs('ssh', 'flock') }, () =
     beforeEach(async () => {
       write()
       await withStatus(0, deploy())
-    })
-
-    test('its addresses tell nothing: the other pair that it holds does', async () => {
-      const [before, swapped] = [homes(), { worker0: { host: 'worker1' }, worker1: { host: 'worker0' } }]
-      write(swapped)
-      const ran = await deploy()
-      assertRefused(ran, before, 'worker0', 'worker1')
-      assert.match(String(messageOf(ran, 'deploy/worker0')), /with the certificate of worker1, not worker0/)
-      for (const args of [['--prune'], ['--force']]) assertRefused(await deploy(...args), before, 'worker0', 'worker1')
-    })
-
-    test('the names of two nodes are swapped on purpose: --replace-identity says so', async (t) => {
-      await withKernel(t, own, async () => {
-        const before = homes()
-        const [worker0, worker1] = [
-          { name: 'worker1', host: 'worker0' },
-          { name: 'worker0', host: 'worker1' },
-        ]
-        write({ worker0, worker1 })
-        assertRefused(await deploy(), before, 'worker0', 'worker1')
-        await withStatus(0, deploy('--node', 'worker0', '--node', 'worker1', '--replace-identity', '--yes'))
-        assert.ok(files('worker0').includes('worker1-key.pem'))
-        await withStatus(0, deploy())
-      })
     })
 
     test('a virtual address that the machine also has proves nothing', async (t) => {

@@ -54,10 +54,7 @@ async function waitForOthers(on: NodeRun, unit: Unit): Promise<void> {
   if (why !== undefined) throw why
 }
 
-/**
- * A member that was just restarted may not answer yet. Throws a Failure where waiting does not help, as for a node that
- * was not reached.
- */
+/** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help. */
 async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
   const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
   if (stranger !== undefined)
@@ -69,7 +66,7 @@ async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> 
   const broken = await findBroken(on, unit)
   if (broken.length === 0) return undefined
   const list = broken.map(([{ name }, reason]) => `${name} (${reason})`).join(', ')
-  const failure = new Failure(`${unit.unit} not restarted; unhealthy on ${list}`, {
+  return new Failure(`${unit.unit} not restarted; unhealthy on ${list}`, {
     node: on.node.name,
     code: 'no-quorum',
     remedy: [
@@ -77,9 +74,6 @@ async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> 
       on.run.command(`install ${broken.map(([{ name }]) => `--node ${name}`).join(' ')}`),
     ].join('\n'),
   })
-  const others = await Promise.all(broken.map(([other]) => on.run.connect(other)))
-  if (others.some(({ hasGivenUp }) => hasGivenUp)) throw failure
-  return failure
 }
 
 /**

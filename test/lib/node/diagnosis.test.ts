@@ -37,15 +37,6 @@ test('a program on a node that ends with 255 in silence is not ssh', { skip }, a
   assert.equal(failure.message, 'node: ssh ended with status 255')
 })
 
-test('a copy to a node without sftp is reported as that, and no connection as lost', { skip }, async () => {
-  writeFileSync(join(at.folder, 'from'), '')
-  const copy = at.connect('node', { config: at.host('node') }, async (connection) => {
-    await connection.run('true')
-    await connection.copyFile(join(at.folder, 'from'), join(at.folder, 'to'))
-  })
-  await assert.rejects(copy, (error) => error instanceof Failure && error.code === 'no-sftp')
-})
-
 test('what stands in the way behind a jump host is no silence: the command that shows it is printed', {
   skip,
 }, async () => {
@@ -63,7 +54,6 @@ describe('advice is typed as it is, in any folder, and works', { skip }, () => {
   const cases: Readonly<Record<string, { lines: readonly string[] }>> = {
     'of a name that ssh_config alone knows': { lines: [] },
     'of a HostKeyAlias': { lines: ['HostKeyAlias the.node'] },
-    'where known hosts are in a file beside cluster.yaml': { lines: ['UserKnownHostsFile ./known'] },
     'where a known_hosts is hashed': { lines: ['HashKnownHosts yes', 'UserKnownHostsFile "./known"'] },
   }
   for (const [title, { lines }] of Object.entries(cases))
@@ -71,15 +61,15 @@ describe('advice is typed as it is, in any folder, and works', { skip }, () => {
       for (const file of [at.lab.knownHosts, join(at.folder, 'known')]) writeFileSync(file, '')
       const use = { config: at.host('node', ...lines) }
       const unknown = await failureOf(at.run('node', 'echo in', use))
-      assert.equal(unknown.code, 'host-key-unknown')
+      assert.match(unknown.message, /host key is known/)
       type(lineOf(unknown, 'StrictHostKeyChecking=ask'))
       assert.equal(await at.run('node', 'echo in', use), 'in\n')
 
       await at.lab.node('node').rotateHostKey()
       const changed = await failureOf(at.run('node', 'echo in', use))
-      assert.equal(changed.code, 'host-key-changed')
+      assert.match(changed.message, /has changed/)
       type(lineOf(changed, 'ssh-keygen -R'))
-      assert.equal((await failureOf(at.run('node', 'echo in', use))).code, 'host-key-unknown')
+      assert.match((await failureOf(at.run('node', 'echo in', use))).message, /host key is known/)
     })
 })
 

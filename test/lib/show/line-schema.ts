@@ -64,7 +64,7 @@ const failure = {
   id: optional(id),
   message,
   remedy: optional(text('What to do; its words may change.')),
-  cause: optional(text('The cause, a stable word: connection-refused.')),
+  cause: optional(text('The cause, a stable word: unreachable.')),
 }
 const counts = { fresh: number('How many are up to date.'), failed: number('How many failed.') }
 const exit = number('The exit status.')

@@ -73,7 +73,7 @@ describe('auth/', { concurrency: 2 }, () => {
     const failed = ran.events.filter(({ type }) => type === 'failed')
     assert.equal(failed.length, 2)
     for (const { id, message } of failed) {
-      assert.match(`${id} ${message}`, /^deploy\/(\w+) \1: connection refused/)
+      assert.match(`${id} ${message}`, /^deploy\/(\w+) \1: unreachable \(Connection refused\)/)
       assert.ok(!ran.events.some((event) => event.type === 'building' && event.id === id))
     }
     assert.equal(readdirSync(auth).length, 2 * 9 + 6 + 1 + 1)

@@ -26,9 +26,9 @@ const noPlaces = placesWith()
 async function find(
   t: TestContext,
   answers: Readonly<Record<string, Answer>>,
-  given: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[]; open?: readonly number[] } = {},
+  given: { cluster?: Cluster; has?: readonly string[]; open?: readonly number[] } = {},
 ) {
-  const { cluster = twoNodes, signal = new AbortController().signal, has = [], open = [] } = given
+  const { cluster = twoNodes, has = [], open = [] } = given
   const notes: string[] = []
   const run = {
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
@@ -42,13 +42,14 @@ async function find(
         now: 0,
         ports: new Set(ports.filter((port) => open.includes(port))),
       })
-      return { wasReached: true, look, listening }
+      return { look, listening }
     },
   } as unknown as Run
   if (has.length > 0) mkdirSync(run.auth.path)
   for (const file of has) run.auth.write(file, 'there', 0o600)
-  const found = await findOtherCluster(run, await clusterGraph(phases, cluster), { signal, tell: run.note })
-  return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
+  const found = await findOtherCluster(run, await clusterGraph(phases, cluster), run.note)
+  const refusals = (found ? [found] : []).map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy }))
+  return { notes, refusals }
 }
 
 const empty: Answer = () => noPlaces
@@ -84,13 +85,13 @@ test('what a unit of a node reads is not made a second time, though the folder h
   const config = '/var/lib/kubernetes/encryption-config.yaml'
   const answers = { c0: () => ({ ...noPlaces, files: new Map([[config, rootsFile]]) }), w0: empty }
   const has = [...identityFiles(twoNodes).keys()].filter((name) => !config.endsWith(name))
-  for (const [files, held] of [
-    [has, `holds ${config}`],
-    [[], 'holds a cluster identity'],
+  for (const [files, label] of [
+    [has, 'encryption key'],
+    [[], 'CA'],
   ] as const) {
     const { refusals } = await find(t, answers, { has: files })
     const [{ message = '', remedy = '' } = {}] = refusals
-    assert.match(message, new RegExp(`^c0 ${held}, but .*nothing was created$`))
+    assert.match(message, new RegExp(`^c0 has ${config}, but .* has no ${label}; nothing was created$`))
     assert.match(remedy, /recover --node c0$/m)
   }
 })
@@ -103,12 +104,12 @@ test('a front proxy is made for a cluster that is there already, whatever serves
   assert.equal((await find(t, { c0: holds, w0: empty }, { cluster })).refusals.length, 1)
 })
 
-test('a component that listens shows a cluster on its node, also where install.units leaves it out', async (t) => {
+test('an API server that listens shows a cluster on its node, also where install.units leaves it out', async (t) => {
   const units = new Map(['etcd', 'kube-apiserver', 'kubelet'].map((unit) => [unit, false]))
   const leavingOut = { ...twoNodes, install: { ...(twoNodes.install as object), units } } as Cluster
   for (const cluster of [twoNodes, leavingOut]) {
     const { refusals } = await find(t, { c0: empty, w0: empty }, { cluster, open: [6443, 10250] })
-    assert.match(String(refusals[0]?.message), /^c0 listens on 6443, 10250, but /)
+    assert.match(String(refusals[0]?.message), /^c0 listens on 6443, but /)
   }
 })
 
