@@ -46,7 +46,7 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' uid='' units='' places='' folders='' early='' listens='' now=''
+  sudo='' as_root='' uid='' units='' places='' folders=''
   files='' paths='' reversed='' command='' above=' /'
   lines=$(cat)
   exec </dev/null
@@ -83,15 +83,12 @@ read_request() {
       pattern) patterns="$patterns $value" ;;
       expect) expect "${value%% *}" "${value#* }" ;;
       sudo) as_root=1 sudo=$value ;;
-      now) asks=1 ;;
       unit) units="$units $value" ;;
       place)
         places=$places$value$nl
         target=${value%% *}
         case "$folders " in *" ${target%/*} "*) ;; *) folders="$folders ${target%/*}" ;; esac
         ;;
-      early) early="$early $value" ;;
-      listen) listens=$listens$value$nl ;;
       archive) archive=$value ;;
       file) files=$files$value$nl paths="$paths ${value%% *}" reversed="${value%% *} $reversed" ;;
       mode) modes=$modes$value$nl ;;
@@ -129,7 +126,7 @@ there() { [ -e "$1" ] || [ -L "$1" ]; }
 
 look() {
   if [ -n "$folder" ]; then open_answer folder; look_at_folder; close_answer; fi
-  [ -n "$asks" ] || return 0
+  [ -n "$as_root" ] || return 0
   # Without `||` or `if`: `set -e` has no effect inside a tested command.
   set +e
   (
@@ -184,8 +181,7 @@ say_folder() {
   say uid "$uid"
   # As `cd -P` has set it.
   say folder "$PWD"
-  find_shared "$PWD"
-  [ -z "$shared" ] || say open "$shared"
+  say_above "$PWD"
   ls >/dev/null
   say_leftovers
   set --
@@ -197,25 +193,13 @@ say_folder() {
   say_files
 }
 
-# find_shared FOLDER: sets $shared to the folder, or the first above it, where users other than this one and root may
-# rename or replace folders. One with the sticky bit is not shared: there only the owner of a name may change it, as long
-# as the name exists.
-find_shared() {
-  up=$1 shared=''
+# say_above FOLDER: reports the folder and those above it, with who may change them.
+say_above() {
+  up=${1%/}
   set -- /
   while [ -n "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
-  above=$(stat -c '%u %a %n' -- "$@")
-  while read -r owner mode name; do
-    case $owner,$mode in
-      0,[1357]???|"$uid",[1357]???) continue ;;
-      0,*[2367]?|0,*[2367]|"$uid",*[2367]?|"$uid",*[2367]) ;;
-      0,*|"$uid",*) continue ;;
-    esac
-    shared=$name
-    return 0
-  done <<ABOVE
-$above
-ABOVE
+  above=$(stat -c 'above %a %u %g %f %n' -- "$@")
+  with_lines say_each "$above"
 }
 
 # Reports what runs have left in the current folder.
@@ -286,22 +270,8 @@ say_content() {
   od -A n -t x1 -v -N $((largest + 1)) < "$1"
 }
 
-# Reports the places. Root looks only if the login user sees one of our units and a folder that units read.
+# Reports the places, as root sees them.
 look_at_places() {
-  open_answer places
-  say_listening
-  unit='' is_roots=''
-  # Where systemd reads unit files: systemd.unit(5).
-  if [ -d /run/systemd/system ]; then
-    for f in $units; do
-      for at in /etc /run /usr/local/lib /usr/lib /lib; do [ ! -e $at/systemd/system/$f.service ] || unit=1; done
-    done
-    if [ -n "$unit" ] && has_folder; then is_roots=1; fi
-  fi
-  for f in $early; do [ ! -e "$f" ] || is_roots=1; done
-  if [ -n "$is_roots" ]; then say root; else say now "${now:-$(date +%s)}"; fi
-  close_answer
-  [ -n "$is_roots" ] || return 0
   frame=$nonce-root
   # Root's answer goes to the output as it is, by descriptor 3; messages of tools go to $said.
   { said=$(in_root look 2>&1 >&3); } 3>&1 && return 0
@@ -311,30 +281,6 @@ look_at_places() {
   stop shell "${why:-a command failed}"
 }
 
-# True if one of the folders exists, or may exist where the login user can't see it.
-has_folder() {
-  for f in $folders; do
-    [ ! -d "$f" ] || return 0
-    while [ -n "$f" ] && [ ! -e "$f" ]; do f=${f%/*}; done
-    [ -x "${f:-/}" ] || return 0
-  done
-  return 1
-}
-
-# On request alone, as the kernel goes through all its sockets for this: reports each port on which a process listens at
-# one of the addresses. In proc_pid_net(5), 0A is LISTEN.
-say_listening() {
-  [ -n "$listens" ] || return 0
-  sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
-  with_lines say_each_port "$listens"
-}
-say_each_port() {
-  for line do
-    set -- $line
-    case $sockets in *" $2 $3 0A "*) say port "$1" ;; esac
-  done
-}
-
 say_now() {
   now=$(date +%s)
   say now "$now"
@@ -342,7 +288,8 @@ say_now() {
 
 look_as_root() {
   mains=''
-  if [ -n "$units" ]; then say_units; else say_now; fi
+  say_now
+  [ -z "$units" ] || say_units
   if { read -r name < /proc/sys/kernel/hostname; } 2>/dev/null; then say hostname "$name"; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
   ! cd "$marks" 2>/dev/null || say_leftovers
@@ -409,7 +356,7 @@ say_units() {
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
     -p ExecMainStartTimestamp -p MainPID -p User -p Group -p SupplementaryGroups -p ExecStart \
-    -p NeedDaemonReload -- $names)
+    -p NeedDaemonReload -- $names) || [ ! -d /run/systemd/system ]
   begin_unit
   while read -r line; do
     # A command with a line break in an argument is left out.
@@ -423,7 +370,7 @@ say_units() {
           User=*) user=${line#*=} ;;
           Group=*) group=${line#*=} ;;
           SupplementaryGroups=*) supplementary=${line#*=} ;;
-          MainPID=*) pid=${line#*=} ;;
+          MainPID=[1-9]*) mains="$mains ${line#*=}" ;;
         esac
         say show "$line"
         ;;
@@ -432,13 +379,11 @@ say_units() {
 $shown
 SHOWN
   say_unit
-  say_clock
 }
 
-begin_unit() { user='' group='' supplementary='' pid=''; }
+begin_unit() { user='' group='' supplementary=''; }
 say_unit() {
   say_account
-  say_process
   say shown
 }
 say_account() {
@@ -452,25 +397,6 @@ say_account() {
   for g in $supplementary; do gid=$(getent group "$g") && gid=${gid#*:*:} && gids="$gids ${gid%%:*}"; done
   if [ -n "$group" ]; then gid=$(getent group "$group") && gid=${gid#*:*:} && gids="${gid%%:*} $gids"; fi
   say account "$account" "$gids" "$key"
-}
-
-# read_stat FILE: sets $state and $ticks to the state of a process and the time of its start since boot:
-# proc_pid_stat(5). Nobody can set that clock; it runs while a computer sleeps, and is the same in every container. Of a
-# subshell that was just started, $ticks is the present time.
-read_stat() {
-  { read -r stat < "$1"; } 2>/dev/null || return 1
-  # A program's name may hold blanks and parentheses.
-  set -- ${stat##*\) }
-  state=$1 ticks=${20}
-}
-say_clock() {
-  ticks=$(read_stat /proc/self/stat; printf %s "$ticks")
-  say_now
-  say clock "$now" "$ticks"
-}
-say_process() {
-  case $pid in ''|0) return 0 ;; esac
-  if read_stat "/proc/$pid/stat"; then say process "$pid" "$state" "$ticks"; mains="$mains $pid"; fi
 }
 
 # Reports each argument of the main processes; a line break in one becomes another character. In proc_pid_cmdline(5) each

@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import { addressBytes } from '../address.ts'
 import { doing, Failure, runAgain } from '../failure.ts'
 import {
   authorizationFiles,
@@ -18,7 +17,7 @@ import { excerpt } from '../wording.ts'
 import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import type { FileAccess, FileState } from './place.ts'
-import { type NodeState, readFolder, readListening, readState } from './state.ts'
+import { type NodeState, readFolder, readState } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
@@ -42,8 +41,6 @@ interface PlacesQuery {
    * one of the words above.
    */
   readonly paths: ReadonlyMap<string, string>
-  /** Files and folders that make root look even without a unit, if one exists. */
-  readonly alsoIfPresent: readonly string[]
 }
 
 export function lookLines({ directory, names, expected, places }: Query): string[] {
@@ -60,31 +57,12 @@ function folderLines(directory: string, names: FileNames): string[] {
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 
-function placesLines({ sudo, units, paths, alsoIfPresent }: PlacesQuery): string[] {
+function placesLines({ sudo, units, paths }: PlacesQuery): string[] {
   return [
-    'now',
     `sudo ${sudo}`,
     ...units.map((unit) => `unit ${unit}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
-    ...alsoIfPresent.map((path) => `early ${path}`),
   ]
-}
-
-const hexPort = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
-
-/** Lines of /proc/net/tcp: the address and the wildcard addresses, in four-byte words of either byte order. */
-export function listenLines(address: string, ports: readonly number[]): string[] {
-  const bytes = addressBytes(address) ?? Buffer.alloc(4)
-  // An IPv6 socket serves IPv4 too.
-  const mapped = bytes.length === 4 ? [Buffer.concat([Buffer.alloc(10), Buffer.alloc(2, 0xff), bytes])] : []
-  const all = [bytes, ...mapped, Buffer.alloc(4), Buffer.alloc(16)]
-  const words = all
-    .flatMap((each) => [each, Buffer.from(each).swap32()])
-    .map((each) => each.toString('hex').toUpperCase())
-  const rows = ports.flatMap((port) =>
-    [...new Set(words)].map((word) => `listen ${port} ${word}:${hexPort(port)} ${word.replaceAll(/./g, '0')}:0000`),
-  )
-  return ['now', ...rows]
 }
 
 /**
@@ -215,11 +193,6 @@ export class Node {
     return this.#ask('look', ['make', ...folderLines(directory, names)], readState, {
       trouble: 'could not create its directory',
     })
-  }
-
-  /** The node's clock, and those of the ports of that address that a process there listens on. */
-  listening(address: string, ports: readonly number[]) {
-    return this.#ask('look', listenLines(address, ports), readListening)
   }
 
   /**

@@ -114,8 +114,11 @@ function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode
   return !isOurs || (ofOthers & forbidden) !== 0
 }
 
-/** The same for renaming files in a folder. */
-export const isOpenFolder = (readers: readonly Account[], access: FileAccess): boolean => isOpen(readers, false, access)
+/** The same for renaming files in a folder. In one with the sticky bit only the owner of a name may change it. */
+export function isOpenFolder(readers: readonly Account[], access: FileAccess): boolean {
+  const isSticky = (access.mode & 0o1000) !== 0
+  return isOpen(readers, false, isSticky ? { ...access, mode: access.mode & 0o755 } : access)
+}
 
 export type FileAccess = Pick<FileState, 'uid' | 'gid' | 'mode'>
 

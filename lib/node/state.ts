@@ -9,6 +9,7 @@ import {
   type FileState,
   type FilesSeen,
   folderOf,
+  isOpenFolder,
   type Leftover,
   root,
 } from './place.ts'
@@ -31,12 +32,17 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
 }
 
 /** The folders and links through which root, and a unit, come to a file: of the path, and of where it leads. */
-export function foldersTo({ above, real }: Pick<PlacesState, 'above' | 'real'>, path: string) {
+function foldersTo({ above, real }: Pick<PlacesState, 'above' | 'real'>, path: string) {
   const folders = new Set(['/', ...foldersAbove(path), path, ...foldersAbove(realPath({ real }, path))])
   return [...folders].flatMap((folder) => {
     const access = above.get(folder)
     return access ? [{ path: folder, access }] : []
   })
+}
+
+/** Those of them in which users other than root and these readers may rename or replace files. */
+export function openFoldersTo(seen: Pick<PlacesState, 'above' | 'real'>, path: string, readers: readonly Account[]) {
+  return foldersTo(seen, path).filter(({ access }) => isOpenFolder(readers, access))
 }
 
 function foldersAbove(path: string): string[] {
@@ -57,22 +63,20 @@ const seconds = String.raw` (\d{1,12})`
 
 /** What follows the word of each kind of record. */
 const shapes = {
-  ...{ uid: seconds, now: seconds, folder: anyPath, open: anyPath, absent: '()', root: '', shown: '' },
+  ...{ uid: seconds, now: seconds, folder: anyPath, absent: '()', shown: '' },
   ...{
     exists: anyPath,
     odd: ` ${path}`,
     real: ` ${path} ${path}`,
   },
   // Of the folders above: with the mode and owner of each.
-  above: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\/|(?:\/[\w@%+=:,.-]+)+)`,
+  above: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\/.*)`,
   content: ` ${name}`,
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
   hostname: String.raw` (\S{1,64})`,
   account: String.raw` (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)`,
-  clock: String.raw` (\d{1,12} \d{1,15})`,
-  process: String.raw` (\d{1,10}) ([A-Za-z]) (\d{1,15})`,
   show: String.raw` (\w+)=([^]*)`,
   argument: String.raw` (\d{1,10}) ?([^]*)`,
 }
@@ -122,7 +126,7 @@ export function readState(output: string, nonce: string): NodeState {
   const { records, stopped } = readAnswer(output, nonce, 'folder')
   if (stopped) throw new Failure(`can't enter ${stopped.said}`, { code: 'no-answer' })
   const state = readFolder(records)
-  return output.includes(`${nonce}-places `) ? { ...state, places: tryPlaces(output, nonce) } : state
+  return output.includes(`${nonce}-root `) ? { ...state, places: tryPlaces(output, nonce) } : state
 }
 
 export function readFolder(lines: readonly string[]) {
@@ -137,8 +141,8 @@ export function readFolder(lines: readonly string[]) {
   return {
     /** The absolute path of its folder; undefined where that does not exist. */
     folder: one('folder'),
-    /** The folder, or one above it, in which users other than that one and root may rename or replace folders. */
-    open: one('open'),
+    /** The folder and those above it, by path. */
+    above: readAbove(records),
     /** The id of the user that ssh logs in as. */
     uid: Number(present(one('uid'))),
     /** Seconds since 1970 by the node's clock; undefined after a change of the folder. */
@@ -168,13 +172,10 @@ function tryPlaces(output: string, nonce: string): PlacesState | Failure {
 
 /** Throws a Failure if the answer is incomplete, or root could not look. */
 function readPlaces(output: string, nonce: string) {
-  const own = readAnswer(output, nonce, 'places')
-  if (own.stopped) throw notWhole()
-  const root = own.records.includes('root') ? readAnswer(output, nonce, 'root') : { records: [], stopped: undefined }
-  const { stopped } = root
+  const { records: lines, stopped } = readAnswer(output, nonce, 'root')
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
   if (stopped) throw shellEnded(stopped.said)
-  const records = readRecords([...own.records, ...root.records])
+  const records = readRecords(lines)
   const { all, one, pairs } = records
   const folders: ReadonlySet<string> = new Set(all('exists').flat())
   return {
@@ -192,7 +193,7 @@ function readPlaces(output: string, nonce: string) {
     odd: all('odd').flat(),
     /** Marks of runs that have drained the node, and not undrained it yet. */
     drained: readLeftovers(records),
-    /** The machine's name, as the kernel has it; undefined if root did not look. */
+    /** The machine's name, as the kernel has it. */
     hostname: one('hostname'),
     ...readSeen(records),
   }
@@ -206,19 +207,6 @@ function readAbove({ all }: Records): ReadonlyMap<string, FileAccess> {
     return kind === 'folder' || kind === 'link' ? [[path, access]] : []
   })
   return unique(rows)
-}
-
-/**
- * `now` in seconds since 1970, by the node's clock; the ports that a process listens on. Throws a Failure if the answer
- * is incomplete.
- */
-export function readListening(output: string, nonce: string) {
-  const { records } = readAnswer(output, nonce, 'places')
-  const numberIn = (pattern: RegExp, record: string) => Number(present(pattern.exec(record)?.[1]))
-  return {
-    now: numberIn(/^now (\d{1,12})$/, records.at(-1) ?? ''),
-    ports: new Set(records.slice(0, -1).map((record) => numberIn(/^port (\d{1,5})$/, record))),
-  }
 }
 
 function readSeen({ entries }: Records): FilesSeen {
@@ -258,12 +246,16 @@ function readUnits(records: Records): ReadonlyMap<string, UnitState> {
       return [key, { uid: Number(uid), gids: [first, ...others] }]
     }),
   )
-  const mains = mainsIn(records)
-  return new Map(blocks.flatMap((block) => (block.length > 0 ? readUnit(block, accounts, mains) : [])))
+  const commands = Map.groupBy(records.all('argument'), ([id = '']) => id)
+  return new Map(blocks.flatMap((block) => (block.length > 0 ? readUnit(block, accounts, commands) : [])))
 }
 
 /** By each name: an alias is the unit. From the properties that `systemctl show` prints for it: systemctl(1). */
-function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap<string, Account>, mains: Mains) {
+function readUnit(
+  properties: readonly [string, string][],
+  accounts: ReadonlyMap<string, Account>,
+  commands: ReadonlyMap<string, readonly (readonly string[])[]>,
+) {
   const all = (wanted: string) => properties.flatMap(([key, value]) => (key === wanted ? [value] : []))
   const one = (wanted: string) => {
     const [value, ...more] = all(wanted)
@@ -271,9 +263,9 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     return value
   }
   const [id, active, sub, job] = [one('Id'), one('ActiveState'), one('SubState'), one('Job')]
-  const [load, user] = [one('LoadState'), one('User')]
+  const [load, user, main] = [one('LoadState'), one('User'), one('MainPID')]
   const account = `${user}:${one('Group')}:${one('SupplementaryGroups')}`
-  if (!id.endsWith('.service') || !load || !active || !sub) throw notWhole()
+  if (!id.endsWith('.service') || !load || !active || !sub || !/^\d{1,10}$/.test(main)) throw notWhole()
   const starts = all('ExecStart')
   // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
   const [, start]: readonly (string | undefined)[] =
@@ -293,10 +285,10 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
      * was.
      */
     started: readStart(one('ExecMainStartTimestamp')),
-    /** Undefined if it has none, as for a container that something else runs; 'gone' if it has just ended. */
-    process: readProcess(one('MainPID'), mains),
+    /** The id of its main process; undefined if it has none, as for a container that something else runs. */
+    process: main === '0' ? undefined : Number(main),
     /** Of that process, the program first; a line break is a control character. Undefined if it has none. */
-    command: mains.commands.get(one('MainPID'))?.map(([, argument = '']) => argument) as readonly string[] | undefined,
+    command: commands.get(main)?.map(([, argument = '']) => argument) as readonly string[] | undefined,
     /** Undefined where the node does not know its user. */
     account: user === '' ? root : accounts.get(account),
     /**
@@ -308,34 +300,6 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     needsReload: one('NeedDaemonReload') === 'yes',
   }
   return names.map((each) => [each, state] as const)
-}
-
-/** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
-const ticksPerSecond = 100
-
-type Mains = ReturnType<typeof mainsIn>
-
-/**
- * `clock`: seconds since 1970, and ticks since boot. By id of each main process: its state and the ticks of its start, and
- * its arguments.
- */
-function mainsIn({ all, one }: Records) {
-  const clock = one('clock')?.split(' ').map(Number)
-  const processes = unique(all('process').map(([id = '', state = '', ticks]) => [id, { state, ticks: Number(ticks) }]))
-  return { clock, processes, commands: Map.groupBy(all('argument'), ([id = '']) => id) }
-}
-
-/** The main process of a unit. `age`: in seconds, by a clock that can't be set. */
-function readProcess(id: string, mains: Mains) {
-  if (!/^\d{1,10}$/.test(id)) throw notWhole()
-  if (id === '0') return undefined
-  const [now = Number.NaN, clockTicks = Number.NaN] = present(mains.clock)
-  const { state = '', ticks = Number.NaN } = mains.processes.get(id) ?? {}
-  // A zombie, until systemd has noticed.
-  if (state === '' || 'ZXx'.includes(state)) return 'gone' as const
-  const age = (clockTicks - ticks) / ticksPerSecond
-  // By the node's present clock.
-  return { id: Number(id), age, started: now - age }
 }
 
 /** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */

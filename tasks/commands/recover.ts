@@ -288,7 +288,7 @@ export async function findForeign(
   const ports = units.flatMap(({ serves }) => serves.filter(({ name }) => name === files.names.api))
   const open = await readServedCertificates(found, node, ports)
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
-  const foreign = open.flatMap(({ port, served }) => (served === 'nothing' || isOurs(served) ? [] : String(port)))
+  const foreign = open.flatMap(({ port, served }) => (isOurs(served) ? [] : String(port)))
   if (foreign.length === 0) return []
   return [`${node.name} serves a certificate not signed by the CA of ${path} (port ${formatNames(foreign)})`]
 }

@@ -6,7 +6,7 @@ import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Replacement } from '../../lib/node/node.ts'
 import { namesOf } from '../../lib/node/place.ts'
-import type { NodeState } from '../../lib/node/state.ts'
+import { type NodeState, openFoldersTo } from '../../lib/node/state.ts'
 import { formatDiffs } from '../../lib/results.ts'
 import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
@@ -52,9 +52,11 @@ export async function replaceInFolder(
 }
 
 /** Others could take the copied files, or redirect the path that scp writes to. */
-function refuseOpenFolder(node: ClusterNode, { open }: NodeState): void {
-  if (open === undefined) return
+function refuseOpenFolder(node: ClusterNode, { above, folder, uid }: NodeState): void {
+  const [found] = openFoldersTo({ above, real: new Map() }, `${folder}/.`, [{ uid, gids: [0] }])
+  if (!found) return
   const { user } = node
+  const open = found.path
   throw new Failure(`${open} is writable by others than ${user}, so no keys are copied there`, {
     node: node.name,
     code: 'open-folder',

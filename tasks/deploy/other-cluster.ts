@@ -4,7 +4,7 @@ import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { frontProxyCaName } from '../../lib/files/auth-dir.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
-import { lookAtMachine, lookAtNode, withPlaces } from '../inspect/look.ts'
+import { lookAtNode, readServedCertificates, withPlaces } from '../inspect/look.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { identityFiles, layoutOf } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
@@ -61,8 +61,8 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
     const held = heldOn(seen, node, look).filter(({ file, state }) => state.size > 0 && names.includes(file))
     if (held.length > 0) return `${node.name} has ${formatNames(held.map(({ at }) => at))}`
     const api = layoutOf(run.cluster).units.find(({ unit }) => unit === apiServer)
-    const { ports } = await lookAtMachine(run, node, api?.serves.map(({ port }) => port) ?? [])
-    if (ports.size > 0) return `${node.name} listens on ${formatNames([...ports].map(String))}`
+    const served = await readServedCertificates(run, node, api?.serves ?? [])
+    if (served.length > 0) return `${node.name} serves a certificate on ${served.map(({ port }) => port).join(', ')}`
     return look.places instanceof Failure ? look.places : undefined
   } catch (error) {
     if (error instanceof Failure) return error

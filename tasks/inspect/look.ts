@@ -8,13 +8,12 @@ import { authorizationConfigFile, kubeconfigFile } from '../../lib/files/auth-di
 import { sha256 } from '../../lib/files/plain-file.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown, noDigest, type Query } from '../../lib/node/node.ts'
-import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { certTable, identityFiles, listPath, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { refuseDisagreement, type UnitOnNode, unitsOn } from './agreement.ts'
-import { addressOf, readServedCertificate } from './component.ts'
+import { readServedCertificate } from './component.ts'
 
 /** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
@@ -111,19 +110,13 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
   return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), units: [] } : look
 }
 
-/** The node's clock, and those of the ports that a process there listens on, at its address. */
-export async function lookAtMachine(run: Run, node: ClusterNode, ports: readonly number[]) {
-  return (await run.connect(node)).listening(addressOf(node), ports)
-}
-
-/** What a node shows on those of the ports that something listens on; it is asked about no other. */
+/** What a node shows on those of the ports where it serves a certificate. */
 export async function readServedCertificates(run: Run, node: ClusterNode, ports: readonly Port[]) {
-  const asked = new Map(ports.map((port) => [port.port, port]))
-  const { ports: listening } = await lookAtMachine(run, node, [...asked.keys()])
-  const open = [...asked.values()].filter(({ port }) => listening.has(port))
-  return Promise.all(
-    open.map(async (port) => ({ port: port.port, served: await readServedCertificate({ run }, node, port) })),
+  const asked = [...new Map(ports.map((port) => [port.port, port])).values()]
+  const answers = await Promise.all(
+    asked.map(async (port) => ({ port: port.port, served: await readServedCertificate({ run }, node, port) })),
   )
+  return answers.flatMap(({ port, served }) => (served === 'nothing' ? [] : [{ port, served }]))
 }
 
 /** For a node's target that queries other nodes: it holds a slot of `limits.node`, and would wait for itself there. */
@@ -193,10 +186,6 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
         ? [[listPath(cluster, authorizationConfigFile), digestOf(run, authorizationConfigFile) ?? noDigest] as const]
         : []),
     ]),
-    alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
-      if (isInstalledEarly) return files.map(({ path }) => folderOf(path))
-      return bundle === undefined ? [] : files.map(({ path }) => path)
-    }),
   }
 }
 
@@ -218,7 +207,6 @@ const emptyQuery: PlacesAsked = {
   sudo: '',
   units: [],
   paths: new Map(),
-  alsoIfPresent: [],
 }
 
 /** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */

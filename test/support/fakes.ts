@@ -90,8 +90,7 @@ export const rootsFile: FileState = {
 export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
   return {
     ...{ now: 0, units: new Map(), folders: new Set(), files: new Map(), contents: new Map() },
-    ...{ real: new Map(), links: new Map(), odd: [], drained: [], published: new Map() },
-    ...{ above: new Map(), hostname: undefined },
+    ...{ real: new Map(), odd: [], drained: [], above: new Map(), hostname: undefined },
     ...given,
   }
 }
@@ -99,7 +98,7 @@ export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
 /** An empty folder of root's, with no places, but for what is given. */
 export function folderWith(given: Partial<NodeState> = {}): NodeState {
   return {
-    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [] },
+    ...{ folder: '/home/ubuntu', above: new Map(), uid: 0, now: undefined, leftovers: [] },
     ...{ addresses: new Set(), files: new Map(), contents: new Map(), places: undefined },
     ...given,
   }
@@ -112,8 +111,7 @@ export const allThere = {
 
 /** Seconds: when files were placed, when the units that read them were started, and when they are looked at. */
 export const [placedAt, startedAt, lookedAt] = [1000, 2000, 3000]
-const main = { id: 7, age: lookedAt - startedAt, started: startedAt }
-export const healthyUnit = { ...runningUnit, started: startedAt, process: main }
+export const healthyUnit = { ...runningUnit, started: startedAt, process: 7 }
 
 /** What a look finds where every unit of the node runs, and has loaded what is in auth/. */
 export function foundAsIn(run: Pick<Run, 'auth' | 'cluster'>, node: ClusterNode) {

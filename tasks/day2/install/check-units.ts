@@ -1,7 +1,7 @@
 /**
  * The check of a node's units, from a look at them: which files differ where the units read them, and what the units
  * have not loaded. Pure. Each rule below tests one thing, and returns what the unit lacks; what all rules of a unit have
- * returned is its one reason. Which clock shows what was loaded is in moment.ts.
+ * returned is its one reason. Which clock shows what was loaded is in loaded.ts.
  */
 import { basename, dirname } from 'node:path'
 import { authorizationConfigFile, authorizationFiles } from '../../../lib/files/auth-dir.ts'
@@ -15,8 +15,8 @@ import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { isDrainedFor } from '../../inspect/look.ts'
 import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
+import { isInFuture, isLoaded, isReloaded, reloadsBy } from './loaded.ts'
 import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
-import { isInFuture, isLoaded, isReloaded, reloadsBy } from './moment.ts'
 import { openFolders } from './open-folders.ts'
 import { wantedAt } from './wanted.ts'
 
@@ -74,7 +74,7 @@ export interface UnitCheck {
   readonly reason: UnitDifference | undefined
   /** True if the unit runs, or tries to. */
   readonly isUp: boolean
-  /** When the unit will use an installed pair that it does not use yet: `reloadsBy` of moment.ts. */
+  /** When the unit will use an installed pair that it does not use yet: `reloadsBy` of loaded.ts. */
   readonly reloadsBy: number | undefined
 }
 
@@ -227,9 +227,8 @@ function hasLoaded(unit: Unit, { file, path, loads, mayReload }: Place, found: U
 /** Why a unit that runs, or tries to, is not healthy. */
 export function whyUnhealthy(unit: Unit, { places, served, unhealthy }: UnitsFound): string | undefined {
   if (unit.bundle !== undefined || !isUp(unit, places)) return undefined
-  const { active = 'active', sub, process } = places.units.get(unit.unit) ?? {}
+  const { active = 'active', sub } = places.units.get(unit.unit) ?? {}
   if (active !== 'active') return `it is ${active} (${sub})`
-  if (process === 'gone') return 'its main process has just ended'
   const silent = unit.serves.filter(({ port }) => served.get(port) === 'nothing')
   if (silent.length > 0) return `it serves no certificate on ${silent.map(({ port }) => port).join(', ')}`
   return unhealthy.get(unit.unit)

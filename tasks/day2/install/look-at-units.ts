@@ -10,7 +10,6 @@ import { commonNameOf, readCertificate } from '../../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../../lib/pki/pair.ts'
 import { refuseDisagreement, type UnitOnNode } from '../../inspect/agreement.ts'
 import {
-  addressOf,
   isApiServer,
   type Life,
   type LoadedConfig,
@@ -22,12 +21,12 @@ import {
   readsCaAgain,
   type ServedCertificate,
 } from '../../inspect/component.ts'
-import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from '../../inspect/look.ts'
+import { digestAt, installOf, lookAtNode, type NodeLook, placesOf, repeat } from '../../inspect/look.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
 import { type ListInForce, readInForce } from '../revoked/on-node.ts'
-import { isLoaded } from './moment.ts'
+import { isLoaded } from './loaded.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
@@ -54,7 +53,6 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     const units = await withLoads(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
-    await refuseUnreached(run, node, asked, answers)
     const hasApi = asked.some(isApiServer)
     const inForce = hasApi ? await readInForce(run, node) : undefined
     return {
@@ -181,10 +179,9 @@ export function refuseOddPaths(node: ClusterNode, units: readonly UnitOnNode[], 
   }
 }
 
-/** True if it has finished its start, and has a process that can answer. */
+/** True if it has finished its start. */
 function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
-  const { active, process } = units.get(unit) ?? {}
-  return active === 'active' && process !== 'gone'
+  return units.get(unit)?.active === 'active'
 }
 
 /**
@@ -225,31 +222,6 @@ async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]
   ]
   const [selfMade] = await Promise.all([readSelfMade({ run }, node, units), ...units.flatMap(look)])
   return { served, selfMade, unhealthy }
-}
-
-/**
- * Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. Throws a
- * Failure if no port answers through ssh, though a process listens.
- */
-async function refuseUnreached(
-  run: Run,
-  node: ClusterNode,
-  units: readonly Unit[],
-  { served, unhealthy }: Answers,
-): Promise<void> {
-  const isReached = [...served.values()].some((each) => each !== 'nothing')
-  if (served.size === 0 || isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
-  const [port] = (await lookAtMachine(run, node, [...served.keys()])).ports
-  // It may listen only by now.
-  const asked = units.flatMap(({ serves }) => serves).find((each) => each.port === port)
-  if (!asked || (await readServedCertificate({ run }, node, asked)) !== 'nothing') return
-  const address = addressOf(node)
-  throw new Failure('no port shows a certificate through ssh', {
-    node: node.name,
-    code: 'not-looked-at',
-    remedy: `let sshd on ${node.name} forward to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, check what answers:\n    openssl s_client -connect ${address}:${asked.port}
-then ${runAgain}`,
-  })
 }
 
 export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesState): boolean {

@@ -7,7 +7,7 @@ import { Failure, runAgain } from '../../../lib/failure.ts'
 import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import { isOpenFolder, root } from '../../../lib/node/place.ts'
-import { fileAt, foldersTo, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
+import { fileAt, isRunning, openFoldersTo, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { formatNames, groupAlike, quote } from '../../../lib/wording.ts'
 import type { OnNode } from '../../inspect/component.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
@@ -27,18 +27,16 @@ export function openFolders(run: Run, units: readonly Unit[], places: PlacesStat
   const open = units.flatMap(({ unit, files }) =>
     files.flatMap(({ path }) => {
       const readers = readersAt.get(realPath(places, path)) ?? [root]
-      return foldersTo(places, path)
-        .filter(({ access }) => isOpenFolder(readers, access))
-        .map((folder) => ({ ...folder, unit }))
+      return openFoldersTo(places, path, readers).map((folder) => ({ ...folder, unit }))
     }),
   )
   return groupAlike(open, ({ path }) => path).map((group) => {
     const { path, access } = group[0]
-    // Others need /tmp, or their home, as it is.
-    const isOfOthers = access.uid !== 0 || (access.mode & 0o1000) !== 0
-    const remedy = isOfOthers
-      ? "make it root's alone, or set another path in cluster.yaml (install.units)"
-      : `run as root on the node:\n    chmod go-w ${quote(path)}`
+    // Others need their home as it is.
+    const remedy =
+      access.uid !== 0
+        ? "make it root's alone, or set another path in cluster.yaml (install.units)"
+        : `run as root on the node:\n    chmod go-w ${quote(path)}`
     return { path, units: [...new Set(group.map(({ unit }) => unit))], remedy }
   })
 }

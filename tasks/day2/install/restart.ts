@@ -186,7 +186,10 @@ export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, w
   return new Failure(`${unit} is not healthy; ${why}`, {
     node: node.name,
     code: 'not-healthy',
-    remedy: [...lines.split('\n').filter(Boolean), `more on ${node.name}:\n    journalctl -u ${service}`].join('\n'),
+    remedy: [
+      ...lines.split('\n').filter(Boolean),
+      `if no unit there answers, let its sshd forward to ports (AllowTcpForwarding); more on ${node.name}:\n    journalctl -u ${service}`,
+    ].join('\n'),
   })
 }
 

@@ -57,7 +57,6 @@ export function hasStarted(before: UnitsFound, seen: UnitsFound): boolean {
 }
 
 /** Its id; undefined for a unit without a process of its own. */
-function mainProcess({ unit }: Unit, { places }: UnitsFound): number | 'gone' | undefined {
-  const process = places.units.get(unit)?.process
-  return typeof process === 'object' ? process.id : process
+function mainProcess({ unit }: Unit, { places }: UnitsFound): number | undefined {
+  return places.units.get(unit)?.process
 }

@@ -211,9 +211,8 @@ const counters = new Map([
 /** Since its start, which was after the next key began to sign. Throws a Failure without its metrics. */
 async function findOnApiServer(rotating: Rotating, { node, found }: Looked): Promise<string[]> {
   const { units, now } = found.places
-  const { process, started = now } = units.get('kube-apiserver') ?? {}
-  // The node's clock may have been set since the start.
-  const age = Math.floor(typeof process === 'object' ? process.age : now - started)
+  const { started = now } = units.get('kube-apiserver') ?? {}
+  const age = Math.floor(now - started)
   const young =
     age < refreshTime
       ? [

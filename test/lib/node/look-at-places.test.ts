@@ -1,26 +1,15 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  lchownSync,
-  mkdirSync,
-  realpathSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { chmodSync, chownSync, lchownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { message } from '../../../lib/node/channel.ts'
-import { listenLines, lookLines, type Query } from '../../../lib/node/node.ts'
-import { isOpenFolder, oldSuffix, root as rootAccount } from '../../../lib/node/place.ts'
-import { foldersTo, type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
+import { lookLines, type Query } from '../../../lib/node/node.ts'
+import { oldSuffix, root as rootAccount } from '../../../lib/node/place.ts'
+import { openFoldersTo, type PlacesState, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { shownUnit } from '../../support/fakes.ts'
 import { fakeTool, newSuffix, scratch, sha256 } from '../../support/files.ts'
@@ -42,7 +31,6 @@ const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): Pla
   sudo: '',
   units: [],
   paths: new Map(paths.map((path) => [path, digest])),
-  alsoIfPresent: ['/'],
   ...more,
 })
 
@@ -137,12 +125,9 @@ inUsualShells(({ did, run }) => {
       symlinkSync(places, join(open, 'link'))
       chownSync(places, anybody, anybody)
       const seen = look(queryOf([path, straight]))
-      const openTo = (of: string) =>
-        foldersTo(seen, of).flatMap(({ path, access }) =>
-          path.startsWith(home) && isOpenFolder([rootAccount], access) ? [path] : [],
-        )
+      const openTo = (of: string) => openFoldersTo(seen, of, [rootAccount]).map(({ path }) => path)
       assert.deepEqual([openTo(path), openTo(straight)], [[open, places], [places]])
-      assert.deepEqual(foldersTo(seen, straight)[0]?.path, '/')
+      assert.ok(seen.above.has('/'))
     })
 
     test('a link of another user is one of them, also in the place itself', { skip: !isRoot && 'needs root' }, (t) => {
@@ -155,10 +140,7 @@ inUsualShells(({ did, run }) => {
       lchownSync(file, anybody, anybody)
       const [led = ''] = inHome(home, 'link/ca.pem')
       const seen = look(queryOf([led, file, own]))
-      const openTo = (of: string) =>
-        foldersTo(seen, of).flatMap(({ path, access }) =>
-          path.startsWith(home) && isOpenFolder([rootAccount], access) ? [path] : [],
-        )
+      const openTo = (of: string) => openFoldersTo(seen, of, [rootAccount]).map(({ path }) => path)
       assert.deepEqual([led, file, own].map(openTo), [[folder], [file], []])
     })
 
@@ -182,26 +164,6 @@ inUsualShells(({ did, run }) => {
     }
     assert.equal(ofStart('/bin/sh -c x'), '/bin/sh -c x')
     assert.equal(ofStart('/bin/sh -c a\n\nUser=b\nMainPID=1\nc }\nd'), undefined)
-  })
-
-  test('the main process of a unit has an age, and is gone once it has ended', {
-    skip: platform !== 'linux' && 'needs /proc',
-  }, async (t) => {
-    const processOf = (pid = 0) =>
-      look(queryOf(['/gone/x'], { units: ['a'] }), systemctl(t, shownUnit('a', { MainPID: `${pid}` }))).units.get('a')
-        ?.process
-    // Its name is made to mislead.
-    const copy = join(scratch(t), ') R (')
-    copyFileSync(realpathSync('/bin/sleep'), copy)
-    chmodSync(copy, 0o755)
-    const child = spawn(copy, ['600'], { argv0: 'sleep' })
-    t.after(() => child.kill('SIGKILL'))
-    await once(child, 'spawn')
-    const [started, own] = [processOf(child.pid), processOf(process.pid)]
-    assert.ok(typeof started === 'object' && typeof own === 'object' && started.age < own.age, JSON.stringify(started))
-    child.kill('SIGKILL')
-    await once(child, 'exit')
-    assert.equal(processOf(child.pid), 'gone')
   })
 
   test('the main process of a unit has its arguments as they are; none passes for another process', {
@@ -253,11 +215,6 @@ inUsualShells(({ did, run }) => {
     )
   })
 
-  test('root is not needed where nothing of ours is there', (t) => {
-    const none = { sudo: 'exit 9;', alsoIfPresent: [], units: ['harderway-has-none'] }
-    assert.equal(look(queryOf(inHome(node(t), 'places/ca.pem'), none)).files.size, 0)
-  })
-
   test('a sudo that refuses, asks or prints, and a tool that fails, leave places unknown, and the folder known', (t) => {
     const home = node(t)
     const query = queryOf(inHome(home, 'places/ca.pem'))
@@ -277,21 +234,5 @@ inUsualShells(({ did, run }) => {
     assert.ok(isFailure('no-answer')(told('true')))
     const failed = told('', fakeTool(t, 'sha256sum', 'echo "sha256sum: no" >&2; exit 1'))
     assert.ok(isFailure('other')(failed) && /\(sha256sum: no\)$/.test((failed as Failure).what))
-  })
-
-  test('finds the ports on which a process listens, on that address or on all', async (t) => {
-    // Other tests listen on 127.0.0.1, where a port that is free on another address may be in use.
-    const hosts = ['127.77.0.1', '127.77.0.2', '::1', '0.0.0.0', '::', '::ffff:127.77.0.1']
-    const servers = hosts.map((host) => createServer().listen(0, host))
-    t.after(() => servers.map((server) => server.close()))
-    await Promise.all(servers.map((server) => once(server, 'listening')))
-    const ports = new Map(servers.map((server, i) => [(server.address() as AddressInfo).port, hosts[i]]))
-    const listensOn = (address: string) => {
-      const output = did('/', message('look', listenLines(address, [1, ...ports.keys()]), nonce))
-      return [...readListening(output, nonce).ports].map((port) => ports.get(port))
-    }
-    assert.deepEqual(listensOn('127.77.0.1'), ['127.77.0.1', '0.0.0.0', '::', '::ffff:127.77.0.1'])
-    assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])
-    assert.deepEqual(listensOn('::1'), ['::1', '0.0.0.0', '::'])
   })
 })

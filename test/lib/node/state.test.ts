@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { readListening, readState } from '../../../lib/node/state.ts'
+import { readState } from '../../../lib/node/state.ts'
 import { shownUnit } from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
 import { nonce } from '../../support/node-shells.ts'
@@ -17,22 +17,20 @@ const digest = sha256('x')
 const start = Date.UTC(2026, 10, 25, 11, 40, 18) / 1000
 const fileLine = 'file 644 0 5 81a4 1 2026-11-25 11:40:18.500000000 +0000 /etc/etcd/ca.pem'
 const digestLine = `${digest}  /etc/etcd/ca.pem`
-const own = ['exists /etc/etcd', 'root']
 const neverStarted = { ExecMainStartTimestamp: '' }
 const records = [
+  'exists /etc/etcd',
   'now 1795607000',
   'account 990 991 5 etcd:pki:ssl more',
   ...shown('etcd', {
     ...{ User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more', MainPID: '41' },
     NeedDaemonReload: 'yes',
   }),
-  'process 41 S 1000',
   ...shown('kubelet', { ...{ LoadState: 'not-found', ActiveState: 'inactive', SubState: 'dead' }, ...neverStarted }),
   ...shown('kube-proxy', {
     ...{ User: 'nobody-knows' },
     ExecStart: '{ path=/opt/1.36/kube-proxy ; argv[]=kube-proxy --v=2 ; ignore_errors=no ; pid=0 }',
   }),
-  'clock 1795607000 3050',
   'argument 41 /usr/bin/etcd',
   'argument 41 --name=a b',
   'argument 41 $(x)',
@@ -53,7 +51,7 @@ const framed = (lines: readonly string[], part: string) =>
     `${nonce}-${part} end ${lines.filter((line) => !line.startsWith(' ')).length}`,
     '',
   ].join('\n')
-const placesWith = (lines: readonly string[]) => framed(own, 'places') + framed(lines, 'root')
+const placesWith = (lines: readonly string[]) => framed(lines, 'root')
 /** Beside an empty folder. */
 const readPlaces = (output: string) => {
   const { places } = readState(framed(['uid 0', 'folder /root'], 'folder') + output, nonce)
@@ -61,12 +59,6 @@ const readPlaces = (output: string) => {
   return places
 }
 const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
-
-test('the clock, and the ports on which a process listens, are read from a whole answer alone', () => {
-  const output = framed(['port 2379', 'port 6443', 'now 1795866000'], 'places')
-  assert.deepEqual(readListening(output, nonce), { now: 1_795_866_000, ports: new Set([2379, 6443]) })
-  assert.throws(() => readListening(output.replace('port 6443\n', ''), nonce), isFailure('no-answer'))
-})
 
 describe('the answer to a look at places', () => {
   test('is read', () => {
@@ -77,10 +69,9 @@ describe('the answer to a look at places', () => {
     const none = { isStopping: false, process: undefined, command: undefined, ...starts }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
-    const main = { id: 41, age: 20.5, started: 1795607000 - 20.5 }
     assert.deepEqual(Object.fromEntries(seen.units), {
       etcd: {
-        ...{ ...running, process: main, account: { uid: 990, gids: [991, 5] }, needsReload: true },
+        ...{ ...running, process: 41, account: { uid: 990, gids: [991, 5] }, needsReload: true },
         command: ['/usr/bin/etcd', '--name=a b', '$(x)', ''],
       },
       kubelet: { ...dead, account: { uid: 0, gids: [0] }, needsReload: false },
@@ -115,20 +106,6 @@ describe('the answer to a look at places', () => {
     }
   })
 
-  test('has the state of the main process of each unit', () => {
-    const rows: [record: string[], found: unknown][] = [
-      [['process 7 R 1'], 7],
-      [['process 7 T 1'], 7],
-      [['process 7 Z 1'], 'gone'],
-      [[], 'gone'],
-    ]
-    for (const [process, found] of rows) {
-      const lines = ['now 1', ...shown('etcd', { MainPID: '7' }), ...process, 'clock 1 2']
-      const main = readPlaces(placesWith(lines)).units.get('etcd')?.process
-      assert.equal(typeof main === 'object' ? main.id : main, found, process.join())
-    }
-  })
-
   test('is refused where any line of it is missing or repeated', () => {
     for (const [i, record] of records.entries()) {
       // The count of the frame is that of before.
@@ -159,8 +136,6 @@ describe('the answer to a look at places', () => {
     'a content is cut off': records.slice(0, -1),
     'a content has no digest': records.filter((line) => line !== digestLine),
     'bytes are of nothing': ['now 1', ' 78'],
-    'a process has no state': records.map((line) => line.replace('process 41 S', 'process 41')),
-    'a process is given twice': [...records, 'process 41 S 1000'],
     'a property of a unit has another name': records.map((line) => line.replace('User=etcd', 'Owner=etcd')),
   }
   for (const [what, lines] of Object.entries(wrong))
@@ -169,8 +144,7 @@ describe('the answer to a look at places', () => {
     })
 
   test('distinguishes a root that can not be reached from a look that failed', () => {
-    const stopped = (why: string, begun = '') =>
-      `${framed(own, 'places')}${begun}${nonce}-root stopped ${why} sudo: a password is required\n`
+    const stopped = (why: string, begun = '') => `${begun}${nonce}-root stopped ${why} sudo: a password is required\n`
     assert.throws(() => readPlaces(stopped('root')), isFailure('no-root'))
     assert.throws(() => readPlaces(stopped('shell', `${nonce}-root begin\n`)), isFailure('other'))
   })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
@@ -26,9 +27,9 @@ const noPlaces = placesWith()
 async function find(
   t: TestContext,
   answers: Readonly<Record<string, Answer>>,
-  given: { cluster?: Cluster; has?: readonly string[]; open?: readonly number[] } = {},
+  given: { cluster?: Cluster; has?: readonly string[] } = {},
 ) {
-  const { cluster = twoNodes, has = [], open = [] } = given
+  const { cluster = twoNodes, has = [] } = given
   const notes: string[] = []
   const run = {
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
@@ -38,11 +39,8 @@ async function find(
       const answer = answers[name]
       if (!answer) throw new Failure('connection refused', { node: name })
       const look = async ({ places }: Query) => ({ ...nothingThere, places: places && answer(places) })
-      const listening = async (_: string, ports: readonly number[]) => ({
-        now: 0,
-        ports: new Set(ports.filter((port) => open.includes(port))),
-      })
-      return { look, listening }
+      const tunnel = async () => new PassThrough().end()
+      return { look, tunnel }
     },
   } as unknown as Run
   if (has.length > 0) mkdirSync(run.auth.path)
@@ -102,15 +100,6 @@ test('a front proxy is made for a cluster that is there already, whatever serves
   const holds: Answer = () => holdsCa
   assert.deepEqual(await find(t, { c0: holds, w0: holds }, { cluster, has }), { notes: [], refusals: [] })
   assert.equal((await find(t, { c0: holds, w0: empty }, { cluster })).refusals.length, 1)
-})
-
-test('an API server that listens shows a cluster on its node, also where install.units leaves it out', async (t) => {
-  const units = new Map(['etcd', 'kube-apiserver', 'kubelet'].map((unit) => [unit, false]))
-  const leavingOut = { ...twoNodes, install: { ...(twoNodes.install as object), units } } as Cluster
-  for (const cluster of [twoNodes, leavingOut]) {
-    const { refusals } = await find(t, { c0: empty, w0: empty }, { cluster, open: [6443, 10250] })
-    assert.match(String(refusals[0]?.message), /^c0 listens on 6443, but /)
-  }
 })
 
 for (const [code, what] of [

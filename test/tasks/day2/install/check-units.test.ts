@@ -55,7 +55,6 @@ const cluster: Cluster = { ...threeNodes, install }
 const options = { replaceIdentity: false, prune: false, names: [] }
 const otherGuide: Cluster = { ...twoNodes, layout: 'hard-way', install }
 const healthy: UnitState = healthyUnit
-const main = healthyUnit.process
 
 type PlacesQuery = NonNullable<Query['places']>
 
@@ -229,14 +228,6 @@ describe("the check of a node's units", () => {
       assert.equal(reloadsBy(now), now + 330)
     })
 
-    test('by the clock of the start, too, if it was set since', () => {
-      const step = (seconds: number) =>
-        state('kubelet', { process: { ...main, age: now - startedAt - seconds, started: startedAt + seconds } })
-      assert.equal(reloadsBy(now - 400, step(0)), undefined)
-      assert.equal(reloadsBy(now - 400, step(300)), now + 230)
-      assert.equal(reloadsBy(now - 400, step(-300)), undefined)
-    })
-
     test('after an API server has accepted it, which a killed run may have left to the next one', () => {
       const unproven = (change: Change) => {
         const { unit, reason, places } = kubeletCheck(change)
@@ -329,13 +320,6 @@ describe("the check of a node's units", () => {
       ])
     })
 
-    test('is not, if the clock was set back since: the reload may have been before the change', () => {
-      const process = { ...main, started: startedAt - 60, age: now - startedAt + 60 }
-      const setBack = (reloaded: number) => all(reloadedAt(reloaded), state('kube-apiserver', { process }))
-      assert.equal(judge('c0', setBack(startedAt + 50)).length, 1)
-      assert.deepEqual(judge('c0', setBack(startedAt + 80)), [])
-    })
-
     test('needs a restart without the flag, whatever the metric says', () => {
       assert.deepEqual(judge('c0', changed(startedAt + 11)), [
         'kube-apiserver has not loaded encryption-config.yaml; drain and restart kube-apiserver',
@@ -395,25 +379,6 @@ describe("the check of a node's units", () => {
         file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
         'kubeconfig dated in the future in /var/lib/kubelet; restart kubelet',
       ],
-      // The clock was two hours ahead at the start, and is right again; the file was changed after that.
-      'one was changed since the start, by the present clock alone': [
-        state('kubelet', {
-          started: placed + 1,
-          process: { ...main, age: now - placed + 7199, started: placed - 7199 },
-        }),
-        'kubelet has not loaded w0-ca.pem, kubeconfig; restart kubelet',
-      ],
-      // The clock was behind at the start and at the change, and has been set forward.
-      'one was changed since the start, by the clock of the start alone': [
-        state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
-        'kubelet has not loaded w0-ca.pem, kubeconfig; restart kubelet',
-      ],
-      'the clock was set since the start, and the file was there before it by both clocks': [
-        state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
-      ],
-      'the clocks differ by no more than the second in which they are read': [
-        state('kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
-      ],
       'another certificate is served': [
         (found) => found.served.set(10250, Buffer.from('x')),
         'kubelet serves another certificate on 10250; reload kubelet',
@@ -436,10 +401,6 @@ describe("the check of a node's units", () => {
           differs(`${kubelet}w0.pem`),
         ),
         'w0.pem differs in /var/lib/kubelet; kubelet: it is activating (auto-restart); restart kubelet',
-      ],
-      'its process has just ended': [
-        state('kube-proxy', { process: 'gone' }),
-        'kube-proxy: its main process has just ended',
       ],
       'it is not healthy with the old file': [
         all(differs(`${kubelet}w0.pem`), ({ unhealthy }) => unhealthy.set('kubelet', '/healthz answers 500')),
