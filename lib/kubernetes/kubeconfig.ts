@@ -87,10 +87,9 @@ function decode(data: unknown): Buffer | undefined {
 /**
  * What a component reads of a kubeconfig: the kubeconfig, which names a pair and a CA by files in the same folder, and
  * these files. client-go reloads a pair that is named by file (client-go/transport/cert_rotation.go), and from
- * Kubernetes 1.36 on a CA (ca_rotation.go); it never reloads an embedded one. `embedded`: the kubeconfig that only the
- * pair was taken out of.
+ * Kubernetes 1.36 on a CA (ca_rotation.go); it never reloads an embedded one.
  */
-export type Part = 'kubeconfig' | 'pair' | 'ca' | 'embedded'
+export type Part = 'kubeconfig' | 'pair' | 'ca'
 
 const data = ['certificate-authority', 'client-certificate', 'client-key'].map(
   (name) => new RegExp(`^( *${name})-data: (.*)$`, 'gm'),
@@ -110,8 +109,8 @@ export function partOf(text: string, part: Part, kubeconfig: string): Buffer | u
   // for that.
   const own = text.replace(/^preferences: \{\}\n/m, '')
   const beside = filesBeside(kubeconfig)
-  const names = [part === 'embedded' ? undefined : beside.ca, beside.pair, beside.pair]
-  const named = data.reduce((changed, line, i) => (names[i] ? changed.replace(line, `$1: ${names[i]}`) : changed), own)
+  const names = [beside.ca, beside.pair, beside.pair]
+  const named = data.reduce((changed, line, i) => changed.replace(line, `$1: ${names[i]}`), own)
   return Buffer.from(named)
 }
 

@@ -16,7 +16,7 @@ import { isDrainedFor } from '../../inspect/look.ts'
 import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
 import { isInFuture, isLoaded, isReloaded, reloadsBy } from './loaded.ts'
-import { embedsCa, isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
+import { isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
 import { openFolders } from './open-folders.ts'
 import { wantedAt } from './wanted.ts'
 
@@ -82,7 +82,7 @@ export interface UnitCheck {
 export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const { places } = found
   const there = found.units.filter((unit) => isInstalled(unit, places))
-  const units = there.map((unit) => withoutOthers(run, unit, places))
+  const units = there.map((unit) => withoutOpenList(run, unit, places))
   const differences = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
   return units.map((unit) => {
     const differing = unit.files.flatMap((place) => differencesAt(place, places, differences))
@@ -104,12 +104,11 @@ export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
 }
 
-/** The unit without the CA that its kubeconfig still embeds, and without a list of the revoked where it is not trusted. */
-function withoutOthers(run: Run, unit: UnitOnNode, places: PlacesState): UnitOnNode {
-  const isEmbedded = (place: Place) => place.part === 'ca' && embedsCa(run, place, unit, places)
+/** The unit without a list of the revoked where it is not trusted. */
+function withoutOpenList(run: Run, unit: UnitOnNode, places: PlacesState): UnitOnNode {
   const isOpenList = (place: Place) =>
     authorizationFiles.includes(place.file) && openFolders(run, [{ ...unit, files: [place] }], places).length > 0
-  return { ...unit, files: unit.files.filter((place) => !isEmbedded(place) && !isOpenList(place)) }
+  return { ...unit, files: unit.files.filter((place) => !isOpenList(place)) }
 }
 
 function differencesAt(

@@ -2,12 +2,9 @@
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
 import { kubeconfigFile } from '../../../lib/files/auth-dir.ts'
-import { readClientCertificate } from '../../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown } from '../../../lib/node/node.ts'
 import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { commonNameOf, readCertificate } from '../../../lib/pki/certificate.ts'
-import { isOfOwnCa } from '../../../lib/pki/pair.ts'
 import { refuseDisagreement, type UnitOnNode } from '../../inspect/agreement.ts'
 import {
   isApiServer,
@@ -23,7 +20,7 @@ import {
 } from '../../inspect/component.ts'
 import { digestAt, installOf, lookAtNode, type NodeLook, placesOf, repeat } from '../../inspect/look.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
-import { certTable, nodeUnits, serviceOf } from '../../layouts/tables.ts'
+import { nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
 import { type ListInForce, readInForce } from '../revoked/on-node.ts'
 import { isLoaded } from './loaded.ts'
@@ -49,7 +46,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     const places = placesOf(look)
     refuseDisagreement(look.units)
     refuseOddPaths(node, look.units, places)
-    refuseOtherUsers(run, node, look.units, places)
+    refuseOtherName(run, node, look.units, places)
     const units = await withLoads(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
@@ -103,60 +100,29 @@ function isCaOpen(run: Run, unit: Unit, places: PlacesState): boolean {
     run.stagedBy === 'ca' ||
     !isLoaded(unit, place.path, places) ||
     fileAt(places, place.path)?.sha256 !== digestAt(run, place)
-  return unit.files.some((place) => place.part === 'ca' && !embedsCa(run, place, unit, places) && isOpen(place))
-}
-
-/** The kubeconfig is as those were that had the CA embedded. */
-export function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Unit, places: PlacesState): boolean {
-  const there = files.find((place) => place.file === file && place.part === 'kubeconfig')
-  return there !== undefined && fileAt(places, there.path)?.sha256 === digestAt(run, { file, part: 'embedded' })
+  return unit.files.some((place) => place.part === 'ca' && isOpen(place))
 }
 
 /**
- * A kubeconfig of our CA that is of another user is not replaced: the unit would be somebody else, who may do other
- * things. Nor does a kubelet get another name: it may change neither its own Node nor its lease then, and still gets
- * answers. Throws a Failure.
+ * Throws a Failure for a kubelet that calls its node by another name: with our kubeconfig it could change neither its
+ * own Node nor its lease, and would still get answers.
  */
-export function refuseOtherUsers(
-  run: Pick<Run, 'auth' | 'cluster' | 'options' | 'command'>,
+export function refuseOtherName(
+  run: Pick<Run, 'options'>,
   node: ClusterNode,
   units: readonly UnitOnNode[],
   places: PlacesState,
 ): void {
+  const kubelet = units.find(({ files }) => files.some(({ file }) => file === kubeconfigFile(node.name)))
+  const name = (kubelet?.nodeName ?? places.hostname)?.toLowerCase()
+  if (!kubelet || !isRunning(places, kubelet.unit) || name === undefined || name === node.name) return
   if (run.options.replaceIdentity) return
-  const refuse = (what: string, remedy: string) =>
-    new Failure(what, { node: node.name, code: 'wrong-setting', remedy: `${remedy}; then ${runAgain}` })
-  for (const unit of units) {
-    const other = unit.files.flatMap((place) => otherUserAt(run, place, places))[0]
-    if (other)
-      throw refuse(
-        `${other.path} of ${unit.unit} is a kubeconfig of ${other.held}, not ${other.wanted}`,
-        `let ${unit.unit} read another file, or give the node or unit that name in cluster.yaml; or overwrite the file:\n    ${run.command(`install --node ${node.name} --replace-identity`)}`,
-      )
-    const isOfNode = unit.files.some(({ file }) => file === kubeconfigFile(node.name))
-    const name = (unit.nodeName ?? places.hostname)?.toLowerCase()
-    if (!isOfNode || !isRunning(places, unit.unit) || name === undefined || name === node.name) continue
-    const source = unit.nodeName === undefined ? 'host name' : '--hostname-override'
-    throw refuse(
-      `its kubelet calls the node ${name} (${source}), not ${node.name}`,
-      `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it:\n    systemctl edit --full ${unit.service}`,
-    )
-  }
-}
-
-/** Of a certificate of our CA there whose user is not the one that it should be. */
-function otherUserAt(
-  { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
-  { file, path, part }: Place,
-  places: PlacesState,
-) {
-  const bytes = part === 'pair' || part === 'kubeconfig' ? places.contents.get(realPath(places, path)) : undefined
-  const held = bytes && readCertificate((part === 'kubeconfig' ? readClientCertificate(bytes.toString()) : bytes) ?? '')
-  const name = auth.files.parse(file)?.name
-  const wanted = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
-  if (!held || wanted === undefined || held.attributes.includes(`CN=${wanted}`)) return []
-  if (!isOfOwnCa(auth, held)) return []
-  return [{ path, wanted, held: commonNameOf(held) ?? 'nobody' }]
+  const source = kubelet.nodeName === undefined ? 'host name' : '--hostname-override'
+  throw new Failure(`its kubelet calls the node ${name} (${source}), not ${node.name}`, {
+    node: node.name,
+    code: 'wrong-setting',
+    remedy: `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it:\n    systemctl edit --full ${kubelet.service}\nthen ${runAgain}`,
+  })
 }
 
 /** Root does not write to paths that are ambiguous. */

@@ -37,12 +37,8 @@ function accountOf(unit: string, path: string, { units, files }: PlacesState): A
   return state.account ?? { uid, gids: [gid] }
 }
 
-/**
- * True if other content at the place serves as well: certificates for the same keys, whoever issued them, or a kubeconfig
- * with the right CA embedded.
- */
-function isAccepted(run: Run, { file, path, isOfKeys, part }: Place, { contents, files }: PlacesState): boolean {
-  if (part === 'kubeconfig') return files.get(path)?.sha256 === digestAt(run, { file, part: 'embedded' })
+/** True if other content at the place serves as well: certificates for the same keys, whoever issued them. */
+function isAccepted(run: Run, { file, path, isOfKeys }: Place, { contents }: PlacesState): boolean {
   if (!isOfKeys) return false
   const keys = keysOf(run.auth.tryBytes(file))
   return keys.length > 0 && isDeepStrictEqual(keys, keysOf(contents.get(path)))

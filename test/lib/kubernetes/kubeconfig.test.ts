@@ -76,25 +76,23 @@ describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
 describe('the parts that a component reads', () => {
   const part = (name: Part, from = text) => `${partOf(from, name, 'client.kubeconfig')}`
 
-  test('are the same access, as kubectl reads them, with the CA in a file or embedded', {
+  test('are the same access, as kubectl reads them', {
     skip: needs('kubectl'),
   }, (t) => {
     const home = scratch(t)
     writeFileSync(join(home, 'client-client.pem'), part('pair'))
-    for (const name of ['kubeconfig', 'embedded'] as const) {
-      writeFileSync(join(home, 'client-ca.pem'), name === 'kubeconfig' ? part('ca') : '')
-      writeFileSync(join(home, 'kubeconfig'), part(name))
-      const file = `--kubeconfig=${join(home, 'kubeconfig')}`
-      const whole = parse(kubectl(home, ['config', 'view', '--raw', '--flatten', file]))
-      // One file with both stands for each of them.
-      const pair = Buffer.from(part('pair')).toString('base64')
-      const { user } = whole.users[0]
-      assert.deepEqual([user['client-certificate-data'], user['client-key-data']], [pair, pair])
-      const { users, ...rest } = parse(text)
-      delete whole.users
-      delete whole.preferences
-      assert.deepEqual(whole, rest)
-    }
+    writeFileSync(join(home, 'client-ca.pem'), part('ca'))
+    writeFileSync(join(home, 'kubeconfig'), part('kubeconfig'))
+    const file = `--kubeconfig=${join(home, 'kubeconfig')}`
+    const whole = parse(kubectl(home, ['config', 'view', '--raw', '--flatten', file]))
+    // One file with both stands for each of them.
+    const pair = Buffer.from(part('pair')).toString('base64')
+    const { user } = whole.users[0]
+    assert.deepEqual([user['client-certificate-data'], user['client-key-data']], [pair, pair])
+    const { users, ...rest } = parse(text)
+    delete whole.users
+    delete whole.preferences
+    assert.deepEqual(whole, rest)
   })
 
   test('hold CA, certificate and key, byte for byte, and nothing of them is left in the kubeconfig', () => {
@@ -102,7 +100,6 @@ describe('the parts that a component reads', () => {
     assert.equal(part('ca'), `${access.ca}`)
     for (const bytes of [access.key, access.certificate, access.ca])
       assert.ok(!part('kubeconfig').includes(bytes.toString('base64')))
-    assert.ok(part('embedded').includes(access.ca.toString('base64')))
   })
 
   test('are the same whether kubectl 1.32 wrote the kubeconfig or we did', () => {
