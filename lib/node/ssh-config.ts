@@ -48,7 +48,7 @@ const ownOptions = {
   ServerAliveInterval: '5',
 }
 
-export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
+function formatOptions(options: Iterable<readonly [string, string]>): string[] {
   return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])
 }
 

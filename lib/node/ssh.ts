@@ -105,7 +105,7 @@ export class Ssh {
     throw new Failure(`ssh can't be used (${excerpt(said ?? '')})`, {
       node: node.name,
       code: 'ssh-unusable',
-      remedy: `correct the ssh configuration, or install OpenSSH 8.7 or newer on this machine; it has to print its options:\n    ssh -G ${quote(node.host)}\nthen ${runAgain}`,
+      remedy: `correct the ssh configuration, or install OpenSSH 8.7 or newer on this machine; then ${runAgain}`,
     })
   }
 

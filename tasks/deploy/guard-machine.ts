@@ -1,19 +1,20 @@
 /** Guards before anything is copied to a machine: it is the node, and its clock is right. */
+import { specialUse } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { formatNames } from '../../lib/wording.ts'
-import type { NodeLook } from '../inspect/look.ts'
+import { hasAddress, type NodeLook } from '../inspect/look.ts'
 import type { Run } from '../target.ts'
 
 /**
  * Throws a refusal if the machine has the address of another node, and not its own. A host name is no proof: it may be
  * of the image, or of the provider.
  */
-export function refuseOtherMachine({ cluster }: Run, node: ClusterNode, { addresses }: NodeLook): void {
-  // Every machine has each loopback address, and any control node may have the virtual address.
-  const isEverywhere = (address: string) => /^(127\.|::1$)/.test(address) || address === cluster.api.virtualIP
-  if (node.ips.some((address) => isEverywhere(address) || addresses.has(address))) return
-  const isThere = (address: string) => addresses.has(address) && !isEverywhere(address)
+export function refuseOtherMachine({ cluster }: Run, node: ClusterNode, look: NodeLook): void {
+  if (node.ips.some((address) => hasAddress(look, address))) return
+  // Any control node may have the virtual address.
+  const isProof = (address: string) => specialUse(address) !== 'loopback' && address !== cluster.api.virtualIP
+  const isThere = (address: string) => isProof(address) && look.addresses.has(address)
   const reached = cluster.nodes.find(({ ips }) => ips.some(isThere))
   if (!reached) return
   const found = `ssh ${node.host} reaches ${reached.name} (${formatNames(reached.ips.filter(isThere))}), not ${node.name} (${formatNames(node.ips)})`

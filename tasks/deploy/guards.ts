@@ -269,7 +269,7 @@ function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failu
   })
 }
 
-export function certificatesIn({ files }: AuthDir, name: string, bytes: Buffer | undefined): Certificate[] {
+function certificatesIn({ files }: AuthDir, name: string, bytes: Buffer | undefined): Certificate[] {
   if (!bytes) return []
   // Where units read, its pair may be in a file of its own.
   const isKubeconfig = files.parse(name)?.kind === 'kubeconfig'

@@ -22,8 +22,7 @@ export async function findOtherCluster(
   tell: Run['note'],
 ): Promise<[string, Failure] | undefined> {
   const missing = missingIdentity(run, graph)
-  const deploys = [...graph.values()].some(({ where }) => where === 'node')
-  if (!missing || !deploys || run.options.replaceIdentity) return undefined
+  if (!missing || run.options.replaceIdentity) return undefined
   const { maker, label, files } = missing
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   // This may take as long as the timeout of a node that is down.

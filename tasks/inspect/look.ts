@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
+import { specialUse } from '../../lib/address.ts'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { authorizationConfigFile, kubeconfigFile } from '../../lib/files/auth-dir.ts'
@@ -13,7 +14,7 @@ import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { certTable, identityFiles, listPath, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { refuseDisagreement, type UnitOnNode, unitsOn } from './agreement.ts'
-import { readServedCertificate } from './component.ts'
+import { addressOf, readServedCertificate } from './component.ts'
 
 /** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
@@ -110,8 +111,16 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
   return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), units: [] } : look
 }
 
-/** What a node shows on those of the ports where it serves a certificate. */
+/** Every machine has each loopback address. */
+export function hasAddress({ addresses }: Pick<NodeState, 'addresses'>, address: string): boolean {
+  return specialUse(address) === 'loopback' || addresses.has(address)
+}
+
+/** What a node shows on those of the ports where it serves a certificate; nothing where its address is another machine's. */
 export async function readServedCertificates(run: Run, node: ClusterNode, ports: readonly Port[]) {
+  const there = await run.connect(node)
+  const look = await there.look({ directory: node.directory, names: run.auth.files, expected: new Map() })
+  if (!hasAddress(look, addressOf(node))) return []
   const asked = [...new Map(ports.map((port) => [port.port, port])).values()]
   const answers = await Promise.all(
     asked.map(async (port) => ({ port: port.port, served: await readServedCertificate({ run }, node, port) })),

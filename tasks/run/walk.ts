@@ -49,6 +49,7 @@ export async function refusalsBefore(
     run.auth.read(authorizationConfigFile) && (await import('../day2/revoked/revoked.ts')).findRefusedList(run)
   if (list) return [['revoked', list]]
   const refusals = await findRefusals(graph, run, forced)
+  if (![...graph.values()].some(({ where }) => where === 'node')) return joinFailures(refusals)
   const { findOtherCluster } = await import('../deploy/other-cluster.ts')
   const other = await findOtherCluster(run, graph, tell)
   return joinFailures(other ? [...refusals, other] : refusals)

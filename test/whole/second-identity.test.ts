@@ -1,9 +1,9 @@
 /** What auth/ has lost is never made a second time while a control node shows that a cluster is there. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
+import { createServer } from 'node:tls'
 import { exits, harderway, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
 import { labPlace } from '../support/labs.ts'
 import { listen, needs } from '../support/programs.ts'
@@ -24,23 +24,18 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     await exits(0, place, 'bootstrap')
   })
 
-  test('where nothing but an etcd that listens on a control node shows it: a plan and a run say the same', async (t) => {
+  test('where nothing but an API server on a control node shows it: a plan and a run say the same', async (t) => {
+    const [cert, key] = ['.pem', '-key.pem'].map((ending) => readFileSync(join(place, `auth/kubernetes${ending}`)))
     rmSync(join(place, 'auth'), { recursive: true })
     for (const { home } of suite.lab.nodes)
       for (const name of visible(home)) rmSync(join(home, name), { recursive: true })
-    // It may show a certificate to its own clients alone.
-    await listen(
-      t,
-      createServer((socket) => socket.destroy()),
-      2379,
-      addresses.control0,
-    )
+    await listen(t, createServer({ cert, key }), 6443, addresses.control0)
     const made = () => [join(place, 'auth'), ...suite.lab.nodes.map(({ home }) => home)].flatMap(visible)
     for (const args of [['--dry-run'], []]) {
       const ran = await harderway(place, 'bootstrap', '--json', ...args)
       assert.equal(ran.status, 3, JSON.stringify(ran.events))
       const said = JSON.stringify(ran.events)
-      assert.match(said, /control0 listens on 2379, but /)
+      assert.match(said, /control0 serves a certificate on 6443, but /)
       assert.match(said, /recover --node control0/)
       assert.deepEqual(made(), [])
     }
