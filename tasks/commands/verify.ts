@@ -13,8 +13,15 @@ import { notices } from '../../lib/show/reporter.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { phases } from '../bootstrap.ts'
 import { connect, missingFiles, missingOf, partiesOf } from '../day2/rotations/parties.ts'
-import { formatRefused, formatTried, stepsOf, type Tried } from '../day2/rotations/transition.ts'
-import { makeInMemory, notTried, sampleOf } from '../day2/rotations/trial.ts'
+import {
+  formatRefused,
+  formatTried,
+  makeInMemory,
+  notTried,
+  sampleOf,
+  type Tried,
+  tryChange,
+} from '../day2/rotations/trial.ts'
 import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
 import { encryptionConfig, layoutOf } from '../layouts/tables.ts'
 import { readAuth } from '../run/access.ts'
@@ -60,7 +67,7 @@ async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
     // As if each were named: a name that only then may be lost is tried too.
     const planned = { ...run, cluster, options: { ...run.options, names: [...files.keys()] } }
     const after = await makeInMemory(planned, files, run.auth, given.signal)
-    tried = await stepsOf(planned)({ before: run.auth, after })
+    tried = await tryChange(planned, { before: run.auth, after })
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const notes = [formatTried(tried)[0], ...notTried(cluster).map((each) => `not tried: ${each}`)]
     return () => showObservation(run, seen, { notices: notices('note', ...notes) })

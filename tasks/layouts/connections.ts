@@ -47,8 +47,6 @@ export interface ConnectionRow {
   readonly dialled: readonly string[]
   /** The server refuses unknown clients, as etcd does; any other server treats them as anonymous. */
   readonly strict?: boolean
-  /** No run reaches the client: a file that it has once read may be used until the file expires. */
-  readonly keepsOld?: true
   /** Who the client must be for the server; undefined for an anonymous one. */
   readonly expected: Identity | 'refused' | undefined
   /** Identities that are accepted in place of the expected one. */
@@ -142,8 +140,7 @@ function fromKubeconfigs(tables: Tables): ConnectionRow[] {
       id: `clients/${row.name}`,
       node: row.node,
       client: { name: row.name, in: 'kubeconfig' },
-      // People copy their kubeconfigs, and connect through the load balancer too.
-      ...(isHandedOut(row) && { keepsOld: true }),
+      // People connect through the load balancer too.
       dialled: [row.dials, ...(isHandedOut(row) ? outsideNames(cluster) : [])],
       expected: identityOf(tables, row.name),
       tolerated: row.profile.tolerated?.map(identityIn) ?? [],
@@ -179,7 +176,7 @@ function withoutCertificate(tables: Tables): ConnectionRow[] {
   const anonymous = { ...apiEnd(tables), client: 'nobody', expected: undefined } as const
   const gateways = cluster.nodes.filter(({ role }) => role === 'gateway')
   return [
-    { ...anonymous, id: 'clients/pods', keepsOld: true, dialled: layout.serviceSans(cluster.network) },
+    { ...anonymous, id: 'clients/pods', dialled: layout.serviceSans(cluster.network) },
     ...gateways.map(({ name }) => ({ ...anonymous, id: `clients/${name}`, node: name, dialled: controls })),
   ]
 }

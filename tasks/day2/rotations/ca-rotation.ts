@@ -239,7 +239,7 @@ export const caRotation: Rotation = {
         ]
       : users.map(({ name }) => `whether ${name} has the new ${kubeconfigFile(name)}; the old one will be rejected`)),
     'other copies of kubeconfigs; those of the old CA will be rejected',
-    'pods that load ca.crt only once; the cross certificate keeps them working until the old CA expires',
+    'pods that load ca.crt only once; the cross certificate keeps them working until the old CA expires, or the next rotation',
     'certificates that kube-controller-manager signed for CertificateSigningRequests',
   ],
 }

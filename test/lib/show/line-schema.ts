@@ -207,8 +207,6 @@ const lines = {
               server: text('To what.'),
               state: text('The first of these mixtures.'),
               why: text('Why it is refused.'),
-              until: text('How long it is refused.'),
-              states: number('In how many mixtures it is refused.'),
             }),
           ),
         }),
