@@ -46,7 +46,7 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' uid='' units='' places='' folders=''
+  sudo='' as_root='' uid='' units='' places='' folders='' signs=''
   files='' paths='' reversed='' command='' above=' /'
   lines=$(cat)
   exec </dev/null
@@ -84,6 +84,7 @@ read_request() {
       expect) expect "${value%% *}" "${value#* }" ;;
       sudo) as_root=1 sudo=$value ;;
       unit) units="$units $value" ;;
+      sign) signs="$signs $value" ;;
       place)
         places=$places$value$nl
         target=${value%% *}
@@ -270,8 +271,9 @@ say_content() {
   od -A n -t x1 -v -N $((largest + 1)) < "$1"
 }
 
-# Reports the places, as root sees them.
+# Reports the places, as root sees them; or that nothing is there, if the login user sees none of the signs.
 look_at_places() {
+  if ! has_sign; then open_answer root; say_now; close_answer; return 0; fi
   frame=$nonce-root
   # Root's answer goes to the output as it is, by descriptor 3; messages of tools go to $said.
   { said=$(in_root look 2>&1 >&3); } 3>&1 && return 0
@@ -279,6 +281,16 @@ look_at_places() {
   # Runs sudo alone to learn whether sudo or this program has failed.
   said=$(eval "$sudo true" 2>&1) || stop root "$said"
   stop shell "${why:-a command failed}"
+}
+
+# True if one of the signs exists, or may exist where the login user can't see it.
+has_sign() {
+  for f in $signs; do
+    [ ! -e "$f" ] || return 0
+    while [ -n "$f" ] && [ ! -e "$f" ]; do f=${f%/*}; done
+    [ -x "${f:-/}" ] || return 0
+  done
+  return 1
 }
 
 say_now() {

@@ -41,6 +41,8 @@ interface PlacesQuery {
    * one of the words above.
    */
   readonly paths: ReadonlyMap<string, string>
+  /** Files and folders, one of which is there where a unit is installed: else nobody becomes root. */
+  readonly signs: readonly string[]
 }
 
 export function lookLines({ directory, names, expected, places }: Query): string[] {
@@ -57,11 +59,12 @@ function folderLines(directory: string, names: FileNames): string[] {
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 
-function placesLines({ sudo, units, paths }: PlacesQuery): string[] {
+function placesLines({ sudo, units, paths, signs }: PlacesQuery): string[] {
   return [
     `sudo ${sudo}`,
     ...units.map((unit) => `unit ${unit}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
+    ...signs.map((path) => `sign ${path}`),
   ]
 }
 

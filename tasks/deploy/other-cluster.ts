@@ -2,7 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { frontProxyCaName } from '../../lib/files/auth-dir.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
 import { lookAtNode, readServedCertificates, withPlaces } from '../inspect/look.ts'
 import { apiServer } from '../layouts/layout.ts'
@@ -28,10 +28,13 @@ export async function findOtherCluster(
   // This may take as long as the timeout of a node that is down.
   tell(`looking for an existing ${label} on ${formatNames(controls.map(({ name }) => name))}`)
   const traces = await run.limits.node.map(controls, (node) => findTrace(run, node, files))
-  const found = traces.flatMap((trace) => (typeof trace === 'string' ? [trace] : []))
+  const found = controls.flatMap(({ name }, i) => (typeof traces[i] === 'string' ? [{ name, trace: traces[i] }] : []))
   const source = controls.find((_, i) => typeof traces[i] === 'string')
   if (source) {
-    const what = `${found.join('; ')}, but ${run.auth.path} has no ${label}; nothing was created`
+    const all = groupAlike(found, ({ trace }) => trace).map(
+      (group) => `${group[0].trace} on ${formatNames(group.map(({ name }) => name))}`,
+    )
+    const what = `${all.join('; ')}, but ${run.auth.path} has no ${label}; nothing was created`
     return [maker, refusal(what, waysOutOfLost(run, source))]
   }
   const unseen = controls.find((_, i) => traces[i] instanceof Failure)
@@ -58,10 +61,10 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
   try {
     const look = await lookAtNode(seen, node)
     const held = heldOn(seen, node, look).filter(({ file, state }) => state.size > 0 && names.includes(file))
-    if (held.length > 0) return `${node.name} has ${formatNames(held.map(({ at }) => at))}`
+    if (held.length > 0) return formatNames(held.map(({ at }) => at))
     const api = layoutOf(run.cluster).units.find(({ unit }) => unit === apiServer)
     const served = await readServedCertificates(run, node, api?.serves ?? [])
-    if (served.length > 0) return `${node.name} serves a certificate on ${served.map(({ port }) => port).join(', ')}`
+    if (served.length > 0) return `port ${served.map(({ port }) => port).join(', ')} serves a certificate`
     return look.places instanceof Failure ? look.places : undefined
   } catch (error) {
     if (error instanceof Failure) return error

@@ -9,6 +9,7 @@ import { authorizationConfigFile, kubeconfigFile } from '../../lib/files/auth-di
 import { sha256 } from '../../lib/files/plain-file.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown, noDigest, type Query } from '../../lib/node/node.ts'
+import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { certTable, identityFiles, listPath, nodeFiles, nodeUnits } from '../layouts/tables.ts'
@@ -195,6 +196,9 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
         ? [[listPath(cluster, authorizationConfigFile), digestOf(run, authorizationConfigFile) ?? noDigest] as const]
         : []),
     ]),
+    signs: units.flatMap(({ bundle, files }) =>
+      files.map(({ path }) => (bundle === undefined ? folderOf(path) : path)),
+    ),
   }
 }
 
@@ -216,6 +220,7 @@ const emptyQuery: PlacesAsked = {
   sudo: '',
   units: [],
   paths: new Map(),
+  signs: [],
 }
 
 /** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */

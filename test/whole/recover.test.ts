@@ -147,7 +147,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     for (const args of [['bootstrap'], ['bootstrap', '--dry-run']]) {
       const ran = await exits(3, place, ...args)
       assert.ok(
-        told(ran).includes(`control0, control1 hold ${lost.join(', ')}, but ${auth} has none; nothing was created`),
+        told(ran).includes(`${lost.join(', ')} on control0, control1, but ${auth} has no service-account key; nothing`),
       )
       assert.match(told(ran), /- recover the cluster:\s+npm run task -- recover --node control0$/m)
     }
@@ -605,7 +605,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
           if (file === 'encryption-config.yaml')
             assert.match(
               told(refused),
-              /control0, control1 hold encryption-config\.yaml, but .*auth has none; nothing was/,
+              /encryption-config\.yaml on control0, control1, but .*auth has no encryption key; nothing was/,
             )
           assert.equal(await follow(refused), '')
           assert.deepEqual(

@@ -35,7 +35,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
       const ran = await harderway(place, 'bootstrap', '--json', ...args)
       assert.equal(ran.status, 3, JSON.stringify(ran.events))
       const said = JSON.stringify(ran.events)
-      assert.match(said, /control0 serves a certificate on 6443, but /)
+      assert.match(said, /port 6443 serves a certificate on control0, but /)
       assert.match(said, /recover --node control0/)
       assert.deepEqual(made(), [])
     }

@@ -32,6 +32,7 @@ export function isReloaded(path: string, places: PlacesState, config: LoadedConf
  */
 export function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | undefined {
   const polled = unit.files.filter(({ loads, path }) => loads === 'poll' && !isLoaded(unit, path, places))
-  const by = waits.polled + Math.max(0, ...polled.map(({ path }) => fileAt(places, path)?.changed ?? 0))
-  return polled.length > 0 && by > places.now ? by : undefined
+  if (polled.length === 0) return undefined
+  const by = waits.polled + Math.max(...polled.map(({ path }) => fileAt(places, path)?.changed ?? 0))
+  return by > places.now ? by : undefined
 }

@@ -31,6 +31,7 @@ const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): Pla
   sudo: '',
   units: [],
   paths: new Map(paths.map((path) => [path, digest])),
+  signs: ['/'],
   ...more,
 })
 
@@ -213,6 +214,11 @@ inUsualShells(({ did, run }) => {
       [...units].map(([name, { account }]) => [name, account]),
       rows.map(([name, , , , account]) => [name, account]),
     )
+  })
+
+  test('root is not needed where nothing of ours is there', (t) => {
+    const none = { sudo: 'exit 9;', signs: ['/etc/harderway-has-none'] }
+    assert.equal(look(queryOf(inHome(node(t), 'places/ca.pem'), none)).files.size, 0)
   })
 
   test('a sudo that refuses, asks or prints, and a tool that fails, leave places unknown, and the folder known', (t) => {

@@ -89,7 +89,7 @@ test('what a unit of a node reads is not made a second time, though the folder h
   ] as const) {
     const { refusals } = await find(t, answers, { has: files })
     const [{ message = '', remedy = '' } = {}] = refusals
-    assert.match(message, new RegExp(`^c0 has ${config}, but .* has no ${label}; nothing was created$`))
+    assert.match(message, new RegExp(`^${config} on c0, but .* has no ${label}; nothing was created$`))
     assert.match(remedy, /recover --node c0$/m)
   }
 })
