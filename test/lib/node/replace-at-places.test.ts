@@ -215,7 +215,7 @@ inUsualShells(({ run, some }) => {
         const query = {
           units: [],
           sudo: '',
-          alsoIfPresent: paths,
+          signs: ['/'],
           paths: new Map(paths.map((each) => [each, ''])),
         }
         const lines = lookLines({ directory: '/', names: harderWay.files, expected: new Map(), places: query })
