@@ -95,10 +95,7 @@ const data = ['certificate-authority', 'client-certificate', 'client-key'].map(
   (name) => new RegExp(`^( *${name})-data: (.*)$`, 'gm'),
 )
 
-/**
- * Undefined if they are not each embedded on a line of their own, as kubectl writes them. node.sh does the same on a
- * node.
- */
+/** Undefined if they are not each embedded on a line of their own, as kubectl writes them. */
 export function partOf(text: string, part: Part, kubeconfig: string): Buffer | undefined {
   const lines = data.map((line) => [...text.matchAll(line)])
   if (lines.some(({ length }) => length !== 1)) return undefined

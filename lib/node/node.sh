@@ -5,7 +5,7 @@
 #
 #   look     reports the folder, and the places where units read our files. It changes nothing, except that it makes the
 #            folder on request.
-#   replace  replaces files, all or none: in the folder with those of an archive, at places with those of the folder.
+#   replace  replaces files with those of an archive, all or none.
 #   back     puts the old files back at their places.
 #   forget   removes the old files that replace has kept, or the archive of a replace that failed.
 #   run      runs a command.
@@ -30,8 +30,8 @@ set -e
 
 # Root's folder, where runs of all login users lock each other out, and mark the node as drained.
 marks=/var/lib/harderway
-# At a place, beside the file that a unit reads: the new file, until it is renamed; and the old file, until the units are
-# healthy with the new one.
+# Beside a file that is replaced: the new file, until it is renamed; and the old file, until the units are healthy with the
+# new one.
 new_suffix=.harderway-new
 old_suffix=.harderway-old
 # Bytes: our files have a few thousand. The content of a larger file is not sent, and a larger file of others gets no
@@ -45,7 +45,7 @@ nl='
 # main PROGRAM VERB NONCE [root] < LINES. The program is this text: root's shell gets it from here.
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
-  folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
+  folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' olds=''
   sudo='' as_root='' uid='' units='' places='' folders='' signs=''
   files='' paths='' reversed='' command='' above=' /'
   lines=$(cat)
@@ -93,7 +93,6 @@ read_request() {
       archive) archive=$value ;;
       file) files=$files$value$nl paths="$paths ${value%% *}" reversed="${value%% *} $reversed" ;;
       mode) modes=$modes$value$nl ;;
-      unpacked) unpacked=$unpacked$value$nl ;;
       remove) removed="$removed $value" ;;
       leftover) leftovers="$leftovers $value" ;;
       unchanged) unchanged="$unchanged $value" ;;
@@ -205,7 +204,7 @@ say_above() {
 
 # Reports what runs have left in the current folder.
 say_leftovers() {
-  for f in .harderway-*; do
+  for f in .harderway-* *"$new_suffix" *"$old_suffix"; do
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if [ -L "$f" ] || { [ ! -d "$f" ] && [ ! -f "$f" ]; }; then continue; fi
     # A run that is at work may have removed the file by now.
@@ -429,101 +428,77 @@ say_argument() {
 
 #### replace, back, forget
 
-# The journal of a replace is the names of files alone. PATH is a file that is replaced.
+# A replace puts new files in place: in the folder as the login user, or where units read as root. Its journal is the
+# names of files alone:
 #
-#   in the folder                 at a place                 what it is
-#   ARCHIVE                       -                          the new files, as scp has copied them
-#   ARCHIVE-unpacked/PATH         -                          the new file, before the lock
-#   ARCHIVE-swap/PATH             PATH.harderway-new         the new file: while it is there, PATH was not replaced yet
-#   ARCHIVE-swap/old/PATH         PATH.harderway-old         the old file: a second link to it, made before any rename
-#   ARCHIVE-discarded             -                          ARCHIVE-unpacked, while forget removes it
+#   ARCHIVE              in the folder: the new files, with their owners and modes, as scp has copied them
+#   PATH.harderway-new   the new file: while it is there, PATH was not replaced yet
+#   PATH.harderway-old   the old file: a second link to it, made before any rename
 #
 # The steps, and what a crash of the node or a kill leaves after each:
 #
-#   1. In the folder, ARCHIVE is unpacked, compared with the        The old files at all PATHs.
-#      digests, and synced.
-#   2. Under the lock, the files are compared with the look. From   The same.
-#      here on signals are ignored.
-#   3. In the folder, ARCHIVE-unpacked becomes ARCHIVE-swap. At a   The same.
-#      place, the new file is written, compared, and synced.
-#   4. A second link keeps each old file; where none can be made,   The same; each old file has two names, or was moved
+#   1. Under the lock, the files are compared with the look.        The old files at all PATHs.
+#   2. ARCHIVE is unpacked beside the PATHs, compared with the      The same.
+#      digests, and synced. From here on signals are ignored.
+#   3. A second link keeps each old file; where none can be made,   The same; each old file has two names, or was moved
 #      in the folder alone, the file is moved.                      away for a moment.
-#   5. Each new file is renamed to PATH, in the order of the list.  Old files at some PATHs, new ones at the others; each
+#   4. Each new file is renamed to PATH, in the order of the list.  Old files at some PATHs, new ones at the others; each
 #                                                                   old one is kept.
-#   6. The folders that have a PATH are synced.                     The new files at all PATHs; each old one is kept.
-#   7. In the folder, the ARCHIVEs and what is pruned are removed.  The new files at all PATHs. At places the old ones are
-#      At a place, forget or back is another request.              kept: to the next run, the units are unproven.
+#   5. The folders that have a PATH are synced.                     The new files at all PATHs; each old one is kept.
+#   6. In the folder, what is kept and what is pruned is removed.   The new files at all PATHs. Where units read, the old
+#      Where units read, forget or back is another request.         ones are kept: to the next run, the units are unproven.
 #
 # What is always true:
 # - PATH is the whole old file or the whole new one. In the folder alone it may be absent for a moment: an old file to
-#   which no second link can be made is moved away in step 4.
-# - PATH.harderway-old is never overwritten: it is the last file with which the units were healthy.
+#   which no second link can be made is moved away in step 3.
+# - Where units read, PATH.harderway-old is never overwritten: it is the last file with which the units were healthy.
 # - If a step fails, the steps before it are undone: the answer is "undone", and each PATH is the old file; or it is
 #   "half", and what could not be put back is still kept.
-# - The next run compares all files again, so it does not need to know how far a crashed one came. It removes the ARCHIVEs
-#   that no run can be using any more.
+# - The next run compares all files again, so it does not need to know how far a crashed one came. Under the lock it
+#   removes what that left in the folder.
 replace_files() {
   trash=''
   # If $trash can't be removed, the exit status is still that of what went wrong before.
   trap '[ -z "$trash" ] || rm -rf -- $trash || :' EXIT
   trap 'exit 1' HUP INT TERM
   cd -P -- "$folder"
-  if [ -n "$archive" ]; then unpack; fi
+  trash=$archive
   lock_all
   refuse_changed
-  with_lines change_modes "$modes"
-  trap '' HUP INT TERM PIPE
-  if [ -n "$archive" ]; then
-    # An interrupted run removes it under its first name.
-    mv -- "$archive-unpacked" "$archive-swap"
-    mkdir "$archive-swap/old"
-  elif [ -n "$files" ]; then
-    for target in $paths; do trash="$trash $target$new_suffix"; done
-    with_lines write_all "$files"
-    said=$(sync -- $trash 2>&1) || stop undone "$said"
-  fi
-  if [ -n "$files" ]; then swap_all; fi
-  [ -z "$as_root" ] || return 0
-  [ -z "$removed" ] || rm -f -- $removed
   [ -z "$leftovers" ] || rm -rf -- $leftovers
-  [ -z "$archive" ] || rm -rf -- "$archive" "$archive-swap"
+  with_lines change_modes "$modes"
+  [ -z "$archive" ] || unpack
+  trap '' HUP INT TERM PIPE
+  if [ -n "$files" ]; then swap_all; fi
+  rm -f -- $archive
   trash=''
+  [ -z "$as_root" ] || return 0
+  rm -f -- $olds $removed
   say_folder
 }
 
+# tar makes each file anew, whatever has its name, and gives it its owner and mode by itself: the folder may belong to
+# another user, who could lead a chown or chmod elsewhere by a link.
 unpack() {
-  trash="$archive $archive-unpacked $archive-swap $archive-discarded"
-  mkdir -m 700 -- "$archive-unpacked"
+  news='' olds='' members='' top=. own=o
+  if [ -n "$as_root" ]; then top=/ own=''; fi
+  for f in $paths; do
+    news="$news $f$new_suffix" olds="$olds $f$old_suffix" members="$members ${f#/}$new_suffix"
+  done
+  trash="$trash $news"
+  rm -f -- $news
+  [ -n "$as_root" ] || rm -f -- $olds
   # GNU tar takes options from the environment too. With -m the files get the node's own time, so that rsync, cp -u and
   # backups see that they are new.
-  TAR_OPTIONS='' tar -xomf "$archive" -C "$archive-unpacked" -- $paths
-  # tar of busybox applies the umask to what a user other than root unpacks.
-  with_lines open_up "$unpacked"
-  set_news "$archive-unpacked" $paths
+  TAR_OPTIONS='' tar -x${own}pmf "$archive" -C $top -- $members
   with_lines print_sums "$files" | sha256sum -c >/dev/null
   # rename(2) does not wait for the data.
   said=$(sync -- $news 2>&1) || stop undone "$said"
 }
-# set_news FOLDER NAME...: sets $news to the paths of the new files in that folder.
-set_news() {
-  into=$1 news=''
-  shift
-  for f do news="$news $into/$f"; done
-}
-# open_up LINE...: each is MODE NAME...
-open_up() {
-  for line do
-    set -- $line
-    mode=$1
-    shift
-    set_news "$archive-unpacked" "$@"
-    chmod -- "$mode" $news
-  done
-}
 print_sums() {
   for line do
     set -- $line
-    printf '%s  %s\n' "$2" "$archive-unpacked/$1"
+    printf '%s  %s\n' "$2" "$1$new_suffix"
   done
 }
 
@@ -569,61 +544,18 @@ change_modes() {
   for line do chmod -- $line; done
 }
 
-write_all() {
-  for line do write_new $line; done
-}
-# write_new PATH DIGEST SOURCE PART PAIR CA OWNER MODE: writes a new file, which only root can read until its digest is
-# right. The folder may belong to another user, who can replace the name by a link; the descriptor stays on this file.
-write_new() {
-  new=$1$new_suffix
-  if there "$new"; then rm -rf -- "$new"; fi
-  [ -f "$3" ] || stop source "$3"
-  code=0
-  said=$( {
-    # The mode first: a default ACL of the folder, acl(5), would open what is written.
-    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && chmod 600 /proc/self/fd/8 8>&8 && part_of "$3" "$4" "$5" "$6" >&8 &&
-      { case $(sha256sum < /proc/self/fd/8) in "$2 "*) ;; *) exit 9 ;; esac; } &&
-      chown -- "$7" /proc/self/fd/8 8>&8 && chmod -- "$8" /proc/self/fd/8 8>&8
-  } 2>&1) || code=$?
-  case $code in 0) ;; 9) stop source "$3" ;; *) stop undone "$said" ;; esac
-}
-# part_of FILE PART PAIR CA: prints what partOf of kubeconfig.ts returns; the digest shows that it is the same.
-part_of() {
-  case $2 in
-    file) cat < "$1" ;;
-    kubeconfig)
-      sed -e '/^preferences: {}$/d' -e "s/^\( *client-[a-z]*\)-data: .*/\1: $3/" \
-        -e "s/^\( *certificate-authority\)-data: .*/\1: $4/" < "$1"
-      ;;
-    ca) sed -n 's/^ *certificate-authority-data: //p' < "$1" | base64 -d ;;
-    pair) for p in certificate key; do sed -n "s/^ *client-$p-data: //p" < "$1" | base64 -d; echo; done ;;
-  esac
-}
-
-# set_copies PATH: sets $new and $old to the paths of its new file and its old file, as in the journal.
-set_copies() {
-  if [ -n "$archive" ]; then new=$archive-swap/$1 old=$archive-swap/old/$1
-  else new=$1$new_suffix old=$1$old_suffix; fi
-}
-
-# $existing: the PATHs that had an old file. $linked: the old files that this run keeps, and no earlier one. $begun: set
-# from the first rename on.
+# $existing: the PATHs that had an old file. $linked: the old files that this run keeps, and no earlier one. $moved: set if
+# one was moved away. $begun: set from the first rename on.
 swap_all() {
-  existing=' ' linked=' ' begun='' to_sync=''
+  existing=' ' linked=' ' moved='' begun='' to_sync=''
   for target in $paths; do ! there "$target" || existing="$existing$target "; done
   keep $existing
   begun=1
-  if [ -n "$archive" ]; then
-    set_news "$archive-swap" $paths
-    said=$(mv -f -- $news . 2>&1) || undo "$said"
-    to_sync=.
-  else
-    for target in $paths; do
-      set_copies "$target"
-      said=$(mv -fT -- "$new" "$target" 2>&1) || undo "$said"
-      case "$to_sync " in *" ${target%/*} "*) ;; *) to_sync="$to_sync ${target%/*}" ;; esac
-    done
-  fi
+  for target in $paths; do
+    said=$(mv -fT -- "$target$new_suffix" "$target" 2>&1) || undo "$said"
+    case $target in /*) f=${target%/*} ;; *) f=. ;; esac
+    case "$to_sync " in *" $f "*) ;; *) to_sync="$to_sync $f" ;; esac
+  done
   # So that the renames survive a power cut. Some file systems can't sync a single folder.
   sync -- $to_sync 2>/dev/null || sync
 }
@@ -631,16 +563,14 @@ swap_all() {
 # keep PATH...: makes the second link to each old file. That fails, before anything is renamed, for a file that could not
 # be replaced either (immutable, or mounted on).
 keep() {
-  [ $# -gt 0 ] || return 0
-  if [ -n "$archive" ] && ln -- "$@" "$archive-swap/old" 2>/dev/null; then return 0; fi
   for target do
-    set_copies "$target"
+    old=$target$old_suffix
     # An earlier run has kept this old file: it is the last with which the units were healthy.
     if there "$old"; then continue; fi
     if [ -d "$target" ] && [ ! -L "$target" ]; then undo "${target##*/} is a folder"; fi
     if said=$(ln -T -- "$target" "$old" 2>&1); then linked="$linked$old "; continue; fi
     # Nor can a link be made to a file of another owner (protected_hardlinks, proc(5)): in the folder it is moved instead.
-    if [ -n "$archive" ] && said=$(mv -- "$target" "$old" 2>&1); then continue; fi
+    if [ -z "$as_root" ] && said=$(mv -- "$target" "$old" 2>&1); then moved=1; continue; fi
     undo "$said"
   done
 }
@@ -651,17 +581,17 @@ undo() {
   why=undone
   for target in $reversed; do put_back "$target" 2>/dev/null || why=half; done
   # If a file could not be put back, everything that was kept stays.
-  if [ $why = undone ]; then trash="$trash $linked"; elif [ -n "$archive" ]; then trash=''; fi
+  [ $why = half ] || trash="$trash $linked"
   stop $why "$1"
 }
 # put_back PATH: status 1 if its old file is lost.
 put_back() {
-  set_copies "$1"
-  if there "$new"; then
-    # The new file was not renamed, so PATH is as it was; but in the folder, keep may have moved the old file. At a place,
-    # once a file was renamed, PATH gets the old file that an earlier run kept, as the others do: so all are of one set.
-    if [ -n "$archive" ]; then ! there "$1" || return 0; elif [ -z "$begun" ]; then return 0; fi
+  old=$1$old_suffix
+  if there "$1$new_suffix"; then
+    # The new file was not renamed, so PATH is as it was; but keep may have moved the old file away. Once a file was
+    # renamed, PATH gets the old file that an earlier run kept, as the others do: so all are of one set.
     case $linked in *" $old "*) return 0 ;; esac
+    [ -n "$begun$moved" ] || return 0
     there "$old" || return 0
   elif ! there "$old"; then
     case $existing in *" $1 "*) return 1 ;; esac
@@ -671,24 +601,19 @@ put_back() {
   mv -fT -- "$old" "$1"
 }
 
-# At places only. A PATH of which no old file is kept stays as it is.
+# Where units read. A PATH of which no old file is kept stays as it is.
 back_files() {
   lock_all
   for target in $reversed; do
-    set_copies "$target"
-    if there "$old"; then mv -fT -- "$old" "$target"; fi
+    if there "$target$old_suffix"; then mv -fT -- "$target$old_suffix" "$target"; fi
   done
 }
 
-# With an archive: a replace that its run has given up may be about to rename ARCHIVE-unpacked (step 3), as this does. One
-# of the two renames fails, so all new files are discarded or none. At places: removes the copies beside each PATH that
-# still has the given digest, as another run may have replaced a file since.
+# With an archive: a replace that its run has given up finds it no more. Where units read: removes the copies beside each
+# PATH that still has the given digest, as another run may have replaced a file since.
 forget_files() {
   if [ -n "$archive" ]; then
-    cd -- "$folder"
-    rm -f -- "$archive"
-    mv -- "$archive-unpacked" "$archive-discarded" 2>/dev/null || :
-    rm -rf -- "$archive-discarded"
+    rm -f -- "$folder/$archive"
     return 0
   fi
   lock_all

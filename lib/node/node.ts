@@ -4,19 +4,12 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { doing, Failure, runAgain } from '../failure.ts'
-import {
-  authorizationFiles,
-  encryptionConfigFile,
-  type FileNames,
-  filesBeside,
-  kubeconfigFile,
-} from '../files/auth-dir.ts'
-import { secretMode } from '../files/plain-file.ts'
-import type { Part } from '../kubernetes/kubeconfig.ts'
+import { authorizationFiles, encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/auth-dir.ts'
+import { secretMode, sha256 } from '../files/plain-file.ts'
 import { excerpt } from '../wording.ts'
 import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
-import type { FileAccess, FileState } from './place.ts'
+import { type FileAccess, type FileState, newSuffix } from './place.ts'
 import { type NodeState, readFolder, readState } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
@@ -68,12 +61,9 @@ function placesLines({ sudo, units, paths, signs }: PlacesQuery): string[] {
   ]
 }
 
-/**
- * Files to replace as one set: in the folder with those of an archive, or, with `sudo`, where units read with those of
- * the folder.
- */
+/** Files to replace as one set: in the folder, or with `sudo` where units read. */
 export interface Replacement {
-  /** Absolute. */
+  /** Absolute: the archive of the new files is copied there. */
   readonly folder: string
   /** The command to become root. */
   readonly sudo?: string
@@ -91,65 +81,46 @@ interface Tidied {
   /** Files and symbolic links that are removed. */
   readonly pruned: readonly string[]
   readonly modes: readonly { name: string; mode: number }[]
-  /** What other runs have left: archives, and folders that they were unpacked in. */
+  /** What other runs have left. */
   readonly leftovers: readonly string[]
 }
 
 interface NewFile {
   /** A name in the folder, or absolute, as the node resolves it. */
   readonly path: string
-  /** SHA-256 in hex. */
-  readonly digest: string
-  /**
-   * At a place: the file of the folder, the part of it that belongs there (undefined: all of it), and who may read it.
-   */
-  readonly from?: { readonly file: string; readonly part: Part | undefined; readonly access: FileAccess }
+  readonly bytes: Buffer
+  /** In the folder the login user is the owner. */
+  readonly access: Pick<FileAccess, 'mode'> & Partial<FileAccess>
 }
 
-/** New files of the folder. */
-interface Archive {
-  /** Its name there, while it is used. */
+/** How the archive of the new files gets there. */
+interface Staging {
+  /** Its name in the folder, while it is used. */
   readonly name: string
-  readonly files: readonly ArchivedFile[]
   /** Makes a folder here, for a while. */
   temporary(): string
   /** Called once it is there. */
   copied(): void
 }
 
+/** `archive`: its name in the folder. */
 export function replaceLines(
   { folder, sudo, files, unchanged, seen, tidied }: Replacement,
-  archive?: Pick<Archive, 'name' | 'files'>,
+  archive?: string,
 ): string[] {
   const lines = unchanged.flatMap((name) => seen.get(name)?.lines.split('\n') ?? [])
   const isStat = (line: string) => line.startsWith('file ')
   return [
     ...(tidied ? folderLines(folder, tidied.names) : [`folder ${folder}`]),
     ...(sudo === undefined ? [] : [`sudo ${sudo}`]),
-    ...(archive ? [`archive ${archive.name}`, ...unpackedLines(archive)] : []),
-    ...files.map(fileLine),
+    ...(archive === undefined ? [] : [`archive ${archive}`]),
+    ...files.map(({ path, bytes }) => `file ${path} ${sha256(bytes)}`),
     ...(tidied?.modes ?? []).map(({ name, mode }) => `mode ${mode.toString(8)} ${name}`),
     ...(tidied?.pruned ?? []).map((name) => `remove ${name}`),
     ...(tidied?.leftovers ?? []).map((name) => `leftover ${name}`),
     ...unchanged.map((name) => `unchanged ${name}`),
     ...[...lines.filter(isStat), ...lines.filter((line) => !isStat(line))].map((line) => `was ${line}`),
   ]
-}
-
-/** The modes of files that others may read. */
-function unpackedLines({ files }: Pick<Archive, 'files'>): string[] {
-  const open = Map.groupBy(
-    files.filter(({ mode }) => mode !== secretMode),
-    ({ mode }) => mode,
-  )
-  return [...open].map(([mode, group]) => `unpacked ${mode.toString(8)} ${group.map(({ name }) => name).join(' ')}`)
-}
-
-function fileLine({ path, digest, from }: NewFile): string {
-  if (!from) return `file ${path} ${digest}`
-  const { uid, gid, mode } = from.access
-  const { pair, ca } = filesBeside(from.file)
-  return `file ${path} ${digest} ${from.file} ${from.part ?? 'file'} ${pair} ${ca} ${uid}:${gid} ${mode.toString(8)}`
 }
 
 /** Absolute: the folder that deploy copies to, and the command to become root. */
@@ -199,14 +170,15 @@ export class Node {
   }
 
   /**
-   * Replaces all of the files or none of them. Those of the folder come from an archive, which is copied there first;
-   * the old ones are gone afterwards, and the answer is a look at the folder. At places the old ones are kept beside
-   * them. Throws a Failure: nothing was changed, unless it says otherwise.
+   * Replaces all of the files or none of them, from an archive that is copied there first. In the folder the old ones are
+   * gone afterwards, and the answer is a look at the folder; where units read they are kept beside the new ones. Throws a
+   * Failure: nothing was changed, unless it says otherwise.
    */
-  async replace(change: Replacement, archive?: Archive): Promise<NodeState | undefined> {
+  async replace(change: Replacement, staging: Staging): Promise<NodeState | undefined> {
+    const archive = change.files.length > 0 ? staging.name : undefined
     try {
-      if (archive) await this.#copy(archive, `${change.folder}/${archive.name}`)
-      archive?.copied()
+      if (archive !== undefined) await this.#copy(change.files, staging, `${change.folder}/${archive}`)
+      staging.copied()
       const nonce = newNonce()
       // What fails before it has answered has replaced nothing.
       const sent = message('replace', replaceLines(change, archive), nonce)
@@ -218,8 +190,8 @@ export class Node {
         throw asUnknown(this.name, error, 'could not be inspected afterwards')
       }
     } catch (error) {
-      if (archive) {
-        const discard = [`folder ${change.folder}`, `archive ${archive.name}`]
+      if (archive !== undefined) {
+        const discard = [`folder ${change.folder}`, `archive ${archive}`]
         await this.#connection.tidy(message('forget', discard, newNonce()))
       }
       throw error
@@ -277,7 +249,7 @@ export class Node {
     }
   }
 
-  async #copy({ files, temporary }: Archive, to: string): Promise<void> {
+  async #copy(files: readonly NewFile[], { temporary }: Staging, to: string): Promise<void> {
     const folder = temporary()
     try {
       const path = join(folder, 'files.tar')
@@ -315,11 +287,6 @@ const stops: ReadonlyMap<string, { what: string; code: string; remedy: string }>
       code: 'changed-meanwhile',
       remedy: runAgain,
     },
-    source: {
-      what: 'a deployed file has changed on the node; nothing was installed',
-      code: 'changed-meanwhile',
-      remedy: runAgain,
-    },
     busy: {
       what: 'another run is still deploying to this node',
       code: 'busy',
@@ -345,35 +312,29 @@ const stops: ReadonlyMap<string, { what: string; code: string; remedy: string }>
 
 const block = 512
 
-interface ArchivedFile {
-  /** At most 100 bytes. */
-  readonly name: string
-  readonly mode: number
-  readonly bytes: Buffer
-}
-
-export function buildTar(files: readonly ArchivedFile[]): Buffer {
+/** In the form of ustar: each file under its own name with the suffix of a new one, without a leading slash. */
+export function buildTar(files: readonly NewFile[]): Buffer {
   const parts = files.flatMap((file) => [header(file), file.bytes, Buffer.alloc(-file.bytes.length & (block - 1))])
   return Buffer.concat([...parts, Buffer.alloc(2 * block)])
 }
 
-function header({ name, mode, bytes }: ArchivedFile): Buffer {
+/** Throws a Failure for a path that is too long for tar. */
+function header({ path, bytes, access: { mode, uid = 0, gid = 0 } }: NewFile): Buffer {
   const head = Buffer.alloc(block)
   const octal = (value: number, width: number) => `${value.toString(8).padStart(width - 1, '0')}\0`
+  const whole = `${path.replace(/^\//, '')}${newSuffix}`
+  const [, prefix = '', name = ''] = /^(?:(.{1,155})\/)?(.{1,100})$/.exec(whole) ?? []
+  if (name === '') throw new Failure(`the path ${path} is too long`, { remedy: 'set a shorter one in cluster.yaml' })
   head.write(name, 0)
   head.write(octal(mode, 8), 100)
-  head.write(octal(0, 8) + octal(0, 8) + octal(bytes.length, 12) + octal(0, 12), 108)
+  head.write(octal(uid, 8) + octal(gid, 8) + octal(bytes.length, 12) + octal(0, 12), 108)
   // The checksum is computed with its own field as spaces.
   head.write(' '.repeat(8), 148)
   head.write('0', 156)
   head.write('ustar\x0000', 257)
-  head.write(
-    `${octal(
-      head.reduce((sum, byte) => sum + byte, 0),
-      7,
-    )} `,
-    148,
-  )
+  head.write(prefix, 345)
+  const sum = head.reduce((all, byte) => all + byte, 0)
+  head.write(`${octal(sum, 7)} `, 148)
   return head
 }
 

@@ -7,9 +7,9 @@ import { publicMode, secretMode } from '../files/plain-file.ts'
 /** Bytes. Our files have a few thousand; the content of a larger file is not sent (node.sh). */
 export const largestFile = 256 * 1024
 
-/** The old file, kept beside the new one until the units that read it are healthy (node.sh). */
+/** Beside a file that is replaced: the old one, until the units that read it are healthy, and the new one (node.sh). */
 export const oldSuffix = '.harderway-old'
-const newSuffix = '.harderway-new'
+export const newSuffix = '.harderway-new'
 /** Files that remain there if the run or the node is killed. */
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
 
@@ -170,6 +170,8 @@ export function checkStaging(
   longest = longestUse,
 ): 'of this run' | 'left' | 'may be in use' {
   if (name.startsWith(namesOf(owner))) return 'of this run'
+  // These are there only while their run has the lock, under which they are removed.
+  if (name.endsWith(newSuffix) || name.endsWith(oldSuffix)) return 'left'
   const isOfAuth = name.startsWith(`.harderway-${owner.auth}-`)
   return isOfAuth || Math.abs(age) > longest ? 'left' : 'may be in use'
 }

@@ -74,7 +74,7 @@ const shapes = {
   content: ` ${name}`,
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
-  leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
+  leftover: String.raw` (-?\d{1,12}) ([\w.-]*\.harderway-[\w.-]+)`,
   hostname: String.raw` (\S{1,64})`,
   account: String.raw` (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)`,
   show: String.raw` (\w+)=([^]*)`,

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { sha256 } from '../../lib/files/plain-file.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Replacement } from '../../lib/node/node.ts'
 import { namesOf } from '../../lib/node/place.ts'
@@ -28,11 +27,11 @@ export async function replaceInFolder(
   // In the order of the table: a certificate and its key are next to each other.
   const files = nodeFiles(cluster, node)
     .filter((name) => wanted.has(name))
-    .map((name) => ({ name, mode: auth.files.mode(name), bytes: auth.bytes(name) }))
+    .map((name) => ({ path: name, bytes: auth.bytes(name), access: { mode: auth.files.mode(name) } }))
   const modes = wrong.wrongMode.filter((name) => !wanted.has(name))
   const change: Replacement = {
     folder: there.folder ?? '',
-    files: files.map(({ name, bytes }) => ({ path: name, digest: sha256(bytes) })),
+    files,
     unchanged: [...new Set([...nodeFiles(cluster, node), ...identityFiles(cluster).keys(), ...wrong.pruned])],
     seen: seen.files,
     tidied: {
@@ -42,13 +41,21 @@ export async function replaceInFolder(
       leftovers: wrong.leftovers,
     },
   }
-  const name = `${namesOf(stagingOwner(run))}${randomBytes(8).toString('hex')}`
-  const copied = () => tell({ doing: 'swapping' })
-  const archive = { name, files, temporary: () => auth.makeTemporaryFolder(node.name), copied }
   if (files.length > 0) tell({ doing: 'copying', files: files.length })
-  else copied()
-  const after = await on.replace(change, files.length > 0 ? archive : undefined)
+  const after = await on.replace(
+    change,
+    stagingOf(run, node, () => tell({ doing: 'swapping' })),
+  )
   if (after) refuseWrongFiles(run, node, after)
+}
+
+/** `copied`: called once the archive is there. */
+export function stagingOf(run: Run, { name }: ClusterNode, copied: () => void) {
+  return {
+    name: `${namesOf(stagingOwner(run))}${randomBytes(8).toString('hex')}`,
+    temporary: () => run.auth.makeTemporaryFolder(name),
+    copied,
+  }
 }
 
 /** Others could take the copied files, or redirect the path that scp writes to. */

@@ -23,14 +23,15 @@ export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | un
   return bytes && sha256(bytes)
 }
 
-/**
- * The digest of what belongs at a place; undefined if auth/ has no such file, or a kubeconfig that has no such part.
- */
-export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'file' | 'part'>) {
-  if (!part) return digestOf(run, file)
-  const bytes = run.auth.tryBytes(file)
-  const made = bytes && partOf(bytes.toString(), part, file)
-  return made && sha256(made)
+/** What belongs at a place; undefined if auth/ has no such file, or a kubeconfig that has no such part. */
+export function bytesAt({ auth }: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'file' | 'part'>): Buffer | undefined {
+  const bytes = auth.tryBytes(file)
+  return part ? bytes && partOf(bytes.toString(), part, file) : bytes
+}
+
+export function digestAt(run: Pick<Run, 'auth'>, place: Pick<Place, 'file' | 'part'>): string | undefined {
+  const bytes = bytesAt(run, place)
+  return bytes && sha256(bytes)
 }
 
 /** A look at a node, with what its units read; none where its places were not looked at. */

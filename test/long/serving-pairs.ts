@@ -5,13 +5,13 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { message, readAnswer, type Verb } from '../../lib/node/channel.ts'
-import { replaceLines } from '../../lib/node/node.ts'
+import { buildTar, replaceLines } from '../../lib/node/node.ts'
 import { marksFolder } from '../../lib/node/place.ts'
 import { eventually } from '../support/programs.ts'
 import { shakeHands } from './handshakes.ts'
@@ -44,19 +44,21 @@ function replace({ certificate, key }: { certificate: Buffer; key: Buffer }): vo
   const files = [
     { file: 'kubernetes.pem', bytes: certificate },
     { file: 'kubernetes-key.pem', bytes: key },
-  ].map(({ file, bytes }) => {
-    writeFileSync(join(source, file), bytes)
-    const digest = createHash('sha256').update(bytes).digest('hex')
-    return { path: join(etcd, file), digest, from: { file, part: undefined, access: { uid: 0, gid: 0, mode: 0o600 } } }
-  })
+  ].map(({ file, bytes }) => ({ path: join(etcd, file), bytes, access: { uid: 0, gid: 0, mode: 0o600 } }))
+  const archive = '.harderway-archive'
+  writeFileSync(join(source, archive), buildTar(files))
   const ask = (verb: Verb, lines: readonly string[]) => {
     const input = message(verb, lines, nonce).replaceAll(marksFolder, place)
     const output = execFileSync('sh', { input, cwd: place, encoding: 'utf8' })
     assert.equal(readAnswer(output, nonce, verb).stopped, undefined)
   }
   const at = { folder: source, sudo: '' }
-  ask('replace', replaceLines({ ...at, files, unchanged: [], seen: new Map() }))
-  ask('forget', [`folder ${source}`, 'sudo ', ...files.map(({ path, digest }) => `file ${path} ${digest}`)])
+  ask('replace', replaceLines({ ...at, files, unchanged: [], seen: new Map() }, archive))
+  ask('forget', [
+    `folder ${source}`,
+    'sudo ',
+    ...files.map(({ path, bytes }) => `file ${path} ${hash('sha256', bytes)}`),
+  ])
 }
 
 const one = { stop: () => {} }

@@ -20,7 +20,6 @@ import {
   shownBy,
   skip,
   startedSince,
-  toldOf,
   unload,
 } from '../support/running.ts'
 
@@ -104,17 +103,6 @@ describe('install on six machines', { skip }, () => {
     )
   })
 
-  test('where becoming root ends the connection, the files are deployed all the same', async () => {
-    lab.write(...running({ sudo: 'kill -9 $PPID;' }))
-    await on('worker0', 'rm /home/ubuntu/worker0.pem')
-    const ran = await lab.run('bootstrap', '--node', 'worker0', '--json')
-    lab.write(...running())
-    assert.equal(ran.status, 1, toldOf(ran))
-    assert.ok(idsOf(ran, 'built').includes('deploy/worker0'), toldOf(ran))
-    assert.deepEqual(installs(ran, 'failed'), ['install/worker0'])
-    await must(0, 'install')
-  })
-
   test('each gateway is told of each API server, and none before it is its turn', async () => {
     const nodes = lab.all.map(({ name, role, ip }) => ({ name, role: name === 'worker1' ? 'gateway' : role, ip }))
     const told = (word: string) => `echo ${word} "$NODE $ADDRESS" >>told`
@@ -143,20 +131,6 @@ describe('install on six machines', { skip }, () => {
     lab.write(...running())
     // As a worker again it has a new key.
     await must(0, 'bootstrap')
-  })
-
-  test('says where sshd lets nothing through to what runs, and what to do', async () => {
-    const config = '/etc/ssh/sshd_config'
-    await on('worker0', `echo AllowTcpForwarding no >>${config}; systemctl restart ssh`)
-    const ran = await lab.run('install', '--node', 'worker0')
-    await on('worker0', `sed -i /AllowTcpForwarding/d ${config}; systemctl restart ssh`)
-    assert.equal(ran.status, 1, ran.stdout)
-    assert.match(ran.stdout + ran.stderr, /worker0: no port shows a certificate through ssh/)
-    assert.match(
-      ran.stdout + ran.stderr,
-      /let sshd on worker0 forward to 192\.168\.1\.14 \(AllowTcpForwarding, PermitOpen/,
-    )
-    assert.equal((await lab.run('install', '--node', 'worker0')).status, 0)
   })
 
   test('a SAN that is added is served by every API server and etcd, without a restart', async () => {

@@ -175,7 +175,7 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
 })
 
 function stagingOf({ lab }: ThreeNodes, nodes: readonly string[]): string[] {
-  return nodes.flatMap((name) => readdirSync(lab.node(name).home).filter((each) => each.startsWith('.harderway-')))
+  return nodes.flatMap((name) => readdirSync(lab.node(name).home).filter((each) => each.includes('.harderway-')))
 }
 
 /** Programs of a node that stand still until they may go on. */
@@ -190,17 +190,14 @@ class Gate {
     mkdirSync(this.programs, { recursive: true })
     for (const name of ['reached', 'passed']) spawnSync('mkfifo', [join(folder, name)])
     this.#write('tar', 'reach tar; exec "$real" "$@"')
-    // One file is moved; then, for a second or until what is to be moved has gone, the others wait.
+    // One file is moved; then, for a second, the others wait.
     this.#write(
       'mv',
-      `case "$*" in *' .') ;; *) exec "$real" "$@" ;; esac
-shut mv || exec "$real" "$@"
-"$real" -f -- "$3" .
-reach mv "\${3%/*}/old"
-shift 3
-for f; do [ "$f" = . ] || "$real" -f -- "$f" . ; done
-echo > ${folder}/passed`,
+      `"$real" "$@"
+case "$*" in *.harderway-new*) ;; *) exit ;; esac
+if shut mv && [ ! -e ${folder}/moved ]; then echo > ${folder}/moved; reach mv /; fi`,
     )
+    this.#write('sync', `"$real" "$@"; case "$*" in '-- .') if shut mv; then echo > ${folder}/passed; fi ;; esac`)
   }
 
   #write(name: string, body: string): void {
@@ -224,7 +221,7 @@ ${body}
   }
 
   open(): void {
-    for (const program of ['tar', 'mv']) rmSync(join(this.#folder, `shut-${program}`), { force: true })
+    for (const file of ['shut-tar', 'shut-mv', 'moved']) rmSync(join(this.#folder, file), { force: true })
   }
 
   /** Resolves when a program of the node stands still. */
@@ -232,7 +229,7 @@ ${body}
     await this.#told('reached')
   }
 
-  /** Resolves when mv has ended. */
+  /** Resolves when all files were moved. */
   async passed(): Promise<void> {
     await this.#told('passed')
   }

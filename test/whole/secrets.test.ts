@@ -82,10 +82,10 @@ function modeOf(line: string): { call: string; path: string; mode: number }[] {
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const names = ['control0', 'worker0', 'gateway']
-const isPublic = (path: string) => path.endsWith('.pem') && !path.endsWith('-key.pem')
+const isPublic = (path: string) => /(?<!-key)\.pem(\.harderway-new)?$/.test(path)
 
 /** Outside of the folders where it belongs, or by its name in one of them. */
-const onItsWay = /\/harderway-\d+-|^\.harderway-[-\w]+-unpacked$/
+const onItsWay = /\/harderway-\d+-/
 const isRoot = process.getuid?.() === 0
 
 describe('a bootstrap, watched call by call under a umask of 000', {
@@ -150,7 +150,7 @@ describe('a bootstrap, watched call by call under a umask of 000', {
         String(pattern),
       )
   }
-  const critical = [/ca-key\.pem$/, /encryption-config\.yaml$/]
+  const critical = [/ca-key\.pem/, /encryption-config\.yaml/]
 
   test('every file that is or becomes a secret is made 0600 or narrower, every folder 0700: here', () => {
     const folders = ['auth', 'home'].map((name) => join(place, name))
@@ -159,8 +159,8 @@ describe('a bootstrap, watched call by call under a umask of 000', {
 
   test('and on a node', { skip: !isRoot && 'only root sees what sftp-server does' }, () => {
     const folders = lab.nodes.map(({ home }) => home)
-    const staged = [/\.harderway-[-\w]+[0-9a-f]$/, /\.harderway-[-\w]+-unpacked$/]
-    assertNarrow(there.modes, folders, ...critical, /admin\.kubeconfig$/, ...staged)
+    const staged = [/\.harderway-[-\w]+[0-9a-f]$/, /-key\.pem\.harderway-new$/]
+    assertNarrow(there.modes, folders, ...critical, /admin\.kubeconfig/, ...staged)
   })
 
   test('recover writes every secret 0600 or narrower from its first byte, and passes none on', async () => {

@@ -1,9 +1,10 @@
-/** Replaces the files that units read with those of the node's folder, all or none; or puts the old ones back. */
+/** Replaces the files that units read, all or none; or puts the old ones back. */
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import type { Root } from '../../../lib/node/node.ts'
 import { accessFor, folderOf } from '../../../lib/node/place.ts'
+import { stagingOf } from '../../deploy/copy.ts'
 import type { NodeRun } from '../../inspect/component.ts'
-import { installOf } from '../../inspect/look.ts'
+import { bytesAt, installOf } from '../../inspect/look.ts'
 import { identityFiles } from '../../layouts/tables.ts'
 import type { UnitsFound } from './look-at-units.ts'
 import type { WantedPlace } from './wanted.ts'
@@ -22,12 +23,15 @@ export async function replaceAtPlaces(
       remedy: runAgain,
     })
   const files = wanted.map((each) => {
-    const { file, path, part, sha256 = '' } = each
-    return { path, digest: sha256, from: { file, part, access: accessFor(each, seen.get(path)) } }
+    const { path } = each
+    const bytes = bytesAt(run, each)
+    if (!bytes) throw new Error(`auth/ has nothing for ${path}`)
+    return { path, bytes, access: accessFor(each, seen.get(path)) }
   })
   const isGuarded = ({ file }: WantedPlace) => identityFiles(run.cluster).has(file)
   const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
-  await (await run.connect(node)).replace({ folder, sudo: installOf(run).sudo, files, unchanged, seen })
+  const staging = stagingOf(run, node, () => {})
+  await (await run.connect(node)).replace({ folder, sudo: installOf(run).sudo, files, unchanged, seen }, staging)
 }
 
 /** Throws a Failure where they are not back. */

@@ -100,7 +100,7 @@ describe('a node', () => {
       throw full
     })
     const change = { folder: '/', files: [], unchanged: [], seen: new Map() }
-    await assert.rejects(node.replace(change), full)
+    await assert.rejects(node.replace(change, { name: 'x', temporary: () => '', copied: () => {} }), full)
   })
 
   const noAnswers: Readonly<Record<string, (script: string) => string>> = {

@@ -15,9 +15,10 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { message, readAnswer } from '../../../lib/node/channel.ts'
 import { buildTar, lookLines, replaceLines } from '../../../lib/node/node.ts'
+import { oldSuffix } from '../../../lib/node/place.ts'
 import { type NodeState, readFolder, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { fakeTool, scratch, sha256, snapshot } from '../../support/files.ts'
+import { fakeTool, newSuffix, scratch, sha256, snapshot } from '../../support/files.ts'
 import {
   anybody,
   asAnybody,
@@ -31,10 +32,10 @@ import {
 const { files } = harderWay
 const staging = '.harderway-0123456789abcdef'
 const newFiles = [
-  { name: 'ca.pem', mode: 0o644, bytes: Buffer.from('the new CA\n') },
-  { name: 'worker0.pem', mode: 0o644, bytes: Buffer.from('the new certificate\n') },
-  { name: 'worker0-key.pem', mode: 0o600, bytes: Buffer.from('the new key\n') },
-  { name: 'worker0.kubeconfig', mode: 0o600, bytes: Buffer.alloc(5000, 'x') },
+  { path: 'ca.pem', bytes: Buffer.from('the new CA\n'), access: { mode: 0o644 } },
+  { path: 'worker0.pem', bytes: Buffer.from('the new certificate\n'), access: { mode: 0o644 } },
+  { path: 'worker0-key.pem', bytes: Buffer.from('the new key\n'), access: { mode: 0o600 } },
+  { path: 'worker0.kubeconfig', bytes: Buffer.alloc(5000, 'x'), access: { mode: 0o600 } },
 ]
 const folderScript = message('look', lookLines({ directory: '~', names: files, expected: new Map() }), nonce)
 /** What a node has after a swap, by its own look. */
@@ -52,12 +53,12 @@ function swapScript(folder: string, swap: Swap, seen: NodeState): string {
   const { copies = true, pruned = [], modes = [], leftovers = [] } = swap
   const change = {
     folder,
-    files: copies ? newFiles.map(({ name, bytes }) => ({ path: name, digest: sha256(bytes) })) : [],
-    unchanged: newFiles.map(({ name }) => name),
+    files: copies ? newFiles : [],
+    unchanged: newFiles.map(({ path }) => path),
     seen: seen.files,
     tidied: { names: files, pruned, modes, leftovers },
   }
-  return message('replace', replaceLines(change, copies ? { name: staging, files: newFiles } : undefined), nonce)
+  return message('replace', replaceLines(change, copies ? staging : undefined), nonce)
 }
 
 /** With an old set, one new file of which is not there yet, and what is not ours. */
@@ -97,15 +98,15 @@ inEachShell(({ run, did, some }: NodeShell) => {
       const { files } = swapped(home)
       assert.deepEqual(
         [...files].map(([name, { sha256 }]) => [name, sha256]).toSorted(),
-        newFiles.map(({ name, bytes }) => [name, sha256(bytes)]).toSorted(),
+        newFiles.map(({ path, bytes }) => [path, sha256(bytes)]).toSorted(),
       )
-      for (const { name, mode, bytes } of newFiles) {
+      for (const { path: name, bytes, access } of newFiles) {
         assert.ok(readFileSync(join(home, name)).equals(bytes), name)
         const stat = lstatSync(join(home, name))
-        assert.equal(stat.mode & 0o7777, mode, name)
+        assert.equal(stat.mode & 0o7777, access.mode, name)
         assert.ok(Math.abs(stat.mtimeMs - Date.now()) < 600_000, `${name} has the time at which it was put there`)
       }
-      assert.deepEqual(readdirSync(home).toSorted(), [...newFiles.map(({ name }) => name), 'notes.txt'].toSorted())
+      assert.deepEqual(readdirSync(home).toSorted(), [...newFiles.map(({ path }) => path), 'notes.txt'].toSorted())
       assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
     })
 
@@ -115,7 +116,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
       const sync = fakeTool(t, 'sync', `echo "$* $(cat ${home}/ca.pem)" >> ${told}`)
       const { stdout } = run(home, scriptFor(home), { path: sync })
       assert.ok(readSwapped(stdout).files.size > 0)
-      const all = newFiles.map(({ name }) => `${staging}-unpacked/${name}`).join(' ')
+      const all = newFiles.map(({ path }) => path + newSuffix).join(' ')
       assert.equal(readFileSync(told, 'utf8'), `-- ${all} old ca.pem\n-- . the new CA\n`)
     })
 
@@ -139,10 +140,11 @@ inEachShell(({ run, did, some }: NodeShell) => {
       chmodSync(join(home, 'notes.txt'), 0o666)
       const script = scriptFor(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }, seen)
       readSwapped(did(home, oddEnvironment + script))
-      for (const { name, mode, bytes } of [...newFiles, { name: 'notes.txt', mode: 0o640, bytes: undefined }]) {
-        if (bytes) assert.ok(readFileSync(join(home, name)).equals(bytes), name)
-        assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
+      for (const { path, bytes, access } of newFiles) {
+        assert.ok(readFileSync(join(home, path)).equals(bytes), path)
+        assert.equal(lstatSync(join(home, path)).mode & 0o7777, access.mode, path)
       }
+      assert.equal(lstatSync(join(home, 'notes.txt')).mode & 0o7777, 0o640)
     })
 
     const broken: Readonly<Record<string, Buffer | undefined>> = {
@@ -164,16 +166,16 @@ inEachShell(({ run, did, some }: NodeShell) => {
       const home = oldHome(t)
       const elsewhere = scratch(t)
       writeFileSync(join(elsewhere, 'file'), 'not ours', { mode: 0o600 })
-      for (const { name } of newFiles) rmSync(join(home, name), { force: true })
+      for (const { path } of newFiles) rmSync(join(home, path), { force: true })
       symlinkSync(join(elsewhere, 'file'), join(home, 'ca.pem'))
-      symlinkSync(elsewhere, join(home, 'worker0-key.pem'))
+      symlinkSync('notes.txt', join(home, 'worker0-key.pem'))
       symlinkSync('/nowhere', join(home, 'worker0.kubeconfig'))
       const old = snapshot(elsewhere)
       stage(home)
       swapped(home)
-      for (const { name, bytes } of newFiles) {
-        assert.ok(lstatSync(join(home, name)).isFile(), name)
-        assert.ok(readFileSync(join(home, name)).equals(bytes), name)
+      for (const { path, bytes } of newFiles) {
+        assert.ok(lstatSync(join(home, path)).isFile(), path)
+        assert.ok(readFileSync(join(home, path)).equals(bytes), path)
       }
       assert.deepEqual(snapshot(elsewhere), old)
     })
@@ -189,22 +191,27 @@ inEachShell(({ run, did, some }: NodeShell) => {
       assert.deepEqual(readdirSync(join(home, 'worker0.kubeconfig')), [])
     })
 
-    test('touches nothing behind a symbolic link under the name of its staging', (t) => {
+    test('follows no link under the name of a new or an old file', (t) => {
       const home = oldHome(t)
       const elsewhere = oldHome(t)
-      const old = [snapshot(home), snapshot(elsewhere)]
-      symlinkSync(elsewhere, join(home, staging))
-      assert.notEqual(run(home, scriptFor(home)).status, 0)
-      assert.deepEqual([snapshot(home), snapshot(elsewhere)], old)
+      const old = snapshot(elsewhere)
+      stage(home)
+      const script = scriptFor(home)
+      for (const suffix of [newSuffix, oldSuffix])
+        symlinkSync(join(elsewhere, 'notes.txt'), join(home, `ca.pem${suffix}`))
+      readSwapped(did(home, script))
+      assert.deepEqual(snapshot(elsewhere), old)
+      assert.ok(lstatSync(join(home, 'ca.pem')).isFile())
     })
 
     test('unpacks only the files that are named', (t) => {
       const home = oldHome(t)
-      const evil = { name: '../evil', mode: 0o600, bytes: Buffer.from('evil') }
-      stage(home, buildTar([...newFiles, { ...evil, name: 'notes.txt' }, evil]))
+      const evil = { path: '../evil', bytes: Buffer.from('evil'), access: { mode: 0o600 } }
+      stage(home, buildTar([...newFiles, { ...evil, path: 'notes.txt' }, evil]))
       assert.equal(run(home, scriptFor(home)).status, 0)
       assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
-      assert.ok(!existsSync(join(home, 'evil')))
+      assert.deepEqual(readdirSync(home).toSorted(), [...newFiles.map(({ path }) => path), 'notes.txt'].toSorted())
+      assert.ok(!existsSync(join(home, `../evil${newSuffix}`)))
     })
 
     test('without new files sets modes, and removes what is pruned or other runs have left; nothing that is not named', (t) => {
@@ -242,42 +249,31 @@ inEachShell(({ run, did, some }: NodeShell) => {
       return stopped
     }
 
-    for (const last of some(newFiles.map(({ name }) => name)))
+    const refusing = (t: TestContext, pattern: string) =>
+      fakeTool(t, 'mv', `case "$*" in ${pattern}) echo "mv: Operation not permitted" >&2; exit 1 ;; esac; real "$@"`)
+
+    for (const last of some(newFiles.map(({ path }) => path)))
       test(`where ${last} is the one that can not be renamed`, (t) => {
         const home = oldHome(t)
         symlinkSync('notes.txt', join(home, 'worker0.pem'))
         const old = snapshot(home)
         stage(home)
-        // Renames all but that one, as mv does where one can't be.
-        const mv = fakeTool(
-          t,
-          'mv',
-          `case "$*" in *old/*) real "$@"; exit ;; *" .") ;; *) real "$@"; exit ;; esac
-for f; do case $f in -*|.) ;; */${last}) echo "mv: ${last}: Operation not permitted" >&2 ;; *) real -f -- "$f" . ;; esac; done
-exit 1`,
-        )
-        assert.match(String(assertUndone(home, old, mv)?.said), /Operation not permitted$/)
+        const stopped = assertUndone(home, old, refusing(t, `*${last}${newSuffix}*`))
+        assert.match(String(stopped?.said), /Operation not permitted$/)
       })
 
     test('and says so where a file can not be put back, and keeps it', (t) => {
       const { home } = staged(t)
-      const mv = fakeTool(
-        t,
-        'mv',
-        'case "$*" in *old/ca.pem*) exit 1 ;; esac; real "$@"; case "$*" in *" .") exit 1 ;; esac',
-      )
-      assert.equal(stops(home, scriptFor(home), { path: mv })?.why, 'half')
-      assert.equal(readFileSync(join(home, `${staging}-swap`, 'old/ca.pem'), 'utf8'), 'old ca.pem\n')
+      const path = refusing(t, `*worker0-key.pem${newSuffix}*|*ca.pem${oldSuffix}*`)
+      assert.equal(stops(home, scriptFor(home), { path })?.why, 'half')
+      assert.equal(readFileSync(join(home, `ca.pem${oldSuffix}`), 'utf8'), 'old ca.pem\n')
       assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
     })
 
     test('and where the old files are lost meanwhile, none of those in their places is removed', (t) => {
       const { home } = staged(t)
-      const mv = fakeTool(
-        t,
-        'mv',
-        `case "$*" in *" .") real -f -- ${staging}-swap/ca.pem .; rm -rf ${staging}-swap/old; exit 1 ;; esac; real "$@"`,
-      )
+      const lost = `rm -f *${oldSuffix}; exit 1`
+      const mv = fakeTool(t, 'mv', `case "$*" in *worker0-key.pem${newSuffix}*) ${lost} ;; esac; real "$@"`)
       assert.equal(stops(home, scriptFor(home), { path: mv })?.why, 'half')
       assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
       assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
@@ -285,8 +281,7 @@ exit 1`,
 
     test('where no second links can be made, files are moved away and back', (t) => {
       const { home, old } = staged(t)
-      const tools = `${fakeTool(t, 'ln', 'exit 1')}:${fakeTool(t, 'mv', 'case "$*" in *" .") real "$@"; [ "$#" -eq 4 ]; exit ;; esac; real "$@"')}`
-      assertUndone(home, old, tools)
+      assertUndone(home, old, `${fakeTool(t, 'ln', 'exit 1')}:${refusing(t, `*kubeconfig${newSuffix}*`)}`)
     })
   })
 
@@ -302,8 +297,8 @@ exit 1`,
     chownSync(join(home, staging), anybody, anybody)
     const { stdout } = run(home, scriptFor(home, {}, seen), { who: asAnybody })
     const { files } = readSwapped(stdout)
-    for (const { name, bytes } of newFiles)
-      assert.deepEqual([files.get(name)?.sha256, files.get(name)?.uid], [sha256(bytes), anybody], name)
+    for (const { path, bytes } of newFiles)
+      assert.deepEqual([files.get(path)?.sha256, files.get(path)?.uid], [sha256(bytes), anybody], path)
   })
 
   describe('what has changed since the look', () => {
@@ -350,38 +345,26 @@ exit 1`,
     assert.deepEqual(snapshot(home), old)
   })
 
-  test('a discard that a swap overtakes removes nothing of what the swap works with', (t) => {
-    const { home, old } = staged(t)
-    const [discard, opened] = ['discard', 'opened'].map((name) => join(scratch(t), name))
-    writeFileSync(String(discard), discardScript(home))
-    // rm has opened the folder as the swap begins to rename, and goes on in it, whatever its name is by then.
-    const rm = fakeTool(
-      t,
-      'rm',
-      `for f; do :; done
-if [ -e ${opened} ] || [ "$DISCARDS" != 1 ]; then real "$@"; else stat -c %i -- "$f" > ${opened}; fi`,
-    )
-    const mv = fakeTool(
-      t,
-      'mv',
-      `case "$*" in
-  *-swap) DISCARDS=1 sh ${discard} ;;
-  *' .') find . -type d -inum "$(cat ${opened})" -exec sh -c 'cd "$1" && rm -rf *' sh {} + ;;
-esac
-real "$@"`,
-    )
-    const { status, stdout } = run(home, scriptFor(home), { path: `${rm}:${mv}` })
-    assert.deepEqual([status === 0, snapshot(home)], [false, old], stdout)
+  test('what a killed run has left is found, and removed by the next swap, whichever files are its own', (t) => {
+    const { home } = staged(t)
+    const left = ['ca.pem', 'admin.pem'].flatMap((name) => [name + newSuffix, name + oldSuffix])
+    for (const name of left) writeFileSync(join(home, name), 'left')
+    const found = look(home).leftovers.map(({ name }) => name)
+    assert.deepEqual(found.toSorted(), [staging, ...left].toSorted())
+    swapped(home, { leftovers: left })
+    assert.deepEqual(readdirSync(home).toSorted(), [...newFiles.map(({ path }) => path), 'notes.txt'].toSorted())
+    assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
   })
 
-  test('a discard removes the archive, where it was unpacked, and no other', (t) => {
-    const home = join(scratch(t), 'a b')
-    mkdirSync(home)
-    stage(home)
+  test('a discard removes the archive, and no other; the swap that comes after it changes nothing', (t) => {
+    const { home, old } = staged(t)
+    const script = scriptFor(home)
     mkdirSync(join(home, '.harderway-other'))
-    mkdirSync(join(home, `${staging}-unpacked`))
     did(home, discardScript(home))
     did(home, discardScript(home))
-    assert.deepEqual(readdirSync(home), ['.harderway-other'])
+    assert.notEqual(run(home, script).status, 0)
+    const { '.harderway-other': other, ...rest } = snapshot(home)
+    assert.ok(other)
+    assert.deepEqual(rest, old)
   })
 })

@@ -18,6 +18,8 @@ test('a run leaves its own folder alone, removes one of its auth/, whose lock it
     [`${colleague}x`, -900, 'may be in use'],
     [`${colleague}x`, -901, 'left'],
     ['.harderway-x', 900, 'may be in use'],
+    ['ca.pem.harderway-new', 0, 'left'],
+    ['ca.pem.harderway-old', 0, 'left'],
     ['.harderway-x', 901, 'left'],
   ] as const)
     assert.equal(checkStaging({ name, age }, owner), use, `${name} ${age}`)
