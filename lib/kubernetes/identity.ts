@@ -42,16 +42,6 @@ function isOtherEncryption(our: Buffer | undefined, their: Buffer, replaced: Buf
   )
 }
 
-/**
- * True if theirs can't decrypt what ours encrypts: one of the two is out of date. No stage of a rotation begins before
- * all hold its key.
- */
-export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
-  const [first] = (ours && readEncryptionConfig(ours))?.keys ?? []
-  const keys = readEncryptionConfig(theirs)?.keys ?? []
-  return first !== undefined && keys.length > 0 && !keys.some(({ secret }) => secret === first.secret)
-}
-
 function isOtherKey(file: string, our: AuthFiles, their: Buffer, kept: Kept): boolean {
   const { files } = our
   const { name = '' } = files.parse(file) ?? {}

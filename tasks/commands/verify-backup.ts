@@ -12,7 +12,9 @@ import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { revokedLine } from '../auth/accepted.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
 import { phases } from '../bootstrap.ts'
-import { newerOn, waysOutOfOlder } from '../deploy/guards.ts'
+import { waysOutOfOlder } from '../deploy/guards.ts'
+import { heldOn } from '../deploy/held.ts'
+import { ownerOf } from '../deploy/owner.ts'
 import { identityFiles } from '../layouts/tables.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
@@ -124,7 +126,8 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Clus
     const note = same.length > 0 ? `same ${formatNames(same)}` : 'no files of a cluster'
     // What recover does not take is issued anew.
     const taken = new Set([...identityNames(found), ...(await findFresh(found, made))])
-    const newer = newerOn(found, node, look).filter(({ file }) => taken.has(file))
+    const all = heldOn(found, node, look)
+    const newer = all.filter((held) => taken.has(held.file) && ownerOf(found, held, all) === 'newer')
     const names = formatNames(newer.map(({ at }) => at))
     const warn = texts(
       newer.length > 0 &&

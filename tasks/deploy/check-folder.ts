@@ -11,8 +11,10 @@ import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { refuseOtherMachine } from './guard-machine.ts'
-import { formatOthers, guard, isOurs } from './guards.ts'
+import { formatOthers, guard } from './guards.ts'
+import { heldAt } from './held.ts'
 import { stagingOwner } from './marks.ts'
+import { ownerOf } from './owner.ts'
 
 export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
 
@@ -41,7 +43,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
       `${node.name} has ${formatNames(unwanted)}, which ${unwanted.length === 1 ? 'does' : 'do'} not belong on it; remove with --prune`,
     left.length > 0 &&
       prune &&
-      `--prune leaves ${formatNames(left)} on ${node.name}: neither auth/ nor its backup has them, and no CA of auth/ has signed them`,
+      `--prune leaves ${formatNames(left)} on ${node.name}, which are not of this cluster, or newer than in auth/`,
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
         `${node.name} has ${name}, ${age} s old, from another run, active or interrupted; runs remove it once it is ${longestUse / 60} minutes old`,
@@ -136,10 +138,11 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Fol
   }
 }
 
-/** A key may be the only one: it is not removed unless auth/ or its backup has it. */
+/** What is newer than in auth/, or none of ours, is left. */
 function isPrunable(run: Run, look: NodeLook, name: string): boolean {
-  const isKey = run.auth.files.parse(name)?.kind === 'key'
-  return (!isKey || hasDigest(run.auth, name, look.files.get(name)?.sha256)) && isOurs(run, look, name)
+  const all = [...look.files.keys()].flatMap((each) => heldAt(look, each, each))
+  const held = all.find(({ file }) => file === name)
+  return held !== undefined && ['same', 'earlier'].includes(ownerOf(run, held, all))
 }
 
 /** A key that no node is to have is its user's to remove: no run does it without --prune. It may be the only one. */

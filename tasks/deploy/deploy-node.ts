@@ -9,15 +9,12 @@ import { checkNode, diffsOf, everything, filesToCopy, type NodeVerdict } from '.
 import { replaceInFolder } from './copy.ts'
 import { refuseWrongClock } from './guard-machine.ts'
 import { keepOthers } from './guards.ts'
-import { unknownOn } from './held.ts'
 
 export interface DeployFound<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
   readonly units: Units | undefined
   readonly look: NodeLook
   readonly checked: NodeVerdict
-  /** The names of files there that are none of ours. */
-  readonly unknown: readonly string[]
 }
 
 /** What else a node's check tells, beside its folder. */
@@ -45,7 +42,6 @@ export async function checkFolder(
   const toCopy = wrong ? filesToCopy(wrong) : []
   const { units, warn: more = [], until } = await lookBeside({ run, node }, look, wrong !== undefined)
   const again = force ? everything(run, node, wrong).differ.filter((name) => !toCopy.includes(name)) : []
-  const unknown = wrong ? unknownOn(run, node, look, [...wrong.missing, ...wrong.differ]) : []
   return {
     diffs: [
       ...(wrong ? diffsOf(wrong) : []),
@@ -56,7 +52,7 @@ export async function checkFolder(
     until,
     warn: [...warn, ...more],
     todo,
-    found: { look, checked, units, unknown },
+    found: { look, checked, units },
   }
 }
 

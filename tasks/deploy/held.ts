@@ -1,13 +1,10 @@
 /** Files of ours that a look at a node has found: in its folder, and where its units read. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { hasDigest } from '../../lib/files/auth-dir.ts'
-import { type Part, readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
+import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
-import { readCertificate } from '../../lib/pki/certificate.ts'
-import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import { digestAt, type NodeLook } from '../inspect/look.ts'
+import type { NodeLook } from '../inspect/look.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 
@@ -39,30 +36,6 @@ export function heldOn(run: Run, node: ClusterNode, seen: NodeLook): HeldFile[] 
 export function heldAt({ files, contents }: FilesSeen, at: string, file: string, part?: Part): HeldFile[] {
   const state = files.get(at)
   return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/'), part }] : []
-}
-
-/**
- * Those of the files that the node has by their names alone: they have the digest of none of ours, kept ones among them,
- * and are no certificate of our CA. A key is no more than its digest: anybody may have put it beside a certificate of ours.
- */
-export function unknownOn(run: Run, node: ClusterNode, seen: NodeLook, names: readonly string[]): string[] {
-  const all = heldOn(run, node, seen)
-  const held = all.filter(({ file }) => names.includes(file))
-  const certified = new Set(all.filter((each) => isOfOurCa(run, each)).map(({ file }) => file))
-  const isOurs = ({ file, part, state }: HeldFile) =>
-    hasDigest(run.auth, file, state.sha256) || (part && digestAt(run, { file, part }) === state.sha256)
-  const known = new Set(held.filter(isOurs).map(({ file }) => file))
-  const { files } = run.auth
-  return [...new Set(held.map(({ file }) => file))].filter((file) => {
-    return !known.has(file) && (files.parse(file)?.kind === 'key' || !certified.has(file))
-  })
-}
-
-function isOfOurCa({ auth }: Run, { file, part, bytes }: HeldFile): boolean {
-  if (!bytes) return false
-  const isWhole = auth.files.parse(file)?.kind === 'kubeconfig' && part !== 'pair'
-  const certificate = readCertificate((isWhole ? readClientCertificate(bytes.toString()) : bytes) ?? '')
-  return certificate !== undefined && isOfOwnCa(auth, certificate)
 }
 
 /** Why the node did not send the file's content. */

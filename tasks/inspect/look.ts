@@ -158,24 +158,25 @@ export function placesOf({ places }: NodeState): PlacesState {
   return places
 }
 
+/** A key that can't be made again leaves its node only to be backed up before it is overwritten, and so does a leaf's. */
+function isSent({ auth, options }: Run, file: string): boolean {
+  const kind = auth.files.parse(file)?.kind
+  return options.replaceIdentity || (kind !== 'key' && kind !== 'encryption-config')
+}
+
 /**
- * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; and of
- * certificates and kubeconfigs, to see whose they are, and whether they are newer than ours; with --prune, of those that
- * do not belong there too. A leaf's key leaves the node only to be backed up.
+ * Queries the content of what differs from ours, to see whose it is, and whether it is newer; of CAs even if they do not
+ * belong on the node or are missing in auth/; with --prune, of certificates and kubeconfigs that do not belong there too.
  */
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth, options } = run
-  const isQueried = (name: string) => options.replaceIdentity || auth.files.parse(name)?.kind !== 'key'
-  const dated = nodeFiles(cluster, node).filter(isQueried)
   const others = options.prune
     ? certTable(cluster).flatMap(({ name }) => [auth.files.certificate(name), kubeconfigFile(name)])
     : []
+  const names = [...nodeFiles(cluster, node), ...others, ...identityFiles(cluster).keys(), authorizationConfigFile]
   // Ours may not exist yet, as in a plan, and the one on the node be somebody else's, or of this cluster.
   const expected = new Map(
-    [...dated, ...others, ...identityFiles(cluster).keys(), authorizationConfigFile].map((name) => [
-      name,
-      digestOf(run, name) ?? noDigest,
-    ]),
+    names.filter((name) => isSent(run, name)).map((name) => [name, digestOf(run, name) ?? noDigest]),
   )
   return { directory: node.directory, names: auth.files, expected }
 }
@@ -203,15 +204,13 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   }
 }
 
-/** Path → digest. The content of a leaf's key is never needed. */
+/** Path → digest. */
 function expectedAt(run: Run, unit: Unit): [string, string][] {
-  const { auth, cluster } = run
-  const expected = (place: Place): [string, string] => {
-    const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
-    return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
-  }
   return [
-    ...unit.files.map(expected),
+    ...unit.files.map((place): [string, string] => [
+      place.path,
+      isSent(run, place.file) ? (digestAt(run, place) ?? noDigest) : '',
+    ]),
     ...(unit.config === undefined ? [] : [[unit.config, noDigest] as [string, string]]),
   ]
 }

@@ -70,11 +70,12 @@ function refuseReplacing(run: Run): void {
 async function build(run: Run, { found: added = [], force }: Work<readonly string[] | undefined>) {
   const { auth, cluster, now } = run
   const { provider, resources } = cluster.encryption
-  const old = force === 'replace' ? backUp(auth, [file], now) : undefined
+  // By its copy a node that still has it is recognised.
+  const old = auth.read(file) ? backUp(auth, [file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.writeDurably([file, text, secretMode])
-  return { warn: texts(warningAfter(run, added, old)) }
+  return { warn: texts(warningAfter(run, added, force === 'replace' ? old : undefined)) }
 }
 
 function warningAfter({ command }: Run, added: readonly string[], old?: string): string | undefined {
@@ -107,7 +108,7 @@ function refuseOtherEncryption(config: EncryptionConfig, run: Run): string | und
   if (removed.length > 0)
     throw refusal(`${auth.path}/${file} encrypts ${formatNames(removed)}, which encryption.resources no longer has`, [
       `to keep that, add ${removed.join(', ')} to encryption.resources`,
-      `or decrypt the stored objects first: make identity the first provider for ${removed.join(', ')} in that file, deploy, restart every kube-apiserver, and rewrite the objects with kubectl replace; then remove ${removed.join(', ')} from that file too`,
+      `or decrypt the stored objects first: make identity the first provider for ${removed.join(', ')} in that file, deploy that with --replace-identity, restart every kube-apiserver, and rewrite the objects with kubectl replace; then remove ${removed.join(', ')} from that file too`,
     ])
   return isOther
     ? `${file} encrypts with ${config.provider}, but cluster.yaml has ${provider}; other runs are refused until both agree`

@@ -250,7 +250,7 @@ function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, 
   const isInstalled = (isWrong: (difference: UnitDifference) => boolean) =>
     answerOf(due, () => checks.length > 0 && !checks.some(({ reason }) => reason && isWrong(reason)))
   const isReached = (units === undefined || needReload(units).length === 0) && !list?.todo?.length
-  const lacking = [...lackedBy(cluster, node, deploy, units), ...(inFolder(deploy)?.unknown ?? [])]
+  const lacking = lackedBy(cluster, node, deploy, units)
   const belongs = nodeFiles(cluster, node).filter((file) => !lacking.includes(file))
   return {
     node: node.name,

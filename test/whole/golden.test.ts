@@ -4,7 +4,7 @@
  * the files anew: read the difference as a user would.
  */
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { metricsFile } from '../../lib/files/auth-dir.ts'
@@ -82,7 +82,7 @@ for (const { count, controls, isDeployed } of [
     if (lab) {
       const onNode = (name: string, file: string) => join(lab.node('many').home, name, file)
       rmSync(onNode('gateway', 'ca.pem'))
-      writeFileSync(onNode('control0', 'kube-proxy.kubeconfig'), 'other')
+      appendFileSync(onNode('control0', 'kube-proxy.kubeconfig'), '# changed\n')
     }
     if (lab) assertGolden(`status-${count}.txt`, await run(looked, 4, 'status', '--on-nodes'))
     assertGolden(`plan-${count}.txt`, await run(looked, 4, ...all, '--dry-run'))

@@ -29,7 +29,7 @@ test('where root may not look at what units read, recover takes the folder, and 
     places: query.places?.sudo === '' ? places : new Failure('a password is required', { code: 'no-root' }),
   })
   const auth = new AuthDir(scratch(t), harderWay.files)
-  const run = { cluster, auth, connect: async () => ({ wasReached: true, look }) } as unknown as Run
+  const run = { cluster, auth, options: {}, connect: async () => ({ look }) } as unknown as Run
   const node = { ...twoNodes.nodes[0], user: 'jane' } as ClusterNode
   const { files } = holdingOf(run, node, await readNode(run, node))
   assert.deepEqual(

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { chmodSync, chownSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { type Lab, startLab } from '../../lab/lab.ts'
@@ -140,7 +150,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const sound = homes()
     const folder = home('worker0')
     rmSync(join(folder, 'worker0.pem'))
-    writeFileSync(join(folder, 'kube-proxy.kubeconfig'), 'changed')
+    appendFileSync(join(folder, 'kube-proxy.kubeconfig'), '# changed\n')
     writeFileSync(join(folder, 'ca.pem'), '')
     chmodSync(join(folder, 'worker0.kubeconfig'), 0o644)
     const spoiled = homes()

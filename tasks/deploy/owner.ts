@@ -1,0 +1,108 @@
+/**
+ * Whose a file on a node is. Deploy, install, prune and the views ask this table, and nothing else:
+ *
+ *   what is there           is ours if
+ *   ----------------------  ----------------------------------------------------------------------------------------
+ *   a leaf                  a CA of auth/ or its backup issued it, directly or through a CA in its file; or the backup
+ *                           has it. Newer, if it begins later than that of auth/
+ *   its key                 auth/ or its backup has it, or such a leaf is beside it
+ *   a CA, the tokens' pair  each key in it is of auth/, or of a CA that is cross-signed with it: identity.ts
+ *   the encryption config   as a list of keys: identity.ts
+ *   a kubeconfig            it trusts such a CA, or one of the backup; where units read, it may name that by a file
+ *   the list of revoked     it has our form
+ *
+ * A secret that can't be made again is compared by its digest alone: what equals a file of auth/backup is judged by that
+ * copy, and anything else is of another cluster. So no such key leaves a node.
+ */
+import type { KeyObject } from 'node:crypto'
+import { type AuthDir, backups, caName, caNames, hasDigest } from '../../lib/files/auth-dir.ts'
+import { secretMode, sha256 } from '../../lib/files/plain-file.ts'
+import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
+import { isOtherIdentity, isPreviousCa } from '../../lib/kubernetes/identity.ts'
+import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { folderOf, largestFile } from '../../lib/node/place.ts'
+import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
+import { digestAt } from '../inspect/look.ts'
+import { identityFiles } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
+import type { HeldFile } from './held.ts'
+
+/** `earlier`: ours, of another time or stage. */
+export type Owner = 'same' | 'earlier' | 'newer' | 'otherCluster' | 'stranger'
+
+/** `all`: what the look has found, for the certificate beside a key. */
+export function ownerOf(run: Run, held: HeldFile, all: readonly HeldFile[]): Owner {
+  const { file, state } = held
+  if (state.sha256 !== undefined && state.sha256 === digestAt(run, held)) return 'same'
+  const isIdentity = identityFiles(run.cluster).has(file)
+  // Nothing could be lost.
+  if (state.size === 0 || (state.kind === 'link' && !isIdentity)) return 'earlier'
+  const owner = isIdentity ? ownerOfIdentity(run, held) : ownerByKind(run, held, all)
+  return owner === 'earlier' && isNewer(run, held) ? 'newer' : owner
+}
+
+function ownerOfIdentity({ auth }: Run, { file, state, bytes }: HeldFile): Owner {
+  const isSecret = auth.files.mode(file) === secretMode
+  const content = isSecret ? backups(auth, file).find((copy) => sha256(copy) === state.sha256) : bytes
+  const isOurs = content && !isOtherIdentity(file, auth, content, (name) => backups(auth, name))
+  return isOurs ? 'earlier' : 'otherCluster'
+}
+
+function ownerByKind(run: Run, held: HeldFile, all: readonly HeldFile[]): Owner {
+  const { auth } = run
+  const { file, state, bytes, part, isPlace } = held
+  const { kind, name = '' } = auth.files.parse(file) ?? {}
+  const ours = (isOurs: boolean): Owner => (isOurs || hasDigest(auth, file, state.sha256) ? 'earlier' : 'stranger')
+  if (kind === 'authorization') return ours(!bytes || !isForeignAuthorization(bytes.toString()))
+  if (kind === 'kubeconfig') {
+    if (!bytes) return state.size > largestFile ? 'otherCluster' : 'earlier'
+    const trusted = readCertificates(part === 'ca' ? bytes : (readEmbeddedCa(bytes.toString()) ?? ''))
+    // Where units read, it may name its CA by a file.
+    if (trusted.length === 0) return isPlace ? 'earlier' : 'stranger'
+    return isTrustOurs(auth, trusted) ? 'earlier' : 'otherCluster'
+  }
+  if (kind === 'certificate') return ours(isIssuedByUs(auth, certificatesIn(auth, held)))
+  const certificate = auth.files.certificate(name)
+  const leaves = all.filter((each) => each.file === certificate && each.isPlace === isPlace)
+  const beside = leaves.filter((each) => folderOf(each.at) === folderOf(held.at))
+  return ours((beside.length > 0 ? beside : leaves).some((leaf) => ownerOf(run, leaf, all) !== 'stranger'))
+}
+
+/** By a CA of auth/ or its backup, directly or through a CA in the same file that one of these has signed. */
+function isIssuedByUs(auth: AuthDir, [certificate, ...links]: readonly Certificate[]): boolean {
+  if (!certificate) return false
+  const isIssuer = (ca: Certificate) =>
+    isIssuedBy(certificate, ca) || links.some((link) => isIssuedBy(link, ca) && isIssuedBy(certificate, link))
+  const replaced = () =>
+    caNames.flatMap((name) => backups(auth, auth.files.certificate(name)).flatMap(readCertificates))
+  return ownCas(auth).some(isIssuer) || replaced().some(isIssuer)
+}
+
+/** True for one of our CAs, or one that preceded ours; and where auth/ has none. */
+function isTrustOurs(auth: AuthDir, trusted: readonly Certificate[]): boolean {
+  const ours = [...ownCas(auth), ...backups(auth, auth.files.certificate(caName)).flatMap(readCertificates)]
+  const isKnown = (key: KeyObject) => ours.some(({ publicKey }) => publicKey.equals(key)) || isPreviousCa(key, auth)
+  return ours.length === 0 || trusted.some(({ publicKey }) => isKnown(publicKey))
+}
+
+/**
+ * Signed by our CA, or in a rotation that was begun elsewhere by one that ours has signed, and later than ours. What is
+ * not valid yet was issued with a wrong clock.
+ */
+function isNewer({ auth, now }: Run, held: HeldFile): boolean {
+  const { file, part } = held
+  const [theirs, ...links] = part === 'ca' ? [] : certificatesIn(auth, held)
+  const [ours] = certificatesIn(auth, { file, bytes: auth.tryBytes(file) })
+  if (!theirs || !ours || theirs.notBefore <= ours.notBefore || theirs.notBefore > now) return false
+  const cas = ownCas(auth)
+  const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
+  return issuers.some((ca) => isIssuedBy(theirs, ca))
+}
+
+/** Of a kubeconfig, or the pair of one, the client's. */
+function certificatesIn({ files }: AuthDir, { file, bytes }: Pick<HeldFile, 'file' | 'bytes'>): Certificate[] {
+  if (!bytes) return []
+  const isKubeconfig = files.parse(file)?.kind === 'kubeconfig'
+  return readCertificates((isKubeconfig && readClientCertificate(bytes.toString())) || bytes)
+}
