@@ -28,7 +28,7 @@ ulimit -c 0 2>/dev/null || :
 set +Cfu
 set -e
 
-# Root's folder, where runs of all login users lock each other out, and mark the node as drained.
+# Root's folder, where runs of all login users lock each other out. A file in it, `drained`, marks the node as drained.
 marks=/var/lib/harderway
 # Beside a file that is replaced: the new file, until it is renamed; and the old file, until the units are healthy with the
 # new one.
@@ -303,7 +303,7 @@ look_as_root() {
   [ -z "$units" ] || say_units
   if { read -r name < /proc/sys/kernel/hostname; } 2>/dev/null; then say hostname "$name"; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
-  ! cd "$marks" 2>/dev/null || say_leftovers
+  [ ! -e "$marks/drained" ] || say drained
   found='' expected='' resolved=' '
   with_lines find_places "$places"
   cd /

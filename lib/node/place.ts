@@ -147,10 +147,10 @@ export interface StagingOwner {
   readonly run: string
 }
 
-/**
- * Root's. A folder in it marks the node as drained, and outlasts a reboot; replace locks it. node.sh names the same.
- */
+/** Root's folder, which replace locks; node.sh names the same. */
 export const marksFolder = '/var/lib/harderway'
+/** Marks the node as drained, and outlasts a reboot. */
+export const drainMark = `${marksFolder}/drained`
 
 /** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
 export const longestUse = 900
@@ -161,17 +161,13 @@ export function namesOf({ auth, run }: StagingOwner): string {
 }
 
 /**
- * `left`: no run can be using the folder. It was made under the lock of this auth/, which we hold, or is older than
- * `longest`, in seconds, for which no run uses one. An age in the future is of a clock that was set.
+ * `left`: no run can be using the archive. It was copied under the lock of this auth/, which we hold, or longer ago than
+ * any run uses one. An age in the future is of a clock that was set.
  */
-export function checkStaging(
-  { name, age }: Leftover,
-  owner: StagingOwner,
-  longest = longestUse,
-): 'of this run' | 'left' | 'may be in use' {
+export function checkStaging({ name, age }: Leftover, owner: StagingOwner): 'of this run' | 'left' | 'may be in use' {
   if (name.startsWith(namesOf(owner))) return 'of this run'
   // These are there only while their run has the lock, under which they are removed.
   if (name.endsWith(newSuffix) || name.endsWith(oldSuffix)) return 'left'
   const isOfAuth = name.startsWith(`.harderway-${owner.auth}-`)
-  return isOfAuth || Math.abs(age) > longest ? 'left' : 'may be in use'
+  return isOfAuth || Math.abs(age) > longestUse ? 'left' : 'may be in use'
 }

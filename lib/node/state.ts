@@ -63,7 +63,7 @@ const seconds = String.raw` (\d{1,12})`
 
 /** What follows the word of each kind of record. */
 const shapes = {
-  ...{ uid: seconds, now: seconds, folder: anyPath, absent: '()', shown: '' },
+  ...{ uid: seconds, now: seconds, folder: anyPath, absent: '()', shown: '', drained: '' },
   ...{
     exists: anyPath,
     odd: ` ${path}`,
@@ -191,8 +191,8 @@ function readPlaces(output: string, nonce: string) {
     above: readAbove(records),
     /** Paths that can't be resolved, or resolve to a name that is not plain. */
     odd: all('odd').flat(),
-    /** Marks of runs that have drained the node, and not undrained it yet. */
-    drained: readLeftovers(records),
+    /** A run has drained the node, and not undrained it yet. */
+    isDrained: all('drained').length > 0,
     /** The machine's name, as the kernel has it. */
     hostname: one('hostname'),
     ...readSeen(records),

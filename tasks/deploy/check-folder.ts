@@ -1,20 +1,27 @@
 /** The check of a node's folder: what differs from what belongs there, and what else is in it. */
+import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
-import { secretMode } from '../../lib/files/plain-file.ts'
-import { checkStaging, type Difference, diff, folderOf, longestUse } from '../../lib/node/place.ts'
+import { secretMode, sha256 } from '../../lib/files/plain-file.ts'
+import { checkStaging, type Difference, diff, folderOf, longestUse, type StagingOwner } from '../../lib/node/place.ts'
 import { type NodeState, realPath } from '../../lib/node/state.ts'
 import { type Diff, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
-import type { Run } from '../target.ts'
+import { diskOf, type Run } from '../target.ts'
 import { refuseOtherMachine } from './guard-machine.ts'
 import { formatOthers, guard } from './guards.ts'
 import { heldAt } from './held.ts'
-import { stagingOwner } from './marks.ts'
 import { ownerOf } from './owner.ts'
+
+const thisRun = randomBytes(4).toString('hex')
+
+/** Only one run with this auth/ can work on nodes: the one that holds its lock. */
+export function stagingOwner(run: Run): StagingOwner {
+  return { auth: sha256(Buffer.from(diskOf(run).id())).slice(0, 12), run: thisRun }
+}
 
 export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
 

@@ -10,8 +10,7 @@ import { formatDiffs } from '../../lib/results.ts'
 import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
-import { compareFolder, diffsOf, type FolderDifference, filesToCopy, isRight } from './check-folder.ts'
-import { stagingOwner } from './marks.ts'
+import { compareFolder, diffsOf, type FolderDifference, filesToCopy, isRight, stagingOwner } from './check-folder.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function replaceInFolder(

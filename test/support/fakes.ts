@@ -90,7 +90,7 @@ export const rootsFile: FileState = {
 export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
   return {
     ...{ now: 0, units: new Map(), folders: new Set(), files: new Map(), contents: new Map() },
-    ...{ real: new Map(), odd: [], drained: [], above: new Map(), hostname: undefined },
+    ...{ real: new Map(), odd: [], isDrained: false, above: new Map(), hostname: undefined },
     ...given,
   }
 }

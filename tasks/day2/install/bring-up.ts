@@ -18,7 +18,6 @@ import { type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { formatDiffs } from '../../../lib/results.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import { keepOthers, type Other } from '../../deploy/guards.ts'
-import { splitMarks } from '../../deploy/marks.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
@@ -27,6 +26,7 @@ import {
   asForced,
   checkUnitsOf,
   diffsOfUnit,
+  isLeftDrained,
   type UnitCheck,
   type UnitDifference,
   unfinishedPaths,
@@ -36,8 +36,6 @@ import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
 import { forgetOld, putBack, replaceAtPlaces } from './replace.ts'
 import {
-  drainedByAnother,
-  markDrained,
   proveClient,
   restart,
   restartUnproven,
@@ -80,7 +78,6 @@ export async function bringUp(
   isForced: boolean,
 ): Promise<BroughtUp> {
   const work = await planWork(on, found, isForced)
-  const isLeftDrained = await settleMarks(on, work)
   const installation = { on, work, journal: await replace(on, work) }
   let { units } = found
   try {
@@ -89,8 +86,9 @@ export async function bringUp(
   } catch (error) {
     throw await undo(installation, error)
   }
+  // A killed run has left it drained.
   const { restarted } = installation.journal
-  if (isLeftDrained && !restarted.some(({ isDrained }) => isDrained)) await undrain(on.run, on.node)
+  if (isLeftDrained(on.run, found) && !restarted.some(({ isDrained }) => isDrained)) await undrain(on.run, on.node)
   return { ...(await forget(installation)), units }
 }
 
@@ -147,21 +145,6 @@ async function replace(on: NodeRun, { found, wanted, all, unfinished }: UnitsWor
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
   await replaceAtPlaces(on, found, { wanted, all })
   return { replaced: [...new Set([...wanted.map(({ path }) => path), ...unfinished])], restarted: [] }
-}
-
-/**
- * Undrains a node that a killed run has left drained. If a unit that is drained for a restart is not healthy yet, the mark
- * becomes this run's instead, and the result is true: the caller undrains the node later. Throws a Failure if another run
- * has drained it.
- */
-async function settleMarks({ run, node }: NodeRun, { found, checks }: UnitsWork): Promise<boolean> {
-  const { left, inUse } = splitMarks(run, found)
-  if (inUse.length > 0) throw drainedByAnother(node, inUse)
-  if (left.length === 0 || installOf(run).undrain === '') return false
-  const isUnhealthy = checks.some(({ unit }) => unit.isDrained && whyUnhealthy(unit, found) !== undefined)
-  if (isUnhealthy) await markDrained(run, node, left)
-  else await undrain(run, node, left)
-  return isUnhealthy
 }
 
 /** Loads all units at once; but if one restarts, those that others on the node query come first, one by one. */

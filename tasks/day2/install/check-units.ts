@@ -12,7 +12,7 @@ import { type Diff, texts } from '../../../lib/results.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
 import type { UnitOnNode } from '../../inspect/agreement.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
-import { isDrainedFor } from '../../inspect/look.ts'
+import { installOf, isDrainedFor } from '../../inspect/look.ts'
 import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
 import { isInFuture, isLoaded, isReloaded, reloadsBy } from './loaded.ts'
@@ -64,6 +64,11 @@ export function diffsOfUnit(difference: UnitDifference): Diff[] {
       ? [{ what: `reload ${unit}`, verb: 'reload', names }]
       : []
   return [...installed, ...clauses, ...loads]
+}
+
+/** By a killed run, and cluster.yaml says how to undo that. */
+export function isLeftDrained(run: Pick<Run, 'cluster'>, { places }: UnitsFound): boolean {
+  return places.isDrained && installOf(run).undrain !== ''
 }
 
 /** The check of one unit. */

@@ -2,19 +2,18 @@
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Built, Force, Work } from '../../../lib/graph/target.ts'
-import { marksFolder } from '../../../lib/node/place.ts'
+import { drainMark } from '../../../lib/node/place.ts'
 import { type Check, type Diff, texts } from '../../../lib/results.ts'
 import { formatNames, joinClauses } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
-import { splitMarks } from '../../deploy/marks.ts'
 import { unsetOn } from '../../inspect/agreement.ts'
 import type { OnNode } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
 import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
 import { guardList } from '../revoked/revoked.ts'
-import { asForced, checkUnitsOf, diffsOfUnit, type UnitCheck } from './check-units.ts'
+import { asForced, checkUnitsOf, diffsOfUnit, isLeftDrained, type UnitCheck } from './check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { formatOpen, openFolders, refuseNewKeys } from './open-folders.ts'
 
@@ -80,8 +79,7 @@ export async function updateUnits(
 }
 
 function leftDrained(run: Run, found: UnitsFound): Diff[] {
-  const isLeft = splitMarks(run, found).left.length > 0 && installOf(run).undrain !== ''
-  return isLeft ? [{ what: 'may be left drained by an interrupted run', verb: 'undrain' }] : []
+  return isLeftDrained(run, found) ? [{ what: 'may be left drained by an interrupted run', verb: 'undrain' }] : []
 }
 
 /** What its owner has to change in the units. `arePlaced`: the files that would be installed are. */
@@ -109,12 +107,10 @@ export function needReload({ units, places }: UnitsFound): string[] {
 }
 
 function warningsOn(run: Run, { name }: ClusterNode, found: UnitsFound, checks: readonly UnitCheck[]): string[] {
-  const marks = splitMarks(run, found)
   return texts(
-    marks.inUse.length > 0 && `${name} may be drained by another run, active or interrupted`,
-    marks.left.length > 0 &&
+    found.places.isDrained &&
       installOf(run).undrain === '' &&
-      `${name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${marksFolder} there`,
+      `${name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${drainMark} there`,
     ...checks.flatMap(({ unit, isUp }) => (isUp ? [] : `${unit.unit} does not run; its files are installed`)),
   )
 }

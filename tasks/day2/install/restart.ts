@@ -1,14 +1,12 @@
 /** Restarts one unit of a node, and queries the node with our credentials until the unit is healthy. */
 
-import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
 import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { ask } from '../../../lib/kubernetes/probe.ts'
-import { marksFolder, namesOf } from '../../../lib/node/place.ts'
+import { drainMark, marksFolder } from '../../../lib/node/place.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { excerpt, printable, quote, withoutKeys } from '../../../lib/wording.ts'
-import { stagingOwner } from '../../deploy/marks.ts'
 import {
   addressOf,
   healthQuestion,
@@ -60,13 +58,12 @@ async function whileDrained(on: NodeRun, unit: Unit, work: () => Promise<void>, 
 async function tryToDrain(on: NodeRun, isBackOut: boolean): Promise<boolean> {
   const { run, node, tell } = on
   try {
-    await markDrained(run, node)
+    await mark(run, node, `mkdir -p -m 700 -- ${marksFolder} && : >${drainMark}`)
     tell({ doing: 'draining', node: node.name })
     await drain(run, node)
     return true
   } catch (error) {
-    // Another run's mark means that it is drained for that one.
-    if (!(error instanceof Failure && error.code === 'busy')) await tryToUndrain(on)
+    await tryToUndrain(on)
     if (isBackOut && error instanceof Failure) return false
     throw error
   }
@@ -193,50 +190,18 @@ export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, w
   })
 }
 
-/**
- * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in
- * `left`. Throws a Failure, also if another run has its mark there: one of the two would undrain the node while the
- * other restarts it.
- */
-export async function markDrained(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
-  const own = namesOf(stagingOwner(run))
-  const others = await runAmongMarks(run, node, [
-    `mkdir -- ${own}${randomBytes(8).toString('hex')} || exit`,
-    ...(left.length > 0 ? [`rm -rf -- ${left.map(quote).join(' ')} || exit`] : []),
-    'others=',
-    'for each in .harderway-*; do',
-    `  case $each in ${own}*) ;; *) [ ! -d "$each" ] || others="$others $each" ;; esac`,
-    'done',
-    `[ -z "$others" ] || { rm -rf -- ${own}*; echo $others; }`,
-  ])
-  const marks = others.match(/\.harderway-[\w-]+/g)
-  if (marks) throw drainedByAnother(node, marks)
-}
-
-export function drainedByAnother(node: ClusterNode, [mark = '']: readonly string[]): Failure {
-  return new Failure('another run is restarting its units, or was interrupted', {
-    node: node.name,
-    code: 'busy',
-    remedy: `${runAgain} once that run has ended; if none is active, undrain ${node.name}, and remove ${marksFolder}/${mark} from it`,
-  })
-}
-
 async function drain(run: Run, node: ClusterNode): Promise<void> {
   for (const gateway of gatewaysOf(run)) await change(run, gateway, node, 'drain')
 }
 
-/**
- * Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. `left`:
- * marks.
- */
-export async function undrain(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
+/** Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. */
+export async function undrain(run: Run, node: ClusterNode): Promise<void> {
   const failures: unknown[] = []
   const failed = (error: unknown) => void failures.push(error)
   await limitBeside(run).map(gatewaysOf(run), (gateway) => change(run, gateway, node, 'undrain').catch(failed))
   try {
     if (failures.length > 0) throw failures[0]
-    const own = `${namesOf(stagingOwner(run))}*`
-    await runAmongMarks(run, node, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
+    await mark(run, node, `rm -f -- ${drainMark}`)
   } catch (error) {
     throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error
   }
@@ -267,14 +232,13 @@ async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: '
   })
 }
 
-/** Returns what the script prints, among what tools there may say. */
-async function runAmongMarks(run: Run, node: ClusterNode, script: readonly string[]): Promise<string> {
-  const command = [`mkdir -p -m 700 -- ${marksFolder} && cd -- ${marksFolder} || exit`, ...script].join('\n')
+/** So that the next run knows if this one is killed before it undrains. */
+async function mark(run: Run, node: ClusterNode, command: string): Promise<void> {
   const { status, said } = await (await run.connect(node)).run({ sudo: installOf(run).sudo, command })
-  if (status === 0) return said
+  if (status === 0) return
   throw new Failure(`couldn't change its drain mark (${excerpt(said)})`, {
     node: node.name,
     code: 'not-marked',
-    remedy: `check what mkdir and rm print in ${marksFolder} on ${node.name}; then ${runAgain}`,
+    remedy: `check ${marksFolder} on ${node.name}; then ${runAgain}`,
   })
 }

@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Install } from '../../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../../lib/failure.ts'
 import type { Connection } from '../../../../lib/node/connection.ts'
 import { Node } from '../../../../lib/node/node.ts'
-import { markDrained, restartUnproven, undrain } from '../../../../tasks/day2/install/restart.ts'
-import { splitMarks } from '../../../../tasks/deploy/marks.ts'
+import { restartUnproven, undrain } from '../../../../tasks/day2/install/restart.ts'
 import type { Unit } from '../../../../tasks/layouts/layout.ts'
 import type { Run } from '../../../../tasks/target.ts'
 import { control, twoNodes } from '../../../support/fakes.ts'
@@ -26,7 +23,7 @@ const runIn = (folder: string) => async (script: string) => {
 }
 
 test('an undrain that fails has one code, whatever the reason: what was restarted is healthy, and is not put back', async () => {
-  for (const code of ['connection-lost', 'timed-out', 'unreachable']) {
+  for (const code of ['connection-lost', 'unreachable']) {
     const lost = async () => {
       throw new Failure('it is away', { code })
     }
@@ -45,7 +42,7 @@ test('an undrain that fails after the restart did is told, and hides not why', a
   let asked = 0
   const once = async (script: string) => {
     if (asked++ === 0) return await marks(script)
-    throw new Failure('it is away', { code: asked === 2 ? 'connection-lost' : 'timed-out' })
+    throw new Failure('it is away', { code: asked === 2 ? 'connection-lost' : 'unreachable' })
   }
   const run = {
     cluster,
@@ -57,34 +54,4 @@ test('an undrain that fails after the restart did is told, and hides not why', a
   const unit = { unit: 'etcd', restart: 'true', isDrained: true } as Unit
   await assert.rejects(restartUnproven(on, unit), { code: 'connection-lost' })
   assert.match(notes.join(), /^c0 may still be drained/)
-})
-
-test('a node is marked by one run at a time, and the mark is gone once it is undrained', async (t) => {
-  const folder = scratch(t)
-  const run = runIn(folder)
-  const runWith = (id: string) => ({
-    cluster,
-    auth: { id: () => id },
-    connect: async () => new Node('c0', { run } as unknown as Connection),
-  })
-  const [one, other] = ['one', 'other'].map(runWith) as unknown as [Run, Run]
-  writeFileSync(join(folder, '.harderway-a-file'), '')
-  await markDrained(one, control)
-  const marks = readdirSync(folder).filter((name) => name !== '.harderway-a-file')
-  assert.equal(marks.length, 1)
-  await assert.rejects(markDrained(other, control), { code: 'busy' })
-  assert.deepEqual(readdirSync(folder).toSorted(), ['.harderway-a-file', ...marks].toSorted())
-  // As a later process sees it.
-  const names = marks.map((name) => name.replace(/-[0-9a-f]{8}-/, '-00000000-'))
-  const split = (run: Run, age: number) =>
-    splitMarks(run, { places: { drained: names.map((name) => ({ name, age })) } })
-  assert.deepEqual(split(other, 900), { left: [], inUse: names })
-  assert.deepEqual(split(other, 901), { left: names, inUse: [] })
-  assert.deepEqual(split(one, 0), { left: names, inUse: [] })
-  await undrain(one, control)
-  assert.deepEqual(readdirSync(folder), ['.harderway-a-file'])
-  mkdirSync(join(folder, names[0] ?? ''))
-  await markDrained(other, control, names)
-  const taken = readdirSync(folder).filter((name) => name !== '.harderway-a-file')
-  assert.ok(taken.length === 1 && !names.includes(taken[0] ?? ''), String(taken))
 })
