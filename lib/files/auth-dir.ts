@@ -7,7 +7,6 @@ import { dirname, join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
 import { type Diff, missing } from '../results.ts'
 import { octal } from '../wording.ts'
-import { thisBoot } from './lock.ts'
 import {
   makeFolders,
   type PlainFile,
@@ -380,16 +379,6 @@ export class AuthDir {
   remove(name: string): void {
     this.#store.remove(name)
     this.#read.delete(name)
-  }
-
-  /**
-   * Equal for all on this machine who share the folder, and so its lock, whatever its path; a copy has another. So has
-   * a machine that mounts it, and this one after a reboot: a clone of a disk has the same inodes and times.
-   */
-  id(): string {
-    const path = this.#folder()
-    const stat = doing('read', path, () => fs.statSync(path, { bigint: true, throwIfNoEntry: false }))
-    return stat ? `${thisBoot} ${stat.dev} ${stat.ino} ${stat.birthtimeNs}` : ''
   }
 
   #folder(): string {

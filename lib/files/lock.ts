@@ -53,9 +53,6 @@ const thisProcess = {
   host: hostname(),
 }
 
-/** The boot of this machine's kernel, or the machine's name where the system reports none. */
-export const thisBoot = bootOf(thisProcess) || thisProcess.host
-
 /** Milliseconds. */
 const pollEvery = 50
 /** Milliseconds to wait for an owner that can't be inspected. kubectl holds its lock for less than a second. */

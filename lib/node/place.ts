@@ -134,40 +134,7 @@ export function accessFor(
   return { uid: first.uid, gid: (second ?? first).gids[0], mode }
 }
 
-export interface Leftover {
-  readonly name: string
-  /** Seconds since its content last changed, by the node's clock. */
-  readonly age: number
-}
-
-export interface StagingOwner {
-  /** In hex: the same for each run that may hold the lock of this auth/ on this machine, since its boot. */
-  readonly auth: string
-  /** In hex: unique to this run. */
-  readonly run: string
-}
-
 /** Root's folder, which replace locks; node.sh names the same. */
 export const marksFolder = '/var/lib/harderway'
 /** Marks the node as drained, and outlasts a reboot. */
 export const drainMark = `${marksFolder}/drained`
-
-/** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
-export const longestUse = 900
-
-/** The beginning of the names of all that this run makes. */
-export function namesOf({ auth, run }: StagingOwner): string {
-  return `.harderway-${auth}-${run}-`
-}
-
-/**
- * `left`: no run can be using the archive. It was copied under the lock of this auth/, which we hold, or longer ago than
- * any run uses one. An age in the future is of a clock that was set.
- */
-export function checkStaging({ name, age }: Leftover, owner: StagingOwner): 'of this run' | 'left' | 'may be in use' {
-  if (name.startsWith(namesOf(owner))) return 'of this run'
-  // These are there only while their run has the lock, under which they are removed.
-  if (name.endsWith(newSuffix) || name.endsWith(oldSuffix)) return 'left'
-  const isOfAuth = name.startsWith(`.harderway-${owner.auth}-`)
-  return isOfAuth || Math.abs(age) > longestUse ? 'left' : 'may be in use'
-}

@@ -3,16 +3,7 @@ import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
 import { sha256 } from '../files/plain-file.ts'
 import { notWhole, readAnswer, shellEnded } from './channel.ts'
-import {
-  type Account,
-  type FileAccess,
-  type FileState,
-  type FilesSeen,
-  folderOf,
-  isOpenFolder,
-  type Leftover,
-  root,
-} from './place.ts'
+import { type Account, type FileAccess, type FileState, type FilesSeen, folderOf, isOpenFolder, root } from './place.ts'
 
 /** Its own files are those of the folder, by name. */
 export type NodeState = Readonly<ReturnType<typeof readFolder>>
@@ -74,7 +65,7 @@ const shapes = {
   content: ` ${name}`,
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
-  leftover: String.raw` (-?\d{1,12}) ([\w.-]*\.harderway-[\w.-]+)`,
+  leftover: String.raw` ([\w.-]*\.harderway-[\w.-]+)`,
   hostname: String.raw` (\S{1,64})`,
   account: String.raw` (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)`,
   show: String.raw` (\w+)=([^]*)`,
@@ -117,10 +108,6 @@ const kinds = new Map<number, FileState['kind']>([
   [0o120000, 'link'],
 ])
 
-function readLeftovers({ all }: Records): readonly Leftover[] {
-  return all('leftover').map(([age, name = '']) => ({ name, age: Number(age) }))
-}
-
 /** Throws a Failure if the part about the folder is incomplete, or has an unknown record. */
 export function readState(output: string, nonce: string): NodeState {
   const { records, stopped } = readAnswer(output, nonce, 'folder')
@@ -147,8 +134,8 @@ export function readFolder(lines: readonly string[]) {
     uid: Number(present(one('uid'))),
     /** Seconds since 1970 by the node's clock; undefined after a change of the folder. */
     now: now === undefined ? undefined : Number(now),
-    /** Archives of runs in the folder, and folders that they are unpacked in. */
-    leftovers: readLeftovers(records),
+    /** What runs that were killed have left in the folder. */
+    leftovers: all('leftover').map(([left = '']) => left),
     /**
      * The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the
      * folder.

@@ -1,27 +1,19 @@
 /** The check of a node's folder: what differs from what belongs there, and what else is in it. */
-import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
-import { secretMode, sha256 } from '../../lib/files/plain-file.ts'
-import { checkStaging, type Difference, diff, folderOf, longestUse, type StagingOwner } from '../../lib/node/place.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import { type Difference, diff, folderOf } from '../../lib/node/place.ts'
 import { type NodeState, realPath } from '../../lib/node/state.ts'
 import { type Diff, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
-import { diskOf, type Run } from '../target.ts'
+import type { Run } from '../target.ts'
 import { refuseOtherMachine } from './guard-machine.ts'
 import { formatOthers, guard } from './guards.ts'
 import { heldAt } from './held.ts'
 import { ownerOf } from './owner.ts'
-
-const thisRun = randomBytes(4).toString('hex')
-
-/** Only one run with this auth/ can work on nodes: the one that holds its lock. */
-export function stagingOwner(run: Run): StagingOwner {
-  return { auth: sha256(Buffer.from(diskOf(run).id())).slice(0, 12), run: thisRun }
-}
 
 export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
 
@@ -36,12 +28,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
   const left = foreign.filter((name) => !pruned.includes(name))
   // What is kept off nodes is more than a warning.
   const unwanted = left.filter((name) => !isKeptOff(run.cluster, name))
-  const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
-  const wrong = {
-    ...compareFolder(run, node, look),
-    pruned,
-    leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
-  }
+  const wrong = { ...compareFolder(run, node, look), pruned, leftovers: look.leftovers }
   refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
   const warn = texts(
     others.length > 0 && `another ${formatOthers(others)} on ${node.name} is backed up to auth/backup and overwritten`,
@@ -51,10 +38,6 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, known: Re
     left.length > 0 &&
       prune &&
       `--prune leaves ${formatNames(left)} on ${node.name}, which are not of this cluster, or newer than in auth/`,
-    ...(stagings.get('may be in use') ?? []).map(
-      ({ name, age }) =>
-        `${node.name} has ${name}, ${age} s old, from another run, active or interrupted; runs remove it once it is ${longestUse / 60} minutes old`,
-    ),
   )
   return {
     /** Undefined if everything matches. */

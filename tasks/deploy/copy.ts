@@ -4,13 +4,12 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Replacement } from '../../lib/node/node.ts'
-import { namesOf } from '../../lib/node/place.ts'
 import { type NodeState, openFoldersTo } from '../../lib/node/state.ts'
 import { formatDiffs } from '../../lib/results.ts'
 import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
-import { compareFolder, diffsOf, type FolderDifference, filesToCopy, isRight, stagingOwner } from './check-folder.ts'
+import { compareFolder, diffsOf, type FolderDifference, filesToCopy, isRight } from './check-folder.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function replaceInFolder(
@@ -51,7 +50,7 @@ export async function replaceInFolder(
 /** `copied`: called once the archive is there. */
 export function stagingOf(run: Run, { name }: ClusterNode, copied: () => void) {
   return {
-    name: `${namesOf(stagingOwner(run))}${randomBytes(8).toString('hex')}`,
+    name: `.harderway-${randomBytes(8).toString('hex')}`,
     temporary: () => run.auth.makeTemporaryFolder(name),
     copied,
   }

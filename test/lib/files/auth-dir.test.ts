@@ -3,14 +3,12 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
-  cpSync,
   linkSync,
   lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
-  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -20,7 +18,6 @@ import { join, relative } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups, copyBackups, MemoryStore } from '../../../lib/files/auth-dir.ts'
-import { thisBoot } from '../../../lib/files/lock.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch, stateOf } from '../../support/files.ts'
@@ -213,24 +210,6 @@ test('a .gitignore keeps git out of the folder, unless the user has one there', 
   assert.equal(readlinkSync(join(linked.path, '.gitignore')), 'nowhere')
 })
 
-test('the folder is known for the same by every path to it, and a copy is another', (t) => {
-  const folder = scratch(t)
-  const auth = new AuthDir(join(folder, 'auth'), harderWay.files)
-  assert.equal(auth.id(), '')
-  auth.make()
-  auth.write('ca.pem', 'x', publicMode)
-  symlinkSync('auth', join(folder, 'link'))
-  const id = auth.id()
-  // A clone of a disk has the same inode and times, on a machine of its own.
-  assert.match(id, /^\S+ \d+ \d+ \d+$/)
-  assert.ok(id.startsWith(thisBoot))
-  assert.equal(new AuthDir(join(folder, 'link'), harderWay.files).id(), id)
-  cpSync(auth.path, join(folder, 'copy'), { recursive: true, preserveTimestamps: true })
-  assert.notEqual(new AuthDir(join(folder, 'copy'), harderWay.files).id(), id)
-  renameSync(auth.path, join(folder, 'moved'))
-  assert.equal(new AuthDir(join(folder, 'moved'), harderWay.files).id(), id)
-})
-
 test('in memory everything is written, moved to backup and removed as on disk, and nothing reaches a disk', (t) => {
   const place = scratch(t)
   const disk = new AuthDir(join(place, 'auth'), harderWay.files)
@@ -250,7 +229,7 @@ test('in memory everything is written, moved to backup and removed as on disk, a
   assert.deepEqual([second.names(), second.read('ca-next-key.pem')], [['backup', 'ca.pem'], undefined])
   assert.deepEqual(backups(second, 'ca.pem').map(String), ['old'])
   assert.deepEqual([other.names(), String(other.bytes('ca.pem'))], [['ca-next-key.pem', 'ca.pem'], 'old'])
-  for (const ofFolder of ['make', 'version', 'id', 'tightenFolder'] as const)
+  for (const ofFolder of ['make', 'version', 'tightenFolder'] as const)
     assert.throws(() => first[ofFolder](), /is in memory/)
   assert.throws(() => first.makeTemporaryFolder('worker0'), /is in memory/)
   assert.deepEqual(stateOf(place), before)
