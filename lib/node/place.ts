@@ -71,7 +71,6 @@ export interface Difference {
     | 'wrong mode'
     | 'unreadable for its unit'
     | 'permissions too open'
-    | 'dated in the future'
 }
 
 /** At most one per file, except that owner and mode may both be wrong. */

@@ -4,7 +4,7 @@
  * returned is its one reason. Which clock shows what was loaded is in loaded.ts.
  */
 import { basename, dirname } from 'node:path'
-import { authorizationConfigFile, authorizationFiles } from '../../../lib/files/auth-dir.ts'
+import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { besideOf, type Difference, diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
@@ -15,9 +15,8 @@ import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { installOf, isDrainedFor } from '../../inspect/look.ts'
 import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
-import { isInFuture, isLoaded, isReloaded, reloadsBy } from './loaded.ts'
+import { isLoaded, isReloaded, reloadsBy } from './loaded.ts'
 import { isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
-import { openFolders } from './open-folders.ts'
 import { wantedAt } from './wanted.ts'
 
 /** What a unit on a node does not have, or has not loaded. */
@@ -87,10 +86,12 @@ export interface UnitCheck {
 export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const { places } = found
   const there = found.units.filter((unit) => isInstalled(unit, places))
-  const units = there.map((unit) => withoutOpenList(run, unit, places))
+  const units = there.map(withoutList)
   const differences = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
   return units.map((unit) => {
-    const differing = unit.files.flatMap((place) => differencesAt(place, places, differences))
+    const differing = unit.files.flatMap(({ path }) =>
+      (differences.get(realPath(places, path)) ?? []).map(({ what }) => ({ path, what })),
+    )
     return {
       ...{ unit, isUp: isUp(unit, places) },
       reason: checkUnit({ run, unit, found, differing }),
@@ -109,22 +110,9 @@ export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
 }
 
-/** The unit without a list of the revoked where it is not trusted. */
-function withoutOpenList(run: Run, unit: UnitOnNode, places: PlacesState): UnitOnNode {
-  const isOpenList = (place: Place) =>
-    authorizationFiles.includes(place.file) && openFolders(run, [{ ...unit, files: [place] }], places).length > 0
-  return { ...unit, files: unit.files.filter((place) => !isOpenList(place)) }
-}
-
-function differencesAt(
-  { path }: Place,
-  places: PlacesState,
-  differences: ReadonlyMap<string, readonly Difference[]>,
-): Difference[] {
-  const there = differences.get(realPath(places, path)) ?? []
-  if (there.length > 0) return there.map(({ what }) => ({ path, what }))
-  // The clock was set back: until it has caught up no start is later than the change, so every run would restart the unit.
-  return isInFuture(fileAt(places, path)?.changed ?? 0, places) ? [{ path, what: 'dated in the future' }] : []
+/** A target of its own brings the list of the revoked. */
+function withoutList(unit: UnitOnNode): UnitOnNode {
+  return { ...unit, files: unit.files.filter(({ file }) => !authorizationFiles.includes(file)) }
 }
 
 /** What the rules are given. */
@@ -217,12 +205,8 @@ function isReplaced(run: Run, name: string): boolean {
   return there !== undefined && planned !== undefined && !there.equals(planned)
 }
 
-/**
- * What an API server denies shows whether it has loaded the list of the revoked; the digest that it reports, whether it
- * has loaded its encryption config. For other files, and without a digest, clocks decide.
- */
-function hasLoaded(unit: Unit, { file, path, loads, mayReload }: Place, found: UnitsFound): boolean {
-  if (file === authorizationConfigFile) return found.inForce?.isLoaded === true
+/** The digest that an API server reports shows whether it has loaded its encryption config; else its start decides. */
+function hasLoaded(unit: Unit, { path, loads, mayReload }: Place, found: UnitsFound): boolean {
   const { places, config } = found
   if (mayReload && config?.digest !== undefined) return config.digest === fileAt(places, path)?.sha256
   return isLoaded(unit, path, places) || (loads === 'reload' && isReloaded(path, places, config))

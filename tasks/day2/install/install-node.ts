@@ -4,7 +4,7 @@ import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Built, Force, Work } from '../../../lib/graph/target.ts'
 import { drainMark } from '../../../lib/node/place.ts'
 import { type Check, type Diff, texts } from '../../../lib/results.ts'
-import { formatNames, joinClauses } from '../../../lib/wording.ts'
+import { formatNames } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
 import { unsetOn } from '../../inspect/agreement.ts'
@@ -47,14 +47,12 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
   const checks = checkUnitsOf(run, found)
   const toDo = force ? checks.map((check) => asForced(run, check)) : checks
   const names = formatNames(checks.map(({ unit }) => unit.unit))
-  const reloading = checks.filter(({ reloadsBy }) => reloadsBy !== undefined)
-  const reloads = reloading.length > 0 && formatReloads(reloading, found)
   return {
     diffs: [...leftDrained(run, found), ...toDo.flatMap(({ reason }) => (reason ? diffsOfUnit(reason) : []))],
     until: found.selfMade?.notAfter,
     // A unit that is not installed has nothing to load.
     hasNothing: checks.length === 0,
-    note: checks.length === 0 ? 'not installed yet' : joinClauses(`${names} up to date`, reloads),
+    note: checks.length === 0 ? 'not installed yet' : `${names} up to date`,
     warn: warningsOn(run, node, found, checks),
     todo: toDoOn(run, found, checks),
     found: { ...found, others, checks },
@@ -113,12 +111,4 @@ function warningsOn(run: Run, { name }: ClusterNode, found: UnitsFound, checks: 
       `${name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${drainMark} there`,
     ...checks.flatMap(({ unit, isUp }) => (isUp ? [] : `${unit.unit} does not run; its files are installed`)),
   )
-}
-
-/** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */
-function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFound): string {
-  const seconds = Math.max(...units.map(({ reloadsBy = now }) => reloadsBy)) - now
-  const by = new Date(Date.now() + seconds * 1000)
-  const time = [by.getHours(), by.getMinutes()].map((each) => String(each).padStart(2, '0')).join(':')
-  return `${formatNames(units.map(({ unit }) => unit.unit))}: new client certificate in use by ${time}`
 }
