@@ -152,9 +152,6 @@ export async function withApi<T>(asking: Asking, node: ClusterNode, work: (api: 
   return withClient(asking, node, apiServer, work)
 }
 
-/** The encryption config that an API server has loaded, as its metrics report. */
-export type LoadedConfig = Readonly<ReturnType<typeof parseLoadedConfig>>
-
 /** The API server's, in the text format of Prometheus. Throws a Failure without them. */
 export async function readMetrics(asking: Asking, node: ClusterNode): Promise<string> {
   const { status, body } = await withApi(asking, node, (api) => api.ask('GET', '/metrics'))
@@ -162,24 +159,16 @@ export async function readMetrics(asking: Asking, node: ClusterNode): Promise<st
   throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
 }
 
-const metricsOf = 'apiserver_encryption_config_controller'
-
-/** The time is that of the last success. */
-export function parseLoadedConfig(metrics: string) {
-  const times = samplesOf(metrics, `${metricsOf}_automatic_reload_last_timestamp_seconds`).flatMap((each) =>
-    labelIn(each, 'status') === 'success' && each.value > 0 ? each.value : [],
-  )
-  const digests = samplesOf(metrics, `${metricsOf}_last_config_info`).flatMap(
+/**
+ * SHA-256, in hex, of the encryption config that an API server has loaded, by its metrics: from Kubernetes 1.34 on.
+ * Undefined if they have none, or two: the series of the config before may still be there.
+ */
+export function loadedConfigIn(metrics: string): string | undefined {
+  const digests = samplesOf(metrics, 'apiserver_encryption_config_controller_last_config_info').flatMap(
     (each) => /^sha256:([0-9a-f]{64})$/.exec(labelIn(each, 'hash') ?? '')?.[1] ?? [],
   )
-  // The series of the config before may still be there.
   const [digest, ...more] = new Set(digests)
-  return {
-    /** SHA-256 of the file, in hex: from Kubernetes 1.34 on. */
-    digest: more.length === 0 ? digest : undefined,
-    /** In seconds since 1970 by the node's clock; undefined if not since the start. */
-    reloaded: times.length > 0 ? Math.max(...times) : undefined,
-  }
+  return more.length === 0 ? digest : undefined
 }
 
 /** etcd, by its JSON gateway: https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ */

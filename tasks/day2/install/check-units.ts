@@ -15,7 +15,7 @@ import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { installOf, isDrainedFor } from '../../inspect/look.ts'
 import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
-import { isLoaded, isReloaded, reloadsBy } from './loaded.ts'
+import { isLoaded, reloadsBy } from './loaded.ts'
 import { isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
 import { wantedAt } from './wanted.ts'
 
@@ -206,10 +206,9 @@ function isReplaced(run: Run, name: string): boolean {
 }
 
 /** The digest that an API server reports shows whether it has loaded its encryption config; else its start decides. */
-function hasLoaded(unit: Unit, { path, loads, mayReload }: Place, found: UnitsFound): boolean {
-  const { places, config } = found
-  if (mayReload && config?.digest !== undefined) return config.digest === fileAt(places, path)?.sha256
-  return isLoaded(unit, path, places) || (loads === 'reload' && isReloaded(path, places, config))
+function hasLoaded(unit: Unit, { path, mayReload }: Place, { places, loadedConfig }: UnitsFound): boolean {
+  if (mayReload && loadedConfig !== undefined) return loadedConfig === fileAt(places, path)?.sha256
+  return isLoaded(unit, path, places)
 }
 
 /** Why a unit that runs, or tries to, is not healthy. */

@@ -3,23 +3,18 @@
  * clock.
  */
 import { fileAt, type PlacesState } from '../../../lib/node/state.ts'
-import type { LoadedConfig } from '../../inspect/component.ts'
 import type { Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
 
-/** True if the unit was started after the last change of the file, or the file is not there. For a bundle of certificates its last change is the start. */
+/**
+ * True if the unit was started after the last change of the file, or the file is not there. For a bundle of certificates
+ * its last change is the start.
+ */
 export function isLoaded({ unit, bundle }: Pick<Unit, 'unit' | 'bundle'>, path: string, places: PlacesState): boolean {
   const changed = fileAt(places, path)?.changed
   if (changed === undefined) return true
   const started = bundle === undefined ? places.units.get(unit)?.started : fileAt(places, bundle)?.changed
   return started !== undefined && started > changed
-}
-
-/** True if the API server has reloaded its encryption config since the last change of the file. */
-export function isReloaded(path: string, places: PlacesState, config: LoadedConfig | undefined): boolean {
-  const changed = fileAt(places, path)?.changed
-  const { reloaded } = config ?? {}
-  return changed !== undefined && reloaded !== undefined && reloaded > changed
 }
 
 /**

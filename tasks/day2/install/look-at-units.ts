@@ -9,8 +9,7 @@ import { refuseDisagreement, type UnitOnNode } from '../../inspect/agreement.ts'
 import {
   isApiServer,
   type Life,
-  type LoadedConfig,
-  parseLoadedConfig,
+  loadedConfigIn,
   readHealth,
   readMetrics,
   readSelfMade,
@@ -33,8 +32,8 @@ export interface UnitsFound extends NodeLook {
   readonly selfMade: Life | undefined
   /** Why a unit that runs is not healthy, by its name. */
   readonly unhealthy: ReadonlyMap<string, string>
-  /** The encryption config of its API server; undefined if it was not queried, or did not answer. */
-  readonly config?: LoadedConfig | undefined
+  /** SHA-256 of the encryption config that its API server has loaded; undefined if it did not tell. */
+  readonly loadedConfig?: string | undefined
   /** What its API server says of the list of who is revoked; undefined if it was not queried, or did not answer. */
   readonly inForce?: ListInForce | undefined
 }
@@ -57,7 +56,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
       places,
       units,
       ...answers,
-      config: await lookAtConfig(run, node, asked, places),
+      loadedConfig: await readLoadedConfig(run, node, asked, places),
       inForce,
     }
   } catch (error) {
@@ -150,22 +149,16 @@ function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
   return units.get(unit)?.active === 'active'
 }
 
-/**
- * Its metrics are long: they are read only during a rotation, and where the clocks do not show that it has loaded the
- * file.
- */
-async function lookAtConfig(
+/** Its metrics are long: they are read only during a rotation, and where its start does not show that it has loaded the file. */
+async function readLoadedConfig(
   run: Run,
   node: ClusterNode,
   units: readonly Unit[],
   places: PlacesState,
-): Promise<LoadedConfig | undefined> {
+): Promise<string | undefined> {
   const isRead = (unit: Unit) =>
     unit.files.some(({ mayReload, path }) => mayReload && (run.stagedBy !== undefined || !isLoaded(unit, path, places)))
-  // Without an answer the clocks decide.
-  return units.some(isRead)
-    ? await tryToAwait(async () => parseLoadedConfig(await readMetrics({ run }, node)))
-    : undefined
+  return units.some(isRead) ? tryToAwait(async () => loadedConfigIn(await readMetrics({ run }, node))) : undefined
 }
 
 type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
