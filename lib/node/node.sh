@@ -363,7 +363,7 @@ resolve() {
 say_units() {
   accounts='' names='' inside=''
   for f in $units; do names="$names $f.service"; done
-  shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
+  shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState \
     -p ExecMainStartTimestamp -p MainPID -p User -p Group -p SupplementaryGroups -p ExecStart \
     -p NeedDaemonReload -- $names) || [ ! -d /run/systemd/system ]
   begin_unit

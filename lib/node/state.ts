@@ -249,7 +249,7 @@ function readUnit(
     if (value === undefined || more.length > 0) throw notWhole()
     return value
   }
-  const [id, active, sub, job] = [one('Id'), one('ActiveState'), one('SubState'), one('Job')]
+  const [id, active, sub] = [one('Id'), one('ActiveState'), one('SubState')]
   const [load, user, main] = [one('LoadState'), one('User'), one('MainPID')]
   const account = `${user}:${one('Group')}:${one('SupplementaryGroups')}`
   if (!id.endsWith('.service') || !load || !active || !sub || !/^\d{1,10}$/.test(main)) throw notWhole()
@@ -265,8 +265,6 @@ function readUnit(
     active,
     /** `running`, `auto-restart`, … */
     sub,
-    /** Shutting down, or down with a queued job: whether it is stopped or restarted shows only when that is over. */
-    isStopping: active === 'deactivating' || (active === 'inactive' && job !== ''),
     /**
      * When its main process was started, in seconds since 1970 by the node's clock of that time; undefined if it never
      * was.

@@ -116,10 +116,9 @@ export const commands: readonly Command[] = [
   {
     name: 'graph',
     operands: nodeOperands,
-    does: 'draws the dependency graph (Mermaid or dot)',
-    examples: ['graph', 'graph --format dot'],
-    options: ['node', 'format'],
-    means: { format: 'mermaid or dot' },
+    does: 'draws the dependency graph (Mermaid); with --verbose a box for each target',
+    examples: ['graph', 'graph worker0 --verbose'],
+    options: ['node'],
     exits: {},
     load: async () => (await import('./graph.ts')).graph,
   },

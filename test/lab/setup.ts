@@ -36,7 +36,6 @@ const tests: readonly Part[] = [
   { command: 'strace', debian: 'strace', brew: '' },
   { command: 'faketime', debian: 'faketime', brew: 'libfaketime' },
   { command: 'busybox', debian: 'busybox', brew: '' },
-  { command: 'dot', debian: 'graphviz', brew: 'graphviz' },
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'ksh', debian: 'ksh', brew: 'ksh' },
   { command: 'fish', debian: 'fish', brew: 'fish' },

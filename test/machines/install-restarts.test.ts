@@ -113,25 +113,6 @@ describe('restarts on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test('a unit that is stopping is waited for: it may be on its way to start again', async () => {
-    const [node, folder] = ['worker1', '/etc/systemd/system/kube-proxy.service.d']
-    // Its main process ends after that: systemd.service(5).
-    const held = "[Service]\nExecStop=/bin/sh -c 'until [ -e /run/released ]; do sleep 0.1; done'\n"
-    lab.machine(node).write(`${folder}/slow.conf`, held)
-    await on(node, 'systemctl daemon-reload; systemctl restart --no-block kube-proxy')
-    lab.write(...running({ timeout: '1s' }))
-    const ran = await lab.run('install', '--verbose', '--node', node)
-    assert.equal(ran.status, 1)
-    assert.match(ran.stdout + ran.stderr, /worker1: kube-proxy did not stop within install\.timeout/)
-    lab.write(...running())
-    const [again] = await Promise.all([
-      must(0, 'install', '--node', node),
-      on(node, `touch /run/released; rm -r ${folder}; systemctl daemon-reload`),
-    ])
-    assert.match(String(messageOf(again, 'install/worker1')), /kubelet, kube-proxy up to date/)
-    assert.ok(!again.stdout.includes('"warn"'), again.stdout)
-  })
-
   test('what its owner restarts while a run is busy on another node is not restarted again', async () => {
     const held = 'touch /run/held; until [ -e /run/released ]; do sleep 0.1; done'
     lab.write(...running({ units: { 'kube-scheduler': { restart: `${held}; systemctl restart kube-scheduler` } } }))

@@ -68,7 +68,7 @@ export type UnitState = NonNullable<ReturnType<PlacesState['units']['get']>>
 export function shownUnit(unit: string, more: Readonly<Record<string, string>> = {}): string[] {
   const properties = {
     ...{ Id: `${unit}.service`, Names: `${unit}.service`, LoadState: 'loaded', ActiveState: 'active' },
-    ...{ SubState: 'running', Job: '', ExecMainStartTimestamp: '', MainPID: '0' },
+    ...{ SubState: 'running', ExecMainStartTimestamp: '', MainPID: '0' },
     ...{ NeedDaemonReload: 'no', User: '', Group: '', SupplementaryGroups: '' },
   }
   return Object.entries({ ...properties, ...more }).map(([name, value]) => `${name}=${value}`)
@@ -76,7 +76,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
 
 /** That runs, and no process of it is seen. */
 export const runningUnit: UnitState = {
-  ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000, process: undefined },
+  ...{ isLoaded: true, active: 'active', sub: 'running', started: 1000, process: undefined },
   ...{ account: root, command: undefined, start: undefined },
   needsReload: false,
 }

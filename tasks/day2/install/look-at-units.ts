@@ -17,9 +17,8 @@ import {
   readsCaAgain,
   type ServedCertificate,
 } from '../../inspect/component.ts'
-import { digestAt, installOf, lookAtNode, type NodeLook, placesOf, repeat } from '../../inspect/look.ts'
+import { digestAt, lookAtNode, type NodeLook, placesOf } from '../../inspect/look.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
-import { nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
 import { type ListInForce, readInForce } from '../revoked/on-node.ts'
 import { isLoaded } from './loaded.ts'
@@ -41,7 +40,7 @@ export interface UnitsFound extends NodeLook {
 /** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
 export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsFound> {
   try {
-    const look = await lookWhenSettled(run, node, made)
+    const look = made ?? (await lookAtNode(run, node))
     const places = placesOf(look)
     refuseDisagreement(look.units)
     refuseOddPaths(node, look.units, places)
@@ -62,23 +61,6 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
   } catch (error) {
     throw asUnknown(node.name, error)
   }
-}
-
-/** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
-async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | undefined): Promise<NodeLook> {
-  let look = made ?? (await lookAtNode(run, node))
-  const units = nodeUnits(run.cluster, node).map(({ unit }) => unit)
-  const why = await repeat(installOf(run).timeout, async () => {
-    const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
-    if (stopping !== undefined) look = await lookAtNode(run, node)
-    return stopping
-  })
-  if (why === undefined) return look
-  throw new Failure(`${why} did not stop within install.timeout`, {
-    node: node.name,
-    code: 'not-looked-at',
-    remedy: `find out why on ${node.name}:\n    systemctl status ${serviceOf(run.cluster, why)}\nthen ${runAgain}`,
-  })
 }
 
 /** When each file is read. */

@@ -66,7 +66,7 @@ describe('the answer to a look at places', () => {
     assert.equal(seen.now, 1795607000)
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
     const starts = { start: '/usr/bin/x --a=b' }
-    const none = { isStopping: false, process: undefined, command: undefined, ...starts }
+    const none = { process: undefined, command: undefined, ...starts }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
     assert.deepEqual(Object.fromEntries(seen.units), {
@@ -88,22 +88,6 @@ describe('the answer to a look at places', () => {
     })
     assert.equal(seen.files.get('/srv/pki/kubernetes.pem')?.kind, 'link')
     assert.deepEqual(seen.contents, new Map([['/etc/etcd/ca.pem', Buffer.from('x')]]))
-  })
-
-  test('tells a unit that stops, or is stopped with a job at hand, from one that stays stopped', () => {
-    const rows: [Record<string, string>, boolean][] = [
-      [{ ActiveState: 'deactivating', Job: '123' }, true],
-      [{ ActiveState: 'deactivating' }, true],
-      [{ ActiveState: 'inactive', Job: '123' }, true],
-      [{ ActiveState: 'inactive' }, false],
-      // A member of etcd without a majority stays so.
-      [{ ActiveState: 'activating', Job: '123' }, false],
-      [{ ActiveState: 'active', Job: '123' }, false],
-    ]
-    for (const [state, isStopping] of rows) {
-      const { units } = readPlaces(placesWith(['now 1', ...shown('etcd', state)]))
-      assert.equal(units.get('etcd')?.isStopping, isStopping, JSON.stringify(state))
-    }
   })
 
   test('is refused where any line of it is missing or repeated', () => {

@@ -18,7 +18,7 @@ const understood: readonly [string, Partial<Options>][] = [
   ['--list --json --quiet --version', { list: true, json: true, quiet: true, version: true }],
   ['-h', { help: true }],
   ['status --on-nodes --verbose', { names: ['status'], onNodes: true, verbose: true }],
-  ['--format=dot graph', { names: ['graph'], format: 'dot' }],
+  ['--format=prometheus report', { names: ['report'], format: 'prometheus' }],
   ['init --virtual-ip 10.0.0.1', { names: ['init'], virtualIP: '10.0.0.1' }],
   ['certs -- --force', { names: ['certs', '--force'] }],
 ]
