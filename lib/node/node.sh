@@ -202,13 +202,31 @@ say_above() {
   with_lines say_each "$above"
 }
 
-# Reports what runs have left in the current folder. A run that is at work there may lose its archive to the next one, and
-# then changes nothing.
+# Reports what runs have left in the current folder: archives, of 0.5.0 also where they were unpacked, and what is beside a
+# file of ours. A run that is at work there may lose its archive to the next one, and then changes nothing.
 say_leftovers() {
   for f in .harderway-* *"$new_suffix" *"$old_suffix"; do
-    case $f in *[!A-Za-z0-9._-]*) continue ;; esac
-    if [ ! -L "$f" ] && { [ -d "$f" ] || [ -f "$f" ]; }; then say leftover "$f"; fi
+    case $f in
+      *[!A-Za-z0-9._-]*) continue ;;
+      .harderway-*)
+        g=${f#.harderway-} g=${g%-swap} g=${g%-unpacked} g=${g%-discarded}
+        case $g in ''|*[!0-9a-f-]*) continue ;; esac
+        [ ! -d "$f" ] || [ -L "$f" ] || say leftover "$f"
+        ;;
+      *) is_name "${f%.harderway-*}" || continue ;;
+    esac
+    if [ ! -L "$f" ] && [ -f "$f" ]; then say leftover "$f"; fi
   done
+}
+# is_name NAME: true for a name that a file of ours may have.
+is_name() {
+  set -f
+  for g in $patterns; do
+    # shellcheck disable=SC2254
+    case $1 in $g) set +f; return 0 ;; esac
+  done
+  set +f
+  return 1
 }
 
 # stat_files NAME...: sets $stats and $sums to a line for each of the names, and fails if one of them or a tool does.
@@ -301,7 +319,10 @@ look_as_root() {
   [ -z "$units" ] || say_units
   if { read -r name < /proc/sys/kernel/hostname; } 2>/dev/null; then say hostname "$name"; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
-  [ ! -e "$marks/drained" ] || say drained
+  # The other marks are of 0.5.0.
+  for f in "$marks/drained" "$marks"/.harderway-*; do
+    if [ -e "$f" ]; then say drained; break; fi
+  done
   found='' expected='' resolved=' '
   with_lines find_places "$places"
   cd /
@@ -475,8 +496,8 @@ replace_files() {
   say_folder
 }
 
-# tar makes each file anew, whatever has its name, and gives it its owner and mode by itself: the folder may belong to
-# another user, who could lead a chown or chmod elsewhere by a link.
+# tar makes each file anew, whatever has its name, and gives it its owner and mode by itself: a chown or chmod by name could
+# be led elsewhere by the user of the unit, where the folder is that user's. That of busybox does it by name.
 unpack() {
   news='' olds='' members='' top=. own=o
   if [ -n "$as_root" ]; then top=/ own=''; fi
@@ -488,8 +509,8 @@ unpack() {
   [ -n "$as_root" ] || rm -f -- $olds
   # GNU tar takes options from the environment too. With -m the files get the node's own time, so that rsync, cp -u and
   # backups see that they are new.
-  TAR_OPTIONS='' tar -x${own}pmf "$archive" -C $top -- $members
-  with_lines print_sums "$files" | sha256sum -c >/dev/null
+  said=$(TAR_OPTIONS='' tar -x${own}pmf "$archive" -C $top -- $members 2>&1) || stop undone "$said"
+  said=$(with_lines print_sums "$files" | sha256sum -c 2>&1 >/dev/null) || stop undone "$said"
   # rename(2) does not wait for the data.
   said=$(sync -- $news 2>&1) || stop undone "$said"
 }

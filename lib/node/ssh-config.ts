@@ -75,12 +75,17 @@ export function strictOptions(config: SshConfig): string[] {
   return formatOptions(Object.entries(options))
 }
 
-/** What ssh and a ProxyCommand need. SendEnv could pass on any other variable, and can't be reset by an option. */
-const allowedVariables =
-  /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|SSH_AUTH_SOCK|KRB5CCNAME|XDG_RUNTIME_DIR|AWS_PROFILE|(https?|all|no)_proxy)$/i
+/**
+ * What ssh and the programs of a ProxyCommand need; of clouds, where their configuration is. SendEnv could pass on any
+ * other variable, and can't be reset by an option.
+ */
+const allowedVariables = [
+  /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|SSH_AUTH_SOCK|KRB5CCNAME|XDG_RUNTIME_DIR|(https?|all|no)_proxy)$/i,
+  /^(AWS_(PROFILE|REGION|DEFAULT_REGION|CONFIG_FILE|SHARED_CREDENTIALS_FILE)|CLOUDSDK_\w*CONFIG\w*|AZURE_CONFIG_DIR|TELEPORT_HOME)$/,
+]
 
 export function allowedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => allowedVariables.test(name)))
+  return Object.fromEntries(Object.entries(env).filter(([name]) => allowedVariables.some((each) => each.test(name))))
 }
 
 /** Undefined where it is not set. */

@@ -95,7 +95,8 @@ export class Ssh {
 
   /** The user's configuration for the node: `ssh -G` prints it, and connects to nothing. Throws where ssh can't. */
   async #configOf(node: ClusterNode, options: readonly string[]): Promise<SshConfig> {
-    const { env, signal: aborted } = this.#run
+    const { signal: aborted } = this.#run
+    const env = allowedEnvironment(this.#run.env)
     const words = [...fileWords(this.#use), ...options, '--', node.host, 'sh -s']
     const signal = AbortSignal.any([aborted, AbortSignal.timeout(configTime)])
     const { exitCode, stdout, stderr } = await spawn({ cwd: this.#use.folder, env, signal })`ssh -G ${words}`

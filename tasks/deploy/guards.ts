@@ -69,10 +69,7 @@ export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readon
   keepFound(auth, node.name, new Map(files), now)
 }
 
-/**
- * "CA in ca.pem, ca-key.pem and encryption key in /var/lib/kubernetes/encryption-config.yaml (it lacks our encryption
- * key)"
- */
+/** "CA in ca.pem, ca-key.pem (not readable) and encryption key in /var/lib/kubernetes/encryption-config.yaml" */
 export function formatOthers(others: readonly Other[]): string {
   const named = [...Map.groupBy(others, ({ label }) => label)]
   return named.map(([label, some]) => `${label} in ${some.map(formatOther).join(', ')}`).join(' and ')

@@ -54,6 +54,8 @@ function ownerByKind(run: Run, held: HeldFile, all: readonly HeldFile[]): Owner 
   const { file, state, bytes, part, isPlace } = held
   const { kind, name = '' } = auth.files.parse(file) ?? {}
   const ours = (isOurs: boolean): Owner => (isOurs || hasDigest(auth, file, state.sha256) ? 'earlier' : 'stranger')
+  // The login can't read it.
+  if (!bytes && state.sha256 === undefined && state.size <= largestFile && kind !== 'key') return 'stranger'
   if (kind === 'authorization') return ours(!bytes || !isForeignAuthorization(bytes.toString()))
   if (kind === 'kubeconfig') {
     if (!bytes) return state.size > largestFile ? 'otherCluster' : 'earlier'

@@ -120,7 +120,7 @@ describe('who is revoked', { skip }, () => {
       await lab.machine('control1').exec(harm)
       assert.deepEqual(await answersOf('first/jane'), all(500))
       const planned = await must('install', '--dry-run')
-      assert.match(String(messageOf(planned, 'install/control1')), /authorization-config\.yaml/)
+      assert.match(String(messageOf(planned, 'revoked/control1')), /authorization-config\.yaml/)
       await must('install')
       assert.equal(
         await lab.machine('control1').exec(`sha256sum <${config}`),

@@ -223,12 +223,9 @@ function notServed({ node }: NodeRun, { unit, service }: Unit): Failure {
   })
 }
 
-/**
- * True for a failure after which the new files stay: the unit is healthy with them, but the node is still drained; or
- * another run is at work on the node, maybe with the same files.
- */
+/** True for a failure after which the new files stay: the unit is healthy with them, but the node is still drained. */
 function leavesNewFiles(error: unknown): boolean {
-  return error instanceof Failure && (error.code === 'not-undrained' || error.code === 'busy')
+  return error instanceof Failure && error.code === 'not-undrained'
 }
 
 /**

@@ -201,7 +201,7 @@ export async function undrain(run: Run, node: ClusterNode): Promise<void> {
   await limitBeside(run).map(gatewaysOf(run), (gateway) => change(run, gateway, node, 'undrain').catch(failed))
   try {
     if (failures.length > 0) throw failures[0]
-    await mark(run, node, `rm -f -- ${drainMark}`)
+    await mark(run, node, `rm -rf -- ${drainMark} ${marksFolder}/.harderway-*`)
   } catch (error) {
     throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error
   }

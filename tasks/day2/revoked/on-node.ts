@@ -16,7 +16,7 @@ import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { diffsOfUnit, type UnitDifference } from '../install/check-units.ts'
+import { diffsOfUnit, type UnitDifference, unfinishedPaths } from '../install/check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
 import { refuseOpen } from '../install/open-folders.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../install/replace.ts'
@@ -106,7 +106,10 @@ const reloads = ({ files }: UnitOnNode) => files.some((place) => isOfList(place)
 function differenceOf(run: Run, found: UnitsFound): UnitDifference | undefined {
   const unit = listUnit(found)
   const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
-  const isOld = unit !== undefined && places.length === 0 && reloads(unit) && found.inForce?.isLoaded === false
+  // A killed run has left the list before: it must never come back.
+  const isUnfinished = unit !== undefined && unfinishedPaths(unit, found.places).length > 0
+  const isLoaded = found.inForce?.isLoaded !== false && !isUnfinished
+  const isOld = unit !== undefined && places.length === 0 && reloads(unit) && !isLoaded
   const notLoaded = isOld ? unit.files.filter(({ loads }) => loads === 'reload').map(({ path }) => path) : []
   if (places.length + notLoaded.length === 0) return undefined
   return { unit: apiServer, places, notLoaded, notServed: [], restarts: false, isDrained: false }
@@ -140,7 +143,7 @@ export async function bringList(
       throw notLoaded(run, node)
     }
   }
-  await forgetOld(at, found, new Map(wanted.map(({ path, sha256 = '' }) => [path, sha256])))
+  await forgetOld(at, found, new Map(all.map(({ path, sha256 = '' }) => [path, sha256])))
 }
 
 function notLoaded({ cluster }: Run, node: ClusterNode): Failure {

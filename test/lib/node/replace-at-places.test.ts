@@ -117,7 +117,7 @@ inUsualShells(({ run, some }) => {
       const before = snapshot(folder)
       writeFileSync(join(source, archive), buildTar(change.files.map((file) => ({ ...file, bytes: Buffer.from('x') }))))
       const { stdout } = run('/', ownNodeFolder(message('replace', replaceLines(change, archive), nonce)))
-      assert.equal(readAnswer(stdout, nonce, 'replace').stopped?.why, 'shell')
+      assert.equal(readAnswer(stdout, nonce, 'replace').stopped?.why, 'undone')
       assert.deepEqual(snapshot(folder), before)
     })
 

@@ -158,7 +158,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
         const home = oldHome(t)
         const old = snapshot(home)
         if (archive) stage(home, archive)
-        assert.notEqual(run(home, scriptFor(home)).status, 0)
+        assert.equal(stops(home, scriptFor(home))?.why, 'undone')
         assert.deepEqual(snapshot(home), old)
       })
 
@@ -359,7 +359,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
     mkdirSync(join(home, '.harderway-other'))
     did(home, discardScript(home))
     did(home, discardScript(home))
-    assert.notEqual(run(home, script).status, 0)
+    assert.equal(stops(home, script)?.why, 'undone')
     const { '.harderway-other': other, ...rest } = snapshot(home)
     assert.ok(other)
     assert.deepEqual(rest, old)

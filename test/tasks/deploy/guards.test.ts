@@ -72,6 +72,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     const contents = new Map<string, Buffer>()
     for (const [path, file] of [...pairs, ...Object.keys(given).map((path) => [path, path] as const)]) {
       const there = given[path] ?? of.tryBytes(file)
+      if (there === undefined) continue
       if (!Buffer.isBuffer(there)) files.set(path, { ...rootsFile, ...there })
       else files.set(path, { ...rootsFile, sha256: sha256(there), size: there.length })
       if (Buffer.isBuffer(given[path])) contents.set(path, given[path])
@@ -135,6 +136,11 @@ describe("another cluster's identity", () => {
 
   test('is not what is empty', () => {
     assert.equal(said(lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: Buffer.alloc(0) })), undefined)
+  })
+
+  test('is supposed where the login can not read a kubeconfig', () => {
+    const look = lookAt(control, { 'admin.kubeconfig': { uid: 0, mode: 0o600 } })
+    assert.equal(said(look), 'c0: another kubeconfig in admin.kubeconfig (not readable)')
   })
 
   test('is found by a certificate of its CA, and by a key that is beside none of ours', () => {
