@@ -123,7 +123,7 @@ test("a full or read-only disk on a node is reported with the node's name, its f
   assert.ok(failed.length >= 3 && failed.length < tries.length && failed.at(-1)?.pages === 'read-only', run.stdout)
   for (const { pages, ...said } of failed) {
     assert.deepEqual([said.status, said.id], [1, 'deploy/control0'], `with ${pages} pages`)
-    assert.match(said.message, /^control0: (tar: .*No space left|scp: )/)
+    assert.match(said.message, /^control0: (couldn.t replace a file; .*No space left|scp: )/)
   }
 })
 
