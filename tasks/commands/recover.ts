@@ -123,14 +123,15 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>, backup: A
  * What to take, in writing order, what is wrong with the rest, and what to say then. Throws a Failure if what was found
  * may be of another cluster.
  */
-async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], { main, others, node }: Sources) {
+async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], { main, others, source }: Sources) {
+  const node = source?.node
   refuseNothing(run, main)
   const identity = identityNames(run)
   refusePresent(run, main, identity)
   const candidate = complete(run, main)
   const { found, ofRotations, ca } = candidate
   refuseDisagreement(found, main, others)
-  refuseWrongSources(run, main, node ? await findForeign(candidate, node) : [])
+  refuseWrongSources(run, main, source ? await findForeign(candidate, source) : [])
   const isLost = (name: string) => !run.auth.read(name)
   const parts = targets.filter(({ irreplaceable, makes }) => irreplaceable && makes.some(isLost))
   const wrong = await Promise.all(
@@ -281,12 +282,12 @@ function nextOf(
 /** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
 export async function findForeign(
   { found, cas }: Pick<Candidate, 'found' | 'cas'>,
-  node: ClusterNode,
+  { node, look }: LookedAt,
 ): Promise<string[]> {
   const { files, path } = found.auth
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter(({ name }) => name === files.names.api))
-  const open = await readServedCertificates(found, node, ports)
+  const open = await readServedCertificates(found, { node, look, ports })
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
   const foreign = open.flatMap(({ port, served }) => (isOurs(served) ? [] : String(port)))
   if (foreign.length === 0) return []
@@ -316,12 +317,17 @@ interface Held {
  */
 const largest = 32 * 1024
 
+interface LookedAt {
+  readonly node: ClusterNode
+  readonly look: NodeLook
+}
+
 interface Sources {
   readonly main: Holding
   /** The other control nodes. */
   readonly others: readonly Holding[]
   /** What `main` is from. */
-  readonly node?: ClusterNode
+  readonly source?: LookedAt
   readonly backup?: AuthDir
 }
 
@@ -331,7 +337,11 @@ interface Sources {
  */
 async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
   const rest = run.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node.name)
-  const read = (each: ClusterNode) => run.limits.node(async () => holdingOf(run, each, await readNode(run, each)))
+  const read = (each: ClusterNode) =>
+    run.limits.node(async () => {
+      const look = await readNode(run, each)
+      return { look, holding: holdingOf(run, each, look) }
+    })
   const [main, ...results] = await Promise.allSettled([
     read(node),
     ...rest.map((each) => read(each).finally(() => run.disconnect(each))),
@@ -339,12 +349,13 @@ async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
   run.signal.throwIfAborted()
   if (main.status === 'rejected') throw main.reason
   const others = results.flatMap((result) => {
-    if (result.status === 'fulfilled') return [result.value]
+    if (result.status === 'fulfilled') return [result.value.holding]
     if (!(result.reason instanceof Failure)) throw result.reason
     run.note(result.reason.message)
     return []
   })
-  return { main: { ...main.value, files: newestOf(run, main.value, others) }, others, node }
+  const { look, holding } = main.value
+  return { main: { ...holding, files: newestOf(run, holding, others) }, others, source: { node, look } }
 }
 
 /** Another control node may have a certificate that was issued later, or list somebody else as revoked. */

@@ -115,7 +115,7 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Clus
     const wrong = [
       ...(others.length > 0 ? [`${node.name} has another ${others.join(', ')} than ${main.where}`] : []),
       // What was deployed, and what units read, may be left from another cluster.
-      ...(cas.length > 0 ? await findForeign({ found: { ...found, connect: run.connect }, cas }, node) : []),
+      ...(cas.length > 0 ? await findForeign({ found: { ...found, connect: run.connect }, cas }, { node, look }) : []),
     ]
     if (wrong.length > 0)
       throw refusal(wrong.join('; '), [

@@ -27,19 +27,20 @@ export async function findOtherCluster(
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   // This may take as long as the timeout of a node that is down.
   tell(`looking for an existing ${label} on ${formatNames(controls.map(({ name }) => name))}`)
-  const traces = await run.limits.node.map(controls, (node) => findTrace(run, node, files))
-  const found = controls.flatMap(({ name }, i) => (typeof traces[i] === 'string' ? [{ name, trace: traces[i] }] : []))
-  const source = controls.find((_, i) => typeof traces[i] === 'string')
-  if (source) {
+  const looks = await run.limits.node.map(controls, async (node) => ({
+    node,
+    trace: await findTrace(run, node, files),
+  }))
+  const found = looks.flatMap(({ node, trace }) => (typeof trace === 'string' ? [{ node, trace }] : []))
+  if (found[0]) {
     const all = groupAlike(found, ({ trace }) => trace).map(
-      (group) => `${group[0].trace} on ${formatNames(group.map(({ name }) => name))}`,
+      (group) => `${group[0].trace} on ${formatNames(group.map(({ node }) => node.name))}`,
     )
     const what = `${all.join('; ')}, but ${run.auth.path} has no ${label}; nothing was created`
-    return [maker, refusal(what, waysOutOfLost(run, source))]
+    return [maker, refusal(what, waysOutOfLost(run, found[0].node))]
   }
-  const unseen = controls.find((_, i) => traces[i] instanceof Failure)
-  const why = traces.find((trace) => trace instanceof Failure)
-  return unseen && why && [maker, refuseUnseen(run, unseen, label, why)]
+  const [unseen] = looks.flatMap(({ node, trace }) => (trace instanceof Failure ? [{ node, why: trace }] : []))
+  return unseen && [maker, refuseUnseen(run, unseen.node, label, unseen.why)]
 }
 
 /** The parts of the identity, such as the CA, of which auth/ has nothing; named by the first of them. */
@@ -63,7 +64,7 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
     const held = heldOn(seen, node, look).filter(({ file, state }) => state.size > 0 && names.includes(file))
     if (held.length > 0) return formatNames(held.map(({ at }) => at))
     const api = layoutOf(run.cluster).units.find(({ unit }) => unit === apiServer)
-    const served = await readServedCertificates(run, node, api?.serves ?? [])
+    const served = await readServedCertificates(run, { node, look, ports: api?.serves ?? [] })
     if (served.length > 0) return `port ${served.map(({ port }) => port).join(', ')} serves a certificate`
     return look.places instanceof Failure ? look.places : undefined
   } catch (error) {

@@ -119,9 +119,10 @@ export function hasAddress({ addresses }: Pick<NodeState, 'addresses'>, address:
 }
 
 /** What a node shows on those of the ports where it serves a certificate; nothing where its address is another machine's. */
-export async function readServedCertificates(run: Run, node: ClusterNode, ports: readonly Port[]) {
-  const there = await run.connect(node)
-  const look = await there.look({ directory: node.directory, names: run.auth.files, expected: new Map() })
+export async function readServedCertificates(
+  run: Run,
+  { node, look, ports }: { readonly node: ClusterNode; readonly look: NodeLook; readonly ports: readonly Port[] },
+) {
   if (!hasAddress(look, addressOf(node))) return []
   const asked = [...new Map(ports.map((port) => [port.port, port])).values()]
   const answers = await Promise.all(
