@@ -47,7 +47,7 @@ main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' olds=''
   sudo='' as_root='' uid='' units='' places='' folders='' signs=''
-  files='' paths='' reversed='' command='' above=' /'
+  files='' paths='' reversed='' command=''
   lines=$(cat)
   exec </dev/null
   with_lines read_request "$lines"
@@ -211,11 +211,10 @@ say_leftovers() {
       .harderway-*)
         g=${f#.harderway-} g=${g%-swap} g=${g%-unpacked} g=${g%-discarded}
         case $g in ''|*[!0-9a-f-]*) continue ;; esac
-        [ ! -d "$f" ] || [ -L "$f" ] || say leftover "$f"
         ;;
-      *) is_name "${f%.harderway-*}" || continue ;;
+      *) if [ -d "$f" ] || ! is_name "${f%.harderway-*}"; then continue; fi ;;
     esac
-    if [ ! -L "$f" ] && [ -f "$f" ]; then say leftover "$f"; fi
+    if [ ! -L "$f" ] && { [ -f "$f" ] || [ -d "$f" ]; }; then say leftover "$f"; fi
   done
 }
 # is_name NAME: true for a name that a file of ours may have.
@@ -323,7 +322,7 @@ look_as_root() {
   for f in "$marks/drained" "$marks"/.harderway-*; do
     if [ -e "$f" ]; then say drained; break; fi
   done
-  found='' expected='' resolved=' '
+  found='' expected='' resolved=' ' above=' /'
   with_lines find_places "$places"
   cd /
   above=$(stat -c 'above %a %u %g %f %n' -- $above 2>/dev/null) || :

@@ -29,10 +29,7 @@ interface PlacesQuery {
   /** The command to become root; '' if the login user is root. */
   readonly sudo: string
   readonly units: readonly string[]
-  /**
-   * Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or
-   * one of the words above.
-   */
+  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does. */
   readonly paths: ReadonlyMap<string, string>
   /** Files and folders, one of which is there where a unit is installed: else nobody becomes root. */
   readonly signs: readonly string[]
