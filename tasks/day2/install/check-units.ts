@@ -1,7 +1,7 @@
 /**
  * The check of a node's units, from a look at them: which files differ where the units read them, and what the units
  * have not loaded. Pure. Each rule below tests one thing, and returns what the unit lacks; what all rules of a unit have
- * returned is its one reason. Which clock shows what was loaded is in loaded.ts.
+ * returned is its one reason.
  */
 import { basename, dirname } from 'node:path'
 import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
@@ -15,8 +15,7 @@ import { isApiServer, renewsFrom } from '../../inspect/component.ts'
 import { installOf, isDrainedFor } from '../../inspect/look.ts'
 import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
-import { isLoaded, reloadsBy } from './loaded.ts'
-import { isInstalled, isUp, type UnitsFound } from './look-at-units.ts'
+import { isInstalled, isLoaded, isUp, type UnitsFound } from './look-at-units.ts'
 import { wantedAt } from './wanted.ts'
 
 /** What a unit on a node does not have, or has not loaded. */
@@ -78,7 +77,10 @@ export interface UnitCheck {
   readonly reason: UnitDifference | undefined
   /** True if the unit runs, or tries to. */
   readonly isUp: boolean
-  /** When the unit will use an installed pair that it does not use yet: `reloadsBy` of loaded.ts. */
+  /**
+   * When the unit will use a pair that is installed and that it polls for, in seconds since 1970 by the node's clock;
+   * undefined if it does already.
+   */
   readonly reloadsBy: number | undefined
 }
 
@@ -209,6 +211,14 @@ function isReplaced(run: Run, name: string): boolean {
 function hasLoaded(unit: Unit, { path, mayReload }: Place, { places, loadedConfig }: UnitsFound): boolean {
   if (mayReload && loadedConfig !== undefined) return loadedConfig === fileAt(places, path)?.sha256
   return isLoaded(unit, path, places)
+}
+
+/** Undefined if the unit was started after the last change of the pair, or has polled since. */
+function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | undefined {
+  const polled = unit.files.filter(({ loads, path }) => loads === 'poll' && !isLoaded(unit, path, places))
+  if (polled.length === 0) return undefined
+  const by = waits.polled + Math.max(...polled.map(({ path }) => fileAt(places, path)?.changed ?? 0))
+  return by > places.now ? by : undefined
 }
 
 /** Why a unit that runs, or tries to, is not healthy. */

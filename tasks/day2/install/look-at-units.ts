@@ -21,7 +21,6 @@ import { digestAt, lookAtNode, type NodeLook, placesOf } from '../../inspect/loo
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
 import { type ListInForce, readInForce } from '../revoked/on-node.ts'
-import { isLoaded } from './loaded.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
@@ -171,6 +170,17 @@ export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, pla
   if (isInstalledEarly && isThere) return true
   // A unit that runs is installed, even if its unit file is now gone, masked or invalid.
   return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(places, unit))
+}
+
+/**
+ * True if the unit was started after the last change of the file, by the node's clock, or the file is not there. For a
+ * bundle of certificates its last change is the start.
+ */
+export function isLoaded({ unit, bundle }: Pick<Unit, 'unit' | 'bundle'>, path: string, places: PlacesState): boolean {
+  const changed = fileAt(places, path)?.changed
+  if (changed === undefined) return true
+  const started = bundle === undefined ? places.units.get(unit)?.started : fileAt(places, bundle)?.changed
+  return started !== undefined && started > changed
 }
 
 /** A unit that its owner stopped is not up, and stays stopped. */
