@@ -7,7 +7,6 @@ import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { refuseDisagreement, type UnitOnNode } from '../../inspect/agreement.ts'
 import {
-  isApiServer,
   type Life,
   loadedConfigIn,
   readHealth,
@@ -20,7 +19,6 @@ import {
 import { digestAt, lookAtNode, type NodeLook, placesOf } from '../../inspect/look.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
-import { type ListInForce, readInForce } from '../revoked/on-node.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
@@ -32,8 +30,6 @@ export interface UnitsFound extends NodeLook {
   readonly unhealthy: ReadonlyMap<string, string>
   /** SHA-256 of the encryption config that its API server has loaded; undefined if it did not tell. */
   readonly loadedConfig?: string | undefined
-  /** What its API server says of the list of who is revoked; undefined if it was not queried, or did not answer. */
-  readonly inForce?: ListInForce | undefined
 }
 
 /** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
@@ -47,16 +43,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     const units = await withLoads(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
-    const hasApi = asked.some(isApiServer)
-    const inForce = hasApi ? await readInForce(run, node) : undefined
-    return {
-      ...look,
-      places,
-      units,
-      ...answers,
-      loadedConfig: await readLoadedConfig(run, node, asked, places),
-      inForce,
-    }
+    return { ...look, places, units, ...answers, loadedConfig: await readLoadedConfig(run, node, asked, places) }
   } catch (error) {
     throw asUnknown(node.name, error)
   }

@@ -11,7 +11,7 @@ import { diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { type Check, texts } from '../../../lib/results.ts'
 import type { UnitOnNode } from '../../inspect/agreement.ts'
-import { withApi } from '../../inspect/component.ts'
+import { type OnNode, withApi } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
@@ -22,26 +22,23 @@ import { refuseOpen } from '../install/open-folders.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../install/replace.ts'
 import { wantedAt } from '../install/wanted.ts'
 
-export interface ListInForce {
-  /** It denies everybody on the list of cluster.yaml, before Node or RBAC allows anything. */
-  readonly isLoaded: boolean
-}
-
 export type ListFound = UnitsFound & {
   /** How many entries of `revoked` its API server denies. */
   readonly revokedInForce: number
 }
 
-/** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
-export async function readInForce(run: Run, node: ClusterNode): Promise<ListInForce | undefined> {
-  const { revoked } = run.cluster
-  if (!revoked) return undefined
+/**
+ * True if the API server denies everybody on the list of cluster.yaml, before Node or RBAC allows anything; undefined if
+ * it did not answer.
+ */
+async function readInForce({ run, node }: OnNode): Promise<boolean | undefined> {
+  const spec = reviewOf(run.cluster.revoked ?? [])
+  const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec }
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
-      const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec: reviewOf(revoked) }
       const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
       const { status }: { readonly status?: { readonly denied?: unknown } | null } = answer
-      return { isLoaded: status?.denied === true }
+      return status?.denied === true
     }),
   )
 }
@@ -53,16 +50,18 @@ export function isListPlaced(found: { readonly units: readonly UnitOnNode[]; rea
 
 /** `before`: a look of earlier in this walk. */
 export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<Check<ListFound>> {
-  const look = before && checkFound(run, node, before)
-  return look?.diffs.length === 0 ? look : checkFound(run, node, await lookAtUnits(run, node))
+  const look = before && (await checkFound({ run, node }, before))
+  return look?.diffs.length === 0 ? look : checkFound({ run, node }, await lookAtUnits(run, node))
 }
 
-function checkFound(run: Run, node: ClusterNode, found: UnitsFound): Check<ListFound> {
+async function checkFound(on: OnNode, found: UnitsFound): Promise<Check<ListFound>> {
+  const { run, node } = on
   refuseOwned(node, found)
   const { revoked = [] } = run.cluster
-  const open = revoked.length === 0 ? undefined : whyOpen(found)
-  const revokedInForce = found.inForce?.isLoaded && open === undefined ? revoked.length : 0
-  const difference = differenceOf(run, found)
+  const isInForce = ofApiServer(found) && (await readInForce(on))
+  const open = revoked.length === 0 ? undefined : whyOpen(found, isInForce)
+  const revokedInForce = isInForce && open === undefined ? revoked.length : 0
+  const difference = differenceOf(run, found, isInForce)
   return {
     diffs: difference ? diffsOfUnit(difference) : [],
     found: { ...found, revokedInForce },
@@ -81,11 +80,11 @@ function refuseOwned(node: ClusterNode, found: UnitsFound): void {
 }
 
 /** Why its API server does not enforce the list, unless this run is about to change that. */
-function whyOpen(found: UnitsFound): string | undefined {
+function whyOpen(found: UnitsFound, isInForce: boolean | undefined): string | undefined {
   const unit = ofApiServer(found)
   if (!unit) return `revoked is not enforced, as ${apiServer} is not installed as a unit`
-  if (found.inForce?.isLoaded) return undefined
-  if (!found.inForce) return `revoked may not be enforced, as ${apiServer} did not answer`
+  if (isInForce) return undefined
+  if (isInForce === undefined) return `revoked may not be enforced, as ${apiServer} did not answer`
   return reloads(unit) || unit.notStartedWith.some(isOfList) ? undefined : `revoked is not enforced by ${apiServer}`
 }
 
@@ -103,12 +102,12 @@ function listUnit(found: UnitsFound): UnitOnNode | undefined {
 /** Its process was started with the list, so it reloads it. */
 const reloads = ({ files }: UnitOnNode) => files.some((place) => isOfList(place) && place.loads === 'reload')
 
-function differenceOf(run: Run, found: UnitsFound): UnitDifference | undefined {
+function differenceOf(run: Run, found: UnitsFound, isInForce: boolean | undefined): UnitDifference | undefined {
   const unit = listUnit(found)
   const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
   // A killed run has left the list before: it must never come back.
   const isUnfinished = unit !== undefined && unfinishedPaths(unit, found.places).length > 0
-  const isLoaded = found.inForce?.isLoaded !== false && !isUnfinished
+  const isLoaded = isInForce !== false && !isUnfinished
   const isOld = unit !== undefined && places.length === 0 && reloads(unit) && !isLoaded
   const notLoaded = isOld ? unit.files.filter(({ loads }) => loads === 'reload').map(({ path }) => path) : []
   if (places.length + notLoaded.length === 0) return undefined
@@ -118,10 +117,7 @@ function differenceOf(run: Run, found: UnitsFound): UnitDifference | undefined {
 /**
  * Restores the old file if the API server does not load the new one: it would not start with a file that it can't read.
  */
-export async function bringList(
-  on: { readonly run: Run; readonly node: ClusterNode },
-  { found, signal, tell }: Work<ListFound>,
-): Promise<undefined> {
+export async function bringList(on: OnNode, { found, signal, tell }: Work<ListFound>): Promise<undefined> {
   const { run, node } = on
   const unit = listUnit(found)
   if (!unit) return
@@ -137,7 +133,7 @@ export async function bringList(
   await replaceAtPlaces(at, found, { wanted, all })
   if (reloads(unit)) {
     tell({ doing: 'waiting for', unit: apiServer, path: authorizationConfigFile })
-    const look = async () => ((await readInForce(run, node))?.isLoaded ? undefined : 'not loaded')
+    const look = async () => ((await readInForce(on)) ? undefined : 'not loaded')
     if ((await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) !== undefined) {
       await putBack(at, found, [...paths])
       throw notLoaded(run, node)

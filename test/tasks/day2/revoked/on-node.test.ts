@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { formatAuthorization } from '../../../../lib/kubernetes/authorization.ts'
 import type { UnitsFound } from '../../../../tasks/day2/install/look-at-units.ts'
 import { refuseOpen } from '../../../../tasks/day2/install/open-folders.ts'
-import { checkList, type ListInForce } from '../../../../tasks/day2/revoked/on-node.ts'
+import { checkList } from '../../../../tasks/day2/revoked/on-node.ts'
 import { unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
 import type { Run } from '../../../../tasks/target.ts'
@@ -13,18 +13,18 @@ const config = '/var/lib/kubernetes/authorization-config.yaml'
 const ours = `--authorization-config=${config}`
 const cluster = { ...twoNodes, revoked: ['jane'] }
 
-/** What is found where the API server was started with these flags, and says that of the list. */
-function found(inForce: ListInForce | undefined, ...flags: string[]) {
+/** What is found where the API server was started with these flags. */
+function found(...flags: string[]) {
   const { command } = startedAs('kube-apiserver', ...flags)
   const units = new Map([['kube-apiserver', { ...runningUnit, command, start: command.join(' ') }]])
   const places = placesWith({ ...allThere, units, hostname: 'c0' })
-  return { units: unitsOn(cluster, control, places), places, inForce } as unknown as UnitsFound
+  return { units: unitsOn(cluster, control, places), places } as unknown as UnitsFound
 }
 
 test('a configuration of its owner is left alone, and the list refused with the reason', async () => {
   const files = harderWay.files
   const run = { cluster, options: { names: [] }, auth: { files, tryBytes: () => undefined } } as unknown as Run
-  const seen = found({ isLoaded: false }, '--authorization-mode=AlwaysAllow')
+  const seen = found('--authorization-mode=AlwaysAllow')
   const look = { ...seen, files: new Map(), contents: new Map() }
   await assert.rejects(
     checkList(run, control, look),
@@ -33,7 +33,7 @@ test('a configuration of its owner is left alone, and the list refused with the 
 })
 
 test('no list is installed where other users could replace it', () => {
-  const seen = found({ isLoaded: true }, ours)
+  const seen = found(ours)
   const places = { ...seen.places, above: new Map([['/var', { mode: 0o755, uid: 65534, gid: 0 }]]) }
   const bytes = Buffer.from(formatAuthorization(['jane'], '/k'))
   const auth = { files: { ...harderWay.files, mode: () => 0o600 }, tryBytes: () => bytes }
