@@ -14,7 +14,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
 import { besideOf, oldSuffix } from '../../../lib/node/place.ts'
-import { type PlacesState, realPath } from '../../../lib/node/state.ts'
+import { realPath } from '../../../lib/node/state.ts'
 import { formatDiffs } from '../../../lib/results.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import { keepOthers, type Other } from '../../deploy/guards.ts'
@@ -36,7 +36,6 @@ import { lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
 import { forgetOld, putBack, replaceAtPlaces } from './replace.ts'
 import {
-  proveClient,
   restart,
   restartUnproven,
   undrain,
@@ -168,14 +167,6 @@ async function loadOne({ on, work, journal }: Installation, { unit, reason, isUp
       await restart(on, unit)
       if (!(await waitUntilServed(on, unit))) throw notServed(on, unit)
     })
-  for (const kubeconfig of unprovenClients(unit, reason, work.found.places)) await proveClient(on, kubeconfig)
-}
-
-/** The kubeconfigs of which no API server has accepted the pair yet: it is new, or a killed run has installed it. */
-export function unprovenClients(unit: Unit, reason: UnitDifference, places: PlacesState): string[] {
-  const isUnfinished = unfinishedPaths(unit, places).length > 0
-  const isNew = (path: string) => isUnfinished || reason.places.some((place) => place.path === path)
-  return unit.files.flatMap(({ part, path, file }) => (part === 'pair' && isNew(path) ? [file] : []))
 }
 
 /** True if the unit has reloaded without a restart, and is healthy. Throws a Failure if it is not healthy. */

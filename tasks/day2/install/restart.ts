@@ -2,22 +2,12 @@
 
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
-import { readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
-import { ask } from '../../../lib/kubernetes/probe.ts'
 import { drainMark, marksFolder } from '../../../lib/node/place.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { excerpt, printable, quote, withoutKeys } from '../../../lib/wording.ts'
-import {
-  addressOf,
-  healthQuestion,
-  isApiServer,
-  type NodeRun,
-  readHealth,
-  readServedCertificate,
-} from '../../inspect/component.ts'
+import { addressOf, type NodeRun, readHealth, readServedCertificate } from '../../inspect/component.ts'
 import { commandLimit, installOf, isDrainedFor, limitBeside, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Port, Unit } from '../../layouts/layout.ts'
-import { nodeUnits } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
 
 /**
@@ -118,46 +108,6 @@ function readOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean[]
 /** Undefined if the unit is healthy. */
 export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
   return health && (await readHealth(on, node, health)).why
-}
-
-/**
- * The unit may begin to use a new pair minutes from now, so an API server has to accept it while the old one is still
- * kept. One that is busy, or is being restarted, is asked again; a refusal is final. Throws a Failure if none accepts
- * it.
- */
-export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void> {
-  const { run, node, signal } = on
-  const as = readEmbedded(run.auth.bytes(kubeconfig).toString())
-  const refused = (whys: string) =>
-    new Failure(`no API server accepts the client certificate in ${kubeconfig} (${whys})`, {
-      node: node.name,
-      code: 'not-accepted',
-      remedy: runAgain,
-    })
-  const look = async () => {
-    const whys: string[] = []
-    let isFinal = true
-    for (const each of run.cluster.nodes) {
-      const health = nodeUnits({ ...run.cluster, install: false }, each).find(isApiServer)?.health
-      if (!health) continue
-      try {
-        const { status } = await ask({ ...healthQuestion(on, each, health), as })
-        // Any other may come before it looks at the certificate, as while it shuts down, or be of one that is cut off.
-        if (status === 200) return undefined
-        whys.push(`${each.name} answers ${status}`)
-        isFinal &&= status === 401 || status === 403
-      } catch (error) {
-        signal.throwIfAborted()
-        if (!(error instanceof Failure)) throw error
-        whys.push(`${each.name} does not answer, ${error.what}`)
-        isFinal = false
-      }
-    }
-    if (isFinal) throw refused(whys.join('; '))
-    return whys.join('; ')
-  }
-  const why = await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)
-  if (why !== undefined) throw refused(why)
 }
 
 async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void> {

@@ -9,7 +9,6 @@ import { noDigest, type Query } from '../../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../../lib/node/state.ts'
 import { formatDiffs } from '../../../../lib/results.ts'
-import { unprovenClients } from '../../../../tasks/day2/install/bring-up.ts'
 import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
 import { refuseOddPaths, refuseOtherName } from '../../../../tasks/day2/install/look-at-units.ts'
 import { formatOpen, openFolders, refuseNewKeys } from '../../../../tasks/day2/install/open-folders.ts'
@@ -214,18 +213,6 @@ describe("the check of a node's units", () => {
       assert.equal(reloadsBy(now - 330), undefined)
       assert.equal(reloadsBy(now - 329), now + 1)
       assert.equal(reloadsBy(now), now + 330)
-    })
-
-    test('after an API server has accepted it, which a killed run may have left to the next one', () => {
-      const unproven = (change: Change) => {
-        const { unit, reason, places } = kubeletCheck(change)
-        return reason ? unprovenClients(unit, reason, places) : []
-      }
-      assert.deepEqual(unproven(differs(pair)), ['w0.kubeconfig'])
-      assert.deepEqual(unproven(beside(pair, oldSuffix)), ['w0.kubeconfig'])
-      // The first install has no old pair.
-      assert.deepEqual(unproven(beside('/var/lib/kubelet/kubeconfig', oldSuffix)), ['w0.kubeconfig'])
-      assert.deepEqual(unproven(differs('/var/lib/kubelet/w0.pem')), [])
     })
 
     test('by no unit that its owner has stopped', () => {
