@@ -14,7 +14,6 @@ import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../failure.ts'
 import { copyFile, type Destination, runScript, type Spawning, spawn } from '../process.ts'
 import { excerpt, printable, quote } from '../wording.ts'
-import { controlPersist } from './ssh-config.ts'
 
 /** Milliseconds: the default limit of one command or copy. */
 const commandTimeLimit = 120_000
@@ -55,8 +54,6 @@ export class Connection {
   /** Whether it was waited for, and not reached. */
   hasGivenUp = false
   #isOpen = false
-  /** When a command that reached the node last ended; milliseconds since 1970. */
-  #lastUse = 0
   #wasTried = false
 
   constructor(parts: ConnectionParts) {
@@ -79,16 +76,12 @@ export class Connection {
    * milliseconds; `what` is the script, for messages.
    */
   async run(script: string, limit = commandTimeLimit, what = 'a command'): Promise<string> {
-    // ssh may have closed it (ControlPersist). It is opened as the first time then, and the script is sent once.
-    const isIdle = this.#isOpen && Date.now() - this.#lastUse >= controlPersist * 1000
-    if (isIdle) await this.#opened(':', { what: 'opening a connection', limit: commandTimeLimit })
     return this.#isOpen ? this.#once(script, { what, limit }) : this.#opened(script, { what, limit })
   }
 
   /** Tries again while the machine boots (--wait-nodes), and where the connection was dropped at its beginning. */
   async #opened(script: string, work: RemoteWork): Promise<string> {
     const { limit: opening, waitNodes, signal } = this.#parts
-    const wasOpen = this.#isOpen
     const waitUntil = Date.now() + waitNodes
     for (let tries = 0; ; tries++) {
       try {
@@ -99,7 +92,7 @@ export class Connection {
         if (!(error instanceof Failure)) throw error
         const mayBoot = isUnreached(error) && !this.hasGivenUp && Date.now() < waitUntil
         const pause = mayBoot ? 2000 : error.code === 'connection-lost' ? retryAfter[tries] : undefined
-        if ((this.#isOpen && !wasOpen) || pause === undefined) {
+        if (this.#isOpen || pause === undefined) {
           this.hasGivenUp = isUnreached(error)
           throw error
         }
@@ -152,7 +145,6 @@ export class Connection {
     const deadline = AbortSignal.timeout(limit)
     const output = await command({ cwd, env, signal: AbortSignal.any([signal, deadline]) })
     signal.throwIfAborted()
-    if (wasStarted(output)) this.#lastUse = Date.now()
     return { output, timedOut: deadline.aborted }
   }
 
@@ -304,9 +296,7 @@ const causes: readonly {
         `    ${result.typed(['-o', 'StrictHostKeyChecking=ask'])}`,
         ...(/has changed/.test(result.said)
           ? [`if the machine was reinstalled, first:\n    ${forgetKey(result)}`]
-          : [
-              'or trust the key of each node on first use (StrictHostKeyChecking accept-new in your ssh configuration)',
-            ]),
+          : []),
       ].join('\n'),
   },
   {

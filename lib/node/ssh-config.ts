@@ -1,27 +1,13 @@
-/**
- * What the user's ssh configuration sets for a host, what harderway overrides, and commands for the user to type. Pure.
- */
+/** What harderway overrides in the user's ssh configuration, and commands for the user to type. Pure. */
 import { type Cluster, type ClusterNode, sshConfigPath } from '../cluster/cluster.ts'
 import { quote } from '../wording.ts'
-
-/** The output of `ssh -G`: each option in lower case, with its values. */
-export type SshConfig = ReadonlyMap<string, readonly string[]>
-
-export function parseSshConfig(printed: string): SshConfig {
-  const lines = printed.split('\n').map((line) => /^([a-z0-9]+) (.*?)\r?$/i.exec(line) ?? [])
-  const options = lines.flatMap(([, name, value]) => (name && value !== undefined ? [{ name, value }] : []))
-  const groups = Map.groupBy(options, ({ name }) => name.toLowerCase())
-  return new Map([...groups].map(([name, group]) => [name, group.map(({ value }) => value)]))
-}
-
-/** Seconds without a session after which ssh's master exits, also that of a run that was killed: ssh_config(5). */
-export const controlPersist = 15
 
 /** What harderway sets itself: ssh takes the first value that it finds for an option (ssh_config(5)). */
 const ownOptions = {
   BatchMode: 'yes',
   ControlMaster: 'auto',
-  ControlPersist: String(controlPersist),
+  // Seconds without a session after which ssh's master exits, also that of a run that was killed.
+  ControlPersist: '15',
   RequestTTY: 'no',
   RemoteCommand: 'none',
   PermitLocalCommand: 'no',
@@ -34,45 +20,25 @@ const ownOptions = {
   AddKeysToAgent: 'no',
   SetEnv: 'LC_ALL=C',
   // A host key is one of known_hosts, or signed by a CA of known_hosts.
+  StrictHostKeyChecking: 'yes',
   VerifyHostKeyDNS: 'no',
   KnownHostsCommand: 'none',
   NoHostAuthenticationForLocalhost: 'no',
-  // Connections that learn keys at the same time would write known_hosts over each other's.
   UpdateHostKeys: 'no',
   // Since OpenSSH 8.7, as `scp -s`: an older one refuses them, and is not used.
   StdinNull: 'no',
   ForkAfterAuthentication: 'no',
   // What is sent is mostly the text of node.sh: a third of it, compressed.
   Compression: 'yes',
+  ConnectTimeout: '10',
   // A connection that no longer answers ends after 15 s (three of these), unless ServerAliveCountMax is set.
   ServerAliveInterval: '5',
-}
-
-function formatOptions(options: Iterable<readonly [string, string]>): string[] {
-  return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])
 }
 
 /** For every connection to a node. The path to the control socket is absolute, and without a blank. */
 export function connectionOptions({ user, port }: Pick<ClusterNode, 'user' | 'port'>, controlPath: string): string[] {
   const own = { ...ownOptions, User: user, ...(port !== undefined && { Port: String(port) }), ControlPath: controlPath }
-  return formatOptions(Object.entries(own))
-}
-
-/**
- * Options that depend on the effective configuration. They must precede the others. A key is trusted on first use
- * (accept-new) only where a file keeps it: else the next run would trust whoever answers.
- */
-export function strictOptions(config: SshConfig): string[] {
-  const isKept = ![undefined, '/dev/null'].includes(first(config, 'userknownhostsfile'))
-  const isTrusting = isKept && first(config, 'stricthostkeychecking') === 'accept-new'
-  // An ssh that was built without GSSAPI complains of the option whenever it is run.
-  const gssapi = config.has('gssapidelegatecredentials') ? { GSSAPIDelegateCredentials: 'no' } : {}
-  const options = {
-    StrictHostKeyChecking: isTrusting ? 'accept-new' : 'yes',
-    ConnectTimeout: first(config, 'connecttimeout') ?? '10',
-    ...gssapi,
-  }
-  return formatOptions(Object.entries(options))
+  return Object.entries(own).flatMap(([name, value]) => ['-o', `${name}=${value}`])
 }
 
 /**
@@ -86,12 +52,6 @@ const allowedVariables = [
 
 export function allowedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => allowedVariables.some((each) => each.test(name))))
-}
-
-/** Undefined where it is not set. */
-export function first(config: SshConfig, option: string): string | undefined {
-  const [value] = config.get(option) ?? []
-  return value === 'none' ? undefined : value
 }
 
 /** Which configuration ssh reads. */
