@@ -27,6 +27,7 @@ import {
   checkUnitsOf,
   diffsOfUnit,
   isLeftDrained,
+  isUnfinished,
   type UnitCheck,
   type UnitDifference,
   unfinishedPaths,
@@ -135,7 +136,9 @@ async function planWork(on: NodeRun, found: UnitsWork['found'], isForced: boolea
 
 /** A stopped unit counts as healthy: it is not restarted, so nothing that is installed can harm it. */
 function wereHealthy(units: readonly StaleUnit[], found: UnitsFound): boolean {
-  return units.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnhealthy(unit, found)) === undefined)
+  return units.every(
+    ({ unit, reason, isUp }) => !isUp || (!reason.isUnhealthy && whyUnhealthy(unit, found) === undefined),
+  )
 }
 
 /** Replaces all files or none. */
@@ -158,9 +161,7 @@ async function load(installation: Installation): Promise<void> {
 
 async function loadOne({ on, work, journal }: Installation, { unit, reason, isUp }: StaleUnit): Promise<void> {
   if (!isUp) return
-  const { restarts, places, notServed: ports, notLoaded } = reason
-  const hasNothingToLoad = !restarts && places.length + ports.length + notLoaded.length === 0
-  if (hasNothingToLoad) await waitUntilHealthy(on, unit)
+  if (!reason.restarts && !reason.isToLoad) await waitUntilHealthy(on, unit)
   else if (!(await hasReloaded(on, unit, reason)))
     await guarded(on, unit, work.quorumState === 'healthy', async () => {
       journal.restarted.push(unit)
@@ -186,7 +187,8 @@ async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, f
   const look = async () => {
     await delay(reloadPause, undefined, { signal })
     const checks = checkUnitsOf(run, await lookAtUnits(run, node))
-    return checks.find((check) => check.unit.unit === unit)?.reason?.notLoaded[0]
+    const reason = checks.find((check) => check.unit.unit === unit)?.reason
+    return reason?.isToLoad ? 'not loaded' : undefined
   }
   return (await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) === undefined
 }
@@ -285,7 +287,7 @@ async function undo({ on, work, journal }: Installation, error: unknown): Promis
 /** The units that use new files, as this run has restarted them, or as an interrupted run may have. */
 function unitsToRestore({ stale, found }: UnitsWork, { restarted }: Journal): Unit[] {
   const mayUseNew = ({ unit, isUp }: StaleUnit) =>
-    isUp && unfinishedPaths(unit, found.places).length > 0 && unit.files.some(({ loads }) => loads === 'restart')
+    isUp && isUnfinished(unit, found.places) && unit.files.some(({ loads }) => loads === 'restart')
   return [...new Set([...restarted, ...stale.filter(mayUseNew).map(({ unit }) => unit)])]
 }
 

@@ -8,7 +8,7 @@ import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { besideOf, type Difference, diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
-import { type Diff, texts } from '../../../lib/results.ts'
+import type { Diff } from '../../../lib/results.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
 import type { UnitOnNode } from '../../inspect/agreement.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
@@ -23,46 +23,31 @@ export interface UnitDifference {
   readonly unit: string
   /** Absolute paths of files to install. */
   readonly places: readonly Difference[]
-  /** Absolute paths: in place, and changed since the unit was started. */
-  readonly notLoaded: readonly string[]
-  /** Ports where it serves another certificate than the installed one. */
-  readonly notServed: readonly number[]
-  /** Flags that its unit file has, and its process has not. */
-  readonly notStartedWith?: readonly string[]
-  /** When the certificate that it made itself at its start expires, if that is soon. */
-  readonly selfMadeEnds?: Date
-  /** What systemd reports, if it is not healthy. */
-  readonly state?: string
+  /** What else is wrong: clauses. */
+  readonly why: readonly string[]
+  /** It has to load files, or a certificate, that are new to it. */
+  readonly isToLoad: boolean
+  /** It does not run as it should. */
+  readonly isUnhealthy: boolean
   /** Otherwise it reloads installed files without a restart. */
   readonly restarts: boolean
   readonly isDrained: boolean
 }
 
-export function diffsOfUnit(difference: UnitDifference): Diff[] {
-  const { unit, places, notLoaded, notServed, notStartedWith = [], selfMadeEnds, state, restarts } = difference
-  const base = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
+export function diffsOfUnit({ unit, places, why, isToLoad, restarts, isDrained }: UnitDifference): Diff[] {
   const installed = groupAlike(places, ({ path, what }) => `${what} in ${dirname(path)}`).map((group): Diff => {
     const [{ path, what }] = group
     const names = group.map((each) => each.path)
     const how = what === 'differs' && names.length > 1 ? 'differ' : what
-    return { what: `${base(names)} ${how} in ${dirname(path)}`, verb: 'install', names }
+    return { what: `${baseNames(names)} ${how} in ${dirname(path)}`, verb: 'install', names }
   })
-  const clauses = texts(
-    notLoaded.length > 0 && `${unit} has not loaded ${base(notLoaded)}`,
-    notServed.length > 0 && `${unit} serves another certificate on ${notServed.join(', ')}`,
-    notStartedWith.length > 0 && `${unit} was started without ${formatNames(notStartedWith)}`,
-    selfMadeEnds && `the loopback certificate of ${unit} expires ${formatDate(selfMadeEnds)}`,
-    state && `${unit}: ${state}`,
-  ).map((what) => ({ what }))
-  const isReloaded = places.length + notServed.length + notLoaded.length > 0
   const names = [unit]
-  const loads: Diff[] = restarts
-    ? [{ what: `${difference.isDrained ? 'drain and ' : ''}restart ${unit}`, verb: 'restart', names }]
-    : isReloaded
-      ? [{ what: `reload ${unit}`, verb: 'reload', names }]
-      : []
-  return [...installed, ...clauses, ...loads]
+  const restart: Diff = { what: `${isDrained ? 'drain and ' : ''}restart ${unit}`, verb: 'restart', names }
+  const reload: Diff = { what: `reload ${unit}`, verb: 'reload', names }
+  return [...installed, ...why.map((what) => ({ what })), ...(restarts ? [restart] : isToLoad ? [reload] : [])]
 }
+
+const baseNames = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
 
 /** By a killed run, and cluster.yaml says how to undo that. */
 export function isLeftDrained(run: Pick<Run, 'cluster'>, { places }: UnitsFound): boolean {
@@ -106,10 +91,10 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
 export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   const { unit, isUp } = check
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
-  const nothing = { unit: unit.unit, notLoaded: [], notServed: [] }
   const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
-  const isDrained = restarts && isDrainedFor(run, unit)
-  return { ...check, reason: { ...nothing, ...reason, places, restarts, isDrained } }
+  const { why = [], isUnhealthy = false } = reason ?? {}
+  const forced = { unit: unit.unit, places, why, isToLoad: places.length > 0, isUnhealthy, restarts }
+  return { ...check, reason: { ...forced, isDrained: restarts && isDrainedFor(run, unit) } }
 }
 
 /** A target of its own brings the list of the revoked. */
@@ -126,8 +111,8 @@ interface Examined {
   readonly differing: readonly Difference[]
 }
 
-/** What a unit lacks by one rule: a part of its reason. */
-type Lack = Partial<UnitDifference>
+/** What a unit lacks by one rule. */
+type Lack = { readonly why?: string } & Partial<Pick<UnitDifference, 'isToLoad' | 'isUnhealthy' | 'restarts'>>
 
 function checkUnit(examined: Examined): UnitDifference | undefined {
   const { run, unit, found, differing } = examined
@@ -137,8 +122,11 @@ function checkUnit(examined: Examined): UnitDifference | undefined {
   if (lacks.length === 0) return undefined
   const restarts = isRunning && lacks.some((each) => each.restarts)
   return {
-    ...{ unit: unit.unit, places: differing, notLoaded: [], notServed: [] },
-    ...Object.assign({}, ...lacks),
+    unit: unit.unit,
+    places: differing,
+    why: lacks.flatMap(({ why }) => why ?? []),
+    isToLoad: lacks.some((each) => each.isToLoad),
+    isUnhealthy: lacks.some((each) => each.isUnhealthy),
     restarts,
     isDrained: restarts && isDrainedFor(run, unit),
   }
@@ -146,7 +134,7 @@ function checkUnit(examined: Examined): UnitDifference | undefined {
 
 function notInstalled({ unit, differing }: Examined): Lack | undefined {
   const paths = differing.map(({ path }) => path)
-  return paths.length > 0 ? { restarts: readsAtStart(unit, paths) } : undefined
+  return paths.length > 0 ? { isToLoad: true, restarts: readsAtStart(unit, paths) } : undefined
 }
 
 /** Files that are as wanted, and that have changed since the unit has read them. */
@@ -155,7 +143,9 @@ function notLoaded({ unit, found, differing }: Examined): Lack | undefined {
   const paths = (['restart', 'reload'] as const).flatMap((loads) =>
     unit.files.filter((place) => place.loads === loads && isOld(place)).map(({ path }) => path),
   )
-  return paths.length > 0 ? { notLoaded: paths, restarts: readsAtStart(unit, paths) } : undefined
+  if (paths.length === 0) return undefined
+  const why = `${unit.unit} has not loaded ${baseNames(paths)}`
+  return { why, isToLoad: true, restarts: readsAtStart(unit, paths) }
 }
 
 /** Whether the unit reads one of these files at its start alone. */
@@ -166,34 +156,37 @@ function readsAtStart({ files }: Unit, paths: readonly string[]): boolean {
 /** While a file differs, the unit will serve another certificate in any case. */
 function notServed({ run, unit, found, differing }: Examined): Lack | undefined {
   const ports = differing.length > 0 ? [] : unit.serves.filter((port) => servesAnother(run, port, found))
-  return ports.length > 0 ? { notServed: ports.map(({ port }) => port) } : undefined
+  if (ports.length === 0) return undefined
+  const why = `${unit.unit} serves another certificate on ${ports.map(({ port }) => port).join(', ')}`
+  return { why, isToLoad: true }
 }
 
 function notStartedWith({ unit }: Examined): Lack | undefined {
-  const missing = unit.notStartedWith.map(({ flag, value }) => `${flag}=${value}`)
-  return missing.length > 0 ? { notStartedWith: missing, restarts: true } : undefined
+  const flags = unit.notStartedWith.map(({ flag, value }) => `${flag}=${value}`)
+  return flags.length > 0
+    ? { why: `${unit.unit} was started without ${formatNames(flags)}`, restarts: true }
+    : undefined
 }
 
 /** The certificate that an API server makes itself when it starts. */
 function endingSoon({ run, unit, found }: Examined): Lack | undefined {
   const certificate = isApiServer(unit) ? found.selfMade : undefined
   if (!certificate || renewsFrom(run, certificate) > run.now) return undefined
-  return { selfMadeEnds: certificate.notAfter, restarts: true }
+  return { why: `the loopback certificate of ${unit.unit} expires ${formatDate(certificate.notAfter)}`, restarts: true }
 }
 
 /** Answers to credentials that a plan would replace do not count: the unit may reject these for a good reason. */
 function notHealthy({ run, unit, found, differing }: Examined): Lack | undefined {
   const doAnswersCount = differing.length === 0 && !isReplaced(run, unit.health?.as ?? '')
   const noAnswers = { served: new Map(), unhealthy: new Map() }
-  const isUnfinished = unfinishedPaths(unit, found.places).length > 0
   const state =
     whyUnhealthy(unit, doAnswersCount ? found : { ...found, ...noAnswers }) ??
-    (isUnfinished ? 'it was not healthy in a previous run' : undefined)
+    (isUnfinished(unit, found.places) ? 'it was not healthy in a previous run' : undefined)
   if (state === undefined) return undefined
   const active = found.places.units.get(unit.unit)?.active ?? 'active'
   // Where systemd starts the unit again and again, another start helps only with other files.
-  const helpsStart = active === 'failed' || (active !== 'active' && differing.length > 0)
-  return { state, ...(helpsStart && { restarts: true }) }
+  const restarts = active === 'failed' || (active !== 'active' && differing.length > 0)
+  return { why: `${unit.unit}: ${state}`, isUnhealthy: true, restarts }
 }
 
 function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFound): boolean {
@@ -235,4 +228,8 @@ export function whyUnhealthy(unit: Unit, { places, served, unhealthy }: UnitsFou
 export function unfinishedPaths({ files }: Unit, places: PlacesState): string[] {
   const paths = files.map(({ path }) => realPath(places, path))
   return paths.filter((path) => besideOf(path).some((each) => places.files.has(each)))
+}
+
+export function isUnfinished(unit: Unit, places: PlacesState): boolean {
+  return unfinishedPaths(unit, places).length > 0
 }

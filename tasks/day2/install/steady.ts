@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { NodeRun } from '../../inspect/component.ts'
 import { installOf } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
-import { unfinishedPaths, whyUnhealthy } from './check-units.ts'
+import { isUnfinished, whyUnhealthy } from './check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { notHealthy } from './restart.ts'
 
@@ -52,7 +52,7 @@ export function hasStarted(before: UnitsFound, seen: UnitsFound): boolean {
     (unit) =>
       isInstalled(unit, seen.places) &&
       mainProcess(unit, seen) !== undefined &&
-      (mainProcess(unit, before) !== mainProcess(unit, seen) || unfinishedPaths(unit, before.places).length > 0),
+      (mainProcess(unit, before) !== mainProcess(unit, seen) || isUnfinished(unit, before.places)),
   )
 }
 

@@ -16,7 +16,7 @@ import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { diffsOfUnit, type UnitDifference, unfinishedPaths } from '../install/check-units.ts'
+import { diffsOfUnit, isUnfinished, type UnitDifference } from '../install/check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
 import { refuseOpen } from '../install/open-folders.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../install/replace.ts'
@@ -106,12 +106,10 @@ function differenceOf(run: Run, found: UnitsFound, isInForce: boolean | undefine
   const unit = listUnit(found)
   const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
   // A killed run has left the list before: it must never come back.
-  const isUnfinished = unit !== undefined && unfinishedPaths(unit, found.places).length > 0
-  const isLoaded = isInForce !== false && !isUnfinished
-  const isOld = unit !== undefined && places.length === 0 && reloads(unit) && !isLoaded
-  const notLoaded = isOld ? unit.files.filter(({ loads }) => loads === 'reload').map(({ path }) => path) : []
-  if (places.length + notLoaded.length === 0) return undefined
-  return { unit: apiServer, places, notLoaded, notServed: [], restarts: false, isDrained: false }
+  const isOld = unit !== undefined && reloads(unit) && (isInForce === false || isUnfinished(unit, found.places))
+  if (places.length === 0 && !isOld) return undefined
+  const why = places.length === 0 ? [`${apiServer} has not loaded ${authorizationConfigFile}`] : []
+  return { unit: apiServer, places, why, isToLoad: true, isUnhealthy: false, restarts: false, isDrained: false }
 }
 
 /**

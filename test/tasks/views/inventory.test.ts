@@ -35,7 +35,7 @@ const foundBy = (...reasons: (UnitDifference | undefined)[]) => ({
 const withUnits = foundBy(undefined)
 const withoutUnits = foundBy()
 const unit = (told: Partial<UnitDifference>): Outcome => {
-  const none = { places: [], notLoaded: [], notServed: [], restarts: true, isDrained: false }
+  const none = { places: [], why: [], isToLoad: false, isUnhealthy: false, restarts: true, isDrained: false }
   const reason = { ...none, unit: 'etcd', ...told }
   return { state: 'stale', ...foundBy(reason), diffs: diffsOfUnit(reason) }
 }
@@ -60,8 +60,8 @@ function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed
 
 for (const [title, found, expected] of [
   ['everything is loaded', seen(same, { ...same, ...withUnits }), [true, true, true]],
-  ['a unit has not loaded a file', seen(same, unit({ notLoaded: ['/etc/etcd/ca.pem'] })), [true, true, false]],
-  ['a unit is not healthy', seen(same, unit({ state: 'it is failed (failed)' })), [true, true, false]],
+  ['a unit has not loaded a file', seen(same, unit({ why: ['etcd has not loaded ca.pem'] })), [true, true, false]],
+  ['a unit is not healthy', seen(same, unit({ why: ['etcd: it is failed (failed)'] })), [true, true, false]],
   [
     'a file is not where its unit reads it',
     seen(same, unit({ places: [{ path: '/etc/etcd/ca.pem', what: 'differs' }] })),
@@ -74,7 +74,7 @@ for (const [title, found, expected] of [
   ],
   [
     'a file differs in its folder',
-    seen(deployed({ differ: ['ca.pem'] }), unit({ notServed: [6443] })),
+    seen(deployed({ differ: ['ca.pem'] }), unit({ why: ['etcd serves another certificate on 6443'] })),
     [false, true, false],
   ],
   [

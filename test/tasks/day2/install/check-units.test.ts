@@ -169,9 +169,9 @@ describe("the check of a node's units", () => {
     assert.deepEqual(judge('w0', early, run), [])
     const { checks } = look('w0', all(early, without('/var/lib/kubelet/kubelet.key')), run)
     assert.deepEqual(
-      checks.map(({ isUp, reason }) => [isUp, reason?.places.length, reason?.restarts, reason?.state]),
+      checks.map(({ isUp, reason }) => [isUp, reason?.places.length, reason?.restarts, reason?.isUnhealthy]),
       [
-        [false, 1, false, undefined],
+        [false, 1, false, false],
         [false, undefined, undefined, undefined],
       ],
     )
