@@ -1,15 +1,11 @@
-/** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Built, Force, Work } from '../../../lib/graph/target.ts'
-import { drainMark } from '../../../lib/node/place.ts'
-import { type Check, type Diff, texts } from '../../../lib/results.ts'
+import type { Check, Diff } from '../../../lib/results.ts'
 import { formatNames } from '../../../lib/wording.ts'
 import type { DeployFound } from '../../deploy/deploy-node.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
 import { unsetOn } from '../../inspect/agreement.ts'
 import type { OnNode } from '../../inspect/component.ts'
-import { installOf } from '../../inspect/look.ts'
 import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
 import { guardList } from '../revoked/revoked.ts'
@@ -53,7 +49,7 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
     // A unit that is not installed has nothing to load.
     hasNothing: checks.length === 0,
     note: checks.length === 0 ? 'not installed yet' : `${names} up to date`,
-    warn: warningsOn(run, node, found, checks),
+    warn: warningsOn(checks),
     todo: toDoOn(run, found, checks),
     found: { ...found, others, checks },
   }
@@ -70,7 +66,7 @@ export async function updateUnits(
   const now = { ...found, units }
   return {
     diffs: [...diffs.filter(({ verb }) => verb !== 'restart'), ...restarts],
-    warn: warning === undefined ? warningsOn(run, node, now, found.checks) : [warning],
+    warn: warning === undefined ? warningsOn(found.checks) : [warning],
     // What its owner has to change once the files are in place: a process may still have the old ones.
     todo: toDoOn(run, now, found.checks, { arePlaced: true }),
   }
@@ -104,11 +100,6 @@ export function needReload({ units, places }: UnitsFound): string[] {
   )
 }
 
-function warningsOn(run: Run, { name }: ClusterNode, found: UnitsFound, checks: readonly UnitCheck[]): string[] {
-  return texts(
-    found.places.isDrained &&
-      installOf(run).undrain === '' &&
-      `${name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${drainMark} there`,
-    ...checks.flatMap(({ unit, isUp }) => (isUp ? [] : `${unit.unit} does not run; its files are installed`)),
-  )
+function warningsOn(checks: readonly UnitCheck[]): string[] {
+  return checks.flatMap(({ unit, isUp }) => (isUp ? [] : `${unit.unit} does not run; its files are installed`))
 }

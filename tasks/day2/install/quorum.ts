@@ -4,19 +4,17 @@ import * as v from 'valibot'
 import { specialUse } from '../../../lib/address.ts'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
-import { isIssuedBy, readCertificates } from '../../../lib/pki/certificate.ts'
+import { type Certificate, isIssuedBy, readDerCertificate } from '../../../lib/pki/certificate.ts'
 import { ownCas } from '../../../lib/pki/pair.ts'
 import { formatNames, printable } from '../../../lib/wording.ts'
-import { heldOn } from '../../deploy/held.ts'
-import { type Asking, type NodeRun, withEtcd } from '../../inspect/component.ts'
-import { installOf, limitBeside, lookAtNode, repeat } from '../../inspect/look.ts'
+import { type Asking, type NodeRun, readServedCertificate, withEtcd } from '../../inspect/component.ts'
+import { installOf, limitBeside, repeat } from '../../inspect/look.ts'
 import type { Unit } from '../../layouts/layout.ts'
-import { servesOurs, whyNotHealthy } from './restart.ts'
+import type { Run } from '../../target.ts'
+import { whyNotHealthy } from './restart.ts'
 
-function membersOf({ run, node }: NodeRun) {
-  const all = run.cluster.nodes.filter(({ role }) => role === node.role)
-  return { all, others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
-}
+const controlsOf = ({ cluster }: Run) => cluster.nodes.filter(({ role }) => role === 'control')
+const othersOf = ({ run, node }: NodeRun) => controlsOf(run).filter(({ name }) => name !== node.name)
 
 const memberList = v.object({
   members: v.pipe(
@@ -56,7 +54,7 @@ async function waitForOthers(on: NodeRun, unit: Unit): Promise<void> {
 
 /** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help. */
 async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
-  const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
+  const [stranger] = foreignMembers(await readMembers(on, on.node), controlsOf(on.run))
   if (stranger !== undefined)
     throw new Failure(`${unit.unit} not restarted; ${stranger}`, {
       node: on.node.name,
@@ -116,7 +114,7 @@ export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]
 }
 
 async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNode, string])[]> {
-  const checks = await limitBeside(on.run).map(membersOf(on).others, async (other) => {
+  const checks = await limitBeside(on.run).map(othersOf(on), async (other) => {
     const why = await whyNotHealthy(on, other, unit)
     return why === undefined ? [] : [[other, why] as const]
   })
@@ -124,38 +122,18 @@ async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNo
 }
 
 /**
- * The member's state before anything is changed: it is healthy; it can be once it has the files of auth/; or it can't
- * be yet. If all certificates have expired, or are from the future, the other members refuse a first new certificate,
- * and it refuses theirs, until a quorum has new ones. Their dates are read where they are installed: that nobody accepts our credentials does
- * not prove it. Throws a Failure if the quorum is missing for another reason.
+ * The member's state before anything is changed. While certificates of other members are out of time, a first new one is
+ * refused by them, and refuses theirs: no quorum is healthy before a majority has new ones.
  */
 export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
   if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
-  const { others, majority } = membersOf(on)
-  const standings = await limitBeside(on.run).map(others, (other) => standingOfOther(on, other, unit))
-  const ready = 1 + standings.filter((each) => each === 'ready').length
-  if (ready >= majority) return 'not healthy'
-  const invalid = standings.filter((each) => each === 'invalid').length
-  if (ready + invalid >= majority) return 'without a quorum'
-  const lost = others.flatMap(({ name }, i) => (standings[i] === 'unknown' ? [name] : []))
-  throw new Failure(`${unit.unit} has no quorum; unhealthy on ${formatNames([on.node.name, ...lost])}`, {
-    node: on.node.name,
-    code: 'no-quorum',
-    remedy: `start it, then ${runAgain}; on each node:\n    systemctl start ${unit.service}`,
+  const asked = othersOf(on).flatMap((node) => unit.serves.map((port) => ({ node, port })))
+  const cas = ownCas(on.run.auth)
+  const isOutOfTime = ({ notBefore, notAfter }: Certificate) => notAfter < on.run.now || notBefore > on.run.now
+  const areOutOfTime = await limitBeside(on.run).map(asked, async ({ node, port }) => {
+    const served = await tryToAwait(() => readServedCertificate(on, node, port))
+    const leaf = served === undefined || served === 'nothing' ? undefined : readDerCertificate(served)
+    return leaf !== undefined && isOutOfTime(leaf) && cas.some((ca) => isIssuedBy(leaf, ca))
   })
-}
-
-async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'invalid' | 'unknown'> {
-  // At once: a member without a quorum does not answer, and each question has its ten seconds.
-  const [isOurs, why] = await Promise.all([servesOurs(on, other, unit), whyNotHealthy(on, other, unit)])
-  if (isOurs || why === undefined) return 'ready'
-  const look = await tryToAwait(() => lookAtNode(on.run, other))
-  const { auth, now } = on.run
-  const cas = ownCas(auth)
-  const held = look ? heldOn(on.run, other, look) : []
-  const [leaf] = held
-    .filter(({ file, isPlace }) => isPlace && unit.serves.some(({ name }) => file === auth.files.certificate(name)))
-    .flatMap(({ bytes }) => (bytes ? readCertificates(bytes).slice(0, 1) : []))
-  const isOutOfTime = leaf !== undefined && (leaf.notAfter < now || leaf.notBefore > now)
-  return isOutOfTime && cas.some((ca) => isIssuedBy(leaf, ca)) ? 'invalid' : 'unknown'
+  return areOutOfTime.includes(true) ? 'without a quorum' : 'not healthy'
 }

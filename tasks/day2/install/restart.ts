@@ -80,26 +80,22 @@ export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
  */
 export async function waitUntilServed(on: NodeRun, unit: Unit): Promise<boolean> {
   const look = async () => {
-    const areOurs = await readOurs(on, on.node, unit)
+    const areOurs = await readOurs(on, unit)
     return areOurs.every(Boolean) ? undefined : 'another certificate, or none'
   }
   return (await repeat(Math.min(reloadTime, installOf(on.run).timeout), look, on.signal)) === undefined
 }
 
-/** True if one of the ports does: a store without a quorum serves only other members. */
-export async function servesOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean> {
-  return (await readOurs(on, node, unit)).includes(true)
-}
-
+/** One of the ports is enough: a store without a quorum serves only other members. */
 export async function waitUntilOneServes(on: NodeRun, unit: Unit): Promise<boolean> {
-  const look = async () => ((await servesOurs(on, on.node, unit)) ? undefined : 'none')
+  const look = async () => ((await readOurs(on, unit)).includes(true) ? undefined : 'none')
   return (await repeat(installOf(on.run).timeout, look, on.signal)) === undefined
 }
 
 /** Whether each port of the unit serves the certificate of auth/ to clients that dial its address. */
-function readOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean[]> {
+function readOurs(on: NodeRun, unit: Unit): Promise<boolean[]> {
   const look = async (port: Port) => {
-    const served = await readServedCertificate(on, node, port)
+    const served = await readServedCertificate(on, on.node, port)
     return served !== 'nothing' && tryCertificate(on.run.auth, port.name)?.der.equals(served) === true
   }
   return Promise.all(unit.serves.map(look))
