@@ -235,6 +235,9 @@ function findDisagreement(
       `${change}\nor, where its environment or a wrapper has it, set in cluster.yaml:\n    ${declare}`,
     )
   }
+  const lost = files.find(({ path }) => places.odd.includes(path))?.path
+  if (lost !== undefined)
+    return wrong(`${lost} leads nowhere, or to a name with special characters; set the real path in cluster.yaml`)
   const absent = files.find(({ path }) => !places.folders.has(folderOf(path)))?.path
   if (absent !== undefined)
     return wrong(

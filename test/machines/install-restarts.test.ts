@@ -57,15 +57,6 @@ describe('restarts on six machines', { skip }, () => {
       await must(0, 'install', '--dry-run')
       await assertNothingLeft(lab)
     })
-
-    test('stays so where cluster.yaml has no command that undrains, which is said', async () => {
-      await mark()
-      lab.write(...running({ drain: '', undrain: '' }))
-      const ran = await must(0, 'install')
-      assert.match(JSON.stringify(ran.events), /control0 may be left drained \(cluster.yaml has no install.undrain\)/)
-      await on('control0', 'rm /var/lib/harderway/drained')
-      lab.write(...running())
-    })
   })
 
   test('of several that are restarted at once one does not become healthy: all have their old files again, and the run stops', async () => {

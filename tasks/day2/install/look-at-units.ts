@@ -4,7 +4,7 @@ import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
 import { kubeconfigFile } from '../../../lib/files/auth-dir.ts'
 import { asUnknown } from '../../../lib/node/node.ts'
 import { folderOf } from '../../../lib/node/place.ts'
-import { fileAt, isRunning, type PlacesState, realPath } from '../../../lib/node/state.ts'
+import { fileAt, isRunning, type PlacesState } from '../../../lib/node/state.ts'
 import { refuseDisagreement, type UnitOnNode } from '../../inspect/agreement.ts'
 import {
   type Life,
@@ -38,7 +38,6 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     const look = made ?? (await lookAtNode(run, node))
     const places = placesOf(look)
     refuseDisagreement(look.units)
-    refuseOddPaths(node, look.units, places)
     refuseOtherName(run, node, look.units, places)
     const units = await withLoads(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
@@ -90,26 +89,6 @@ export function refuseOtherName(
     code: 'wrong-setting',
     remedy: `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it:\n    systemctl edit --full ${kubelet.service}\nthen ${runAgain}`,
   })
-}
-
-/** Root does not write to paths that are ambiguous. */
-export function refuseOddPaths(node: ClusterNode, units: readonly UnitOnNode[], { odd, real }: PlacesState): void {
-  const refuse = (what: string, remedy: string) =>
-    new Failure(`${what}; nothing was installed`, { node: node.name, code: 'odd-path', remedy })
-  const remedy = 'set the real path in cluster.yaml (install.units)'
-  const rows = units.flatMap(({ unit, files }) => files.map((place) => ({ ...place, unit })))
-  const lost = rows.find(({ path }) => odd.includes(path))
-  if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with special characters`, remedy)
-  for (const same of Map.groupBy(rows, ({ path }) => realPath({ real }, path)).values()) {
-    const [first, other] = same.filter(
-      (row, i) => same.findIndex(({ file, part }) => file === row.file && part === row.part) === i,
-    )
-    if (first && other)
-      throw refuse(
-        `${first.by} of ${first.unit} and ${other.by} of ${other.unit} lead to the same file (${first.path}), which can't hold both ${first.file} and ${other.file}`,
-        `set another path for one of them in cluster.yaml (install.units); then ${runAgain}`,
-      )
-  }
 }
 
 /** True if it has finished its start. */

@@ -10,7 +10,7 @@ import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../../lib/node/state.ts'
 import { formatDiffs } from '../../../../lib/results.ts'
 import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
-import { refuseOddPaths, refuseOtherName } from '../../../../tasks/day2/install/look-at-units.ts'
+import { refuseOtherName } from '../../../../tasks/day2/install/look-at-units.ts'
 import { formatOpen, openFolders, refuseNewKeys } from '../../../../tasks/day2/install/open-folders.ts'
 import { refuseDisagreement, unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { reloadFlag } from '../../../../tasks/inspect/command-line.ts'
@@ -417,25 +417,14 @@ describe('paths that root does not write to', () => {
     const { command } = processAs('kube-apiserver', ...args)
     const places = placesWith({ ...allThere, units: new Map([['kube-apiserver', { ...healthy, command }]]), ...more })
     const units = unitsOn(cluster, control, places).filter(({ unit }) => unit === 'kube-apiserver')
-    const { code, what } =
-      failureOf(() => {
-        refuseDisagreement(units)
-        refuseOddPaths(control, units, places)
-      }) ?? {}
+    const { code, what } = failureOf(() => refuseDisagreement(units)) ?? {}
     return code && `${code} ${what}`
   }
   const [, ...usual] = startedAs('kube-apiserver').command
 
-  test('are those of two flags for two files, by a link', () => {
-    assert.equal(refused(usual), undefined)
-    const both = '--tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file'
-    const [pair, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
-    const one = String(refused(usual, { real: new Map([[key, pair]]) }))
-    assert.match(one, new RegExp(`^odd-path ${both} .* can't hold both kubernetes\\.pem and kubernetes-key\\.pem`))
-  })
-
   test('are those that lead nowhere', () => {
-    assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^odd-path .* leads nowhere/)
+    assert.equal(refused(usual), undefined)
+    assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^wrong-setting .* leads nowhere/)
   })
 
   test('are any, while a command line is wrong', () => {
