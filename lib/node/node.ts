@@ -156,7 +156,8 @@ export class Node {
 
   /** Throws a Failure if the folder could not be looked at. */
   look(query: Query): Promise<NodeState> {
-    return this.#ask('look', lookLines(query), readState)
+    const read = (output: string, nonce: string) => readState(output, nonce, query.places !== undefined)
+    return this.#ask('look', lookLines(query), read)
   }
 
   /** Makes the folder. Throws a Failure if it is not there then. */

@@ -108,12 +108,15 @@ const kinds = new Map<number, FileState['kind']>([
   [0o120000, 'link'],
 ])
 
-/** Throws a Failure if the part about the folder is incomplete, or has an unknown record. */
-export function readState(output: string, nonce: string): NodeState {
+/**
+ * `hasPlaces`: places were queried. Throws a Failure if the part about the folder is incomplete, or has an unknown
+ * record.
+ */
+export function readState(output: string, nonce: string, hasPlaces = false): NodeState {
   const { records, stopped } = readAnswer(output, nonce, 'folder')
   if (stopped) throw new Failure(`can't enter ${stopped.said}`, { code: 'no-answer' })
   const state = readFolder(records)
-  return output.includes(`${nonce}-root `) ? { ...state, places: tryPlaces(output, nonce) } : state
+  return hasPlaces ? { ...state, places: tryPlaces(output, nonce) } : state
 }
 
 export function readFolder(lines: readonly string[]) {

@@ -87,7 +87,7 @@ describe('restarts of what has no quorum or has expired, on six machines', { ski
     }
     assert.ok((await untilOf()) < Date.now())
     const planned = await must(4, 'install', '--dry-run')
-    assert.match(JSON.stringify(planned.events), /loopback certificate expires/)
+    assert.match(JSON.stringify(planned.events), /loopback certificate of kube-apiserver expires/)
     const starts = await readStarts(lab)
     assert.deepEqual(installs(await must(0, 'install'), 'built'), ['install/control1'])
     assert.deepEqual(await startedSince(lab, starts), ['control1 kube-apiserver'])

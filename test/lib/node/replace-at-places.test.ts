@@ -186,7 +186,7 @@ inUsualShells(({ run, some }) => {
           paths: new Map(paths.map((each) => [each, ''])),
         }
         const lines = lookLines({ directory: '/', names: harderWay.files, expected: new Map(), places: query })
-        const { places } = readState(run('/', message('look', lines, nonce)).stdout, nonce)
+        const { places } = readState(run('/', message('look', lines, nonce)).stdout, nonce, true)
         assert.ok(places && 'files' in places)
         return { ...change, unchanged: paths, seen: places.files }
       }

@@ -54,7 +54,7 @@ const framed = (lines: readonly string[], part: string) =>
 const placesWith = (lines: readonly string[]) => framed(lines, 'root')
 /** Beside an empty folder. */
 const readPlaces = (output: string) => {
-  const { places } = readState(framed(['uid 0', 'folder /root'], 'folder') + output, nonce)
+  const { places } = readState(framed(['uid 0', 'folder /root'], 'folder') + output, nonce, true)
   if (!places || places instanceof Failure) throw places ?? new Error('no places')
   return places
 }
@@ -171,7 +171,7 @@ describe('the answer to a look at both', () => {
 
   test('has the folder where the places could not be looked at, with the reason, or where nobody asked', () => {
     assert.equal(readState(folder, nonce).places, undefined)
-    const cutOff = readState(folder + placesWith(records.slice(3)), nonce)
+    const cutOff = readState(folder + placesWith(records.slice(3)), nonce, true)
     assert.ok(isFailure('no-answer')(cutOff.places))
     assert.equal(cutOff.folder, '/root')
   })
