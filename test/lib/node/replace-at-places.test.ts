@@ -87,18 +87,6 @@ inUsualShells(({ run, some }) => {
       })
     })
 
-    test('is on the disk before it takes its place, and the rename is before it is reported', (t) => {
-      const { place: folder, change } = folders(t)
-      const told = join(scratch(t), 'told')
-      const now = `$(cat ${join(folder, 'kubernetes.pem')})`
-      assert.equal(place(change, { path: fakeTool(t, 'sync', `echo "$* ${now}" >> ${told}`) }), 'done')
-      const written = names.map((name) => join(folder, name) + newSuffix).join(' ')
-      assert.deepEqual(readFileSync(told, 'utf8').trim().split('\n'), [
-        `-- ${written} old kubernetes.pem`,
-        `-- ${folder} new kubernetes.pem`,
-      ])
-    })
-
     test('puts the old ones back, and forgets them, but nothing of a file that is another by now', (t) => {
       const { place: folder, change } = folders(t)
       const old = contents(folder)
@@ -110,15 +98,6 @@ inUsualShells(({ run, some }) => {
       writeFileSync(join(folder, `kubernetes-key.pem${newSuffix}`), 'left')
       assert.equal(forget(change), 'done')
       assert.deepEqual(readdirSync(folder).toSorted(), [...names, `kubernetes.pem${oldSuffix}`].toSorted())
-    })
-
-    test('changes nothing where the archive has other bytes', (t) => {
-      const { source, place: folder, change } = folders(t)
-      const before = snapshot(folder)
-      writeFileSync(join(source, archive), buildTar(change.files.map((file) => ({ ...file, bytes: Buffer.from('x') }))))
-      const { stdout } = run('/', ownNodeFolder(message('replace', replaceLines(change, archive), nonce)))
-      assert.equal(readAnswer(stdout, nonce, 'replace').stopped?.why, 'undone')
-      assert.deepEqual(snapshot(folder), before)
     })
 
     test('replaces a link in a place, not what it leads to, and puts it back', (t) => {
@@ -201,13 +180,6 @@ inUsualShells(({ run, some }) => {
       })
     })
 
-    test('undoes all where one can not be renamed', (t) => {
-      const { place: folder, change } = folders(t)
-      const before = contents(folder)
-      assert.equal(place(change, { path: refusing(t, `*key.pem${newSuffix}*`) }), 'undone no')
-      assert.deepEqual(contents(folder), before)
-    })
-
     test('moves nothing before all old files are kept, not even one that an earlier run has kept', (t) => {
       const { place: folder, change } = folders(t)
       writeFileSync(join(folder, `ca.pem${oldSuffix}`), 'last healthy')
@@ -222,15 +194,6 @@ inUsualShells(({ run, some }) => {
       const { change } = folders(t)
       const path = `${refusing(t, `*key.pem${newSuffix}*`)}:${fakeTool(t, 'rm', 'case "$1" in -rf) exit 1 ;; esac; real "$@"')}`
       assert.equal(place(change, { path }), 'undone no')
-    })
-
-    test('says where it could not undo, and leaves no new file', (t) => {
-      const { place: folder, change } = folders(t)
-      assert.equal(place(change, { path: refusing(t, `*key.pem${newSuffix}*|*${oldSuffix}*`) }), 'half no')
-      assert.deepEqual(
-        readdirSync(folder).filter((name) => name.endsWith(newSuffix)),
-        [],
-      )
     })
 
     test('waits for a run that deploys to another folder of the node, and logs in as another user there', async (t) => {
