@@ -2,11 +2,11 @@
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { fit } from '../lib/wording.ts'
-import { isPhase, phases } from './bootstrap.ts'
+import { isPhase } from './bootstrap.ts'
 import { type Command, commands, commonOptions, nodeOperands, planWord, questions, run } from './commands/commands.ts'
 import { type ExitCause, exitStatus } from './run/exit-status.ts'
 import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './run/host.ts'
-import { type OptionName, type Options, parseOptions, refuseRemoved, refuseTakenByNpm, usage } from './run/options.ts'
+import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './run/options.ts'
 
 /** Returns the exit status. */
 export async function main(args: readonly string[], host: Host): Promise<number> {
@@ -17,9 +17,7 @@ export async function main(args: readonly string[], host: Host): Promise<number>
   const causes = await respond(args, host, ending)
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => stdout.write('', () => resolve()))
-  const failure = ending.failure()
-  if (failure) createPrinter(host).printError((await import('../lib/show/rows.ts')).formatFailure(failure))
-  return exitStatus([...causes, ...(failure ? ['failed' as const] : [])], ending.endedStatus())
+  return exitStatus(causes, ending.endedStatus())
 }
 
 async function respond(
@@ -30,9 +28,8 @@ async function respond(
   const printer = createPrinter(host)
   try {
     refuseTakenByNpm(host.env)
-    const line = parseCommandLine(args)
-    const { command, options } = line
-    const text = await answer(line)
+    const { command, options } = parseCommandLine(args)
+    const text = await answer(command, options)
     if (text !== undefined) {
       printer.print(text)
       return []
@@ -54,15 +51,12 @@ async function respond(
   }
 }
 
-/**
- * The answer that needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a
- * name.
- */
-async function answer({ command, options }: ReturnType<typeof parseCommandLine>): Promise<string | undefined> {
-  if (options.help) return (await import('./commands/help.ts')).help(command, options.names)
-  if (options.version) return await version(options.json)
-  if (options.list) return await list(options.json)
-  if (options.names.length > 0) return undefined
+/** What needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a name. */
+async function answer(command: Command, { help, version, list, names }: Options): Promise<string | undefined> {
+  if (help) return (await import('./commands/help.ts')).help(command, names)
+  if (version) return ownVersion()
+  if (list) return (await import('./commands/help.ts')).listText()
+  if (names.length > 0) return undefined
   throw usageFailure(
     'no phase or target given',
     `list them:\n    ${formatCommand('--list')}\nrun all:\n    ${formatCommand('bootstrap')}`,
@@ -113,21 +107,6 @@ async function createProgress(
   return transient ? { ...lines, event: () => {}, end: async () => {} } : lines
 }
 
-async function list(json: boolean): Promise<string> {
-  const { listed, listText } = await import('./commands/help.ts')
-  if (!json) return listText()
-  const { formatJsonLine } = await import('../lib/show/lines.ts')
-  return [
-    ...phases.map(({ name, title, makes }) => formatJsonLine({ type: 'phase', name, title, makes })),
-    ...listed.map(({ name, does }) => formatJsonLine({ type: 'command', name, does })),
-  ].join('\n')
-}
-
-async function version(json: boolean): Promise<string> {
-  const version = ownVersion()
-  return json ? (await import('../lib/show/lines.ts')).formatJsonLine({ type: 'version', version }) : version
-}
-
 type Printer = ReturnType<typeof createPrinter>
 
 function createPrinter({ stdout, stderr }: Host) {
@@ -139,66 +118,41 @@ function createPrinter({ stdout, stderr }: Host) {
 
 /** Throws a usage Failure. */
 export function parseCommandLine(args: readonly string[]): { readonly command: Command; readonly options: Options } {
-  const options = asPlan(withQuestion(parseOptions(args)))
-  const command = commandFor(options.names)
-  for (const word of command === run ? options.names : [options.names.join(' ')]) refuseRemoved(word)
-  if (options.format === 'markdown') refuseRemoved('--format markdown')
-  if (options.help) return { command, options }
-  checkCombination(command, options)
-  return { command, options: command.operands === nodeOperands ? withNodes(options) : options }
+  const options = readWords(parseOptions(args))
+  const [first = '', ...others] = options.names
+  const command = commands.find(({ name }) => name !== '' && name === first) ?? run
+  if (!options.help) checkCombination(command, options)
+  // `status worker0` is `status --node worker0`.
+  if (command.operands !== nodeOperands) return { command, options }
+  return { command, options: { ...options, names: [first], nodes: [...options.nodes, ...others] } }
 }
 
-/** `plan` is `bootstrap --dry-run`. */
-function asPlan(options: Options): Options {
-  const [first, ...names] = options.names
-  if (first !== planWord) return options
-  return {
-    ...options,
-    names: names.length > 0 ? names : ['bootstrap'],
-    dryRun: true,
-    given: [...options.given, 'dry-run'],
-  }
-}
-
-/** `status worker0` is `status --node worker0`. */
-function withNodes(options: Options): Options {
-  const [first = '', ...nodes] = options.names
-  return { ...options, names: [first], nodes: [...options.nodes, ...nodes] }
-}
-
-/** Each works with and without its dashes. */
-function withQuestion(options: Options): Options {
+/** Words that stand for options: `plan` is `bootstrap --dry-run`, and a question works without its dashes. */
+function readWords(options: Options): Options {
   const [first, ...names] = options.names
   const question = questions.find((name) => name === first)
-  return question ? withQuestion({ ...options, names, [question]: true, given: [...options.given, question] }) : options
+  if (question) return { ...options, names, [question]: true }
+  if (first !== planWord) return options
+  const given: OptionName[] = [...options.given, 'dry-run']
+  return { ...options, names: names.length > 0 ? names : ['bootstrap'], dryRun: true, given }
 }
 
-/** The first word decides, since others may have any name. A command in another position is then refused. */
-function commandFor([first = '', ...others]: readonly string[]): Command {
-  const named = (words: readonly string[]) => commands.find(({ name }) => name !== '' && words.includes(name))
-  return named([first]) ?? named(others) ?? run
-}
-
-function checkCombination(command: Command, { names: [first = '', ...others], given }: Options): void {
-  const { operands } = command
-  const refuse = (message: string) => usage(message, command.name)
-  if (command !== run && first !== command.name) throw refuse(`${command.name} can't be combined with ${first}`)
-  const isOther = (word: string) => isPhase(word) || commands.some(({ name }) => name === word)
-  const other = others.find((word) => operands === undefined || (operands === nodeOperands && isOther(word)))
-  if (other !== undefined && operands === nodeOperands && isPhase(other))
-    throw refuse(`${command.name} takes nodes, and ${other} is a phase`)
-  if (other !== undefined) throw refuse(`${command.name} can't be combined with ${other}`)
-  const option = given.find((name) => !takes(command, name))
+function checkCombination(command: Command, { names: [first, ...others], given }: Options): void {
+  const { operands, options } = command
+  const isOther = (word: string) => commands.some(({ name }) => name === word)
+  const isRefused = (word: string) =>
+    operands === undefined ||
+    (operands === nodeOperands && (isOther(word) || isPhase(word))) ||
+    (command === run && isOther(word))
+  const other = others.find(isRefused)
+  if (other !== undefined) throw usage(`${first} can't be combined with ${other}`, command.name)
+  const option = given.find((name) => ![...options, ...commonOptions, ...questions].includes(name))
   if (option === undefined) return
-  const takers = commands.filter((each) => takes(each, option)).map(nameOf)
+  const takers = commands.filter((each) => each.options.includes(option)).map(nameOf)
   const names = new Intl.ListFormat('en').format(takers)
-  throw refuse(`--${option} is not an option of ${nameOf(command)}, only of ${names}`)
+  throw usage(`--${option} is not an option of ${nameOf(command)}, only of ${names}`, command.name)
 }
 
 function nameOf({ name }: Command): string {
   return name || 'runs'
-}
-
-function takes({ options }: Command, option: OptionName): boolean {
-  return [...options, ...commonOptions, ...questions].includes(option)
 }

@@ -20,22 +20,13 @@ interface CommandRow {
   readonly exits: Readonly<Partial<Record<ExitCause, string>>>
 }
 
+/** `loadPlan`: instead, with --dry-run. `isWithoutCluster`: before there is a cluster.yaml. */
 type Load<Given> = () => Promise<(given: Given) => Promise<readonly ExitCause[]>>
 
 export type Command = CommandRow &
   (
-    | {
-        readonly isWithoutCluster?: false
-        readonly load: Load<CommandRun>
-        /** Instead, with --dry-run. */
-        readonly loadPlan?: Load<CommandRun>
-      }
-    /** Before there is a cluster.yaml. */
-    | {
-        readonly isWithoutCluster: true
-        readonly load: Load<WithoutCluster>
-        readonly loadPlan?: undefined
-      }
+    | { readonly isWithoutCluster?: false; readonly load: Load<CommandRun>; readonly loadPlan?: Load<CommandRun> }
+    | { readonly isWithoutCluster: true; readonly load: Load<WithoutCluster>; readonly loadPlan?: undefined }
   )
 
 /** Every command takes these. */

@@ -4,21 +4,15 @@ import { isPhase, phases } from '../bootstrap.ts'
 import { type ExitCause, statuses } from '../run/exit-status.ts'
 import { formatCommand } from '../run/host.ts'
 import { type OptionName, optionTable } from '../run/options.ts'
-import { unknownName } from '../run/selection.ts'
 import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './commands.ts'
 
 /** Columns. */
 const width = 80
 
-/**
- * Throws a usage Failure for an unknown name. Which targets there are is up to a cluster.yaml, which help does not
- * read: their phases are known.
- */
-export function help(command: Command, names: readonly string[]): string {
-  const unknown = names.find((name) => !isPhase(name.replace(/\/.*/s, '')))
-  const words = commands.flatMap(({ name }) => name || [])
-  if (command === run && unknown !== undefined) throw unknownName(unknown, words)
-  return names.length === 0 ? helpText() : helpOf(command)
+/** For a word that is no command, nor a phase or one of its targets, the same as for none. */
+export function help(command: Command, [first = '']: readonly string[]): string {
+  const isKnown = command !== run || isPhase(first.replace(/\/.*/, ''))
+  return isKnown ? helpOf(command) : helpText()
 }
 
 function helpText(): string {
@@ -41,7 +35,7 @@ function helpOf(command: Command): string {
     ...formatUsage(command),
     ...(command === run ? ['', ...formatPhases()] : []),
     ...(options.length > 0 ? ['', 'Options', ...formatOptions(options, command)] : []),
-    ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}${noteOn(line)}`)],
+    ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}`)],
     ...['', `Also ${common.slice(0, -1).join(', ')} and ${common.at(-1)}: see ${formatCommand('--help')}`, ''],
     ...['Exit status', '  0    success'],
     ...known.flatMap((cause) => formatRow(String(statuses[cause]), all[cause] ?? '', 7)),
@@ -49,21 +43,13 @@ function helpOf(command: Command): string {
   ].join('\n')
 }
 
-/** As `terraform plan -detailed-exitcode`, which surprises whoever runs it with `set -e`. */
-function noteOn(example: string): string {
-  return example.includes('--dry-run') ? '    # 4: there is something to do' : ''
-}
-
-/** By --list. */
-export const listed = [...runsOfSeveral, ...commands.filter(({ name }) => name !== '')]
-
 /** Each phase and each command. */
 export function listText(): string {
   return [
     'Phases',
     ...phases.flatMap(({ name, makes }) => formatRow(name, makes, 20)),
     ...['', 'Commands'],
-    ...listed.flatMap(({ name, does }) => formatRow(name, does, 20)),
+    ...[...runsOfSeveral, ...commands].flatMap(({ name, does }) => (name === '' ? [] : formatRow(name, does, 20))),
   ].join('\n')
 }
 

@@ -6,7 +6,6 @@ import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
-import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
 import { quote } from '../../lib/wording.ts'
 import type { Run } from '../target.ts'
@@ -55,38 +54,25 @@ export function ownVersion(): string {
 }
 
 /**
- * What ends a run early: a signal, or a stdout that can no longer be written to. `signal` is aborted by the first
- * cause, `endedStatus` is 128 + the signal, and `failure` is why stdout could not be written, unless its reader closed
- * it.
+ * What ends a run early: a signal, or a stdout or stderr that can no longer be written to, which ends it as SIGPIPE
+ * would. `signal` is aborted by the first cause, and `endedStatus` is 128 + its number.
  */
 export function watchEndings(host: Host) {
+  const { stdout, stderr } = host
   const controller = new AbortController()
-  let [first, failure]: [NodeJS.Signals?, Failure?] = []
+  let first: NodeJS.Signals | undefined
   const end = (signal: NodeJS.Signals) => {
     first ??= signal
     controller.abort(new Failure(`ended by ${signal}`))
   }
-  const cannotWrite = (name: 'stdout' | 'stderr') => (error: unknown) => {
-    // The reader has closed the pipe, pipe(7), or the terminal is gone: end as SIGPIPE would.
-    if (isErrno(error, 'EPIPE') || (isErrno(error, 'EIO') && host[name].isTTY)) end('SIGPIPE')
-    if (controller.signal.aborted) return
-    failure = outputFailure(name, error)
-    controller.abort(failure)
-  }
   host.onSignal(end)
-  for (const name of ['stdout', 'stderr'] as const) host[name].on('error', cannotWrite(name))
-  return {
-    signal: controller.signal,
-    endedStatus: () => first && 128 + constants.signals[first],
-    failure: () => failure,
-  }
-}
-
-function outputFailure(name: string, error: unknown): Failure {
-  const why = isErrno(error) ? getSystemErrorMessage(-Math.abs(Number(error.errno))) : String(error)
-  return new Failure(`can't write to ${name}: ${why}`, {
-    remedy: 'free some space, or write elsewhere; the next run creates what is missing',
+  stdout.on('error', (error: Error) => {
+    // Whoever closed the pipe knows of it: pipe(7).
+    if (!first && !isErrno(error, 'EPIPE')) stderr.write(`can't write to stdout: ${error.message}\n`)
+    end('SIGPIPE')
   })
+  stderr.on('error', () => end('SIGPIPE'))
+  return { signal: controller.signal, endedStatus: () => first && 128 + constants.signals[first] }
 }
 
 /**

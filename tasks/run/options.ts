@@ -135,34 +135,13 @@ export function parseOptions(args: readonly string[]): Options {
   return { ...Object.fromEntries(fields), names: positionals, given }
 }
 
-/** What kubectl, terraform and gh have in one letter. */
-const letters: ReadonlyMap<string, string> = new Map([
-  ['-n', 'did you mean --node NAME?'],
-  ['-o', 'did you mean --json, or --output FILE?'],
-  ['-v', 'did you mean --verbose, or --version?'],
-])
-
-/** What 0.5.0 had, and what there is instead; until 0.7.0. */
-const removed: ReadonlyMap<string, readonly [instead: string, task: string]> = new Map([
-  ['revoked-keys', ['revoked has names alone', 'revoked install']],
-  ['rotate front-proxy-ca', ['the CA is replaced at once', 'ca/front-proxy-ca --force']],
-  ['completion', ['list phases and commands', '--list']],
-  ['--user', ['write ssh.user into the new cluster.yaml', 'init DIR']],
-  ['--ssh-config', ['write ssh.configFile into the new cluster.yaml', 'init DIR']],
-  ['--format markdown', ['fence the plan as it is', 'bootstrap --dry-run']],
-])
-
-/** Throws a usage Failure for a phase, command or option that no longer exists. */
-export function refuseRemoved(word: string): void {
-  const [instead, task] = removed.get(word) ?? []
-  if (task !== undefined) throw usageFailure(`${word} was removed`, `${instead}:\n    ${formatCommand(task)}`)
-}
-
 function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {
   const option = Object.hasOwn(table, name) ? optionTable[name as OptionName] : undefined
   if (!option || (rawName.startsWith('--') && name.length === 1)) {
-    refuseRemoved(rawName)
-    const like = letters.get(rawName) ?? suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')
+    const like = suggest(
+      rawName,
+      optionNames.map((each) => `--${each}`),
+    )
     throw usage([`unknown option ${rawName}`, like].filter(Boolean).join('; '))
   }
   // A value that looks like an option is a forgotten one.
@@ -201,23 +180,16 @@ export function usage(message: string, command = ''): Failure {
   return usageFailure(message, `see:\n    ${formatCommand([command, '--help'].filter(Boolean).join(' '))}`)
 }
 
-/**
- * Of npm's own options, those that an .npmrc may have. No run does more for want of them, as it would without --dry-run
- * or --offline.
- */
+/** Options that npm has too, and that an .npmrc may set. No run does more for want of them. */
 const optionsOfNpm: readonly OptionName[] = ['force', 'json']
 
 /**
  * `npm run bootstrap --dry-run`: without the `--`, npm takes the option for its own, and the script gets an environment
- * variable instead (npm 9 to 11). https://docs.npmjs.com/cli/v11/using-npm/scripts#environment
+ * variable instead. https://docs.npmjs.com/cli/v11/using-npm/scripts#environment
  */
 export function refuseTakenByNpm(env: NodeJS.ProcessEnv): void {
-  const bare = (name: string) => name.replaceAll(/[-_]/g, '')
-  const set = Object.keys(env).filter(
-    (name) => name.startsWith('npm_config_') && !['', 'false'].includes(env[name] ?? ''),
-  )
-  const taken = new Set(set.map((name) => bare(name.slice('npm_config_'.length))))
-  const lost = optionNames.filter((name) => taken.has(bare(name)) && !optionsOfNpm.includes(name))
+  const valueIn = (name: string) => env[`npm_config_${name.replaceAll('-', '_')}`] ?? ''
+  const lost = optionNames.filter((name) => !optionsOfNpm.includes(name) && !['', 'false'].includes(valueIn(name)))
   if (lost.length > 0)
     throw usageFailure(
       `npm took --${lost.join(', --')}, or an .npmrc sets it; put harderway options after --`,

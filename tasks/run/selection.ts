@@ -1,6 +1,6 @@
 /** Finds the targets that the command line names. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { usageFailure } from '../../lib/failure.ts'
+import { type Failure, usageFailure } from '../../lib/failure.ts'
 import type { Force } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/wording.ts'
 import { groups, isPhase, phases } from '../bootstrap.ts'
@@ -16,7 +16,6 @@ type Selecting = Pick<CommandRun, 'cluster' | 'options' | 'commandNames' | 'comm
 /** Throws a usage Failure for an unknown name, and for an empty selection. */
 export function select(run: Selecting, graph: ClusterGraph) {
   const { names, force, renew } = run.options
-  refuseNodeNames(run, graph)
   const targets = names.flatMap((name) => named(graph, name, run))
   const chosen = selectNodes(run, targets)
   if (renew && force) throw usageFailure("--renew and --force can't be combined")
@@ -46,26 +45,9 @@ export function formatTask({ names, nodes, force, renew, prune, replaceIdentity,
   return [...names, ...nodes.map((node) => `--node ${node}`), ...given].join(' ')
 }
 
-/** `deploy worker0` */
-function refuseNodeNames(run: Selecting, graph: ClusterGraph): void {
-  const { cluster, options, command } = run
-  const isNode = (word: string) => cluster.nodes.some(({ name }) => name === word)
-  const found = options.names.find((word) => isNode(word) && !isPhase(word))
-  if (found === undefined) return
-  const names = options.names.filter((word) => !isNode(word))
-  // Throws for a word of another tool, as in `describe worker0`: with --node it would be unknown, too.
-  for (const name of names) named(graph, name, run)
-  const task = [
-    names.join(' ') || 'bootstrap',
-    ...options.names.filter(isNode).map((name) => `--node ${name}`),
-    ...(options.dryRun ? ['--dry-run'] : []),
-  ].join(' ')
-  throw usageFailure(`${found} is a node`, `select it with --node:\n    ${command(task)}`)
-}
-
-function named(graph: ClusterGraph, name: string, { commandNames }: Selecting): ClusterTarget[] {
-  const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
+function named(graph: ClusterGraph, name: string, run: Selecting): ClusterTarget[] {
   if (isPhase(name)) {
+    const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
     const targets = [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
     // Beside other phases, too: whoever names it expects files to be installed.
     if (name === 'install' && targets.length === 0)
@@ -74,30 +56,13 @@ function named(graph: ClusterGraph, name: string, { commandNames }: Selecting): 
   }
   const target = graph.get(name)
   if (target) return [target]
-  throw unknownName(name, [...commandNames, ...graph.keys()])
+  if (run.cluster.nodes.some((node) => node.name === name))
+    throw usageFailure(`${name} is a node`, `select it with --node:\n    ${run.command(`bootstrap --node ${name}`)}`)
+  throw unknownName(name, run, graph)
 }
 
-/** Of other tools, and what does the same here. */
-const otherWords: ReadonlyMap<string, readonly [what: string, task: string][]> = new Map([
-  ['apply', [['carry out what plan shows', 'bootstrap']]],
-  ['describe', [['show what is up to date and when it expires', 'status']]],
-  ['diff', [['show what would change', 'plan']]],
-  ['get', [['show what is up to date and when it expires', 'status']]],
-  [
-    'renew',
-    [
-      ['what expires within renewBefore', 'bootstrap'],
-      ['every certificate now, then bootstrap', 'certs --force'],
-      ['the CA itself, then bootstrap', 'ca --renew'],
-    ],
-  ],
-])
-
-/** `more`: what may be meant besides phases. */
-export function unknownName(name: string, more: readonly string[]) {
-  const known = [...Object.keys(groups), ...phases.map((phase) => phase.name), ...more]
-  const same = otherWords.get(name)?.map(([what, task]) => `- ${what}:\n    ${formatCommand(task)}`)
-  if (same) return usageFailure(`unknown command "${name}"; it can mean`, same.join('\n'))
+function unknownName(name: string, { commandNames }: Selecting, graph: ClusterGraph): Failure {
+  const known = [...Object.keys(groups), ...phases.map((phase) => phase.name), ...commandNames, ...graph.keys()]
   const like = suggest(name, known)
   const what = `unknown ${name.includes('/') ? 'target' : 'command'} "${name}"`
   return like ? usageFailure(`${what}; ${like}`) : usageFailure(what, `list all:\n    ${formatCommand('--list')}`)
@@ -105,22 +70,16 @@ export function unknownName(name: string, more: readonly string[]) {
 
 /** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */
 export function selectNodes(
-  { cluster, options }: Selecting,
+  { cluster, options: { names, nodes } }: Selecting,
   targets: readonly ClusterTarget[],
 ): readonly ClusterTarget[] {
-  const { names, nodes } = options
   checkNodes(cluster, nodes)
-  const chosen = onNodes(options, targets)
+  const chosen = nodes.length === 0 ? targets : targets.filter(({ node = '' }) => nodes.includes(node))
   if (chosen.length > 0) return chosen
+  const what = names.join(', ')
   throw usageFailure(
-    nodes.length === 0
-      ? `cluster.yaml has no ${names.join(', ')}`
-      : `${names.join(', ')} has no target on ${nodes.join(', ')}`,
+    nodes.length === 0 ? `cluster.yaml has no ${what}` : `${what} has no target on ${nodes.join(', ')}`,
   )
-}
-
-function onNodes({ nodes }: Pick<Options, 'nodes'>, targets: readonly ClusterTarget[]): readonly ClusterTarget[] {
-  return nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
 }
 
 /** Throws a usage Failure for an unknown node. */

@@ -226,9 +226,6 @@ const lines = {
     makes: texts('The files that it makes.'),
   }),
   report: line('report', 'by `report`', { path: text('The file that was written.') }),
-  phase: line('phase', 'by `--list`', { name: phase, title, makes: text('What the phase makes.') }),
-  command: line('command', 'by `--list`', { name: text('The command.'), does: text('What the command does.') }),
-  version: line('version', 'by `--version`', { version: text('The version of harderway.') }),
 }
 
 /** What the parts are called in the file. */
