@@ -11,7 +11,7 @@ import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } 
 /** Returns the exit status. */
 export async function main(args: readonly string[], host: Host): Promise<number> {
   const { stdout } = host
-  // A pseudo-terminal without a size has 0 rows of 0 columns, in which nothing can be shown.
+  // A pseudo-terminal without a size has 0 rows of 0 columns.
   if (stdout.isTTY) Object.assign(stdout, { rows: stdout.rows || 24, columns: stdout.columns || 80 })
   const ending = watchEndings(host)
   const causes = await respond(args, host, ending)
@@ -39,7 +39,6 @@ async function respond(
     const load = (options.dryRun && command.loadPlan) || command.load
     const { close, ...run } = openRun({
       ...{ host, options, signal, endedStatus, ...printer },
-      commandNames: commands.map(({ name }) => name).filter(Boolean),
       reporterFor: (views, isPlan) => createReporter(options, views, isPlan, host),
       progressFor: (views) => createProgress(options, views, true, host),
     })

@@ -4,7 +4,6 @@
  */
 import type { LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode, KeyKind } from '../lib/cluster/cluster.ts'
-import { Failure, runAgain } from '../lib/failure.ts'
 import type { AuthDir } from '../lib/files/auth-dir.ts'
 import { type AnyRun, buildGraph, type Graph, type Row, type Rows, type Target } from '../lib/graph/target.ts'
 import type { Node } from '../lib/node/node.ts'
@@ -106,20 +105,15 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
 }
 
 /**
- * Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong.
- * What is to be replaced is not checked: it may be unreadable.
+ * Wraps a target: repairs modes, and skips the build if only modes were wrong. What is to be replaced is not checked: it
+ * may be unreadable.
  */
 export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<Found> {
   return {
     ...target,
-    check: async (run, force, before) => {
-      if (force === 'replace') return checkReplaced(target, run)
-      const look = await target.check(run, force, before)
-      refuseFolders(target, run)
-      return look
-    },
+    check: (run, force, before) =>
+      force === 'replace' ? checkReplaced(target, run) : target.check(run, force, before),
     build: async (run, work) => {
-      refuseFolders(target, run)
       for (const name of namesOf(work.diffs, 'chmod')) run.auth.setMode(name, run.auth.files.mode(name))
       return isRepair(work.diffs) ? undefined : target.build?.(run, work)
     },
@@ -139,13 +133,4 @@ export function diskOf({ auth, disk = auth }: Pick<Run, 'auth' | 'disk'>): AuthD
 function checkReplaced({ makes }: Pick<Target, 'makes'>, { auth }: Run): Check<never> {
   if (!makes.some((name) => auth.read(name))) return { diffs: missing(makes) }
   return { diffs: [{ what: 'replaces the old one, which is kept in auth/backup', verb: 'replace' }] }
-}
-
-/** A rename replaces anything but a folder, which may be the user's. */
-function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Run): void {
-  const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
-  if (folder !== undefined)
-    throw new Failure(`${auth.path}/${folder} is a directory, not a file`, {
-      remedy: `move it aside, then ${runAgain}`,
-    })
 }

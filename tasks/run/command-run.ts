@@ -1,8 +1,8 @@
 /** What a command is given: a run, and what only the command needs of it. */
 
-import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, readFileSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
-import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
+import { delimiter, dirname, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
 import {
   type Cluster,
@@ -12,7 +12,7 @@ import {
   sshConfigPath,
 } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
-import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
+import { asFailure, doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName, markersIn, neededMarker } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
@@ -28,8 +28,6 @@ export interface CommandRun extends Run, ClusterFile {
   readonly options: Options
   /** The cluster.yaml in use: auth/ is beside it. */
   readonly file: string
-  /** Candidates for "did you mean", besides phases and targets. */
-  readonly commandNames: readonly string[]
   readonly signal: AbortSignal
   /** 128 + signal, if a signal has ended the run. */
   readonly endedStatus: () => number | undefined
@@ -101,13 +99,12 @@ export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file
   ])
 }
 
-/** Throws a refusal for an auth/ that this version may misread. A number that is none counts as newer. */
+/** Throws a refusal for an auth/ that this version may misread. */
 export function refuseNewer(auth: AuthDir): void {
+  const own = ownVersion()
   for (const file of markersIn(auth)) {
-    const [needed, own] = [file.slice(neededMarker.length), ownVersion()]
-    const [theirs = [], ours = []] = [needed, own].map((text) => text.split('.'))
-    const differs = theirs.findIndex((part, i) => part !== ours[i])
-    if (differs >= 0 && !(Number(ours[differs]) > Number(theirs[differs])))
+    const needed = file.slice(neededMarker.length)
+    if (needed.localeCompare(own, 'en', { numeric: true }) > 0)
       throw refusal(`${auth.path} needs a newer harderway (${file}); this is ${own}`, [
         `update to harderway ${needed} or later; the update alone changes nothing on nodes`,
       ])
@@ -118,45 +115,28 @@ export function refuseNewer(auth: AuthDir): void {
 function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): [own: string, ...others: string[]] {
   const path = localKubeconfig ? localKubeconfig.path : undefined
   if (path !== undefined) return [path.startsWith('~/') ? join(home(host), path.slice(2)) : resolve(folder, path)]
-  const list = listedKubeconfigs(host)
-  const own = list.find((each) => existsSync(each)) ?? list.at(-1) ?? homeKubeconfig(host)
+  const list = kubectlFiles(host)
+  const own = list.find((each) => existsSync(each)) ?? String(list.at(-1))
   return [own, ...list.filter((each) => each !== own)]
 }
 
 /** Of kubectl, where nothing else is said: $KUBECONFIG, a list, else ~/.kube/config. */
 export function kubectlFiles(host: Host): string[] {
-  const list = listedKubeconfigs(host)
-  return list.length > 0 ? list : [homeKubeconfig(host)]
-}
-
-function listedKubeconfigs(host: Host): string[] {
   const list = (host.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
-  return [...new Set(list.map((each) => pathOf(host, each)))]
+  return list.length > 0 ? [...new Set(list.map((each) => pathOf(host, each)))] : [join(home(host), '.kube', 'config')]
 }
 
-const homeKubeconfig = (host: Host): string => join(home(host), '.kube', 'config')
-
-/** Throws a usage Failure if it is not absolute: the admin's key would be written to the current folder. */
-function home({ env: { HOME: folder = homedir() } }: Host): string {
-  if (isAbsolute(folder)) return folder
-  throw usageFailure(
-    `HOME is ${JSON.stringify(folder)}, which is not an absolute path`,
-    'set HOME, or localKubeconfig.path in cluster.yaml',
-  )
-}
+const home = ({ env }: Host): string => env.HOME || homedir()
 
 /** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */
 export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun, graph: ClusterGraph): void {
   const path = sshConfigPath(dirname(file), ssh)
   if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return
-  const wrong = (why: string) => mistake(['ssh', 'configFile'], why)
   try {
     doing('read', path, () => accessSync(path, constants.R_OK))
   } catch (error) {
-    throw error instanceof Failure ? wrong(`can't be used: ${error.message}`) : error
+    throw mistake(['ssh', 'configFile'], `can't be used: ${asFailure(error).message}`)
   }
-  // ssh would take it for an empty file.
-  if (statSync(path).isDirectory()) throw wrong(`is a directory: ${path}`)
 }
 
 /** zx is loaded by the first connection: most commands make none. */
@@ -186,7 +166,8 @@ interface ClusterFile {
 
 /** Throws a usage Failure with every problem. */
 function readCluster(file: string): ClusterFile {
-  const bytes = doing('read', file, () => readWhole(file), 'usage')
+  if (!existsSync(file)) throw usageFailure(`${file} does not exist`, `create one:\n    ${formatCommand('init DIR')}`)
+  const bytes = doing('read', file, () => readFileSync(file), 'usage')
   const parsed = parseCluster(bytes, layoutRules)
   const text = new TextDecoder().decode(bytes)
   const format = (problem: PlacedProblem) => `${file}:${problem.line}:${problem.column}: ${formatExplained(problem)}`
@@ -207,27 +188,16 @@ export function noteOnExample({ file }: Pick<CommandRun, 'file'>): string | unde
   return `${file} is the unedited example; name your own with --config FILE, or create one:\n    ${formatCommand('init DIR')}`
 }
 
-/** Reading a pipe would block until somebody writes into it; a device may have no end. */
-function readWhole(file: string): Buffer {
-  const stat = statSync(file, { throwIfNoEntry: false })
-  if (!stat) throw usageFailure(`${file} does not exist`, `create one:\n    ${formatCommand('init DIR')}`)
-  if (!stat.isFile()) throw usageFailure(`${file} is not a regular file`, 'give a cluster.yaml: --config FILE')
-  return readFileSync(file)
-}
-
 /** Beyond these no excerpt is shown: the message has the column. */
 const mostColumns = 200
 
 /** The line with a caret below the column. Undefined if the line is blank or too long. */
 export function formatExcerpt(text: string, { line, column }: PlacedProblem): string | undefined {
-  // A tab's width depends on the terminal: as a blank it keeps the caret in its place.
-  const written = (text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' ')
+  const written = (text.split('\n')[line - 1] ?? '').trimEnd()
   // With a wrong --config the line may be a kubeconfig's.
-  const whole = withoutKeys(written, (word) => '…'.repeat(word.length))
-  if (whole === '' || column > mostColumns) return undefined
-  const before = Math.min(column - 1, whole.length)
-  // Without a comment behind the mistake: the caret would be below its second line.
-  const shown = whole.slice(0, before) + whole.slice(before).replace(/ +#[^'"]*$/, '')
+  const shown = withoutKeys(written, (word) => '…'.repeat(word.length))
+  if (shown === '' || column > mostColumns) return undefined
+  const before = Math.min(column - 1, shown.length)
   return `    ${shown.slice(0, mostColumns)}\n    ${' '.repeat(before)}^`
 }
 

@@ -4,6 +4,7 @@ import { type Failure, usageFailure } from '../../lib/failure.ts'
 import type { Force } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/wording.ts'
 import { groups, isPhase, phases } from '../bootstrap.ts'
+import { commands } from '../commands/commands.ts'
 import type { ClusterGraph, ClusterTarget } from '../target.ts'
 import type { CommandRun } from './command-run.ts'
 import { formatCommand } from './host.ts'
@@ -11,7 +12,7 @@ import type { Options } from './options.ts'
 
 export type Selection = Readonly<ReturnType<typeof select>>
 
-type Selecting = Pick<CommandRun, 'cluster' | 'options' | 'commandNames' | 'command'>
+type Selecting = Pick<CommandRun, 'cluster' | 'options' | 'command'>
 
 /** Throws a usage Failure for an unknown name, and for an empty selection. */
 export function select(run: Selecting, graph: ClusterGraph) {
@@ -58,11 +59,12 @@ function named(graph: ClusterGraph, name: string, run: Selecting): ClusterTarget
   if (target) return [target]
   if (run.cluster.nodes.some((node) => node.name === name))
     throw usageFailure(`${name} is a node`, `select it with --node:\n    ${run.command(`bootstrap --node ${name}`)}`)
-  throw unknownName(name, run, graph)
+  throw unknownName(name, graph)
 }
 
-function unknownName(name: string, { commandNames }: Selecting, graph: ClusterGraph): Failure {
-  const known = [...Object.keys(groups), ...phases.map((phase) => phase.name), ...commandNames, ...graph.keys()]
+function unknownName(name: string, graph: ClusterGraph): Failure {
+  const words = [...phases, ...commands].map((each) => each.name)
+  const known = [...Object.keys(groups), ...words.filter(Boolean), ...graph.keys()]
   const like = suggest(name, known)
   const what = `unknown ${name.includes('/') ? 'target' : 'command'} "${name}"`
   return like ? usageFailure(`${what}; ${like}`) : usageFailure(what, `list all:\n    ${formatCommand('--list')}`)

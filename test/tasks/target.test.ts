@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { Earlier } from '../../lib/graph/target.ts'
@@ -7,11 +7,6 @@ import { type Diff, missing } from '../../lib/results.ts'
 import { authTarget, type ClusterTarget, type Run } from '../../tasks/target.ts'
 import { temporaryAuth } from '../support/certificates.ts'
 import { fakeTarget, nowhere } from '../support/fakes.ts'
-
-const isFolder = (path: string) => ({
-  message: `${path} is a directory, not a file`,
-  remedy: 'move it aside, then run the same command again',
-})
 
 const nothingEarlier: Earlier = { found: new Map(), rows: new Map(), ended: () => undefined }
 
@@ -50,24 +45,6 @@ test('what the target says of its files stays as it is, and so does what it foun
     { what: 'replaces the old one, which is kept in auth/backup', verb: 'replace' },
   ])
   assert.deepEqual([target.id, target.makes], ['pair', ['a.pem', 'a-key.pem']])
-})
-
-for (const name of ['a.pem', 'a-key.pem'])
-  test(`a folder in the place of ${name} is refused by the check and, where it is made later, by the build`, async (t) => {
-    const { auth, run, built, target, rebuild } = setUp(t)
-    await target.check(run)
-    mkdirSync(join(auth.path, name))
-    auth.removeLeftovers()
-    const refused = isFolder(join(auth.path, name))
-    await assert.rejects(async () => await target.check(run), refused)
-    await assert.rejects(rebuild(...missing([name])), refused)
-    assert.deepEqual(built, [])
-  })
-
-test('a folder beside its files is none of its business', async (t) => {
-  const { auth, run, target } = setUp(t)
-  mkdirSync(join(auth.path, 'a'))
-  assert.deepEqual((await target.check(run)).diffs.length, 1)
 })
 
 test('where only a mode is wrong it is set, and nothing is built', async (t) => {

@@ -23,7 +23,6 @@ const graph = await clusterGraph(phases, cluster)
 const asked = (line: string) => ({
   cluster,
   options: parseOptions(line.split(' ')),
-  commandNames: ['status', 'verify'],
   command: (task: string) => formatCommand(task, parseOptions(line.split(' ')).config),
 })
 const selected = (line: string): Selection => select(asked(line), graph)
