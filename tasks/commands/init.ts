@@ -1,6 +1,6 @@
 /** `init`: the directory of a new cluster, with a cluster.yaml for its nodes. */
 import { lookup } from 'node:dns/promises'
-import { existsSync, lstatSync, readFileSync, realpathSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { type Document, isScalar, parseDocument } from 'yaml'
 import { addressBytes, canonicalAddress, firstAddress, specialUse, tryCidr } from '../../lib/address.ts'
@@ -20,10 +20,10 @@ import { makeFolders, publicMode, replaceFiles } from '../../lib/files/plain-fil
 import { nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, isIssuedBy, keyKindOf } from '../../lib/pki/certificate.ts'
-import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { type Certificate, keyKindOf } from '../../lib/pki/certificate.ts'
+import { isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatDuration, formatExplained, hour, parseDuration, printable, quote, suggest } from '../../lib/wording.ts'
+import { formatExplained, printable, quote, suggest } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { encryptionConfig, layoutRules, layouts } from '../layouts/tables.ts'
 import { refuseNewer, type WithoutCluster } from '../run/command-run.ts'
@@ -37,20 +37,19 @@ type InitNode = Pick<ClusterNode, 'name' | 'role' | 'ips'> & { readonly sans?: r
 
 /** Throws a usage Failure before anything is written. */
 export async function init(given: WithoutCluster): Promise<readonly ExitCause[]> {
-  const { host, options } = given
+  const { host, options, signal } = given
   const [, typed, ...more] = options.names
   if (!typed || more.length > 0)
     throw wrong('init needs one directory for the new cluster.yaml; nodes are named by --control a,b,c --worker d,e')
   if (options.config !== undefined) throw wrong("--config can't be used with init, which creates DIR/cluster.yaml")
   const folder = pathOf(host, typed)
   const file = join(folder, 'cluster.yaml')
-  for (const path of [pathOf(host, '.'), folder]) refuseAuth(path)
-  // Even a symbolic link.
-  if (doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage'))
+  for (const path of [pathOf(host, '.'), folder]) refuseInAuth(path)
+  if (existsSync(file))
     throw usageFailure(`nothing was written: ${file} already exists`, 'to start over, move it aside')
   const auth = options.from === undefined ? join(folder, 'auth') : pathOf(host, options.from)
-  const text = await format(basename(folder), auth, options)
-  given.signal.throwIfAborted()
+  const text = await formatCluster(basename(folder), auth, options)
+  signal.throwIfAborted()
   doing('make', folder, () => makeFolders(folder), 'usage')
   // https://github.com/redhat-developer/yaml-language-server#using-inlined-schema
   const schema = `./${relative(realpathSync(folder), realpathSync(packageFile('docs/cluster.schema.json')))}`
@@ -64,10 +63,12 @@ function wrong(message: string) {
   return usage(message, 'init')
 }
 
-function refuseAuth(path: string): void {
+/** Throws a usage Failure for the auth/ of a cluster, and for any directory in it. */
+function refuseInAuth(path: string): void {
   const cluster = dirname(path)
   if (basename(path) === 'auth' && (existsSync(join(cluster, 'cluster.yaml')) || layoutIn(path)))
     throw usageFailure(`${path} has the keys of a cluster, whose directory is ${cluster}`)
+  if (cluster !== path) refuseInAuth(cluster)
 }
 
 /** The layout by whose name there is a CA's certificate. */
@@ -75,35 +76,37 @@ function layoutIn(path: string): Layout | undefined {
   return Object.values(layouts).find(({ files }) => new AuthDir(path, files).read(files.certificate(caName)))
 }
 
-/** The text of cluster.yaml. Throws a usage Failure with every problem but the values that are missing. */
-async function format(folderName: string, auth: string, options: Options): Promise<string> {
-  const { layout: given, from, virtualIP } = options
-  const named = layoutNames.find((each) => each === given)
-  if (given !== undefined && !named) throw wrong(`--layout ${given}: ${suggest(given, layoutNames)}`)
+/** Throws a usage Failure with every problem but the values that are missing. */
+async function formatCluster(folderName: string, auth: string, options: Options): Promise<string> {
+  const named = layoutNames.find((each) => each === options.layout)
+  if (options.layout !== undefined && !named)
+    throw wrong(`--layout ${options.layout}: ${suggest(options.layout, layoutNames)}`)
   const layout = named ? layouts[named] : (layoutIn(auth) ?? layouts[usualLayout])
   const document = parseDocument(readFileSync(packageFile('cluster.yaml'), 'utf8'))
   set(document, [], layout.defaults)
-  const adopted = adopt(auth, layout, document.toJS())
-  if (!adopted && from !== undefined)
-    throw usageFailure(`--from ${from} has no readable ${layout.files.certificate(caName)}`)
-  const nodes = await Promise.all(mergeNodes(adopted?.nodes ?? [], options).map(withAddresses))
+  const found = readAuth(auth, layout, document.toJS())
+  if (!found && options.from !== undefined)
+    throw usageFailure(`--from ${options.from} has no readable ${layout.files.certificate(caName)}`)
+  const nodes = await Promise.all(mergeNodes(found?.nodes ?? [], options).map(withAddresses))
   if (!nodes.some(({ role }) => role === 'control'))
     throw wrong('--control is missing: name the control nodes, or --from AUTH of an existing cluster')
-  const name = options.name ?? adopted?.name ?? folderName
+  const name = options.name ?? found?.name ?? folderName
   // The API of a single control node has its address.
   const [entry, ...others] = nodes.filter(({ role }) => role !== 'worker')
-  const alone = adopted || others.length > 0 ? undefined : entry?.ips[0]
+  const alone = found || others.length > 0 ? undefined : entry?.ips[0]
   set(document, [], {
     domain: layout.defaults.domain ?? name,
-    ...adopted,
+    ...found,
     name,
     layout: layout.name,
-    api: { ...adopted?.api, virtualIP: virtualIP ?? adopted?.api.virtualIP ?? alone ?? null },
+    api: { ...found?.api, virtualIP: options.virtualIp ?? found?.api.virtualIP ?? alone ?? null },
     // kubectl has one user of a name, and each cluster needs its own.
-    ...(!adopted && { localKubeconfig: { user: `admin-${name}` } }),
+    ...(!found && { localKubeconfig: { user: `admin-${name}` } }),
   })
-  const entries = nodes.map((node) => entryOf(document, node))
-  document.set('nodes', entries)
+  document.set(
+    'nodes',
+    nodes.map((node) => entryOf(document, node)),
+  )
   for (const key of layout.without.keys()) document.deleteIn(key.split('.'))
   const text = document.toString({ lineWidth: 0, nullStr: '' })
   check(text)
@@ -169,12 +172,12 @@ async function withAddresses(node: InitNode): Promise<InitNode> {
 function report(file: string, text: string, { host, options, print }: WithoutCluster): ExitCause[] {
   const { names, from, json, quiet } = options
   const say = (message: string) => print(json ? formatJsonLine({ type: 'note', message }) : printable(message))
+  if (json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
+  else if (!quiet) say(`wrote ${file}`)
   const left = text.split('\n').flatMap((line, i) => {
     const [, what] = / # MISSING: (.*)$/.exec(line) ?? []
     return what === undefined ? [] : [`${file}:${i + 1}: fill in ${what}`]
   })
-  if (!quiet && json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
-  if (!quiet && !json) say(`wrote ${file}`)
   for (const line of left) say(line)
   const config = file === join(host.cwd(), 'cluster.yaml') ? undefined : join(names[1] ?? '', 'cluster.yaml')
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
@@ -186,33 +189,27 @@ function report(file: string, text: string, { host, options, print }: WithoutClu
  * What the files of an auth/ show of the cluster that they were made for; undefined without a CA's certificate.
  * `usual`: the values that it has by its layout.
  */
-function adopt(path: string, layout: Layout, usual: Raw) {
-  const { certs, files, without } = layout
+function readAuth(path: string, layout: Layout, usual: Raw) {
+  const { files, without } = layout
   const auth = new AuthDir(path, files)
   refuseNewer(auth)
   const ca = tryCertificate(auth, caName)
   if (!ca) return undefined
-  const cas = ownCas(auth)
   const issued = auth.names().flatMap((file): [string, Certificate][] => {
     const { kind, name = caName } = files.parse(file) ?? {}
     const found = kind === 'certificate' && name !== caName ? tryCertificate(auth, name) : undefined
-    return found && cas.some((issuer) => isIssuedBy(found, issuer)) ? [[name, found]] : []
+    return found && isOfOwnCa(auth, found) ? [[name, found]] : []
   })
-  const isOwn = (name: string) => certs.some((kind) => kind.name === name)
   const nodes = issued.filter(([name, { attributes }]) => attributes.includes(`CN=${nodeUser(name)}`))
-  const leaves = [...issued.filter(([name]) => isOwn(name)), ...nodes].map(([, leaf]) => leaf)
-  const clients = certs.flatMap(({ name, isClient, dials }) => (isClient && dials === undefined ? [name] : []))
   const textOf = (file: string) => auth.tryBytes(file)?.toString() ?? ''
-  const [server] = [...clients, ...nodes.map(([name]) => name)].flatMap(
-    (name) => readServer(textOf(kubeconfigFile(name))) ?? [],
-  )
-  const encryption = readEncryptionConfig(auth.tryBytes(encryptionConfig.file) ?? Buffer.alloc(0))
+  const [server] = nodes.flatMap(([name]) => readServer(textOf(kubeconfigFile(name))) ?? [])
+  const encryption = readEncryptionConfig(Buffer.from(textOf(encryptionConfig.file)))
   const revoked = readRevoked(textOf(authorizationConfigFile))
   const sans = tryCertificate(auth, files.names.api)?.sans ?? []
   return {
     name: server?.cluster ?? 'kubernetes',
     subject: readSubject(ca),
-    certificates: { key: keyKindOf(ca.publicKey), ...readValidity(ca, leaves, map(usual.certificates)) },
+    certificates: { key: keyKindOf(ca.publicKey) },
     ...readApi(layout, usual, { server, sans, nodes }),
     ...(encryption && { encryption: { provider: encryption.provider, resources: encryption.resources } }),
     ...(tryCertificate(auth, etcdCaName) && !without.has('etcd.ca') && { etcd: { ca: 'own' } }),
@@ -229,22 +226,6 @@ function readSubject({ attributes }: Certificate) {
   return Object.fromEntries(Object.entries(subjectKeys).map(([key, name]) => [key, find(name)]))
 }
 
-/** Leaves that were limited by their CA's expiry are valid for less than was requested: the longest counts. */
-function readValidity(ca: Certificate, leaves: readonly Certificate[], usual: Raw) {
-  // To the hour: a CA and its leaves are not issued in the same second.
-  const hoursOf = ({ notBefore, notAfter }: Certificate) =>
-    Math.round((notAfter.getTime() - notBefore.getTime()) / hour)
-  const formatHours = (hours: number) => formatDuration(Math.max(1, Math.floor(hours)) * hour)
-  const [longest, ofCa] = [Math.max(...(leaves.length > 0 ? leaves : [ca]).map(hoursOf)), hoursOf(ca)]
-  const shortest = Math.min(longest, ofCa)
-  const isLong = shortest * hour > parseDuration(String(usual.renewBefore))
-  return {
-    validity: formatHours(longest),
-    caValidity: formatHours(ofCa),
-    renewBefore: isLong ? usual.renewBefore : formatHours(shortest / 3),
-  }
-}
-
 interface ApiNames {
   /** As in the kubeconfigs. */
   readonly server: { readonly host: string; readonly port: number } | undefined
@@ -255,10 +236,9 @@ interface ApiNames {
 
 function readApi(layout: Layout, usual: Raw, { server, sans, nodes: found }: ApiNames) {
   const { host = String(map(usual.api).host), port } = server ?? {}
-  const domains = found.flatMap(([name, leaf]) =>
-    leaf.sans.filter((san) => san.startsWith(`${name}.`)).map((san) => san.slice(name.length + 1)),
-  )
-  const domain = domains[0] ?? String(usual.domain)
+  const domainIn = ([name, leaf]: (typeof found)[number]) =>
+    leaf.sans.find((san) => san.startsWith(`${name}.`))?.slice(name.length + 1)
+  const domain = found.map(domainIn).find(Boolean) ?? String(usual.domain)
   const nodes = found.map(([name, leaf]): InitNode => {
     const ips = leaf.sans.filter((san) => addressBytes(san) && specialUse(san) === undefined)
     const more = leaf.sans.filter((san) => !layout.nodeSans({ name, ips }, domain).includes(san))

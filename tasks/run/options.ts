@@ -44,7 +44,7 @@ const table = {
   control: { type: 'string', multiple: true, value: 'a,b,c' },
   worker: { type: 'string', multiple: true, value: 'd,e' },
   gateway: { type: 'string', multiple: true, value: 'g' },
-  'virtual-ip': { type: 'string', as: 'virtualIP', value: 'ADDRESS' },
+  'virtual-ip': { type: 'string', value: 'ADDRESS' },
   name: { type: 'string', value: 'NAME' },
   force: { type: 'boolean' },
   renew: { type: 'boolean' },

@@ -5,18 +5,8 @@ import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
 import { ecdsa, genauth } from '../../guide/genauth.ts'
-import { openssl } from '../../support/certificates.ts'
 import { scratch } from '../../support/files.ts'
-import {
-  callInit,
-  type Edit,
-  exits,
-  harderway,
-  makePlace,
-  oneOfEach,
-  readCluster,
-  writeCluster,
-} from '../../support/harderway.ts'
+import { callInit, type Edit, exits, harderway, makePlace, readCluster, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -77,21 +67,13 @@ describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 
       ],
     )
   })
-
-  test('a certificate that the CA did not sign makes no node', { skip: needs('openssl') }, async (t) => {
-    const place = copy(t)
-    const request = ['req', '-x509', '-newkey', 'ed25519', '-nodes', '-subj', '/CN=system:node:stray']
-    openssl(...request, '-keyout', join(place, 'k'), '-out', join(place, 'old/auth/stray.pem'))
-    await callInit(place, ['old'])
-    assert.equal(clusterIn(join(place, 'old')).nodes.length, 6)
-  })
 })
 
 const rich: readonly Edit[] = [
   [['name'], 'prod'],
   [['domain'], 'example.org'],
   [['subject'], { organization: 'Ærø: "Kubernetes" # 1', country: 'NO' }],
-  [['certificates'], { key: 'ecdsa-p384', validity: '1y', caValidity: '3y', renewBefore: '10d' }],
+  [['certificates', 'key'], 'ecdsa-p384'],
   [['api'], { host: 'api', port: 443, virtualIP: '10.0.0.21', extraSANs: ['*.example.org', '203.0.113.7'] }],
   [['network'], { serviceCIDR: ['10.96.0.0/12', 'fd00:10:96::/112'], clusterDomain: 'cluster.local' }],
   [['encryption'], { provider: 'secretbox', resources: ['secrets', 'configmaps'] }],
@@ -104,42 +86,22 @@ const rich: readonly Edit[] = [
   ],
 ]
 
-const lonely: readonly Edit[] = [
-  ...oneOfEach,
-  [['api'], { host: 'fd00::1', virtualIP: 'fd00::1' }],
-  [['network'], { serviceCIDR: 'fd00:1::/108' }],
-  [['certificates'], { key: 'ecdsa-p256', validity: '20d', caValidity: '25d', renewBefore: '5d' }],
-  [['nodes'], [{ name: 'only', role: 'control', ip: 'fd00::1' }]],
-]
-
-for (const [what, edits, count] of [
-  ['two families, names of its own', rich, 16],
-  ['one node, an API that is called by its address', lonely, 14],
-] as const)
-  test(`an auth/ of harderway's own, with ${what}`, async (t) => {
-    const place = scratch(t)
-    for (const folder of ['home', 'old']) mkdirSync(join(place, folder))
-    writeCluster(place, edits)
-    await exits(0, place, ...phases)
-    renameSync(join(place, 'auth'), join(place, 'old/auth'))
-    assert.equal((await callInit(place, ['old'])).status, 4)
-    const file = join(place, 'old/cluster.yaml')
-    const { api, network } = parse(readFileSync(join(place, 'cluster.yaml'), 'utf8'))
-    const left: Readonly<Record<string, unknown>> = { virtualIP: api.virtualIP, serviceCIDR: network.serviceCIDR }
-    const fillIn = (_line: string, key: string) => `  ${key}: ${JSON.stringify(left[key])}`
-    writeFileSync(file, readFileSync(file, 'utf8').replace(/^ {2}(\w+): # MISSING.*/gm, fillIn))
-    await assertFresh(join(place, 'old'), count)
-    const [found, asked] = [clusterIn(join(place, 'old')), clusterIn(place)]
-    for (const key of ['name', 'domain', 'subject', 'encryption', 'nodes'] as const)
-      assert.deepEqual(found[key], asked[key], key)
-    assert.deepEqual({ ...found.api, extraSANs: [] }, { ...asked.api, extraSANs: [] })
-    const { renewBefore: _, ...certificates } = found.certificates
-    assert.deepEqual({ ...certificates, renewBefore: asked.certificates.renewBefore }, asked.certificates)
-  })
-
-test('an auth/ without a CA certificate is ignored', async (t) => {
+test("an auth/ of harderway's own, with two families and names of its own", async (t) => {
   const place = scratch(t)
-  mkdirSync(join(place, 'auth'))
-  writeFileSync(join(place, 'auth/ca.pem'), 'nonsense')
-  assert.equal((await callInit(place, ['.', '--name', 'x', '--control', 'c=10.0.0.1'])).status, 0)
+  for (const folder of ['home', 'old']) mkdirSync(join(place, folder))
+  writeCluster(place, rich)
+  await exits(0, place, ...phases)
+  renameSync(join(place, 'auth'), join(place, 'old/auth'))
+  assert.equal((await callInit(place, ['old'])).status, 4)
+  const file = join(place, 'old/cluster.yaml')
+  const { api, network } = parse(readFileSync(join(place, 'cluster.yaml'), 'utf8'))
+  const left: Readonly<Record<string, unknown>> = { virtualIP: api.virtualIP, serviceCIDR: network.serviceCIDR }
+  const fillIn = (_line: string, key: string) => `  ${key}: ${JSON.stringify(left[key])}`
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^ {2}(\w+): # MISSING.*/gm, fillIn))
+  await assertFresh(join(place, 'old'), 16)
+  const [found, asked] = [clusterIn(join(place, 'old')), clusterIn(place)]
+  for (const key of ['name', 'domain', 'subject', 'encryption', 'nodes'] as const)
+    assert.deepEqual(found[key], asked[key], key)
+  assert.deepEqual({ ...found.api, extraSANs: [] }, { ...asked.api, extraSANs: [] })
+  assert.equal(found.certificates.key, asked.certificates.key)
 })

@@ -1,7 +1,7 @@
 /** `init` from names: what it finds by /etc/hosts and DNS, what it leaves open, and what it refuses. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { scratch } from '../../support/files.ts'
@@ -117,14 +117,14 @@ const rest = ['--control', 'control0=10.0.0.11', '--virtual-ip', '10.0.0.21']
 
 for (const [what, args, said] of [
   ['no directory', rest, /^init needs one directory for the new cluster\.yaml/],
-  ['two directories', ['a', 'b', ...rest], /^init needs one directory/],
   ['--config', ['a', '--config', 'x.yaml', ...rest], /^--config can't be used with init/],
-  ['no node', ['a'], /^--control is missing: /],
   ['no control node', ['a', '--worker', 'w=10.0.0.1'], /^--control is missing: /],
-  ['a host instead of an address', ['a', '--control', 'c=host'], /^nodes\[0\]\.ip "host" is not an IP address/m],
-  ['an address twice', ['a', ...rest, '--worker', 'w=10.0.0.11'], /^nodes\[1\]\.ip "10\.0\.0\.11" is /m],
+  [
+    'every mistake',
+    ['a', '--control', 'A=1,b=x', '--virtual-ip', 'x'],
+    /^api\.virtualIP [\s\S]*^nodes\[0\]\.name [\s\S]*^nodes\[1\]\.ip /m,
+  ],
   ['a layout that is none', ['a', '--layout', 'hard', ...rest], /^--layout hard: /],
-  ['a directory whose name can be none', ['My_Cluster', ...rest], /^domain "My_Cluster" is not/m],
   ['a --from without a CA', ['a', '--from', '.', ...rest], /^--from \. has no readable ca\.pem$/m],
 ] as const)
   test(`${what} is refused, and nothing is written`, async (t) => {
@@ -133,40 +133,31 @@ for (const [what, args, said] of [
     assert.deepEqual(readdirSync(folder), [])
   })
 
-test('all mistakes are reported at once', async (t) => {
-  const text = await refused(scratch(t), ['a', '--control', 'A=10.0.0.1,b.=10.0.0.2', '--virtual-ip', 'x'])
-  assert.match(text, /^api\.virtualIP [\s\S]*^nodes\[0\]\.name [\s\S]*^nodes\[1\]\.name /m)
+test('where there is a cluster.yaml already, nothing is written', async (t) => {
+  const folder = scratch(t)
+  writeFileSync(join(folder, 'cluster.yaml'), 'theirs')
+  const text = await refused(folder, ['.', ...rest])
+  assert.match(text, /^nothing was written: .*\/cluster\.yaml already exists\n +to start over, move it aside\n$/)
+  assert.equal(readFileSync(join(folder, 'cluster.yaml'), 'utf8'), 'theirs')
 })
-
-for (const [what, put] of [
-  ['a cluster.yaml', (path: string) => writeFileSync(path, 'theirs')],
-  ['a link to nothing', (path: string) => symlinkSync('nowhere', path)],
-  ['a directory', (path: string) => mkdirSync(path)],
-] as const)
-  test(`where ${what} has that name already, nothing is written`, async (t) => {
-    const folder = scratch(t)
-    put(join(folder, 'cluster.yaml'))
-    const text = await refused(folder, ['.', ...rest])
-    assert.match(text, /^nothing was written: .*\/cluster\.yaml already exists\n +to start over, move it aside\n$/)
-    assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
-  })
 
 for (const [what, file] of [
   ['beside a cluster.yaml', 'cluster.yaml'],
   ['with a CA', 'auth/ca.pem'],
   ['with a CA of the other guide', 'auth/ca.crt'],
 ] as const)
-  test(`an auth/ ${what} is no place for another cluster, inside it or from there`, async (t) => {
+  test(`an auth/ ${what} is no place for another cluster, from any directory in it or outside`, async (t) => {
     const folder = scratch(t)
     const auth = join(folder, 'auth')
-    mkdirSync(auth)
+    mkdirSync(join(auth, 'backup'), { recursive: true })
     writeFileSync(join(folder, file), '')
-    const before = readdirSync(auth)
+    const before = readdirSync(folder, { recursive: true })
     for (const [at, dir] of [
       [auth, '.'],
-      [auth, 'new'],
-      [folder, 'auth'],
+      [auth, '../../new'],
+      [join(auth, 'backup'), '.'],
+      [folder, 'auth/new'],
     ] as const)
       assert.match(await refused(at, [dir, ...rest]), new RegExp(`whose directory is ${folder}\n$`))
-    assert.deepEqual(readdirSync(auth), before)
+    assert.deepEqual(readdirSync(folder, { recursive: true }), before)
   })

@@ -13,7 +13,7 @@ const understood: readonly [string, Partial<Options>][] = [
   ['--wait-nodes 24h', { waitNodes: 24 * 3_600_000 }],
   ['-h', { help: true }],
   ['status --on-nodes --verbose', { names: ['status'], onNodes: true, verbose: true }],
-  ['init --virtual-ip 10.0.0.1', { names: ['init'], virtualIP: '10.0.0.1' }],
+  ['init --virtual-ip 10.0.0.1', { names: ['init'], virtualIp: '10.0.0.1' }],
 ]
 
 test('what is given has its value, and nothing else has one', () => {
