@@ -24,93 +24,20 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const { expectPlan, offline } = given.options
   if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
   const all = await clusterGraph(phases, given.cluster)
-  const selection = select(given, all)
-  const whole = closure(all, selection.ids)
-  const graph = offline ? withoutLooks(whole) : whole
+  const { ids, forced } = select(given, all)
+  const whole = closure(all, ids)
+  // cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md.
+  const graph = offline ? new Map([...whole].filter(([, { where }]) => where === 'auth')) : whole
   const read = async (run: CommandRun) => {
-    const { forced } = selection
     const warnings: string[] = []
     const noting = { ...run, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
-    const refusalsIn = (some: ClusterGraph) => refusalsBefore(some, { ...run, run: noting, forced, tell })
-    const refusals = await refusalsIn(graph)
+    const refusals = await refusalsBefore(graph, { run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced, mode: 'plan' })
-    return () => show(run, seen, { whole, warnings })
+    return () => show(run, seen, { warnings, skipped: offline ? notLookedAt(whole) : [] })
   }
   return readAuth(given, graph, read, { isPlan: true })
-}
-
-interface PlanScope {
-  /** What a run would reach. */
-  readonly whole: ClusterGraph
-  /** Of what was looked at before the targets. */
-  readonly warnings: readonly string[]
-}
-
-async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
-  const { whole, warnings } = wanted
-  const { graph, run, rows } = seen
-  const restarts = [...rows.values()].flatMap(({ diffs }) => namesOf(diffs, 'restart'))
-  const told = [
-    ...notices('note', noteOnNewIdentity(rows), ...warnings),
-    ...findBeside(run, rows),
-    ...notices('note', outageOf(run.cluster, restarts)),
-    ...(await adviseOnRotations(run)),
-  ]
-  const moved = filesToMove(run)
-  const planHash = (await planIn(given, run, rows))?.hash
-  const skipped = notLookedAt(whole, graph)
-  const isToDo = moved.length > 0 || [...rows.values()].some(({ state }) => state === 'stale')
-  const next = nextStep(given, rows, { isToDo, isPartial: skipped.length > 0 })
-  const causes: ExitCause[] = moved.length > 0 ? ['stale'] : []
-  return showObservation(given, seen, { isPlan: true, beside: causes, notices: told, planHash, skipped, next })
-}
-
-/** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */
-function withoutLooks(graph: ClusterGraph): ClusterGraph {
-  return new Map([...graph].filter(([, { where }]) => where === 'auth'))
-}
-
-/** Failures have ways out of their own. */
-function nextStep(
-  { command, options }: CommandRun,
-  rows: ClusterRows,
-  { isToDo, isPartial }: { readonly isToDo: boolean; readonly isPartial: boolean },
-): string | undefined {
-  const task = formatTask(options)
-  if ([...rows.values()].some(isLost)) return undefined
-  if (isPartial) return `To inspect the rest:\n    ${command(`${task} --dry-run`)}`
-  return isToDo ? `To carry it out:\n    ${command(task)}` : undefined
-}
-
-/** By `--offline`. */
-function notLookedAt(whole: ClusterGraph, graph: ClusterGraph): string[] {
-  const left = [...whole.values()].filter(({ id }) => !graph.has(id))
-  const nodes = [...new Set(left.flatMap(({ node }) => node ?? []))]
-  return [
-    ...(nodes.length > 0 ? [formatNames(nodes)] : []),
-    ...(left.some(({ where }) => where === 'kubeconfig') ? ['your kubeconfig'] : []),
-  ]
-}
-
-/**
- * `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is
- * another plan.
- */
-export async function readPlanned(
-  given: CommandRun,
-  graph: ClusterGraph,
-  forced: Selection['forced'],
-): Promise<ClusterGraph> {
-  const { run, rows } = await observe(given, graph, { forced, mode: 'plan' })
-  const plan = await planIn(given, run, rows)
-  const task = formatTask(given.options)
-  if (!plan)
-    throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run, task)
-  if (plan.hash !== given.options.expectPlan)
-    throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run, task)
-  return keepTo(plan, graph, task)
 }
 
 /** The run would make nothing, so there is no plan. */
@@ -125,10 +52,67 @@ async function refuse(
   return ['refused']
 }
 
+/** What `--offline` leaves out. */
+function notLookedAt(whole: ClusterGraph): string[] {
+  const targets = [...whole.values()]
+  const nodes = [...new Set(targets.flatMap(({ where, node }) => (where === 'node' && node) || []))]
+  return [
+    ...(nodes.length > 0 ? [formatNames(nodes)] : []),
+    ...(targets.some(({ where }) => where === 'kubeconfig') ? ['your kubeconfig'] : []),
+  ]
+}
+
+interface Beside {
+  /** Of what was looked at before the targets. */
+  readonly warnings: readonly string[]
+  readonly skipped: readonly string[]
+}
+
+async function show(given: CommandRun, seen: Observation, { warnings, skipped }: Beside) {
+  const { run, rows } = seen
+  const all = [...rows.values()]
+  const restarts = all.flatMap(({ diffs }) => namesOf(diffs, 'restart'))
+  const told = [
+    ...notices('note', noteOnNewIdentity(rows), ...warnings),
+    ...findBeside(run, rows),
+    ...notices('note', outageOf(run.cluster, restarts)),
+    ...(await adviseOnRotations(run)),
+  ]
+  const isMoving = filesToMove(run).length > 0
+  const isToDo = isMoving || all.some(({ state }) => state === 'stale')
+  const task = given.command(formatTask(given.options))
+  let next = isToDo ? `To carry it out:\n    ${task}` : undefined
+  if (skipped.length > 0) next = `To inspect the rest:\n    ${task} --dry-run`
+  // Failures have ways out of their own.
+  if (all.some(isLost)) next = undefined
+  const planHash = planIn(given, run, rows)?.hash
+  const beside: ExitCause[] = isMoving ? ['stale'] : []
+  return showObservation(given, seen, { isPlan: true, beside, notices: told, planHash, skipped, next })
+}
+
+/**
+ * `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is
+ * another plan.
+ */
+export async function readPlanned(
+  given: CommandRun,
+  graph: ClusterGraph,
+  forced: Selection['forced'],
+): Promise<ClusterGraph> {
+  const { run, rows } = await observe(given, graph, { forced, mode: 'plan' })
+  const plan = planIn(given, run, rows)
+  const task = formatTask(given.options)
+  if (!plan)
+    throw otherPlan(['the plan is incomplete, so nothing was done:', ...formatFailures(rows)].join('\n'), run, task)
+  if (plan.hash !== given.options.expectPlan)
+    throw otherPlan(`the plan has changed to ${plan.hash}; nothing was done`, run, task)
+  return keepTo(plan, graph, task)
+}
+
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
 /** With all that a plan's hash is of. */
-async function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
+function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
   return planOf(rows, given, [...stagesIn(run), ...filesToMove(run)])
 }
 
@@ -146,27 +130,21 @@ export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, besid
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */
-export function keepTo(planned: Plan, graph: ClusterGraph, task: string): ClusterGraph {
-  return new Map([...graph].map(([id, target]) => [id, keepTargetTo(planned, target, task)]))
-}
-
-function keepTargetTo({ actions }: Plan, target: ClusterTarget, task: string): ClusterTarget {
-  const { build } = target
-  if (!build) return target
-  return {
+export function keepTo({ actions }: Plan, graph: ClusterGraph, task: string): ClusterGraph {
+  const kept = (target: ClusterTarget): ClusterTarget => ({
     ...target,
     build: async (run, work) => {
       if (actionsOf(target, work.diffs).some((action) => !actions.has(action)))
         throw otherPlan(`not in the plan: ${formatDiffs(work.diffs)}`, run, task)
       try {
-        return await build(run, work)
+        return await target.build?.(run, work)
       } catch (error) {
-        throw error instanceof Failure && error.code === 'changed-meanwhile'
-          ? otherPlan(error.message, run, task)
-          : error
+        if (!(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
+        throw otherPlan(error.message, run, task)
       }
     },
-  }
+  })
+  return new Map([...graph].map(([id, target]) => [id, target.build ? kept(target) : target]))
 }
 
 /** Something else would be done than what was planned for the task. */

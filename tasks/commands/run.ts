@@ -6,7 +6,7 @@ import { byPhase, closure, type Force, isDone, isLost } from '../../lib/graph/ta
 import { hasVerb } from '../../lib/results.ts'
 import { type Notice, notices } from '../../lib/show/reporter.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
-import { groups, phases } from '../bootstrap.ts'
+import { phases } from '../bootstrap.ts'
 import { frontProxyOutage } from '../phases/ca.ts'
 import { writeAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
@@ -15,14 +15,7 @@ import { columnsOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
 import { formatTask, select } from '../run/selection.ts'
 import { walk } from '../run/walk.ts'
-import {
-  type ClusterGraph,
-  type ClusterRow,
-  type ClusterRows,
-  type ClusterTarget,
-  clusterGraph,
-  type Run,
-} from '../target.ts'
+import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
 import {
   adviseAfter,
   adviseOnRotations,
@@ -62,12 +55,15 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       if (walked.rows.size === 0) reporter.note('no file was created or changed')
       return walked
     },
-    closing: async (rows, run) => ({
-      notices: await findAfter(run, { all: graph, forced, rows }),
-      nextToExpire: nextToExpire(run, wanted.values()),
-      now: run.now,
-      goOn: signal.aborted ? command(nextTask(run, rows)) : undefined,
-    }),
+    closing: async (rows, run) => {
+      const scope = { all: graph, forced, rows }
+      return {
+        notices: await findAfter(run, scope),
+        nextToExpire: nextToExpire(run, wanted.values()),
+        now: run.now,
+        goOn: signal.aborted ? command(nextTask(run, scope)) : undefined,
+      }
+    },
   })
 }
 
@@ -90,7 +86,6 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Notice[]> 
     ...adviseAfter(given, rows),
     ...notices('after', ...(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)])),
     ...findBeside(given, rows, { isIdle }),
-    ...notices('after', ...adviseOnKept(given, scope)),
     ...(await adviseOnRotations(given)),
   ]
 }
@@ -106,8 +101,9 @@ function adviseUsers({ cluster }: Run, rows: ClusterRows): string[] {
  * After a phase that was run alone: other targets still hold what it replaced, or take further what it copied. After
  * --force or --renew that failed: what makes nothing twice.
  */
-function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
+function adviseOthers(run: CommandRun, scope: RunScope): string[] {
   const { command, options } = run
+  const { all, rows } = scope
   const left = [...all.values()].filter(({ id }) => !rows.has(id))
   const needed = left.flatMap(({ needs }) => needs.flatMap((id) => rows.get(id) ?? []))
   const isUsed = (isMade: (row: ClusterRow) => boolean) => needed.some((row) => row.state === 'built' && isMade(row))
@@ -120,40 +116,20 @@ function adviseOthers(run: CommandRun, { all, rows }: RunScope): string[] {
   if (isUsed(({ diffs }) => hasVerb(diffs, 'copy', 'update')))
     return [`units do not have the new files until you run:\n    ${command('bootstrap')}`]
   const isStopped = (options.force || options.renew) && [...rows.values()].some(isLost)
-  return isStopped ? [`run:\n    ${command(nextTask(run, rows))}`] : []
+  return isStopped ? [`run:\n    ${command(nextTask(run, scope))}`] : []
 }
 
 /**
- * The same command; of --force and --renew, once something is made, one that makes nothing twice. That is wider: what
- * was to be overwritten or removed was so for the names alone.
+ * The same command, without the CA or key that it has replaced; once nothing in auth/ is left of what --force or --renew
+ * was to make, `bootstrap`.
  */
-function nextTask({ options }: CommandRun, rows: ClusterRows): string {
-  if (!(options.force || options.renew) || !hasMade(rows)) return formatTask(options)
-  const isWider = !options.names.includes('bootstrap')
-  const all = { ...options, names: ['bootstrap'], force: false, renew: false }
-  return formatTask(isWider ? { ...all, prune: false, replaceIdentity: false, yes: false } : all)
-}
-
-const hasMade = (rows: ClusterRows) => [...rows.values()].some(({ state }) => state === 'built')
-
-/**
- * The command for certificates that --force was to replace, and that the run did not reach: for `bootstrap` they are up
- * to date. The service-account key was to stay, unless it is named. Where a target that may refuse the run is left, the
- * command names no more than the first one did, as whoever names such a target waives what it refuses.
- */
-function adviseOnKept({ command, options }: CommandRun, { all, forced, rows }: RunScope): string[] {
-  const isToReplace = ({ id, phase, irreplaceable }: ClusterTarget) =>
-    groups.certs?.includes(phase) && forced.has(id) && !(irreplaceable && forced.get(id) === 'rebuild')
-  const kept = new Set([...all.values()].filter((each) => isToReplace(each) && !isDone(rows.get(each.id))))
-  if (kept.size === 0 || !hasMade(rows)) return []
-  // The name of a phase is shorter, where it stands for the same targets.
-  const partlyKept = new Set(
-    [...all.values()].flatMap((each) => (each.irreplaceable || kept.has(each) ? [] : each.phase)),
-  )
-  const ids = [...kept].map(({ id, phase, irreplaceable }) => (irreplaceable || partlyKept.has(phase) ? id : phase))
-  const names = [...kept].some(({ refuse }) => refuse) ? options.names : [...new Set(ids)]
-  const task = formatTask({ ...options, names, prune: false, replaceIdentity: false, yes: false })
-  return [`replace what still has its old key:\n    ${command(task)}`]
+function nextTask({ options }: CommandRun, { all, forced, rows }: RunScope): string {
+  const hasMade = [...rows.values()].some(({ state }) => state === 'built')
+  if (forced.size === 0 || !hasMade) return formatTask(options)
+  const isLeft = [...forced.keys()].some((id) => all.get(id)?.where === 'auth' && !isDone(rows.get(id)))
+  const isReplaced = (name: string) => forced.get(name) === 'replace' && isDone(rows.get(name))
+  if (isLeft) return formatTask({ ...options, names: options.names.filter((name) => !isReplaced(name)) })
+  return ['bootstrap', ...options.nodes.map((node) => `--node ${node}`)].join(' ')
 }
 
 /**

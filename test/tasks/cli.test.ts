@@ -223,12 +223,11 @@ for (const [args, goOn, signal, status] of [
     release()
   })
 
-test('bootstrap, which is advised once some of a run with --force is made, overwrites and removes nothing on nodes that the run did not reach', async (t) => {
+test('an interrupted run with --force is continued by bootstrap, once all that it was to replace in auth/ is replaced', async (t) => {
   const folder = place(t)
   await withStatus(0, run(folder, ['certs', 'kubeconfigs']))
   await lockKubeconfig(folder)
-  const options = ['--force', '--replace-identity', '--prune', '--yes', '--json']
-  const stopped = start(folder, ['certs', 'local-kubeconfig', ...options])
+  const stopped = start(folder, ['certs', 'local-kubeconfig', '--force', '--replace-identity', '--yes', '--json'])
   await stopped.told('"type":"building","id":"local-kubeconfig"')
   stopped.child.kill('SIGTERM')
   const ended = await withStatus(143, stopped.ended)
