@@ -5,7 +5,7 @@ import { doing, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { checkOutput, followLinks, makeFolders, readPlainFile, writeOutput } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { escapeSpecifiers, formatExec, printable, quote, quoteInUnit } from '../../lib/wording.ts'
+import { escapeSpecifiers, formatExec, quote, quoteInUnit } from '../../lib/wording.ts'
 import { type CommandRun, kubectlFiles } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { pathOf, program } from '../run/host.ts'
@@ -16,26 +16,33 @@ const collectorFolder = '/var/lib/prometheus/node-exporter'
 const unitFolder = '/etc/systemd/system'
 
 export async function schedule(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { auth, cluster, host, options, print, signal } = given
+  const { auth, cluster, file, host, options, print, signal } = given
   // Of the units and of the file with metrics.
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
-  const files = Object.entries(formatFiles(given, name))
+  // Ends the line of the crontab, by which it is found again: two clusters may have one name.
+  const mark = `# ${name}.crontab of ${file.replaceAll('%', '\\%')} every day`
+  const files = Object.entries(formatFiles(given, name, mark))
   if (options.write === undefined) {
-    for (const [file, text] of files)
-      print(options.json ? formatJsonLine({ type: 'file', name: file, text }) : `# ${file}\n${text}`)
+    for (const [each, text] of files)
+      print(options.json ? formatJsonLine({ type: 'file', name: each, text }) : `# ${each}\n${text}`)
     return []
   }
   const folder = pathOf(host, options.write)
-  for (const [file] of files) checkOutput(join(folder, file), auth.path)
-  for (const each of [folder, unitFolder]) refuseOther(join(each, `${name}.service`), given.file)
+  for (const [each] of files) checkOutput(join(folder, each), auth.path)
+  for (const each of [folder, unitFolder]) refuseOther(join(each, `${name}.service`), file)
   doing('create the directory', folder, () => makeFolders(folder))
-  for (const [file, text] of files) {
-    const path = join(folder, file)
+  for (const [each, text] of files) {
+    const path = join(folder, each)
     await writeOutput(path, text, signal)
-    print(options.json ? formatJsonLine({ type: 'file', name: file, path }) : printable(path))
+    print(options.json ? formatJsonLine({ type: 'file', name: each, path }) : path)
   }
   if (options.json || options.quiet) return []
-  for (const line of nextSteps(folder, name, given.file)) print(printable(line))
+  const [service, timer, crontab] = files.map(([each]) => quote(join(folder, each)))
+  print(`install with systemd:
+    sudo cp ${service} ${timer} ${unitFolder}/
+    sudo systemctl enable --now ${name}.timer
+or with cron:
+    (crontab -l | grep -vF ${quote(mark)}; cat ${crontab}) | crontab -`)
   if (!cluster.install)
     print(
       'without install in cluster.yaml, the service only copies renewed files to nodes; copy them to where units read them and restart the units yourself',
@@ -43,11 +50,10 @@ export async function schedule(given: CommandRun): Promise<readonly ExitCause[]>
   return []
 }
 
-/** By their names. */
-function formatFiles(given: CommandRun, name: string): Record<string, string> {
-  const { auth, cluster, file, host, kubeconfigs, options } = given
-  const { env, cwd } = host
-  refuseOddPaths([file, cwd(), ...kubeconfigs(), options.output ?? '', env.KUBECONFIG ?? ''])
+/** By their names: the service, the timer and the crontab. */
+function formatFiles(given: CommandRun, name: string, mark: string): Record<string, string> {
+  const { auth, cluster, file, host, options } = given
+  const folder = host.cwd()
   const config = ['--config', file]
   const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(host, options.output)
   checkOutput(output, auth.path)
@@ -56,8 +62,8 @@ function formatFiles(given: CommandRun, name: string): Record<string, string> {
   // Unattended no new identity is made: auth/ may be on a disk that is not mounted.
   const ca = join(auth.path, auth.files.certificate(caName))
   // If bootstrap reads it.
-  const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && env.KUBECONFIG
-  const kubeconfig = isRead ? kubectlFiles(host).join(delimiter) : undefined
+  const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && host.env.KUBECONFIG
+  const kubeconfig = isRead ? `KUBECONFIG=${kubectlFiles(host).join(delimiter)}` : undefined
   const description = `Description=harderway bootstrap of ${escapeSpecifiers(cluster.name)}`
   // More than these directives could break what ssh needs on this machine: docs/automation.md has an example.
   const service = `[Unit]
@@ -69,8 +75,8 @@ AssertPathExists=${escapeSpecifiers(ca)}
 [Service]
 Type=oneshot
 User=${userInfo().username}
-WorkingDirectory=${escapeSpecifiers(cwd())}
-${kubeconfig === undefined ? '' : `Environment=${quoteInUnit(`KUBECONFIG=${kubeconfig}`)}\n`}ExecStart=${formatExec(run)}
+WorkingDirectory=${escapeSpecifiers(folder)}
+${kubeconfig === undefined ? '' : `Environment=${quoteInUnit(kubeconfig)}\n`}ExecStart=${formatExec(run)}
 # Writes metrics of the nodes and of the run. Its failure is ignored.
 ExecStopPost=-${formatExec(report)}
 TimeoutStopSec=10min
@@ -94,21 +100,13 @@ WantedBy=timers.target
   const typed = (words: readonly string[]) => words.map(quote).join(' ')
   const steps = [
     `test -e ${quote(ca)}`,
-    `cd ${quote(cwd())}`,
-    ...(kubeconfig === undefined ? [] : [`export KUBECONFIG=${quote(kubeconfig)}`]),
+    `cd ${quote(folder)}`,
+    ...(kubeconfig === undefined ? [] : [`export ${quote(kubeconfig)}`]),
     `{ ${typed([...run, '--quiet'])}; ${typed(report)} >/dev/null; }`,
   ]
-  // crontab(5): cron mails what is printed, and an unescaped % would be a new line. By its end it is found again.
-  const line = `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')} ${cronMark(name, file)}\n`
+  // crontab(5): cron mails what is printed, and an unescaped % would be a new line.
+  const line = `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')} ${mark}\n`
   return { [`${name}.service`]: service, [`${name}.timer`]: timer, [`${name}.crontab`]: line }
-}
-
-/**
- * Two clusters may have one name, or names that differ only by what a unit's name can't have; and one file's path may
- * begin as another's.
- */
-function cronMark(name: string, file: string): string {
-  return `# ${name}.crontab of ${file.replaceAll('%', '\\%')} every day`
 }
 
 /** Throws a usage Failure if it is the unit of another cluster.yaml. */
@@ -120,27 +118,4 @@ function refuseOther(path: string, file: string): void {
     `${path} belongs to another cluster.yaml (${/--config (".*?"|\S+)/.exec(text)?.[1] ?? 'unknown'})`,
     `rename one of the clusters; if the other is gone:\n    sudo rm ${quote(path)}`,
   )
-}
-
-function nextSteps(folder: string, name: string, file: string): string[] {
-  const [service, timer, crontab] = ['service', 'timer', 'crontab'].map((end) => quote(join(folder, `${name}.${end}`)))
-  return [
-    'install with systemd:',
-    `    sudo cp ${service} ${timer} ${unitFolder}/`,
-    `    sudo systemctl enable --now ${name}.timer`,
-    'or with cron:',
-    `    (crontab -l | grep -vF ${quote(cronMark(name, file))}; cat ${crontab}) | crontab -`,
-  ]
-}
-
-/**
- * A line break would begin another line of a unit or of a crontab, and a backslash at the end of one joins it to the
- * next.
- */
-function refuseOddPaths(paths: readonly string[]): void {
-  const odd = paths.find((path) => /\p{Cc}|\\$/u.test(path))
-  if (odd !== undefined)
-    throw usageFailure(
-      `${quote(odd)} can't be used in a unit or crontab: it has a control character or ends with a backslash`,
-    )
 }

@@ -1,18 +1,7 @@
 /** `schedule`: systemd accepts the units, and the line does under cron's conditions what a run by hand does. */
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
-import {
-  appendFileSync,
-  copyFileSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -113,16 +102,6 @@ test('the units run this Node and this entry as this user, with the KUBECONFIG t
   assert.doesNotMatch((await written(place, env)).text('service'), /KUBECONFIG/)
 })
 
-test('a path that would begin another line, or join two, is refused', async (t) => {
-  for (const name of ['a\nExecStartPre=+id', 'b\\']) {
-    const place = join(scratch(t), name)
-    mkdirSync(place)
-    writeCluster(place)
-    const { status, stdout } = await harderway(place, 'schedule')
-    assert.deepEqual([status, stdout], [2, ''])
-  }
-})
-
 test('it is printed if no folder is given, under a name that systemd allows, and says what to do with files', async (t) => {
   const place = scratch(t)
   writeCluster(place, [[['name'], 'a:b/c@d.e_f-G']])
@@ -154,29 +133,10 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   assert.deepEqual([refused.status, refused.stdout], [2, ''])
   assert.ok(refused.stderr.includes(`${file}.service belongs to another cluster.yaml (${place}/cluster.yaml)`))
   assert.equal(readFileSync(`${file}.service`, 'utf8'), units)
-  // Its path begins as that of the other.
-  copyFileSync(join(place, 'cluster.yaml'), join(place, 'cluster.yam'))
-  const shorter = await harderway(place, 'schedule', '--config', 'cluster.yam', '--write', folder)
-  assert.deepEqual([shorter.status, readFileSync(`${file}.service`, 'utf8')], [2, units])
-  writeFileSync(join(place, 'file'), '')
-  const inTheWay = await exits(1, place, 'schedule', '--write', 'file')
-  assert.match(inTheWay.stderr, /^can't read \S+\/file\/\S+\.service: not a directory$/m)
   for (const options of [
     ['--write', 'auth'],
     ['--write', 'auth/units'],
     ['--write', 'units', '--output', 'auth/a.prom'],
   ])
     assert.match((await exits(2, place, 'schedule', ...options)).stderr, / is in \S+\/auth, /)
-})
-
-test('a unit is written to where a link leads, and into what is no regular file', async (t) => {
-  const place = prepare(t)
-  const at = (end: string) => join(place, `units/harderway-kubenet.${end}`)
-  mkdirSync(join(place, 'units'))
-  symlinkSync('../service', at('service'))
-  execFileSync('mkfifo', [at('timer')])
-  const ran = await exits(1, place, 'schedule', '--write', 'units')
-  assert.match(ran.stderr, /timer: nothing reads from it/)
-  assert.match(readFileSync(join(place, 'service'), 'utf8'), /^ExecStart=/m)
-  assert.ok(lstatSync(at('service')).isSymbolicLink() && lstatSync(at('timer')).isFIFO())
 })
