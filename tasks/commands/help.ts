@@ -18,7 +18,7 @@ export function help(command: Command, [first = '']: readonly string[]): string 
 function helpText(): string {
   return [
     'harderway manages the PKI of a Kubernetes cluster from cluster.yaml',
-    ...['', ...commands.flatMap(formatUsage)],
+    ...['', ...[...runsOfSeveral, ...commands].flatMap(formatUsage)],
     ...formatRow(formatCommand('COMMAND --help'), 'shows its options, examples and exit statuses', 33),
     ...['', ...formatPhases(), ''],
     'Options of every command',
@@ -27,8 +27,7 @@ function helpText(): string {
 }
 
 function helpOf(command: Command): string {
-  const { exits, isWithoutCluster, options } = command
-  const common = commonOptions.filter((name) => name !== 'config' || !isWithoutCluster).map((name) => `--${name}`)
+  const { exits, options } = command
   const all = { ...exits, usage: 'bad usage or cluster.yaml' }
   const known = (Object.keys(all) as ExitCause[]).toSorted((a, b) => statuses[a] - statuses[b])
   return [
@@ -36,7 +35,7 @@ function helpOf(command: Command): string {
     ...(command === run ? ['', ...formatPhases()] : []),
     ...(options.length > 0 ? ['', 'Options', ...formatOptions(options, command)] : []),
     ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}`)],
-    ...['', `Also ${common.slice(0, -1).join(', ')} and ${common.at(-1)}: see ${formatCommand('--help')}`, ''],
+    ...['', `For the options of every command, see ${formatCommand('--help')}`, ''],
     ...['Exit status', '  0    success'],
     ...known.flatMap((cause) => formatRow(String(statuses[cause]), all[cause] ?? '', 7)),
     ...formatRow('128+', 'ended by a signal: 128 + its number', 7),
@@ -53,14 +52,8 @@ export function listText(): string {
   ].join('\n')
 }
 
-function formatUsage(command: Command): string[] {
-  const { name, operands = '', does } = command
-  return [
-    ...(command === run
-      ? runsOfSeveral.slice(0, 2).flatMap(({ name, does }) => formatRow(formatCommand(name), does, 33))
-      : []),
-    ...formatRow(formatCommand([name, operands].filter(Boolean).join(' ')), does, 33),
-  ]
+function formatUsage({ name, operands = '', does }: Pick<Command, 'name' | 'operands' | 'does'>): string[] {
+  return formatRow(formatCommand([name, operands].filter(Boolean).join(' ')), does, 33)
 }
 
 function formatPhases(): string[] {

@@ -226,15 +226,14 @@ function readSubject({ attributes }: Certificate) {
   return Object.fromEntries(Object.entries(subjectKeys).map(([key, name]) => [key, find(name)]))
 }
 
-interface ApiNames {
-  /** As in the kubeconfigs. */
-  readonly server: { readonly host: string; readonly port: number } | undefined
-  /** The SANs of the API server's certificate. */
+interface Found {
+  readonly server: ReturnType<typeof readServer>
+  /** Of the API server's certificate. */
   readonly sans: readonly string[]
   readonly nodes: readonly (readonly [name: string, certificate: Certificate])[]
 }
 
-function readApi(layout: Layout, usual: Raw, { server, sans, nodes: found }: ApiNames) {
+function readApi(layout: Layout, usual: Raw, { server, sans, nodes: found }: Found) {
   const { host = String(map(usual.api).host), port } = server ?? {}
   const domainIn = ([name, leaf]: (typeof found)[number]) =>
     leaf.sans.find((san) => san.startsWith(`${name}.`))?.slice(name.length + 1)

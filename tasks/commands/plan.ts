@@ -136,12 +136,7 @@ export function keepTo({ actions }: Plan, graph: ClusterGraph, task: string): Cl
     build: async (run, work) => {
       if (actionsOf(target, work.diffs).some((action) => !actions.has(action)))
         throw otherPlan(`not in the plan: ${formatDiffs(work.diffs)}`, run, task)
-      try {
-        return await target.build?.(run, work)
-      } catch (error) {
-        if (!(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
-        throw otherPlan(error.message, run, task)
-      }
+      return target.build?.(run, work)
     },
   })
   return new Map([...graph].map(([id, target]) => [id, target.build ? kept(target) : target]))
