@@ -4,7 +4,6 @@ import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/cli.ts'
 import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/commands.ts'
 import { help } from '../../../tasks/commands/help.ts'
-import { rotations } from '../../../tasks/day2/rotations/rotations.ts'
 import { formatCommand } from '../../../tasks/run/host.ts'
 import { optionNames, optionTable } from '../../../tasks/run/options.ts'
 
@@ -64,24 +63,7 @@ test('a command takes no other command beside it, and no option of others: the m
         return true
       },
     )
-  for (const command of commands)
-    for (const option of optionNames) {
-      const isTaken = [...command.options, ...commonOptions, ...questions].includes(option)
-      const value = optionTable[option].type === 'string' ? sampleOf(option) : []
-      const parse = () => parseCommandLine([command.name || 'ca', `--${option}`, ...value].filter(Boolean))
-      if (isTaken || option === 'help') assert.equal(parse().command, command, `${command.name} --${option}`)
-      else assert.throws(parse, { kind: 'usage' }, `${command.name} --${option}`)
-    }
 })
-
-function sampleOf(option: string): string[] {
-  const samples: Readonly<Record<string, string>> = {
-    'wait-nodes': '2m',
-    concurrency: '2',
-    'expect-plan': 'a'.repeat(64),
-  }
-  return [samples[option] ?? 'x']
-}
 
 test('the help of a command has two examples, which are typed for it', () => {
   for (const command of commands)
@@ -106,11 +88,6 @@ test('each row of the table has a command behind it, and a name and options of i
     optionNames.filter((name) => !taken.has(name)),
     [],
   )
-})
-
-test('rotate names every rotation', () => {
-  const { does } = commands.find(({ name }) => name === 'rotate') ?? assert.fail()
-  for (const { name } of rotations) assert.match(does, new RegExp(`\\b${name}\\b`))
 })
 
 const optionsIn = (help: string) => [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name)

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { openssl } from '../../support/certificates.ts'
 import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, idsOf, madePlace, writeCluster } from '../../support/harderway.ts'
@@ -107,11 +106,6 @@ describe('auth/', { concurrency: 2 }, () => {
     })
   spoiled('is refused before it begins', 3, (place) => rmSync(join(place, 'auth/ca-key.pem')), phases)
   spoiled('is to replace the CA, with nobody to confirm it', 3, () => {}, ['ca', '--force'])
-  spoiled('is to replace an identity, with nobody to confirm it', 3, () => {}, [
-    'certs',
-    '--replace-identity',
-    '--json',
-  ])
   spoiled('is asked for with a bad option', 2, () => {}, ['certs', '--forse'])
   spoiled('has a bad cluster.yaml', 2, (place) => writeFileSync(join(place, 'cluster.yaml'), 'name: 1'), ['certs'])
   spoiled('finds auth/ held by another', 1, holdLock, ['certs', '--no-lock-wait'])
@@ -128,19 +122,6 @@ test('a run that makes a CA says so, and is followed by a backup, and by nothing
   assert.deepEqual(key, [`To do      back up ${auth} (docs/everyday.md)`])
   for (const again of ['certs', 'encryption-key'])
     assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
-  // A rotation that was killed at its begin: the next CA is made beside the one that is there.
-  const next = await generatePrivateKey('ecdsa-p256')
-  writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(next), { mode: 0o600 })
-  const advice = `back up ${auth} (docs/everyday.md)`
-  const rotation = /^To do {6}rotation of the CA in progress, stage 1 of 2 \(.*continue:$/
-  const [planned, ...underWay] = toDo((await harderway(place, 'certs', '--dry-run')).stdout)
-  assert.equal(planned, `To do      after the run, ${advice}`)
-  assert.match(underWay.join('\n'), rotation)
-  const others = 'kubeconfigs or nodes have the old files until you run:'
-  const done = toDo((await harderway(place, 'certs', '--quiet')).stdout)
-  assert.deepEqual(done.slice(0, 2), [`To do      ${others}`, `To do      ${advice}`])
-  assert.match(done.slice(2).join('\n'), rotation)
-  assert.ok(existsSync(join(auth, 'ca-cross.pem')))
 })
 
 test('a CA that expires soon is left to do, by its own name', { skip: needs('openssl') }, async (t) => {

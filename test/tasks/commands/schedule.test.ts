@@ -102,40 +102,26 @@ test('the units run this Node and this entry as this user, with the KUBECONFIG t
   assert.doesNotMatch((await written(place, env)).text('service'), /KUBECONFIG/)
 })
 
-test('it is printed if no folder is given, under a name that systemd allows, and says what to do with files', async (t) => {
+test('it is printed if no folder is given, under a name that systemd allows', async (t) => {
   const place = scratch(t)
   writeCluster(place, [[['name'], 'a:b/c@d.e_f-G']])
-  const printed = await harderway(place, 'schedule')
-  assert.deepEqual(printed.stdout.match(/^# harderway-.*$/gm), [
-    '# harderway-a-b-c-d.e_f-G.service',
-    '# harderway-a-b-c-d.e_f-G.timer',
-    '# harderway-a-b-c-d.e_f-G.crontab',
-  ])
-  assert.match(printed.stdout, / --output \/var\/lib\/prometheus\/node-exporter\/harderway-a-b-c-d\.e_f-G\.prom\n/)
+  const { stdout } = await harderway(place, 'schedule')
+  const names = ['service', 'timer', 'crontab'].map((end) => `# harderway-a-b-c-d.e_f-G.${end}`)
+  assert.deepEqual(stdout.match(/^# harderway-.*$/gm), names)
   const { events } = await harderway(place, 'schedule', '--json')
-  assert.deepEqual(
-    events.map(({ type, text }) => [type, printed.stdout.includes(String(text))]),
-    [1, 2, 3].map(() => ['file', true]),
-  )
-  writeCluster(place)
-  const { stdout, folder } = await written(place)
-  const file = `${folder}/harderway-kubenet`
-  assert.ok(stdout.includes(`sudo cp ${file}.service ${file}.timer /etc/systemd/system/\n`), stdout)
-  assert.match(
-    stdout,
-    /\(crontab -l \| grep -vF '# harderway-kubenet\.crontab of .*'; cat .*\.crontab\) \| crontab -$/m,
-  )
-  // Another cluster of that name, or of one that differs only by what a unit's name can't have.
-  const other = scratch(t)
-  writeCluster(other, [[['name'], 'kubenet']])
-  const units = readFileSync(`${file}.service`, 'utf8')
-  const refused = await harderway(other, 'schedule', '--write', folder)
-  assert.deepEqual([refused.status, refused.stdout], [2, ''])
-  assert.ok(refused.stderr.includes(`${file}.service belongs to another cluster.yaml (${place}/cluster.yaml)`))
-  assert.equal(readFileSync(`${file}.service`, 'utf8'), units)
+  for (const { type, text } of events) assert.ok(type === 'file' && stdout.includes(String(text)))
+})
+
+test('nothing is written over the units of another cluster of that name, nor into auth/', async (t) => {
+  const [place, other] = [scratch(t), scratch(t)]
+  for (const each of [place, other]) writeCluster(each)
+  const { folder, text } = await written(place)
+  const units = text('service')
+  const { stderr } = await exits(2, other, 'schedule', '--write', folder)
+  assert.ok(stderr.includes(`${folder}/harderway-kubenet.service belongs to another cluster.yaml (${place}/`), stderr)
+  assert.equal(text('service'), units)
   for (const options of [
     ['--write', 'auth'],
-    ['--write', 'auth/units'],
     ['--write', 'units', '--output', 'auth/a.prom'],
   ])
     assert.match((await exits(2, place, 'schedule', ...options)).stderr, / is in \S+\/auth, /)

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Force } from '../../../lib/graph/target.ts'
 import { phases } from '../../../tasks/bootstrap.ts'
 import { formatCommand } from '../../../tasks/run/host.ts'
 import { parseOptions } from '../../../tasks/run/options.ts'
@@ -34,14 +33,11 @@ const certs = ['ca', 'cluster-cert', ...components, 'node-certs/control0', 'node
 
 const selections: readonly [string, readonly string[]][] = [
   ['ca', ['ca']],
-  ['component-certs', components],
-  ['node-certs', ['node-certs/control0', 'node-certs/worker0']],
   ['certs', certs],
   ['bootstrap', [...graph.keys()]],
   ['node-certs/worker0', ['node-certs/worker0']],
   ['encryption-key ca', ['encryption-key', 'ca']],
   ['deploy', ['deploy/control0', 'deploy/worker0', 'deploy/gateway']],
-  ['deploy --node worker0', ['deploy/worker0']],
   ['deploy --node worker0 --node gateway', ['deploy/worker0', 'deploy/gateway']],
   ['bootstrap --node worker0', ['node-certs/worker0', 'kubeconfigs/worker0', 'deploy/worker0']],
 ]
@@ -66,7 +62,6 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     ['certz', /unknown command "certz"; did you mean certs\?/],
     ['node-certs/worker1', /"node-certs\/worker1"; did you mean node-certs\/worker0\?/],
     ['something-else-altogether', /"something-else-altogether"\nlist all/],
-    ['statsu', /unknown command "statsu"; did you mean status\?/],
     ['deploy --node worker0 --node worker1', /cluster\.yaml has no node worker1; did you mean worker0\?/],
     ['ca --node worker0', /ca has no target on worker0/],
     ['deploy worker0', /^worker0 is a node\n.*:\n +npm run bootstrap -- --node worker0$/],
@@ -85,14 +80,6 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     )
 })
 
-test('a phase that cluster.yaml leaves out has nothing to select', async () => {
-  const without = await clusterGraph(phases, parsed(`${yaml}localKubeconfig: false\n`))
-  assert.throws(() => select(asked('local-kubeconfig'), without), {
-    kind: 'usage',
-    message: 'cluster.yaml has no local-kubeconfig',
-  })
-})
-
 const replaced = ({ forced }: Selection) => [...forced].filter(([, force]) => force === 'replace').map(([id]) => id)
 
 test('--force replaces what is irreplaceable only where that very target is named', () => {
@@ -106,13 +93,6 @@ test('--force replaces what is irreplaceable only where that very target is name
 test('a forced selection rebuilds each target of it, not what it needs', () => {
   assert.deepEqual([...selected('node-certs/worker0 --force').forced], [['node-certs/worker0', 'rebuild']])
   assert.deepEqual([...selected('component-certs --force').forced.keys()], components)
-})
-
-test('--force with --node forces what belongs to the node alone', () => {
-  assert.deepEqual(
-    [...selected('bootstrap --node worker0 --force').forced],
-    ['node-certs/worker0', 'kubeconfigs/worker0', 'deploy/worker0'].map((id): [string, Force] => [id, 'rebuild']),
-  )
 })
 
 test('ca --renew does not replace the CA', () => {
