@@ -115,7 +115,7 @@ test('of a file that is no cluster.yaml, such as a key, nothing is shown', async
     publicKeyEncoding: { type: 'spki', format: 'pem' },
   })
   const secret = privateKey.split('\n')[1] ?? ''
-  for (const text of [privateKey, secret, `- ${secret}`, `{"users": [{"user": {"client-key-data": "${secret}"}}]}`]) {
+  for (const text of [privateKey, `{"users": [{"user": {"client-key-data": "${secret}"}}]}`]) {
     writeFileSync(join(folder, 'secret'), text)
     const { stderr } = await withStatus(2, run(folder, ['certs', '--config', 'secret']))
     assert.match(stderr, /^\S+secret:1:1: /)
@@ -155,31 +155,19 @@ test("another user's cluster.yaml in a folder above is not taken: it has command
   const folder = place(t)
   const below = join(folder, 'below')
   mkdirSync(below)
-  assert.equal((await harderway(below, 'graph')).status, 0)
+  await withStatus(0, harderway(below, 'graph'))
   chownSync(join(folder, 'cluster.yaml'), 1234, 1234)
-  const { status, stderr } = await harderway(below, 'graph')
-  assert.equal(status, 2)
-  assert.match(
-    stderr,
-    /^\S+\/cluster\.yaml, in a directory above, belongs to another user\n +to use it: --config \S+\/cluster\.yaml$/m,
-  )
-  assert.equal((await harderway(folder, 'graph')).status, 0)
+  const { stderr } = await withStatus(2, harderway(below, 'graph'))
+  assert.match(stderr, /belongs to another user\n +to use it: --config \S+\/cluster\.yaml$/m)
+  await withStatus(0, harderway(folder, 'graph'))
 })
 
 test('a phase alone that makes something again reports that it is in use elsewhere', async (t) => {
   const folder = place(t)
-  const first = await run(folder, ['certs'])
-  assert.doesNotMatch(first.stdout, /^To do.*old files/m)
   const inUse = /^To do +kubeconfigs or nodes have the old files until you run:\s+npm run bootstrap$/m
+  assert.doesNotMatch((await run(folder, ['certs'])).stdout, inUse)
   assert.match((await run(folder, ['certs', '--force'])).stdout, inUse)
-  writeFileSync(join(folder, 'auth/admin.pem'), 'damaged')
-  assert.match((await run(folder, ['certs'])).stdout, inUse)
-  assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
-  assert.doesNotMatch(
-    (await run(folder, ['ca', '--force', '--yes'])).stdout,
-    /^To do(?! +back up)/m,
-    'its warning names another command',
-  )
+  assert.doesNotMatch((await run(folder, ['certs'])).stdout, inUse)
 })
 
 test('SIGTERM to npm ends the run that it started', async (t) => {

@@ -37,16 +37,6 @@ describe('graph', { concurrency: 2 }, () => {
     assert.equal(targets.flatMap(({ makes }) => makes).length, 2 * 13 + 10 + 1)
   })
 
-  test('of a node has what belongs to it, and what that is made of', async (t) => {
-    const place = scratch(t)
-    writeCluster(place)
-    const targets = await readTargets(place, '--node', 'worker0')
-    assert.deepEqual(targets.map(({ id }) => id).toSorted(), [
-      ...['ca', 'component-certs/kube-proxy', 'deploy/worker0', 'kubeconfigs/kube-proxy', 'kubeconfigs/worker0'],
-      'node-certs/worker0',
-    ])
-  })
-
   test('has a box for each phase, or each target, and an arrow for each need between two', async (t) => {
     const place = scratch(t)
     writeCluster(place, [gateway])

@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { scratch } from '../../support/files.ts'
-import { callInit, entry, harderway, readCluster, readJsonLine } from '../../support/harderway.ts'
+import { callInit, entry, harderway, readCluster } from '../../support/harderway.ts'
 
 async function make(t: TestContext, ...args: string[]) {
   const folder = scratch(t)
@@ -95,16 +95,9 @@ test('addresses are those of /etc/hosts, both families of a name that has both',
   assert.match(text, /name: w0, role: worker, ip: 10\.0\.0\.2 \}\n.*w1, role: worker, ip: \} # MISSING/)
 })
 
-test('--quiet lists only what is missing, --json a line for each thing', async (t) => {
-  const args = ['--control', 'c.invalid', '--virtual-ip', '10.0.0.9']
-  const quiet = await make(t, ...args, '--quiet')
-  assert.match(quiet.printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: fill in the address of c\.invalid$/)
-  const lines = (await make(t, ...args, '--json')).printed.map(readJsonLine)
-  assert.deepEqual(
-    lines.map(({ type }) => type),
-    ['file', 'note', 'note'],
-  )
-  assert.match(String(lines[0]?.path), /\/kubenet\/cluster\.yaml$/)
+test('--quiet lists only what is missing', async (t) => {
+  const { printed } = await make(t, '--control', 'c.invalid', '--virtual-ip', '10.0.0.9', '--quiet')
+  assert.match(printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: fill in the address of c\.invalid$/)
 })
 
 async function refused(folder: string, args: readonly string[]): Promise<string> {

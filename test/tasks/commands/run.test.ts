@@ -6,7 +6,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { openssl } from '../../support/certificates.ts'
 import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, idsOf, madePlace, writeCluster } from '../../support/harderway.ts'
-import { freePorts, needs } from '../../support/programs.ts'
+import { needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const nodes = [
@@ -48,34 +48,6 @@ describe('auth/', { concurrency: 2 }, () => {
       readdirSync(auth).toSorted(),
       ['.gitignore', ...pairs('ca', 'worker0'), 'worker0.kubeconfig'].toSorted(),
     )
-  })
-
-  test('holds what was made and nothing besides after a run in which nodes were down', {
-    skip: needs('ssh'),
-  }, async (t) => {
-    const ports = await freePorts(nodes.length)
-    const { place, auth } = makeFolder(t, [
-      [['nodes'], nodes.map((node, i) => ({ ...node, host: '127.0.0.1', port: ports[i] }))],
-      [['ssh', 'configFile'], './ssh_config'],
-    ])
-    writeFileSync(join(place, 'ssh_config'), '')
-    // A control node may have the cluster already: nothing is made that would be deployed.
-    for (const more of [[], ['--dry-run']]) {
-      const refused = await harderway(place, 'bootstrap', ...more, '--json')
-      assert.deepEqual([refused.status, idsOf(refused, 'built')], [3, []])
-      assert.match(JSON.stringify(refused.events), /control0 may hold the CA .*certs encryption-key/)
-    }
-    const made = await harderway(place, 'certs', 'encryption-key', '--json')
-    const ran = await harderway(place, 'bootstrap', '--json')
-    assert.deepEqual([ran.status, idsOf(made, 'built').length + idsOf(ran, 'built').length], [1, count])
-    assert.deepEqual(idsOf(ran, 'skipped'), ['local-kubeconfig'])
-    const failed = ran.events.filter(({ type }) => type === 'failed')
-    assert.equal(failed.length, 2)
-    for (const { id, message } of failed) {
-      assert.match(`${id} ${message}`, /^deploy\/(\w+) \1: unreachable \(Connection refused\)/)
-      assert.ok(!ran.events.some((event) => event.type === 'building' && event.id === id))
-    }
-    assert.equal(readdirSync(auth).length, 2 * 9 + 6 + 1 + 1)
   })
 
   test('is left as it was by what only looks, and where there is none, none is left', async (t) => {

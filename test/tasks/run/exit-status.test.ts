@@ -27,11 +27,8 @@ const forced: Outcome['diffs'] = [{ what: 'forced', verb: 'renew' }]
 const todo = ['start it']
 const outcomes: readonly [Outcome, ExitCause[]][] = [
   [{ state: 'fresh', diffs: [] }, []],
-  [{ state: 'built', diffs: forced }, []],
-  [{ state: 'fresh', diffs: [], warn: ['it is odd'] }, []],
   [{ state: 'fresh', diffs: [], todo }, ['unfinished']],
   [{ state: 'stale', diffs: forced, todo }, ['stale', 'unfinished']],
-  [{ state: 'stale', diffs: forced }, ['stale']],
   [{ state: 'skipped', because: ['ca'] }, ['failed']],
   [{ state: 'failed', failure: new Failure('it broke') }, ['failed']],
   [{ state: 'failed', failure: new Failure('not this one', { kind: 'refused' }) }, ['refused']],

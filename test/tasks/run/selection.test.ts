@@ -49,14 +49,6 @@ test('a name selects what it names, and nothing is forced', () => {
   }
 })
 
-test('every phase is a name, and every target is one', async () => {
-  const whole = parsed(`${yaml}install: true\nusers: [{name: jane}]\nrevoked: []\n`)
-  const all = await clusterGraph(phases, whole)
-  const idsOf = (name: string) => select({ ...asked(name), cluster: whole }, all).ids
-  for (const { name } of phases) assert.ok(idsOf(name).length > 0, name)
-  for (const { id } of all.values()) assert.ok(idsOf(id).includes(id), id)
-})
-
 test('a name, a node or an option that does not fit is bad usage, and the message says why', () => {
   for (const [line, message] of [
     ['certz', /unknown command "certz"; did you mean certs\?/],
