@@ -16,8 +16,6 @@ interface CommandRow {
   readonly options: readonly OptionName[]
   /** What an option means to it, if that differs from the table of options. */
   readonly means?: Readonly<Partial<Record<OptionName, string>>>
-  /** What causes its exit statuses. */
-  readonly exits: Readonly<Partial<Record<ExitCause, string>>>
 }
 
 /** `loadPlan`: instead, with --dry-run. `isWithoutCluster`: before there is a cluster.yaml. */
@@ -47,16 +45,6 @@ export const run: Command = {
   means: {
     force:
       'rebuild the selection even if up to date; the CA, service-account key and encryption key are replaced only if named',
-    renew: 'with ca only: renew the CA certificate; its key stays',
-    'replace-identity':
-      'overwrite a node or kubeconfig that has another cluster identity (CA, service-account key, encryption key)',
-    prune: 'remove what no longer belongs in a deploy directory; move files of former nodes and users to auth/backup',
-  },
-  exits: {
-    refused: 'refused to replace something irreplaceable, or to deviate from --expect-plan',
-    failed: 'a target failed; the others ran, unless they depend on it',
-    stale:
-      'something is left to do: in a plan, changes; after a run, what only you can do. Some To do lines leave 0: copy files (without install), run bootstrap, give users their kubeconfigs, back up, continue a rotation',
   },
   load: async () => (await import('./run.ts')).run,
   loadPlan: async () => (await import('./plan.ts')).plan,
@@ -83,12 +71,6 @@ export const commands: readonly Command[] = [
     examples: ['verify', 'verify --from /mnt/backup/auth'],
     options: ['node', 'planned', 'from', 'no-lock-wait'],
     means: { from: 'check that this backup can restore the cluster; contacts control nodes' },
-    exits: {
-      refused:
-        '--from: a control node has another cluster identity, or the backup needs a newer harderway; --planned: the next run would be refused',
-      failed: 'a handshake did not have the expected result; --from: something is missing or wrong in the backup',
-      stale: 'a file is missing',
-    },
     load: async () => (await import('./verify.ts')).verify,
   },
   {
@@ -97,11 +79,6 @@ export const commands: readonly Command[] = [
     does: 'shows whether each file is up to date and when it expires',
     examples: ['status --on-nodes', 'status worker0 --verbose'],
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    exits: {
-      refused: 'a run would refuse to overwrite something',
-      failed: "something couldn't be read",
-      stale: 'something is missing, out of date or about to expire',
-    },
     load: async () => (await import('./status.ts')).status,
   },
   {
@@ -110,7 +87,6 @@ export const commands: readonly Command[] = [
     does: 'draws the dependency graph (Mermaid); with --verbose a box for each target',
     examples: ['graph', 'graph worker0 --verbose'],
     options: ['node'],
-    exits: {},
     load: async () => (await import('./graph.ts')).graph,
   },
   {
@@ -118,8 +94,7 @@ export const commands: readonly Command[] = [
     does: 'writes auth/report.html: what expires when, and who holds which file',
     examples: ['report --on-nodes', 'report --format prometheus'],
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    means: { format: 'html or prometheus', output: 'write a copy there, with mode 0644' },
-    exits: { failed: "the report couldn't be written" },
+    means: { output: 'write a copy there, with mode 0644' },
     load: async () => (await import('./report/report.ts')).report,
   },
   {
@@ -127,11 +102,7 @@ export const commands: readonly Command[] = [
     does: 'prints a systemd timer and a line for cron, to run bootstrap every day',
     examples: ['schedule', 'schedule --write /etc/systemd/system'],
     options: ['write', 'output'],
-    means: {
-      write: 'write the files to this directory',
-      output: 'write metrics there, for node_exporter',
-    },
-    exits: { failed: "a file couldn't be written" },
+    means: { output: 'write metrics there, for node_exporter' },
     load: async () => (await import('./schedule.ts')).schedule,
   },
   {
@@ -141,15 +112,7 @@ export const commands: readonly Command[] = [
     examples: ['rotate ca --dry-run', 'rotate ca --finish'],
     options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
-      finish: 'complete the rotation; stop trusting the old CA or key',
-      undo: 'undo the rotation; possible until --finish',
       force: 'continue although something still uses the old CA or key, or a connection would be refused',
-    },
-    exits: {
-      refused:
-        'another rotation is in progress (with --finish: none is), something still uses the old CA or key, or undo is not possible',
-      failed: 'a node is out of date or failed a check; the same command continues from there',
-      stale: '--dry-run: stages are left; otherwise: something is left that only you can do',
     },
     load: async () => (await import('./rotate.ts')).rotate,
     loadPlan: async () => (await import('./rotate-plan.ts')).plan,
@@ -160,10 +123,6 @@ export const commands: readonly Command[] = [
     examples: ['recover --node control0', 'recover --from /mnt/backup/auth'],
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
-    exits: {
-      refused: 'auth/ has other keys, or the files found do not fit together; not everything was restored',
-      failed: "the node or directory couldn't be read",
-    },
     load: async () => (await import('./recover.ts')).recover,
   },
   {
@@ -172,20 +131,8 @@ export const commands: readonly Command[] = [
     does: 'creates a directory with a cluster.yaml, from node names or an existing auth/',
     examples: ['init kubenet --control control0 --worker worker0,worker1', 'init kubenet --from /mnt/backup/auth'],
     options: ['control', 'worker', 'gateway', 'virtual-ip', 'name', 'layout', 'from'],
-    means: {
-      control: 'the control nodes; NAME=ADDRESS for one that neither /etc/hosts nor DNS has',
-      worker: 'the workers',
-      gateway: 'the load balancers',
-      'virtual-ip': 'the address of the API at the load balancer',
-      name: 'the name of the cluster (default: of the directory)',
-      layout: 'the guide that the cluster follows: harder-way or hard-way (default: detected from auth/)',
-      from: 'read all other values from this auth/',
-    },
+    means: { from: 'read all other values from this auth/' },
     isWithoutCluster: true,
-    exits: {
-      failed: "the directory couldn't be written",
-      stale: 'wrote cluster.yaml, in which the listed values are missing',
-    },
     load: async () => (await import('./init.ts')).init,
   },
 ]

@@ -1,7 +1,7 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 
 import { isPhase, phases } from '../bootstrap.ts'
-import { type ExitCause, statuses } from '../run/exit-status.ts'
+import { statuses } from '../run/exit-status.ts'
 import { formatCommand } from '../run/host.ts'
 import { type OptionName, optionTable } from '../run/options.ts'
 import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './commands.ts'
@@ -27,19 +27,26 @@ function helpText(): string {
 }
 
 function helpOf(command: Command): string {
-  const { exits, options } = command
-  const all = { ...exits, usage: 'bad usage or cluster.yaml' }
-  const known = (Object.keys(all) as ExitCause[]).toSorted((a, b) => statuses[a] - statuses[b])
+  const { options } = command
   return [
     ...formatUsage(command),
     ...(command === run ? ['', ...formatPhases()] : []),
     ...(options.length > 0 ? ['', 'Options', ...formatOptions(options, command)] : []),
     ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}`)],
     ...['', `For the options of every command, see ${formatCommand('--help')}`, ''],
-    ...['Exit status', '  0    success'],
-    ...known.flatMap((cause) => formatRow(String(statuses[cause]), all[cause] ?? '', 7)),
-    ...formatRow('128+', 'ended by a signal: 128 + its number', 7),
+    'Exit status',
+    ...Object.entries(meanings).flatMap(([status, meaning]) => formatRow(status, meaning, 7)),
   ].join('\n')
+}
+
+/** docs/commands.md has more about each. */
+const meanings = {
+  0: 'success',
+  [statuses.failed]: 'something failed; the rest was done, unless it depends on that',
+  [statuses.usage]: 'bad usage or cluster.yaml',
+  [statuses.refused]: 'refused to replace what a running cluster depends on, or to deviate from --expect-plan',
+  [statuses.stale]: 'something is left to do',
+  '128+': 'ended by a signal: 128 + its number',
 }
 
 /** Each phase and each command. */

@@ -5,84 +5,73 @@ import { day, parseDuration, suggest } from '../../lib/wording.ts'
 import { formatCommand } from './host.ts'
 
 interface Option {
-  readonly type: 'boolean' | 'string'
   /** The name of its field, if it is not the option's in camel case. */
   readonly as?: string
   /** Throws a usage Failure. */
   readonly parse?: (value: string) => unknown
   /** What it means unless the row of the command says otherwise. */
   readonly help?: string
-  /** The placeholder for its value in --help. */
+  /** The placeholder for its value in --help; none where it takes none. */
   readonly value?: string
   readonly multiple?: true
   readonly short?: string
 }
 
 const table = {
-  config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default: in this directory, or in one above)' },
-  'dry-run': { type: 'boolean', help: 'show what would be done and why; change nothing' },
-  offline: {
-    type: 'boolean',
-    help: 'with --dry-run: read only auth/ and cluster.yaml; no ssh',
-  },
+  config: { value: 'FILE', help: 'another cluster.yaml (default: in this directory, or in one above)' },
+  'dry-run': { help: 'show what would be done and why; change nothing' },
+  offline: { help: 'with --dry-run: read only auth/ and cluster.yaml; no ssh' },
   'expect-plan': {
-    type: 'string',
     value: 'HASH',
     parse: planHash,
     help: 'carry out the plan with this hash, or refuse before any change',
   },
   node: {
-    type: 'string',
     as: 'nodes',
     multiple: true,
     value: 'NAME',
     parse: names,
     help: 'only targets of this node, or of a,b (repeatable)',
   },
-  from: { type: 'string', value: 'DIR' },
-  layout: { type: 'string', value: 'NAME' },
-  control: { type: 'string', multiple: true, value: 'a,b,c' },
-  worker: { type: 'string', multiple: true, value: 'd,e' },
-  gateway: { type: 'string', multiple: true, value: 'g' },
-  'virtual-ip': { type: 'string', value: 'ADDRESS' },
-  name: { type: 'string', value: 'NAME' },
-  force: { type: 'boolean' },
-  renew: { type: 'boolean' },
-  'replace-identity': { type: 'boolean' },
-  yes: {
-    type: 'boolean',
-    help: 'skip the confirmation, as needed without a terminal',
+  from: { value: 'DIR' },
+  layout: {
+    value: 'NAME',
+    help: 'the guide that the cluster follows: harder-way or hard-way (default: detected from auth/)',
   },
-  planned: {
-    type: 'boolean',
-    help: 'try the files of the next run beside the current ones',
+  control: {
+    multiple: true,
+    value: 'a,b,c',
+    help: 'the control nodes; NAME=ADDRESS for one that neither /etc/hosts nor DNS has',
   },
-  finish: { type: 'boolean' },
-  undo: { type: 'boolean' },
-  prune: { type: 'boolean' },
-  'wait-nodes': {
-    type: 'string',
-    value: 'TIME',
-    parse: duration,
-    help: 'how long to wait (2m, 90s) for nodes that are booting',
+  worker: { multiple: true, value: 'd,e', help: 'the workers' },
+  gateway: { multiple: true, value: 'g', help: 'the load balancers' },
+  'virtual-ip': { value: 'ADDRESS', help: 'the address of the API at the load balancer' },
+  name: { value: 'NAME', help: 'the name of the cluster (default: of the directory)' },
+  force: {},
+  renew: { help: 'with ca only: renew the CA certificate; its key stays' },
+  'replace-identity': {
+    help: 'overwrite a node or kubeconfig that has another cluster identity (CA, service-account key, encryption key)',
   },
-  concurrency: {
-    type: 'string',
-    value: 'N',
-    parse: wholeNumber,
-    help: 'nodes at once, 1 to 1000, instead of ssh.concurrency',
+  yes: { help: 'skip the confirmation, as needed without a terminal' },
+  planned: { help: 'try the files of the next run beside the current ones' },
+  finish: { help: 'complete the rotation; stop trusting the old CA or key' },
+  undo: { help: 'undo the rotation; possible until --finish' },
+  prune: {
+    help: 'remove what no longer belongs in a deploy directory; move files of former nodes and users to auth/backup',
   },
-  'no-lock-wait': { type: 'boolean', help: 'fail at once if another run holds auth/; do not wait' },
-  'on-nodes': { type: 'boolean', help: 'inspect nodes too, and what their units have loaded' },
-  format: { type: 'string', value: 'F' },
-  output: { type: 'string', value: 'FILE' },
-  write: { type: 'string', value: 'DIR' },
-  list: { type: 'boolean', help: 'list phases and commands' },
-  json: { type: 'boolean', help: 'print one JSON object a line instead of text' },
-  verbose: { type: 'boolean', help: 'print a line for every target' },
-  quiet: { type: 'boolean', help: 'print only failures, warnings and what is left to do' },
-  version: { type: 'boolean', help: 'print the version' },
-  help: { type: 'boolean', short: 'h', help: 'print this text; after a command, its help' },
+  'wait-nodes': { value: 'TIME', parse: duration, help: 'how long to wait (2m, 90s) for nodes that are booting' },
+  concurrency: { value: 'N', parse: wholeNumber, help: 'nodes at once, 1 to 1000, instead of ssh.concurrency' },
+  'no-lock-wait': { help: 'fail at once if another run holds auth/; do not wait' },
+  'on-nodes': { help: 'inspect nodes too, and what their units have loaded' },
+  format: { value: 'F', help: 'html or prometheus' },
+  output: { value: 'FILE' },
+  write: { value: 'DIR', help: 'write the files to this directory' },
+  list: { help: 'list phases and commands' },
+  json: { help: 'print one JSON object a line instead of text' },
+  verbose: { help: 'print a line for every target' },
+  quiet: { help: 'print only failures, warnings and what is left to do' },
+  version: { help: 'print the version' },
+  help: { short: 'h', help: 'print this text; after a command, its help' },
 } as const satisfies Readonly<Record<string, Option>>
 
 export type OptionName = keyof typeof table
@@ -97,11 +86,11 @@ type CamelCase<Name extends string> = Name extends `${infer First}-${infer Rest}
 type Field<Name extends OptionName> = Table[Name] extends { readonly as: infer As extends string }
   ? As
   : CamelCase<Name>
-type Value<Row> = Row extends { readonly type: 'boolean' }
-  ? boolean
-  : Row extends { readonly multiple: true }
-    ? readonly string[]
-    : (Row extends { readonly parse: (value: string) => infer Parsed } ? Parsed : string) | undefined
+type Value<Row> = Row extends { readonly multiple: true }
+  ? readonly string[]
+  : Row extends { readonly value: string }
+    ? (Row extends { readonly parse: (value: string) => infer Parsed } ? Parsed : string) | undefined
+    : boolean
 
 /** A field for each option: false, empty or undefined where it was not given. */
 export type Options = { readonly [Name in OptionName as Field<Name>]: Value<Table[Name]> } & {
@@ -110,11 +99,18 @@ export type Options = { readonly [Name in OptionName as Field<Name>]: Value<Tabl
   readonly given: readonly OptionName[]
 }
 
+const parserOptions: ParseArgsOptionsConfig = Object.fromEntries(
+  Object.entries<Option>(table).map(([name, { value, multiple = false, short = '' }]) => [
+    name,
+    { type: value === undefined ? 'boolean' : 'string', multiple, ...(short && { short }) },
+  ]),
+)
+
 /** Throws a usage Failure. */
 export function parseOptions(args: readonly string[]): Options {
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
-    options: table as unknown as ParseArgsOptionsConfig,
+    options: parserOptions,
     allowPositionals: true,
     strict: false,
     tokens: true,
@@ -122,32 +118,31 @@ export function parseOptions(args: readonly string[]): Options {
   for (const token of tokens) if (token.kind === 'option') checkOption(token)
   if (values.quiet && values.verbose) throw usage("--quiet and --verbose can't be combined")
   const fields = optionNames.map((name) => {
-    const {
-      type,
-      multiple,
-      parse,
-      as = name.replace(/-./g, ([, letter = '']) => letter.toUpperCase()),
-    } = optionTable[name]
-    const value = values[name] ?? (type === 'boolean' ? false : multiple ? [] : undefined)
-    return [as, parse && value !== undefined ? parse(String(value)) : value]
+    const { parse, as = name.replace(/-./g, ([, letter = '']) => letter.toUpperCase()) } = optionTable[name]
+    const value = values[name]
+    if (value === undefined) return [as, notGiven(optionTable[name])]
+    return [as, parse ? parse(String(value)) : value]
   })
   const given = optionNames.filter((name) => values[name] !== undefined)
   return { ...Object.fromEntries(fields), names: positionals, given }
 }
 
+function notGiven({ value, multiple }: Option) {
+  if (value === undefined) return false
+  return multiple ? [] : undefined
+}
+
 function checkOption({ name, rawName, value }: { name: string; rawName: string; value: string | undefined }): void {
   const option = Object.hasOwn(table, name) ? optionTable[name as OptionName] : undefined
-  if (!option || (rawName.startsWith('--') && name.length === 1)) {
-    const like = suggest(
-      rawName,
-      optionNames.map((each) => `--${each}`),
-    )
-    throw usage([`unknown option ${rawName}`, like].filter(Boolean).join('; '))
+  if (!option) {
+    const all = optionNames.map((each) => `--${each}`)
+    throw usage([`unknown option ${rawName}`, suggest(rawName, all)].filter(Boolean).join('; '))
   }
-  // A value that looks like an option is a forgotten one.
-  if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))
+  if (option.value === undefined) {
+    if (value !== undefined) throw usage(`${rawName} takes no value`)
+    // A value that looks like an option is a forgotten one.
+  } else if (value === undefined || value === '' || value.startsWith('-'))
     throw usage(`${rawName} needs a value: ${rawName} ${option.value}`)
-  if (option.type === 'boolean' && value !== undefined) throw usage(`${rawName} takes no value`)
 }
 
 function duration(text: string): number {

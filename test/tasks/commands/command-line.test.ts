@@ -104,10 +104,7 @@ test('the help of a command explains its options', () => {
   }
 })
 
-test('the help of a command lists its exit statuses, and no others, and loses no word', () => {
-  const told = helps.map(([, help]) => help.split('Exit status')[1]?.match(/(?<=^ {2})\d+/gm))
-  assert.deepEqual(told[commands.indexOf(run)], ['0', '1', '2', '3', '4', '128'])
-  assert.deepEqual(told[commands.findIndex(({ name }) => name === 'graph')], ['0', '2', '128'])
+test('the help of a command loses no word', () => {
   const { force = '' } = run.means ?? {}
   assert.ok(helpOf(run).replace(/\s+/g, ' ').includes(force))
 })
