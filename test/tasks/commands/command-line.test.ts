@@ -103,8 +103,3 @@ test('the help of a command explains its options', () => {
     }
   }
 })
-
-test('the help of a command loses no word', () => {
-  const { force = '' } = run.means ?? {}
-  assert.ok(helpOf(run).replace(/\s+/g, ' ').includes(force))
-})
