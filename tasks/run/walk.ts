@@ -20,7 +20,6 @@ export async function walk(
 ): Promise<{ rows: ClusterRows; causes: readonly ExitCause[] }> {
   const { run } = options
   const { auth } = run
-  prepareConnections(run, graph)
   const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   if (refusals.length > 0) return { rows: new Map(), causes: ['refused'] }
@@ -29,15 +28,6 @@ export async function walk(
   const opened = openWalk(graph, { ...options, run, mode: 'run', emit: reporter.event })
   const rows = await runPhases(phases, opened, reporter.renderer)
   return { rows, causes: causesOf(rows.values()) }
-}
-
-/**
- * ssh says how it would connect to the first nodes while auth/ is checked. What fails is reported by whoever connects.
- */
-function prepareConnections({ cluster, connect }: Run, graph: ClusterGraph): void {
-  const names = new Set([...graph.values()].filter(({ where }) => where === 'node').map(({ node }) => node))
-  const nodes = cluster.nodes.filter(({ name }) => names.has(name)).slice(0, cluster.ssh.concurrency)
-  for (const node of nodes) connect(node).catch(() => {})
 }
 
 /** What stops a run before it builds anything, and so a plan. */
