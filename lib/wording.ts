@@ -4,7 +4,7 @@ import { stripVTControlCharacters } from 'node:util'
 
 const minute = 60_000
 /** Milliseconds. */
-export const hour = 60 * minute
+const hour = 60 * minute
 export const day = 24 * hour
 
 /** "2036-11-23"; less than two days from the other date "2036-11-23 16:40Z". */
@@ -176,12 +176,6 @@ export function escapeSpecifiers(text: string): string {
 }
 
 const units = { y: 365 * day, d: day, h: hour, m: minute, s: 1000 }
-
-/** Formats milliseconds: "10y", "36h" */
-export function formatDuration(milliseconds: number): string {
-  const [unit, length] = Object.entries(units).find(([, each]) => milliseconds % each === 0) ?? ['s', units.s]
-  return `${Math.round(milliseconds / length)}${unit}`
-}
 
 /** Milliseconds of `10y`, `365d`, `87600h`, `2m` or `30s`; a year is 365 days. NaN for anything else. */
 export function parseDuration(text: string): number {
