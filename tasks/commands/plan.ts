@@ -55,7 +55,8 @@ async function refuse(
 /** What `--offline` leaves out. */
 function notLookedAt(whole: ClusterGraph): string[] {
   const targets = [...whole.values()]
-  const nodes = [...new Set(targets.flatMap(({ where, node }) => (where === 'node' && node) || []))]
+  const onNodes = targets.filter(({ where }) => where === 'node')
+  const nodes = [...new Set(onNodes.map(({ node = '' }) => node))]
   return [
     ...(nodes.length > 0 ? [formatNames(nodes)] : []),
     ...(targets.some(({ where }) => where === 'kubeconfig') ? ['your kubeconfig'] : []),
