@@ -12,14 +12,17 @@ import { type Check, formatDiffs, missing } from '../../lib/results.ts'
 import { notices } from '../../lib/show/reporter.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { phases } from '../bootstrap.ts'
-import { connect, missingFiles, missingOf, partiesOf } from '../day2/rotations/parties.ts'
 import {
+  connect,
   formatRefused,
   formatTried,
   makeInMemory,
+  missingFiles,
+  missingOf,
   notTried,
-  sampleOf,
+  partiesOf,
   type Tried,
+  triedConnections,
   tryChange,
 } from '../day2/rotations/trial.ts'
 import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
@@ -51,10 +54,9 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
 
 /** What the next run makes is made in memory, and each connection tried with the files from before it and after it. */
 async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
-  const cluster = sampleOf(given.cluster)
-  const files = await clusterGraph(phases, cluster)
+  const files = await clusterGraph(phases, given.cluster)
   let tried: Tried
-  const targets = [...connectionTable(cluster), ...keyRows].map(({ id, node }) => {
+  const targets = [...triedConnections(given.cluster), ...keyRows].map(({ id, node }) => {
     const check = () => {
       const refused = tried.refused.find(({ connection }) => connection === id)
       if (refused) throw new Failure(formatRefused(refused))
@@ -65,11 +67,11 @@ async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
   const graph = buildGraph(selectNodes(given, targets))
   return readAuth(given, graph, async (run) => {
     // As if each were named: a name that only then may be lost is tried too.
-    const planned = { ...run, cluster, options: { ...run.options, names: [...files.keys()] } }
+    const planned = { ...run, options: { ...run.options, names: [...files.keys()] } }
     const after = await makeInMemory(planned, files, run.auth, given.signal)
     tried = await tryChange(planned, { before: run.auth, after })
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
-    const notes = [formatTried(tried)[0], ...notTried(cluster).map((each) => `not tried: ${each}`)]
+    const notes = [formatTried(tried)[0], notTried]
     return () => showObservation(run, seen, { notices: notices('note', ...notes) })
   })
 }

@@ -104,7 +104,7 @@ describe('a cluster of 0.5.0', { skip }, () => {
         const goOn = async () => {
           await runNew('bootstrap')
           await assertSettled()
-          if (!stage.isLast) await must(0, 'rotate', name, '--force', '--yes')
+          if (stage !== stages.at(-1)) await must(0, 'rotate', name, '--force', '--yes')
           await must(0, 'rotate', name, '--finish', '--force', '--yes')
         }
         // With the old key the tokens that it has signed end, such as the one of who asks.

@@ -21,7 +21,7 @@ import { join } from 'node:path'
 import { afterEach, before, beforeEach, describe, test } from 'node:test'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { encryptionKeyRotation } from '../../tasks/day2/rotations/encryption-key-rotation.ts'
-import type { Rotating } from '../../tasks/day2/rotations/rotation.ts'
+import type { Rotating } from '../../tasks/day2/rotations/rotations.ts'
 import { serviceAccountRotation } from '../../tasks/day2/rotations/service-account-rotation.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { openssl } from '../support/certificates.ts'
@@ -553,9 +553,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     const cluster = readCluster(readFileSync(join(place, 'cluster.yaml')))
     const kept = join(place, 'kept')
     // After its last stage each of them has one key, as it had before. They share no file.
-    const [tokens, sealing] = [serviceAccountRotation, encryptionKeyRotation].map(({ stages }) =>
-      stages.filter(({ isLast }) => !isLast),
-    )
+    const [tokens, sealing] = [serviceAccountRotation, encryptionKeyRotation].map(({ stages }) => stages.slice(0, -1))
     assert.equal(tokens?.length, sealing?.length)
     for (const [i, stage] of tokens?.entries() ?? []) {
       const run = { auth: new AuthDir(auth, harderWay.files), cluster, now: new Date() } as Rotating['run']

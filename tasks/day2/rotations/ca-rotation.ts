@@ -17,12 +17,10 @@
  * - While the cross certificate is valid, pods that have loaded an older ca.crt need it: a second rotation would break
  *   them.
  *
- * Clocks: how long a stage waits for clients is counted by the node's clock. Whether the cross certificate is valid is
- * so by this machine's clock at the start of the run. Test certificates are dated by this machine's clock when they are
- * made, with a day on either side for a node whose clock is wrong.
+ * How long a stage waits for clients is counted by the node's clock; all else is by this machine's.
  */
 
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
@@ -34,19 +32,17 @@ import {
   caName,
   crossName,
   etcdCaName,
-  kubeconfigFile,
   nextName,
   type RotatedCa,
   readBackup,
 } from '../../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import type { Work } from '../../../lib/graph/target.ts'
-import { type Credentials, isAnswer, type Reply } from '../../../lib/kubernetes/client.ts'
+import { type Client, type Credentials, isAnswer, type Reply } from '../../../lib/kubernetes/client.ts'
 import { isPreviousCa } from '../../../lib/kubernetes/identity.ts'
 import { ask } from '../../../lib/kubernetes/probe.ts'
 import {
   type Certificate,
-  type CertSpec,
   extensionOf,
   isIssuedBy,
   readCertificate,
@@ -54,47 +50,26 @@ import {
 } from '../../../lib/pki/certificate.ts'
 import { blocksIn, certificatePem, inside, oids } from '../../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../../lib/pki/pair.ts'
-import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
-import { day, formatDate, formatNames } from '../../../lib/wording.ts'
+import { generatePrivateKey, issuerNameOf, privateKeyPem } from '../../../lib/pki/x509.ts'
+import { formatDate, formatNames } from '../../../lib/wording.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from '../../auth/states.ts'
-import { type Asking, healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
+import { healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
-import { anyones, type CertRow, certTable, issuedBy, layoutOf } from '../../layouts/tables.ts'
+import type { Health, Unit } from '../../layouts/layout.ts'
+import { anyones, issuedBy, layoutOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { checkUnitsOf } from '../install/check-units.ts'
+import { checkUnitsOf, type UnitCheck } from '../install/check-units.ts'
 import { lookAtUnits } from '../install/look-at-units.ts'
-import { type Askable, askable } from './api-servers.ts'
-import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
+import type { Rotating, Rotation, Stage } from './rotations.ts'
+import { issueTest } from './trial.ts'
 
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5
-/**
- * Milliseconds. Test certificates are valid for so long before and after now, lest a node refuse them for their dates.
- */
-const clockMargin = day
 
-const proofsOfBoth: Readonly<Record<RotatedCa, string>> = {
-  [caName]:
-    'after every client has reloaded (up to 5 min 30 s), clients that trust only the current or only the next CA connect to each server',
-  [etcdCaName]: 'clients that trust only the current or only the next CA connect to each member',
-}
-
-const proofsOfFinishing: Readonly<Record<RotatedCa, string>> = {
-  [caName]:
-    'after every client has reloaded (up to 5 min 30 s), each server that requests a certificate rejects a test certificate of the old CA',
-  [etcdCaName]:
-    'each member rejects the certificates of a worker, a user, the admin and the API server, and a test certificate of the old CA',
-}
-
-const bothOf = (name: RotatedCa): Stage => ({
+const bothOf = (name: RotatedCa, proof: string): Stage => ({
   name: 'both',
   title: 'sign with the next CA; trust both',
-  changes(file, cluster) {
-    const { kind, name: owner } = layoutOf(cluster).files.parse(file) ?? {}
-    if (kind === 'kubeconfig') return name === caName
-    return kind === 'certificate' && issuedBy(cluster, name).some((row) => row.name === owner && !row.irreplaceable)
-  },
-  proof: proofsOfBoth[name],
+  proof,
   begin: (rotating) => beginBoth(rotating, name),
   prove: (rotating, node, tell) => proveBoth(rotating, node, { name, tell }),
   async undo({ run: { auth, now } }) {
@@ -134,29 +109,21 @@ interface Proof {
 /** Clients that trust only one of the two CAs reach each server. */
 async function proveBoth(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
   const { auth } = rotating.run
-  await untilPolled(rotating, node, tell)
-  const units = await unitsAsking(rotating, node, name)
+  const units = await unitsAsking(rotating, node, { name, tell })
   for (const unit of units)
     for (const trusted of [name, nextName(name)]) {
-      const as = ownCredentials(rotating.run, unit.health.as)
-      const reply = await askHealth({ rotating, node, unit }, { ca: auth.bytes(auth.files.certificate(trusted)), as })
+      const probe = { rotating, node, unit, ca: auth.bytes(auth.files.certificate(trusted)) }
+      const reply = await askHealth(probe, ownCredentials(rotating.run, unit.health.as))
       if (answerTo(reply) !== 'accepted')
         throw new Failure(`${unit.unit} answered our certificate with status ${reply.status}`, { node: node.name })
     }
   return units.map(({ unit }) => unit)
 }
 
-const finishingOf = (name: RotatedCa): Stage => ({
+const finishingOf = (name: RotatedCa, proof: string): Stage => ({
   name: 'finishing',
   title: 'trust only the next CA',
-  changes(file, cluster) {
-    const { parse, certificate, names } = layoutOf(cluster).files
-    const { kind, name: owner } = parse(file) ?? {}
-    if (owner === name) return true
-    return name === caName && (kind === 'kubeconfig' || file === certificate(names.tokens))
-  },
-  proof: proofsOfFinishing[name],
-  isLast: true,
+  proof,
   async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files, name)
     backUp(auth, auth.files.pair(name), now)
@@ -167,18 +134,20 @@ const finishingOf = (name: RotatedCa): Stage => ({
 
 /** Each server refuses what the previous CA signs, and etcd whatever another CA of the cluster has signed. */
 async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
-  await untilPolled(rotating, node, tell)
+  const { auth } = rotating.run
+  const units = await unitsAsking(rotating, node, { name, tell })
   const previous = await previousCa(rotating.run, name)
-  const strangers = strangersTo(rotating.run, name)
-  if (!previous && strangers.length === 0) return []
-  const units = await unitsAsking(rotating, node, name)
-  for (const unit of units)
-    for (const as of [...(previous ? [previous.sign(unit.health.as)] : []), ...strangers])
-      if (!(await isRefusedInTime({ rotating, node, unit }, { as, ca: name })))
+  const refused = [...(previous ? [previous.client] : []), ...strangersTo(rotating.run, name)]
+  if (refused.length === 0) return []
+  for (const unit of units) {
+    const probe = { rotating, node, unit, ca: auth.bytes(auth.files.certificate(name)) }
+    for (const as of refused)
+      if (!(await isRefusedInTime(probe, as)))
         throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
           node: node.name,
           remedy: `check which CA it trusts:\n    systemctl cat ${unit.service}`,
         })
+  }
   if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
   return units.map(({ unit }) => unit)
 }
@@ -191,19 +160,27 @@ function strangersTo(run: Run, ca: string): Credentials[] {
   return names.map((name) => ownCredentials(run, name))
 }
 
-/** The units that ask for a certificate of the CA. */
-async function unitsAsking(rotating: Rotating, node: ClusterNode, name: RotatedCa): Promise<Askable[]> {
-  return (await askable(rotating, node)).filter(({ health: { ca = caName } }) => ca === name)
+/** A unit that answers to a certificate. */
+interface Askable extends Unit {
+  readonly health: Health & { readonly as: string }
 }
 
-/** Waits until every client on the node has read its files again. Both times are of the node's clock, in seconds. */
-async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: Work['tell']): Promise<void> {
+/** The units that run there and ask for a certificate of the CA, once every client there has read its files again. */
+async function unitsAsking(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<Askable[]> {
+  const isAsking = (unit: Unit): unit is Askable => unit.health?.as !== undefined && (unit.health.ca ?? caName) === name
+  const checks = await untilPolled(rotating, node, tell)
+  return checks.flatMap(({ isUp, unit }) => (isUp && isAsking(unit) ? [unit] : []))
+}
+
+/** Both times are of the node's clock, in seconds. */
+async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: Work['tell']): Promise<UnitCheck[]> {
   for (;;) {
     const found = await lookAtUnits(run, node)
-    const [last] = checkUnitsOf(run, found)
+    const checks = checkUnitsOf(run, found)
+    const [last] = checks
       .map(({ unit: { unit }, reloadsBy = 0 }) => ({ unit, seconds: Math.ceil(reloadsBy - found.places.now) }))
       .toSorted((a, b) => b.seconds - a.seconds)
-    if (!last || last.seconds <= 0) return
+    if (!last || last.seconds <= 0) return checks
     for (let left = last.seconds; left > 0; left -= countdown) {
       tell({ doing: 'polled by', unit: last.unit, seconds: left })
       await delay(Math.min(left, countdown) * 1000, undefined, { signal })
@@ -211,9 +188,9 @@ async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: W
   }
 }
 
-const rotationOfCa = (name: RotatedCa) => ({
+const rotationOfCa = (name: RotatedCa, { both, finishing }: Record<'both' | 'finishing', string>) => ({
   name,
-  stages: [bothOf(name), finishingOf(name)],
+  stages: [bothOf(name, both), finishingOf(name, finishing)],
   undoesUnclear: true as const,
   stageOf: (run: Run) => readCaState(run, name).stage,
   finishedIn({ auth }: Pick<Run, 'auth'>) {
@@ -226,28 +203,22 @@ const rotationOfCa = (name: RotatedCa) => ({
 })
 
 export const caRotation: Rotation = {
-  ...rotationOfCa(caName),
+  ...rotationOfCa(caName, {
+    both: 'after every client has reloaded (up to 5 min 30 s), clients that trust only the current or only the next CA connect to each server',
+    finishing:
+      'after every client has reloaded (up to 5 min 30 s), each server that requests a certificate rejects a test certificate of the old CA',
+  }),
   what: 'the CA',
-  unseen: ({ users, install }) => [
-    'other clients with certificates of the old CA',
-    ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
-      ([unit]) => `${unit}, which install.units leaves out; its certificates of the old CA will be rejected`,
-    ),
-    ...(users.length > 3
-      ? [
-          `whether ${formatNames(users.map(({ name }) => name))} have their new kubeconfigs; the old ones will be rejected`,
-        ]
-      : users.map(({ name }) => `whether ${name} has the new ${kubeconfigFile(name)}; the old one will be rejected`)),
-    'other copies of kubeconfigs; those of the old CA will be rejected',
-    'pods that load ca.crt only once; the cross certificate keeps them working until the old CA expires, or the next rotation',
-    'certificates that kube-controller-manager signed for CertificateSigningRequests',
-  ],
 }
 
 export const etcdCaRotation: Rotation = {
-  ...rotationOfCa(etcdCaName),
+  ...rotationOfCa(etcdCaName, {
+    both: 'clients that trust only the current or only the next CA connect to each member',
+    finishing:
+      'each member rejects the certificates of a worker, a user, the admin and the API server, and a test certificate of the old CA',
+  }),
   what: 'the etcd CA',
-  reminder: snapshotReminder,
+  needsSnapshot: true,
   refuse({ cluster, command }) {
     const { without } = layoutOf(cluster)
     const why = without.get('etcd.ca')
@@ -270,7 +241,6 @@ export const etcdCaRotation: Rotation = {
     auth.writeDurably([key, caKey, secretMode])
     auth.writeDurably([certificate, ca, publicMode])
   },
-  unseen: () => ['other clients of etcd, such as snapshot jobs or monitoring; their certificates will be rejected'],
 }
 
 /** False for a CA with a path length of 0, below which there may be no other CA: RFC 5280, 4.2.1.9. */
@@ -280,17 +250,12 @@ function maySignCas(ca: Certificate): boolean {
   return limit === undefined || limit.content.some((byte) => byte !== 0)
 }
 
-interface PreviousCa {
-  readonly ca: Certificate
-  /** Credentials of the client of that name, as the previous CA would sign them now. */
-  readonly sign: (client: string) => Credentials
-}
-
 /**
- * The CA that preceded the current one; undefined where the backup has not both its certificate and its key. Throws a
- * Failure for that while a cross certificate of it is valid.
+ * The CA that preceded the current one, and what it would sign for a client now; undefined where the backup has not both
+ * its certificate and its key. Throws a Failure for that while a cross certificate of it is valid.
  */
-async function previousCa({ auth, cluster, now }: Run, name: RotatedCa): Promise<PreviousCa | undefined> {
+async function previousCa(run: Run, name: RotatedCa) {
+  const { auth, cluster, now } = run
   const keys = backups(auth, auth.files.key(name)).flatMap((pem) => readPrivateKey(pem) ?? [])
   const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth, name))
   const cross = tryCertificate(auth, crossName(name))
@@ -299,30 +264,7 @@ async function previousCa({ auth, cluster, now }: Run, name: RotatedCa): Promise
     throw new Failure(`can't verify that the previous CA is untrusted: it is not in ${auth.path}/backup`, {
       remedy: `restore its ${formatNames(auth.files.pair(name))} there from a backup, then ${runAgain}`,
     })
-  if (!privateKey || !ca) return undefined
-  const clientKey = await generatePrivateKey('ecdsa-p256')
-  const sign = (client: string) => signTest({ ca, privateKey, clientKey }, certTable(cluster), client)
-  return { ca, sign }
-}
-
-interface TestKeys {
-  readonly ca: Certificate
-  /** The CA's key. */
-  readonly privateKey: KeyObject
-  readonly clientKey: KeyObject
-}
-
-/** A node refuses a certificate that has expired by its clock whoever issued it: such an answer would prove nothing. */
-function signTest({ ca, privateKey, clientKey }: TestKeys, rows: readonly CertRow[], client: string): Credentials {
-  const row = rows.find(({ name }) => name === client)
-  if (!row) throw new Error(`the table has no ${client}`)
-  const profile: CertSpec = { ...row.profile, key: 'ecdsa-p256' }
-  const at = Date.now()
-  const notBefore = new Date(Math.max(at - clockMargin, ca.notBefore.getTime()))
-  const notAfter = new Date(Math.min(at + clockMargin, ca.notAfter.getTime()))
-  const issuer = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey }
-  const certificate = issueCertificate({ profile, publicKey: createPublicKey(clientKey), notBefore, notAfter }, issuer)
-  return { certificate: Buffer.from(certificate), key: Buffer.from(privateKeyPem(clientKey)) }
+  return privateKey && ca && { ca, client: await issueTest({ cluster, now }, { ...issuerNameOf(ca), privateKey }) }
 }
 
 /** A stage is proven after a walk in which everything was up to date, so the files are there. */
@@ -330,11 +272,12 @@ function ownCredentials({ auth }: Run, name: string): Credentials {
   return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
-/** A unit of a node that is queried with credentials. */
+/** A unit of a node that is queried with credentials, by who trusts that CA. */
 interface Probe {
   readonly rotating: Rotating
   readonly node: ClusterNode
   readonly unit: Askable
+  readonly ca: Buffer
 }
 
 /**
@@ -342,20 +285,16 @@ interface Probe {
  * answer to our own certificate shows that it was these that the unit refused. Throws a Failure without any answer,
  * which proves nothing.
  */
-async function isRefusedInTime(
-  probe: Probe,
-  refused: { readonly as: Credentials; readonly ca: RotatedCa },
-): Promise<boolean> {
+async function isRefusedInTime(probe: Probe, refused: Credentials): Promise<boolean> {
   const { rotating, node, unit } = probe
   const { run, signal } = rotating
-  const ca = run.auth.bytes(run.auth.files.certificate(refused.ca))
   const answerFor = (as: Credentials) =>
-    askHealth(probe, { ca, as }).then(answerTo, (error) => {
+    askHealth(probe, as).then(answerTo, (error) => {
       if (!(error instanceof Failure) || signal.aborted) throw error
       return isAlert(error) ? 'refused' : 'unclear'
     })
   const look = async () => {
-    const answer = await answerFor(refused.as)
+    const answer = await answerFor(refused)
     return answer === 'refused' ? undefined : answer
   }
   const last = await repeat(reloadTime, look, signal)
@@ -376,7 +315,6 @@ function isAlert({ cause }: Failure): boolean {
 // https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
 const clientCas = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
 const field = 'client-ca-file'
-const mostTries = 10
 
 /** Everything but the field of the CA is written back as it was read. */
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
@@ -385,33 +323,30 @@ const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string
  * Takes the previous CA out of the ConfigMap, by its key: a CA that was renewed is there with each of its certificates.
  * Called once every API server has loaded the new CA alone: any other would add the previous one again.
  */
-async function forgetPreviousCa(asking: Asking, node: ClusterNode, previous: Certificate): Promise<void> {
+async function forgetPreviousCa(rotating: Rotating, node: ClusterNode, previous: Certificate): Promise<void> {
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
-  await withApi(asking, node, async (api) => {
-    for (let tries = 0; tries < mostTries; tries++)
-      try {
-        const map = await api.readAs(configMap, 'GET', clientCas)
-        const cas = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
-        if (!cas.some(isPrevious)) return
-        const others = cas.filter((der) => !isPrevious(der)).map(certificatePem)
+  const forget = (api: Client) => async () => {
+    try {
+      const map = await api.readAs(configMap, 'GET', clientCas)
+      const cas = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
+      const others = cas.filter((der) => !isPrevious(der)).map(certificatePem)
+      if (others.length < cas.length)
         await api.read('PUT', clientCas, { ...map, data: { ...map.data, [field]: others.join('') } })
-        return
-      } catch (error) {
-        // Without the ConfigMap there is no aggregated API server.
-        if (isAnswer(error, 404)) return
-        // Another API server has written the ConfigMap since it was read.
-        if (!isAnswer(error, 409)) throw error
-      }
-    throw new Failure(`${clientCas} was changed by somebody else each time`, { remedy: runAgain })
-  })
+    } catch (error) {
+      // Another API server, or another node's proof, has written the ConfigMap since it was read.
+      if (isAnswer(error, 409)) return 'somebody else changed it each time'
+      // Without the ConfigMap there is no aggregated API server.
+      if (!isAnswer(error, 404)) throw error
+    }
+    return undefined
+  }
+  const why = await withApi(rotating, node, (api) => repeat(reloadTime, forget(api), rotating.signal))
+  if (why !== undefined) throw new Failure(`${clientCas}: ${why}`, { node: node.name, remedy: runAgain })
 }
 
 /** Throws a Failure without an answer: the server's certificate is of another CA, or the handshake refused ours. */
-async function askHealth(
-  { rotating, node, unit: { health } }: Probe,
-  { ca, as }: { readonly ca: Buffer; readonly as: Credentials },
-): Promise<Reply> {
-  return ask({ ...healthQuestion(rotating, node, health), trust: ca, as })
+function askHealth({ rotating, node, unit, ca }: Probe, as: Credentials): Promise<Reply> {
+  return ask({ ...healthQuestion(rotating, node, unit.health), trust: ca, as })
 }
 
 /**

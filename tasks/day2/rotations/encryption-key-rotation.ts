@@ -5,6 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
+import pLimit from 'p-limit'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait, usageFailure } from '../../../lib/failure.ts'
@@ -29,20 +30,18 @@ import {
   registry,
 } from '../../../lib/kubernetes/stored.ts'
 import { readEncryptionState } from '../../auth/states.ts'
-import { type Asking, isApiServer, withApi, withEtcd } from '../../inspect/component.ts'
+import { type Asking, withApi, withEtcd } from '../../inspect/component.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { encryptionConfig, serviceOf } from '../../layouts/tables.ts'
 import type { ClusterTarget, Run } from '../../target.ts'
-import { apiServersOn, runningOn, someApiServer } from './api-servers.ts'
-import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
+import type { Rotating, Rotation, Stage } from './rotations.ts'
+import { lookAtApiServer, someApiServer } from './survey.ts'
 
 const { file } = encryptionConfig
-const changes = (name: string) => name === file
 
 const added: Stage = {
   name: 'added',
   title: 'encrypt with the current key; decrypt with both',
-  changes,
   proof: 'each API server has started or reloaded since the file was installed',
   async begin({ run }) {
     const { resources = [] } = readEncryptionConfig(run.auth.bytes(file)) ?? {}
@@ -73,7 +72,6 @@ const added: Stage = {
 const first: Stage = {
   name: 'first',
   title: 'encrypt with the next key; rewrite every stored object',
-  changes,
   proof: "a Secret written through each API server, and every stored object, has the next key's prefix in etcd",
   async begin({ run }) {
     edit(run, encryptWithNewest)
@@ -88,9 +86,7 @@ const first: Stage = {
 const finishing: Stage = {
   name: 'finishing',
   title: 'remove the old key; auth/backup keeps it for old etcd snapshots',
-  changes,
   proof: "a Secret written through each API server has the new key's prefix in etcd",
-  isLast: true,
   isNeverForced: true,
   async heldBy(rotating) {
     const { keys: [, ...old] = [] } = readEncryptionState(rotating.run) ?? {}
@@ -105,7 +101,7 @@ const finishing: Stage = {
 export const encryptionKeyRotation: Rotation = {
   name: 'encryption-key',
   what: 'the encryption key',
-  reminder: snapshotReminder,
+  needsSnapshot: true,
   stages: [added, first, finishing],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
   finishedIn({ auth }) {
@@ -116,19 +112,6 @@ export const encryptionKeyRotation: Rotation = {
       return stage === 'first' && isDeepStrictEqual(kept, present)
     })
   },
-  unreached: withoutEncryption,
-  unseen: () => ['old etcd snapshots; they need the old key, which auth/backup keeps'],
-}
-
-async function withoutEncryption(rotating: Rotating): Promise<string[]> {
-  const controls = rotating.run.cluster.nodes.filter(({ role }) => role === 'control')
-  const look = async (node: ClusterNode) => {
-    const unit = (await runningOn(rotating, node)).find((each) => isApiServer(each.unit))?.unit
-    return !unit || unit.files.some((place) => place.file === file)
-      ? []
-      : [`the API server of ${node.name} has no readable --encryption-provider-config; add it`]
-  }
-  return (await rotating.run.limits.node.map(controls, look)).flat()
 }
 
 /** The old text is kept: a key that has encrypted something is never lost. */
@@ -161,10 +144,9 @@ async function countUses(rotating: Rotating, keys: readonly EncryptionKey[]): Pr
  */
 async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const { auth } = rotating.run
-  const units = await apiServersOn(rotating, node)
   const { keys: [first] = [] } = readEncryptionState(rotating.run) ?? {}
   const isProof = readEncryptionConfig(auth.bytes(file))?.resources.includes('secrets')
-  if (units.length === 0 || first === undefined || !isProof) return []
+  if (first === undefined || !isProof || !(await lookAtApiServer(rotating.run, node))) return []
   const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`
   const path = '/api/v1/namespaces/kube-system/secrets'
   const prefix = await withApi(rotating, node, async (api) => {
@@ -183,7 +165,7 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
       node: node.name,
       remedy: `check its --encryption-provider-config:\n    systemctl cat ${serviceOf(rotating.run.cluster, apiServer)}`,
     })
-  return units
+  return [apiServer]
 }
 
 export const rewritePhase = {
@@ -275,19 +257,17 @@ async function rewriteAll(
 ): Promise<void> {
   await withApi(asking, await someApiServer(asking), async (api) => {
     const folder = await apiFolder(api, resource)
-    const waiting = [...names]
     const failures: Failure[] = []
-    const work = async () => {
-      for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-        asking.signal?.throwIfAborted()
-        await rewrite(api, pathOf(folder, resource, name)).catch((error) => {
-          if (!(error instanceof Failure) || !error.code?.startsWith('http-')) throw error
-          failures.push(error)
-        })
-        if (waiting.length % reportEach === 0) reportDone(names.length - waiting.length)
-      }
-    }
-    await Promise.all(Array.from({ length: 4 }, work))
+    const limit = pLimit(4)
+    await limit.map(names, async (name, i) => {
+      asking.signal?.throwIfAborted()
+      if (i % reportEach === 0) reportDone(i)
+      return rewrite(api, pathOf(folder, resource, name)).catch((error) => {
+        if (error instanceof Failure && error.code?.startsWith('http-')) return failures.push(error)
+        limit.clearQueue()
+        throw error
+      })
+    })
     const [first] = failures
     if (first)
       throw new Failure(`couldn't rewrite ${failures.length} of ${names.length} ${resource}: ${first.message}`, {

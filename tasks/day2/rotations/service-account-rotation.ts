@@ -5,30 +5,30 @@
 
 import { createHash, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
-import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { type AuthDir, backUp, backupFolders, backups, readBackup } from '../../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { type Client, itemsOf } from '../../../lib/kubernetes/client.ts'
+import { samplesOf } from '../../../lib/kubernetes/metrics.ts'
+import type { PlacesState } from '../../../lib/node/state.ts'
 import { certificatePem } from '../../../lib/pki/encoding.ts'
 import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
+import { texts } from '../../../lib/results.ts'
 import { keysIn, publicKeyIn, readTokenPair, readTokenState, tokenFiles } from '../../auth/states.ts'
 import { readMetrics, withApi } from '../../inspect/component.ts'
 import { apiServer } from '../../layouts/layout.ts'
-import { layoutOf, serviceOf } from '../../layouts/tables.ts'
+import { serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { apiServers, apiServersOn, type Looked } from './api-servers.ts'
-import type { Rotating, Rotation, Stage } from './rotation.ts'
+import type { Rotating, Rotation, Stage } from './rotations.ts'
+import { lookAtApiServer } from './survey.ts'
 
 /** Seconds: kubelets renew a pod's token when four fifths of its 3,607 seconds are over. */
 const refreshTime = 3000
 
-const filesOf = (cluster: Cluster) => tokenFiles(layoutOf(cluster).files)
-
 const published: Stage = {
   name: 'published',
   title: 'sign with the current key; accept both',
-  changes: (file, cluster) => file === filesOf(cluster).certificate,
   proof: 'each API server publishes both keys (/openid/v1/jwks)',
   async begin({ run: { auth, cluster } }) {
     const next = await generatePrivateKey(cluster.certificates.key)
@@ -54,7 +54,6 @@ const published: Stage = {
 const signing: Stage = {
   name: 'signing',
   title: 'sign with the next key; accept both',
-  changes: (file, cluster) => [filesOf(cluster).key, filesOf(cluster).certificate].includes(file),
   proof: 'each API server signs a new token with the next key',
   async begin({ run: { auth, now } }) {
     const { key, nextKey } = tokenFiles(auth.files)
@@ -77,9 +76,7 @@ const signing: Stage = {
 const finishing: Stage = {
   name: 'finishing',
   title: 'reject tokens of the old key',
-  changes: (file, cluster) => file === filesOf(cluster).certificate,
   proof: 'each API server publishes only the new key and signs a new token with it',
-  isLast: true,
   heldBy: findOldTokens,
   async begin({ run: { auth, now } }) {
     backUp(auth, [tokenFiles(auth.files).certificate], now)
@@ -103,11 +100,6 @@ export const serviceAccountRotation: Rotation = {
       return !isUndone && accepted.length > 1 && accepted.some((each) => present?.equals(each))
     })
   },
-  unseen: () => [
-    'processes that load their token only once; tokens of the old key will be rejected',
-    'tokens requested with a longer lifetime (kubectl create token --duration, expirationSeconds of a projected volume)',
-    'readers of /openid/v1/jwks outside the cluster, which may cache it for 1 h',
-  ],
 }
 
 /** Undefined if auth/ has no key. */
@@ -122,20 +114,16 @@ const tokenSecret = v.object({
   metadata: v.object({ namespace: v.string(), name: v.string() }),
   data: v.nullish(v.object({ token: v.optional(v.string(), '') }), { token: '' }),
 })
-const secretList = v.object({
-  metadata: v.object({ continue: v.optional(v.string(), '') }),
-  items: itemsOf(tokenSecret),
-})
+const secretList = v.object({ items: itemsOf(tokenSecret) })
 
 /** In each stage: it accepts the keys in the file of certificates alone, and signs with the key beside it. */
 async function prove(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const units = await apiServersOn(rotating, node)
-  if (units.length === 0) return []
+  if (!(await lookAtApiServer(rotating.run, node))) return []
   await withApi(rotating, node, async (api) => {
     await refuseOtherKeys(api, rotating.run)
     await refuseOtherSigner(api, rotating.run)
   })
-  return units
+  return [apiServer]
 }
 
 async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
@@ -168,11 +156,14 @@ async function kidOfNewToken(api: Client): Promise<string | undefined> {
 }
 
 async function findOldTokens(rotating: Rotating): Promise<string[]> {
-  const looks = await apiServers(rotating)
-  const [first] = looks
+  const { cluster, limits } = rotating.run
+  const found = await limits.node.map(cluster.nodes, async (node) => {
+    const places = await lookAtApiServer(rotating.run, node)
+    return places ? [{ node, clients: await findOldClients(rotating, node, places) }] : []
+  })
+  const [first, ...more] = found.flat()
   if (!first) return []
-  const found = await rotating.run.limits.node.map(looks, (look) => findOnApiServer(rotating, look))
-  return [...(await findLegacySecrets(rotating, first.node)), ...found.flat()]
+  return [...(await findLegacySecrets(rotating, first.node)), ...[first, ...more].flatMap(({ clients }) => clients)]
 }
 
 /**
@@ -181,17 +172,9 @@ async function findOldTokens(rotating: Rotating): Promise<string[]> {
  */
 async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const kid = signingKid(rotating.run)
-  return withApi(rotating, node, async (api) => {
-    const found: string[] = []
-    let page = ''
-    do {
-      const query = `fieldSelector=type%3Dkubernetes.io%2Fservice-account-token&limit=500${page && `&continue=${encodeURIComponent(page)}`}`
-      const list = await api.readAs(secretList, 'GET', `/api/v1/secrets?${query}`)
-      found.push(...list.items.flatMap((secret) => oldTokenIn(secret, kid) ?? []))
-      page = list.metadata.continue
-    } while (page !== '')
-    return found
-  })
+  const path = '/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fservice-account-token'
+  const { items } = await withApi(rotating, node, (api) => api.readAs(secretList, 'GET', path))
+  return items.flatMap((secret) => oldTokenIn(secret, kid) ?? [])
 }
 
 /** Undefined if the key of that id signed its token. A Secret without a token will get one from that key. */
@@ -203,29 +186,21 @@ export function oldTokenIn(
   return `the token in Secret ${namespace}/${name} (remove data.token; Kubernetes creates a new one)`
 }
 
-const counters = new Map([
-  ['serviceaccount_stale_tokens_total', 'with a token older than 1 h'],
-  ['serviceaccount_legacy_tokens_total', 'with the token of a Secret'],
-])
-
-/** Since its start, which was after the next key began to sign. Throws a Failure without its metrics. */
-async function findOnApiServer(rotating: Rotating, { node, found }: Looked): Promise<string[]> {
-  const { units, now } = found.places
-  const { started = now } = units.get('kube-apiserver') ?? {}
+/**
+ * Of an API server, since its start, which was after the next key began to sign. A token that is older than an hour is
+ * one that its pod has read only once. Throws a Failure without metrics.
+ */
+async function findOldClients(rotating: Rotating, node: ClusterNode, { units, now }: PlacesState): Promise<string[]> {
+  const { started = now } = units.get(apiServer) ?? {}
   const age = Math.floor(now - started)
-  const young =
-    age < refreshTime
-      ? [
-          `pods, whose tokens kubelets renew within 50 min (${node.name} has signed with the next key for ${Math.floor(age / 60)} min)`,
-        ]
-      : []
-  const metrics = await readMetrics(rotating, node)
-  const counted = [...counters].flatMap(([metric, words]) => {
-    const [, count] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
-    if (count === undefined) return [`unknown clients, as ${node.name} does not count requests ${words}`]
-    return Number(count) > 0 ? [`clients that sent ${node.name} ${count} requests ${words} since its start`] : []
-  })
-  return [...young, ...counted]
+  const [sample] = samplesOf(await readMetrics(rotating, node), 'serviceaccount_stale_tokens_total')
+  const stale = sample?.value ?? Number.NaN
+  return texts(
+    age < refreshTime &&
+      `pods, whose tokens kubelets renew within 50 min (${node.name} has signed with the next key for ${Math.floor(age / 60)} min)`,
+    Number.isNaN(stale) && `unknown clients, as ${node.name} does not count requests with a token older than 1 h`,
+    stale > 0 && `clients that sent ${node.name} ${stale} requests with a token older than 1 h since its start`,
+  )
 }
 
 /** The id that kube-apiserver gives a key: the SHA-256 of its SubjectPublicKeyInfo. */

@@ -4,55 +4,27 @@
  * each end as it was before and as it is after: the certificate of one end and the trust of the other are loaded each at
  * its own time.
  */
-import { sign, verify } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { type AuthDir, caName } from '../../../lib/files/auth-dir.ts'
+import { type AuthDir, caName, type FileNames, kubeconfigFile } from '../../../lib/files/auth-dir.ts'
 import { sha256 } from '../../../lib/files/plain-file.ts'
 import { openWalk } from '../../../lib/graph/executor.ts'
 import { byPhase, closure } from '../../../lib/graph/target.ts'
-import { readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
-import { type Met, type Party, shakeHands } from '../../../lib/pki/handshake.ts'
-import { keyIn } from '../../../lib/pki/pair.ts'
-import { count } from '../../../lib/wording.ts'
-import { keysIn, tokenFiles } from '../../auth/states.ts'
+import { type EncryptionKey, readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { readEmbedded, readServer } from '../../../lib/kubernetes/kubeconfig.ts'
+import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../../lib/pki/handshake.ts'
+import { certificateIn, readIssuer } from '../../../lib/pki/pair.ts'
+import { generatePrivateKey, type Issuer, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
+import { type Diff, missing } from '../../../lib/results.ts'
+import { count, day } from '../../../lib/wording.ts'
+import { keysIn, publicKeyIn, tokenFiles } from '../../auth/states.ts'
 import { phases, runPhases } from '../../bootstrap.ts'
 import { type ConnectionRow, connectionTable } from '../../layouts/connections.ts'
-import { encryptionConfig } from '../../layouts/tables.ts'
+import { certTable, encryptionConfig, layoutOf } from '../../layouts/tables.ts'
 import { type ClusterGraph, clusterGraph, type Run } from '../../target.ts'
-import { type ClientParty, connect, isServerFor, type Parties, partiesOf, stranger } from './parties.ts'
-import type { Rotating, Rotation, Stage } from './rotation.ts'
-
-/**
- * Nodes and users of a larger cluster are alike: all control nodes are tried, and so many of each other role, and of
- * the users.
- */
-const [manyNodes, manyUsers, ofEach] = [200, 40, 20]
-
-/** With the nodes and users that a trial has time for. */
-export function sampleOf(cluster: Cluster): Cluster {
-  const { nodes, users } = cluster
-  const byRole = Map.groupBy(nodes, ({ role }) => role)
-  const some = [...byRole].flatMap(([role, all]) => (role === 'control' ? all : all.slice(0, ofEach)))
-  return {
-    ...cluster,
-    nodes: nodes.length > manyNodes ? some : nodes,
-    users: users.length > manyUsers ? users.slice(0, ofEach) : users,
-  }
-}
-
-export function notTried(cluster: Cluster): string[] {
-  const sample = sampleOf(cluster)
-  const nodes = cluster.nodes.length - sample.nodes.length
-  const users = cluster.users.length - sample.users.length
-  return [
-    ...(nodes > 0 ? [`${count(nodes, 'node')} beyond ${ofEach} of each role, which are alike`] : []),
-    ...(users > 0 ? [`${count(users, 'user')} beyond the first ${ofEach}`] : []),
-    'certificates and kubeconfigs not created by harderway, and CA bundles of webhooks and APIServices',
-    'the moment between writing a new certificate and its key, when handshakes fail',
-    'RBAC, networks, clocks, and whether files are loaded, which each stage checks',
-  ]
-}
+import type { Rotating, Rotation, Stage } from './rotations.ts'
 
 /** Everything in auth/ as a run would make it, beside the files that are there. Throws the Failure of a target. */
 export async function makeInMemory(
@@ -75,27 +47,36 @@ export async function makeInMemory(
   return auth
 }
 
-/** Undefined for the walk that comes before the first stage. */
-export type TriedStage = Tried & { readonly stage: Stage | undefined }
+export interface TriedStage {
+  /** Undefined for the walk that comes before the first stage. */
+  readonly stage: Stage | undefined
+  /** Files of auth/ that it changes. */
+  readonly files: readonly string[]
+  readonly tried: Tried
+}
 
 /**
  * What is left to be made before the stage after that number, and then each stage. What is under way was tried before
  * it began.
  */
 export async function tryStages({ run, signal }: Rotating, rotation: Rotation, at: number): Promise<TriedStage[]> {
-  const cluster = sampleOf(run.cluster)
-  const trying = { ...run, cluster, stagedBy: rotation.name, note: () => {} }
-  const graph = await clusterGraph(phases, cluster)
+  const trying = { ...run, stagedBy: rotation.name, note: () => {} }
+  const graph = await clusterGraph(phases, run.cluster)
+  const made = [...graph.values()].flatMap(({ where, makes }) => (where === 'auth' ? makes : []))
+  const tryStage = async (stage: Stage | undefined, { before, after }: AuthChange): Promise<TriedStage> => ({
+    stage,
+    files: made.filter((file) => !isDeepStrictEqual(before.tryBytes(file), after.tryBytes(file))),
+    tried: await tryChange(run, { before, after, isLast: stage !== undefined && stage === rotation.stages.at(-1) }),
+  })
   const start = run.auth.inMemory()
   if (at === 0) rotation.prepare?.({ ...trying, auth: start })
   let before = await makeInMemory(trying, graph, start, signal)
-  const first = await tryChange(trying, { before: run.auth, after: before })
-  const tried: TriedStage[] = [{ stage: rotation.stages[at - 1], ...first }]
+  const tried = [await tryStage(rotation.stages[at - 1], { before: run.auth, after: before })]
   for (const stage of rotation.stages.slice(at)) {
     const begun = before.inMemory()
     await stage.begin({ run: { ...trying, auth: begun }, signal, isForced: true })
     const after = await makeInMemory(trying, graph, begun, signal)
-    tried.push({ stage, ...(await tryChange(trying, { before, after, isLast: stage.isLast === true })) })
+    tried.push(await tryStage(stage, { before, after }))
     before = after
   }
   return tried
@@ -139,18 +120,31 @@ export function formatRefused({ client, server, state, why }: Refusal): string {
   return `${client} to ${server} would fail (${state}): ${why}`
 }
 
-interface Trial extends Pick<Run, 'cluster' | 'now'>, AuthChange {
+/** Nodes of a role are alike, and so are users: so many of each are tried, as a handshake takes milliseconds. */
+const mostAlike = 50
+
+/** All control nodes have a place in it. */
+export function triedConnections(cluster: Cluster): ConnectionRow[] {
+  const nodes = [...Map.groupBy(cluster.nodes, ({ role }) => role)].flatMap(([role, alike]) =>
+    role === 'control' ? alike : alike.slice(0, mostAlike),
+  )
+  return connectionTable({ ...cluster, nodes, users: cluster.users.slice(0, mostAlike) })
+}
+
+export const notTried = `not tried: what docs/rotation.md lists ("What no run sees"), and more than ${mostAlike} nodes of a role, or users`
+
+interface Trial extends AuthChange, Pick<Run, 'cluster' | 'now'> {
   /** By what the handshake is of. */
   readonly known: Map<string, Promise<Met>>
 }
 
 export async function tryChange({ cluster, now }: Pick<Run, 'cluster' | 'now'>, change: AuthChange): Promise<Tried> {
   const trial: Trial = { cluster, now, ...change, known: new Map() }
-  const rows = connectionTable(cluster)
+  const rows = triedConnections(cluster)
   const refused: Refusal[] = []
   for (const row of rows) refused.push(...(await tryConnection(trial, row)))
-  refused.push(...tryTokens(trial), ...tryStored(trial))
-  return { connections: rows.length + 2, states: trial.known.size, refused }
+  refused.push(...keyRows.flatMap((row) => tryKeys(change, row)))
+  return { connections: rows.length + keyRows.length, states: trial.known.size, refused }
 }
 
 /** What the two ends have loaded, in the order in which it is tried. */
@@ -170,14 +164,16 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
   const { client } = row
   const name = typeof client === 'object' ? client.name : row.id.slice(row.id.indexOf('/') + 1)
   const of = { connection: row.id, client: name, server: row.to }
-  if (row.expected === 'refused' || client === 'of another CA' || client === 'expired')
-    return (await isStillRefused(trial, row, { before, after }))
-      ? []
-      : [{ ...of, state: 'both with their new files', why: 'accepted, but must be rejected' }]
+  if (row.expected === 'refused' || client === 'of another CA' || client === 'expired') {
+    // What is let in before, such as a worker by an etcd that shares the CA, may be until the last stage.
+    const isDue = trial.isLast || (await isRefused(trial, row, before))
+    if (!isDue || (await isRefused(trial, row, after))) return []
+    return [{ ...of, state: 'both with their new files', why: 'accepted, but must be rejected' }]
+  }
   // Nobody connects by a new name to a server that has no certificate for it yet, but a kubeconfig that has it.
   const named = row.dialled.filter((each) => isServerFor(before.server, each))
   for (const { state, ...parties } of statesOf([before.client, after.client], [before.server, after.server])) {
-    const isNew = parties.server.certificate.equals(after.server.certificate)
+    const isNew = parties.server === after.server
     const why = await problemOf(trial, { ...row, dialled: isNew ? row.dialled : named }, parties)
     if (why !== undefined) return [{ ...of, state, why }]
   }
@@ -206,65 +202,146 @@ function idOf(party: ClientParty | Party): string {
   return [...presented, sha256(party.ca)].join()
 }
 
-/**
- * What was refused before the change is refused after it; after the last stage all that must be, also what the old CA
- * signs.
- */
-async function isStillRefused(trial: Trial, row: ConnectionRow, parties: Record<'before' | 'after', Parties>) {
-  const { before, after, isLast = false } = trial
-  const isRefused = async (tried: Parties) => {
-    const met = await connectOnce(trial, row, tried)
-    return met !== undefined && ('refused' in met || (row.expected === undefined && met.seen === undefined))
-  }
-  const isDue = isLast || (await isRefused(parties.before))
-  if (isDue && !(await isRefused(parties.after))) return false
-  const { ca = caName } = row
-  const [old, present] = [before, after].map((auth) => auth.tryBytes(auth.files.key(ca)))
-  if (!isLast || row.client !== 'of another CA' || !old || !present || old.equals(present)) return true
-  const former = await stranger({ ...trial, auth: before }, 'ours', ca)
-  return isRefused({ ...parties.after, client: { ...parties.after.client, ...former } })
+async function isRefused(trial: Trial, row: ConnectionRow, parties: Parties): Promise<boolean> {
+  const met = await connectOnce(trial, row, parties)
+  return met !== undefined && ('refused' in met || (row.expected === undefined && met.seen === undefined))
 }
 
-/** Each API server verifies the tokens that each signs, and those that were handed out, unless their key ends. */
-function tryTokens({ before, after, isLast = false }: Trial): Refusal[] {
-  const { certificate, key } = tokenFiles(after.files)
-  const [signer, verifier] = [after.tryBytes(key), after.tryBytes(certificate)]
-  if (!signer || !verifier) return []
-  const signed = Buffer.from('header.payload')
-  const isVerified = (by: Buffer, of: Buffer) => {
-    const privateKey = keyIn(by)
-    const signature = privateKey && sign('sha256', signed, privateKey)
-    return signature !== undefined && keysIn(of).some((each) => verify('sha256', signed, each, signature))
-  }
-  const wrong = statesOf(
-    [(isLast ? undefined : before.tryBytes(key)) ?? signer, signer],
-    [before.tryBytes(certificate) ?? verifier, verifier],
-  ).find(({ client, server }) => !isVerified(client, server))
-  const why = `no certificate in ${certificate} verifies that token`
-  const of = { connection: 'keys/service-account-token', client: 'pods', server: 'kube-apiserver' }
-  return wrong ? [{ ...of, state: wrong.state, why }] : []
+/** Of an API server: the keys that it uses, and those that it accepts of others. */
+interface Keys {
+  readonly used: readonly string[]
+  readonly accepted: readonly string[]
 }
 
-/** Each API server decrypts what each encrypts. */
-function tryStored(trial: Trial): Refusal[] {
-  const { file } = encryptionConfig
-  const next = trial.after.tryBytes(file)
+/** What one API server makes with a key, each other one must accept. */
+const keyRows = [
+  {
+    ...{ connection: 'keys/service-account-token', client: 'pods', server: 'kube-apiserver' },
+    why: 'no accepted key verifies that token',
+    keys: (auth: AuthDir): Keys | undefined => {
+      const { certificate, key } = tokenFiles(auth.files)
+      const [signer, certificates] = [publicKeyIn(auth.tryBytes(key)), auth.tryBytes(certificate)]
+      const idOf = (each: KeyObject) => each.export({ type: 'spki', format: 'pem' }).toString()
+      return signer && certificates && { used: [idOf(signer)], accepted: keysIn(certificates).map(idOf) }
+    },
+  },
+  {
+    ...{ connection: 'keys/encryption', client: 'kube-apiserver', server: 'another kube-apiserver' },
+    why: `${encryptionConfig.file} lacks the key that has encrypted it`,
+    keys: (auth: AuthDir): Keys | undefined => {
+      const bytes = auth.tryBytes(encryptionConfig.file)
+      const entries = bytes && readEncryptionConfig(bytes)?.entries
+      const idsOf = (resources: readonly string[], keys: readonly EncryptionKey[]) =>
+        resources.flatMap((resource) => keys.map((key) => JSON.stringify([resource, key])))
+      return (
+        entries && {
+          used: entries.flatMap(({ resources, keys }) => idsOf(resources, keys.slice(0, 1))),
+          accepted: entries.flatMap(({ resources, keys }) => idsOf(resources, keys)),
+        }
+      )
+    },
+  },
+]
+
+function tryKeys({ before, after }: AuthChange, { keys, ...row }: (typeof keyRows)[number]): Refusal[] {
+  const next = keys(after)
   if (!next) return []
-  const first = trial.before.tryBytes(file) ?? next
-  const entriesIn = (bytes: Buffer) => readEncryptionConfig(bytes)?.entries ?? []
-  const keysFor = (bytes: Buffer, resource: string) =>
-    entriesIn(bytes).find(({ resources }) => resources.includes(resource))?.keys ?? []
-  const findUnread = (by: Buffer, of: Buffer) =>
-    entriesIn(by)
-      .flatMap(({ resources }) => resources)
-      .find((each) => {
-        const [key] = keysFor(by, each)
-        return key !== undefined && !keysFor(of, each).some((its) => isDeepStrictEqual(its, key))
-      })
-  const of = { connection: 'keys/encryption', client: 'kube-apiserver', server: 'another kube-apiserver' }
-  const refused = statesOf([first, next], [first, next]).flatMap(({ state, client, server }) => {
-    const unread = findUnread(client, server)
-    return unread === undefined ? [] : [{ ...of, state, why: `${file} lacks the key of ${unread}` }]
-  })
-  return refused.slice(0, 1)
+  const first = keys(before) ?? next
+  const wrong = statesOf([first, next], [first, next]).find(
+    ({ client, server }) => !client.used.every((each) => server.accepted.includes(each)),
+  )
+  return wrong ? [{ ...row, state: wrong.state }] : []
+}
+
+/** `dials`: the host in its kubeconfig. */
+type ClientParty = (Party & { readonly dials?: string | undefined }) | Pick<Party, 'ca'>
+
+interface Parties {
+  readonly server: Party
+  readonly client: ClientParty
+}
+
+type Seen = Pick<Run, 'auth' | 'cluster' | 'now'>
+
+/** What is not there of what it needs. */
+export function missingOf(auth: AuthDir, row: ConnectionRow): Diff[] {
+  return missingFiles(auth, filesOf(auth.files, row))
+}
+
+export function missingFiles(auth: AuthDir, names: readonly string[]): Diff[] {
+  return missing([...new Set([auth.files.certificate(caName), ...names])].filter((name) => !auth.tryBytes(name)))
+}
+
+function filesOf(
+  { pair, certificate }: FileNames,
+  { client, server, ca = caName, trusts = ca }: ConnectionRow,
+): string[] {
+  const ofServer = [certificate(ca), certificate(trusts), ...pair(server)]
+  if (client === 'nobody') return ofServer
+  if (typeof client === 'string') return [...ofServer, ...pair(ca)]
+  return [...ofServer, ...pair(client.name), ...(client.in === 'files' ? [] : [kubeconfigFile(client.name)])]
+}
+
+/** Undefined where a file is missing, or the kubeconfig can't be read. */
+export async function partiesOf(seen: Seen, row: ConnectionRow): Promise<Parties | undefined> {
+  const { auth } = seen
+  const { client, server, ca = caName, trusts = ca } = row
+  if (missingOf(auth, row).length > 0) return undefined
+  const own = { ca: auth.bytes(auth.files.certificate(trusts)) }
+  const ends = { server: { ...presentedBy(auth, server), ca: auth.bytes(auth.files.certificate(ca)) }, client: own }
+  if (client === 'nobody') return ends
+  if (typeof client === 'string') return { ...ends, client: { ...own, ...(await stranger(seen, client, ca)) } }
+  if (client.in === 'files') return { ...ends, client: { ...own, ...presentedBy(auth, client.name) } }
+  const text = auth.bytes(kubeconfigFile(client.name)).toString()
+  const embedded = readEmbedded(text)
+  return embedded && { ...ends, client: { ...embedded, dials: readServer(text)?.host } }
+}
+
+/**
+ * What comes of a connection: the handshake under the first name that the client dials. The other names need only stand
+ * in the server's certificate. Undefined where no name is dialled.
+ */
+export async function connect(
+  row: Pick<ConnectionRow, 'dialled' | 'strict'>,
+  { server, client }: Parties,
+  shake: typeof shakeHands = shakeHands,
+): Promise<Met | undefined> {
+  const own = 'dials' in client && client.dials !== undefined ? [client.dials] : []
+  const [dialled, ...others] = [...own, ...row.dialled]
+  if (dialled === undefined) return undefined
+  const met = await shake({ server, client, dialled, strict: row.strict ?? false })
+  const lacking = others.find((name) => !isServerFor(server, name))
+  return 'refused' in met || lacking === undefined ? met : { refused: formatNotFor(lacking) }
+}
+
+function isServerFor({ certificate }: Party, name: string): boolean {
+  const x509 = certificateIn(certificate)?.x509
+  return (isIP(name) ? x509?.checkIP(name) : x509?.checkHost(name, { subject: 'never' })) !== undefined
+}
+
+function presentedBy(auth: AuthDir, name: string): Presented {
+  return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
+}
+
+/** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */
+async function stranger(
+  { auth, now, cluster }: Seen,
+  kind: 'of another CA' | 'expired',
+  ca: string,
+): Promise<Presented> {
+  const ours = readIssuer(auth, ca)
+  if (kind === 'expired') return issueTest({ now: new Date(now.getTime() - 2 * day), cluster }, ours)
+  return issueTest({ now, cluster }, { ...ours, privateKey: await generatePrivateKey('ecdsa-p256') })
+}
+
+/** An admin that only a test uses, for a day before and after now: the clock of a node may be wrong. */
+export async function issueTest({ now, cluster }: Pick<Run, 'now' | 'cluster'>, issuer: Issuer): Promise<Presented> {
+  const { files } = layoutOf(cluster)
+  const admin = certTable(cluster).find(({ name }) => name === files.names.admin)?.profile
+  if (!admin) throw new Error('the table has no admin')
+  const key = await generatePrivateKey('ecdsa-p256')
+  const [notBefore, notAfter] = [-day, day].map((by) => new Date(now.getTime() + by)) as [Date, Date]
+  const profile = { ...admin, key: 'ecdsa-p256' as const }
+  const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), notBefore, notAfter }, issuer)
+  return { certificate: Buffer.from(certificate), key: Buffer.from(privateKeyPem(key)) }
 }

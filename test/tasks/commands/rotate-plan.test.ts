@@ -31,7 +31,7 @@ test('the plan of a rotation names what each stage changes, and each stage was t
     lines.filter((line) => /^ {2}tried \d+ connections in \d+ distinct states, 0 refused$/.test(line)).length,
     2,
   )
-  assert.match(stdout, /^not tried: certificates and kubeconfigs not created by harderway/m)
+  assert.match(stdout, /^not tried: what docs\/rotation\.md lists/m)
   assert.deepEqual(stateOf(origin), seen)
 })
 

@@ -245,7 +245,7 @@ describe('verify', { concurrency: 2 }, () => {
     const seen = stateOf(auth)
     const added = await exits(0, place, 'verify', '--planned')
     assert.match(added.stdout, /tried \d+ connections in \d+ distinct states, 0 refused/)
-    assert.match(added.stdout, /not tried: RBAC, networks, clocks/)
+    assert.match(added.stdout, /not tried: what docs\/rotation\.md lists/)
     writeCluster(place, [...edits, [['api', 'host'], 'elsewhere']])
     const moved = await exits(1, place, 'verify', '--planned', '--node', 'worker0')
     assert.match(

@@ -18,8 +18,7 @@ import { namesOf } from '../../../../lib/results.ts'
 import { phases } from '../../../../tasks/bootstrap.ts'
 import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
 import type { InstallFound } from '../../../../tasks/day2/install/install-node.ts'
-import type { Rotating, Rotation } from '../../../../tasks/day2/rotations/rotation.ts'
-import { rotations } from '../../../../tasks/day2/rotations/rotations.ts'
+import { type Rotating, type Rotation, rotations } from '../../../../tasks/day2/rotations/rotations.ts'
 import { compareFolder, diffsOf } from '../../../../tasks/deploy/check-folder.ts'
 import { unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { digestOf } from '../../../../tasks/inspect/look.ts'
@@ -198,7 +197,7 @@ interface Transition {
 function stepsOf({ stages }: Rotation): Transition[] {
   return stages.flatMap((stage, i): Transition[] => {
     const from = stages[i - 1]?.name ?? 'settled'
-    const to = stage.isLast ? 'settled' : stage.name
+    const to = stage === stages.at(-1) ? 'settled' : stage.name
     const back: Transition[] = stage.undo
       ? [{ name: `back from ${stage.name}`, work: stage.undo, from: to, to: from }]
       : []
@@ -323,14 +322,8 @@ for (const { rotation, title, made, wanted } of all)
       assert.deepEqual([rotation.stageOf(rotating.run), rotation.finishedIn({ auth })], ['settled', undefined])
     }
     for (const stage of stages) {
-      const nodes = await nodesAsIn(rotating.run)
       await stage.begin(rotating)
-      const outcomes = await walk(rotating, nodes)
-      for (const node of wanted.nodes) {
-        const changed = nodeFiles(wanted, node).filter((file) => stage.changes(file, wanted))
-        const { copy = [] } = worksIn(outcomes).find(({ id }) => id === `deploy/${node.name}`) ?? {}
-        assert.deepEqual(copy, changed, `${node.name} at ${stage.name}`)
-      }
+      await walk(rotating)
     }
     assert.deepEqual(rotation.stageOf(rotating.run), 'settled')
     assert.equal(timeOfBackup(rotation.finishedIn({ auth }) ?? '').getTime(), Math.floor(now.getTime() / 1000) * 1000)
