@@ -4,7 +4,7 @@
  *
  *   rotate             all stages but the last, from the one that is in progress
  *   rotate --finish    the last one too: from then on the old CA or key is no longer trusted
- *   rotate --undo      back through the stages to the state before the rotation
+ *   rotate --undo      back to the previous stage
  *   rotate --dry-run   tasks/commands/rotate-plan.ts
  *
  * Before a stage begins, a survey shows what stands in its way (mayBegin). Before the first that a run begins, all
@@ -265,52 +265,36 @@ function refuseUnlessForced(
   throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(next.isNeverForced ? [] : [`or ${force}:\n    ${forced}`])])
 }
 
-/**
- * Goes back to the state before the rotation, as far as nothing is lost by that. Throws a refusal if not even one step
- * is possible.
- */
+/** Goes back to the previous stage. Throws a refusal where that is impossible, or where something would be lost by it. */
 async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
-  const { rotation, run, say } = drive
-  const present = presentStage(rotation, run)
+  const { rotation, run, signal, say } = drive
+  const { name, what, stages } = rotation
+  const number = presentStage(rotation, run)
+  const stage = stages[number - 1]
   // What a finished rotation has left to roll out is for bootstrap.
-  if (present === 0)
-    throw refusal(`nothing to undo: no rotation of ${rotation.what} is in progress`, [
+  if (!stage)
+    throw refusal(`nothing to undo: no rotation of ${what} is in progress`, [
       `to complete a finished or undone rotation:\n    ${run.command('bootstrap')}`,
     ])
-  for (const stage of rotation.stages.slice(0, present).toReversed()) {
-    const ended = await undoStage(drive, stage, stage === rotation.stages[present - 1])
-    if (ended) return ended
-  }
-  const causes = await walkTo(drive)
-  if (!isStopped(causes)) say(`undid the rotation of ${rotation.what}`)
-  return causes
-}
-
-/** Undoes a stage. Returns the causes with which the run ends where that is not possible now. */
-async function undoStage(drive: Drive, stage: Stage, isFirstStep: boolean): Promise<readonly ExitCause[] | undefined> {
-  const { rotation, run, signal, say } = drive
   if (!stage.undo)
-    throw refusal(`undo is not possible: ${stage.title}`, [
-      `finish it:\n    ${run.command(`rotate ${rotation.name} --finish`)}`,
-    ])
-  // What depends on a stage is known once that stage is complete.
-  if (stage.undoHeldBy || !isFirstStep) {
+    throw refusal(`undo is not possible: ${stage.title}`, [`finish it:\n    ${run.command(`rotate ${name} --finish`)}`])
+  if (stage.undoHeldBy) {
+    // What depends on a stage is known once that stage is complete.
     say(`undoing ${heading(rotation, stage)}`)
     const causes = await walkTo(drive)
     if (isStopped(causes) || signal.aborted) return causes
-  }
-  const dependents = (await stage.undoHeldBy?.(drive)) ?? []
-  if (dependents.length > 0) {
-    const remains = `both keys stay in use because of ${formatNames(dependents)}`
-    const way = `continue:\n    ${run.command(`rotate ${rotation.name}`)}`
-    if (isFirstStep) throw refusal(remains, [way])
-    say(`${remains}; ${way}`)
-    return []
+    const dependents = await stage.undoHeldBy(drive)
+    if (dependents.length > 0)
+      throw refusal(`both keys stay in use because of ${formatNames(dependents)}`, [
+        `continue:\n    ${run.command(`rotate ${name}`)}`,
+      ])
   }
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   refuseUnreached((await survey(drive, controls)).unreached)
   await stage.undo(drive)
-  return undefined
+  const causes = await walkTo(drive)
+  if (!isStopped(causes)) say(`undid ${number > 1 ? `stage ${number} of ` : ''}the rotation of ${what}`)
+  return causes
 }
 
 /** Walks to the end of a stage; without one, to the end of the settled state. */

@@ -56,7 +56,7 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
 async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
   const files = await clusterGraph(phases, given.cluster)
   let tried: Tried
-  const targets = [...triedConnections(given.cluster), ...keyRows].map(({ id, node }) => {
+  const targets = triedConnections(given.cluster).map(({ id, node }) => {
     const check = () => {
       const refused = tried.refused.find(({ connection }) => connection === id)
       if (refused) throw new Failure(formatRefused(refused))
@@ -168,6 +168,6 @@ function checkEncryption({ auth }: Run): Check {
 }
 
 const keyRows = [
-  { id: 'keys/service-account-token', node: undefined, check: checkTokens },
-  { id: 'keys/encryption', node: undefined, check: checkEncryption },
+  { id: 'keys/service-account-token', check: checkTokens },
+  { id: 'keys/encryption', check: checkEncryption },
 ]

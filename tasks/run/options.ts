@@ -55,7 +55,7 @@ const table = {
   yes: { help: 'skip the confirmation, as needed without a terminal' },
   planned: { help: 'try the files of the next run beside the current ones' },
   finish: { help: 'complete the rotation; stop trusting the old CA or key' },
-  undo: { help: 'undo the rotation; possible until --finish' },
+  undo: { help: 'go back to the previous stage; possible until --finish' },
   prune: {
     help: 'remove what no longer belongs in a deploy directory; move files of former nodes and users to auth/backup',
   },

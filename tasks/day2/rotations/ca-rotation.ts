@@ -20,15 +20,14 @@
  * How long a stage waits for clients is counted by the node's clock; all else is by this machine's.
  */
 
-import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../../lib/failure.ts'
 import {
+  type AuthDir,
   backUp,
   backupFolders,
-  backups,
   caName,
   crossName,
   etcdCaName,
@@ -38,8 +37,7 @@ import {
 } from '../../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import type { Work } from '../../../lib/graph/target.ts'
-import { type Client, type Credentials, isAnswer, type Reply } from '../../../lib/kubernetes/client.ts'
-import { isPreviousCa } from '../../../lib/kubernetes/identity.ts'
+import { type Client, type Credentials, isAnswer } from '../../../lib/kubernetes/client.ts'
 import { ask } from '../../../lib/kubernetes/probe.ts'
 import {
   type Certificate,
@@ -52,11 +50,11 @@ import { blocksIn, certificatePem, inside, oids } from '../../../lib/pki/encodin
 import { readPair, readPrivateKey, tryCertificate } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issuerNameOf, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../../lib/wording.ts'
-import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from '../../auth/states.ts'
+import { caFiles, caRotationFiles, readCaState, refuseWithCopy } from '../../auth/states.ts'
 import { healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
 import { reloadTime, repeat } from '../../inspect/look.ts'
 import type { Health, Unit } from '../../layouts/layout.ts'
-import { anyones, issuedBy, layoutOf } from '../../layouts/tables.ts'
+import { issuedBy, layoutOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
 import { checkUnitsOf, type UnitCheck } from '../install/check-units.ts'
 import { lookAtUnits } from '../install/look-at-units.ts'
@@ -66,20 +64,79 @@ import { issueTest } from './trial.ts'
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5
 
-const bothOf = (name: RotatedCa, proof: string): Stage => ({
-  name: 'both',
-  title: 'sign with the next CA; trust both',
-  proof,
-  begin: (rotating) => beginBoth(rotating, name),
-  prove: (rotating, node, tell) => proveBoth(rotating, node, { name, tell }),
-  async undo({ run: { auth, now } }) {
-    const { next, nextKey, cross } = caFiles(auth.files, name)
-    backUp(auth, caRotationFiles(auth.files, name), now)
-    auth.remove(next)
-    auth.remove(cross)
-    auth.remove(nextKey)
-  },
+/** `both` and `finishing`: the proofs of the stages, in words. */
+const rotationOfCa = (name: RotatedCa, { both, finishing }: Record<'both' | 'finishing', string>) => ({
+  name,
+  stages: [
+    {
+      name: 'both',
+      title: 'sign with the next CA; trust both',
+      proof: both,
+      begin: (rotating) => beginBoth(rotating, name),
+      prove: (rotating, node, tell) => proveBoth(rotating, node, { name, tell }),
+      async undo({ run: { auth, now } }) {
+        const files = caRotationFiles(auth.files, name)
+        backUp(auth, files, now)
+        // The key last: until then the stage stays the same.
+        for (const file of files.toReversed()) auth.remove(file)
+      },
+    },
+    {
+      name: 'finishing',
+      title: 'trust only the next CA',
+      proof: finishing,
+      async begin({ run: { auth, now } }) {
+        const { present, next } = caFiles(auth.files, name)
+        backUp(auth, auth.files.pair(name), now)
+        auth.writeDurably([present, auth.bytes(next), publicMode])
+      },
+      prove: (rotating, node, tell) => proveFinishing(rotating, node, { name, tell }),
+    },
+  ] satisfies Stage[],
+  undoesUnclear: true as const,
+  stageOf: (run: Run) => readCaState(run, name).stage,
+  finishedIn: ({ auth }: Pick<Run, 'auth'>) => finishedIn(auth, name),
 })
+
+export const caRotation: Rotation = {
+  ...rotationOfCa(caName, {
+    both: 'after every client has reloaded (up to 5 min 30 s), clients that trust only the current or only the next CA connect to each server',
+    finishing:
+      'after every client has reloaded (up to 5 min 30 s), each server that requests a certificate rejects a test certificate of the old CA',
+  }),
+  what: 'the CA',
+}
+
+export const etcdCaRotation: Rotation = {
+  ...rotationOfCa(etcdCaName, {
+    both: 'clients that trust only the current or only the next CA connect to each member',
+    finishing: 'each member rejects a test certificate of the old CA',
+  }),
+  what: 'the etcd CA',
+  needsSnapshot: true,
+  refuse({ cluster, command }) {
+    const { without } = layoutOf(cluster)
+    const why = without.get('etcd.ca')
+    if (why !== undefined) throw usageFailure(`layout ${cluster.layout} has no etcd CA: ${why}`)
+    if (cluster.etcd.ca === 'shared')
+      throw usageFailure(
+        'etcd has no CA of its own to rotate (etcd.ca: shared in cluster.yaml)',
+        `to give etcd its own CA, set there:\n    etcd: { ca: own }\nthen run:\n    ${command(`rotate ${etcdCaName}`)}`,
+      )
+  },
+  // An etcd that shares the cluster's CA gets that CA under a name of its own: nothing changes until the last stage. If
+  // its certificates are of yet another CA, that one was etcd's own, and is lost.
+  prepare({ auth, cluster }) {
+    const [certificate, key] = auth.files.pair(etcdCaName)
+    const [ca, caKey] = auth.files.pair(caName).map((file) => auth.tryBytes(file))
+    const clusterCa = tryCertificate(auth, caName)
+    const issued = issuedBy(cluster, etcdCaName).flatMap((row) => tryCertificate(auth, row.name) ?? [])
+    const isLost = issued.some(({ x509 }) => clusterCa && !x509.verify(clusterCa.publicKey))
+    if (auth.read(certificate) || isLost || !ca || !caKey) return
+    auth.writeDurably([key, caKey, secretMode])
+    auth.writeDurably([certificate, ca, publicMode])
+  },
+}
 
 async function beginBoth({ run, isForced }: Rotating, name: RotatedCa): Promise<void> {
   const { auth, cluster, now, command } = run
@@ -101,6 +158,13 @@ async function beginBoth({ run, isForced }: Rotating, name: RotatedCa): Promise<
   auth.writeDurably([nextKey, privateKeyPem(key), secretMode])
 }
 
+/** False for a CA with a path length of 0, below which there may be no other CA: RFC 5280, 4.2.1.9. */
+function maySignCas(ca: Certificate): boolean {
+  const constraints = extensionOf(ca, oids.basicConstraints)
+  const limit = constraints && inside(constraints).find(({ tag }) => tag === 0x02)
+  return limit === undefined || limit.content.some((byte) => byte !== 0)
+}
+
 interface Proof {
   readonly name: RotatedCa
   readonly tell: Work['tell']
@@ -108,56 +172,42 @@ interface Proof {
 
 /** Clients that trust only one of the two CAs reach each server. */
 async function proveBoth(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
-  const { auth } = rotating.run
   const units = await unitsAsking(rotating, node, { name, tell })
   for (const unit of units)
     for (const trusted of [name, nextName(name)]) {
-      const probe = { rotating, node, unit, ca: auth.bytes(auth.files.certificate(trusted)) }
-      const reply = await askHealth(probe, ownCredentials(rotating.run, unit.health.as))
-      if (answerTo(reply) !== 'accepted')
-        throw new Failure(`${unit.unit} answered our certificate with status ${reply.status}`, { node: node.name })
+      const answer = await answerTo({ rotating, node, unit, trusted }, ownCredentials(rotating.run, unit.health.as))
+      if (answer !== 'accepted')
+        throw new Failure(`${unit.unit} does not accept our certificate: ${answer}`, { node: node.name })
     }
   return units.map(({ unit }) => unit)
 }
 
-const finishingOf = (name: RotatedCa, proof: string): Stage => ({
-  name: 'finishing',
-  title: 'trust only the next CA',
-  proof,
-  async begin({ run: { auth, now } }) {
-    const { present, next } = caFiles(auth.files, name)
-    backUp(auth, auth.files.pair(name), now)
-    auth.writeDurably([present, auth.bytes(next), publicMode])
-  },
-  prove: (rotating, node, tell) => proveFinishing(rotating, node, { name, tell }),
-})
-
-/** Each server refuses what the previous CA signs, and etcd whatever another CA of the cluster has signed. */
+/**
+ * Each server refuses what the previous CA signs, in the time of a reload. That it accepts our own certificate shows
+ * that it was that which it refused.
+ */
 async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
-  const { auth } = rotating.run
   const units = await unitsAsking(rotating, node, { name, tell })
   const previous = await previousCa(rotating.run, name)
-  const refused = [...(previous ? [previous.client] : []), ...strangersTo(rotating.run, name)]
-  if (refused.length === 0) return []
+  if (!previous) return []
   for (const unit of units) {
-    const probe = { rotating, node, unit, ca: auth.bytes(auth.files.certificate(name)) }
-    for (const as of refused)
-      if (!(await isRefusedInTime(probe, as)))
-        throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
-          node: node.name,
-          remedy: `check which CA it trusts:\n    systemctl cat ${unit.service}`,
-        })
+    const probe = { rotating, node, unit, trusted: name }
+    const look = async () => {
+      const answer = await answerTo(probe, previous.client)
+      return answer === 'refused' ? undefined : answer
+    }
+    const last = await repeat(reloadTime, look, rotating.signal)
+    if (last === 'accepted')
+      throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
+        node: node.name,
+        remedy: `check which CA it trusts:\n    systemctl cat ${unit.service}`,
+      })
+    const why = last ?? (await answerTo(probe, ownCredentials(rotating.run, unit.health.as)))
+    if (why !== 'accepted')
+      throw new Failure(`${unit.unit} does not accept our certificate: ${why}`, { node: node.name })
   }
-  if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
+  if (units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
   return units.map(({ unit }) => unit)
-}
-
-/** Credentials of the cluster's CA for etcd, which lets in whoever has a certificate of the CA that it asks for. */
-function strangersTo(run: Run, ca: string): Credentials[] {
-  if (ca !== etcdCaName) return []
-  const { admin, api } = run.auth.files.names
-  const names = [admin, api, ...anyones(run.cluster).flatMap(({ name }) => name)]
-  return names.map((name) => ownCredentials(run, name))
 }
 
 /** A unit that answers to a certificate. */
@@ -188,83 +238,35 @@ async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: W
   }
 }
 
-const rotationOfCa = (name: RotatedCa, { both, finishing }: Record<'both' | 'finishing', string>) => ({
-  name,
-  stages: [bothOf(name, both), finishingOf(name, finishing)],
-  undoesUnclear: true as const,
-  stageOf: (run: Run) => readCaState(run, name).stage,
-  finishedIn({ auth }: Pick<Run, 'auth'>) {
-    const cross = tryCertificate(auth, crossName(name))
-    return backupFolders(auth).find((folder) => {
-      const ca = readCertificate(readBackup(auth, folder, auth.files.certificate(name)) ?? Buffer.of())
-      return cross && ca && isIssuedBy(cross, ca)
-    })
-  },
-})
-
-export const caRotation: Rotation = {
-  ...rotationOfCa(caName, {
-    both: 'after every client has reloaded (up to 5 min 30 s), clients that trust only the current or only the next CA connect to each server',
-    finishing:
-      'after every client has reloaded (up to 5 min 30 s), each server that requests a certificate rejects a test certificate of the old CA',
-  }),
-  what: 'the CA',
-}
-
-export const etcdCaRotation: Rotation = {
-  ...rotationOfCa(etcdCaName, {
-    both: 'clients that trust only the current or only the next CA connect to each member',
-    finishing:
-      'each member rejects the certificates of a worker, a user, the admin and the API server, and a test certificate of the old CA',
-  }),
-  what: 'the etcd CA',
-  needsSnapshot: true,
-  refuse({ cluster, command }) {
-    const { without } = layoutOf(cluster)
-    const why = without.get('etcd.ca')
-    if (why !== undefined) throw usageFailure(`layout ${cluster.layout} has no etcd CA: ${why}`)
-    if (cluster.etcd.ca === 'shared')
-      throw usageFailure(
-        'etcd has no CA of its own to rotate (etcd.ca: shared in cluster.yaml)',
-        `to give etcd its own CA, set there:\n    etcd: { ca: own }\nthen run:\n    ${command(`rotate ${etcdCaName}`)}`,
-      )
-  },
-  // An etcd that shares the cluster's CA gets that CA under a name of its own: nothing changes until the last stage. If
-  // its certificates are of yet another CA, that one was etcd's own, and is lost.
-  prepare({ auth, cluster }) {
-    const [certificate, key] = auth.files.pair(etcdCaName)
-    const [ca, caKey] = auth.files.pair(caName).map((file) => auth.tryBytes(file))
-    const clusterCa = tryCertificate(auth, caName)
-    const issued = issuedBy(cluster, etcdCaName).flatMap((row) => tryCertificate(auth, row.name) ?? [])
-    const isLost = issued.some(({ x509 }) => clusterCa && !x509.verify(clusterCa.publicKey))
-    if (auth.read(certificate) || isLost || !ca || !caKey) return
-    auth.writeDurably([key, caKey, secretMode])
-    auth.writeDurably([certificate, ca, publicMode])
-  },
-}
-
-/** False for a CA with a path length of 0, below which there may be no other CA: RFC 5280, 4.2.1.9. */
-function maySignCas(ca: Certificate): boolean {
-  const constraints = extensionOf(ca, oids.basicConstraints)
-  const limit = constraints && inside(constraints).find(({ tag }) => tag === 0x02)
-  return limit === undefined || limit.content.some((byte) => byte !== 0)
+/** A unit of a node that is queried with credentials, by who trusts the CA of that name. */
+interface Probe {
+  readonly rotating: Rotating
+  readonly node: ClusterNode
+  readonly unit: Askable
+  readonly trusted: string
 }
 
 /**
- * The CA that preceded the current one, and what it would sign for a client now; undefined where the backup has not both
- * its certificate and its key. Throws a Failure for that while a cross certificate of it is valid.
+ * A known user without permission gets 403. An unknown one gets 401, or an alert in the handshake. Any other status or
+ * failure may have other reasons: it is returned in words.
  */
-async function previousCa(run: Run, name: RotatedCa) {
-  const { auth, cluster, now } = run
-  const keys = backups(auth, auth.files.key(name)).flatMap((pem) => readPrivateKey(pem) ?? [])
-  const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth, name))
-  const cross = tryCertificate(auth, crossName(name))
-  const ca = cross && replacedCas(auth, name).find((each) => isIssuedBy(cross, each))
-  if (cross && cross.notAfter > now && !(privateKey && ca))
-    throw new Failure(`can't verify that the previous CA is untrusted: it is not in ${auth.path}/backup`, {
-      remedy: `restore its ${formatNames(auth.files.pair(name))} there from a backup, then ${runAgain}`,
-    })
-  return privateKey && ca && { ca, client: await issueTest({ cluster, now }, { ...issuerNameOf(ca), privateKey }) }
+async function answerTo({ rotating, node, unit, trusted }: Probe, as: Credentials): Promise<string> {
+  const { auth } = rotating.run
+  const trust = auth.bytes(auth.files.certificate(trusted))
+  try {
+    const { status } = await ask({ ...healthQuestion(rotating, node, unit.health), trust, as })
+    if (status === 200 || status === 403) return 'accepted'
+    return status === 401 ? 'refused' : `it answers ${status}`
+  } catch (error) {
+    if (!(error instanceof Failure) || rotating.signal.aborted) throw error
+    return isAlert(error) ? 'refused' : error.message
+  }
+}
+
+/** "tlsv1 alert unknown ca", "ssl/tls alert bad certificate": RFC 8446, section 6.2. */
+function isAlert({ cause }: Failure): boolean {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  return /_ALERT_.*(CERTIFICATE|UNKNOWN_CA)/.test(code)
 }
 
 /** A stage is proven after a walk in which everything was up to date, so the files are there. */
@@ -272,42 +274,32 @@ function ownCredentials({ auth }: Run, name: string): Credentials {
   return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
-/** A unit of a node that is queried with credentials, by who trusts that CA. */
-interface Probe {
-  readonly rotating: Rotating
-  readonly node: ClusterNode
-  readonly unit: Askable
-  readonly ca: Buffer
-}
-
 /**
- * Waits, for the time of a reload, until the unit refuses the credentials: by an alert in the handshake, or by 401. An
- * answer to our own certificate shows that it was these that the unit refused. Throws a Failure without any answer,
- * which proves nothing.
+ * The CA that preceded the current one, and what it would sign for a client now; undefined where the backup has not both
+ * its certificate and its key. Throws a Failure for that while a cross certificate of it is valid.
  */
-async function isRefusedInTime(probe: Probe, refused: Credentials): Promise<boolean> {
-  const { rotating, node, unit } = probe
-  const { run, signal } = rotating
-  const answerFor = (as: Credentials) =>
-    askHealth(probe, as).then(answerTo, (error) => {
-      if (!(error instanceof Failure) || signal.aborted) throw error
-      return isAlert(error) ? 'refused' : 'unclear'
+async function previousCa(run: Run, name: RotatedCa) {
+  const { auth, now } = run
+  const files = auth.files.pair(name)
+  const folder = finishedIn(auth, name)
+  const [pem, keyPem] = files.map((file) => folder && readBackup(auth, folder, file))
+  const [ca, privateKey] = [pem && readCertificate(pem), keyPem && readPrivateKey(keyPem)]
+  if (ca && privateKey) return { ca, client: await issueTest(run, { ...issuerNameOf(ca), privateKey }) }
+  const cross = tryCertificate(auth, crossName(name))
+  if (cross && cross.notAfter > now)
+    throw new Failure(`can't verify that the previous CA is untrusted: it is not in ${auth.path}/backup`, {
+      remedy: `restore its ${formatNames(files)} there from a backup, then ${runAgain}`,
     })
-  const look = async () => {
-    const answer = await answerFor(refused)
-    return answer === 'refused' ? undefined : answer
-  }
-  const last = await repeat(reloadTime, look, signal)
-  if (last === 'accepted') return false
-  if (last === 'unclear' || (await answerFor(ownCredentials(run, unit.health.as))) !== 'accepted')
-    throw new Failure(`${unit.unit} does not answer`, { node: node.name })
-  return true
+  return undefined
 }
 
-/** "tlsv1 alert unknown ca", "ssl/tls alert bad certificate": RFC 8446, section 6.2. */
-function isAlert({ cause }: Failure): boolean {
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
-  return /_ALERT_.*(CERTIFICATE|UNKNOWN_CA)/.test(code)
+/** The latest folder of auth/backup with the CA that has signed the cross certificate. */
+function finishedIn(auth: AuthDir, name: RotatedCa): string | undefined {
+  const cross = tryCertificate(auth, crossName(name))
+  return backupFolders(auth).find((folder) => {
+    const ca = readCertificate(readBackup(auth, folder, auth.files.certificate(name)) ?? Buffer.of())
+    return cross && ca && isIssuedBy(cross, ca)
+  })
 }
 
 // From this ConfigMap aggregated API servers read whose client certificates to accept. kube-apiserver only adds CAs to
@@ -342,18 +334,4 @@ async function forgetPreviousCa(rotating: Rotating, node: ClusterNode, previous:
   }
   const why = await withApi(rotating, node, (api) => repeat(reloadTime, forget(api), rotating.signal))
   if (why !== undefined) throw new Failure(`${clientCas}: ${why}`, { node: node.name, remedy: runAgain })
-}
-
-/** Throws a Failure without an answer: the server's certificate is of another CA, or the handshake refused ours. */
-function askHealth({ rotating, node, unit, ca }: Probe, as: Credentials): Promise<Reply> {
-  return ask({ ...healthQuestion(rotating, node, unit.health), trust: ca, as })
-}
-
-/**
- * What an answer says of the certificate. A known user without permission gets 403, an unknown one 401; any other
- * status may have other reasons.
- */
-function answerTo({ status }: Reply): 'accepted' | 'refused' | 'unclear' {
-  if (status === 200 || status === 403) return 'accepted'
-  return status === 401 ? 'refused' : 'unclear'
 }

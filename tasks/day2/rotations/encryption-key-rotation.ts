@@ -5,7 +5,6 @@
 
 import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import pLimit from 'p-limit'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait, usageFailure } from '../../../lib/failure.ts'
@@ -174,8 +173,8 @@ export const rewritePhase = {
   makes: 'each one encrypted with the current key',
 }
 
-/** Objects between two reports of progress. */
-const reportEach = 20
+/** Objects that are rewritten at once. */
+const atOnce = 8
 
 /**
  * One target a resource, one after the other: the work is etcd's. Every API server encrypts with the present key by
@@ -248,7 +247,6 @@ function split(resource: string): [plural: string, group: string] {
   return dot < 0 ? [resource, ''] : [resource.slice(0, dot), resource.slice(dot + 1)]
 }
 
-/** Four at once, on connections that are kept. */
 async function rewriteAll(
   asking: Asking,
   resource: string,
@@ -257,22 +255,18 @@ async function rewriteAll(
 ): Promise<void> {
   await withApi(asking, await someApiServer(asking), async (api) => {
     const folder = await apiFolder(api, resource)
-    const failures: Failure[] = []
-    const limit = pLimit(4)
-    await limit.map(names, async (name, i) => {
-      asking.signal?.throwIfAborted()
-      if (i % reportEach === 0) reportDone(i)
-      return rewrite(api, pathOf(folder, resource, name)).catch((error) => {
-        if (error instanceof Failure && error.code?.startsWith('http-')) return failures.push(error)
-        limit.clearQueue()
-        throw error
-      })
-    })
-    const [first] = failures
-    if (first)
-      throw new Failure(`couldn't rewrite ${failures.length} of ${names.length} ${resource}: ${first.message}`, {
+    try {
+      for (let done = 0; done < names.length; done += atOnce) {
+        asking.signal?.throwIfAborted()
+        reportDone(done)
+        await Promise.all(names.slice(done, done + atOnce).map((name) => rewrite(api, pathOf(folder, resource, name))))
+      }
+    } catch (error) {
+      if (!(error instanceof Failure) || !error.code?.startsWith('http-')) throw error
+      throw error.with({
         remedy: `find what denies it (an admission webhook or policy) with kubectl get and kubectl replace, then ${runAgain}`,
       })
+    }
   })
 }
 

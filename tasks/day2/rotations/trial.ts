@@ -4,25 +4,22 @@
  * each end as it was before and as it is after: the certificate of one end and the trust of the other are loaded each at
  * its own time.
  */
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { type AuthDir, caName, type FileNames, kubeconfigFile } from '../../../lib/files/auth-dir.ts'
-import { sha256 } from '../../../lib/files/plain-file.ts'
 import { openWalk } from '../../../lib/graph/executor.ts'
 import { byPhase, closure } from '../../../lib/graph/target.ts'
-import { type EncryptionKey, readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { readEmbedded, readServer } from '../../../lib/kubernetes/kubeconfig.ts'
 import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../../lib/pki/handshake.ts'
 import { certificateIn, readIssuer } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { type Diff, missing } from '../../../lib/results.ts'
 import { count, day } from '../../../lib/wording.ts'
-import { keysIn, publicKeyIn, tokenFiles } from '../../auth/states.ts'
 import { phases, runPhases } from '../../bootstrap.ts'
 import { type ConnectionRow, connectionTable } from '../../layouts/connections.ts'
-import { certTable, encryptionConfig, layoutOf } from '../../layouts/tables.ts'
+import { certTable, layoutOf } from '../../layouts/tables.ts'
 import { type ClusterGraph, clusterGraph, type Run } from '../../target.ts'
 import type { Rotating, Rotation, Stage } from './rotations.ts'
 
@@ -133,124 +130,66 @@ export function triedConnections(cluster: Cluster): ConnectionRow[] {
 
 export const notTried = `not tried: what docs/rotation.md lists ("What no run sees"), and more than ${mostAlike} nodes of a role, or users`
 
-interface Trial extends AuthChange, Pick<Run, 'cluster' | 'now'> {
-  /** By what the handshake is of. */
-  readonly known: Map<string, Promise<Met>>
-}
-
-export async function tryChange({ cluster, now }: Pick<Run, 'cluster' | 'now'>, change: AuthChange): Promise<Tried> {
-  const trial: Trial = { cluster, now, ...change, known: new Map() }
-  const rows = triedConnections(cluster)
+export async function tryChange(run: Pick<Run, 'cluster' | 'now'>, change: AuthChange): Promise<Tried> {
+  const rows = triedConnections(run.cluster)
+  let states = 0
   const refused: Refusal[] = []
-  for (const row of rows) refused.push(...(await tryConnection(trial, row)))
-  refused.push(...keyRows.flatMap((row) => tryKeys(change, row)))
-  return { connections: rows.length + keyRows.length, states: trial.known.size, refused }
+  for (const row of rows) {
+    const { tried, refusal } = await tryConnection(run, change, row)
+    states += tried
+    if (refusal) refused.push(refusal)
+  }
+  return { connections: rows.length, states, refused }
 }
 
-/** What the two ends have loaded, in the order in which it is tried. */
-function statesOf<Client, Server>(client: readonly [Client, Client], server: readonly [Server, Server]) {
-  return [
-    { state: 'the client with its new files', client: client[1], server: server[0] },
-    { state: 'the server with its new files', client: client[0], server: server[1] },
-    { state: 'both with their new files', client: client[1], server: server[1] },
+/** What the two ends have loaded, in the order in which it is tried: each state once. */
+function statesOf(before: Parties, after: Parties) {
+  const states = [
+    { state: 'the client with its new files', client: after.client, server: before.server },
+    { state: 'the server with its new files', client: before.client, server: after.server },
+    { state: 'both with their new files', client: after.client, server: after.server },
   ]
+  const isSame = (one: Parties, other: Parties) =>
+    isDeepStrictEqual([one.client, one.server], [other.client, other.server])
+  return states.filter((each, i) => states.findIndex((other) => isSame(each, other)) === i)
 }
 
-async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[]> {
-  const after = await partiesOf({ ...trial, auth: trial.after }, row)
-  if (!after) return []
+/** `tried`: how many handshakes. `refusal`: the first. */
+async function tryConnection(
+  run: Pick<Run, 'cluster' | 'now'>,
+  change: AuthChange,
+  row: ConnectionRow,
+): Promise<{ tried: number; refusal?: Refusal }> {
+  const after = await partiesOf({ ...run, auth: change.after }, row)
+  if (!after) return { tried: 0 }
   // What is new has no state before.
-  const before = (await partiesOf({ ...trial, auth: trial.before }, row)) ?? after
+  const before = (await partiesOf({ ...run, auth: change.before }, row)) ?? after
   const { client } = row
   const name = typeof client === 'object' ? client.name : row.id.slice(row.id.indexOf('/') + 1)
   const of = { connection: row.id, client: name, server: row.to }
   if (row.expected === 'refused' || client === 'of another CA' || client === 'expired') {
     // What is let in before, such as a worker by an etcd that shares the CA, may be until the last stage.
-    const isDue = trial.isLast || (await isRefused(trial, row, before))
-    if (!isDue || (await isRefused(trial, row, after))) return []
-    return [{ ...of, state: 'both with their new files', why: 'accepted, but must be rejected' }]
+    const isDue = change.isLast || (await isRefused(row, before))
+    if (!isDue || (await isRefused(row, after))) return { tried: 1 }
+    const refusal = { ...of, state: 'both with their new files', why: 'accepted, but must be rejected' }
+    return { tried: 1, refusal }
   }
   // Nobody connects by a new name to a server that has no certificate for it yet, but a kubeconfig that has it.
   const named = row.dialled.filter((each) => isServerFor(before.server, each))
-  for (const { state, ...parties } of statesOf([before.client, after.client], [before.server, after.server])) {
-    const isNew = parties.server === after.server
-    const why = await problemOf(trial, { ...row, dialled: isNew ? row.dialled : named }, parties)
-    if (why !== undefined) return [{ ...of, state, why }]
+  const states = statesOf(before, after)
+  for (const { state, ...parties } of states) {
+    const isNew = parties.server.certificate.equals(after.server.certificate)
+    const met = await connect({ ...row, dialled: isNew ? row.dialled : named }, parties)
+    if (met && 'refused' in met) return { tried: states.length, refusal: { ...of, state, why: met.refused } }
+    if (met && 'certificate' in parties.client && !met.seen)
+      return { tried: states.length, refusal: { ...of, state, why: `anonymous (${met.why})` } }
   }
-  return []
+  return { tried: states.length }
 }
 
-/** Why the connection is not as it has to be; undefined where it is. */
-async function problemOf(trial: Trial, row: ConnectionRow, parties: Parties): Promise<string | undefined> {
-  const met = await connectOnce(trial, row, parties)
-  if (met && 'refused' in met) return met.refused
-  return met && 'certificate' in parties.client && !met.seen ? `anonymous (${met.why})` : undefined
-}
-
-function connectOnce({ known }: Trial, row: ConnectionRow, parties: Parties): Promise<Met | undefined> {
-  return connect(row, parties, (handshake) => {
-    const { server, client, dialled, strict } = handshake
-    const id = [idOf(client), idOf(server), dialled, strict].join()
-    const met = known.get(id) ?? shakeHands(handshake)
-    known.set(id, met)
-    return met
-  })
-}
-
-function idOf(party: ClientParty | Party): string {
-  const presented = 'certificate' in party ? [sha256(party.certificate), sha256(party.key)] : []
-  return [...presented, sha256(party.ca)].join()
-}
-
-async function isRefused(trial: Trial, row: ConnectionRow, parties: Parties): Promise<boolean> {
-  const met = await connectOnce(trial, row, parties)
+async function isRefused(row: ConnectionRow, parties: Parties): Promise<boolean> {
+  const met = await connect(row, parties)
   return met !== undefined && ('refused' in met || (row.expected === undefined && met.seen === undefined))
-}
-
-/** Of an API server: the keys that it uses, and those that it accepts of others. */
-interface Keys {
-  readonly used: readonly string[]
-  readonly accepted: readonly string[]
-}
-
-/** What one API server makes with a key, each other one must accept. */
-const keyRows = [
-  {
-    ...{ connection: 'keys/service-account-token', client: 'pods', server: 'kube-apiserver' },
-    why: 'no accepted key verifies that token',
-    keys: (auth: AuthDir): Keys | undefined => {
-      const { certificate, key } = tokenFiles(auth.files)
-      const [signer, certificates] = [publicKeyIn(auth.tryBytes(key)), auth.tryBytes(certificate)]
-      const idOf = (each: KeyObject) => each.export({ type: 'spki', format: 'pem' }).toString()
-      return signer && certificates && { used: [idOf(signer)], accepted: keysIn(certificates).map(idOf) }
-    },
-  },
-  {
-    ...{ connection: 'keys/encryption', client: 'kube-apiserver', server: 'another kube-apiserver' },
-    why: `${encryptionConfig.file} lacks the key that has encrypted it`,
-    keys: (auth: AuthDir): Keys | undefined => {
-      const bytes = auth.tryBytes(encryptionConfig.file)
-      const entries = bytes && readEncryptionConfig(bytes)?.entries
-      const idsOf = (resources: readonly string[], keys: readonly EncryptionKey[]) =>
-        resources.flatMap((resource) => keys.map((key) => JSON.stringify([resource, key])))
-      return (
-        entries && {
-          used: entries.flatMap(({ resources, keys }) => idsOf(resources, keys.slice(0, 1))),
-          accepted: entries.flatMap(({ resources, keys }) => idsOf(resources, keys)),
-        }
-      )
-    },
-  },
-]
-
-function tryKeys({ before, after }: AuthChange, { keys, ...row }: (typeof keyRows)[number]): Refusal[] {
-  const next = keys(after)
-  if (!next) return []
-  const first = keys(before) ?? next
-  const wrong = statesOf([first, next], [first, next]).find(
-    ({ client, server }) => !client.used.every((each) => server.accepted.includes(each)),
-  )
-  return wrong ? [{ ...row, state: wrong.state }] : []
 }
 
 /** `dials`: the host in its kubeconfig. */
@@ -304,12 +243,11 @@ export async function partiesOf(seen: Seen, row: ConnectionRow): Promise<Parties
 export async function connect(
   row: Pick<ConnectionRow, 'dialled' | 'strict'>,
   { server, client }: Parties,
-  shake: typeof shakeHands = shakeHands,
 ): Promise<Met | undefined> {
   const own = 'dials' in client && client.dials !== undefined ? [client.dials] : []
   const [dialled, ...others] = [...own, ...row.dialled]
   if (dialled === undefined) return undefined
-  const met = await shake({ server, client, dialled, strict: row.strict ?? false })
+  const met = await shakeHands({ server, client, dialled, strict: row.strict ?? false })
   const lacking = others.find((name) => !isServerFor(server, name))
   return 'refused' in met || lacking === undefined ? met : { refused: formatNotFor(lacking) }
 }

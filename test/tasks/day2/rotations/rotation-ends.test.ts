@@ -2,7 +2,7 @@
  * Rotations that end at one of their writes: what is there is a stage, the same goes on from it, and no key is lost.
  */
 import assert from 'node:assert/strict'
-import { createPublicKey } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,10 +11,12 @@ import pLimit from 'p-limit'
 import type { Cluster } from '../../../../lib/cluster/cluster.ts'
 import { AuthDir, timeOfBackup } from '../../../../lib/files/auth-dir.ts'
 import { buildGraph, type Rows } from '../../../../lib/graph/target.ts'
+import { readEncryptionKeys } from '../../../../lib/kubernetes/encryption.ts'
 import { partOf } from '../../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../../lib/pki/pair.ts'
 import { namesOf } from '../../../../lib/results.ts'
+import { keysIn as keysInCertificates } from '../../../../tasks/auth/states.ts'
 import { phases } from '../../../../tasks/bootstrap.ts'
 import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
 import type { InstallFound } from '../../../../tasks/day2/install/install-node.ts'
@@ -187,6 +189,16 @@ function irreplaceable(path: string): string[] {
   return [...keys.flat(), ...secretsIn(join(path, 'encryption-config.yaml'))]
 }
 
+/** Of tokens and of stored objects: the keys that an API server with these files uses, and those that it accepts. */
+function keysOf(auth: AuthDir) {
+  const [certificate = '', key = ''] = auth.files.pair('service-account')
+  const idOf = (each: KeyObject) => each.export({ type: 'spki', format: 'pem' }).toString()
+  const { keys } = readEncryptionKeys(auth.bytes('encryption-config.yaml')) ?? assert.fail()
+  const [first, ...others] = keys.map(({ name, secret }) => `${name} ${secret}`)
+  const used = [idOf(createPublicKey(auth.bytes(key))), first]
+  return { used, accepted: [...keysInCertificates(auth.bytes(certificate)).map(idOf), first, ...others] }
+}
+
 interface Transition {
   readonly name: string
   readonly work: (rotating: Rotating) => Promise<void>
@@ -322,8 +334,13 @@ for (const { rotation, title, made, wanted } of all)
       assert.deepEqual([rotation.stageOf(rotating.run), rotation.finishedIn({ auth })], ['settled', undefined])
     }
     for (const stage of stages) {
+      const before = keysOf(auth)
       await stage.begin(rotating)
       await walk(rotating)
+      const after = keysOf(auth)
+      // An API server accepts what another one makes that is a stage behind it, or ahead.
+      for (const [maker, other] of [[before, after] as const, [after, before] as const])
+        for (const key of maker.used) assert.ok(other.accepted.includes(key), stage.name)
     }
     assert.deepEqual(rotation.stageOf(rotating.run), 'settled')
     assert.equal(timeOfBackup(rotation.finishedIn({ auth }) ?? '').getTime(), Math.floor(now.getTime() / 1000) * 1000)

@@ -4,11 +4,10 @@ import { test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../../lib/cluster/cluster.ts'
 import { AuthDir, kubeconfigFile, MemoryStore } from '../../../../lib/files/auth-dir.ts'
-import { closure } from '../../../../lib/graph/target.ts'
 import { formatKubeconfig, readEmbedded } from '../../../../lib/kubernetes/kubeconfig.ts'
 import { blocksIn, certificatePem } from '../../../../lib/pki/encoding.ts'
 import { phases } from '../../../../tasks/bootstrap.ts'
-import { rotations, stageNumber } from '../../../../tasks/day2/rotations/rotations.ts'
+import { rotations } from '../../../../tasks/day2/rotations/rotations.ts'
 import {
   type AuthChange,
   formatTried,
@@ -18,7 +17,6 @@ import {
 } from '../../../../tasks/day2/rotations/trial.ts'
 import { layoutOf } from '../../../../tasks/layouts/tables.ts'
 import { clusterGraph, type Run } from '../../../../tasks/target.ts'
-import { startAll } from '../../../support/fakes.ts'
 import { minimal, parsed } from '../../../support/files.ts'
 import { fc } from '../../../support/properties.ts'
 
@@ -139,24 +137,6 @@ const broken: Readonly<
     /^clients\/kube-proxy$/,
     /^clients\/kube-proxy, kube-proxy to kube-apiserver would fail \(the server with its new files\): anonymous /,
   ],
-  'the next service-account key signs before it is accepted': [
-    async () => {
-      const after = settled.inMemory()
-      for (const file of ['service-account.pem', 'service-account-key.pem'])
-        after.write(file, settled.bytes(file.replace('service-account', 'admin')), 0o600)
-      return { before: settled, after }
-    },
-    /^keys\/service-account-token$/,
-    /, pods to kube-apiserver would fail \(the client with its new files\)/,
-  ],
-  'the next encryption key encrypts before all decrypt with it': [
-    async () => {
-      const added = await begun(guide, settled, 'encryption-key', 'added')
-      return { before: settled, after: await begun(guide, added, 'encryption-key', 'first') }
-    },
-    /^keys\/encryption$/,
-    /^keys\/encryption, .* \(the client with its new files\): encryption-config\.yaml lacks the key that has encrypted it/,
-  ],
 }
 
 for (const [what, [make, connections, refused]] of Object.entries(broken))
@@ -180,35 +160,6 @@ test('replacing the CA at once is refused, by most connections', async () => {
   assert.ok(refused.length > connections / 3, `${refused.length} of ${connections}`)
 })
 
-/** It ends before one of its writes, as a run that is killed does. */
-class EndingStore extends MemoryStore {
-  left = Number.POSITIVE_INFINITY
-  override write(...args: Parameters<MemoryStore['write']>): void {
-    if (this.left-- <= 0) throw new Error('ended')
-    super.write(...args)
-  }
-}
-
-/** The stage begins and everything is made, up to so many writes. */
-async function endAfter(writes: number, from: AuthDir, work: (auth: AuthDir) => Promise<unknown>): Promise<AuthDir> {
-  const store = new EndingStore(from)
-  store.left = writes
-  await work(new AuthDir(from.path, from.files, store)).catch((error: Error) => assert.match(error.message, /ended/))
-  store.left = Number.POSITIVE_INFINITY
-  return new AuthDir(from.path, from.files, store)
-}
-
-/** What ends it is the failure of a target. */
-async function makeHere(auth: AuthDir, cluster: Cluster, rotating: string): Promise<void> {
-  const graph = await graphOf(cluster)
-  const made = [...graph.values()].filter(({ where, phase }) => where === 'auth' && !phase.startsWith('revoked'))
-  const run = { ...runIn(auth, cluster), stagedBy: rotating }
-  const options = { run, mode: 'run' as const, forced: new Map(), signal, emit: () => {} }
-  const ids = made.map(({ id }) => id)
-  for (const outcome of (await startAll(closure(graph, ids), options)).values())
-    if (outcome.failure) throw outcome.failure
-}
-
 const plans = fc.record({
   isOther: fc.boolean(),
   workers: fc.integer({ min: 0, max: 2 }),
@@ -217,14 +168,6 @@ const plans = fc.record({
   aggregation: fc.boolean(),
   users: fc.subarray(['jane', 'bob']),
   key: fc.constantFrom('ecdsa-p256', 'ecdsa-p384'),
-  rotated: fc.array(
-    fc.record({
-      name: fc.constantFrom(...rotations.map(({ name }) => name)),
-      /** Writes of each stage before a run of it is killed. */
-      killed: fc.array(fc.option(fc.nat(20), { nil: undefined }), { minLength: 3, maxLength: 3 }),
-    }),
-    { minLength: 1, maxLength: 2 },
-  ),
 })
 type Plan = typeof plans extends fc.Arbitrary<infer T> ? T : never
 
@@ -254,35 +197,20 @@ function clusterOf({ isOther, workers, controls, isOwn, aggregation, users, key 
 
 const numRuns = Math.ceil(Number(process.env.FUZZ_RUNS ?? 1000) / 1000)
 
-test('whatever the cluster and its rotations, and wherever runs of them were killed, nothing is refused', async () => {
+test('whatever the cluster, nothing is refused before a rotation, nor from any of its stages', async () => {
   await fc.assert(
     fc.asyncProperty(plans, async (plan) => {
       const cluster = clusterOf(plan)
-      let auth = await make(cluster)
-      for (const { name, killed } of plan.rotated) {
-        const rotation = rotationOf(name)
-        if (!canRotate(rotation, runIn(auth, cluster))) continue
-        const assertTried = async (at: number) => {
+      const settled = await make(cluster)
+      for (const rotation of rotations) {
+        if (!canRotate(rotation, runIn(settled, cluster))) continue
+        let auth = settled.inMemory()
+        rotation.prepare?.(runIn(auth, cluster))
+        for (const [at, stage] of rotation.stages.entries()) {
           const tried = await tryStages(rotatingIn(auth, cluster), rotation, at)
           const lines = tried.flatMap((each) => formatTried(each.tried).slice(1))
           assert.deepEqual(lines, [])
-        }
-        await assertTried(0)
-        auth = auth.inMemory()
-        rotation.prepare?.(runIn(auth, cluster))
-        await makeHere(auth, cluster, name)
-        for (const [i, stage] of rotation.stages.entries()) {
-          const writes = killed[i] ?? 0
-          auth = await endAfter(writes, auth, async (ending) => {
-            await stage.begin(rotatingIn(ending, cluster))
-            await makeHere(ending, cluster, name)
-          })
-          const at = stageNumber(rotation, runIn(auth, cluster))
-          // A last stage that has come to its end is the settled state.
-          const isBegun = at > i || (i === rotation.stages.length - 1 && at === 0)
-          if (killed[i] !== undefined && at >= i) await assertTried(at)
-          if (!isBegun) await stage.begin(rotatingIn(auth, cluster))
-          await makeHere(auth, cluster, name)
+          auth = await begun(cluster, auth, rotation.name, stage.name)
         }
       }
     }),
