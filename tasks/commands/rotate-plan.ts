@@ -11,7 +11,7 @@ import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
 import { backUp } from '../views/notices.ts'
-import { checkedRotation, refuseOther, remindersOf, startOf } from './rotate.ts'
+import { checkedRotation, refuseOther, snapshotReminder, startOf } from './rotate.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
@@ -27,7 +27,7 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     // Without --finish a run completes and proves the last stage but one, and goes no further.
     const isFinishLeft = at >= stages.length - 1 && !run.options.finish
     const toDo = [
-      ...(at === 0 ? remindersOf(rotation) : []),
+      ...(at === 0 && rotation.needsSnapshot ? [snapshotReminder] : []),
       `after each stage, ${backUp(run.auth)}`,
       ...(isFinishLeft ? [`complete the rotation:\n    ${run.command(`rotate ${name} --finish`)}`] : []),
     ]
@@ -77,12 +77,12 @@ function printText(
 ): void {
   const columns = columnsOf(host.stdout)
   for (const note of notes) print(`${wrap(note, columns, 4)}\n`)
-  for (const { rotation, number, of, state, title, files, tried, proof, undo } of stages) {
+  for (const { rotation: name, number, of, state, title, files, tried, proof, undo } of stages) {
     print(wrap(`Stage ${number} of ${of} (${state === 'under way' ? 'in progress' : state}): ${title}`, columns, 4))
     if (files.length > 0) print(wrap(`  changes ${formatNames(files)}`, columns, 6))
     for (const text of tried ? formatTried(tried) : []) print(wrap(`  ${text}`, columns, 6))
     print(wrap(`  check: ${proof}`, columns, 6))
-    print(`  undo: ${undo ? command(`rotate ${rotation} --undo`) : 'not possible'}\n`)
+    print(`  undo: ${undo ? command(`rotate ${name} --undo`) : 'not possible'}\n`)
   }
   print(wrap(notTried, columns, 4))
   for (const text of formatToDo({ rows: new Map(), notices: notices('after', ...toDo) }, columns)) print(text)

@@ -84,9 +84,11 @@ export async function checkedRotation(given: CommandRun) {
 
 function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
   const typed = names.slice(1).join(' ')
-  const known = rotations.map(({ name }) => name)
   const rotation = rotations.find(({ name }) => name === typed)
-  if (!rotation) throw usage(`rotate needs one of ${known.join(', ')}${typed && `, not ${typed}`}`, 'rotate')
+  if (!rotation) {
+    const known = rotations.map(({ name }) => name).join(', ')
+    throw usage(`rotate needs one of ${known}${typed && `, not ${typed}`}`, 'rotate')
+  }
   const other = finish ? '--finish' : dryRun ? '--dry-run' : undefined
   if (undo && other) throw usage(`--undo and ${other} can't be combined`, 'rotate')
   return rotation
@@ -113,22 +115,15 @@ function presentStage(rotation: Rotation, run: CommandRun): number {
   }
 }
 
-/** Where a rotation goes forward from. */
-export interface Start {
-  /** The number of the stage in progress, from 1; 0 if there is none. */
-  readonly at: number
-  /** A sentence for the user. */
-  readonly note?: string
-}
-
 /** Milliseconds: whoever types --finish later means another rotation than the last one that was finished. */
 const provenAgain = 7 * day
 
 /**
- * The files do not tell whether the last stage was proven before the run ended, so --finish proves that stage again, for
- * a week by this machine's clock. Throws a refusal if there is nothing to finish.
+ * The number of the stage in progress, and a note for the user. The files do not tell whether the last stage was proven
+ * before the run ended, so --finish proves that stage again, for a week by this machine's clock. Throws a refusal if
+ * there is nothing to finish.
  */
-export function startOf(rotation: Rotation, run: CommandRun): Start {
+export function startOf(rotation: Rotation, run: CommandRun): { at: number; note?: string } {
   const { name, what, stages } = rotation
   const at = stageNumber(rotation, run)
   if (at > 0 || !run.options.finish) return { at }
@@ -143,12 +138,7 @@ export function startOf(rotation: Rotation, run: CommandRun): Start {
   throw refusal(none, [`begin one:\n    ${run.command(`rotate ${name}`)}`])
 }
 
-const snapshotReminder = `take a snapshot of etcd first, to restore lost data from (with the --endpoints, --cacert, --cert and --key of a control node):\n    etcdctl snapshot save FILE`
-
-/** What is said before the first stage. */
-export function remindersOf({ needsSnapshot }: Rotation): string[] {
-  return needsSnapshot ? [snapshotReminder] : []
-}
+export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from (with the --endpoints, --cacert, --cert and --key of a control node):\n    etcdctl snapshot save FILE`
 
 const unitsAlone =
   'the rotation sees the units of cluster.yaml, and nothing else: whatever else reads these files gets the new ones from you'
@@ -176,7 +166,8 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
     }
     if (!(await mayBegin(drive, next))) return ['stale']
     if (number === at) await tryFirst(drive, at)
-    if (number === 0) for (const text of [unitsAlone, ...remindersOf(rotation)]) say(text)
+    if (number === 0) say(unitsAlone)
+    if (number === 0 && rotation.needsSnapshot) say(snapshotReminder)
     await next.begin(drive)
   }
 }
@@ -203,11 +194,10 @@ async function tryFirst(drive: Drive, at: number): Promise<void> {
   }
   if (refused.length === 0) return
   const loss = `connections would be refused: ${refused.join('; ')}`
-  const forced = `${typedAgain(drive)} --force`
-  if (isForced) return (await import('./run.ts')).confirm(run, loss, forced)
+  if (isForced) return (await import('./run.ts')).confirm(run, loss, `${typedAgain(drive)} --force`)
   throw refusal(loss, [
     `show all stages:\n    ${run.command(`rotate ${rotation.name} --dry-run`)}`,
-    `or rotate anyway:\n    ${run.command(forced)}`,
+    `or rotate anyway:\n    ${run.command(`${typedAgain(drive)} --force`)}`,
   ])
 }
 
@@ -215,7 +205,8 @@ async function tryFirst(drive: Drive, at: number): Promise<void> {
 async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
   const { rotation, run, say } = drive
   const { unreached, absent, unknown, toChange } = await survey(drive)
-  refuseUnreached(unreached)
+  if (unreached.length > 0)
+    throw refusal(`the rotation can't reach all that need the change: ${unreached.join('\n')}`, [runAgain])
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
     say(`the rotation waits for these changes; make them, then run:\n    ${run.command(typedAgain(drive))}`)
@@ -245,11 +236,6 @@ async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
   return true
 }
 
-function refuseUnreached(unreached: readonly string[]): void {
-  if (unreached.length > 0)
-    throw refusal(`the rotation can't reach all that need the change: ${unreached.join('\n')}`, [runAgain])
-}
-
 /** `remedy`: what the user does first; `force`: what --force does. */
 function refuseUnlessForced(
   { rotation, run, isForced, say }: Drive,
@@ -260,8 +246,8 @@ function refuseUnlessForced(
     say(`forced, although ${reason}`)
     return
   }
-  const finish = next === rotation.stages.at(-1) ? ' --finish' : ''
-  const forced = run.command(`rotate ${rotation.name}${finish} --force`)
+  const isLast = next === rotation.stages.at(-1)
+  const forced = run.command(`rotate ${rotation.name}${isLast ? ' --finish' : ''} --force`)
   throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(next.isNeverForced ? [] : [`or ${force}:\n    ${forced}`])])
 }
 
@@ -289,8 +275,6 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
         `continue:\n    ${run.command(`rotate ${name}`)}`,
       ])
   }
-  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  refuseUnreached((await survey(drive, controls)).unreached)
   await stage.undo(drive)
   const causes = await walkTo(drive)
   if (!isStopped(causes)) say(`undid ${number > 1 ? `stage ${number} of ` : ''}the rotation of ${what}`)

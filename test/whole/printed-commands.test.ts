@@ -56,7 +56,7 @@ function samplesOf(code: string): string[] {
   if (code.endsWith('names.tokens')) return ['service-account']
   if (code === 'etcdCaName') return ['etcd-ca']
   if (code === 'rotation.name') return ['ca']
-  if (code === 'commandOf(drive)') return ['rotate ca', 'rotate ca --finish']
+  if (code === 'typedAgain(drive)') return ['rotate ca', 'rotate ca --finish']
   if (code === 'phases') return ['deploy', 'deploy install']
   if (code === 'folder') return ['DIR']
   if (code === 'task') return ['bootstrap', 'certs --node worker0']
@@ -79,7 +79,7 @@ function expand(template: string): string[] {
 /** From the calls that format a command. */
 function printedBy(file: string): string[] {
   const code = read(file).replace(/^ *(\/\/|\/?\*).*$/gm, '')
-  return [...code.matchAll(/\b(?:command|commandOf|formatCommand)\(/g)].flatMap(({ 0: call, index }) => {
+  return [...code.matchAll(/\b(?:command|formatCommand)\(/g)].flatMap(({ 0: call, index }) => {
     const from = index + call.length
     const templates = literalsIn(code.slice(from, skip(code, from, ')'))).filter((text) => /[a-z]/.test(text))
     return templates

@@ -28,6 +28,7 @@ import {
   readEncryptedBy,
   registry,
 } from '../../../lib/kubernetes/stored.ts'
+import { count } from '../../../lib/wording.ts'
 import { readEncryptionState } from '../../auth/states.ts'
 import { type Asking, withApi, withEtcd } from '../../inspect/component.ts'
 import { apiServer } from '../../layouts/layout.ts'
@@ -131,9 +132,8 @@ async function countUses(rotating: Rotating, keys: readonly EncryptionKey[]): Pr
   if (keys.length === 0) return []
   const counts = await withEtcd(rotating, await someApiServer(rotating), countEncrypted)
   return keys.flatMap((key) => {
-    const count = counts.get(encryptedPrefix(key)) ?? 0
-    const what = `${count} stored ${count === 1 ? 'object' : 'objects'}`
-    return count > 0 ? [`${what} encrypted with ${key.name} (${key.provider})`] : []
+    const uses = counts.get(encryptedPrefix(key)) ?? 0
+    return uses > 0 ? [`${count(uses, 'stored object')} encrypted with ${key.name} (${key.provider})`] : []
   })
 }
 

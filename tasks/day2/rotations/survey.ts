@@ -43,9 +43,9 @@ export async function someApiServer({ run }: Asking): Promise<ClusterNode> {
 }
 
 /** For the next stage of a rotation. Throws a Failure if a component that runs does not answer. */
-export async function survey(asking: Asking, nodes = asking.run.cluster.nodes) {
+export async function survey(asking: Asking) {
   const { run } = asking
-  const looks = await run.limits.node.map(nodes, async (node) => {
+  const looks = await run.limits.node.map(run.cluster.nodes, async (node) => {
     const found = await lookAtUnits(run, node)
     if (!hasApiServer(run, node)) await run.disconnect(node)
     const { places, units } = found
@@ -60,11 +60,9 @@ export async function survey(asking: Asking, nodes = asking.run.cluster.nodes) {
       toChange: unsetOn(units).map((what) => `${node.name}: ${what}`),
     }
   })
+  const running = looks.filter(({ isUp }) => isUp)
   return {
-    ...(await compareWithCluster(
-      asking,
-      looks.filter(({ isUp }) => isUp),
-    )),
+    ...(await compareWithCluster(asking, running)),
     /** Units of cluster.yaml that systemd does not know. */
     absent: looks.flatMap(({ absent }) => absent),
     /** What only the user can change on the nodes; a sentence each. */

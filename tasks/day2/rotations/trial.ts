@@ -8,7 +8,7 @@ import { createPublicKey } from 'node:crypto'
 import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { type AuthDir, caName, type FileNames, kubeconfigFile } from '../../../lib/files/auth-dir.ts'
+import { type AuthDir, caName, kubeconfigFile } from '../../../lib/files/auth-dir.ts'
 import { openWalk } from '../../../lib/graph/executor.ts'
 import { byPhase, closure } from '../../../lib/graph/target.ts'
 import { readEmbedded, readServer } from '../../../lib/kubernetes/kubeconfig.ts'
@@ -202,23 +202,17 @@ interface Parties {
 
 type Seen = Pick<Run, 'auth' | 'cluster' | 'now'>
 
-/** What is not there of what it needs. */
-export function missingOf(auth: AuthDir, row: ConnectionRow): Diff[] {
-  return missingFiles(auth, filesOf(auth.files, row))
-}
-
 export function missingFiles(auth: AuthDir, names: readonly string[]): Diff[] {
   return missing([...new Set([auth.files.certificate(caName), ...names])].filter((name) => !auth.tryBytes(name)))
 }
 
-function filesOf(
-  { pair, certificate }: FileNames,
-  { client, server, ca = caName, trusts = ca }: ConnectionRow,
-): string[] {
-  const ofServer = [certificate(ca), certificate(trusts), ...pair(server)]
-  if (client === 'nobody') return ofServer
-  if (typeof client === 'string') return [...ofServer, ...pair(ca)]
-  return [...ofServer, ...pair(client.name), ...(client.in === 'files' ? [] : [kubeconfigFile(client.name)])]
+/** What is not there of what it needs. */
+export function missingOf(auth: AuthDir, { client, server, ca = caName, trusts = ca }: ConnectionRow): Diff[] {
+  const { pair, certificate } = auth.files
+  const isNamed = typeof client === 'object'
+  const ofClient = isNamed ? pair(client.name) : client === 'nobody' ? [] : pair(ca)
+  const kubeconfigs = isNamed && client.in === 'kubeconfig' ? [kubeconfigFile(client.name)] : []
+  return missingFiles(auth, [certificate(ca), certificate(trusts), ...pair(server), ...ofClient, ...kubeconfigs])
 }
 
 /** Undefined where a file is missing, or the kubeconfig can't be read. */
