@@ -23,7 +23,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { Failure, refusal, runAgain, usageFailure } from '../../../lib/failure.ts'
+import { Failure, isUnreached, refusal, runAgain, usageFailure } from '../../../lib/failure.ts'
 import {
   type AuthDir,
   backUp,
@@ -258,7 +258,7 @@ async function answerTo({ rotating, node, unit, trusted }: Probe, as: Credential
     if (status === 200 || status === 403) return 'accepted'
     return status === 401 ? 'refused' : `it answers ${status}`
   } catch (error) {
-    if (!(error instanceof Failure) || rotating.signal.aborted) throw error
+    if (!(error instanceof Failure) || isUnreached(error) || rotating.signal.aborted) throw error
     return isAlert(error) ? 'refused' : error.message
   }
 }
