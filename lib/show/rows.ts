@@ -31,7 +31,7 @@ function formatStep(step: Step): string {
 export const textOf = (row: Row): string => wordsOf(row)[1]
 
 /** In one word, to count rows by. */
-export const labelOf = (row: Row): string => wordsOf(row)[0]
+const labelOf = (row: Row): string => wordsOf(row)[0]
 
 function wordsOf(row: Row): readonly [label: string, text: string] {
   const { state, diffs, note, failure, because = [] } = row
