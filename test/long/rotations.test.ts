@@ -60,7 +60,7 @@ describe('more rotations on six machines', { skip }, () => {
    * in a file of its environment.
    */
   const shareEtcdFiles = async () => {
-    const odd = String.raw`'--audit-log-path=/var/log/a "b"  c' "--audit-policy-file=/it's 100%% \x41\\" \
+    const odd = String.raw`'--audit-log-path=/var/log/a "b"  c' "--audit-log-path=/it's 100%% \x41\\" \
 # --etcd-cafile=/nowhere
   --audit-log-format\x3djson`
     const path = '/etc/systemd/system/kube-apiserver.service'
