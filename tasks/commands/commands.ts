@@ -67,10 +67,9 @@ export const commands: readonly Command[] = [
   {
     name: 'verify',
     operands: nodeOperands,
-    does: 'tries all TLS connections in memory, or checks a backup (--from)',
-    examples: ['verify', 'verify --from /mnt/backup/auth'],
-    options: ['node', 'planned', 'from', 'no-lock-wait'],
-    means: { from: 'check that this backup can restore the cluster; contacts control nodes' },
+    does: 'tries all TLS connections in memory',
+    examples: ['verify', 'verify --planned'],
+    options: ['node', 'planned', 'no-lock-wait'],
     load: async () => (await import('./verify.ts')).verify,
   },
   {
@@ -120,9 +119,14 @@ export const commands: readonly Command[] = [
   {
     name: 'recover',
     does: 'restores a lost auth/, from a control node (--node) or a backup (--from)',
-    examples: ['recover --node control0', 'recover --from /mnt/backup/auth'],
-    options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    means: { node: 'from this control node', from: 'from this backup of auth/' },
+    examples: ['recover --node control0', 'recover --from /mnt/backup/auth --dry-run'],
+    options: ['node', 'from', 'dry-run', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    means: {
+      node: 'from this control node',
+      from: 'from this backup of auth/',
+      'dry-run':
+        'show what would be restored if auth/ were lost, and whether control nodes have the cluster identity of the backup; change nothing',
+    },
     load: async () => (await import('./recover.ts')).recover,
   },
   {

@@ -30,7 +30,6 @@ import { encryptionConfig, layoutOf } from '../layouts/tables.ts'
 import { readAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
-import { usage } from '../run/options.ts'
 import { selectNodes } from '../run/selection.ts'
 import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import { notesOnHolders } from '../views/holders.ts'
@@ -38,10 +37,7 @@ import { checkTarget, observe, showObservation } from '../views/observe.ts'
 
 /** Throws a usage Failure for a node without connections. */
 export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { from, planned } = given.options
-  if (from !== undefined && planned) throw usage("--from and --planned can't be combined", 'verify')
-  if (from !== undefined) return (await import('./verify-backup.ts')).verifyBackup(given, from)
-  if (planned) return verifyPlanned(given)
+  if (given.options.planned) return verifyPlanned(given)
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })

@@ -1,4 +1,4 @@
-/** recover and verify --from compare files with what a control node's API server and etcd serve, where they run. */
+/** recover, and with --dry-run what it has of a backup, compare files with what a control node's API server and etcd serve, where they run. */
 import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { createServer as createPlain } from 'node:net'
@@ -61,12 +61,12 @@ describe('the files of a control node and what runs there', { skip }, () => {
   })
 
   test('are no proof for a backup that fits them, where what is served is of another CA', async (t) => {
-    const verify = () => harderway(place, 'verify', '--from', made)
+    const tryOut = () => harderway(place, 'recover', '--from', made, '--dry-run')
     await serve(t, made, 2379)
-    await withStatus(0, verify())
+    await withStatus(0, tryOut())
     await serve(t, join(place, 'other/auth'), 6443)
-    const ran = await withStatus(3, verify())
-    assert.match(told(ran), /control0: serves a certificate not signed by the CA of \S+made \(port 6443\)/)
+    const ran = await withStatus(3, tryOut())
+    assert.match(told(ran), /control0 serves a certificate not signed by the CA of \S+made \(port 6443\)/)
   })
 
   test('are taken where what listens serves none', async (t) => {

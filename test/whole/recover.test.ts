@@ -32,7 +32,6 @@ import {
   harderway,
   idsOf,
   labEdits,
-  messageOf,
   type Ran,
   readCluster,
   withStatus,
@@ -171,94 +170,69 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     await exits(0, place, 'bootstrap', '--dry-run')
   })
 
-  describe('verify --from', () => {
-    const verify = (from: string, ...more: string[]) => harderway(place, 'verify', '--from', from, '--json', ...more)
+  describe('recover --dry-run', () => {
+    const tryOut = (from: string) => harderway(place, 'recover', '--from', from, '--dry-run')
     const copy = () => {
       const backup = mkdtempSync(join(place, 'backup-'))
       cpSync(made, backup, { recursive: true })
       return backup
     }
 
-    test('says that a backup would bring this cluster back, and changes nothing anywhere', async () => {
+    test('says what would be restored, and that control nodes have the same identity; it changes nothing anywhere', async () => {
       const before = [onNodes(), stateOf(made), kubeconfig()]
-      const ran = await withStatus(0, verify(made))
+      for (const ran of [
+        await withStatus(0, tryOut(made)),
+        await exits(0, place, 'recover', '--node', 'control1', '--dry-run'),
+      ]) {
+        assert.match(told(ran), /would restore ca-key\.pem, ca\.pem, /)
+        for (const secret of secretsIn(made)) assert.ok(!told(ran).includes(secret))
+      }
+      for (const node of ['control0', 'control1'])
+        assert.match(
+          told(await tryOut(made)),
+          new RegExp(`${node} has the same CA, service-account key, encryption key`),
+        )
       assert.deepEqual([onNodes(), stateOf(made), kubeconfig()], before)
       assert.ok(!existsSync(auth))
-      const says = (id: string) => String(messageOf(ran, id))
-      assert.match(says('backup/ca'), /^expires 20/)
-      for (const id of ['service-account', 'encryption-key']) assert.equal(says(`backup/${id}`), 'complete')
-      assert.equal(says('backup/rotations'), 'none in progress')
-      assert.match(says('backup/other-files'), /^(\d+) of \1 files up to date$/)
-      for (const node of ['control0', 'control1'])
-        assert.equal(says(`nodes/${node}`), 'same CA, service-account key, encryption key')
-      const ids = idsOf(await withStatus(0, verify(made, '--node', 'control1')), 'fresh')
-      assert.deepEqual(
-        ids.filter((id) => id.startsWith('nodes/')),
-        ['nodes/control1'],
-      )
-      assert.ok(ids.includes('backup/ca'), 'what the backup lacks is no less missing')
-      for (const secret of secretsIn(made)) assert.ok(!told(ran).includes(secret))
-      // It is checked by itself: what auth/ has does not complete it.
+      // What auth/ has does not complete a backup.
       cpSync(made, auth, { recursive: true })
       const backup = copy()
       rmSync(join(backup, 'ca-key.pem'))
-      await withStatus(1, verify(backup))
+      await withStatus(1, tryOut(backup))
     })
 
-    const broken: Readonly<Record<string, readonly [spoil: (backup: string) => void, id: string, why: RegExp]>> = {
-      'a CA without its key': [(backup) => rmSync(join(backup, 'ca-key.pem')), 'backup/ca', /ca-key\.pem missing/],
+    const broken: Readonly<Record<string, readonly [spoil: (backup: string) => void, why: RegExp]>> = {
+      'a CA without its key': [(backup) => rmSync(join(backup, 'ca-key.pem')), /ca-key\.pem missing/],
       'no encryption config': [
         (backup) => rmSync(join(backup, 'encryption-config.yaml')),
-        'backup/encryption-key',
         /backup-\w+\/encryption-config\.yaml missing/,
       ],
       'a key of another pair': [
         (backup) => cpSync(join(backup, 'admin-key.pem'), join(backup, 'service-account-key.pem')),
-        'backup/service-account',
         /service-account-key\.pem is not the key of its certificate/,
       ],
-      'half of a rotation': [
-        (backup) => cpSync(join(backup, 'admin.pem'), join(backup, 'ca-next.pem')),
-        'backup/rotations',
-        /ca-next-key\.pem is missing, but ca-next\.pem exists/,
-      ],
     }
-    for (const [what, [spoil, id, why]] of Object.entries(broken))
-      test(`names ${what}, and nothing else`, async () => {
+    for (const [what, [spoil, why]] of Object.entries(broken))
+      test(`names ${what}`, async () => {
         const backup = copy()
         spoil(backup)
-        const ran = await withStatus(1, verify(backup))
-        assert.deepEqual(idsOf(ran, 'failed'), [id])
-        assert.match(String(messageOf(ran, id)), why)
+        assert.match(told(await withStatus(1, tryOut(backup))), why)
       })
 
-    test('what bootstrap issues again is no fault', async () => {
+    test('half of a rotation is refused, and what bootstrap issues again is no fault', async () => {
       const backup = copy()
       rmSync(join(backup, 'worker0.pem'))
-      const ran = await withStatus(0, verify(backup))
-      assert.match(
-        String(messageOf(ran, 'backup/other-files')),
-        /files up to date; for the rest, run:\s+npm run bootstrap$/,
-      )
+      await withStatus(0, tryOut(backup))
+      cpSync(join(backup, 'admin.pem'), join(backup, 'ca-next.pem'))
+      assert.match(told(await withStatus(3, tryOut(backup))), /ca-next-key\.pem is missing, but ca-next\.pem exists/)
     })
 
-    test('names a node that holds another identity, or could not be looked at', async () => {
-      const ran = await withStatus(3, verify(other))
-      assert.match(String(messageOf(ran, 'nodes/control0')), /^control0 has another CA, service-account key than /)
-      // Larger than any of ours.
-      writeFileSync(join(suite.lab.node('control0').home, 'ca-key.pem'), 'x'.repeat(300_000))
-      const unread = await withStatus(1, verify(made))
-      assert.match(String(messageOf(unread, 'nodes/control0')), /couldn't read \S*ca-key\.pem.* \(too large/)
+    test('refuses a node that holds another identity, and fails where one could not be looked at', async () => {
+      assert.match(told(await withStatus(3, tryOut(other))), /control0 has another CA, service-account key than /)
       const [first, ...others] = nodes
       writeCluster(place, [...edits, [['nodes'], [{ ...first, host: 'nowhere.invalid' }, ...others]]])
-      const lost = await withStatus(1, verify(made))
-      assert.deepEqual(idsOf(lost, 'failed'), ['nodes/control0'])
-    })
-
-    test('of nothing, or of what is no backup, says so', async () => {
-      assert.match(told(await withStatus(1, verify(join(place, 'nothing')))), /directory .*nothing does not exist/)
-      const empty = mkdtempSync(join(place, 'empty-'))
-      assert.match(told(await withStatus(1, verify(empty))), /has no ca\.pem/)
+      const lost = await withStatus(1, tryOut(made))
+      assert.match(told(lost), /control1 has the same CA, [\s\S]*control0: unreachable/)
     })
   })
 
@@ -268,7 +242,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     told(ran)
 
   for (const renewal of ['certs --force', 'ca --renew, then certs --force'])
-    test(`a backup older than ${renewal} brings the cluster back as verify --from, recover and the refused run say`, async () => {
+    test(`a backup older than ${renewal} brings the cluster back as recover --dry-run, recover and the refused run say`, async () => {
       const type = async (chain: string) => {
         for (const command of chain.split(', then '))
           await must(...command.replace(/^npm run (task -- )?/, '').split(' '))
@@ -277,8 +251,8 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
         [...tasks.split(', then ').map((task) => `npm run task -- ${task}`), 'npm run bootstrap'].join(', then ')
       cpSync(made, auth, { recursive: true })
       await type(chainAfter(renewal))
-      const verified = await exits(0, place, 'verify', '--from', made)
-      assert.match(told(verified), /warning nodes\/control0: control0 has newer certificates than .*made \(.*; after/)
+      const verified = await exits(0, place, 'recover', '--from', made, '--dry-run')
+      assert.match(told(verified), /control0 has newer certificates than .*made \(.*; after/)
       assert.equal(chainIn(verified, 'after recover'), chainAfter(renewal))
       rmSync(auth, { recursive: true })
       const recovered = await exits(0, place, 'recover', '--from', made)
@@ -308,8 +282,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.deepEqual(stateOf(auth), before)
       rmSync(marker(auth, version))
       writeFileSync(marker(backup, version), '')
-      for (const command of ['verify', 'recover'])
-        assert.match(told(await exits(3, place, command, '--from', backup)), needed)
+      assert.match(told(await exits(3, place, 'recover', '--from', backup)), needed)
       rmSync(marker(backup, version))
     }
     writeFileSync(marker(auth, '0.1.9'), '')
@@ -323,8 +296,6 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     await must('rotate', 'ca', '--force')
     const backup = join(place, 'backup')
     cpSync(auth, backup, { recursive: true })
-    const verified = await withStatus(0, harderway(place, 'verify', '--from', backup, '--json'))
-    assert.match(String(messageOf(verified, 'backup/rotations')), /^in progress: the CA/)
     for (const file of ['ca-next-key.pem', 'ca-next.pem', 'ca-cross.pem']) {
       rmSync(join(auth, file))
       if (file === 'ca-next-key.pem')
@@ -474,19 +445,8 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     )
     for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, file), join(backup, file))
     await Promise.all(suite.lab.nodes.map((node) => node.stop()))
-    for (const [folder, why] of [
-      ['home', /home has no ca\.pem/],
-      ['nowhere', /directory .*nowhere does not exist/],
-    ] as const) {
-      const none = await withStatus(1, recover('--from', folder))
-      assert.match(told(none), why)
-    }
-    // The parent of a backup: what is printed is typed.
-    cpSync(made, join(place, 'parent/auth'), { recursive: true })
-    const parent = told(await withStatus(1, recover('--from', 'parent')))
-    const [, printed = ''] = /did you mean parent\/auth:\s+npm run task -- (\w+ --from \S+)$/m.exec(parent) ?? []
-    await exits(0, place, ...printed.split(' '))
-    rmSync(auth, { recursive: true })
+    assert.match(told(await withStatus(1, recover('--from', 'nowhere'))), /directory .*nowhere does not exist/)
+    assert.match(told(await withStatus(3, recover('--from', 'home'))), /restored nothing from .*home\/ca\.pem/)
     await withStatus(0, recover('--from', 'mixed'))
     assertBack(readdirSync(made).filter((file) => !/^\.|^worker0|^admin\.kubeconfig/.test(file)))
     rmSync(auth, { recursive: true })

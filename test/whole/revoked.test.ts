@@ -120,12 +120,6 @@ describe('nobody who is revoked is let in again by accident', () => {
     rmSync(join(place, 'backup'), { recursive: true })
   })
 
-  test('verify --from names whom nodes list and the backup does not, and what to do after recover', async () => {
-    leave('control1', 'bob')
-    const ran = await exits(0, place, 'verify', '--from', 'made')
-    assert.match(told(ran), /control1.*bob.*after recover.*\n.*revoked: \[bob\]/)
-  })
-
   test('a kill between auth/ and the nodes lets nobody in by accident, and the next run that names revoked ends it', async () => {
     write(['jane'])
     await exits(4, place, 'bootstrap')
