@@ -24,8 +24,8 @@ export interface Run extends AnyRun {
     readonly polled: number
     /** Seconds in which a client makes a request at least once. */
   }
-  /** The user's kubeconfig that gets our entries, then the others of kubectl's list. */
-  readonly kubeconfigs: () => readonly [own: string, ...others: string[]]
+  /** The user's kubeconfig that gets our entries. */
+  readonly kubeconfig: () => string
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
   /**

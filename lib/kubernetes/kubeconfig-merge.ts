@@ -29,26 +29,16 @@ export function readKubeconfigFile(path: string) {
   ])
 }
 
-/** What kubectl makes of several: of each name, and for the current context, the first counts. */
-export function mergeKubeconfigs(all: readonly ReadKubeconfig[]): ReadKubeconfig {
-  const merged = (list: List) => new Map(all.toReversed().flatMap((each) => [...each[list]]))
-  const currentContext = all.map((each) => each.currentContext).find((each) => each !== undefined)
-  return { clusters: merged('clusters'), users: merged('users'), contexts: merged('contexts'), currentContext }
-}
-
-/**
- * The changes that the file needs. `seen`: what kubectl makes of its whole list. `switches`: another current context
- * gives way to a new one of ours.
- */
+/** The changes that the file needs. `switches`: another current context gives way to a new one of ours. */
 export function planChanges(
   { content }: Pick<KubeconfigFile, 'content'>,
   access: KubeconfigAccess,
-  { seen, switches }: { readonly seen: ReadKubeconfig; readonly switches: boolean },
+  switches: boolean,
 ): EntryChange[] {
   const entries = entriesOf(access).filter((entry) => !isCurrent(content[entry.list].get(entry.name), entry))
   // Made once: after that the choice is the user's.
-  const isNew = !seen.contexts.has(access.context) && seen.currentContext !== access.context
-  const isSet = seen.currentContext === undefined || (switches && isNew)
+  const isNew = !content.contexts.has(access.context) && content.currentContext !== access.context
+  const isSet = content.currentContext === undefined || (switches && isNew)
   return isSet ? [...entries, { currentContext: access.context }] : entries
 }
 

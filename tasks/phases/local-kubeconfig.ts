@@ -1,18 +1,47 @@
-/** The target of phase `local-kubeconfig`. What reads and merges kubeconfigs is loaded by its check. */
+/** Phase `local-kubeconfig`: the admin's entries in the user's own kubeconfig. kubectl need not be installed. */
+import { existsSync, statSync } from 'node:fs'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { caName } from '../../lib/files/auth-dir.ts'
-import { type Earlier, isDone, isLost, Skipped } from '../../lib/graph/target.ts'
+import { refusal, tryTo } from '../../lib/failure.ts'
+import { caName, keepFound } from '../../lib/files/auth-dir.ts'
+import { isStaleLock } from '../../lib/files/lock.ts'
+import { isInside, replaceFiles, secretMode } from '../../lib/files/plain-file.ts'
+import { type Earlier, isDone, isLost, Skipped, type Work } from '../../lib/graph/target.ts'
+import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
+import { type KubeconfigAccess, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
+import {
+  applyChanges,
+  type EntryChange,
+  type KubeconfigFile,
+  lockOf,
+  planChanges,
+  readKubeconfigFile,
+  readTrusted,
+  whileLocked,
+} from '../../lib/kubernetes/kubeconfig-merge.ts'
+import { readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { isOfOwnCa, ownCas } from '../../lib/pki/pair.ts'
+import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
+import { formatNames, octal, quote } from '../../lib/wording.ts'
+import { recoverCommand } from '../auth/fetch-command.ts'
 import { localHolder } from '../layouts/tables.ts'
 import type { ClusterTarget, Run } from '../target.ts'
 import { deployId } from './deploy.ts'
+import { hasAccess, readAccess } from './kubeconfigs.ts'
+
+const id = 'local-kubeconfig'
 
 /** After the control nodes: if none is reached, cluster.yaml may be wrong, and kubectl keeps its context. */
 export function targets(cluster: Cluster): ClusterTarget<boolean>[] {
-  const { localKubeconfig } = cluster
-  const row = localHolder(cluster)
-  if (!localKubeconfig || !row) return []
-  const id = 'local-kubeconfig'
-  const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
+  const { api, localKubeconfig } = cluster
+  const holder = localHolder(cluster)
+  if (!localKubeconfig || !holder) return []
+  // Used here, wherever admin.kubeconfig is.
+  const row = { ...holder, dials: api.host }
+  const { context, user } = localKubeconfig
+  const names = { cluster: cluster.name, context, user, server: serverUrl(api.host, api.port) }
+  // Without our own files the changes are those to any other content.
+  const unmade = { ...names, ca: Buffer.alloc(0), certificate: Buffer.alloc(0), key: Buffer.alloc(0) }
+  const accessOf = (run: Run): KubeconfigAccess => ({ ...readAccess(run, row), ...names })
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
   const isReached = ({ isObserved }: Run, earlier: Earlier | undefined) => {
     const rows = controls.flatMap((each) => earlier?.rows.get(each) ?? [])
@@ -20,7 +49,11 @@ export function targets(cluster: Cluster): ClusterTarget<boolean>[] {
     if (!isObserved && rows.length > 0 && rows.every(isLost)) throw new Skipped(rows.map((row) => row.id))
     return rows.some(isDone)
   }
-  const work = async () => (await import('./local-kubeconfig-entry.ts')).localWork(names, row)
+  const look = (run: Run, switches: boolean): Check<boolean> => {
+    const isMade = hasAccess(run, row)
+    const diffs = check(run, isMade ? accessOf(run) : unmade, switches)
+    return { diffs: isMade ? diffs : [{ what: 'depends on the certificate of its user' }], found: switches }
+  }
   return [
     {
       id,
@@ -29,9 +62,156 @@ export function targets(cluster: Cluster): ClusterTarget<boolean>[] {
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',
-      refuse: async (run) => void (await work()).check(run, false),
-      check: async (run, _force, earlier) => (await work()).check(run, isReached(run, earlier)),
-      build: async (run, given) => (await work()).build(run, given),
+      refuse: (run) => void look(run, false),
+      check: (run, _force, earlier) => look(run, isReached(run, earlier)),
+      build: async (run, { signal, found: switches }: Work<boolean>) => {
+        const write = () => writeEntries(run, accessOf(run), switches)
+        return { warn: texts(await whileLocked(run.kubeconfig(), { signal, onWait: run.note }, write)) }
+      },
     },
   ]
+}
+
+/** `switches`: this run has reached a control node of the cluster. Else another current context stays. */
+function check(run: Run, access: KubeconfigAccess, switches: boolean): Diff[] {
+  const path = run.kubeconfig()
+  if (isInside(path, run.auth.path))
+    throw refusal(`${path} is in ${run.auth.path}, where no entry is written`, [
+      'set localKubeconfig.path in cluster.yaml, or $KUBECONFIG, to another file',
+      'or set localKubeconfig: false',
+    ])
+  const lock = lockOf(path)
+  const locked: Diff = { what: `${lock} exists` }
+  // It may be half written: it is checked again under the lock.
+  const file = existsSync(lock) ? tryTo(() => readKubeconfigFile(path)) : readKubeconfigFile(path)
+  if (!file) return [locked]
+  refuse(run, file, access)
+  const changes = planChanges(file, access, switches)
+  changedText(file, changes)
+  // It would block kubectl.
+  if (isStaleLock(lock)) return [locked]
+  const { real, mode, content } = file
+  if (mode === undefined) return missing([path])
+  const changed = formatNames(changes.map((change) => formatChange(change, content.currentContext)))
+  return [
+    ...(changes.length > 0 ? [{ what: `${changed} changed`, verb: 'change' as const, names: [path] }] : []),
+    ...(isOpen(file, access) ? [{ what: `${real} has mode ${octal(mode)}, not 0600`, verb: 'chmod' as const }] : []),
+  ]
+}
+
+/** Whether others can read our key in it; a file without our key is up to the user. */
+function isOpen({ mode = 0, content }: KubeconfigFile, { user }: KubeconfigAccess): boolean {
+  return (mode & 0o077) !== 0 && content.users.has(user)
+}
+
+function formatChange(change: EntryChange, current = ''): string {
+  return 'currentContext' in change
+    ? `current-context${current && ` (was ${current})`}`
+    : `${change.key} ${change.name}`
+}
+
+/** Under the lock, so the file is read again. Returns a sentence about the current context. */
+function writeEntries(run: Run, access: KubeconfigAccess, switches: boolean): string | undefined {
+  const file = readKubeconfigFile(run.kubeconfig())
+  refuse(run, file, access)
+  const { real, mode, content } = file
+  const changes = planChanges(file, access, switches)
+  const data = changedText(file, changes)
+  // As root with the user's HOME it stays the user's.
+  const owner = mode === undefined ? undefined : statSync(real)
+  if (owner && changes.length > 0) keepOriginal(run, file, owner)
+  if (changes.length > 0 || isOpen(file, access))
+    replaceFiles([{ path: real, data, mode: secretMode }], { durable: true, owner })
+  const { currentContext: current = access.context } = content
+  if (content.contexts.has(access.context) || current === access.context) return undefined
+  return formatCurrent(run, access, { current, switches })
+}
+
+/** What another CA's entry has, which may be all that its admin has, in auth/backup; what had none of ours, beside it. */
+function keepOriginal(run: Run, file: KubeconfigFile, owner: { readonly uid: number; readonly gid: number }): void {
+  const { real, text } = file
+  const copy = `${real}.before-harderway`
+  const isOurs = trustsOurs(run, file)
+  if (isOurs === false) keepFound(run.auth, 'kubeconfig', new Map([[real, Buffer.from(text)]]), run.now)
+  else if (!isOurs && !existsSync(copy))
+    replaceFiles([{ path: copy, data: text, mode: secretMode }], { durable: true, owner })
+}
+
+/** Throws a refusal if it can't be changed without touching entries that are not ours. */
+function changedText({ path, text }: KubeconfigFile, changes: readonly EntryChange[]): string {
+  if (changes.length === 0) return text
+  const changed = applyChanges(text, changes)
+  if (changed !== undefined) return changed
+  throw refusal(`${path} can't be changed without touching the entries of others`, [
+    'remove its YAML anchors (kubectl config view --raw prints it without)',
+    'or set localKubeconfig.path in cluster.yaml',
+  ])
+}
+
+/** For a new context of ours beside another: which one is current now, and how to switch. */
+function formatCurrent(
+  { cluster: { localKubeconfig }, kubeconfig }: Run,
+  { context }: KubeconfigAccess,
+  { current, switches }: { readonly current: string; readonly switches: boolean },
+): string {
+  const file = localKubeconfig && localKubeconfig.path !== undefined ? ` --kubeconfig ${quote(kubeconfig())}` : ''
+  const use = (name: string) => `kubectl config use-context ${quote(name)}${file}`
+  return switches
+    ? `the current context of kubectl is now ${context}; switch back to ${current}:\n    ${use(current)}`
+    : `the current context of kubectl is still ${current}; switch to ${context}:\n    ${use(context)}`
+}
+
+/** Throws a refusal if an entry of our names is another cluster's. */
+function refuse(run: Run, file: KubeconfigFile, { cluster, context, user }: KubeconfigAccess): void {
+  const { contexts, users } = file.content
+  const own = contexts.get(context)
+  if (own && own.cluster !== cluster)
+    throw refusal(`your kubeconfig has a context ${context} for the cluster ${String(own.cluster)}`, [
+      'set localKubeconfig.context in cluster.yaml to another name',
+    ])
+  refuseOtherCa(run, file)
+  refuseNewCa(run)
+  const data = users.get(user)?.['client-certificate-data']
+  const certificate = typeof data === 'string' ? readCertificate(Buffer.from(data, 'base64')) : undefined
+  const isOurs = certificate !== undefined && isOfOwnCa(run.auth, certificate)
+  const [by] = [...contexts].find(([, of]) => of.user === user && of.cluster !== cluster) ?? []
+  if (by !== undefined && users.has(user) && !isOurs)
+    throw refusal(`your kubeconfig already has a user ${user}, used by context ${by}`, [
+      'set localKubeconfig.user in cluster.yaml to another name',
+    ])
+}
+
+/**
+ * Without a CA in auth/ the entry would be of a cluster that does not exist, and a lost CA must not be replaced for it.
+ */
+function refuseNewCa(run: Run): void {
+  const { auth, command, options } = run
+  const isAlone = options.names.every((name) => name === id)
+  if (!isAlone || auth.files.pair(caName).some((file) => auth.read(file))) return
+  throw refusal(`${auth.path} has no CA; nothing was created`, [
+    `if this cluster runs already, recover it:\n    ${recoverCommand(run)}`,
+    `to create a new cluster:\n    ${command('bootstrap')}`,
+  ])
+}
+
+/** Whether our cluster's entry trusts a CA of ours, or an earlier one; undefined if it trusts none. */
+function trustsOurs({ auth, cluster }: Run, file: KubeconfigFile): boolean | undefined {
+  const trusted = readTrusted(file, cluster.name) ?? ''
+  if (!trusted.includes('-----BEGIN CERTIFICATE-----')) return undefined
+  const ours = ownCas(auth)
+  return readCertificates(trusted).some(
+    ({ publicKey }) => ours.some((ca) => ca.publicKey.equals(publicKey)) || isPreviousCa(publicKey, auth),
+  )
+}
+
+/** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
+function refuseOtherCa(run: Run, file: KubeconfigFile): void {
+  const { auth, cluster, command, options } = run
+  if (options.replaceIdentity || trustsOurs(run, file) !== false) return
+  const replace = `if the nodes have the CA of auth/, replace the entry (auth/backup keeps a copy):\n    ${command('local-kubeconfig --replace-identity')}`
+  throw refusal(`the cluster ${cluster.name} in your kubeconfig trusts a CA that ${auth.path} does not have`, [
+    ...(ownCas(auth).length > 0 ? [replace] : []),
+    `if the nodes have that CA, recover the cluster:\n    ${recoverCommand(run)}`,
+    'or set localKubeconfig.path in cluster.yaml to another file',
+  ])
 }

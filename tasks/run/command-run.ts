@@ -62,7 +62,7 @@ export function openRun(
     now: host.now(),
     clock: host.now,
     waits: host.waits,
-    kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
+    kubeconfig: () => kubeconfigPath(cluster, dirname(file), host),
     command: (task) => formatCommand(task, config),
     note: printError,
     limits: {
@@ -111,13 +111,12 @@ export function refuseNewer(auth: AuthDir): void {
   }
 }
 
-/** localKubeconfig.path, else of kubectl's list the first that exists, or the last; then the others of that list. */
-function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): [own: string, ...others: string[]] {
+/** localKubeconfig.path, else of kubectl's list the first that exists, or the last. */
+function kubeconfigPath({ localKubeconfig }: Cluster, folder: string, host: Host): string {
   const path = localKubeconfig ? localKubeconfig.path : undefined
-  if (path !== undefined) return [path.startsWith('~/') ? join(home(host), path.slice(2)) : resolve(folder, path)]
+  if (path !== undefined) return path.startsWith('~/') ? join(home(host), path.slice(2)) : resolve(folder, path)
   const list = kubectlFiles(host)
-  const own = list.find((each) => existsSync(each)) ?? String(list.at(-1))
-  return [own, ...list.filter((each) => each !== own)]
+  return list.find((each) => existsSync(each)) ?? list.at(-1) ?? ''
 }
 
 /** Of kubectl, where nothing else is said: $KUBECONFIG, a list, else ~/.kube/config. */

@@ -307,9 +307,9 @@ function onNode(cluster: Cluster, node: ClusterNode, row: ClusterRow): { readonl
 }
 
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */
-function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'kubeconfigs'>) {
+function readLocalPair({ cluster, kubeconfig }: Pick<Run, 'cluster' | 'kubeconfig'>) {
   if (!cluster.localKubeconfig) return undefined
-  const content = tryTo(() => readKubeconfigFile(kubeconfigs()[0]))?.content
+  const content = tryTo(() => readKubeconfigFile(kubeconfig()))?.content
   const find = (list: 'clusters' | 'users', name: string, field: string) => {
     const data = content?.[list].get(name)?.[field]
     return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined

@@ -9,7 +9,6 @@ import {
   type EntryChange,
   entriesOf,
   isCurrent,
-  mergeKubeconfigs,
   planChanges,
   readKubeconfig,
   readKubeconfigFile,
@@ -306,43 +305,30 @@ describe('what a kubeconfig says', () => {
   })
 })
 
-describe("of kubectl's list", () => {
+describe('a kubeconfig is changed', () => {
   const ours = applied('')
   const foreign = 'users:\n- {name: admin, user: {token: theirs}}\ncurrent-context: one\n'
   const all = ['cluster', 'user', 'context']
-  /** The texts, of which the first gets our entries; what changes in it. */
-  const lists: Readonly<Record<string, readonly [texts: readonly string[], changes: readonly string[]]>> = {
-    'nothing is there yet': [[''], [...all, 'current']],
-    'the first has another current context': [[foreign], [...all, 'current']],
-    'a later one has the current context': [
-      ['', foreign],
-      [...all, 'current'],
-    ],
-    'the first has our entries': [[ours, foreign], []],
-    'the first has our entries, and the user chose another context': [
-      [ours.replace(/^current-context.*/m, 'current-context: one')],
+  for (const [title, text, switches, expected] of [
+    ['where nothing is there yet', '', true, [...all, 'current']],
+    ['where it has another current context', foreign, true, [...all, 'current']],
+    ['but for another current context, where no control node was reached', foreign, false, all],
+    ['nowhere, where it has our entries', ours, true, []],
+    [
+      'nowhere, where the user chose another context',
+      ours.replace(/^current-context.*/m, 'current-context: one'),
+      true,
       [],
     ],
-    'a later one has our entries and the current context': [['', ours], all],
-  }
-  for (const [title, [texts, expected]] of Object.entries(lists))
+  ] as const)
     test(title, () => {
-      const read = (text: string) => readKubeconfig(text) ?? assert.fail('not read')
-      const [first = '', ...others] = texts
-      const content = read(first)
-      const seen = mergeKubeconfigs([content, ...others.map(read)])
-      const planned = planChanges({ content }, access, { seen, switches: true })
+      const content = readKubeconfig(text) ?? assert.fail('not read')
+      const planned = planChanges({ content }, access, switches)
       assert.deepEqual(
         planned.map((change) => ('key' in change ? change.key : 'current')),
         expected,
       )
     })
-
-  test('another current context stays where no control node was reached', () => {
-    const content = readKubeconfig(foreign) ?? assert.fail('not read')
-    const planned = planChanges({ content }, access, { seen: content, switches: false })
-    assert.ok(planned.every((change) => 'key' in change))
-  })
 })
 
 test('the CA that kubectl trusts is read beside the file that names it', (t) => {

@@ -84,7 +84,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     cluster,
     auth,
     now,
-    kubeconfigs: () => [],
+    kubeconfig: () => '',
     command: (task: string) => task,
     note: () => {},
     options: { replaceIdentity: false, prune: false },

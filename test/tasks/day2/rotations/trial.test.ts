@@ -24,7 +24,7 @@ const { signal } = new AbortController()
 const graphOf = (cluster: Cluster) => clusterGraph(phases, cluster)
 
 function runIn(auth: AuthDir, cluster: Cluster): Run {
-  const run = { auth, cluster, now, command: (task: string) => task, note: () => {}, kubeconfigs: () => [] }
+  const run = { auth, cluster, now, command: (task: string) => task, note: () => {}, kubeconfig: () => '' }
   const limits = { auth: pLimit(2), node: pLimit(1), kubeconfig: pLimit(1) }
   return {
     ...run,
