@@ -3,6 +3,7 @@
  * programs check what --json prints; and what pages have after a mark. `<!-- keys: npm run docs -->` begins what `keys`
  * in `tables` returns.
  */
+import assert from 'node:assert/strict'
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { toJsonSchema } from '@valibot/to-json-schema'
@@ -10,10 +11,12 @@ import { parse } from 'yaml'
 import { clusterSchema } from '../lib/cluster/schema.ts'
 import { phases } from '../tasks/bootstrap.ts'
 import { commands, commonOptions, questions } from '../tasks/commands/commands.ts'
+import { NODE } from '../tasks/layouts/layout.ts'
 import { nodeUnits } from '../tasks/layouts/tables.ts'
 import { metrics } from '../tasks/run/metrics.ts'
 import { type OptionName, optionNames, optionTable } from '../tasks/run/options.ts'
 import { lineSchema, parts } from '../test/lib/show/line-schema.ts'
+import { parsed } from '../test/support/files.ts'
 
 interface Schema {
   readonly const?: unknown
@@ -160,9 +163,10 @@ function alertRows(): string[][] {
 
 /** In the layout harder-way: a row for each unit, and below it those of its files. */
 function fileRows(): string[][] {
-  const guide = { layout: 'harder-way', etcd: { ca: 'shared' }, certificates: { caKeyOnNodes: true } } as const
+  const cluster = parsed(read('cluster.yaml'))
+  const [node = assert.fail()] = cluster.nodes
   const units = (['gateway', 'control', 'worker'] as const).flatMap((role) =>
-    nodeUnits({ ...guide, install: false }, { name: '<node>', role }).map((unit) => ({ role, ...unit })),
+    nodeUnits(cluster, { ...node, name: NODE, role }).map((unit) => ({ role, ...unit })),
   )
   const by = { now: 'reload', poll: '', reload: '', restart: 'restart' } as const
   return [...Map.groupBy(units, ({ unit }) => unit)].flatMap(([unit, same]) => {

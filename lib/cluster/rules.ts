@@ -19,17 +19,12 @@ export interface LayoutRules {
   /** Whether a node or a user of that name would have a file of the cluster's own name. */
   isReserved(name: string): boolean
   /**
-   * The units of the layout: by each of its files the settings that name it, and whether it reads settings from a YAML
-   * file.
+   * The units of the layout: by each of its files, whatever it is in force for, the settings that name it; and whether
+   * it reads settings from a YAML file.
    */
   readonly units: ReadonlyMap<
     string,
-    {
-      readonly files: ReadonlyMap<string, readonly string[]>
-      /** With those of the layout's other variants, which do no harm: etcd's CA may be about to change. */
-      readonly inVariants: ReadonlyMap<string, readonly string[]>
-      readonly hasConfig: boolean
-    }
+    { readonly files: ReadonlyMap<string, readonly string[]>; readonly hasConfig: boolean }
   >
   /** The roles of the nodes that run a kubelet. */
   readonly kubeletsOn: readonly string[]
@@ -285,16 +280,16 @@ function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[])
 /** `path`: of the map of units, of all nodes or of one. */
 function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Problem[] {
   return Object.entries(units).flatMap(([unit, override]): Problem[] => {
-    const { files, inVariants, hasConfig } = known.get(unit) ?? {}
+    const { files, hasConfig } = known.get(unit) ?? {}
     const at = [...path, unit]
-    if (!files || !inVariants) return [atKey(at, 'is not a unit of the layout', suggest(unit, [...known.keys()]))]
+    if (!files) return [atKey(at, 'is not a unit of the layout', suggest(unit, [...known.keys()]))]
     const { config, files: named } = map(override)
     return [
       ...(config !== undefined && !hasConfig
         ? [atKey([...at, 'config'], `does not apply to ${unit}, which reads no YAML file`)]
         : []),
       ...Object.entries(map(named)).flatMap(([file, place]): Problem[] => {
-        const settings = inVariants.get(file)
+        const settings = files.get(file)
         if (!settings)
           return [atKey([...at, 'files', file], `is not a file of ${unit}`, suggest(file, [...files.keys()]))]
         const unknown = Object.keys(map(place)).filter((setting) => !settings.includes(setting))

@@ -17,13 +17,13 @@
  *   API servers, to a name that is no SAN      API servers                    cluster's    refused
  */
 import { addressBytes } from '../../lib/address.ts'
-import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { caName } from '../../lib/files/auth-dir.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
 import type { Subject } from '../../lib/pki/certificate.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
-import { apiServer, type EtcdNames, type Layout } from './layout.ts'
-import { frontProxy } from './shared.ts'
-import { anyones, type CertRow, certTable, layoutOf } from './tables.ts'
+import { apiServer, type EtcdNames } from './layout.ts'
+import { frontProxyClient } from './shared.ts'
+import { anyones, type CertRow, certTable, etcdOf, layoutOf } from './tables.ts'
 
 /** Who connects to whom. */
 export interface ConnectionRow {
@@ -55,58 +55,65 @@ export interface ConnectionRow {
   readonly notice?: string
 }
 
-type ServerEnd = Pick<ConnectionRow, 'to' | 'server' | 'ca' | 'strict'>
+/** A server, as its clients see it. */
+type Server = Pick<ConnectionRow, 'to' | 'server' | 'ca' | 'strict'>
 
 /** What rows are made of. */
-interface Tables {
+interface Ends {
   readonly cluster: Cluster
-  readonly layout: Layout
   readonly certs: ReadonlyMap<string, CertRow>
+  readonly admin: string
+  readonly etcd: EtcdNames | undefined
+  readonly api: Server
+  readonly kubelets: readonly ClusterNode[]
   /** The addresses of the control nodes, where etcd and the API servers are. */
   readonly controls: readonly string[]
 }
 
 export function connectionTable(cluster: Cluster): ConnectionRow[] {
-  const tables: Tables = {
+  const { names } = layoutOf(cluster).files
+  const certs = new Map(certTable(cluster).map((row) => [row.name, row]))
+  const ends: Ends = {
     cluster,
-    layout: layoutOf(cluster),
-    certs: new Map(certTable(cluster).map((row) => [row.name, row])),
+    certs,
+    admin: names.admin,
+    etcd: etcdOf(cluster),
+    api: { to: apiServer, server: names.api },
+    kubelets: cluster.nodes.filter(({ name }) => certs.has(name)),
     controls: cluster.nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips),
   }
   return [
-    ...toEtcd(tables),
-    ...toKubelets(tables),
-    ...fromKubeconfigs(tables),
-    ...(cluster.aggregation ? fromFrontProxy(tables) : []),
-    ...withoutCertificate(tables),
-    ...fromStrangers(tables),
+    ...(ends.etcd ? toEtcd(ends, ends.etcd) : []),
+    ...toKubelets(ends),
+    ...fromKubeconfigs(ends),
+    ...(cluster.aggregation ? fromFrontProxy(ends) : []),
+    ...withoutCertificate(ends),
+    ...fromStrangers(ends),
   ]
 }
 
-const etcdEnd = ({ server, ca }: EtcdNames): ServerEnd => ({ to: 'etcd', server, ca, strict: true })
-const apiEnd = ({ layout }: Tables): ServerEnd => ({ to: apiServer, server: layout.files.names.api })
+const etcdEnd = ({ server, ca }: EtcdNames): Server => ({ to: 'etcd', server, ca, strict: true })
 
-function toEtcd(tables: Tables): ConnectionRow[] {
-  const { cluster, layout, controls } = tables
-  const { etcd, files } = layout
-  if (!etcd) return []
-  const { admin, api } = files.names
+/** A client with its own files. */
+function clientOf({ certs }: Ends, name: string) {
+  const row = certs.get(name)
+  return { client: { name, in: 'files' }, expected: row && identityIn(row.profile.subject) } as const
+}
+
+function toEtcd(ends: Ends, etcd: EtcdNames): ConnectionRow[] {
+  const { cluster, admin, api, controls } = ends
   const row = (id: string, name: string, dialled: readonly string[]): ConnectionRow => ({
-    ...etcdEnd(etcd),
-    id: `etcd/${id}`,
-    client: { name, in: 'files' },
-    dialled,
-    expected: identityOf(tables, name),
+    ...{ ...etcdEnd(etcd), id: `etcd/${id}`, ...clientOf(ends, name), dialled },
   })
   const isShared = etcd.ca === caName
-  const result = isShared
-    ? { notice: 'etcd grants full access to any certificate of this CA' }
-    : { expected: 'refused' as const }
   const others = [
     ...anyones(cluster),
     { kind: 'admin', name: admin },
-    ...(isShared ? [] : [{ kind: 'api-server-itself', name: api }]),
+    ...(isShared ? [] : [{ kind: 'api-server-itself', name: api.server }]),
   ]
+  const result = isShared
+    ? { notice: 'etcd grants full access to any certificate of this CA' }
+    : { expected: 'refused' as const }
   return [
     row('peers', etcd.server, controls),
     row('api-server', etcd.client, ['127.0.0.1', ...controls]),
@@ -114,37 +121,29 @@ function toEtcd(tables: Tables): ConnectionRow[] {
   ]
 }
 
-function toKubelets(tables: Tables): ConnectionRow[] {
-  const { certs, layout } = tables
-  const { api } = layout.files.names
-  return kubelets(tables).map(({ name, ips }) => ({
+function toKubelets(ends: Ends): ConnectionRow[] {
+  return ends.kubelets.map(({ name, ips }) => ({
     id: `kubelets/${name}`,
     node: name,
-    client: { name: api, in: 'files' },
     to: `the kubelet of ${name}`,
     server: name,
-    dialled: [name, ...ips].filter((each) => certs.get(name)?.profile.sans.includes(each)),
-    expected: identityOf(tables, api),
+    ...clientOf(ends, ends.api.server),
+    dialled: [name, ...ips].filter((each) => ends.certs.get(name)?.profile.sans.includes(each)),
   }))
 }
 
-const kubelets = ({ cluster, layout }: Tables) => cluster.nodes.filter((node) => layout.nodeCert(node))
-
-function fromKubeconfigs(tables: Tables): ConnectionRow[] {
-  const { cluster, layout } = tables
-  const isHandedOut = ({ name, phase }: CertRow) => name === layout.files.names.admin || phase === 'user-certs'
-  return certTable(cluster)
-    .filter(({ isClient }) => isClient)
-    .map((row) => ({
-      ...apiEnd(tables),
-      id: `clients/${row.name}`,
-      node: row.node,
-      client: { name: row.name, in: 'kubeconfig' },
-      // People connect through the load balancer too.
-      dialled: [row.dials, ...(isHandedOut(row) ? outsideNames(cluster) : [])],
-      expected: identityOf(tables, row.name),
-      tolerated: row.profile.tolerated?.map(identityIn) ?? [],
-    }))
+function fromKubeconfigs({ cluster, certs, admin, api }: Ends): ConnectionRow[] {
+  const clients = [...certs.values()].filter(({ isClient }) => isClient)
+  return clients.map(({ name, node, phase, dials, profile }) => ({
+    ...api,
+    id: `clients/${name}`,
+    node,
+    client: { name, in: 'kubeconfig' },
+    // People connect through the load balancer too.
+    dialled: [dials, ...(name === admin || phase === 'user-certs' ? outsideNames(cluster) : [])],
+    expected: identityIn(profile.subject),
+    tolerated: profile.tolerated?.map(identityIn) ?? [],
+  }))
 }
 
 /** Names of the API outside the cluster, where a virtual IP is in front of the API servers. */
@@ -153,65 +152,46 @@ function outsideNames({ api: { host, virtualIP }, domain }: Cluster): string[] {
   return [...(addressBytes(host) ? [] : [`${host}.${domain}`]), virtualIP]
 }
 
-function fromFrontProxy(tables: Tables): ConnectionRow[] {
-  const { cluster, layout } = tables
-  const { admin, api } = layout.files.names
-  const refused = (name: string): ConnectionRow => ({
-    ...{ ...apiEnd(tables), ca: frontProxy.ca, trusts: caName, strict: true },
-    ...{ id: `front-proxy/${name}`, client: { name, in: 'files' }, dialled: [cluster.api.host] },
-    expected: 'refused',
+function fromFrontProxy(ends: Ends): ConnectionRow[] {
+  const { cluster, admin, api } = ends
+  const row = (name: string): ConnectionRow => ({
+    ...{ ...api, ca: frontProxyCaName, trusts: caName, strict: true },
+    ...{ id: `front-proxy/${name}`, ...clientOf(ends, name), dialled: [cluster.api.host] },
   })
-  const { client } = frontProxy
-  const proxy = {
-    ...refused(client),
-    expected: identityOf(tables, client),
-    notice: 'may act as any user and group',
-  }
-  return [proxy, ...[...anyones(cluster).map(({ name }) => name), admin, api].map(refused)]
+  const others = [...anyones(cluster).map(({ name }) => name), admin, api.server]
+  return [
+    { ...row(frontProxyClient), notice: 'may act as any user and group' },
+    ...others.map((name) => ({ ...row(name), expected: 'refused' as const })),
+  ]
 }
 
 /** A pod presents a token instead of a certificate; a gateway checks whether each API server is healthy. */
-function withoutCertificate(tables: Tables): ConnectionRow[] {
-  const { cluster, layout, controls } = tables
-  const anonymous = { ...apiEnd(tables), client: 'nobody', expected: undefined } as const
+function withoutCertificate({ cluster, api, controls }: Ends): ConnectionRow[] {
+  const anonymous = { ...api, client: 'nobody', expected: undefined } as const
   const gateways = cluster.nodes.filter(({ role }) => role === 'gateway')
   return [
-    { ...anonymous, id: 'clients/pods', dialled: layout.serviceSans(cluster.network) },
+    { ...anonymous, id: 'clients/pods', dialled: layoutOf(cluster).serviceSans(cluster.network) },
     ...gateways.map(({ name }) => ({ ...anonymous, id: `clients/${name}`, node: name, dialled: controls })),
   ]
 }
 
-function fromStrangers(tables: Tables): ConnectionRow[] {
-  const { cluster, layout, controls } = tables
-  const { etcd, files } = layout
-  const [kubelet] = kubelets(tables)
-  return [
-    ...(etcd ? strangersTo(etcdEnd(etcd), 'etcd', controls.slice(0, 1)) : []),
-    ...strangersTo(apiEnd(tables), 'api-server', [cluster.api.host]),
-    ...(kubelet ? strangersTo({ to: 'kubelets', server: kubelet.name }, 'kubelet', [kubelet.name]) : []),
-    {
-      ...apiEnd(tables),
-      id: 'strangers/name-not-in-sans',
-      client: { name: files.names.api, in: 'files' },
-      dialled: ['elsewhere.invalid'],
-      expected: 'refused',
-    },
+function fromStrangers({ cluster, etcd, api, kubelets, controls }: Ends): ConnectionRow[] {
+  const servers: (Server & Pick<ConnectionRow, 'id' | 'dialled'>)[] = [
+    ...(etcd ? [{ ...etcdEnd(etcd), id: 'etcd', dialled: controls.slice(0, 1) }] : []),
+    { ...api, id: 'api-server', dialled: [cluster.api.host] },
+    ...kubelets.slice(0, 1).map(({ name }) => ({ to: 'kubelets', server: name, id: 'kubelet', dialled: [name] })),
   ]
-}
-
-function strangersTo(end: ServerEnd, id: string, dialled: readonly string[]): ConnectionRow[] {
-  return (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
-    ...end,
-    id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}`,
-    client,
-    dialled,
-    expected: end.strict ? 'refused' : undefined,
-  }))
-}
-
-function identityOf({ certs }: Tables, name: string): Identity | undefined {
-  const row = certs.get(name)
-  return row && identityIn(row.profile.subject)
+  const clients = ['nobody', 'of another CA', 'expired'] as const
+  const rows = servers.flatMap(({ id, ...server }) =>
+    clients.map(
+      (client): ConnectionRow => ({
+        ...{ ...server, client, id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}` },
+        expected: server.strict ? 'refused' : undefined,
+      }),
+    ),
+  )
+  const wrongName = { id: 'strangers/name-not-in-sans', dialled: ['elsewhere.invalid'], expected: 'refused' } as const
+  return [...rows, { ...api, ...wrongName, client: { name: api.server, in: 'files' } }]
 }
 
 function identityIn({ CN, O }: Subject): Identity {

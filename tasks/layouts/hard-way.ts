@@ -4,77 +4,40 @@
  */
 
 import { firstAddress } from '../../lib/address.ts'
-import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
-import { caName, fileNames } from '../../lib/files/auth-dir.ts'
-import { nodeUser } from '../../lib/kubernetes/authorization.ts'
+import { caName, fileNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { type ApiNaming, apiServer, type CertKind, type Layout, NODE, store, type UnitRow } from './layout.ts'
 import * as shared from './shared.ts'
 
-const { pair, kubeconfig, withLocation } = shared
-
-const names = { api: 'kube-api-server', admin: 'admin', tokens: 'service-accounts' } as const
+const names = { api: 'kube-api-server', admin: shared.certs.admin.name, tokens: 'service-accounts' } as const
 const loopback = '127.0.0.1'
-
-const scheduler = 'system:kube-scheduler'
-
-const certs: readonly CertKind[] = [
-  { ...shared.ca, subject: withLocation({ CN: 'CA' }), on: { control: pair, worker: ['certificate'] } },
-  {
-    ...shared.api,
-    name: names.api,
-    subject: withLocation({ CN: 'kubernetes' }),
-    sans: apiSans,
-  },
-  {
-    ...shared.admin,
-    name: names.admin,
-    subject: () => ({ O: 'system:masters', CN: 'admin' }),
-    // It is used on the control node.
-    dials: loopback,
-  },
-  {
-    ...shared.scheduler,
-    subject: withLocation({ O: scheduler, CN: scheduler }),
-    // A slip of the guide's, which harms nothing: Kubernetes binds roles to the user.
-    tolerated: (cluster) => [withLocation({ O: `system:${scheduler}`, CN: scheduler })(cluster)],
-    sans: () => ['kube-scheduler', loopback],
-  },
-  {
-    ...shared.controllerManager,
-    subject: withLocation({ O: 'system:kube-controller-manager', CN: 'system:kube-controller-manager' }),
-    sans: () => ['kube-controller-manager', loopback],
-  },
-  {
-    ...shared.proxy,
-    subject: withLocation({ O: 'system:node-proxier', CN: 'system:kube-proxy' }),
-    sans: () => ['kube-proxy', loopback],
-    on: { worker: kubeconfig },
-  },
-  {
-    ...shared.tokens,
-    name: names.tokens,
-    subject: () => ({ CN: 'service-accounts' }),
-  },
-]
 
 const nodeSans = ({ name }: { readonly name: string }) => [name, loopback]
 
-/** The control node runs no kubelet. */
-function nodeCert({ name, sans, role }: ClusterNode): CertKind | undefined {
-  if (role !== 'worker') return undefined
-  return {
-    ...shared.kubelet,
-    name,
-    subject: withLocation({ O: 'system:nodes', CN: nodeUser(name) }),
-    sans: () => [...nodeSans({ name }), ...sans],
-    on: { worker: [...pair, ...kubeconfig] },
-  }
-}
+const { scheduler, controllerManager, proxy } = shared.certs
+const certs: readonly CertKind[] = [
+  { ...shared.certs.ca, subject: { CN: 'CA' }, on: { control: shared.pair, worker: ['certificate'] } },
+  { ...shared.certs.api, name: names.api, sans: apiSans },
+  // It is used on the control node.
+  { ...shared.certs.admin, hasNoLocation: true, dials: loopback },
+  {
+    ...scheduler,
+    // A slip of the guide's, which harms nothing: Kubernetes binds roles to the user.
+    tolerated: [{ O: `system:${scheduler.subject.O}`, CN: scheduler.subject.CN }],
+    sans: () => nodeSans(scheduler),
+  },
+  { ...controllerManager, sans: () => nodeSans(controllerManager) },
+  { ...proxy, sans: () => nodeSans(proxy), on: { worker: shared.kubeconfig } },
+  { ...shared.certs.tokens, name: names.tokens, hasNoLocation: true },
+  shared.certs.frontProxyCa,
+  shared.certs.frontProxyClient,
+]
 
-function userCert(user: ClusterUser): CertKind {
-  const { name, groups, validity } = user
-  return { ...shared.user(user), subject: () => ({ O: groups, CN: name }), validity }
+/** The control node runs no kubelet. */
+function nodeCert(node: ClusterNode): CertKind | undefined {
+  if (node.role !== 'worker') return undefined
+  return { ...shared.kubeletCert(node), sans: () => [...nodeSans(node), ...node.sans] }
 }
 
 function serviceSans({ clusterDomain, serviceCIDRs }: Cluster['network']): string[] {
@@ -99,7 +62,6 @@ function apiSans({ api, network, domain }: ApiNaming): string[] {
 }
 
 const files = fileNames({ endings: { certificate: '.crt', key: '.key' }, names })
-const ca = files.certificate(caName)
 const kubelet = '/var/lib/kubelet'
 
 const units: readonly UnitRow[] = [
@@ -114,7 +76,9 @@ const units: readonly UnitRow[] = [
   {
     unit: apiServer,
     on: ['control'],
-    reads: shared.apiServerReads(files, shared.sharedEtcd(names.api)),
+    reads: shared.apiServerReads(files),
+    // No kube-proxy runs on its server, so Services have no addresses there: it dials their pods.
+    startFlags: shared.aggregationFlags(files, { '--enable-aggregator-routing': 'true' }),
     serves: [{ port: 6443, name: names.api, selfMade: shared.loopback }],
     // Its certificate has no address of the node but this one.
     health: { port: 6443, path: '/readyz', as: names.admin, isLocal: true },
@@ -124,14 +88,29 @@ const units: readonly UnitRow[] = [
   shared.schedulerUnit,
   {
     unit: 'kubelet',
-    config: '/var/lib/kubelet/kubelet-config.yaml',
+    config: `${kubelet}/kubelet-config.yaml`,
     on: ['worker'],
-    reads: shared.kubeletReads(
-      files,
-      { ca: `${kubelet}/${ca}`, pair: [`${kubelet}/kubelet.crt`, `${kubelet}/kubelet.key`] },
-      files.pair(NODE),
-    ),
-    serves: [shared.kubeletPort],
+    reads: [
+      {
+        by: ['--client-ca-file', 'authentication.x509.clientCAFile'],
+        ...shared.inFolder(kubelet, files.certificate(caName)),
+        loads: 'now',
+      },
+      {
+        by: ['--tls-cert-file', 'tlsCertFile'],
+        file: files.certificate(NODE),
+        usual: `${kubelet}/kubelet.crt`,
+        loads: 'now',
+      },
+      {
+        by: ['--tls-private-key-file', 'tlsPrivateKeyFile'],
+        file: files.key(NODE),
+        usual: `${kubelet}/kubelet.key`,
+        loads: 'now',
+      },
+      { by: ['--kubeconfig'], file: kubeconfigFile(NODE), usual: `${kubelet}/kubeconfig`, loads: 'restart' },
+    ],
+    serves: [{ port: 10250, name: NODE }],
     health: { port: 10250, path: '/healthz', as: names.api, isLocal: true },
     metrics: { port: 10250, path: '/metrics', as: names.admin, isLocal: true },
     isInstalledEarly: true,
@@ -141,27 +120,17 @@ const units: readonly UnitRow[] = [
 
 function problems({ nodes }: Raw): Problem[] {
   const roles = list(nodes).map((node) => map(node).role)
-  const first = roles.indexOf('control')
-  return [
-    ...roles.flatMap((role, i): Problem[] => {
-      const path = ['nodes', i, 'role']
-      if (role === 'gateway') return [{ path, message: 'layout hard-way has no load balancer; leave this node out' }]
-      return role === 'control' && i !== first
-        ? [
-            {
-              path,
-              message:
-                'layout hard-way has one control node; its etcd listens only on loopback, and kubeconfigs name one API server',
-            },
-          ]
-        : []
-    }),
-  ]
+  const oneControl =
+    'layout hard-way has one control node; its etcd listens only on loopback, and kubeconfigs name one API server'
+  return roles.flatMap((role, i): Problem[] => {
+    const path = ['nodes', i, 'role']
+    if (role === 'gateway') return [{ path, message: 'layout hard-way has no load balancer; leave this node out' }]
+    return role === 'control' && roles.indexOf(role) < i ? [{ path, message: oneControl }] : []
+  })
 }
 
 export const hardWay: Layout = {
   name: 'hard-way',
-  guide: 'Kubernetes The Hard Way',
   files,
   defaults: {
     domain: 'kubernetes.local',
@@ -179,15 +148,12 @@ export const hardWay: Layout = {
   ]),
   problems,
   certs,
+  subject: (named) => named,
   nodeCert,
-  userCert,
+  userCert: (user) => ({ ...shared.userCert(user), hasNoLocation: true }),
   nodeSans,
   apiSans,
   serviceSans,
   units,
   etcd: undefined,
-  aggregation: shared.aggregationOf(files, (CN) => withLocation({ CN }), {
-    // No kube-proxy runs on its server, so Services have no addresses there: it dials their pods.
-    '--enable-aggregator-routing': 'true',
-  }),
 }

@@ -4,20 +4,14 @@
  */
 
 import { addressBytes, firstAddress } from '../../lib/address.ts'
-import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
-import { caName, fileNames } from '../../lib/files/auth-dir.ts'
-import { nodeUser } from '../../lib/kubernetes/authorization.ts'
-import type { Subject } from '../../lib/pki/certificate.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { caName, etcdCaName, fileNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import {
   type ApiNaming,
   apiServer,
   type CertKind,
-  type EtcdNames,
-  inFolder,
   type Layout,
   NODE,
-  optional,
-  pairsInFolder,
   type Reads,
   store,
   type UnitRow,
@@ -26,68 +20,82 @@ import * as shared from './shared.ts'
 
 const { pair, kubeconfig } = shared
 
-/** Without a group, the cluster's own organization. */
-const subject = (CN: string, O?: Subject['O']) => (cluster: Cluster) => {
-  const { organization, organizationalUnit: OU } = cluster.subject
-  return shared.withLocation({ O: O ?? organization, ...(OU && { OU }), CN })(cluster)
-}
+const names = { api: 'kubernetes', admin: shared.certs.admin.name, tokens: 'service-account' } as const
 
-const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } as const
+/** As kubeadm has them: https://kubernetes.io/docs/setup/best-practices/certificates/ */
+const ownEtcd = { ca: etcdCaName, server: 'etcd', client: 'apiserver-etcd-client' } as const
+const etcd = { shared: { ca: caName, server: names.api, client: names.api }, own: ownEtcd } as const
 
-/** The service-account certificate has the usage of a client, too. */
 const certs: readonly CertKind[] = [
   {
-    ...shared.ca,
-    subject: subject('Kubernetes'),
+    ...shared.certs.ca,
+    subject: { CN: 'Kubernetes' },
     on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
   },
-  { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans },
-  { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters') },
-  { ...shared.scheduler, subject: subject('system:kube-scheduler', 'system:kube-scheduler') },
+  { ...shared.certs.api, name: names.api, sans: apiSans },
+  shared.certs.admin,
+  shared.certs.scheduler,
+  shared.certs.controllerManager,
+  { ...shared.certs.proxy, on: { control: kubeconfig, worker: kubeconfig } },
+  { ...shared.certs.tokens, name: names.tokens },
   {
-    ...shared.controllerManager,
-    subject: subject('system:kube-controller-manager', 'system:kube-controller-manager'),
+    when: 'etcd.ca: own',
+    phase: 'ca',
+    name: ownEtcd.ca,
+    purpose: 'signs for etcd',
+    on: { control: pair },
+    irreplaceable: { part: 'whole', label: 'etcd CA', loss: 'etcd and its clients, until all have the next CA' },
+    subject: { CN: 'Kubernetes etcd' },
+    // A running cluster begins with the one that it had, under that name.
+    tolerated: [{ CN: 'Kubernetes' }],
   },
   {
-    ...shared.proxy,
-    subject: subject('system:kube-proxy', 'system:node-proxier'),
-    on: { control: kubeconfig, worker: kubeconfig },
+    when: 'etcd.ca: own',
+    phase: 'component-certs',
+    name: ownEtcd.server,
+    issuer: ownEtcd.ca,
+    purpose: 'etcd',
+    on: { control: pair },
+    subject: { CN: ownEtcd.server },
+    sans: etcdSans,
   },
-  { ...shared.tokens, name: names.tokens, subject: subject('service-accounts') },
+  {
+    when: 'etcd.ca: own',
+    phase: 'component-certs',
+    name: ownEtcd.client,
+    issuer: ownEtcd.ca,
+    usages: ['client'],
+    purpose: 'API to etcd',
+    on: { control: pair },
+    subject: { CN: ownEtcd.client },
+  },
+  shared.certs.frontProxyCa,
+  shared.certs.frontProxyClient,
 ]
 
 const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.${domain}`, ...ips]
 
 /** A gateway runs no kubelet. */
-function nodeCert({ name, ips, sans, role }: ClusterNode): CertKind | undefined {
-  if (role === 'gateway') return undefined
-  return {
-    ...shared.kubelet,
-    name,
-    subject: subject(nodeUser(name), 'system:nodes'),
-    // The API server dials a kubelet by its host name, then by its address.
-    sans: ({ domain }) => [...nodeSans({ name, ips }, domain), ...sans],
-    on: { [role]: [...pair, ...kubeconfig] },
-  }
+function nodeCert(node: ClusterNode): CertKind | undefined {
+  if (node.role === 'gateway') return undefined
+  // The API server dials a kubelet by its host name, then by its address.
+  return { ...shared.kubeletCert(node), sans: ({ domain }) => [...nodeSans(node, domain), ...node.sans] }
 }
-
-function userCert(user: ClusterUser): CertKind {
-  const { name, groups, validity } = user
-  return { ...shared.user(user), subject: subject(name, groups), validity }
-}
-
-const serviceNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc']
 
 function serviceSans(network: Cluster['network']): string[] {
-  return [...serviceNames, `kubernetes.default.svc.${network.clusterDomain}`, ...network.serviceCIDRs.map(firstAddress)]
+  return [
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    `kubernetes.default.svc.${network.clusterDomain}`,
+    ...network.serviceCIDRs.map(firstAddress),
+  ]
 }
 
 function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
   return [
-    ...serviceNames,
+    ...serviceSans(network),
     'kubernetes.default.svc.cluster',
-    `kubernetes.default.svc.${network.clusterDomain}`,
-    ...network.serviceCIDRs.map(firstAddress),
     api.host,
     ...(addressBytes(api.host) ? [] : [`${api.host}.${domain}`]),
     ...(api.virtualIP === undefined ? [] : [api.virtualIP]),
@@ -103,38 +111,9 @@ function etcdSans({ domain, nodes, api }: Cluster): string[] {
   return [...members.flatMap((node) => nodeSans(node, domain)), '127.0.0.1', ...api.extraSANs]
 }
 
-/** Where etcd has a CA of its own. A running cluster begins with the one that it had, under that name. */
-const ofEtcd: readonly CertKind[] = [
-  {
-    ...shared.ofOwnEtcd.ca,
-    subject: subject('Kubernetes etcd'),
-    tolerated: (cluster) => [subject('Kubernetes')(cluster)],
-  },
-  { ...shared.ofOwnEtcd.server, subject: subject(shared.ownEtcd.server), sans: etcdSans },
-  { ...shared.ofOwnEtcd.client, subject: subject(shared.ownEtcd.client) },
-]
-
 const files = fileNames({ endings: { certificate: '.pem', key: '-key.pem' }, names })
 
-/** The same in its --config-file, which is then the only one that counts, or by a flag: etcd's configuration page. */
-const etcdSetting = (section: 'client' | 'peer', key: string) => [
-  `${section}-transport-security.${key}`,
-  section === 'peer' ? `--peer-${key}` : `--${key}`,
-]
-const etcdPair = (section: 'client' | 'peer') =>
-  [etcdSetting(section, 'cert-file'), etcdSetting(section, 'key-file')] as const
-
-const sharedEtcd = shared.sharedEtcd(names.api)
-
-/** Where the guide's etcd reads what it shares with the cluster, it reads its own. */
-function atGuides(etcd: EtcdNames, rows: readonly Reads[]): Reads[] {
-  const names = [
-    [files.certificate(etcd.ca), files.certificate(sharedEtcd.ca)],
-    ...files.pair(etcd.server).map((file, i) => [file, files.pair(sharedEtcd.server)[i] ?? file]),
-  ]
-  const guides = new Map(names.map(([file = '', name = '']) => [file, `/etc/etcd/${name}`]))
-  return rows.map((row) => ({ ...row, usual: guides.get(row.file) ?? row.usual }))
-}
+const ofKubelet = (file: string) => shared.inFolder('/var/lib/kubelet', file)
 
 /**
  * What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5, and tried on
@@ -142,7 +121,7 @@ function atGuides(etcd: EtcdNames, rows: readonly Reads[]): Reads[] {
  * dynamiccertificates/dynamic_serving_content.go and dynamic_cafile_content.go,
  * kubeapiserver/options/authentication.go; the kubelet's serving pair: kubernetes#133001.
  */
-const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
+const units: readonly UnitRow[] = [
   // ldirectord checks the API servers against the certificates that its system trusts.
   {
     unit: 'trust-store',
@@ -159,26 +138,13 @@ const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
     bundle: '/etc/ssl/certs/ca-certificates.crt',
     restart: 'update-ca-certificates && { ! systemctl -q is-active ldirectord || systemctl restart ldirectord; }',
   },
-  {
-    unit: store,
-    on: ['control'],
-    reads: atGuides(etcd, [
-      ...inFolder('/etc/etcd', files.certificate(etcd.ca), 'restart', etcdSetting('client', 'trusted-ca-file')),
-      ...pairsInFolder('/etc/etcd', files.pair(etcd.server), etcdPair('client')),
-      ...optional([
-        ...inFolder('/etc/etcd', files.certificate(etcd.ca), 'restart', etcdSetting('peer', 'trusted-ca-file')),
-        ...pairsInFolder('/etc/etcd', files.pair(etcd.server), etcdPair('peer')),
-      ]),
-    ]),
-    serves: [2379, 2380].map((port) => ({ port, name: etcd.server, as: etcd.client })),
-    health: { port: 2379, path: '/health', as: etcd.client, ca: etcd.ca },
-    isQueried: true,
-    isQuorum: true,
-  },
+  etcdUnit('shared'),
+  etcdUnit('own'),
   {
     unit: apiServer,
     on: ['control'],
-    reads: shared.apiServerReads(files, etcd),
+    reads: [...shared.apiServerReads(files), ...etcdReads('shared'), ...etcdReads('own')],
+    startFlags: shared.aggregationFlags(files),
     serves: [{ port: 6443, name: names.api, selfMade: shared.loopback }],
     health: { port: 6443, path: '/readyz', as: names.admin },
     isQueried: true,
@@ -190,44 +156,79 @@ const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
     unit: 'kubelet',
     config: '/var/lib/kubelet/kubelet-config.yaml',
     on: ['control', 'worker'],
-    reads: shared.kubeletReads(
-      files,
+    reads: [
       {
-        ca: `${shared.kubernetes}/${files.certificate(caName)}`,
-        pair: [`/var/lib/kubelet/${files.certificate(NODE)}`, `/var/lib/kubelet/${files.key(NODE)}`],
+        by: ['--client-ca-file', 'authentication.x509.clientCAFile'],
+        ...shared.ofControl(files.certificate(caName)),
+        loads: 'now',
       },
-      files.pair(NODE),
-    ),
-    serves: [shared.kubeletPort],
+      { by: ['--tls-cert-file', 'tlsCertFile'], ...ofKubelet(files.certificate(NODE)), loads: 'now' },
+      { by: ['--tls-private-key-file', 'tlsPrivateKeyFile'], ...ofKubelet(files.key(NODE)), loads: 'now' },
+      { by: ['--kubeconfig'], file: kubeconfigFile(NODE), usual: '/var/lib/kubelet/kubeconfig', loads: 'restart' },
+    ],
+    serves: [{ port: 10250, name: NODE }],
     health: { port: 10250, path: '/healthz', as: names.api },
     metrics: { port: 10250, path: '/metrics', as: names.admin },
   },
   { ...shared.proxyUnit, on: ['control', 'worker'] },
 ]
 
+/**
+ * Where the guide's etcd reads what it shares with the cluster, it reads its own. Fields are of its --config-file, which
+ * is then the only one that counts: etcd's configuration page.
+ */
+function etcdUnit(kind: keyof typeof etcd): UnitRow {
+  const { ca, server, client } = etcd[kind]
+  const caFile = { file: files.certificate(ca), usual: '/etc/etcd/ca.pem', loads: 'restart' } as const
+  const certificate = { file: files.certificate(server), usual: '/etc/etcd/kubernetes.pem', loads: 'now' } as const
+  const key = { file: files.key(server), usual: '/etc/etcd/kubernetes-key.pem', loads: 'now' } as const
+  return {
+    when: `etcd.ca: ${kind}`,
+    unit: store,
+    on: ['control'],
+    reads: [
+      { by: ['client-transport-security.trusted-ca-file', '--trusted-ca-file'], ...caFile },
+      { by: ['client-transport-security.cert-file', '--cert-file'], ...certificate },
+      { by: ['client-transport-security.key-file', '--key-file'], ...key },
+      { by: ['peer-transport-security.trusted-ca-file', '--peer-trusted-ca-file'], ...caFile, isOptional: true },
+      { by: ['peer-transport-security.cert-file', '--peer-cert-file'], ...certificate, isOptional: true },
+      { by: ['peer-transport-security.key-file', '--peer-key-file'], ...key, isOptional: true },
+    ],
+    serves: [
+      { port: 2379, name: server, as: client },
+      { port: 2380, name: server, as: client },
+    ],
+    health: { port: 2379, path: '/health', as: client, ca },
+    isQueried: true,
+    isQuorum: true,
+  }
+}
+
+/** Of an API server, as a client of etcd. */
+function etcdReads(kind: keyof typeof etcd): Reads[] {
+  const { ca, client } = etcd[kind]
+  const row = { when: `etcd.ca: ${kind}`, isOptional: true } as const
+  return [
+    { ...row, by: ['--etcd-cafile'], ...shared.ofControl(files.certificate(ca)), loads: 'restart' },
+    { ...row, by: ['--etcd-certfile'], ...shared.ofControl(files.certificate(client)), loads: 'now' },
+    { ...row, by: ['--etcd-keyfile'], ...shared.ofControl(files.key(client)), loads: 'now' },
+  ]
+}
+
 export const harderWay: Layout = {
   name: 'harder-way',
-  guide: 'Kubernetes the Harder Way',
   files,
   defaults: {},
   without: new Map(),
   problems: () => [],
-  certs: certs.map(shared.opensEtcd),
+  certs,
+  // Without a group, the cluster's own organization.
+  subject: ({ O, CN }, { organization, organizationalUnit: OU }) => ({ O: O ?? organization, ...(OU && { OU }), CN }),
   nodeCert,
-  userCert: (user) => shared.opensEtcd(userCert(user)),
+  userCert: shared.userCert,
   nodeSans,
   apiSans,
   serviceSans,
-  units: unitsWith(sharedEtcd),
-  etcd: sharedEtcd,
-  aggregation: shared.aggregationOf(files, subject),
-}
-
-export const withOwnEtcd: Layout = {
-  ...harderWay,
-  certs: [...certs, ...ofEtcd],
-  nodeCert,
-  userCert,
-  units: unitsWith(shared.ownEtcd),
-  etcd: shared.ownEtcd,
+  units,
+  etcd,
 }

@@ -1,5 +1,5 @@
 /**
- * What a guide's cluster consists of, as data: its certificates, files, units and connections.
+ * What a guide's cluster consists of, as rows: its certificates, its units, and the files that they read.
  * docs/decisions/layouts-as-data.md says why.
  */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
@@ -10,14 +10,22 @@ import type { CertSpec, Subject } from '../../lib/pki/certificate.ts'
 
 type Role = ClusterNode['role']
 
+/** What cluster.yaml has to say for a row to be in force. */
+export type When = 'aggregation' | 'revoked' | 'etcd.ca: shared' | 'etcd.ca: own'
+
+interface Conditional {
+  /** By default the row is in force in every cluster. */
+  readonly when?: When
+}
+
 export interface Layout extends Pick<LayoutRules, 'defaults' | 'without' | 'problems'> {
   /** As cluster.yaml has it. */
   readonly name: LayoutName
-  /** The guide's own name. */
-  readonly guide: string
   readonly files: FileNames
-  /** The certificates that every cluster has, whatever its nodes are; the CA's is the first. */
+  /** The certificates of a cluster whatever its nodes are; the CA's is the first. */
   readonly certs: readonly CertKind[]
+  /** What it makes of a row's subject, beside the location. */
+  subject(named: Subject, cluster: Cluster['subject']): Subject
   /** Undefined for a role without a certificate of its own. */
   nodeCert(node: ClusterNode): CertKind | undefined
   userCert(user: ClusterUser): CertKind
@@ -30,9 +38,7 @@ export interface Layout extends Pick<LayoutRules, 'defaults' | 'without' | 'prob
   /** Servers before their clients. */
   readonly units: readonly UnitRow[]
   /** Undefined where etcd has no TLS. */
-  readonly etcd: EtcdNames | undefined
-  /** What `aggregation: true` adds: certificates, and of the API server files and flags. */
-  readonly aggregation: { readonly certs: readonly CertKind[] } & Required<Pick<UnitRow, 'reads' | 'startFlags'>>
+  readonly etcd: Readonly<Record<Cluster['etcd']['ca'], EtcdNames>> | undefined
 }
 
 /** Names of certificates. */
@@ -45,34 +51,31 @@ export interface EtcdNames {
   readonly client: string
 }
 
-type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
-
 /** The files of one certificate. */
 export type OfCert = Exclude<FileKind, 'encryption-config' | 'authorization'>
 
 /** A certificate of the guide's: what is the same in every cluster, and functions of the cluster. */
-export interface CertKind {
-  readonly phase: CertPhase
+export interface CertKind extends Conditional {
+  readonly phase: 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
   /** The base of its file names. No node may have that name. */
   readonly name: string
+  /** Whose it is. */
+  readonly node?: string
   /** It is the identity of a client of the API: it gets a kubeconfig. */
   readonly isClient?: boolean
   /** Which of its files belong on a node, by the node's role. */
   readonly on: Readonly<Partial<Record<Role, readonly OfCert[]>>>
-  /** Its purpose, in a few letters. */
+  /** In a few letters. */
   readonly purpose: string
-  /** What its user should know in any case. */
-  readonly warning?: string | undefined
   /** Replacing it, or its key, breaks a running cluster: it is done only if the target itself is named. */
   readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
-  /** CN is the user, as Kubernetes sees it; O its groups. */
-  subject(cluster: Cluster): Subject
+  /** CN is the user, as Kubernetes sees it; O its groups. The location that cluster.yaml has is added. */
+  readonly subject: Subject
+  readonly hasNoLocation?: true
   /** Subjects that are not made, and left where they are. */
-  tolerated?(cluster: Cluster): readonly Subject[]
+  readonly tolerated?: readonly Subject[]
   /** By default both. */
   readonly usages?: CertSpec['usages']
-  /** It signs others, which name it as their issuer. */
-  readonly isCa?: true
   /**
    * The row that signs it, before it in the table: by default the CA of the cluster. During a rotation of a CA the next
    * one signs.
@@ -94,7 +97,7 @@ export interface ApiNaming {
 }
 
 /** A file that a unit reads, and the settings of its process that name it. */
-export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isOfKeys'> {
+export interface Reads extends Conditional, Pick<Place, 'file' | 'loads' | 'mayReload' | 'isOfKeys'> {
   /**
    * The first that is set counts: a flag, or a path in the YAML file of its --config. Empty where its path is always
    * the same.
@@ -164,18 +167,15 @@ export interface Health {
   readonly isSelfSigned?: true
 }
 
-export interface Unit {
-  /** The component that it runs. */
+/** A component, as the guide runs it. */
+export interface UnitRow extends Conditional {
   readonly unit: string
-  /** Its name in systemd, without .service. */
-  readonly service: string
+  readonly on: readonly Role[]
   /** The YAML file that its --config names: where cluster.yaml, else the guide, has it. */
   readonly config?: string | undefined
   readonly reads: readonly Reads[]
   /** Flags that it has to be started with, each with the file that it is for. */
-  readonly startFlags?: readonly (Pick<Place, 'file'> & { readonly flag: string; readonly value: string })[]
-  /** Each path once. */
-  readonly files: readonly Place[]
+  readonly startFlags?: readonly StartFlag[]
   readonly serves: readonly Port[]
   readonly health?: Health
   /** Where it reports its feature gates, if we may query them. */
@@ -194,12 +194,21 @@ export interface Unit {
   /** Its files are installed as soon as their folders exist: the guide fills them before there is a unit. */
   readonly isInstalledEarly?: true
   /** For root's shell. */
-  readonly restart: string
+  readonly restart?: string
 }
 
-export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service'> {
-  readonly on: readonly Role[]
-  readonly restart?: string
+export interface StartFlag extends Conditional, Pick<Place, 'file'> {
+  readonly flag: string
+  readonly value: string
+}
+
+/** A unit of a node, with what cluster.yaml says of it. */
+export interface Unit extends UnitRow {
+  /** Its name in systemd, without .service. */
+  readonly service: string
+  /** Where its files are, each path once. */
+  readonly files: readonly Place[]
+  readonly restart: string
 }
 
 /** Stands for the node's own name, in the name of a file or of a certificate. */
@@ -207,30 +216,6 @@ export const NODE = '<node>'
 
 /** The units that are queried for more than their health: every layout has them. */
 export const [apiServer, store] = ['kube-apiserver', 'etcd']
-
-/** For each of the settings a row, of the same file in the same folder. */
-export function inFolder(
-  folder: string,
-  file: string,
-  loads: Place['loads'],
-  ...settings: readonly (string | readonly string[])[]
-): Reads[] {
-  return settings.map((by) => ({ by: [by].flat(), file, usual: `${folder}/${file}`, loads }))
-}
-
-/** Certificates and keys, as above: each pair's two settings. */
-export function pairsInFolder(
-  folder: string,
-  [certificate, key]: readonly [string, string],
-  ...settings: readonly (readonly [certificate: string | readonly string[], key: string | readonly string[]])[]
-): Reads[] {
-  return settings.flatMap(([ofCertificate, ofKey]) => [
-    ...inFolder(folder, certificate, 'now', ofCertificate),
-    ...inFolder(folder, key, 'now', ofKey),
-  ])
-}
-
-export const optional = (rows: readonly Reads[]): Reads[] => rows.map((row) => ({ ...row, isOptional: true }))
 
 /**
  * Where it is declared to be; a kubeconfig names its pair and its CA by file, so that a new one can be reloaded without

@@ -2,7 +2,7 @@
  * What follows from its layout for a cluster: every certificate, the files of each node, and where its units read them.
  * Pure.
  */
-import type { Cluster, ClusterNode, Install, LayoutName } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode, ClusterUser, Install, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import {
   authorizationFiles,
@@ -10,66 +10,94 @@ import {
   caNames,
   crossName,
   encryptionConfigFile,
-  type FileNames,
   frontProxyCaName,
   kubeconfigFile,
   nextName,
 } from '../../lib/files/auth-dir.ts'
 import { memoised } from '../../lib/files/plain-file.ts'
-import type { CertSpec } from '../../lib/pki/certificate.ts'
+import type { CertSpec, Subject } from '../../lib/pki/certificate.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { hardWay } from './hard-way.ts'
-import { harderWay, withOwnEtcd } from './harder-way.ts'
+import { harderWay } from './harder-way.ts'
 import {
   apiServer,
   type CertKind,
+  type EtcdNames,
   type Layout,
   mergePlaces,
   NODE,
-  type OfCert,
   placesAt,
   type Reads,
   type Unit,
   type UnitRow,
+  type When,
 } from './layout.ts'
 
 export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': harderWay, 'hard-way': hardWay }
 
-/** The parts of a cluster that determine what it consists of. */
-type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
+export const layoutOf = ({ layout }: Pick<Cluster, 'layout'>): Layout => layouts[layout]
 
-/**
- * An etcd of its own CA is refused for a layout whose etcd has no TLS. Of the same parts it is always the same object.
- */
-export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
-  const guide = etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
-  return aggregation ? withAggregation(guide) : guide
+/** The parts of a cluster that determine what it consists of. */
+type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation' | 'revoked'>>
+
+/** The rows that are in force in that cluster. */
+function inForce<Row extends { readonly when?: When }>(cluster: LaidOut, rows: readonly Row[]): Row[] {
+  const facts: Readonly<Record<When, boolean>> = {
+    aggregation: cluster.aggregation === true,
+    revoked: cluster.revoked !== undefined,
+    'etcd.ca: shared': cluster.etcd.ca === 'shared',
+    'etcd.ca: own': cluster.etcd.ca === 'own',
+  }
+  return rows.filter(({ when }) => when === undefined || facts[when])
 }
 
-/** With all that cluster.yaml may switch on. */
-const wholeLayout = ({ layout }: Pick<Cluster, 'layout'>) =>
-  layoutOf({ layout, etcd: { ca: 'own' }, aggregation: true })
+/** Undefined where etcd has no TLS. */
+export const etcdOf = (cluster: Cluster): EtcdNames | undefined => layoutOf(cluster).etcd?.[cluster.etcd.ca]
 
-const withAggregation = memoised<Layout, Layout>((layout) => {
-  const { certs, reads, startFlags } = layout.aggregation
-  const units = layout.units.map((row) =>
-    row.unit === apiServer ? { ...row, reads: [...row.reads, ...reads], startFlags } : row,
-  )
-  return { ...layout, certs: [...layout.certs, ...certs], units }
-})
+const certsOf = (cluster: LaidOut): CertKind[] => inForce(cluster, layoutOf(cluster).certs)
 
-export type CertRow = Readonly<ReturnType<typeof row>> & { readonly node?: string }
+export type CertRow = Readonly<ReturnType<typeof certRow>>
 
 export const certTable = memoised<readonly CertRow[], Cluster>((cluster) => {
-  const { certs, nodeCert, userCert } = layoutOf(cluster)
+  const { nodeCert, userCert } = layoutOf(cluster)
+  const ofNodes = cluster.nodes.flatMap((node) => nodeCert(node) ?? [])
   return [
-    ...certs.map((kind) => row(kind, cluster)),
-    ...cluster.nodes.flatMap((node): CertRow[] => {
-      const kind = nodeCert(node)
-      return kind ? [{ ...row(kind, cluster), node: node.name }] : []
-    }),
-    ...cluster.users.map((user) => row(userCert(user), cluster)),
+    ...[...certsOf(cluster), ...ofNodes].map((kind) => certRow(cluster, kind)),
+    ...cluster.users.map((user) => certRow(cluster, userCert(user), warningOf(cluster, user))),
   ]
 })
+
+function certRow(cluster: Cluster, kind: CertKind, warning?: string) {
+  const { subject, hasNoLocation, tolerated, sans, usages, validity, dials = cluster.api.host, ...use } = kind
+  const { country: C, state: ST, locality: L } = cluster.subject
+  const location = hasNoLocation ? {} : { ...(C && { C }), ...(ST && { ST }), ...(L && { L }) }
+  const complete = (named: Subject) => ({ ...location, ...layoutOf(cluster).subject(named, cluster.subject) })
+  const { key, validity: usual } = cluster.certificates
+  const isAlone = use.name === caName || use.phase === 'cluster-cert'
+  const profile: CertSpec = {
+    subject: complete(subject),
+    tolerated: tolerated?.map(complete),
+    sans: [...new Set(sans?.(cluster))],
+    usages,
+    isCa: use.phase === 'ca',
+    key,
+  }
+  /** `id`: of the target that makes it. */
+  const id = isAlone ? use.phase : `${use.phase}/${use.name}`
+  const purpose =
+    use.name === etcdOf(cluster)?.server && use.phase === 'cluster-cert' ? `${use.purpose}, etcd` : use.purpose
+  return { ...use, id, profile, purpose, warning, validity: validity ?? usual, dials }
+}
+
+/** What a user's certificate may do beyond what cluster.yaml says of it. */
+function warningOf(cluster: Cluster, { name, groups }: ClusterUser): string | undefined {
+  const system = groups.filter((group) => group.startsWith('system:'))
+  const rights = `${name} has every right of ${formatNames(system)}, ${system.length === 1 ? 'a group' : 'groups'} for Kubernetes components`
+  // etcd asks its clients for a certificate of its CA, whoever's, and has no authorization behind that.
+  const etcd = 'user certificates open etcd too, bypassing RBAC; let only API servers reach port 2379'
+  const all = [...(system.length > 0 ? [rights] : []), ...(etcdOf(cluster)?.ca === caName ? [etcd] : [])]
+  return all.join('; ') || undefined
+}
 
 /** The rows of the certificates that the CA signs. */
 export function issuedBy(cluster: Cluster, ca: string): CertRow[] {
@@ -97,32 +125,6 @@ export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'v
   return { ...profile, sans: profile.sans.toSorted(), validity }
 }
 
-function row(kind: CertKind, cluster: Cluster) {
-  const { subject, tolerated, sans, usages, validity, isCa, dials = cluster.api.host, ...use } = kind
-  const { key, validity: usual } = cluster.certificates
-  const isAlone = use.name === caName || use.phase === 'cluster-cert'
-  const profile: CertSpec = {
-    subject: subject(cluster),
-    tolerated: tolerated?.(cluster),
-    sans: [...new Set(sans?.(cluster))],
-    usages,
-    isCa: use.phase === 'ca' || isCa === true,
-    key,
-  }
-  /** `id`: of the target that makes it. */
-  const id = isAlone ? use.phase : `${use.phase}/${use.name}`
-  return { ...use, id, profile, validity: validity ?? usual, dials }
-}
-
-/** Where API servers read a file of the list of who is revoked. */
-export function listPath(cluster: Placing, file: (typeof authorizationFiles)[number]): string {
-  const { reads = [] } = layoutOf(cluster).units.find(({ unit }) => unit === apiServer) ?? {}
-  const override = cluster.install ? cluster.install.units.get(apiServer) : undefined
-  const row = reads.find((each) => each.file === file)
-  if (!row) return ''
-  return (override ? declaredAt(override.files, row) : undefined) ?? row.usual
-}
-
 /** The only identity that is no certificate's. */
 export const encryptionConfig = {
   file: encryptionConfigFile,
@@ -130,23 +132,20 @@ export const encryptionConfig = {
   label: 'encryption key',
 } as const
 
-function fileOf(files: FileNames, kind: OfCert, name: string): string {
-  return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
-}
-
-type Holders = Partial<Pick<Cluster, 'nodes' | 'users'>>
-
-type Keeping = LaidOut &
-  Holders & {
-    readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
-    readonly revoked?: Cluster['revoked']
-  }
+/** The files without which a running cluster breaks, with what is lost if they are replaced or removed. */
+export const identityFiles = memoised<ReadonlyMap<string, string>, Cluster>((cluster) => {
+  const { files } = layoutOf(cluster)
+  const pairs = certsOf(cluster).flatMap(({ name, irreplaceable }) =>
+    irreplaceable ? files.pair(name).map((file) => [file, irreplaceable.label] as const) : [],
+  )
+  return new Map([...pairs, [encryptionConfig.file, encryptionConfig.label]])
+})
 
 /**
  * True for a key that no node is to have: of what is switched off, of the front proxy's CA, and in some clusters of
  * each CA.
  */
-export function isKeptOff(cluster: Keeping, file: string): boolean {
+export function isKeptOff(cluster: Cluster, file: string): boolean {
   const { files } = layoutOf(cluster)
   const isOfCa = (name: string) => name === frontProxyCaName || !cluster.certificates.caKeyOnNodes
   if (caNames.some((name) => isOfCa(name) && file === files.key(name))) return true
@@ -154,130 +153,119 @@ export function isKeptOff(cluster: Keeping, file: string): boolean {
 }
 
 /** True for a file of a feature that is off in cluster.yaml: etcd's own CA, the aggregation layer. */
-export function isSwitchedOff(cluster: LaidOut & Holders, file: string): boolean {
+export function isSwitchedOff(cluster: Cluster, file: string): boolean {
   const { files, certs } = layoutOf(cluster)
-  const { name = '' } = files.parse(file) ?? {}
-  const isOf = (each: { readonly name: string }) => each.name === name
-  if (certs.some(isOf) || !wholeLayout(cluster).certs.some(isOf) || !files.pair(name).includes(file)) return false
+  const row = certs.find(({ name }) => files.pair(name).includes(file))
+  if (!row || inForce(cluster, [row]).length > 0) return false
   // A node or user may have that name then.
-  return ![...(cluster.nodes ?? []), ...(cluster.users ?? [])].some(isOf)
+  return ![...cluster.nodes, ...cluster.users].some(({ name }) => name === row.name)
 }
 
 /** In the order of the tables; what is the node's own comes last. */
-export function nodeFiles(cluster: Keeping, node: ClusterNode): string[] {
-  const { files, certs, nodeCert } = layoutOf(cluster)
-  const filesOf = ({ name, on }: CertKind) => (on[node.role] ?? []).map((kind) => fileOf(files, kind, name))
+export function nodeFiles(cluster: Cluster, node: ClusterNode): string[] {
+  const { files, nodeCert } = layoutOf(cluster)
+  const filesOf = ({ name, on }: CertKind) =>
+    (on[node.role] ?? []).map((kind) => (kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)))
   return [
-    ...certs.flatMap(filesOf).filter((file) => !isKeptOff(cluster, file)),
+    ...certsOf(cluster)
+      .flatMap(filesOf)
+      .filter((file) => !isKeptOff(cluster, file)),
     ...(node.role === encryptionConfig.on ? [encryptionConfig.file] : []),
     ...(node.role === 'control' && cluster.revoked !== undefined ? authorizationFiles : []),
     ...[nodeCert(node) ?? []].flat().flatMap(filesOf),
   ]
 }
 
-/** The files without which a running cluster breaks, with what is lost if they are replaced or removed. */
-export function identityFiles(cluster: LaidOut): ReadonlyMap<string, string> {
-  return identityIn(layoutOf(cluster))
+/** Facts that cluster.yaml must not contradict. */
+export function layoutRules(cluster: LaidOut): LayoutRules {
+  const layout = layoutOf(cluster)
+  const units = [...Map.groupBy(layout.units, ({ unit }) => unit)].map(([unit, rows]) => {
+    const reads = Map.groupBy(
+      rows.flatMap((row) => row.reads),
+      ({ file }) => file,
+    )
+    const files = [...reads].map(([file, same]) => [file, [...new Set(same.flatMap(({ by }) => by))]] as const)
+    // A setting of a YAML file is no flag.
+    const hasConfig = files.some(([, settings]) => settings.some((setting) => /^[a-z]/.test(setting)))
+    return [unit, { files: new Map(files), hasConfig }] as const
+  })
+  const kubelets = layout.units.filter(({ serves }) => serves.some(({ name }) => name === NODE))
+  return {
+    ...layout,
+    units: new Map(units),
+    kubeletsOn: kubelets.flatMap(({ on }) => on),
+    isReserved: (name) => isReserved(cluster, name),
+  }
 }
 
-const identityIn = memoised<ReadonlyMap<string, string>, Layout>(
-  ({ files, certs }) =>
-    new Map([
-      ...certs.flatMap(({ name, irreplaceable }) =>
-        irreplaceable ? files.pair(name).map((file): [string, string] => [file, irreplaceable.label]) : [],
-      ),
-      [encryptionConfig.file, encryptionConfig.label],
-    ]),
-)
-
 /** A node or user of such a name would have files, or a connection in `verify`, of the same name. */
-function isReserved({ files, certs }: Layout, name: string): boolean {
+function isReserved(cluster: LaidOut, name: string): boolean {
+  const { files } = layoutOf(cluster)
   const names = [
-    ...certs.map((each) => each.name),
-    // During a rotation.
-    ...certs.flatMap((each) => (each.irreplaceable ? [nextName(each.name)] : [])),
+    // The next one is there during a rotation.
+    ...certsOf(cluster).flatMap((each) => [each.name, ...(each.irreplaceable ? [nextName(each.name)] : [])]),
     // Whether etcd has one of its own is told by that file.
-    ...caNames.flatMap((name) => [name, nextName(name), crossName(name)]),
+    ...caNames.flatMap((ca) => [ca, nextName(ca), crossName(ca)]),
     files.parse(encryptionConfig.file)?.name,
     'pods',
   ]
   return names.includes(name) || files.parse(files.certificate(name))?.kind !== 'certificate'
 }
 
-/** Facts that cluster.yaml must not contradict. */
-export function layoutRules(cluster: LaidOut): LayoutRules {
-  const layout = layoutOf(cluster)
-  const variants = [wholeLayout(cluster), layouts[cluster.layout]]
-  const settingsBy = (rows: readonly Reads[]) =>
-    new Map(
-      [...Map.groupBy(rows, ({ file }) => file)].map(([file, same]) => [
-        file,
-        [...new Set(same.flatMap(({ by }) => by))],
-      ]),
-    )
-  const units = new Map(
-    layout.units.map(({ unit, reads }) => {
-      const all = variants.flatMap((each) => each.units.find((row) => row.unit === unit)?.reads ?? [])
-      // A setting of a YAML file is no flag.
-      const hasConfig = reads.some(({ by }) => by.some((setting) => /^[a-z]/.test(setting)))
-      return [unit, { files: settingsBy(reads), inVariants: settingsBy(all), hasConfig }]
-    }),
-  )
-  const kubeletsOn = layout.units
-    .filter(({ serves }) => serves.some(({ name }) => name === NODE))
-    .flatMap(({ on }) => on)
-  return { ...layout, units, kubeletsOn, isReserved: (each) => isReserved(layout, each) }
-}
-
 type UnitOverride = Exclude<ReturnType<Install['units']['get']>, false | undefined>
-type Placing = Keeping & Pick<Cluster, 'install'>
+
+/** What cluster.yaml says of a unit of all nodes; false where it leaves the unit out. */
+const overrideOf = ({ install }: Cluster, unit: string): UnitOverride | false | undefined =>
+  install ? install.units.get(unit) : undefined
 
 /** The name that systemd knows a component by, without .service. */
-export function serviceOf({ install }: Pick<Cluster, 'install'>, component: string): string {
-  const override = install ? install.units.get(component) : undefined
+export function serviceOf(cluster: Cluster, component: string): string {
+  const override = overrideOf(cluster, component)
   return (override ? override.unit : undefined) ?? component
 }
 
-type NodeWithUnits = Pick<ClusterNode, 'name' | 'role'> & Partial<Pick<ClusterNode, 'units'>>
+/** Where API servers read a file of the list of who is revoked. */
+export function listPath(cluster: Cluster, file: (typeof authorizationFiles)[number]): string {
+  const row = layoutOf(cluster)
+    .units.flatMap(({ reads }) => reads)
+    .find((each) => each.file === file)
+  if (!row) return ''
+  const override = overrideOf(cluster, apiServer)
+  return (override ? declaredAt(override.files, row) : undefined) ?? row.usual
+}
 
 /** The units of a node, in the order of the table, as cluster.yaml has them. */
-export function nodeUnits(cluster: Placing, node: NodeWithUnits): Unit[] {
-  return layoutOf(cluster).units.flatMap((row): Unit[] => {
-    const override = cluster.install ? cluster.install.units.get(row.unit) : undefined
-    return override === false || !row.on.includes(node.role) ? [] : [unitOf(row, node, override, cluster)]
+export function nodeUnits(cluster: Cluster, node: ClusterNode): Unit[] {
+  const rows = inForce(cluster, layoutOf(cluster).units).filter(({ on }) => on.includes(node.role))
+  return rows.flatMap((row) => {
+    const override = overrideOf(cluster, row.unit)
+    return override === false ? [] : [unitOf(cluster, node, row, override)]
   })
 }
 
-function unitOf(
-  { on, ...row }: UnitRow,
-  node: NodeWithUnits,
-  override: Partial<UnitOverride> | undefined,
-  cluster: Keeping,
-): Unit {
+function unitOf(cluster: Cluster, node: ClusterNode, row: UnitRow, override: UnitOverride | undefined): Unit {
   const itsOwn = (text: string) => text.replaceAll(NODE, node.name)
-  const ofNode = node.units?.[row.unit]
+  const ofNode = node.units[row.unit]
   const sources = [ofNode?.files, override?.files].filter((files) => files !== undefined)
-  const all = row.reads.map((each): Reads => {
+  const all = inForce(cluster, row.reads).map((each): Reads => {
     const declared = sources.map((files) => declaredAt(files, each)).find((path) => path !== undefined)
-    return {
-      ...each,
-      file: itsOwn(each.file),
-      usual: itsOwn(declared ?? each.usual),
-      ...(declared !== undefined && { isDeclared: true }),
-    }
+    const usual = itsOwn(declared ?? each.usual)
+    return { ...each, file: itsOwn(each.file), usual, ...(declared !== undefined && { isDeclared: true }) }
   })
+  const reads = all.filter(({ file }) => !isKeptOff(cluster, file))
   const config = ofNode?.config ?? override?.config ?? row.config
-  const isWanted = ({ file }: Reads) => cluster.revoked !== undefined || !authorizationFiles.includes(file)
-  const reads = all.filter((each) => isWanted(each) && !isKeptOff(cluster, each.file))
-  const files = mergePlaces(reads.flatMap(placesAt))
   const service = override?.unit ?? row.unit
   // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
   const byDefault = `systemctl reset-failed ${service}; systemctl restart ${service}`
-  const restart = override?.restart ?? row.restart ?? byDefault
-  const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
   return {
-    ...{ ...row, reads, files, serves, service, restart },
+    ...row,
     config: config && itsOwn(config),
+    reads,
+    startFlags: inForce(cluster, row.startFlags ?? []),
+    files: mergePlaces(reads.flatMap(placesAt)),
+    serves: row.serves.map((port) => ({ ...port, name: itsOwn(port.name) })),
+    service,
+    restart: override?.restart ?? row.restart ?? byDefault,
   }
 }
 

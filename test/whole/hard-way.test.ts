@@ -198,13 +198,11 @@ describe("what is made here, beside what the guide's commands make", { skip }, (
   })
 
   test('each machine gets what the documents copy to it', () => {
-    const { nodes } = readCluster(readFileSync(join(place, 'cluster.yaml')))
+    const { certificates, ...rest } = readCluster(readFileSync(join(place, 'cluster.yaml')))
     const of = (name: string, caKeyOnNodes = true) =>
-      nodes
+      rest.nodes
         .filter((node) => node.name === name)
-        .flatMap((node) =>
-          nodeFiles({ layout: 'hard-way', etcd: { ca: 'shared' }, certificates: { caKeyOnNodes } }, node).toSorted(),
-        )
+        .flatMap((node) => nodeFiles({ ...rest, certificates: { ...certificates, caKeyOnNodes } }, node).toSorted())
     assert.deepEqual(of('node-0'), 'ca.crt kube-proxy.kubeconfig node-0.crt node-0.key node-0.kubeconfig'.split(' '))
     assert.deepEqual(of('server'), [
       ...['admin.kubeconfig', 'ca.crt', 'ca.key', 'encryption-config.yaml', 'kube-api-server.crt'],

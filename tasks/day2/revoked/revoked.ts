@@ -25,7 +25,7 @@ import { formatNames, joinClauses } from '../../../lib/wording.ts'
 import { holdersOf, revokedLine } from '../../auth/accepted.ts'
 import { type HeldFile, heldAt } from '../../deploy/held.ts'
 import { digestOf, type NodeLook } from '../../inspect/look.ts'
-import { layoutOf, listPath } from '../../layouts/tables.ts'
+import { etcdOf, listPath } from '../../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../../target.ts'
 
 /** Of the phase, and of its target in auth/. */
@@ -88,7 +88,7 @@ function check(run: Run): Check {
 
 /** etcd asks no API server: it takes every certificate of its CA. */
 function etcdIsOpen({ cluster, command }: Run, accepted: ReadonlySet<string>): string[] {
-  const { etcd } = layoutOf(cluster)
+  const etcd = etcdOf(cluster)
   const { revoked = [] } = cluster
   if (etcd === undefined || etcd.ca === etcdCaName) return []
   const open = revoked.filter((each) => accepted.has(each))

@@ -201,8 +201,8 @@ testFiles('units are those of the layout, with files that they read', [
     '5:21 is not a unit of the layout; did you mean kube-apiserver?',
   ],
   [
-    and('install: { units: { etcd: { files: { ca-key.pem: /etc/x } } } }'),
-    '5:38 is not a file of etcd; expected one of ca.pem, kubernetes.pem, kubernetes-key.pem',
+    and('install: { units: { etcd: { files: { front-proxy.pem: /etc/x } } } }'),
+    '5:38 is not a file of etcd; expected one of ca.pem, kubernetes.pem, kubernetes-key.pem, etcd-ca.pem, etcd.pem, etcd-key.pem',
   ],
   [and('install: { units: { etcd: { restart: a, config: /etc/x, files: { ca.pem: /etc/x } } } }')],
   // Its CA may be about to change.
