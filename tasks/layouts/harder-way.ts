@@ -82,20 +82,18 @@ function nodeCert(node: ClusterNode): CertKind | undefined {
   return { ...shared.kubeletCert(node), sans: ({ domain }) => [...nodeSans(node, domain), ...node.sans] }
 }
 
+const serviceNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc']
+
 function serviceSans(network: Cluster['network']): string[] {
-  return [
-    'kubernetes',
-    'kubernetes.default',
-    'kubernetes.default.svc',
-    `kubernetes.default.svc.${network.clusterDomain}`,
-    ...network.serviceCIDRs.map(firstAddress),
-  ]
+  return [...serviceNames, `kubernetes.default.svc.${network.clusterDomain}`, ...network.serviceCIDRs.map(firstAddress)]
 }
 
 function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
   return [
-    ...serviceSans(network),
+    ...serviceNames,
     'kubernetes.default.svc.cluster',
+    `kubernetes.default.svc.${network.clusterDomain}`,
+    ...network.serviceCIDRs.map(firstAddress),
     api.host,
     ...(addressBytes(api.host) ? [] : [`${api.host}.${domain}`]),
     ...(api.virtualIP === undefined ? [] : [api.virtualIP]),
