@@ -174,11 +174,7 @@ interface Proof {
 async function proveBoth(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
   const units = await unitsAsking(rotating, node, { name, tell })
   for (const unit of units)
-    for (const trusted of [name, nextName(name)]) {
-      const answer = await answerTo({ rotating, node, unit, trusted }, ownCredentials(rotating.run, unit.health.as))
-      if (answer !== 'accepted')
-        throw new Failure(`${unit.unit} does not accept our certificate: ${answer}`, { node: node.name })
-    }
+    for (const trusted of [name, nextName(name)]) await proveAccepted({ rotating, node, unit, trusted })
   return units.map(({ unit }) => unit)
 }
 
@@ -202,9 +198,11 @@ async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tel
         node: node.name,
         remedy: `check which CA it trusts:\n    systemctl cat ${unit.service}`,
       })
-    const why = last ?? (await answerTo(probe, ownCredentials(rotating.run, unit.health.as)))
-    if (why !== 'accepted')
-      throw new Failure(`${unit.unit} does not accept our certificate: ${why}`, { node: node.name })
+    if (last !== undefined)
+      throw new Failure(`${unit.unit} neither accepts nor refuses a certificate of the old CA: ${last}`, {
+        node: node.name,
+      })
+    await proveAccepted(probe)
   }
   if (units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
   return units.map(({ unit }) => unit)
@@ -244,6 +242,14 @@ interface Probe {
   readonly node: ClusterNode
   readonly unit: Askable
   readonly trusted: string
+}
+
+/** Throws a Failure unless it accepts our own certificate. */
+async function proveAccepted(probe: Probe): Promise<void> {
+  const { rotating, node, unit } = probe
+  const answer = await answerTo(probe, ownCredentials(rotating.run, unit.health.as))
+  if (answer !== 'accepted')
+    throw new Failure(`${unit.unit} does not accept our certificate: ${answer}`, { node: node.name })
 }
 
 /**
