@@ -1,6 +1,6 @@
 /**
  * What a guide's cluster consists of, as rows: its certificates, its units, and the files that they read.
- * docs/decisions/layouts-as-data.md says why.
+ * docs/decisions.md says why.
  */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'

@@ -16,7 +16,6 @@ const pages = [
   'test/machines/README.md',
   'test/bench/FIGURES.md',
   ...markdownIn('docs'),
-  ...markdownIn('docs/decisions'),
 ]
 
 function markdownIn(folder: string): string[] {
