@@ -14,6 +14,7 @@ import { realBinaries } from '../lab/machines/shared.ts'
 import { type Edit, idsOf, makePlace, type Ran } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import {
+  mustRun,
   probedOwn,
   running,
   setFlags,
@@ -85,8 +86,7 @@ describe('a cluster of 0.5.0', { skip }, () => {
     await lab.run('bootstrap')
     await setFlagsOf(await lab.run('bootstrap'))
     await lab.run('bootstrap')
-    const plan = await lab.run('bootstrap', '--dry-run', '--json')
-    assert.deepEqual([idsOf(plan, 'stale'), idsOf(plan, 'failed')], [[], []], toldOf(plan))
+    await mustRun(lab, 0, 'bootstrap', '--dry-run')
   })
   after(async () => {
     await lab?.stop()
