@@ -8,7 +8,7 @@ type MetricValue = number | boolean | Date | undefined
 const ofItem = ['id', 'node', 'purpose']
 const ofNode = ['node']
 
-/** The labels of each besides `cluster`, and its HELP; docs/automation.md has both (`npm run docs`). */
+/** The labels of each besides `cluster`, and its HELP; docs/everyday.md has both (`npm run docs`). */
 export const metrics = {
   not_after_timestamp_seconds: { labels: ofItem, help: 'Expiry of the certificate, or of the one in the kubeconfig.' },
   end_timestamp_seconds: { labels: ofItem, help: 'Effective expiry: the earliest along the chain.' },

@@ -31,7 +31,7 @@ async function written(place: string, env: Readonly<Record<string, string>> = {}
   return { ...ran, folder, text }
 }
 
-test('systemd accepts the units, and with what docs/automation.md adds it finds the service hardened', {
+test('systemd accepts the units, and with what docs/everyday.md adds it finds the service hardened', {
   skip: needs('systemd-analyze'),
 }, async (t) => {
   const { folder, text } = await written(prepare(t))
@@ -45,7 +45,7 @@ test('systemd accepts the units, and with what docs/automation.md adds it finds 
   // It accepts a % that begins a specifier, and a $ that begins a variable.
   assert.doesNotMatch(text('service').replaceAll('%%', ''), /%/)
   for (const [line] of text('service').matchAll(/^Exec.*$/gm)) assert.doesNotMatch(line.replaceAll('$$', ''), /\$/)
-  const [, added = ''] = /^```ini\n(.*?)^```/ms.exec(readFileSync('docs/automation.md', 'utf8')) ?? []
+  const [, added = ''] = /^```ini\n(.*?)^```/ms.exec(readFileSync('docs/everyday.md', 'utf8')) ?? []
   appendFileSync(units[0] ?? '', added)
   verified()
   const { status, said } = analyze('security', '--no-pager', '--offline=true', '--threshold=30', units[0] ?? '')
