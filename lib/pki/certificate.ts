@@ -4,7 +4,7 @@ import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
 import type { Diff } from '../results.ts'
 import { formatNames, joinClauses } from '../wording.ts'
-import { bitsOf, blocksIn, type Der, expect, hex, inside, oids, readDer } from './encoding.ts'
+import { blocksIn, type Der, inside, oids, readDer } from './encoding.ts'
 
 /** A distinguished name; the certificate has the attributes in this order. */
 export interface Subject {
@@ -54,59 +54,6 @@ export function keyKindOf(key: KeyObject): string {
   return kind ?? String(namedCurve ?? key.asymmetricKeyType)
 }
 
-interface Extension {
-  /** Its OID, as in `oids`. */
-  readonly id: string
-  /** An OCTET STRING, whose content is DER. */
-  readonly value: Der
-}
-
-/**
- * Throws a RangeError unless the bytes are exactly one certificate. Unique identifiers, which RFC 5280 forbids, are not
- * read.
- */
-function readFields(bytes: Buffer) {
-  const [tbs] = inside(onlyOne(readDer(bytes)), 0x30)
-  const all = inside(tbs, 0x30)
-  if (all[0]?.tag === 0xa0) all.shift()
-  const [, , issuer, , subject, publicKey, extensions] = all
-  return {
-    /** DER of the issuer's subject, as it stands here. */
-    issuer: expect(issuer, 0x30).bytes,
-    /** DER of the subject, as it stands there. */
-    subject: expect(subject, 0x30).bytes,
-    /** The SubjectPublicKeyInfo. */
-    keyInfo: expect(publicKey, 0x30),
-    extensions: extensions ? inside(onlyOne(inside(extensions, 0xa3)), 0x30).map(readExtension) : [],
-  }
-}
-
-function onlyOne([first, ...more]: readonly Der[]): Der | undefined {
-  if (more.length > 0) throw new RangeError('more elements than one')
-  return first
-}
-
-function readExtension(extension: Der): Extension {
-  const [oid, ...rest] = inside(extension, 0x30)
-  return { id: hex(expect(oid, 0x06)), value: expect(rest.at(-1), 0x04) }
-}
-
-interface Extended {
-  readonly extensions: readonly Extension[]
-}
-
-/** The value of an extension; undefined where there is none of that kind. */
-export function extensionOf({ extensions }: Extended, wanted: string): Der | undefined {
-  const found = extensions.find(({ id }) => id === wanted)
-  return found && onlyOne(inside(found.value))
-}
-
-/** The elements of the value of an extension that is a list; none where there is none of that kind. */
-function listedIn(of: Extended, id: string): Der[] {
-  const list = extensionOf(of, id)
-  return list ? inside(list, 0x30) : []
-}
-
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
 const digitalSignature = 0x80
 const leafUsages = 0xa0
@@ -127,32 +74,33 @@ export function readCertificates(pem: Uint8Array | string): Certificate[] {
   return all.every((each) => each !== undefined) ? all : []
 }
 
-/** As OpenSSL reads it; undefined where it can't, or where it is more than one certificate. */
+/** As OpenSSL reads it; undefined where it can't. */
 export function readDerCertificate(der: Buffer) {
   try {
     const x509 = new X509Certificate(der)
-    const fields = readFields(der)
+    const { issuer, subject, extension } = readFields(der)
     // OpenSSL reads times that there are not, such as the 99th of a month: any date in validToDate, and "Bad time
     // value" here.
-    if ([x509.validFrom, x509.validTo].some((text) => Number.isNaN(Date.parse(text)))) return undefined
-    const usage = extensionOf(fields, oids.keyUsage)
-    const sans: readonly string[] = listedIn(fields, oids.subjectAltName).map(formatSan)
-    const extKeyUsages: readonly string[] = listedIn(fields, oids.extKeyUsage).map((each) => hex(expect(each, 0x06)))
+    if (!issuer || !subject || [x509.validFrom, x509.validTo].some((text) => Number.isNaN(Date.parse(text))))
+      return undefined
+    const sans: readonly string[] = inside(extension(oids.subjectAltName)).map(formatSan)
+    const extKeyUsages: readonly string[] = inside(extension(oids.extKeyUsage)).map(hex)
     return {
-      der,
-      x509,
-      ...fields,
+      ...{ der, x509, issuer, subject },
       /** `CN=kubernetes`, … */
       attributes: attributesIn(x509.subject),
       /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
       sans,
       /** Whether it may sign certificates, also by its key usage. */
       isCa: x509.ca,
+      /** By a path length of 0 there may be no other CA below it: RFC 5280, 4.2.1.9. */
+      maySignCas: x509.ca && extension(oids.basicConstraints)?.content.toString('hex').endsWith('020100') === false,
+      hasNameConstraints: extension(oids.nameConstraints) !== undefined,
       /** The first eight bits; undefined where it names none. */
-      keyUsage: usage && (bitsOf(usage)[0] ?? 0),
+      keyUsage: extension(oids.keyUsage)?.content[1],
       /** As in `oids`. */
       extKeyUsages,
-      subjectKeyId: extensionOf(fields, oids.subjectKeyIdentifier)?.content,
+      subjectKeyId: extension(oids.subjectKeyIdentifier)?.content,
       publicKey: x509.publicKey,
       notBefore: x509.validFromDate,
       notAfter: x509.validToDate,
@@ -163,14 +111,28 @@ export function readDerCertificate(der: Buffer) {
   }
 }
 
-/** GeneralName of RFC 5280, 4.2.1.6, by the number of its tag. */
-const sanTypes = ['other name', 'email', 'DNS', 'X.400', 'directory name', 'EDI', 'URI', 'IP', 'registered id']
+/** What Node's X509Certificate does not show: DER of both names, and of the extensions by their OIDs. */
+function readFields(der: Buffer) {
+  const [tbs] = inside(readDer(der)[0])
+  const all = inside(tbs)
+  const extensions = inside(inside(all.find(({ tag }) => tag === 0xa3))[0])
+  const [, , issuer, , subject] = all[0]?.tag === 0xa0 ? all.slice(1) : all
+  const values = new Map(
+    extensions.map((each) => {
+      const [id, ...more] = inside(each)
+      return [id && hex(id), more.at(-1)] as const
+    }),
+  )
+  return { issuer: issuer?.bytes, subject: subject?.bytes, extension: (oid: string) => inside(values.get(oid))[0] }
+}
+
+const hex = ({ content }: Der) => content.toString('hex')
 
 function formatSan({ tag, content }: Der): string {
   const text = content.toString('latin1')
-  if (tag === 0x82 && !addressBytes(text)) return text
-  if (tag === 0x87 && (content.length === 4 || content.length === 16)) return formatAddress(content)
-  return `${sanTypes[tag & 0x1f] ?? tag}:${tag === 0x82 || tag === 0x81 || tag === 0x86 ? text : content.toString('hex')}`
+  if (tag === 0x82) return addressBytes(text) ? `DNS:${text}` : text
+  if (tag === 0x87 && [4, 16].includes(content.length)) return formatAddress(content)
+  return `type ${tag & 0x1f}:${text}`
 }
 
 /**
@@ -207,7 +169,10 @@ export function compareIdentity(certificate: Certificate, profile: CertSpec): Di
   const isTolerated = profile.tolerated?.some((each) => compareSubject(certificate.attributes, each).length === 0)
   const subject = isTolerated ? [] : compareSubject(certificate.attributes, profile.subject)
   const { added, removed } = compareNames(certificate, profile)
-  const names = formatDifference(['adds SAN ', added], ['drops SAN ', removed])
+  const names = formatDifference(
+    added.length > 0 && `adds SAN ${formatNames(added)}`,
+    removed.length > 0 && `drops SAN ${formatNames(removed)}`,
+  )
   return [...subject, ...names, ...compareKeyKind(certificate.publicKey, profile)]
 }
 
@@ -224,14 +189,13 @@ export function commonNameOf({ attributes }: Pick<Certificate, 'attributes'>): s
 function compareSubject(attributes: readonly string[], wanted: Subject): Diff[] {
   const values = subjectOrder.flatMap((name) => [wanted[name] ?? []].flat().map((value) => `${name}=${value}`))
   const { added, removed } = difference(attributes, values)
-  return formatDifference(['adds ', added, ' to the subject'], ['drops ', removed, ' from the subject'])
+  return formatDifference(
+    added.length > 0 && `adds ${formatNames(added)} to the subject`,
+    removed.length > 0 && `drops ${formatNames(removed)} from the subject`,
+  )
 }
 
-/** None without names. */
-function formatDifference(
-  ...parts: readonly (readonly [before: string, names: readonly string[], after?: string])[]
-): Diff[] {
-  const clauses = parts.map(([before, names, after = '']) => names.length > 0 && before + formatNames(names) + after)
+function formatDifference(...clauses: readonly (string | false)[]): Diff[] {
   const what = joinClauses(...clauses)
   return what === '' ? [] : [{ what, verb: 'change' }]
 }

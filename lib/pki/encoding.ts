@@ -1,85 +1,32 @@
 /** PEM (RFC 7468) as Go's encoding/pem reads it, and DER (X.690). Pure. */
 
-/** Reads in place: a certificate is parsed without copying or naming what is not used. */
-export class Der {
+/** An element of DER. None of its bytes are copied. */
+export interface Der {
   readonly tag: number
-  readonly #source: Buffer
-  readonly #begin: number
-  readonly #contentBegin: number
-  readonly #end: number
-
-  /** The element that begins there, and ends before `limit`. Throws a RangeError if it is not DER. */
-  constructor(source: Buffer, begin: number, limit: number) {
-    const [tag, first] = [source[begin] ?? 0, source[begin + 1] ?? 0]
-    if (begin + 2 > limit) throw new RangeError('an element is cut short')
-    if ((tag & 0x1f) === 0x1f) throw new RangeError('a tag of several bytes')
-    const lengthBytes = first < 0x80 ? 0 : first & 0x7f
-    if (lengthBytes > 4 || first === 0x80) throw new RangeError('a length that DER does not have')
-    const start = begin + 2 + lengthBytes
-    if (start > limit) throw new RangeError('an element is cut short')
-    const length = lengthBytes === 0 ? first : source.readUIntBE(begin + 2, lengthBytes)
-    // In the fewest bytes: X.690, 10.1.
-    if (lengthBytes > 0 && (length < 0x80 || length < 2 ** (8 * (lengthBytes - 1))))
-      throw new RangeError('a length that DER does not have')
-    if (start + length > limit) throw new RangeError('an element is cut short')
-    this.tag = tag
-    this.#source = source
-    this.#begin = begin
-    this.#contentBegin = start
-    this.#end = start + length
-  }
-
-  get content(): Buffer {
-    return this.#source.subarray(this.#contentBegin, this.#end)
-  }
-
+  readonly content: Buffer
   /** Tag, length and content. */
-  get bytes(): Buffer {
-    return this.#source.subarray(this.#begin, this.#end)
-  }
-
-  /** The elements that follow each other between the two offsets. */
-  static all(source: Buffer, begin: number, end: number): Der[] {
-    const elements: Der[] = []
-    for (let at = begin; at < end; ) {
-      const element = new Der(source, at, end)
-      elements.push(element)
-      at = element.#end
-    }
-    return elements
-  }
-
-  /** The elements inside a constructed one. */
-  inside(): Der[] {
-    return Der.all(this.#source, this.#contentBegin, this.#end)
-  }
+  readonly bytes: Buffer
 }
 
 /** The elements that follow each other in the bytes. Throws a RangeError if they are not DER. */
-export function readDer(bytes: Buffer): Der[] {
-  return Der.all(bytes, 0, bytes.length)
+export function readDer(source: Buffer): Der[] {
+  const elements: Der[] = []
+  for (let at = 0; at < source.length; ) {
+    const [tag, first] = [source.readUInt8(at), source.readUInt8(at + 1)]
+    const lengthBytes = first < 0x80 ? 0 : first & 0x7f
+    if ((tag & 0x1f) === 0x1f || first === 0x80 || lengthBytes > 4) throw new RangeError('not an element of DER')
+    const begin = at + 2 + lengthBytes
+    const end = begin + (lengthBytes === 0 ? first : source.readUIntBE(at + 2, lengthBytes))
+    if (end > source.length) throw new RangeError('an element is cut short')
+    elements.push({ tag, content: source.subarray(begin, end), bytes: source.subarray(at, end) })
+    at = end
+  }
+  return elements
 }
 
-/** Throws a RangeError if the element is another, or missing. */
-export function expect(element: Der | undefined, tag: number): Der {
-  if (element?.tag !== tag) throw new RangeError(`no element with the tag ${tag}`)
-  return element
-}
-
-/**
- * The elements inside a constructed one. Throws a RangeError if they are not DER, or if the element is another, or
- * missing.
- */
-export function inside(element: Der | undefined, tag = element?.tag ?? 0): Der[] {
-  return expect(element, tag).inside()
-}
-
-/** Its content, to compare OIDs and other short values with. */
-export const hex = ({ content }: Der): string => content.toString('hex')
-
-/** The bits of a BIT STRING; its first byte counts the unused ones. */
-export function bitsOf(element: Der | undefined): Buffer {
-  return expect(element, 0x03).content.subarray(1)
+/** The elements inside a constructed one; none if it is missing. Throws a RangeError if they are not DER. */
+export function inside(element: Der | undefined): Der[] {
+  return element ? readDer(element.content) : []
 }
 
 /**

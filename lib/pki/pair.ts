@@ -12,7 +12,6 @@ import {
   compareWithProfile,
   endOf,
   isIssuedBy,
-  readCertificate,
   readDerCertificate,
 } from './certificate.ts'
 import { blocksIn } from './encoding.ts'
@@ -141,7 +140,7 @@ export async function makePair(
   name: string,
   signing: {
     readonly profile: CertSpec
-    readonly issuer: SigningIssuer
+    readonly issuer: Issuer
     readonly now: Date
     /** Milliseconds. */
     readonly validity: number
@@ -157,7 +156,7 @@ export async function makePair(
   // It loads node-forge's ASN.1, which a run that makes nothing does not need.
   const { generatePrivateKey, issueCertificate, privateKeyPem } = await import('./x509.ts')
   const { profile, issuer, now, validity, chain = '', keyKind = profile.key, tell = () => {} } = signing
-  const { notAfter } = validityPeriod(now, validity, issuer.notAfter)
+  const { notAfter } = validityPeriod(now, validity, issuer.certificate.notAfter)
   const period = { notBefore: nextStart(auth, name, now), notAfter }
   const note = noteOnPair(auth, name, { expires: notAfter, isKeyKept: signing.key !== undefined })
   if (!signing.key) tell({ doing: 'new key' })
@@ -190,8 +189,6 @@ export function noteOnPair(
   return `${former && !isKeyKept ? 'new key, ' : ''}expires ${isLonger ? `${date} (was ${before})` : formatDate(expires)}`
 }
 
-type SigningIssuer = Issuer & { readonly notAfter: Date }
-
 /** Undefined if the first certificate of the file can't be read; what follows it is not parsed. */
 const readHeld = memoised((pem) => {
   const [first, ...chain] = blocksIn(pem, 'CERTIFICATE')
@@ -199,12 +196,12 @@ const readHeld = memoised((pem) => {
   return certificate && { certificate, chain }
 })
 export const keyIn = memoised(readPrivateKey)
-export const certificateIn = memoised(readCertificate)
+export const certificateIn = (pem: Buffer): Certificate | undefined => readHeld(pem)?.certificate
 
 /** Undefined if there is none that can be read; its mode and key are not checked. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
   const bytes = tryTo(() => auth.tryBytes(auth.files.certificate(name)))
-  return bytes && readHeld(bytes)?.certificate
+  return bytes && certificateIn(bytes)
 }
 
 /** Our CAs; during a rotation the next one too. */
@@ -217,12 +214,11 @@ export function isOfOwnCa(auth: AuthDir, certificate: Certificate): boolean {
 }
 
 /** A CA with its key, which a target has just made or checked. */
-export function readIssuer(auth: AuthDir, name: string = caName): SigningIssuer {
-  const certificate = readHeld(auth.bytes(auth.files.certificate(name)))?.certificate
+export function readIssuer(auth: AuthDir, name: string = caName): Issuer {
+  const certificate = certificateIn(auth.bytes(auth.files.certificate(name)))
   const privateKey = keyIn(auth.bytes(auth.files.key(name)))
   if (!certificate || !privateKey) throw new Failure(`can't read the CA in ${auth.path} any more`, { remedy: runAgain })
-  const { subject, subjectKeyId: keyId, notAfter } = certificate
-  return { subject, keyId, notAfter, privateKey }
+  return { certificate, privateKey }
 }
 
 /** From five minutes ago, for `validity` milliseconds, but not past the issuer's expiry. */

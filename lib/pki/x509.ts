@@ -19,18 +19,12 @@ import {
   subjectOrder,
   usagesOf,
 } from './certificate.ts'
-import { bitsOf, certificatePem, inside, oids, readDer } from './encoding.ts'
+import { certificatePem, inside, oids, readDer } from './encoding.ts'
 
 type Asn1 = Asn1Module.Asn1
 
-interface IssuerName {
-  /** DER of the issuer's subject, byte for byte as in its certificate: chains are built on it. */
-  readonly subject: Uint8Array
-  /** Undefined: the hash of its key. */
-  readonly keyId: Uint8Array | undefined
-}
-
-export interface Issuer extends IssuerName {
+export interface Issuer {
+  readonly certificate: Certificate
   readonly privateKey: KeyObject
 }
 
@@ -39,12 +33,8 @@ interface CertificateRequest {
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
-  /** Replaces the profile's subject and the hash of the key. */
-  readonly name?: IssuerName | undefined
-}
-
-export function issuerNameOf({ subject, subjectKeyId }: Certificate): IssuerName {
-  return { subject, keyId: subjectKeyId }
+  /** A certificate of the same key, whose subject and key identifier stay, byte for byte: chains are built on them. */
+  readonly named?: Certificate | undefined
 }
 
 const rsaBits = { 'rsa-2048': 2048, 'rsa-3072': 3072, 'rsa-4096': 4096 } as const
@@ -65,55 +55,42 @@ export function privateKeyPem(key: KeyObject): string {
 }
 
 /** PEM of a certificate signed by the issuer. */
-export function issueCertificate(request: CertificateRequest, issuer: Issuer): string {
-  const { profile, publicKey, notBefore, notAfter } = request
-  const keyId = request.name?.keyId ?? subjectKeyId(publicKey)
-  const subject = request.name?.subject ?? encodeSubject(profile.subject)
-  const isRoot = profile.isCa && Buffer.compare(subject, issuer.subject) === 0
+export function issueCertificate(request: CertificateRequest, { certificate, privateKey }: Issuer): string {
+  const keyId = certificate.subjectKeyId ?? subjectKeyId(certificate.publicKey)
+  return signCertificate(request, { subject: certificate.subject, keyId, privateKey })
+}
+
+/** PEM of a certificate signed by its own key. */
+export function selfSign(request: Omit<CertificateRequest, 'publicKey'>, privateKey: KeyObject): string {
+  return signCertificate({ ...request, publicKey: createPublicKey(privateKey) }, { privateKey })
+}
+
+/** Without a subject of the issuer it signs itself. */
+function signCertificate(
+  { profile, publicKey, notBefore, notAfter, named }: CertificateRequest,
+  issuer: { readonly subject?: Buffer; readonly keyId?: Buffer; readonly privateKey: KeyObject },
+): string {
+  const subject = named?.subject ?? encodeSubject(profile.subject)
+  const keyId = named?.subjectKeyId ?? subjectKeyId(publicKey)
   const algorithm = signatureAlgorithm(issuer.privateKey)
   const tbs = sequence(
     explicit(0, integer(Buffer.from([2]))),
     integer(serialNumber()),
     algorithm.identifier,
-    asn1.fromDer(binary(issuer.subject)),
+    asn1.fromDer(binary(issuer.subject ?? subject)),
     sequence(time(notBefore), time(notAfter)),
     asn1.fromDer(binary(subject)),
-    asn1.fromDer(binary(encodePublicKey(publicKey))),
-    explicit(
-      3,
-      sequence(
-        ...extensions(
-          profile,
-          keyId,
-          isRoot ? undefined : (issuer.keyId ?? subjectKeyId(createPublicKey(issuer.privateKey))),
-        ),
-      ),
-    ),
+    asn1.fromDer(binary(publicKey.export({ type: 'spki', format: 'der' }))),
+    explicit(3, sequence(...extensions(profile, keyId, issuer.keyId))),
   )
   const signature = sign(algorithm.hash, bytesOf(tbs), issuer.privateKey)
   return certificatePem(bytesOf(sequence(tbs, algorithm.identifier, bitString(signature))))
 }
 
-/** PEM of a certificate signed by its own key; a name that is kept stays as it was, byte for byte. */
-export function selfSign(request: Omit<CertificateRequest, 'publicKey'>, privateKey: KeyObject): string {
-  const publicKey = createPublicKey(privateKey)
-  const name = request.name ?? { subject: encodeSubject(request.profile.subject), keyId: undefined }
-  return issueCertificate({ ...request, publicKey, name }, { ...name, privateKey })
-}
-
 /** SHA-1 of the bits of the public key: method 1 of RFC 5280, 4.2.1.2. */
 export function subjectKeyId(publicKey: KeyObject): Buffer {
-  const [spki] = readDer(encodePublicKey(publicKey))
-  return hash('sha1', bitsOf(inside(spki)[1]), 'buffer')
-}
-
-/**
- * SubjectPublicKeyInfo. Node keeps a compressed point as it came, and Go does not read it; a JWK has both coordinates.
- */
-function encodePublicKey(key: KeyObject): Buffer {
-  const der = key.export({ type: 'spki', format: 'der' })
-  const isCompressed = key.asymmetricKeyType === 'ec' && bitsOf(inside(readDer(der)[0])[1])[0] !== 0x04
-  return isCompressed ? encodePublicKey(createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' })) : der
+  const [, bits] = inside(readDer(publicKey.export({ type: 'spki', format: 'der' }))[0])
+  return hash('sha1', bits?.content.subarray(1) ?? '', 'buffer')
 }
 
 export function encodeSubject(subject: Subject): Buffer {

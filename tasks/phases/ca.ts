@@ -31,7 +31,6 @@ import {
   hasUsages,
   isIssuedBy,
 } from '../../lib/pki/certificate.ts'
-import { oids } from '../../lib/pki/encoding.ts'
 import {
   isKeyOf,
   noteOnPair,
@@ -189,11 +188,11 @@ async function makeCaKey(
 
 /** A key that stays keeps its CA's name, byte for byte: issued certificates name their issuer by these bytes. */
 async function signCa({ run, row, pair, key, period }: CaMaking, privateKey: KeyObject): Promise<string> {
-  const { issuerNameOf, selfSign } = await import('../../lib/pki/x509.ts')
-  if (!key) return selfSign({ profile: row.profile, name: undefined, ...period }, privateKey)
+  const { selfSign } = await import('../../lib/pki/x509.ts')
+  if (!key) return selfSign({ profile: row.profile, ...period }, privateKey)
   const former = pair.certificate ?? replacedCas(run.auth, row.name).find((ca) => isKeyOf(ca, privateKey))
   const profile = caProfile(pair.certificate, row.profile)
-  return selfSign({ profile, name: former && issuerNameOf(former), ...period }, privateKey)
+  return selfSign({ profile, named: former, ...period }, privateKey)
 }
 
 function adviseAfter({ run: { auth, cluster, command }, row, force }: CaMaking, folder: string): string {
@@ -259,8 +258,8 @@ async function makeNext(run: Run, { name, profile }: CertRow, { key, certificate
   const wanted = { ...profile, subject: { ...profile.subject, CN } }
   if (!certificate) auth.writeDurably([files.next, selfSign({ profile: wanted, ...periodUntil() }, key), publicMode])
   const [next, issuer] = [readIssuer(auth, nextName(name)), readIssuer(auth, name)]
-  const end = new Date(Math.min(next.notAfter.getTime(), issuer.notAfter.getTime()))
-  const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), name: next }
+  const end = new Date(Math.min(next.certificate.notAfter.getTime(), issuer.certificate.notAfter.getTime()))
+  const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), named: next.certificate }
   auth.writeDurably([files.cross, issueCertificate(request, issuer), publicMode])
 }
 
@@ -475,7 +474,7 @@ const usedIn = ({ force, pair }: CaLook) => (force === 'renew' ? undefined : pai
 
 /** The constraints are not evaluated, though they may permit the cluster's names: RFC 5280, 4.2.1.10. */
 function nameConstraints(look: CaLook) {
-  if (!usedIn(look)?.extensions.some(({ id }) => id === oids.nameConstraints)) return undefined
+  if (!usedIn(look)?.hasNameConstraints) return undefined
   const what = `${caIn(look.run, look.row)} has name constraints, which harderway does not support`
   return { what, ways: [formatRenew(look.run)] }
 }

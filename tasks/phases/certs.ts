@@ -211,7 +211,7 @@ async function otherCertificates(run: Run, row: CertRow, pair: Pair): Promise<st
   const { issueCertificate } = await import('../../lib/pki/x509.ts')
   const { auth, now } = run
   const issuer = readIssuer(auth)
-  const period = validityPeriod(now, row.validity, issuer.notAfter)
+  const period = validityPeriod(now, row.validity, issuer.certificate.notAfter)
   const pems = readTokenState(run).others.map((publicKey) => {
     const there = certificateOf(publicKey, pair)
     return there ? certificatePem(there.der) : issueCertificate({ profile: row.profile, publicKey, ...period }, issuer)

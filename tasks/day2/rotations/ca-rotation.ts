@@ -39,16 +39,10 @@ import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import type { Work } from '../../../lib/graph/target.ts'
 import { type Client, type Credentials, isAnswer } from '../../../lib/kubernetes/client.ts'
 import { ask } from '../../../lib/kubernetes/probe.ts'
-import {
-  type Certificate,
-  extensionOf,
-  isIssuedBy,
-  readCertificate,
-  readDerCertificate,
-} from '../../../lib/pki/certificate.ts'
-import { blocksIn, certificatePem, inside, oids } from '../../../lib/pki/encoding.ts'
+import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../../lib/pki/certificate.ts'
+import { blocksIn, certificatePem } from '../../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../../lib/pki/pair.ts'
-import { generatePrivateKey, issuerNameOf, privateKeyPem } from '../../../lib/pki/x509.ts'
+import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../../lib/wording.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy } from '../../auth/states.ts'
 import { healthQuestion, isApiServer, withApi } from '../../inspect/component.ts'
@@ -143,7 +137,7 @@ async function beginBoth({ run, isForced }: Rotating, name: RotatedCa): Promise<
   if (name === caName) refuseWithCopy(run)
   const { present, cross: crossFile, nextKey } = caFiles(auth.files, name)
   const { certificate } = readPair(auth, name)
-  if (certificate && !maySignCas(certificate))
+  if (certificate && !certificate.maySignCas)
     throw refusal(`${present} in ${auth.path} can't sign another CA (pathlen:0)`, [
       `renew it without that limit first:\n    ${command('ca --renew')}\n    ${command('bootstrap')}`,
     ])
@@ -156,13 +150,6 @@ async function beginBoth({ run, isForced }: Rotating, name: RotatedCa): Promise<
   backUp(auth, [crossFile], now)
   const key = await generatePrivateKey(cluster.certificates.key)
   auth.writeDurably([nextKey, privateKeyPem(key), secretMode])
-}
-
-/** False for a CA with a path length of 0, below which there may be no other CA: RFC 5280, 4.2.1.9. */
-function maySignCas(ca: Certificate): boolean {
-  const constraints = extensionOf(ca, oids.basicConstraints)
-  const limit = constraints && inside(constraints).find(({ tag }) => tag === 0x02)
-  return limit === undefined || limit.content.some((byte) => byte !== 0)
 }
 
 interface Proof {
@@ -290,7 +277,7 @@ async function previousCa(run: Run, name: RotatedCa) {
   const folder = finishedIn(auth, name)
   const [pem, keyPem] = files.map((file) => folder && readBackup(auth, folder, file))
   const [ca, privateKey] = [pem && readCertificate(pem), keyPem && readPrivateKey(keyPem)]
-  if (ca && privateKey) return { ca, client: await issueTest(run, { ...issuerNameOf(ca), privateKey }) }
+  if (ca && privateKey) return { ca, client: await issueTest(run, { certificate: ca, privateKey }) }
   const cross = tryCertificate(auth, crossName(name))
   if (cross && cross.notAfter > now)
     throw new Failure(`can't verify that the previous CA is untrusted: it is not in ${auth.path}/backup`, {

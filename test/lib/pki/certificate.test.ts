@@ -14,7 +14,6 @@ import {
   encodeSubject,
   generatePrivateKey,
   issueCertificate,
-  issuerNameOf,
   subjectKeyId as keyIdOf,
   selfSign,
 } from '../../../lib/pki/x509.ts'
@@ -33,8 +32,8 @@ function read(pem: string): Certificate {
 
 const ca = read(caPem)
 
-function leafPem(profile: CertSpec = leafProfile(), name = issuerNameOf(ca), privateKey = caKey): string {
-  return issueCertificate({ profile, publicKey: createPublicKey(leafKey), ...times }, { ...name, privateKey })
+function leafPem(profile: CertSpec = leafProfile(), certificate = ca, privateKey = caKey): string {
+  return issueCertificate({ profile, publicKey: createPublicKey(leafKey), ...times }, { certificate, privateKey })
 }
 
 /** What is said of a certificate made for one profile when another is asked for. */
@@ -44,9 +43,7 @@ function changes(asked: Partial<CertSpec>, made: Partial<CertSpec> = {}): string
 
 test('a certificate says what it was made to say', () => {
   const sans = ['w0', '*.example.org', '10.0.0.3', 'fd00::3']
-  const { der, x509, keyInfo, extensions, subject, issuer, subjectKeyId, publicKey, ...said } = read(
-    leafPem(leafProfile({ sans })),
-  )
+  const { der, x509, subject, issuer, subjectKeyId, publicKey, ...said } = read(leafPem(leafProfile({ sans })))
   assert.deepEqual(der, x509.raw)
   assert.deepEqual(subject, encodeSubject(leafProfile().subject))
   assert.deepEqual(issuer, ca.subject)
@@ -57,6 +54,8 @@ test('a certificate says what it was made to say', () => {
     attributes: ['C=PL', 'O=system:nodes', 'CN=system:node:w0'],
     sans,
     isCa: false,
+    maySignCas: false,
+    hasNameConstraints: false,
     keyUsage: 0x80,
     extKeyUsages: [oids.serverAuth, oids.clientAuth],
     ...times,
@@ -120,7 +119,7 @@ test('several changes are all named', () => {
 })
 
 test('naming the CA and its key identifier does not prove its signature', async () => {
-  const forged = leafPem(leafProfile(), issuerNameOf(ca), await generatePrivateKey('ecdsa-p256'))
+  const forged = leafPem(leafProfile(), ca, await generatePrivateKey('ecdsa-p256'))
   assert.deepEqual(
     [forged, leafPem()].map((pem) => isIssuedBy(read(pem), ca)),
     [false, true],
@@ -131,17 +130,34 @@ test('certificates name their CA by its bytes, and so does the CA certificate th
   const auth = temporaryAuth(t)
   auth.write('key.pem', caKey.export({ type: 'sec1', format: 'pem' }), 0o600)
   const request = ['-key', join(auth.path, 'key.pem'), '-subj', '/C=PL/O=Kubernetes/CN=Kubernetes']
-  const { subject } = read(openssl('req', '-x509', '-new', ...request))
-  assert.notDeepEqual(subject, encodeSubject(caProfile.subject))
-  const keyId = Buffer.from('an identifier of its own')
-  const named = (name: ReturnType<typeof issuerNameOf>) => read(selfSign({ profile: caProfile, ...times, name }, caKey))
-  const issued = read(leafPem(leafProfile(), { subject, keyId }))
-  const anew = named({ subject, keyId })
-  assert.deepEqual([anew.subject, anew.issuer, anew.subjectKeyId], [subject, subject, keyId])
-  assert.deepEqual(issuerNameOf(anew), { subject, keyId })
-  assert.equal(isIssuedBy(issued, anew), true)
-  assert.equal(isIssuedBy(read(leafPem(leafProfile(), { subject, keyId: Buffer.from('another') })), anew), false)
-  assert.equal(isIssuedBy(issued, named({ subject: encodeSubject(caProfile.subject), keyId })), false)
+  const other = read(openssl('req', '-x509', '-new', ...request, '-addext', 'subjectKeyIdentifier=0102030405'))
+  assert.notDeepEqual(other.subject, encodeSubject(caProfile.subject))
+  const issued = read(leafPem(leafProfile(), other))
+  const again = read(selfSign({ profile: caProfile, ...times, named: other }, caKey))
+  assert.deepEqual([again.subject, again.issuer], [other.subject, other.subject])
+  assert.deepEqual(again.subjectKeyId, Buffer.from('0102030405', 'hex'))
+  assert.equal(isIssuedBy(issued, again), true)
+  // Of the same key, with another identifier or other bytes in its name.
+  assert.equal(isIssuedBy(read(leafPem()), again), false)
+  assert.equal(isIssuedBy(issued, ca), false)
+})
+
+test('a CA may sign other CAs unless its path length is 0, and its name constraints are noticed', (t) => {
+  const auth = temporaryAuth(t)
+  auth.write('key.pem', caKey.export({ type: 'sec1', format: 'pem' }), 0o600)
+  const made = (...extensions: string[]) => {
+    const added = extensions.flatMap((each) => ['-addext', each])
+    return read(openssl('req', '-x509', '-new', '-key', join(auth.path, 'key.pem'), '-subj', '/CN=CA', ...added))
+  }
+  const maySign = (constraints: string) => made(`basicConstraints=critical,${constraints}`).maySignCas
+  assert.deepEqual(['CA:TRUE', 'CA:TRUE,pathlen:0', 'CA:TRUE,pathlen:1', 'CA:FALSE'].map(maySign), [
+    true,
+    false,
+    true,
+    false,
+  ])
+  assert.equal(made().hasNameConstraints, false)
+  assert.equal(made('nameConstraints=critical,permitted;DNS:example.org').hasNameConstraints, true)
 })
 
 test('the first of several certificates in a file is the one that counts', () => {

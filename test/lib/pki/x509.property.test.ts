@@ -8,7 +8,7 @@ import { canonicalAddress, specialUse } from '../../../lib/address.ts'
 import type { KeyKind } from '../../../lib/cluster/cluster.ts'
 import { keyKinds } from '../../../lib/cluster/schema.ts'
 import { compareWithProfile, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
-import { encodeSubject, generatePrivateKey, issueCertificate, selfSign, subjectKeyId } from '../../../lib/pki/x509.ts'
+import { generatePrivateKey, issueCertificate, selfSign } from '../../../lib/pki/x509.ts'
 import { certTable } from '../../../tasks/layouts/tables.ts'
 import { now, temporaryAuth, verify, year } from '../../support/certificates.ts'
 import { parsed } from '../../support/files.ts'
@@ -103,11 +103,7 @@ test('openssl accepts every certificate of every cluster for what it is for', as
     writeFileSync(join(path, 'ca.pem'), caPem)
     const issued = readCertificate(caPem) ?? assert.fail()
     assert.deepEqual(compareWithProfile(issued, ca.profile), [])
-    const issuer = {
-      subject: encodeSubject(ca.profile.subject),
-      keyId: subjectKeyId(createPublicKey(pair.ca)),
-      privateKey: pair.ca,
-    }
+    const issuer = { certificate: issued, privateKey: pair.ca }
     const paths = leaves.map(({ name, profile }) => {
       const pem = issueCertificate({ profile, publicKey: createPublicKey(pair.leaf), ...times }, issuer)
       const x509 = new X509Certificate(pem)

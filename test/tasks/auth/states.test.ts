@@ -8,8 +8,9 @@ import { before, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { isPreviousCa } from '../../../lib/kubernetes/identity.ts'
+import { readCertificate } from '../../../lib/pki/certificate.ts'
 import { readPrivateKey, validityPeriod } from '../../../lib/pki/pair.ts'
-import { encodeSubject, generatePrivateKey, issueCertificate, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { caState, nextCaCommonName, readTokenState, tokenState } from '../../../tasks/auth/states.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { caProfile, leafProfile, now, year } from '../../support/certificates.ts'
@@ -47,15 +48,17 @@ describe('of a CA', () => {
       made[`${name}-key`] = Buffer.from(privateKeyPem(key))
       made[name] = Buffer.from(selfSign({ profile, ...period }, key))
     }
-    const old = readPrivateKey(made['old-key'] ?? '')
-    assert.ok(old)
+    const [privateKey, certificate] = [readPrivateKey(made['old-key'] ?? ''), readCertificate(made.old ?? '')]
+    assert.ok(privateKey && certificate)
     for (const name of ['new', 'other']) {
       const key = readPrivateKey(made[`${name}-key`] ?? '')
       assert.ok(key)
       const subject = { ...caProfile.subject, CN: name === 'new' ? 'Kubernetes 2' : 'Kubernetes 3' }
-      const issuer = { subject: encodeSubject(caProfile.subject), keyId: undefined, privateKey: old }
       const profile = { ...caProfile, subject }
-      const cross = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
+      const cross = issueCertificate(
+        { profile, publicKey: createPublicKey(key), ...period },
+        { certificate, privateKey },
+      )
       made[`cross-${name}`] = Buffer.from(cross)
     }
   })
