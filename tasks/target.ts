@@ -33,7 +33,6 @@ export interface Run extends AnyRun {
    * `limits.node`, but not by a node's own target: it holds a slot already.
    */
   readonly limits: Readonly<Record<'auth' | 'node' | 'kubeconfig', LimitFunction>>
-  readonly remote: 'node'
   readonly planned: 'auth'
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
   disconnect(node: ClusterNode): Promise<void>

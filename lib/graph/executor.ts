@@ -35,7 +35,7 @@ export interface Walk<Of extends Target = Target> {
    * cancels what needs it.
    */
   start(id: string): Promise<Row<Of>>
-  /** All of them, once they have ended. Throws an Error for a target that nobody has started. */
+  /** All of them, once they have ended. */
   rows(): Promise<Rows<Of>>
 }
 
@@ -66,15 +66,7 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
   }
   return {
     start,
-    rows: async () => {
-      const rows = new Map<string, Row<Of>>()
-      for (const id of graph.keys()) {
-        const row = await started.get(id)
-        if (!row) throw new Error(`${id} was not started`)
-        rows.set(id, row)
-      }
-      return rows
-    },
+    rows: async () => new Map(await Promise.all([...graph.keys()].map(async (id) => [id, await start(id)] as const))),
   }
 }
 
@@ -93,19 +85,9 @@ async function attempt<Run extends AnyRun>(
 ): Promise<Outcome> {
   const lost = target.needs.filter((id) => isLost(known.rows.get(id)))
   if (lost.length > 0) return { state: 'skipped', because: lost }
-  const { limits, remote } = options.run
-  const limit = limits[target.where] as LimitFunction
-  const free: LimitedWork = (work) => work()
-  const inTurn: LimitedWork = (work) => {
-    if (limit.activeCount >= limit.concurrency) options.emit({ type: 'queued', id: target.id })
-    return limit(work)
-  }
-  // The check takes a slot too where it needs a connection; that of a file is cheap.
-  const [whole, building] = target.where === remote ? [limit, free] : [free, inTurn]
+  const limit = options.run.limits[target.where] as LimitFunction
   try {
-    return await whole(() =>
-      lookAndBuild(target, known, options, building).finally(() => target.release?.(options.run)),
-    )
+    return await limit(() => lookAndBuild(target, known, options).finally(() => target.release?.(options.run)))
   } catch (error) {
     if (error instanceof Skipped) return { state: 'skipped', because: error.because }
     const isBegun = known.begun.has(target.id) && ({ isBegun: true } as const)
@@ -122,13 +104,10 @@ async function attempt<Run extends AnyRun>(
  */
 const turns = pLimit(1)
 
-type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
-
 async function lookAndBuild<Run extends AnyRun>(
   target: Target<Run>,
   known: Known,
   { run, mode, forced, signal, emit }: RunOptions<Run>,
-  limit: LimitedWork,
 ): Promise<Outcome> {
   const { id, where, build } = target
   await turns(() => setImmediate())
@@ -146,24 +125,20 @@ async function lookAndBuild<Run extends AnyRun>(
   if (!build || (mode !== 'run' && !isInMemory)) return { state: 'stale', ...checked }
   const wait = () => emit({ type: 'queued', id })
   if (await target.waitForTurn?.({ diffs: checked.diffs, force, earlier: known, wait })) {
-    if (signal.aborted) return { state: 'skipped', because: [] }
     checked = await look()
     if (checked.diffs.length === 0) return { state: 'fresh', ...checked }
   }
+  if (signal.aborted) return { state: 'skipped', because: [] }
   const { found, diffs, until, note, ...told } = checked
   const tell: Work['tell'] = (step) => emit({ type: 'step', id, step })
-  return limit(async () => {
-    await setImmediate()
-    if (signal.aborted) return { state: 'skipped', because: [] }
-    emit({ type: 'building', id, diffs })
-    known.begun.add(id)
-    known.found.delete(id)
-    const built = await build.call(target, run, { found, diffs, force, signal, earlier: known, tell })
-    // What a plan builds is not there: only what there would be is told.
-    if (isInMemory) return { state: 'stale', diffs, ...told, note: built?.note }
-    const { warn = [], ...rest } = built ?? {}
-    return { state: 'built', diffs, ...told, ...rest, ...(warn.length > 0 && { warn }) }
-  })
+  emit({ type: 'building', id, diffs })
+  known.begun.add(id)
+  known.found.delete(id)
+  const built = await build.call(target, run, { found, diffs, force, signal, earlier: known, tell })
+  // What a plan builds is not there: only what there would be is told.
+  if (isInMemory) return { state: 'stale', diffs, ...told, note: built?.note }
+  const { warn = [], ...rest } = built ?? {}
+  return { state: 'built', diffs, ...told, ...rest, ...(warn.length > 0 && { warn }) }
 }
 
 /** The result of the target's own check, plus what only the run knows: it is forced. */

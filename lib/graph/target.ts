@@ -9,8 +9,6 @@ import type { Check, Diff, Step } from '../results.ts'
 export interface AnyRun {
   /** How much is done at once, by where. */
   readonly limits: Readonly<Record<string, LimitFunction>>
-  /** Where a check needs a connection. */
-  readonly remote: string
   /** What a plan builds as well: in memory, so that the checks after it see what there would be. */
   readonly planned: string
 }
@@ -118,7 +116,7 @@ export function isDone(row: Row | undefined): boolean {
 
 export type Event =
   | { readonly type: 'started'; readonly id: string }
-  /** It is to be built, and waits for a slot. */
+  /** It is to be built, and waits for its turn. */
   | { readonly type: 'queued'; readonly id: string }
   | { readonly type: 'building'; readonly id: string; readonly diffs: readonly Diff[] }
   | {
@@ -167,18 +165,9 @@ export function buildGraph<Of extends Target>(targets: readonly Of[]): Graph<Of>
 }
 
 /** The targets and all that they need, in an order that their needs allow, else in the one given. */
-export function closure<Of extends Target>(graph: Graph<Of>, ids: Iterable<string>): Graph<Of> {
-  const roots = [...ids]
-  const wanted = new Map<string, Of>()
-  const reach = (id: string): void => {
-    const target = graph.get(id)
-    if (!target) throw new Error(`${id} does not exist`)
-    if (wanted.has(id)) return
-    wanted.set(id, target)
-    target.needs.forEach(reach)
-  }
-  roots.forEach(reach)
-  return inOrder(wanted, roots)
+export function closure<Of extends Target>(graph: Graph<Of>, ids: readonly string[]): Graph<Of> {
+  for (const id of ids) if (!graph.has(id)) throw new Error(`${id} does not exist`)
+  return inOrder(graph, ids)
 }
 
 /** Depth first along needs; those outside the graph are ignored. */

@@ -71,7 +71,6 @@ export function openRun(
       node: pLimit(cluster.ssh.concurrency),
       kubeconfig: pLimit(1),
     },
-    remote: 'node',
     planned: 'auth',
   }
 }

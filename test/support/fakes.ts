@@ -184,7 +184,7 @@ export function fakeRows(outcomes: Readonly<Record<string, Outcome>>): ClusterRo
 }
 
 /** No fake target looks at it. */
-export const nowhere = { remote: 'node', planned: 'auth' } as Run
+export const nowhere = { planned: 'auth' } as Run
 
 export interface FakeRunOptions {
   readonly mode?: RunOptions['mode']
