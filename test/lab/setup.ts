@@ -38,6 +38,7 @@ const tests: readonly Part[] = [
   { command: 'busybox', debian: 'busybox', brew: '' },
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'ksh', debian: 'ksh', brew: 'ksh' },
+  { command: 'zsh', debian: 'zsh', brew: 'zsh' },
   { command: 'fish', debian: 'fish', brew: 'fish' },
   { command: 'csh', debian: 'csh', brew: 'tcsh' },
   { command: 'shellcheck', debian: 'shellcheck', brew: 'shellcheck' },
