@@ -79,7 +79,7 @@ async function createReporter(options: Options, phases: Phases, isPlan: boolean,
   const { print: write, printError: writeError } = createPrinter(host)
   if (options.json) {
     const lines = (await import('../lib/show/lines.ts')).createJsonLines(write)
-    return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(write, phases, lines) : lines
+    return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(write, lines) : lines
   }
   if (!isPlan) return createProgress(options, phases, false, host)
   const { verbose, quiet } = options

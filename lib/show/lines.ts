@@ -1,24 +1,20 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import type { Row, Target } from '../graph/target.ts'
-import { beside, fit, printable } from '../wording.ts'
+import type { Row } from '../graph/target.ts'
+import { fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
-  areChecks,
   countRows,
   formatClosing,
   formatFailure,
   formatFailures,
+  formatRow,
   formatSummary,
   formatToDo,
   summariseGroup,
   textOf,
   toDoOf,
-  warningsOf,
 } from './rows.ts'
-
-/** After so many lines, targets that succeeded are counted by phase. */
-const mostLines = 60
 
 /** What the views in lines are made with. */
 export interface LinesOptions {
@@ -31,56 +27,41 @@ export interface LinesOptions {
   readonly writeError: (text: string) => void
 }
 
-/** A line for each target that changed or failed; fresh targets are counted by phase. Equal failures have one line. */
+/**
+ * A line for each target that changed, failed or is only checked; fresh ones are counted by phase. `quiet`: only what
+ * is wrong or left to do.
+ */
 export function createLines({ phases, verbose, quiet, columns, write, writeError }: LinesOptions): Reporter {
-  const places = new Map(
+  const phaseOf = new Map(
     [...phases].flatMap(([title, targets]) => {
       /** `left`: targets without an outcome. */
-      const phase = { title, targets, left: targets.length, counted: [] as Row[] }
-      return targets.map((target) => [target.id, { target, phase }] as const)
+      const phase = { title, left: targets.length, fresh: [] as Row[] }
+      return targets.map(({ id }) => [id, phase] as const)
     }),
   )
-  const say = (text: string) => {
-    if (!quiet) write(fit(printable(text), columns))
-  }
-  let room = mostLines
-  const failures = new Set<string>()
-  const hasLine = ({ build }: Target, { state }: Row) =>
-    verbose || state === 'failed' || ((state !== 'fresh' || !build) && room-- > 0)
+  const put = (text: string) => write(fit(printable(text), columns))
+  const say = quiet ? () => {} : put
   return {
     event: (event) => {
-      const { target, phase } = places.get(event.id) ?? {}
-      if (event.type !== 'ended' || !target || !phase) return
-      const { id, row } = event
-      const isRepeat = !verbose && row.failure !== undefined && failures.has(row.failure.message)
-      if (!isRepeat && hasLine(target, row)) say(formatEnd(row))
-      else if (!isRepeat) phase.counted.push(row)
-      if (row.failure) failures.add(row.failure.message)
-      for (const text of row.warn ?? []) say(`warning ${id}: ${text}`)
+      const phase = phaseOf.get(event.id)
+      if (event.type !== 'ended' || !phase) return
+      const { row } = event
+      if (row.state === 'fresh' && row.target.build && !verbose) phase.fresh.push(row)
+      else if (row.state === 'stale') put(formatRow(row))
+      else say(formatRow(row))
+      for (const text of row.warn ?? []) put(`warning ${row.id}: ${text}`)
       phase.left--
-      if (phase.left === 0 && phase.counted.length > 0)
-        say(`${phase.title}: ${summariseGroup(phase.counted, areChecks(phase.targets))}`)
+      if (phase.left === 0 && phase.fresh.length > 0) say(`${phase.title}: ${summariseGroup(phase.fresh)}`)
     },
     note: say,
     problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
     end: async (summary) => {
       const { rows } = summary
-      if (quiet) {
-        // Targets that were checked and are stale.
-        for (const row of rows.values()) if (row.state === 'stale') write(printable(formatEnd(row)))
-        for (const each of warningsOf(rows)) write(fit(printable(`warning ${each}`), columns))
-      }
       for (const text of formatFailures(rows, verbose)) write(fit(text, columns))
       for (const line of quiet ? formatToDo(summary, columns) : formatClosing(summary, columns)) write(line)
-      if (rows.size > 0) say(formatSummary(summary, [...phases.values()].every(areChecks)))
+      if (rows.size > 0) say(formatSummary(summary))
     },
   }
-}
-
-function formatEnd(row: Row): string {
-  const { id, failure } = row
-  const how = failure ? `${failure.kind === 'refused' ? 'refused' : 'failed'}; ` : ''
-  return `${id}: ${how}${beside(id, textOf(row))}`
 }
 
 /** Increased by a change that breaks programs that read the lines: docs/json.md. */
@@ -121,14 +102,14 @@ export function createJsonLines(write: (line: string) => void): Reporter {
 
 /** A row but for its target and what its check hands on; its type is its state. */
 function plainRow(row: Row): object {
-  const { id, state, diffs, until, note, because, isBegun, failure } = row
-  const told = { diffs, until, note, warn: unlessEmpty(row.warn), todo: unlessEmpty(row.todo), because, isBegun }
-  if (failure) return { type: state, id, refused: failure.kind === 'refused', isBegun, ...plainFailure(failure) }
-  return { type: state, id, ...told, message: textOf(row) }
+  const { target, found, hasNothing, failure, state, warn, todo, ...rest } = row
+  const texts = { message: textOf(row), warn: unlessEmpty(warn), todo: unlessEmpty(todo) }
+  const why = failure && { refused: failure.kind === 'refused', ...plainFailure(failure) }
+  return { type: state, ...rest, ...texts, ...why }
 }
 
 /** A field that has nothing to say is absent. */
-export const unlessEmpty = (texts: readonly string[] = []) => (texts.length > 0 ? texts : undefined)
+const unlessEmpty = (texts: readonly string[] = []) => (texts.length > 0 ? texts : undefined)
 
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure

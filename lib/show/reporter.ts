@@ -39,16 +39,10 @@ export interface Summary {
   readonly nextToExpire?:
     | { readonly name: string; readonly expires: Date; readonly renewsFrom?: Date | undefined }
     | undefined
-  /** Dates near it are shown with their time. */
-  readonly now?: Date
   /** The command that continues an interrupted run. */
   readonly goOn?: string | undefined
-  /** Of a plan: the places that it was told to leave out: "2 nodes". */
-  readonly skipped?: readonly string[]
   /** The next step, with its command. */
   readonly next?: string | undefined
-  /** Of a command that only checks: what it looked at, and what not. */
-  readonly scope?: string
   /** Of a plan whose targets could all be looked at. */
   readonly planHash?: string | undefined
 }

@@ -1,8 +1,7 @@
-/** Events, rows, failures and the end of a run in words, for the tree, lines, --json, the plan and `status`. Pure. */
-
+/** Events, rows, failures and the end of a run in words: every view prints these. Pure. */
 import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
-import type { Event, Row, Rows, Target } from '../graph/target.ts'
+import { type Event, nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatDiffs, namesOf, pastOf, type Step } from '../results.ts'
 import { beside, capital, count, fit, formatDate, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
 import type { Summary } from './reporter.ts'
@@ -27,31 +26,36 @@ function formatStep(step: Step): string {
   return [doing, ...Object.values(what)].join(' ')
 }
 
-/** What there is now, or why it is not so: "new, expires 2036-11-21". */
-export const textOf = (row: Row): string => wordsOf(row)[1]
+/** What there is now, or why it is not so: "new, expires 2036-11-21", "to change; adds SAN 192.168.1.22". */
+export function textOf(row: Row): string {
+  const { state, diffs, note, failure, because = [] } = row
+  if (failure) return failure.message
+  switch (state) {
+    case 'fresh':
+      return note ?? labelOf(row)
+    case 'built':
+      return textOfBuilt(row)
+    case 'skipped':
+      if (row.isBegun) return 'interrupted; the next run checks it again'
+      return joinClauses(labelOf(row), because.length > 0 && `${formatNames(because)} must succeed first`)
+    default:
+      return joinClauses(labelOf(row), formatDiffs(diffs))
+  }
+}
 
 /** In one word, to count rows by. */
-const labelOf = (row: Row): string => wordsOf(row)[0]
-
-function wordsOf(row: Row): readonly [label: string, text: string] {
-  const { state, diffs, note, failure, because = [] } = row
+function labelOf({ state, diffs, note, failure, hasNothing, isBegun, target }: Row): string {
   switch (state) {
-    case 'fresh': {
-      const text = note ?? 'up to date'
-      return [row.hasNothing ? text : 'up to date', text]
-    }
+    case 'fresh':
+      return (hasNothing && note) || (target.build ? 'up to date' : 'passed')
     case 'built':
-      return [pastOf(diffs), textOfBuilt(row)]
-    case 'stale': {
-      const label = row.target.build ? 'to change' : 'not checked'
-      return [label, joinClauses(label, formatDiffs(diffs))]
-    }
+      return pastOf(diffs)
+    case 'stale':
+      return target.build ? 'to change' : 'not checked'
     case 'failed':
-      return [failure?.kind === 'refused' ? 'refused' : 'failed', failure?.message ?? '']
-    case 'skipped': {
-      const why = because.length > 0 ? `; ${formatNames(because)} must succeed first` : ''
-      return row.isBegun ? ['interrupted', 'interrupted; the next run checks it again'] : ['skipped', `skipped${why}`]
-    }
+      return failure?.kind === 'refused' ? 'refused' : 'failed'
+    case 'skipped':
+      return isBegun ? 'interrupted' : 'skipped'
     default:
       return state satisfies never
   }
@@ -73,15 +77,16 @@ function textOfBuilt({ diffs, note }: Row): string {
   return onNode || joinClauses(note ? `${label}, ${note}` : label, why)
 }
 
-/** "5 new, 1 failed", "12 passed", "3 not installed yet"; of a single one, its text. */
-export function summariseGroup(rows: readonly Row[], areChecks = false): string {
+/** The target and its outcome on a line: "certs/a: new", "certs/b: failed; no room". */
+export function formatRow(row: Row): string {
+  return `${row.id}: ${joinClauses(row.failure && labelOf(row), beside(row.id, textOf(row)))}`
+}
+
+/** "5 new, 1 failed", "3 not installed yet"; of a single one, its text. */
+export function summariseGroup(rows: readonly Row[]): string {
   const [only, ...others] = rows
   if (only && others.length === 0) return textOf(only)
-  const isShared = ({ state, hasNothing, target }: Row) => state === 'fresh' && (hasNothing || !target.build)
-  const [note, ...more] = new Set(rows.map((row) => (isShared(row) ? row.note : undefined)))
-  if (note !== undefined && more.length === 0) return `${rows.length} ${note}`
-  const labels = rows.map(labelOf).map((label) => (areChecks && label === 'up to date' ? 'passed' : label))
-  return groupAlike(labels, (label) => label)
+  return groupAlike(rows.map(labelOf), (label) => label)
     .map((group) => `${group.length} ${group[0]}`)
     .join(', ')
 }
@@ -104,18 +109,14 @@ export function formatFailures(rows: Rows, isVerbose = false): string[] {
   return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
 }
 
-/** Failures of equal text and remedy become one: of their nodes, or of their targets where none is a node's. */
+/** Failures of equal text and remedy become one, of all their nodes or targets. */
 export function joinFailures(failures: readonly [string, Failure][]): [string | undefined, Failure][] {
-  const textOf = ({ node, what, remedy }: Failure) => [node === undefined, what, remedy].join('\n')
-  return groupAlike(failures, ([, failure]) => textOf(failure)).map((group) => {
-    const [first] = group
+  return groupAlike(failures, ([, { what, remedy }]) => `${what}\n${remedy}`).map((group) => {
+    const [first, ...more] = group
+    if (more.length === 0) return first
     const [, failure] = first
-    if (group.length === 1) return first
-    const nodes = [...new Set(group.flatMap(([, { node }]) => node ?? []))]
-    if (nodes.length === 0) return [formatNames(group.map(([id]) => id)), failure]
-    if (nodes.length === 1) return [undefined, failure]
-    const what = `${failure.what} on ${nodes.length} nodes: ${nodes.join(', ')}`
-    return [undefined, failure.with({ what, node: undefined })]
+    const places = new Set(group.map(([id, { node }]) => node ?? id))
+    return [undefined, failure.with({ what: `${[...places].join(', ')}: ${failure.what}`, node: undefined })]
   })
 }
 
@@ -124,124 +125,23 @@ export function warningsOf(rows: Rows): string[] {
   return [...rows].flatMap(([id, { warn = [] }]) => warn.map((text) => `${id}: ${text}`))
 }
 
-/**
- * "inspected auth/, 7 nodes and your kubeconfig; not inspected: worker1". A node that is refused has been looked at,
- * and so has one that has newer files.
- * `skipped`: the places that no target stands for.
- */
-export function formatScope(rows: Rows, skipped: readonly string[] = []): string {
-  const all = [...rows.values()]
-  const nodes = [...new Set(all.flatMap(({ target }) => (target.where === 'node' ? (target.node ?? []) : [])))]
-  const isStopped = (row: Row | undefined) => row?.failure?.kind === 'refused' || row?.failure?.code === 'newer-on-node'
-  const unseen = (row: Row) =>
-    row.state === 'skipped'
-      ? !row.because?.some((id) => rows.get(id)?.target.node === row.target.node && isStopped(rows.get(id)))
-      : row.state === 'failed' && !isStopped(row)
-  const missed = nodes.filter((name) =>
-    all.some((row) => row.target.where === 'node' && row.target.node === name && unseen(row)),
-  )
-  const isOf = (where: Target['where']) => all.some(({ target }) => target.where === where)
-  const [known, left] = [
-    nodes.length - missed.length,
-    [...(missed.length > 0 ? [formatNames(missed)] : []), ...skipped],
-  ]
-  const inspected = [
-    ...(isOf('auth') ? ['auth/'] : []),
-    ...(known > 0 ? [count(known, 'node')] : []),
-    ...(isOf('kubeconfig') ? ['your kubeconfig'] : []),
-  ]
-  return joinClauses(
-    inspected.length > 0 && `inspected ${new Intl.ListFormat('en-GB').format(inspected)}`,
-    left.length > 0 && `not inspected: ${left.join(', ')}`,
-  )
-}
-
 /** "36 targets: 30 changed, 6 up to date, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
-export function formatSummary({ rows, seconds, scope }: Summary, areChecks = false): string {
+export function formatSummary({ rows, seconds }: Summary): string {
+  return `${formatCounts(rows)} in ${seconds.toFixed(1)} s`
+}
+
+/** `isLook`: nothing was to run. */
+export function formatCounts(rows: Rows, { isLook = false } = {}): string {
   const { targets, made, fresh, stale, failed, skipped } = countRows(rows)
-  const toChange = stale > 0 ? [`${stale} ${areChecks ? 'not checked' : 'to change'}`] : []
-  const refused = [...rows.values()].filter(({ failure }) => failure?.kind === 'refused').length
+  const areChecks = [...rows.values()].every(({ target }) => !target.build)
   const counts = [
-    ...(areChecks ? [`${fresh} passed`, ...toChange] : [toChange[0] ?? `${made} changed`, `${fresh} up to date`]),
-    `${failed - refused} failed`,
-    ...(refused > 0 ? [`${refused} refused`] : []),
-    ...(skipped > 0 ? [`${skipped} skipped`] : []),
+    !areChecks && !isLook && stale === 0 && `${made} changed`,
+    stale > 0 && `${stale} ${areChecks ? 'not checked' : 'to change'}`,
+    `${fresh} ${areChecks ? 'passed' : 'up to date'}`,
+    `${failed} failed`,
+    skipped > 0 && `${skipped} skipped`,
   ]
-  return joinClauses(
-    `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`,
-    scope,
-  )
-}
-
-/** What changed, what is left to do, what expires next: a row each, its label in a column of its own. */
-export function formatClosing(summary: Summary, columns?: number): string[] {
-  const { rows, nextToExpire, now, goOn } = summary
-  if (rows.size === 0) return formatToDo(summary, columns)
-  const all = [...rows.values()]
-  // A command that only checks has nothing that expires next.
-  const isIdle = nextToExpire && all.every(({ state }) => state === 'fresh')
-  const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom, now)}` : ''
-  const last = [
-    nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
-    goOn &&
-      all.some(({ state }) => state === 'skipped') &&
-      `Stopped    early; every file is whole; continue with:\n    ${goOn}`,
-  ]
-  return [
-    ...formatChanged(rows).map((text) => fit(text, columns)),
-    ...(isIdle ? [fit(`Changed    nothing; ${formatScope(rows)}`, columns)] : []),
-    ...formatToDo(summary, columns),
-    ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),
-  ]
-}
-
-/** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1", "Removed    3 files on worker2" */
-function formatChanged(rows: Rows): string[] {
-  const built = [...rows.values()].filter(({ state }) => state === 'built')
-  const changed = built.map((row) => {
-    const { diffs } = row
-    const label = labelOf(row)
-    const [name = row.id.slice(row.id.indexOf('/') + 1)] = label === 'repaired' ? namesOf(diffs, 'chmod') : filesOf(row)
-    const what = label === 'removed' ? [count(namesOf(diffs, 'remove').length, 'file')] : namesOf(diffs, 'restart')
-    const of = what.length > 0 ? `${what.join(', ')} on ` : ''
-    return { name, start: `${capital(label).padEnd(10)} ${of}` }
-  })
-  return groupAlike(changed, ({ start }) => start).map((group) =>
-    printable(group[0].start + formatNames([...new Set(group.map(({ name }) => name))])),
-  )
-}
-
-/** By which a row is named: a certificate without its key; in a rotation what is made beside them; none on a node. */
-export function filesOf({ diffs, target: { makes, where } }: Row): readonly string[] {
-  if (where === 'node') return []
-  const others = namesOf(diffs, 'make', 'change').filter((file) => !makes.includes(file))
-  return others.length > 0 ? others : makes.slice(0, 1)
-}
-
-/** What is left to do by the targets, where several nodes have the same to do, and beside targets. */
-export function toDoOf({ rows, notices = [] }: Pick<Summary, 'rows' | 'notices'>): string[] {
-  const ofRows = [...rows.values()].flatMap(({ target, todo = [] }) =>
-    todo.map((text) => ({ node: target.where === 'node' ? target.node : undefined, text })),
-  )
-  const folded = groupAlike(ofRows, ({ text }) => text).map(([first, ...more]) => {
-    const nodes = new Set([first, ...more].flatMap(({ node }) => node ?? []))
-    return nodes.size > 0 ? `on ${formatNames([...nodes])}, ${first.text}` : first.text
-  })
-  return [...notices.flatMap(({ kind, text }) => (kind === 'note' ? [] : text)), ...folded]
-}
-
-/** In bold: it must not be missed. */
-export function formatToDo(summary: Pick<Summary, 'rows' | 'notices'>, columns?: number): string[] {
-  const lines = toDoOf(summary).flatMap((text) => {
-    const [first = '', ...more] = printable(text).split('\n')
-    return [`To do      ${first}`, ...more.map((line) => (line.startsWith('    ') ? line : `  ${line}`))]
-  })
-  return lines.flatMap((line) => fit(line, columns).split('\n')).map((line) => styleText('bold', line))
-}
-
-/** True if they are only checked. */
-export function areChecks(targets: readonly Target[]): boolean {
-  return targets.every(({ build }) => !build)
+  return `${count(targets, areChecks ? 'check' : 'target')}: ${counts.filter(Boolean).join(', ')}`
 }
 
 export function countRows(rows: Rows) {
@@ -255,4 +155,59 @@ export function countRows(rows: Rows) {
     failed: number('failed'),
     skipped: number('skipped'),
   }
+}
+
+/** What changed, what is left to do, what expires next: a row each, its label in a column of its own. */
+export function formatClosing(summary: Summary, columns?: number): string[] {
+  const { rows, nextToExpire, goOn } = summary
+  if (rows.size === 0) return formatToDo(summary, columns)
+  const isCut = [...rows.values()].some(({ state }) => state === 'skipped')
+  const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom)}` : ''
+  const last = [
+    nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires)}${renewed}`,
+    isCut && goOn && `Stopped    early; every file is whole; continue with:\n    ${goOn}`,
+  ]
+  return [
+    ...formatChanged(rows).map((text) => fit(text, columns)),
+    ...formatToDo(summary, columns),
+    ...last.flatMap((text) => (text ? fit(printable(text), columns) : [])),
+  ]
+}
+
+/** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1" */
+function formatChanged(rows: Rows): string[] {
+  const changed = [...rows.values()].flatMap((row) => {
+    if (row.state !== 'built') return []
+    const units = namesOf(row.diffs, 'restart')
+    const start = `${capital(labelOf(row)).padEnd(10)} ${units.length > 0 ? `${units.join(', ')} on ` : ''}`
+    return [{ name: nameOf(row), start }]
+  })
+  return groupAlike(changed, ({ start }) => start).map((group) =>
+    printable(group[0].start + formatNames(group.map(({ name }) => name))),
+  )
+}
+
+/** By which a row is named: the first file that was made in auth/, a certificate without its key; else the target. */
+export function nameOf({ diffs, target }: Row): string {
+  const [file] = target.where === 'node' ? [] : [...namesOf(diffs, 'make', 'change'), ...target.makes]
+  return file ?? nameInPhase(target)
+}
+
+/** What is left to do by the targets, where several nodes have the same to do, and beside targets. */
+export function toDoOf({ rows, notices = [] }: Pick<Summary, 'rows' | 'notices'>): string[] {
+  const ofRows = [...rows.values()].flatMap(({ target: { node }, todo = [] }) => todo.map((text) => ({ node, text })))
+  const folded = groupAlike(ofRows, ({ text }) => text).map((group) => {
+    const nodes = [...new Set(group.flatMap(({ node }) => node ?? []))]
+    return nodes.length > 0 ? `on ${formatNames(nodes)}, ${group[0].text}` : group[0].text
+  })
+  return [...notices.flatMap(({ kind, text }) => (kind === 'note' ? [] : text)), ...folded]
+}
+
+/** In bold: it must not be missed. */
+export function formatToDo(summary: Pick<Summary, 'rows' | 'notices'>, columns?: number): string[] {
+  const lines = toDoOf(summary).flatMap((text) => {
+    const [first = '', ...more] = printable(text).split('\n')
+    return [`To do      ${first}`, ...more.map((line) => (line.startsWith('    ') ? line : `  ${line}`))]
+  })
+  return lines.flatMap((line) => fit(line, columns).split('\n')).map((line) => styleText('bold', line))
 }

@@ -8,7 +8,6 @@ import { type Event, nameInPhase, type Target } from '../graph/target.ts'
 import { beside, fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
-  areChecks,
   formatClosing,
   formatEvent,
   formatFailure,
@@ -31,6 +30,12 @@ interface TreeOptions {
   readonly transient: boolean
   readonly stdout: Writable & { readonly rows?: number; readonly columns?: number }
   readonly writeError: (text: string) => void
+}
+
+/** A target, and the last that happened to it. */
+interface TreeRow {
+  readonly target: Target
+  event: Event | undefined
 }
 
 export function createTree(options: TreeOptions): Reporter {
@@ -65,22 +70,23 @@ export function createTree(options: TreeOptions): Reporter {
         if (failures.length > 0) trailer.push('', ...failures)
         if (isDrawn) trailer.push('')
         trailer.push(...formatClosing(summary, columns))
-        if (isDrawn) trailer.push(fit(formatSummary(summary, [...phases.values()].every(areChecks)), columns))
+        if (isDrawn) trailer.push(fit(formatSummary(summary), columns))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
     },
   }
 }
 
+type Mark = 'more' | 'waiting' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'skipped'
+
 function rendererOf(
   rows: ReadonlyMap<string, TreeRow>,
   { verbose, transient, stdout }: TreeOptions,
 ): ListrRendererFactory {
   const spinner = new Spinner()
-  const icons: Readonly<Record<Line['mark'], () => string>> = {
+  const icons: Readonly<Record<Mark, () => string>> = {
     more: () => ' ',
     waiting: () => color.dim('◼'),
-    queued: () => color.dim('◼'),
     active: () => color.yellow(spinner.fetch()),
     made: () => color.green('✔'),
     fresh: () => color.dim('·'),
@@ -105,7 +111,7 @@ function rendererOf(
         rows: subtasks.flatMap(({ title: id = '' }) => rows.get(id) ?? []),
       }))
       const room = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
-      return inColumns(layOut(phases, room, verbose))
+      return withNotes(layOut(phases, room, verbose))
         .flatMap(({ level, mark, text }) => this.format(text, icons[mark](), level))
         .join('\n')
     }
@@ -126,26 +132,24 @@ function rendererOf(
   return FittedRenderer as ListrRendererFactory
 }
 
+interface Line {
+  readonly level: 0 | 1
+  readonly mark: Mark
+  readonly text: string
+  /** Shown after the text, dimmed. */
+  readonly note: string
+}
+
 /** Each line with its note, which begins in one column on each level. */
-function inColumns(lines: readonly Line[]): (Pick<Line, 'level' | 'mark'> & { readonly text: string })[] {
-  const printed = lines.map(({ text, note, ...line }) => ({ ...line, text: oneLine(text), note: oneLine(note) }))
+function withNotes(lines: readonly Line[]): Line[] {
+  const oneLine = (text: string) => printable(text).replaceAll('\n', ' ')
   const width = (level: Line['level']) =>
-    Math.max(0, ...printed.flatMap((line) => (line.level === level ? line.text.length : [])))
+    Math.max(0, ...lines.flatMap((line) => (line.level === level ? oneLine(line.text).length : [])))
   const widths = [width(0), width(1)] as const
-  return printed.map(({ level, mark, text, note }) => ({
-    ...{ level, mark },
-    text: note ? `${text.padEnd(widths[level])}  ${color.dim(note)}` : text,
-  }))
-}
-
-function oneLine(text: string): string {
-  return printable(text).replaceAll('\n', ' ')
-}
-
-/** A target, and the last that happened to it. */
-interface TreeRow {
-  readonly target: Target
-  event: Event | undefined
+  return lines.map((line) => {
+    const [text, note] = [oneLine(line.text), oneLine(line.note)]
+    return { ...line, text: note ? `${text.padEnd(widths[line.level])}  ${color.dim(note)}` : text }
+  })
 }
 
 /** A phase, with its targets. */
@@ -154,71 +158,57 @@ interface PhaseRows {
   readonly rows: readonly TreeRow[]
 }
 
-interface Line {
-  readonly level: 0 | 1
-  readonly mark: 'more' | 'waiting' | 'queued' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'skipped'
-  readonly text: string
-  /** Shown after the text, dimmed. */
-  readonly note: string
-}
-
-/** From the first that has its line where there is not room for all. */
-const ranks: readonly Line['mark'][] = ['failed', 'stale', 'active', 'queued', 'skipped', 'made', 'fresh']
-
 /**
- * A line for each phase, and below it one for each of its targets: for all that have begun and are not fresh if there
- * is room, else for those that failed, are stale or are not done.
+ * A line for each phase, and below it one for each of its targets that has begun and is not fresh. Where there is not
+ * room for all, only those that failed, are stale or are at work.
  */
 export function layOut(phases: readonly PhaseRows[], most: number, isVerbose = false): Line[] {
-  const byMark = Map.groupBy(
-    phases.flatMap(({ rows }) => (rows.length > 1 ? rows : [])),
-    markOf,
-  )
-  const ranked = (last: Line['mark']) =>
-    ranks.slice(0, ranks.indexOf(last) + 1).flatMap((each) => byMark.get(each) ?? [])
+  const children = phases.flatMap(({ rows }) => (rows.length > 1 ? rows : []))
+  const byMark = Map.groupBy(children, markOf)
+  const of = (...marks: readonly Mark[]) => marks.flatMap((mark) => byMark.get(mark) ?? [])
   const room = Math.max(0, most - phases.length)
-  const all = ranked(isVerbose ? 'fresh' : 'made')
-  const wrong = ranked('stale').length
+  const begun = of('failed', 'stale', 'active', 'skipped', 'made', ...(isVerbose ? (['fresh'] as const) : []))
+  const wrong = of('failed', 'stale')
   // One line of the room counts the rest.
-  const shown = new Set(
-    all.length <= room ? all : ranked('queued').slice(0, wrong > room ? Math.max(0, room - 1) : room),
-  )
-  const left = wrong - ranked('stale').filter((row) => shown.has(row)).length
-  return [
-    ...phases.flatMap(({ title, rows }) => [
-      phaseLine(title, rows),
-      ...rows.filter((row) => shown.has(row)).map(childLine),
-    ]),
-    ...(left > 0 && room > 0
-      ? [{ level: 0, mark: 'more', text: `… and ${left} more (--verbose)`, note: '' } as const]
-      : []),
-  ]
+  const some = of('failed', 'stale', 'active').slice(0, wrong.length > room ? Math.max(0, room - 1) : room)
+  const shown = new Set(begun.length <= room ? begun : some)
+  const left = wrong.filter((row) => !shown.has(row)).length
+  const lines = phases.flatMap(({ title, rows }) => [
+    phaseLine(title, rows),
+    ...rows.filter((row) => shown.has(row)).map(childLine),
+  ])
+  if (left > 0 && room > 0) lines.push({ level: 0, mark: 'more', text: `… and ${left} more (--verbose)`, note: '' })
+  return lines
 }
 
+/** With the mark of the worst of its targets, and how many are done. */
 function phaseLine(title: string, rows: readonly TreeRow[]): Line {
-  const own = rows.flatMap(({ event }) => event ?? [])
-  const ended = own.flatMap((event) => (event.type === 'ended' ? event.row : []))
   const marks = new Set(rows.map(markOf))
-  const line = (mark: Line['mark'], note: string): Line => ({ level: 0, mark, text: title, note })
-  if (own.length === 0) return line('waiting', '')
-  if (ended.length < rows.length) {
-    const [only] = rows.length === 1 ? own : []
-    const mark = marks.has('failed') ? 'failed' : only?.type === 'queued' ? 'queued' : 'active'
-    return line(mark, only ? formatEvent(only) : `${ended.length}/${rows.length}`)
-  }
+  const line = (mark: Mark, note: string): Line => ({ level: 0, mark, text: title, note })
+  const events = rows.flatMap(({ event }) => event ?? [])
+  const ended = events.flatMap((event) => (event.type === 'ended' ? event.row : []))
+  const [first, ...others] = events
+  if (!first) return line('waiting', '')
   const worst = (['failed', 'skipped', 'stale', 'made'] as const).find((mark) => marks.has(mark)) ?? 'fresh'
-  return line(worst, summariseGroup(ended, areChecks(rows.map(({ target }) => target))))
+  if (ended.length === rows.length) return line(worst, summariseGroup(ended))
+  const isOnly = others.length === 0 && rows.length === 1
+  return line(worst === 'failed' ? worst : 'active', isOnly ? formatEvent(first) : `${ended.length}/${rows.length}`)
 }
 
-function childLine({ target, event }: TreeRow): Line {
-  const note = event ? beside(target.id, formatEvent(event)) : ''
-  return { level: 1, mark: markOf({ target, event }), text: nameInPhase(target), note }
+function childLine(row: TreeRow): Line {
+  const { target, event } = row
+  return {
+    level: 1,
+    mark: markOf(row),
+    text: nameInPhase(target),
+    note: event ? beside(target.id, formatEvent(event)) : '',
+  }
 }
 
 /** A target that is only checked is done if it is fresh. */
-function markOf({ target: { build }, event }: TreeRow): Line['mark'] {
+function markOf({ target: { build }, event }: TreeRow): Mark {
   if (!event) return 'waiting'
-  if (event.type !== 'ended') return event.type === 'queued' ? 'queued' : 'active'
+  if (event.type !== 'ended') return 'active'
   const { state } = event.row
   return state === 'built' || (state === 'fresh' && !build) ? 'made' : state
 }

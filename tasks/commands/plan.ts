@@ -35,7 +35,7 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     const refusals = await refusalsBefore(graph, { run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced, mode: 'plan' })
-    return () => show(run, seen, { warnings, skipped: offline ? notLookedAt(whole) : [] })
+    return () => show(run, seen, [...warnings, ...(offline ? notLookedAt(whole) : [])])
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
@@ -54,22 +54,14 @@ async function refuse(
 
 /** What `--offline` leaves out. */
 function notLookedAt(whole: ClusterGraph): string[] {
-  const targets = [...whole.values()]
-  const onNodes = targets.filter(({ where }) => where === 'node')
-  const nodes = [...new Set(onNodes.map(({ node = '' }) => node))]
-  return [
-    ...(nodes.length > 0 ? [formatNames(nodes)] : []),
-    ...(targets.some(({ where }) => where === 'kubeconfig') ? ['your kubeconfig'] : []),
-  ]
+  const nodes = new Set([...whole.values()].flatMap(({ where, node }) => (where === 'node' ? (node ?? []) : [])))
+  const hasKubeconfig = [...whole.values()].some(({ where }) => where === 'kubeconfig')
+  const skipped = [formatNames([...nodes]), hasKubeconfig && 'your kubeconfig'].filter(Boolean)
+  return skipped.length > 0 ? [`--offline skips ${skipped.join(' and ')}`] : []
 }
 
-interface Beside {
-  /** Of what was looked at before the targets. */
-  readonly warnings: readonly string[]
-  readonly skipped: readonly string[]
-}
-
-async function show(given: CommandRun, seen: Observation, { warnings, skipped }: Beside) {
+/** `warnings`: of what was looked at before the targets. */
+async function show(given: CommandRun, seen: Observation, warnings: readonly string[]) {
   const { run, rows } = seen
   const all = [...rows.values()]
   const restarts = all.flatMap(({ diffs }) => namesOf(diffs, 'restart'))
@@ -82,13 +74,11 @@ async function show(given: CommandRun, seen: Observation, { warnings, skipped }:
   const isMoving = filesToMove(run).length > 0
   const isToDo = isMoving || all.some(({ state }) => state === 'stale')
   const task = given.command(formatTask(given.options))
-  let next = isToDo ? `To carry it out:\n    ${task}` : undefined
-  if (skipped.length > 0) next = `To inspect the rest:\n    ${task} --dry-run`
   // Failures have ways out of their own.
-  if (all.some(isLost)) next = undefined
+  const next = isToDo && !all.some(isLost) ? `To carry it out:\n    ${task}` : undefined
   const planHash = planIn(given, run, rows)?.hash
   const beside: ExitCause[] = isMoving ? ['stale'] : []
-  return showObservation(given, seen, { isPlan: true, beside, notices: told, planHash, skipped, next })
+  return showObservation(given, seen, { isPlan: true, beside, notices: told, planHash, next })
 }
 
 /**

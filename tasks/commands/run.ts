@@ -60,7 +60,6 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       return {
         notices: await findAfter(run, scope),
         nextToExpire: nextToExpire(run, wanted.values()),
-        now: run.now,
         goOn: signal.aborted ? command(nextTask(run, scope)) : undefined,
       }
     },

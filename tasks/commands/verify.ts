@@ -44,7 +44,7 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
     const isAllRight = [...seen.rows.values()].every(({ state }) => state === 'fresh' || state === 'skipped')
     const text = `see what is wrong, and how to repair it:\n    ${run.command('status')}`
     const beside = [...notesOnHolders(run), ...notices('after', !isAllRight && text)]
-    return () => showObservation(run, seen, { notices: beside, scope: 'in memory, with the files of auth/' })
+    return () => showObservation(run, seen, { notices: beside })
   })
 }
 

@@ -26,13 +26,10 @@ const causes: Readonly<Record<Row['state'], readonly ExitCause[]>> = {
   built: [],
 }
 
-/**
- * The one rule of every view: each row counts that is not up to date, or leaves something to the user. `isLook`: nothing
- * was to run, so what could not be inspected because of another row is only not up to date.
- */
-export function causesOf(rows: Iterable<ClusterRow>, { isLook = false } = {}): ExitCause[] {
+/** The one rule of every view: each row counts that is not up to date, or leaves something to the user. */
+export function causesOf(rows: Iterable<ClusterRow>): ExitCause[] {
   return [...rows].flatMap(({ state, failure, todo = [] }): ExitCause[] => [
-    ...(failure?.kind === 'refused' ? ['refused' as const] : causes[isLook && state === 'skipped' ? 'stale' : state]),
+    ...(failure?.kind === 'refused' ? ['refused' as const] : causes[state]),
     ...(todo.length > 0 ? ['unfinished' as const] : []),
   ])
 }

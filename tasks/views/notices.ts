@@ -4,11 +4,11 @@
  */
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, rotatedCas } from '../../lib/files/auth-dir.ts'
-import { isDone, isLost, nameInPhase } from '../../lib/graph/target.ts'
+import { nameInPhase } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { hasVerb, isRepair, namesOf } from '../../lib/results.ts'
 import { type Notice, notices, type Summary } from '../../lib/show/reporter.ts'
-import { count, foldAlike, formatDate, formatLeftInWords, formatNames, joinClauses } from '../../lib/wording.ts'
+import { formatDate, formatLeftInWords, formatNames } from '../../lib/wording.ts'
 import { noteOnFormer } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
 import type { UnderWay } from '../day2/rotations/rotations.ts'
@@ -54,36 +54,17 @@ function adviseOnCa(run: Run): Notice[] {
   return notices('todo', text)
 }
 
-/** What has expired in auth/ and the run, which is for other targets, does not reissue. `status` counts it itself. */
-function adviseExpired({ auth, cluster, command, now }: Run, rows: ClusterRows): Notice[] {
-  const all = certTable(cluster).flatMap(({ id, name }) => {
-    const end = tryCertificate(auth, name)?.notAfter
-    return end ? [{ name, isExpired: end <= now && rows.get(id)?.state !== 'stale' }] : []
-  })
-  const expired = all.flatMap(({ name, isExpired }) => (isExpired ? name : []))
-  if (expired.length === 0) return []
-  const verb = expired.length === 1 ? 'has' : 'have'
-  const text = `${expired.length} of ${count(all.length, 'certificate')} in ${auth.path} ${verb} expired (${formatNames(expired)})`
-  return notices('todo', `${text}; reissue and deploy:\n    ${command('bootstrap')}`)
-}
-
 /**
  * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and
  * the report. A run that `isIdle` opens no certificates of others.
  */
 export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Notice[] {
-  const { auth, isObserved } = run
-  // It says what comes next: all that it has signed is reissued by a run over everything.
   const ca = rows.get(caName)
-  const isCaBuilt = ca?.state === 'built'
-  const isCaForced = ca === undefined || hasVerb(ca.diffs, 'renew', 'replace')
   return [
-    ...notesOnFolder(auth),
+    ...notesOnFolder(run.auth),
     ...(isIdle ? [] : [...notices('note', noteOnFormer(run)), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
-    ...(isObserved
-      ? []
-      : [...adviseBackup(run, rows), ...adviseRevoked(run, rows), ...(isCaBuilt ? [] : adviseExpired(run, rows))]),
-    ...(isCaForced ? [] : adviseOnCa(run)),
+    ...(run.isObserved ? [] : adviseBackup(run, rows)),
+    ...(ca && !hasVerb(ca.diffs, 'renew', 'replace') ? adviseOnCa(run) : []),
   ]
 }
 
@@ -94,25 +75,14 @@ export function notesOnFolder(auth: AuthDir): Notice[] {
   return notices('note', isOpen && `permissions of ${auth.path} are too open; a run sets its mode to 0700`)
 }
 
-/**
- * Only for files that were replaced, and that no `install` takes further: "copy the new ca.pem to where the units read
- * it".
- */
+/** Only for files that were replaced, and that no `install` takes further. */
 export function adviseAfter({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows): Notice[] {
   if (cluster.install) return []
-  const replaced = [...rows.values()].flatMap(({ state, target: { node = '' }, diffs }) => {
-    const files = state === 'built' ? namesOf(diffs, 'update') : []
-    return files.length > 0 ? [{ node, files }] : []
-  })
-  const textOf = ({ files }: (typeof replaced)[number]) => files.join(' ')
-  return foldAlike(replaced, ({ node }) => node, textOf).flatMap(({ group, shared }) => {
-    const nodes = group.map(({ node }) => node)
-    const files = group[0].files.map(shared)
-    const copies = files.length === 1 ? 'it' : 'them'
-    const inTurn = nodes.length > 1 ? ', one node at a time' : ''
-    const text = `on ${formatNames(nodes)}, copy the new ${formatNames(files)} to where the units read ${copies}, then restart what reads ${copies}${inTurn} (docs/install.md, "What a unit reads")`
-    return notices('after', text)
-  })
+  const nodes = [...rows.values()].flatMap(({ state, target: { node = '' }, diffs }) =>
+    state === 'built' && hasVerb(diffs, 'update') ? node : [],
+  )
+  const text = `on ${formatNames(nodes)}, one node at a time, copy the deployed files to where the units read them, then restart what reads them (docs/install.md, "What a unit reads")`
+  return notices('after', nodes.length > 0 && text)
 }
 
 /** After what made or replaced something that can't be made again; of a plan, what would. */
@@ -155,25 +125,6 @@ export function isCaNew(rows: ClusterRows): boolean {
 
 export const backUp = ({ path }: AuthDir): string => `back up ${path} (docs/everyday.md)`
 
-/** Of `revoked`: the control nodes whose API servers do not enforce it, as the run has seen. */
-function adviseRevoked({ cluster }: Run, rows: ClusterRows): Notice[] {
-  const { revoked = [] } = cluster
-  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
-  const asked = controls.filter((name) => rows.has(`revoked/${name}`))
-  const isEnforcing = (name: string) => {
-    const list = rows.get(`revoked/${name}`)
-    return isDone(list) && !isLost(rows.get(`install/${name}`)) && !list?.todo?.length
-  }
-  const open = asked.filter((name) => !isEnforcing(name))
-  if (revoked.length === 0 || open.length === 0) return []
-  const unasked = controls.filter((name) => !asked.includes(name))
-  const text = joinClauses(
-    `revoked is enforced on ${asked.length - open.length} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
-    unasked.length > 0 && `${formatNames(unasked)} not inspected`,
-  )
-  return notices('todo', text)
-}
-
 /** How the stage of each rotation is read, without what its stages load. */
 const states = new Map<string, (run: Run) => { readonly stage: string } | undefined>([
   ...rotatedCas.map((name) => [name, (run: Run) => readCaState(run, name)] as const),
@@ -201,7 +152,7 @@ export async function adviseOnRotations(run: Run): Promise<Notice[]> {
   return (await rotationsUnderWay(run)).map((each) => noticeOfRotation(each, run))
 }
 
-export function noticeOfRotation({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): Notice {
+function noticeOfRotation({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): Notice {
   const text = `rotation of ${what} in progress, stage ${stage} of ${of} (${title})`
   const next = `continue:\n    ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}\nundo:\n    ${command(`rotate ${name} --undo`)}`
   return { kind: 'after', text: `${text}; ${next}` }

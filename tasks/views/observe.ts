@@ -1,4 +1,4 @@
-/** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
+/** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its rows. */
 import { openWalk } from '../../lib/graph/executor.ts'
 import { byPhase, closure, type Event, type Force } from '../../lib/graph/target.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
@@ -27,15 +27,17 @@ export function checkTarget(
   return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
 }
 
+interface HowToObserve {
+  readonly phases?: Phases
+  readonly forced?: ReadonlyMap<string, Force>
+  readonly mode?: 'look' | 'plan'
+}
+
 /** Of a plan, whose `auth` is in memory, the run that is returned has auth/ as it is. */
 export async function observe(
   given: CommandRun,
   graph: ClusterGraph,
-  {
-    phases = byPhase(allPhases, graph),
-    forced = new Map(),
-    mode = 'look',
-  }: { phases?: Phases; forced?: ReadonlyMap<string, Force>; mode?: 'look' | 'plan' } = {},
+  { phases = byPhase(allPhases, graph), forced = new Map(), mode = 'look' }: HowToObserve = {},
 ) {
   const { signal } = given
   const started = performance.now()
@@ -51,37 +53,27 @@ export async function observe(
   const walk = openWalk(graph, { run: mode === 'plan' ? inMemory(run) : run, mode, forced, signal, emit })
   const rows = await runPhases(phases, walk, reporter.renderer)
   await reporter.end({ rows, seconds: 0, exit: 0 })
-  return { run, graph, rows, phases, events, seconds: (performance.now() - started) / 1000 }
+  return { run, rows, phases, events, seconds: (performance.now() - started) / 1000 }
+}
+
+interface End extends Pick<Summary, 'notices' | 'planHash' | 'next'> {
+  readonly isPlan?: boolean
+  /** Causes that no row has. */
+  readonly beside?: readonly ExitCause[]
 }
 
 /** Shows the events, the notices and the end as a run would. Returns the causes of the exit status. */
 export async function showObservation(
   { reporterFor, endedStatus }: CommandRun,
-  { run, phases, events, rows, seconds }: Observation,
-  {
-    isPlan = false,
-    beside = [],
-    notices,
-    ...more
-  }: Pick<Summary, 'notices' | 'planHash' | 'skipped' | 'next' | 'scope'> & {
-    isPlan?: boolean
-    /** Causes that no row has. */
-    beside?: readonly ExitCause[]
-  } = {},
+  { phases, events, rows, seconds }: Observation,
+  { isPlan = false, beside = [], notices = [], ...more }: End,
 ): Promise<readonly ExitCause[]> {
   const causes = [...causesOf(rows.values()), ...causesIn(notices), ...beside]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
   const ended = { start: async (id: string) => rows.get(id) as ClusterRow, rows: async () => rows }
   if (reporter.renderer) await runPhases(phases, ended, reporter.renderer)
-  for (const { kind, text } of notices ?? []) if (kind === 'note') reporter.note(text)
-  await reporter.end({
-    rows,
-    seconds,
-    exit: exitStatus(causes, endedStatus()),
-    now: run.now,
-    ...(notices && { notices }),
-    ...more,
-  })
+  for (const { kind, text } of notices) if (kind === 'note') reporter.note(text)
+  await reporter.end({ rows, seconds, exit: exitStatus(causes, endedStatus()), notices, ...more })
   return causes
 }

@@ -12,7 +12,7 @@ import { type FileState, root } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type Check, hasVerb, isRepair, missing as missingFiles, namesOf } from '../../lib/results.ts'
-import { createPlanLines, foldPlan } from '../../lib/show/plan.ts'
+import { createPlanLines } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { diffsOf, type FolderDifference, noDifference } from '../../tasks/deploy/check-folder.ts'
 import { unitsOn } from '../../tasks/inspect/agreement.ts'
@@ -306,5 +306,5 @@ export async function planFakes(all: readonly ClusterTarget[]) {
     await plan.end({ rows, seconds: 0.3, exit: 4, ...closing })
     return written
   }
-  return { phases: shown, rows, entries: foldPlan(shown, rows), lines }
+  return { rows, lines }
 }

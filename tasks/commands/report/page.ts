@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import { kubeconfigFile } from '../../../lib/files/auth-dir.ts'
-import { formatFailures, toDoOf, warningsOf } from '../../../lib/show/rows.ts'
+import { nameInPhase } from '../../../lib/graph/target.ts'
+import { formatCounts, formatFailures, textOf, toDoOf, warningsOf } from '../../../lib/show/rows.ts'
 import {
   foldAlike,
   formatDate,
@@ -10,27 +11,35 @@ import {
   formatLeftInWords,
   formatNames,
   groupAlike,
-  joinClauses,
   printable,
 } from '../../../lib/wording.ts'
 import { holdersOf } from '../../auth/accepted.ts'
 import { phaseTitles } from '../../bootstrap.ts'
 import { localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { causesOf } from '../../run/exit-status.ts'
-import { endsSoon, type Run } from '../../target.ts'
-import { fold, formatTotals, type Inventory, isRight, waysOut } from '../../views/inventory.ts'
+import { type ClusterRows, endsSoon, type Run } from '../../target.ts'
+import { reasonOf } from '../../views/holders.ts'
+import { findExpiries, takeInventory } from '../../views/inventory.ts'
 import { adviseOnRotations, findBeside } from '../../views/notices.ts'
 
 const style = readFileSync(new URL('page.css', import.meta.url), 'utf8')
 
-export async function formatPage(inventory: Inventory): Promise<string> {
-  const { run } = inventory
+interface Seen {
+  readonly run: Run
+  readonly rows: ClusterRows
+}
+
+type Items = ReturnType<typeof takeInventory>
+
+export async function formatPage(seen: Seen): Promise<string> {
+  const { run, rows } = seen
+  const items = takeInventory(run, rows)
   const sections = [
-    { title: 'Problems', content: showProblems(inventory) },
-    { title: 'Notices', content: showList(await noticesIn(inventory)) },
-    { title: 'Expiry', content: showExpiry(inventory) },
+    { title: 'Problems', content: showProblems(seen) },
+    { title: 'Notices', content: showList(await noticesIn(seen)) },
+    { title: 'Expiry', content: showExpiry(seen, items) },
     { title: 'Who may still be let in', content: showAccepted(run) },
-    { title: 'Who holds which file', content: showHolders(inventory) },
+    { title: 'Who holds which file', content: showHolders(run) },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
 <html lang="en">
@@ -42,7 +51,7 @@ export async function formatPage(inventory: Inventory): Promise<string> {
 <style>!${style}</style>
 </head>
 <body>
-!${showHeadline(inventory)}
+!${showHeadline(seen, items)}
 <main>
 !${sections.map(
     ({ title, content }) => html`<h2>${title}</h2>
@@ -55,48 +64,37 @@ export async function formatPage(inventory: Inventory): Promise<string> {
 }
 
 /** What expires next, and whether all is well. */
-function showHeadline({ run, items, nodes, rows }: Inventory): string {
+function showHeadline({ run, rows }: Seen, items: Items): string {
   const { now, cluster } = run
-  const { wrong, first } = fold(items, now)
-  const isGood = wrong.length === 0 && causesOf(rows.values()).length === 0
-  const left = Number(first?.end) - now.getTime()
-  const next =
-    first &&
-    html`<p><b>${formatLeftInWords(left)}</b> ${left > 0 ? 'until the next expiry, on' : 'on'} ${formatDate(first.end, now)}: ${formatNames(first.names)}</p>`
+  const { expired, next } = findExpiries(items, now)
+  const isGood = causesOf(rows.values()).length === 0 && expired.length === 0
+  const left = next && formatLeftInWords(next.end.getTime() - now.getTime())
   const read = `read on ${now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
   return html`<header class="${isGood ? 'good' : 'bad'}">
 <h1>${cluster.name}</h1>
-!${next ?? ''}
-<p>${joinClauses(formatTotals({ items, nodes }, now), read)}.</p>
+!${next ? html`<p><b>${left}</b> until the next expiry, on ${formatDate(next.end, now)}: ${formatNames(next.names)}</p>` : ''}
+<p>${formatCounts(rows, { isLook: true })}; ${read}.</p>
 </header>`
 }
 
-function showProblems({ run, items, nodes, rows }: Inventory): string {
-  const isFailed = (id: string) => rows.get(id)?.state === 'failed'
-  const alike = foldAlike(
-    items.filter((item) => !isRight(item) && !isFailed(item.id)),
-    ({ name }) => name,
-    ({ phase, why }) => `${phase}\n${why}`,
-  )
-  const wrongNodes = nodes.filter(
-    (each) => !isRight(each) && !isFailed(`deploy/${each.node}`) && !isFailed(`install/${each.node}`),
-  )
+/** Rows that are not up to date, those of equal text as one; and failures with their remedies. */
+function showProblems({ run, rows }: Seen): string {
+  const wrong = [...rows.values()].filter(({ state, failure }) => state !== 'fresh' && !failure)
+  const alike = foldAlike(wrong, ({ target }) => nameInPhase(target), textOf)
   const lines = [
-    ...alike.map(({ group, shared }) => `${formatNames(group.map(({ id }) => id))}: ${shared(group[0].why)}`),
-    ...wrongNodes.map(({ node, why }) => `${node}: ${why}`),
+    ...alike.map(({ group, shared }) => `${formatNames(group.map(({ id }) => id))}: ${shared(textOf(group[0]))}`),
     ...formatFailures(rows),
   ]
   if (lines.length === 0) return ''
-  const { plan, repair } = waysOut(run, { items, rows })
   return html`!${showList(lines)}
-<p><code>${plan}</code> shows the changes; <code>${repair}</code> makes them.</p>`
+<p><code>${run.command('bootstrap --dry-run')}</code> shows what a run would change.</p>`
 }
 
 /** Rotations, what is left to do, and warnings, as `status` prints them. */
-async function noticesIn({ run, rows }: Inventory): Promise<string[]> {
-  const beside = [...(await adviseOnRotations(run)), ...findBeside(run, rows)]
-  const notes = beside.flatMap(({ kind, text }) => (kind === 'note' ? text : []))
-  return [...toDoOf({ rows, notices: beside }), ...notes, ...warningsOf(rows)]
+async function noticesIn({ run, rows }: Seen): Promise<string[]> {
+  const notices = [...(await adviseOnRotations(run)), ...findBeside(run, rows)]
+  const notes = notices.flatMap(({ kind, text }) => (kind === 'note' ? text : []))
+  return [...toDoOf({ rows, notices }), ...notes, ...warningsOf(rows)]
 }
 
 function showList(lines: readonly string[]): string {
@@ -112,21 +110,26 @@ function showTable(headings: readonly string[], rows: readonly string[]): string
 }
 
 /** What expires on the same day is one row, the earliest first. */
-function showExpiry({ run, items, nodes }: Inventory): string {
+function showExpiry({ run, rows }: Seen, items: Items): string {
   const { now } = run
   const selfMade = 'Loopback certificates of API servers, which only a restart renews'
   const all = [
-    ...items.flatMap(({ phase, name, certificate, end }) =>
-      certificate && end ? [{ title: phaseTitles.get(phase) ?? phase, name, begin: certificate.notBefore, end }] : [],
+    ...[...items.values()].flatMap(({ row, name, certificate, end }) => {
+      const { phase } = row.target
+      return certificate && end
+        ? [{ title: phaseTitles.get(phase) ?? phase, name, begin: certificate.notBefore, end }]
+        : []
+    }),
+    ...[...rows.values()].flatMap(({ target: { where, node = '' }, until }) =>
+      where === 'node' && until ? [{ title: selfMade, name: node, begin: now, end: until }] : [],
     ),
-    ...nodes.flatMap(({ node, until }) => (until ? [{ title: selfMade, name: node, begin: now, end: until }] : [])),
   ]
   if (all.length === 0) return '<p>No certificates.</p>'
   const times = [now, ...all.flatMap(({ begin, end }) => [begin, end])].map(Number)
   const [first, last] = [Math.min(...times), Math.max(...times)]
   const percent = (date: Date) => `${(((Number(date) - first) / (last - first)) * 100).toFixed(2)}%`
   const groups = groupAlike(all, ({ title, begin, end }) => [title, formatDate(begin), formatDate(end)].join('\n'))
-  const rows = groups
+  const lines = groups
     .sort(([a], [b]) => Number(a.end) - Number(b.end))
     .map((group) => {
       const [{ title, begin, end }] = group
@@ -137,27 +140,24 @@ function showExpiry({ run, items, nodes }: Inventory): string {
 `
     })
   const axis = `${formatDate(new Date(first))} to ${formatDate(new Date(last))}; the line is today`
-  return showTable(['Certificates', 'Expires', axis], rows)
+  return showTable(['Certificates', 'Expires', axis], lines)
 }
 
 function showAccepted(run: Run): string {
   const rows = holdersOf(run).map(
-    ({ name, until, why }) =>
-      html`<tr><th scope="row">${printable(name)}</th><td>${formatDate(until)}</td><td>${why}</td></tr>
+    (holder) =>
+      html`<tr><th scope="row">${printable(holder.name)}</th><td>${formatDate(holder.until)}</td><td>${reasonOf(holder)}</td></tr>
 `,
   )
   return rows.length === 0 ? '' : showTable(['Name', 'Until', 'Why'], rows)
 }
 
-/** Nodes as they were found, if they were inspected; else by cluster.yaml, as users. */
-function showHolders({ run, nodes }: Inventory): string {
-  const { cluster, auth } = run
-  const found = new Map(nodes.flatMap(({ node, holds }) => (holds ? [[node, holds] as const] : [])))
+function showHolders({ cluster, auth }: Run): string {
   const local = cluster.localKubeconfig ? localHolder(cluster) : undefined
   const holders = [
     ...(local ? [{ name: 'your kubeconfig', files: [kubeconfigFile(local.name)] }] : []),
     ...cluster.users.map(({ name }) => ({ name, files: [kubeconfigFile(name)] })),
-    ...cluster.nodes.map((node) => ({ name: node.name, files: found.get(node.name) ?? nodeFiles(cluster, node) })),
+    ...cluster.nodes.map((node) => ({ name: node.name, files: nodeFiles(cluster, node) })),
   ]
   const hasKey = (file: string) =>
     ['key', 'kubeconfig', 'encryption-config'].includes(auth.files.parse(file)?.kind ?? '')
@@ -171,7 +171,6 @@ function showHolders({ run, nodes }: Inventory): string {
     return html`<tr><th scope="row">${formatNames(group.map(({ name }) => name))}</th><td>!${files.join(', ')}</td></tr>
 `
   })
-  const source = found.size > 0 ? `As found on ${formatNames([...found.keys()])}; else by` : 'By'
-  return html`<p>${source} cluster.yaml. Files in bold have a private key. auth/ on this machine has all of them, and the keys of the CAs.</p>
+  return html`<p>By cluster.yaml. Files in bold have a private key. auth/ on this machine has all of them, and the keys of the CAs.</p>
 !${showTable(['Holder', 'Files'], rows)}`
 }

@@ -39,11 +39,11 @@ for (const [outcome, value] of [
   ],
   [
     { state: 'failed', failure },
-    { refused: false, message: 'no room', remedy: 'make room', cause: 'enospc' },
+    { diffs: [], refused: false, message: 'no room', remedy: 'make room', cause: 'enospc' },
   ],
   [
     { state: 'failed', failure: new Failure('no', { kind: 'refused' }) },
-    { refused: true, message: 'no' },
+    { diffs: [], refused: true, message: 'no' },
   ],
   [
     { state: 'skipped', because: ['a'] },

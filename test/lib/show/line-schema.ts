@@ -24,7 +24,6 @@ const time = (meaning: string) => matching(meaning, /^\d{4}-\d\d-\d\dT\d\d:\d\d:
 const id = text('The target, as it is typed: node-certs/worker0.')
 const message = text('What text output says; its words may change.')
 const unit = text('The unit, by its name in the guide.')
-const state = oneOf('Up to date, out of date, or not known.', ['fresh', 'stale', 'failed'])
 
 const verbs = [
   ...(['restart', 'update', 'copy', 'install', 'remove', 'replace', 'change', 'renew', 'make'] as const),
@@ -55,19 +54,25 @@ const step = described(
 )
 
 const diffs = list('How it differs from what is wanted; of what was made, what was done.', diff)
-const warn = optional(texts('What to know; its words may change.'))
-const todo = optional(texts('What is left to you: the command ends with 4. Its words may change.'))
-const note = optional(text('What there is; its words may change.'))
-const until = optional(time('When its certificate or its CA expires.'))
-const outcome = { id, diffs, until, note, warn, todo, message }
 const failure = {
   id: optional(id),
   message,
   remedy: optional(text('What to do; its words may change.')),
   cause: optional(text('The cause, a stable word: unreachable.')),
 }
-const counts = { fresh: number('How many are up to date.'), failed: number('How many failed.') }
-const exit = number('The exit status.')
+/** The end of a target. */
+const row = {
+  id,
+  diffs,
+  message,
+  until: optional(time('When its certificate or its CA expires.')),
+  note: optional(text('What there is; its words may change.')),
+  warn: optional(texts('What to know; its words may change.')),
+  todo: optional(texts('What is left to you: the command ends with 4. Its words may change.')),
+  because: optional(texts('The targets that failed.')),
+  isBegun: mark('It had begun to make it.'),
+}
+const stack = optional(text('The stack trace of an internal error.'))
 const title = text('What text output calls it; its words may change.')
 const of = number('How many stages there are.')
 const phase = text('The phase.')
@@ -91,20 +96,18 @@ const lines = {
   queued: line('queued', 'when a target is to be made, and waits', { id }),
   building: line('building', 'when a target is being made', { id, diffs }),
   step: line('step', 'for each step of that', { id, step }),
-  fresh: line('fresh', 'if the target is up to date; by `verify` if it passed', outcome),
-  built: line('built', 'when the target was made', outcome),
-  stale: line('stale', 'if the target would be made, and by `--dry-run` what would be done', outcome),
-  failed: line('failed', 'if the target failed; without `id`, the command failed', {
+  fresh: line('fresh', 'if the target is up to date; by `verify` if it passed', row),
+  built: line('built', 'when the target was made', row),
+  stale: line('stale', 'if the target would be made, and by `--dry-run` what would be done', row),
+  failedRow: line('failed', 'if the target failed', {
+    ...row,
     ...failure,
-    refused: optional(flag('Whether it was refused on purpose.')),
-    isBegun: mark('It had begun to make it.'),
-    stack: optional(text('The stack trace of an internal error.')),
+    id,
+    refused: flag('Whether it was refused on purpose.'),
+    stack,
   }),
-  skipped: line('skipped', 'if the target was not made', {
-    ...outcome,
-    because: texts('The targets that failed.'),
-    isBegun: mark('It was interrupted.'),
-  }),
+  failed: line('failed', 'if the command failed', { ...failure, stack }),
+  skipped: line('skipped', 'if the target was not made', row),
   plan: line('plan', 'by `--dry-run`, if everything was inspected', {
     hash: matching('The hash for --expect-plan.', /^[0-9a-f]{64}$/),
     added: number('How many targets are new.'),
@@ -115,11 +118,12 @@ const lines = {
   summary: line('summary', 'last; also after each stage of `rotate`', {
     targets: number('How many targets there are.'),
     made: number('How many were made.'),
-    ...counts,
+    fresh: number('How many are up to date.'),
     stale: number('How many would be made.'),
+    failed: number('How many failed.'),
     skipped: number('How many were not made.'),
     seconds: described('How long it took, to the millisecond.', v.number()),
-    exit,
+    exit: number('The exit status.'),
     todo: optional(texts('What is left to do; its words may change.')),
     nextToExpire: optional(
       described(
@@ -132,56 +136,6 @@ const lines = {
       ),
     ),
     goOn: optional(text('The command that continues an interrupted run.')),
-  }),
-  statusSummary: line('summary', 'last, by `status`', {
-    items: number('How many items there are.'),
-    ...counts,
-    stale: number('How many are out of date.'),
-    endsSoon: number('How many expire within renewBefore.'),
-    firstEnd: optional(time('When the first of them expires.')),
-    exit,
-  }),
-  item: line('item', 'by `status`, for each item', {
-    id,
-    phase,
-    where: oneOf('In auth/, on a node, or in your own kubeconfig.', ['auth', 'node', 'kubeconfig']),
-    node: optional(text('The node that it belongs to.')),
-    name: text('Its name.'),
-    files: texts('Its files.'),
-    purpose: text('What it is for.'),
-    issuer: optional(text('The CA that issued it.')),
-    notAfter: optional(time('When it expires itself.')),
-    end: optional(time('The earliest expiry along its chain.')),
-    endsSoon: flag('Whether it expires within renewBefore.'),
-    state,
-    message: optional(message),
-    warn,
-    todo,
-    onNodes: optional(
-      described(
-        'Whether each node has the same file.',
-        v.record(v.string(), v.picklist(['same', 'differs', 'missing', 'unknown'])),
-      ),
-    ),
-  }),
-  node: line('node', 'by `status --on-nodes`', {
-    node,
-    state,
-    message,
-    deployed: optional(flag('Whether the deploy directory has its files. Absent if it was not inspected.')),
-    installed: optional(flag('Whether its files are where units read them.')),
-    loaded: optional(flag('Whether its units have loaded them.')),
-    until: optional(time('When the loopback certificate of its API server expires.')),
-    revokedInForce: optional(number('How many entries of revoked the API server of the node denies.')),
-    left: optional(texts('Names of files of harderway that do not belong on the node.')),
-  }),
-  rotation: line('rotation', 'by `status`, if a rotation is in progress', {
-    name: text('As rotate takes it.'),
-    what: text('What is replaced.'),
-    title,
-    stage: number('The number of the stage.'),
-    of,
-    isLastNext: flag('Whether only --finish continues.'),
   }),
   stage: line('stage', 'by `rotate --dry-run`', {
     rotation: text('The rotation, as rotate takes it.'),

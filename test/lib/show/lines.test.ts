@@ -5,7 +5,7 @@ import type { Outcome, Target } from '../../../lib/graph/target.ts'
 import { missing } from '../../../lib/results.ts'
 import { createLines } from '../../../lib/show/lines.ts'
 import { notices, type Summary } from '../../../lib/show/reporter.ts'
-import { fakeRow, fakeRows, fakeTarget } from '../../support/fakes.ts'
+import { fakeRow, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
 function phase(name: string, size: number): Target[] {
@@ -17,10 +17,20 @@ function lines(phases: Readonly<Record<string, readonly Target[]>>, detail: 'ver
   const write = (line: string) => void written.push(line)
   const shown = { verbose: detail === 'verbose', quiet: detail === 'quiet' }
   const reporter = createLines({ phases: new Map(Object.entries(phases)), ...shown, write, writeError: write })
-  const end = (id: string, outcome: Outcome) => reporter.event({ type: 'ended', id, row: fakeRow(id, outcome) })
+  const targetOf = (id: string) =>
+    Object.values(phases)
+      .flat()
+      .find((target) => target.id === id)
+  const rowOf = (id: string, outcome: Outcome) => ({ ...fakeRow(id, outcome), target: targetOf(id) ?? fakeTarget(id) })
+  const end = (id: string, outcome: Outcome) => reporter.event({ type: 'ended', id, row: rowOf(id, outcome) })
   const endAll = (targets: readonly Target[], outcome: Outcome) => targets.forEach(({ id }) => void end(id, outcome))
   const close = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summary> = {}) =>
-    reporter.end({ rows: fakeRows(outcomes), seconds: 1.25, exit: 0, ...more })
+    reporter.end({
+      rows: new Map(Object.entries(outcomes).map(([id, each]) => [id, rowOf(id, each)])),
+      seconds: 1.25,
+      exit: 0,
+      ...more,
+    })
   return { written, reporter, end, endAll, close }
 }
 
@@ -48,33 +58,6 @@ test('a target that changed or failed has a line at its end; what is fresh is co
   ])
 })
 
-test('a failure that many have has one line', () => {
-  const certs = phase('certs', 3)
-  const full: Outcome = { state: 'failed', failure: new Failure('the disk is full') }
-  const linesOf = (detail?: 'verbose') => {
-    const { written, end } = lines({ certs }, detail)
-    for (const { id } of certs) end(id, full)
-    return written
-  }
-  assert.deepEqual(linesOf(), ['certs/0: failed; the disk is full'])
-  assert.equal(linesOf('verbose').length, 3)
-})
-
-test('of many targets the first sixty that changed have a line, the rest is counted, and failures are told by name', () => {
-  const [certs, deploy] = [phase('certs', 50), phase('deploy', 50)]
-  const { written, end, endAll } = lines({ 'The certs': certs, 'The deploy': deploy })
-  endAll(certs, made)
-  assert.equal(written.length, 50)
-  endAll(deploy.slice(0, 40), made)
-  endAll(deploy.slice(40, 49), fresh)
-  end('deploy/49', failed)
-  assert.deepEqual(written.slice(59), [
-    'deploy/9: new',
-    'deploy/49: failed; no room',
-    'The deploy: 30 new, 9 up to date',
-  ])
-})
-
 test('what is only checked has a line each, since that is the result', async () => {
   const targets = phase('arrows', 2).map(({ build, ...target }) => target)
   const { written, endAll, close } = lines({ Arrows: targets })
@@ -94,16 +77,15 @@ test('--verbose lists every target however many there are', () => {
 
 test('--quiet tells of failures, warnings, what is stale and what is left to do, and of nothing that went well', async () => {
   const certs = phase('certs', 200)
-  const { written, reporter, endAll, close } = lines({ certs }, 'quiet')
+  const { written, reporter, end, endAll, close } = lines({ certs }, 'quiet')
   endAll(certs, made)
   reporter.note('waiting')
   await close({ 'certs/1': made }, { nextToExpire: { name: 'ca', expires: until } })
   assert.deepEqual(written, [])
   const stale: Outcome = { state: 'stale', diffs: missing(['a.pem']) }
-  await close(
-    { 'certs/0': failed, 'certs/1': { ...fresh, warn: ['it is odd'] }, 'certs/2': stale },
-    { notices: notices('after', 'copy it') },
-  )
+  end('certs/2', stale)
+  end('certs/1', { ...fresh, warn: ['it is odd'] })
+  await close({ 'certs/0': failed, 'certs/2': stale }, { notices: notices('after', 'copy it') })
   assert.deepEqual(written, [
     'certs/2: to change; a.pem missing',
     'warning certs/1: it is odd',

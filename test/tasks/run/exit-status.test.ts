@@ -39,6 +39,4 @@ const outcomes: readonly [Outcome, ExitCause[]][] = [
 test('what a target counts as, and where nothing was found the exit status is 0', () => {
   for (const [outcome, causes] of outcomes) assert.deepEqual(causesOf([fakeRow('a', outcome)]), causes, outcome.state)
   assert.equal(exitStatus([]), 0)
-  // Nothing was to run: what it depends on has a row of its own.
-  assert.deepEqual(causesOf([fakeRow('a', { state: 'skipped', because: ['ca'] })], { isLook: true }), ['stale'])
 })

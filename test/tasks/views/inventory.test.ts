@@ -1,16 +1,12 @@
-/** Deployed, installed and loaded: what a node's outcomes come to, and the metrics of it. */
+/** Deployed, installed and loaded: the metrics of a node's rows. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import { formatMetrics } from '../../../tasks/commands/report/report.ts'
-import { formatStatus } from '../../../tasks/commands/status.ts'
+import { formatMetrics } from '../../../tasks/commands/report/cluster-metrics.ts'
 import { diffsOfUnit, type UnitDifference } from '../../../tasks/day2/install/check-units.ts'
 import { diffsOf, type FolderDifference, noDifference } from '../../../tasks/deploy/check-folder.ts'
-import { nodeFiles } from '../../../tasks/layouts/tables.ts'
 import type { Run } from '../../../tasks/target.ts'
-import { takeInventory } from '../../../tasks/views/inventory.ts'
-import type { Observation } from '../../../tasks/views/observe.ts'
 import { now, temporaryAuth } from '../../support/certificates.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
@@ -46,7 +42,7 @@ const deployed = (told: Partial<FolderDifference> = {}): Outcome => {
   return { state: diffs.length > 0 ? 'stale' : 'fresh', diffs, found: { checked: { wrong, left: [] }, unknown: [] } }
 }
 
-function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed): Observation {
+function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed) {
   const rowOf = (id: string, outcome: Outcome) => {
     const target = fakeTarget(id, { where: 'node', node: 'c0' })
     return { diffs: [], ...outcome, id, target }
@@ -55,8 +51,11 @@ function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed
     ['deploy/c0', rowOf('deploy/c0', deploy)],
     ...(install ? [['install/c0', rowOf('install/c0', install)] as const] : []),
   ])
-  return { run: { cluster, now } as Run, graph: new Map(), rows, phases: new Map(), events: [], seconds: 0 }
+  return { run: { cluster, now } as Run, rows }
 }
+
+const metricsOf = (t: TestContext, { run, rows }: ReturnType<typeof seen>) =>
+  formatMetrics({ run: { ...run, auth: temporaryAuth(t) }, rows })
 
 for (const [title, found, expected] of [
   ['everything is loaded', seen(same, { ...same, ...withUnits }), [true, true, true]],
@@ -98,10 +97,7 @@ for (const [title, found, expected] of [
   ],
 ] as const)
   test(`where ${title}, a node is ${expected.map((each) => each ?? 'not looked at').join(', ')}`, async (t) => {
-    const inventory = takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } })
-    const [node] = inventory.nodes
-    assert.deepEqual([node?.deployed, node?.installed, node?.loaded], expected)
-    const text = await formatMetrics(inventory)
+    const text = await metricsOf(t, found)
     const values = ['inspected', 'deployed', 'installed', 'loaded'].map(
       (state) => new RegExp(`^harderway_node_${state}{cluster="kubenet",node="c0"} ([01])$`, 'm').exec(text)?.[1],
     )
@@ -113,45 +109,16 @@ for (const [title, found, expected] of [
 
 test('a node of which only the units could not be looked at was not inspected', async (t) => {
   const found = seen(same, { state: 'failed', failure: new Failure('no sudo') })
-  const text = await formatMetrics(takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } }))
+  const text = await metricsOf(t, found)
   assert.match(text, /^harderway_node_inspected{cluster="kubenet",node="c0"} 0$/m)
   assert.match(text, /^harderway_node_deployed{cluster="kubenet",node="c0"} 1$/m)
 })
 
 test('what an API server made itself is dated, where it was looked at with install or without', async (t) => {
   const until = new Date('2029-11-28T12:00:00Z')
-  for (const found of [seen(same, { ...same, ...withUnits, until }), seen({ ...same, until }, undefined, without)]) {
-    const inventory = takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } })
-    assert.deepEqual(inventory.nodes[0]?.until, until)
-    const [row] = formatStatus({
-      ...inventory,
-      items: [],
-      now,
-      next: undefined,
-      verbose: true,
-      quiet: false,
-    }).slice(-1)
-    assert.match(String(row), /c0 .*loopback certificate expires 2029-11-28$/)
+  for (const found of [seen(same, { ...same, ...withUnits, until }), seen({ ...same, until }, undefined, without)])
     assert.match(
-      await formatMetrics(inventory),
+      await metricsOf(t, found),
       /^harderway_node_api_server_end_timestamp_seconds\{.*node="c0"\} 1890561600$/m,
     )
-  }
-})
-
-test('a node lacks a key that neither its folder nor a unit has: a folder alone that is lost takes none away', (t) => {
-  const [c0] = installed.nodes
-  assert.ok(c0)
-  const all = nodeFiles(installed, c0)
-  const absent = { path: '/var/lib/kubernetes/service-account-key.pem', what: 'missing' } as const
-  const lacks = (missing: readonly string[], install: Outcome) => {
-    const found = seen(deployed({ missing }), install)
-    const [node] = takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } }).nodes
-    return missing.filter((file) => !node?.holds?.includes(file))
-  }
-  const keys = ['ca-key.pem', 'service-account-key.pem']
-  assert.deepEqual(lacks(keys, unit({ places: [absent] })), keys)
-  assert.deepEqual(lacks(keys, { ...same, ...withUnits }), ['ca-key.pem'])
-  assert.deepEqual(lacks(keys, { ...same, ...withoutUnits }), keys)
-  assert.ok(!lacks(all, { ...same, ...withUnits }).some((file) => keys.includes(file)))
 })
