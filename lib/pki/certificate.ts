@@ -139,7 +139,7 @@ function formatSan({ tag, content }: Der): string {
  * The attributes in x509.subject or x509.issuer. OpenSSL escapes as in RFC 2253; escaped control characters stay
  * escaped: none is ever wanted.
  */
-export function attributesIn(name: string | undefined): string[] {
+function attributesIn(name: string | undefined): string[] {
   return name === undefined ? [] : name.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1'))
 }
 

@@ -9,9 +9,9 @@ export function notesOnHolders(run: Given): Notice[] {
   if (holders.length === 0) return []
   const gone = holders.filter(({ why, isBeyondList }) => why === 'removed' && !isBeyondList).map(({ name }) => name)
   const list = formatNames(holders.map((each) => `${each.name} (until ${formatDate(each.until)}; ${reasonOf(each)})`))
-  const text = `may still be let in: ${list}; see docs/bad-day.md, "Revoke a stolen key"`
-  const line = `to revoke who is gone, write in cluster.yaml:\n    ${revokedLine(run, gone)}`
-  return notices('note', text, gone.length > 0 && run.cluster.install && line)
+  const line = `; to revoke who is gone, write in cluster.yaml:\n    ${revokedLine(run, gone)}`
+  const isOver = gone.length > 0 && run.cluster.install
+  return notices('note', `may still be let in: ${list} (docs/bad-day.md, "Revoke a stolen key")${isOver ? line : ''}`)
 }
 
 /** As the report and the notices say it. */

@@ -81,9 +81,8 @@ describe('restarts of what has no quorum or has expired, on six machines', { ski
     await on('control1', `rm ${unit}/life.conf && systemctl daemon-reload`)
     await eventually(() => allWell(lab))
     const untilOf = async () => {
-      const { events } = await lab.run('status', '--on-nodes', '--json').then((ran) => ({ events: ran.events }))
-      const node = events.find(({ type, node }) => type === 'node' && node === 'control1')
-      return Date.parse(String(node?.until))
+      const { events } = await lab.run('status', '--on-nodes', '--json')
+      return Date.parse(String(events.find(({ type, id }) => type !== 'started' && id === 'install/control1')?.until))
     }
     assert.ok((await untilOf()) < Date.now())
     const planned = await must(4, 'install', '--dry-run')

@@ -91,23 +91,6 @@ describe('by a clock', { concurrency: 2 }, () => {
     assert.ok(certificateIn(auth, 'ca').notBefore < before)
   })
 
-  test('what has expired is left to do for a run of other targets: 4, until a run over everything', async (t) => {
-    const { place } = copied(t, [[['localKubeconfig'], false]])
-    const now = new Date(made.getTime() + 400 * day)
-    const left = /^To do +8 of 9 certificates in \S+ have expired \(.*\); reissue and deploy:\s+npm run bootstrap$/m
-    const textOf = async (status: number, ...args: string[]) =>
-      (await exits(status, { place, now }, ...args)).stdout.replace(/\n +/g, ' ')
-    const idle = await textOf(4, 'encryption-key')
-    assert.match(idle, left)
-    assert.match(idle, /^To do/m)
-    assert.match(await textOf(4, 'encryption-key', '--dry-run'), left)
-    assert.match(await textOf(4, 'node-certs/worker0'), /^To do +7 of 9 certificates in /m)
-    // What a plan would reissue is none of them.
-    assert.doesNotMatch(await textOf(4, ...phases, '--dry-run'), /certificates in \S+ have expired/)
-    assert.doesNotMatch(await textOf(0, ...phases), /have expired/)
-    assert.doesNotMatch(await textOf(0, 'encryption-key'), /have expired/)
-  })
-
   describe('near the end of the CA', () => {
     const caEnd = made.getTime() + 3650 * day
 

@@ -35,13 +35,6 @@ test('its files are on control nodes alone', () => {
   )
 })
 
-test('status names the CA that has issued a certificate as auth/ does', async () => {
-  const { events } = await harderway(place, 'status', '--json')
-  const issuerOf = (id: string) => events.find((each) => each.type === 'item' && each.id === id)?.issuer
-  const issuers = ['ca/etcd-ca', 'component-certs/etcd', 'cluster-cert'].map(issuerOf)
-  assert.deepEqual(issuers, ['itself', 'etcd-ca', 'ca'])
-})
-
 test('verify: nobody but members and API servers is let in, and a shared one that is asked for is a failure', async (t) => {
   const { stdout } = await exits(0, place, 'verify')
   for (const who of ['worker', 'admin', 'api-server-itself'])

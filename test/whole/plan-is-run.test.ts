@@ -96,7 +96,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     edits([['install'], true])
     await exits(0, { place, now: new Date(Date.now() + day / 8) }, 'certs', '--force')
     const seen = await harderway(place, 'status', '--on-nodes', '--json')
-    assert.deepEqual([seen.status, seen.events.filter(({ state }) => state === 'failed')], [4, []], seen.stdout)
+    assert.deepEqual([seen.status, seen.events.filter(({ type }) => type === 'failed')], [4, []], seen.stdout)
     assert.match(seen.stdout, /not valid before/)
     const { status, said, built } = await assertAgree(new Date(), 'bootstrap')
     assert.equal(status, 0, said)

@@ -115,6 +115,5 @@ test('with --json the plan is a line for each stage, and status has one for a ro
   config.resources[0].providers[0].aescbc.keys.push({ name: 'key2', secret: Buffer.alloc(32, 7).toString('base64') })
   writeFileSync(file, stringify(config))
   const status = await harderway(place, 'status', '--json')
-  const rotation = status.events.find(({ type }) => type === 'rotation')
-  assert.deepEqual([rotation?.name, rotation?.stage, rotation?.of], ['encryption-key', 1, 3])
+  assert.match(String(status.events.at(-1)?.todo), /rotation of .* in progress, stage 1 of 3 .* rotate encryption-key/s)
 })
