@@ -83,16 +83,3 @@ export function pastOf(diffs: readonly Diff[]): string {
   const verb = (Object.keys(past) as Verb[]).find((each) => hasVerb(diffs, each))
   return verb ? past[verb] : 'done'
 }
-
-/** What a build is doing now. */
-export type Step =
-  | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' }
-  | { readonly doing: 'copying' | 'installing'; readonly files: number }
-  | { readonly doing: 'restarting'; readonly unit: string }
-  | { readonly doing: 'draining' | 'undraining'; readonly node: string }
-  | { readonly doing: 'rewriting'; readonly done: number; readonly of: number }
-  | { readonly doing: 'waiting for'; readonly unit: string; readonly path: string }
-  /** That the units which were restarted stay healthy. */
-  | { readonly doing: 'watching'; readonly seconds: number }
-  /** Until it reads its files again. */
-  | { readonly doing: 'polled by'; readonly unit: string; readonly seconds: number }

@@ -3,7 +3,7 @@
  */
 import type { LimitFunction } from 'p-limit'
 import type { Failure } from '../failure.ts'
-import type { Check, Diff, Step } from '../results.ts'
+import type { Check, Diff } from '../results.ts'
 
 /** What a walk needs of the run that it hands to targets. */
 export interface AnyRun {
@@ -82,7 +82,7 @@ export interface Work<Found = unknown> {
   readonly earlier: Earlier
   readonly signal: AbortSignal
   /** Reports what it is doing now. */
-  readonly tell: (step: Step) => void
+  readonly tell: (step: string) => void
 }
 
 /** A target and what became of it: every view prints rows, or a fold of them. */
@@ -123,7 +123,7 @@ export type Event =
       readonly type: 'step'
       readonly id: string
       /** What its build is doing now. */
-      readonly step: Step
+      readonly step: string
     }
   | { readonly type: 'ended'; readonly id: string; readonly row: Row }
 

@@ -150,7 +150,7 @@ export async function makePair(
     readonly chain?: string | undefined
     /** Of a new key, where it is not that of the profile. */
     readonly keyKind?: KeyKind | undefined
-    readonly tell?: (step: { readonly doing: 'new key' | 'signing' }) => void
+    readonly tell?: (step: string) => void
   },
 ): Promise<string> {
   // It loads node-forge's ASN.1, which a run that makes nothing does not need.
@@ -159,9 +159,9 @@ export async function makePair(
   const { notAfter } = validityPeriod(now, validity, issuer.certificate.notAfter)
   const period = { notBefore: nextStart(auth, name, now), notAfter }
   const note = noteOnPair(auth, name, { expires: notAfter, isKeyKept: signing.key !== undefined })
-  if (!signing.key) tell({ doing: 'new key' })
+  if (!signing.key) tell('new key')
   const key = signing.key ?? (await generatePrivateKey(keyKind))
-  tell({ doing: 'signing' })
+  tell('signing')
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), ...period }, issuer)
   const files: AuthFile[] = [[auth.files.certificate(name), certificate + chain, publicMode]]
   if (!signing.key) files.unshift([auth.files.key(name), privateKeyPem(key), secretMode])

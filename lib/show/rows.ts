@@ -1,30 +1,10 @@
 /** Events, rows, failures and the end of a run in words: every view prints these. Pure. */
 import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
-import { type Event, nameInPhase, type Row, type Rows } from '../graph/target.ts'
-import { formatDiffs, namesOf, pastOf, type Step } from '../results.ts'
+import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
+import { formatDiffs, namesOf, pastOf } from '../results.ts'
 import { beside, capital, count, fit, formatDate, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
 import type { Summary } from './reporter.ts'
-
-/** What is being done with a target: "copying 14 files"; at its end, its outcome. */
-export function formatEvent(event: Event): string {
-  if (event.type === 'step') return formatStep(event.step)
-  return event.type === 'ended'
-    ? textOf(event.row)
-    : { started: 'checking', queued: 'waiting', building: 'changing' }[event.type]
-}
-
-function formatStep(step: Step): string {
-  if ('files' in step) return `${step.doing} ${count(step.files, 'file')}`
-  if (step.doing === 'watching') return `checking that it stays healthy for ${step.seconds} s`
-  if ('seconds' in step)
-    return `waiting up to ${Math.floor(step.seconds / 60)} min ${step.seconds % 60} s for ${step.unit} to reload`
-  if ('path' in step) return `waiting for ${step.path} of ${step.unit}`
-  if (step.doing === 'swapping') return 'replacing files'
-  if ('of' in step) return `${step.doing} ${step.done} of ${step.of}`
-  const { doing, ...what } = step
-  return [doing, ...Object.values(what)].join(' ')
-}
 
 /** What there is now, or why it is not so: "new, expires 2036-11-21", "to change; adds SAN 192.168.1.22". */
 export function textOf(row: Row): string {

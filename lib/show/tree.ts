@@ -9,11 +9,11 @@ import { beside, fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
   formatClosing,
-  formatEvent,
   formatFailure,
   formatFailures,
   formatSummary,
   summariseGroup,
+  textOf,
   warningsOf,
 } from './rows.ts'
 
@@ -211,4 +211,12 @@ function markOf({ target: { build }, event }: TreeRow): Mark {
   if (event.type !== 'ended') return 'active'
   const { state } = event.row
   return state === 'built' || (state === 'fresh' && !build) ? 'made' : state
+}
+
+/** What is being done with a target: "copying 14 files"; at its end, its outcome. */
+function formatEvent(event: Event): string {
+  if (event.type === 'step') return event.step
+  return event.type === 'ended'
+    ? textOf(event.row)
+    : { started: 'checking', queued: 'waiting', building: 'changing' }[event.type]
 }

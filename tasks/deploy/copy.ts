@@ -6,7 +6,7 @@ import type { Work } from '../../lib/graph/target.ts'
 import type { Replacement } from '../../lib/node/node.ts'
 import { type NodeState, openFoldersTo } from '../../lib/node/state.ts'
 import { formatDiffs } from '../../lib/results.ts'
-import { quote } from '../../lib/wording.ts'
+import { count, quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import { compareFolder, diffsOf, type FolderDifference, filesToCopy, isRight } from './check-folder.ts'
@@ -39,10 +39,10 @@ export async function replaceInFolder(
       leftovers: wrong.leftovers,
     },
   }
-  if (files.length > 0) tell({ doing: 'copying', files: files.length })
+  if (files.length > 0) tell(`copying ${count(files.length, 'file')}`)
   const after = await on.replace(
     change,
-    stagingOf(run, node, () => tell({ doing: 'swapping' })),
+    stagingOf(run, node, () => tell('replacing files')),
   )
   if (after) refuseWrongFiles(run, node, after)
 }

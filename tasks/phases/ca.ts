@@ -180,7 +180,7 @@ async function makeCaKey(
   const [certificate, key] = auth.files.pair(name)
   for (const file of caRotationFiles(auth.files, name)) auth.remove(file)
   auth.remove(certificate)
-  tell({ doing: 'new key' })
+  tell('new key')
   const made = await generatePrivateKey(planKey ?? profile.key)
   auth.writeDurably([key, privateKeyPem(made), secretMode])
   return made

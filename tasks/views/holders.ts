@@ -14,8 +14,7 @@ export function notesOnHolders(run: Given): Notice[] {
   return notices('note', `may still be let in: ${list} (docs/bad-day.md, "Revoke a stolen key")${isOver ? line : ''}`)
 }
 
-/** As the report and the notices say it. */
-export function reasonOf({ why, groups, isBeyondList }: Holder): string {
+function reasonOf({ why, groups, isBeyondList }: Holder): string {
   const reason = why === 'group removed' ? `no longer in ${formatNames(groups)}` : why
   return isBeyondList ? `${reason}, and only another CA ends that` : reason
 }

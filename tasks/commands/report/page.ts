@@ -13,12 +13,10 @@ import {
   groupAlike,
   printable,
 } from '../../../lib/wording.ts'
-import { holdersOf } from '../../auth/accepted.ts'
 import { phaseTitles } from '../../bootstrap.ts'
 import { localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { causesOf } from '../../run/exit-status.ts'
 import { type ClusterRows, endsSoon, type Run } from '../../target.ts'
-import { reasonOf } from '../../views/holders.ts'
 import { findExpiries, takeInventory } from '../../views/inventory.ts'
 import { adviseOnRotations, findBeside } from '../../views/notices.ts'
 
@@ -34,13 +32,8 @@ type Items = ReturnType<typeof takeInventory>
 export async function formatPage(seen: Seen): Promise<string> {
   const { run, rows } = seen
   const items = takeInventory(run, rows)
-  const sections = [
-    { title: 'Problems', content: showProblems(seen) },
-    { title: 'Notices', content: showList(await noticesIn(seen)) },
-    { title: 'Expiry', content: showExpiry(seen, items) },
-    { title: 'Who may still be let in', content: showAccepted(run) },
-    { title: 'Who holds which file', content: showHolders(run) },
-  ].filter(({ content }) => content !== '')
+  const problems = await problemsIn(seen)
+  const list = html`<ul>!${problems.map((line) => html`<li>${printable(line)}</li>`)}</ul>`
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -53,11 +46,12 @@ export async function formatPage(seen: Seen): Promise<string> {
 <body>
 !${showHeadline(seen, items)}
 <main>
-!${sections.map(
-    ({ title, content }) => html`<h2>${title}</h2>
-!${content}
-`,
-  )}</main>
+!${problems.length > 0 ? list : ''}
+<h2>Expiry</h2>
+!${showExpiry(seen, items)}
+<h2>Who holds which file</h2>
+!${showHolders(run)}
+</main>
 </body>
 </html>
 `
@@ -77,28 +71,18 @@ function showHeadline({ run, rows }: Seen, items: Items): string {
 </header>`
 }
 
-/** Rows that are not up to date, those of equal text as one; and failures with their remedies. */
-function showProblems({ run, rows }: Seen): string {
+/** Rows that are not up to date, those of equal text as one; failures with their remedies; and what `status` tells. */
+async function problemsIn({ run, rows }: Seen): Promise<string[]> {
   const wrong = [...rows.values()].filter(({ state, failure }) => state !== 'fresh' && !failure)
   const alike = foldAlike(wrong, ({ target }) => nameInPhase(target), textOf)
-  const lines = [
+  const notices = [...(await adviseOnRotations(run)), ...findBeside(run, rows)]
+  return [
     ...alike.map(({ group, shared }) => `${formatNames(group.map(({ id }) => id))}: ${shared(textOf(group[0]))}`),
     ...formatFailures(rows),
+    ...toDoOf({ rows, notices }),
+    ...notices.flatMap(({ kind, text }) => (kind === 'note' ? text : [])),
+    ...warningsOf(rows),
   ]
-  if (lines.length === 0) return ''
-  return html`!${showList(lines)}
-<p><code>${run.command('bootstrap --dry-run')}</code> shows what a run would change.</p>`
-}
-
-/** Rotations, what is left to do, and warnings, as `status` prints them. */
-async function noticesIn({ run, rows }: Seen): Promise<string[]> {
-  const notices = [...(await adviseOnRotations(run)), ...findBeside(run, rows)]
-  const notes = notices.flatMap(({ kind, text }) => (kind === 'note' ? text : []))
-  return [...toDoOf({ rows, notices }), ...notes, ...warningsOf(rows)]
-}
-
-function showList(lines: readonly string[]): string {
-  return lines.length === 0 ? '' : html`<ul>!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>`
 }
 
 function showTable(headings: readonly string[], rows: readonly string[]): string {
@@ -141,15 +125,6 @@ function showExpiry({ run, rows }: Seen, items: Items): string {
     })
   const axis = `${formatDate(new Date(first))} to ${formatDate(new Date(last))}; the line is today`
   return showTable(['Certificates', 'Expires', axis], lines)
-}
-
-function showAccepted(run: Run): string {
-  const rows = holdersOf(run).map(
-    (holder) =>
-      html`<tr><th scope="row">${printable(holder.name)}</th><td>${formatDate(holder.until)}</td><td>${reasonOf(holder)}</td></tr>
-`,
-  )
-  return rows.length === 0 ? '' : showTable(['Name', 'Until', 'Why'], rows)
 }
 
 function showHolders({ cluster, auth }: Run): string {

@@ -16,7 +16,7 @@ import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
 import { besideOf, oldSuffix } from '../../../lib/node/place.ts'
 import { realPath } from '../../../lib/node/state.ts'
 import { formatDiffs } from '../../../lib/results.ts'
-import { formatNames } from '../../../lib/wording.ts'
+import { count, formatNames } from '../../../lib/wording.ts'
 import { keepOthers, type Other } from '../../deploy/guards.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
@@ -144,7 +144,7 @@ function wereHealthy(units: readonly StaleUnit[], found: UnitsFound): boolean {
 /** Replaces all files or none. */
 async function replace(on: NodeRun, { found, wanted, all, unfinished }: UnitsWork): Promise<Journal> {
   keepOthers(on.run, on.node, found.others)
-  if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
+  if (wanted.length > 0) on.tell(`installing ${count(wanted.length, 'file')}`)
   await replaceAtPlaces(on, found, { wanted, all })
   return { replaced: [...new Set([...wanted.map(({ path }) => path), ...unfinished])], restarted: [] }
 }
@@ -183,7 +183,7 @@ const reloadPause = 1000
 /** True if the unit has reloaded, in time, each file that it reloads by its command line; else it needs a restart. */
 async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, files }: Unit): Promise<boolean> {
   if (!files.some(({ loads }) => loads === 'reload')) return true
-  tell({ doing: 'waiting for', unit, path: '/metrics' })
+  tell(`waiting for /metrics of ${unit}`)
   const look = async () => {
     await delay(reloadPause, undefined, { signal })
     const checks = checkUnitsOf(run, await lookAtUnits(run, node))
@@ -228,7 +228,7 @@ function leavesNewFiles(error: unknown): boolean {
 async function prove({ on, work, journal }: Installation): Promise<UnitsFound['units']> {
   const { run } = on
   const { replaced, restarted } = journal
-  on.tell({ doing: 'checking again' })
+  on.tell('checking again')
   const found = await waitUntilSteady(on, work.found)
   // Without the old files beside the new ones: they are this run's own.
   const own = new Set(replaced.flatMap(besideOf))

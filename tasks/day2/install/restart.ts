@@ -16,7 +16,7 @@ import type { Run } from '../../target.ts'
  */
 export async function restart(on: NodeRun, unit: Unit, { isBackOut = false } = {}): Promise<void> {
   const work = async () => {
-    on.tell({ doing: 'restarting', unit: unit.unit })
+    on.tell(`restarting ${unit.unit}`)
     await runAsRoot(on, unit.restart, unit)
     await waitUntilHealthy(on, unit)
   }
@@ -25,7 +25,7 @@ export async function restart(on: NodeRun, unit: Unit, { isBackOut = false } = {
 
 /** Does not wait: a store without a quorum does not finish its start. */
 export async function restartUnproven(on: NodeRun, unit: Unit): Promise<void> {
-  on.tell({ doing: 'restarting', unit: unit.unit })
+  on.tell(`restarting ${unit.unit}`)
   await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
 }
 
@@ -40,7 +40,7 @@ async function whileDrained(on: NodeRun, unit: Unit, work: () => Promise<void>, 
     throw error
   }
   if (!isToUndrain) return
-  tell({ doing: 'undraining', node: node.name })
+  tell(`undraining ${node.name}`)
   await undrain(run, node)
 }
 
@@ -49,7 +49,7 @@ async function tryToDrain(on: NodeRun, isBackOut: boolean): Promise<boolean> {
   const { run, node, tell } = on
   try {
     await mark(run, node, `mkdir -p -m 700 -- ${marksFolder} && : >${drainMark}`)
-    tell({ doing: 'draining', node: node.name })
+    tell(`draining ${node.name}`)
     await drain(run, node)
     return true
   } catch (error) {
@@ -67,7 +67,7 @@ async function tryToUndrain({ run, node }: NodeRun): Promise<void> {
 }
 
 export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
-  if (unit.health) on.tell({ doing: 'waiting for', unit: unit.unit, path: unit.health.path })
+  if (unit.health) on.tell(`waiting for ${unit.health.path} of ${unit.unit}`)
   const why = await repeat(installOf(on.run).timeout, () => whyNotHealthy(on, on.node, unit), on.signal)
   if (why !== undefined) throw await notHealthy(on, unit, why)
 }

@@ -25,7 +25,7 @@ export async function waitUntilSteady(on: NodeRun, before: UnitsFound): Promise<
     if (unsteady === undefined && (first !== undefined || !hasStarted(before, seen))) return seen
     if (unsteady === undefined) {
       first = seen
-      on.tell({ doing: 'watching', seconds })
+      on.tell(`checking that it stays healthy for ${seconds} s`)
       await delay(seconds * 1000, undefined, { signal })
     } else {
       if (performance.now() > until) throw await notHealthy(on, ...unsteady)

@@ -10,6 +10,7 @@ import { reviewOf } from '../../../lib/kubernetes/authorization.ts'
 import { diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { type Check, texts } from '../../../lib/results.ts'
+import { count } from '../../../lib/wording.ts'
 import type { UnitOnNode } from '../../inspect/agreement.ts'
 import { type OnNode, withApi } from '../../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
@@ -126,11 +127,11 @@ export async function bringList(on: OnNode, { found, signal, tell }: Work<ListFo
   if (wanted.length > 0) {
     const files = unit.files.filter(({ path }) => paths.has(realPath(found.places, path)))
     refuseOpen(on, { ...unit, files }, found.places)
-    tell({ doing: 'installing', files: wanted.length })
+    tell(`installing ${count(wanted.length, 'file')}`)
   }
   await replaceAtPlaces(at, found, { wanted, all })
   if (reloads(unit)) {
-    tell({ doing: 'waiting for', unit: apiServer, path: authorizationConfigFile })
+    tell(`waiting for ${authorizationConfigFile} of ${apiServer}`)
     const look = async () => ((await readInForce(on)) ? undefined : 'not loaded')
     if ((await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) !== undefined) {
       await putBack(at, found, [...paths])

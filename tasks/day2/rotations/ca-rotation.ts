@@ -217,7 +217,7 @@ async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: W
       .toSorted((a, b) => b.seconds - a.seconds)
     if (!last || last.seconds <= 0) return checks
     for (let left = last.seconds; left > 0; left -= countdown) {
-      tell({ doing: 'polled by', unit: last.unit, seconds: left })
+      tell(`waiting up to ${Math.floor(left / 60)} min ${left % 60} s for ${last.unit} to reload`)
       await delay(Math.min(left, countdown) * 1000, undefined, { signal })
     }
   }

@@ -197,7 +197,7 @@ function rewriteTargets(asking: Asking): ClusterTarget[] {
         return { diffs: left.length > 0 ? [{ what, verb: 'rewrite' }] : [], found: left }
       },
       build: async (_, { found, tell }) => {
-        await rewriteAll(asking, resource, found, (done) => tell({ doing: 'rewriting', done, of: found.length }))
+        await rewriteAll(asking, resource, found, (done) => tell(`rewriting ${done} of ${found.length}`))
         const left = await findLeft(asking, resource)
         if (left.length === 0) return { note: `${found.length} stored objects` }
         throw new Failure(`${left.length} stored ${resource} are still encrypted with an old key, such as ${left[0]}`, {

@@ -292,7 +292,7 @@ test('what a build is doing, and what it has made, is reported', async () => {
   const run = runFakes([
     fakeTarget('a', {
       build: async (_, { tell }) => {
-        tell({ doing: 'copying', files: 1 })
+        tell('copying 1 file')
         return { note: 'copied' }
       },
     }),
@@ -300,7 +300,7 @@ test('what a build is doing, and what it has made, is reported', async () => {
   const outcome = (await run.rows).get('a')
   assert.deepEqual([outcome?.state, outcome?.note], ['built', 'copied'])
   assert.deepEqual(run.told, ['started a', 'building a', 'step a', 'built a'])
-  assert.deepEqual(run.events[2], { type: 'step', id: 'a', step: { doing: 'copying', files: 1 } })
+  assert.deepEqual(run.events[2], { type: 'step', id: 'a', step: 'copying 1 file' })
 })
 
 test('every refusal is found, and nothing else', async () => {

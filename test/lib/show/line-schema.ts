@@ -23,7 +23,6 @@ const time = (meaning: string) => matching(meaning, /^\d{4}-\d\d-\d\dT\d\d:\d\d:
 
 const id = text('The target, as it is typed: node-certs/worker0.')
 const message = text('What text output says; its words may change.')
-const unit = text('The unit, by its name in the guide.')
 
 const verbs = [
   ...(['restart', 'update', 'copy', 'install', 'remove', 'replace', 'change', 'renew', 'make'] as const),
@@ -37,20 +36,6 @@ const diff = described(
     verb: optional(oneOf('What a run does about it.', verbs)),
     names: optional(texts('To which files, paths on a node or units.')),
   }),
-)
-
-const step = described(
-  'What is being done.',
-  v.variant('doing', [
-    doing(['new key', 'signing', 'swapping', 'checking again'], {}),
-    doing(['copying', 'installing'], { files: number('How many.') }),
-    doing(['restarting'], { unit }),
-    doing(['draining', 'undraining'], { node: text('The node.') }),
-    doing(['rewriting'], { done: number('How many objects are done.'), of: number('How many there are.') }),
-    doing(['waiting for'], { unit, path: text('The file that it reloads.') }),
-    doing(['watching'], { seconds: number('How long.') }),
-    doing(['polled by'], { unit, seconds: number('Within which time it reloads.') }),
-  ]),
 )
 
 const diffs = list('How it differs from what is wanted; of what was made, what was done.', diff)
@@ -95,7 +80,7 @@ const lines = {
   started: line('started', 'when a target is checked', { id }),
   queued: line('queued', 'when a target is to be made, and waits', { id }),
   building: line('building', 'when a target is being made', { id, diffs }),
-  step: line('step', 'for each step of that', { id, step }),
+  step: line('step', 'for each step of that', { id, step: text('What is being done; its words may change.') }),
   fresh: line('fresh', 'if the target is up to date; by `verify` if it passed', row),
   built: line('built', 'when the target was made', row),
   stale: line('stale', 'if the target would be made, and by `--dry-run` what would be done', row),
@@ -189,8 +174,4 @@ export const lineSchema = v.union(Object.values(lines))
 /** `printed` completes the sentence "It is printed …". */
 function line<const T extends string, E extends v.ObjectEntries>(type: T, printed: string, entries: E) {
   return described(printed, strictObject({ type: v.literal(type), format: v.literal(2), ...entries }))
-}
-
-function doing<const T extends readonly string[], E extends v.ObjectEntries>(what: T, entries: E) {
-  return strictObject({ doing: v.picklist(what), ...entries })
 }

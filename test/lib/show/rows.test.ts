@@ -6,7 +6,6 @@ import type { Diff, Verb } from '../../../lib/results.ts'
 import { notices, type Summary } from '../../../lib/show/reporter.ts'
 import {
   formatClosing,
-  formatEvent,
   formatFailures,
   formatSummary,
   joinFailures,
@@ -59,8 +58,6 @@ test('an outcome says what there is now, or why', () => {
 })
 
 test('what a run does and how it ended is counted', () => {
-  const watching = { type: 'step', id: 'a', step: { doing: 'watching', seconds: 7 } } as const
-  assert.equal(formatEvent(watching), 'checking that it stays healthy for 7 s')
   const fails = (failure: Failure): Outcome => ({ state: 'failed', failure })
   for (const [all, text] of [
     [[fails(refused('a')), fails(down('b')), built(missing)], '3 targets: 1 changed, 0 up to date, 2 failed in 1.3 s'],
