@@ -1,6 +1,6 @@
 /**
- * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS or HTTP, connections kept,
- * and the TLS handshake before them. Written for that tunnel: a client library for Kubernetes opens its own sockets,
+ * Requests to one server on a node, through the node's own ssh connection: it works wherever ssh does. JSON over HTTPS
+ * or HTTP, connections kept, and the TLS handshake before them. Written for that tunnel: a client library for Kubernetes opens its own sockets,
  * and does far more than is needed here. No failure quotes an answer: it may hold a Secret.
  */
 import { once } from 'node:events'
@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream'
 import { connect, TLSSocket } from 'node:tls'
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { findDistrust, isForAnotherPurpose, isServerForGo } from '../pki/handshake.ts'
+import { findDistrust, whyRefused } from '../pki/handshake.ts'
 
 /** PEM files, byte for byte. */
 export interface Credentials {
@@ -33,45 +33,22 @@ export interface Server {
 }
 
 /** Aborted with the signal, or after so many milliseconds. */
-export function inTime(patience: number, signal?: AbortSignal): AbortSignal {
+function inTime(patience: number, signal?: AbortSignal): AbortSignal {
   const limit = AbortSignal.timeout(patience)
   return signal ? AbortSignal.any([signal, limit]) : limit
 }
 
-/** After the handshake, within so many milliseconds: nothing is sent to a server that is not trusted. */
-export async function dial(server: Server, patience: number): Promise<TLSSocket> {
-  const limit = inTime(patience, server.signal)
-  try {
-    return await shakeHands(server, limit, server.trust !== 'anyone')
-  } catch (error) {
-    if (!isForAnotherPurpose(error)) throw error
-    const socket = await shakeHands(server, limit, false)
-    if (isServerForGo(socket, server.address) && isTrusted(socket, server)) return socket
-    socket.destroy()
-    throw error
-  }
-}
-
-/** OpenSSL reports the last thing that it finds: an issuer that is not trusted is hidden behind a wrong purpose. */
-function isTrusted(socket: TLSSocket, { trust }: Server): boolean {
-  const served: string[] = []
-  for (let next = socket.getPeerX509Certificate(); next; next = next.issuerCertificate) served.push(next.toString())
-  return trust !== 'anyone' && findDistrust(served.join(''), trust) === undefined
-}
-
-async function shakeHands(
-  { open, address, trust, as }: Server,
-  signal: AbortSignal,
-  rejects: boolean,
-): Promise<TLSSocket> {
+/** After the handshake, within so many milliseconds: no request is sent to a server that is not trusted. */
+export async function dial({ open, address, trust, as, signal }: Server, patience: number): Promise<TLSSocket> {
+  const limit = inTime(patience, signal)
   const stream = await open()
   const socket = connect({
     socket: stream,
     host: address,
     ...(isIP(address) === 0 && { servername: address }),
     ...(trust !== 'anyone' && { ca: trust }),
-    // Otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
-    rejectUnauthorized: rejects,
+    // Decided below, as Go does.
+    rejectUnauthorized: false,
     ...(as && { cert: as.certificate, key: as.key }),
   })
   // Node emits an error of the stream twice, the second time when nobody waits any more. Nor does anybody before the
@@ -80,12 +57,22 @@ async function shakeHands(
   stream.on('error', (error) => socket.destroy(error))
   socket.on('close', () => stream.destroy())
   try {
-    await once(socket, 'secureConnect', { signal })
+    await once(socket, 'secureConnect', { signal: limit })
+    // OpenSSL reports the last thing that it finds: an issuer that is not trusted is hidden behind a wrong purpose.
+    const why = trust !== 'anyone' && (findDistrust(servedBy(socket), trust) ?? whyRefused(socket, address))
+    if (why) throw new Error(why)
     return socket
   } catch (error) {
     socket.destroy()
     throw error
   }
+}
+
+/** The chain that the server has presented, in PEM. */
+function servedBy(socket: TLSSocket): string {
+  const served: string[] = []
+  for (let next = socket.getPeerX509Certificate(); next; next = next.issuerCertificate) served.push(next.toString())
+  return served.join('')
 }
 
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
@@ -171,26 +158,21 @@ export class Client {
     throw new Failure(`${method} ${path} answers ${reply.status}`, { code: `http-${reply.status}` })
   }
 
-  /** The JSON object. Throws a Failure for any other answer, and as readText does. */
-  async read(method: Method, path: string, body?: object): Promise<object> {
-    const text = await this.readText(method, path, body)
-    try {
-      const value: unknown = JSON.parse(text)
-      if (typeof value === 'object' && value !== null) return value
-    } catch {
-      // The parser's message quotes the text.
-    }
-    throw new Failure(`${method} ${path} does not answer with a JSON object`, { code: 'not-answered' })
-  }
-
-  /** The answer, checked against the schema. Throws a Failure if it does not match, and as read does. */
-  async readAs<Schema extends v.GenericSchema>(
+  /** The JSON of the answer. Throws a Failure if it does not match the schema, and as readText does. */
+  async read<Schema extends v.GenericSchema>(
     schema: Schema,
     method: Method,
     path: string,
     body?: object,
   ): Promise<v.InferOutput<Schema>> {
-    return inShape(schema, await this.read(method, path, body), `${method} ${path}`)
+    const text = await this.readText(method, path, body)
+    try {
+      const parsed = v.safeParse(schema, JSON.parse(text))
+      if (parsed.success) return parsed.output
+    } catch {
+      // The parser's message quotes the text.
+    }
+    throw new Failure(`${method} ${path} answers in an unexpected form`, { code: 'not-answered' })
   }
 
   /** By the server's own clock. Throws a Failure if it does not report one. */
@@ -207,25 +189,38 @@ export class Client {
 }
 
 /** A Failure stays as it is: that there is no way to the node is another one. */
-export function notAnswered(error: Error): Failure {
+function notAnswered(error: Error): Failure {
   if (error instanceof Failure) return error
   const isLate = error.name === 'AbortError'
   return new Failure(isLate ? 'it did not answer in time' : error.message, { code: 'not-answered', cause: error })
 }
 
-/** Throws a Failure if it does not match. */
-export function inShape<T extends v.GenericSchema>(schema: T, value: unknown, source: string): v.InferOutput<T> {
-  const parsed = v.safeParse(schema, value)
-  if (parsed.success) return parsed.output
-  throw new Failure(`${source} answers in an unexpected form`, { code: 'not-answered' })
-}
-
-/** The items of a list: Go writes null for an empty one. */
-export function itemsOf<Item extends v.GenericSchema>(item: Item) {
-  return v.nullish(v.array(item), [])
-}
-
 /** True if a server answered with one of these statuses, where another was expected. */
 export function isAnswer(error: unknown, ...statuses: readonly number[]): boolean {
   return error instanceof Failure && statuses.some((status) => error.code === `http-${status}`)
+}
+
+/** For a component that answers with a word or two. */
+const brief = { longestBody: 64 * 1024, patience: 10_000 }
+
+/** DER of the first certificate that the server presents, whoever signed it. Throws a Failure if there is none. */
+export async function readServed(server: Omit<Server, 'trust'>): Promise<Buffer> {
+  try {
+    const socket = await dial({ ...server, trust: 'anyone' }, brief.patience)
+    const { raw } = socket.getPeerCertificate()
+    socket.destroy()
+    return raw
+  } catch (error) {
+    throw notAnswered(error as Error)
+  }
+}
+
+/** A whole request: with TLS 1.3 a handshake alone proves the server, not that it takes our certificate. */
+export async function ask(question: Server & { readonly path: string }): Promise<Reply> {
+  const client = new Client(question, brief)
+  try {
+    return await client.ask('GET', question.path)
+  } finally {
+    client.close()
+  }
 }

@@ -3,12 +3,10 @@
  */
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { inShape } from './client.ts'
+import type { Client } from './client.ts'
 
 /** A client of etcd's JSON gateway. */
-interface Etcd {
-  read(method: 'POST', path: string, body: object): Promise<unknown>
-}
+type Etcd = Pick<Client, 'read'>
 
 /** Where kube-apiserver keeps objects: its --etcd-prefix. */
 export const registry = '/registry/'
@@ -76,7 +74,7 @@ export async function readEncryptedBy(etcd: Etcd, key: string): Promise<string> 
 
 async function range(etcd: Etcd, { key, range_end, ...more }: { key: string; range_end?: string; limit?: number }) {
   const query = { key: encode(key), ...(range_end && { range_end: encode(range_end) }), ...more }
-  return await ask(etcd, '/v3/kv/range', query, rangeSchema)
+  return await etcd.read(rangeSchema, 'POST', '/v3/kv/range', query)
 }
 
 function decode(base64: string): Buffer {
@@ -92,10 +90,6 @@ function prefixOf(value: string): string {
 /** The first key after all that begin with the prefix. */
 function endOf(prefix: string): string {
   return prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)
-}
-
-async function ask<T extends v.GenericSchema>(etcd: Etcd, path: string, body: object, schema: T) {
-  return inShape(schema, await etcd.read('POST', path, body), `etcd's ${path}`)
 }
 
 const encode = (text: string) => Buffer.from(text).toString('base64')

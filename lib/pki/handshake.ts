@@ -85,7 +85,7 @@ async function meet({ server, client, dialled, strict }: Handshake): Promise<Met
       host: dialled,
       servername: isIP(dialled) ? '' : dialled,
       ca: client.ca,
-      // Decided below, as Go does. Nothing leaves this process.
+      // Decided below, as Go does.
       rejectUnauthorized: false,
       ...('certificate' in client && { cert: client.certificate, key: client.key }),
     })
@@ -93,8 +93,8 @@ async function meet({ server, client, dialled, strict }: Handshake): Promise<Met
     // In TLS 1.3 the client finishes before the server has verified it: wait for both.
     const isDialled = new Promise<void>((done) =>
       dialling.on('secureConnect', () => {
-        const { authorizationError: why } = dialling
-        if (why && !isServerForGo(dialling, dialled)) resolve({ refused: formatRefusal(String(why), dialled) })
+        const why = whyRefused(dialling, dialled)
+        if (why !== undefined) resolve({ refused: why })
         done()
       }),
     )
@@ -114,33 +114,21 @@ async function meet({ server, client, dialled, strict }: Handshake): Promise<Met
 /** RFC 5280, 4.2.1.12. */
 const serverAuth = '1.3.6.1.5.5.7.3.1'
 
-const invalidPurpose = 'INVALID_PURPOSE'
-
-/** OpenSSL's reason to refuse a certificate, by its usages or by its Netscape type. */
-export function isForAnotherPurpose(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === invalidPurpose
-}
-
 /**
- * True if OpenSSL refuses the server for its Netscape certificate type, which Go, and so every component of Kubernetes,
- * ignores: Kubernetes The Hard Way has `client` there in certificates of servers. The socket has not been told to
- * reject it. Whether the issuer is trusted has to be checked besides: OpenSSL does not say.
+ * Why a component refuses the server that it has dialled there, of a CA that it trusts; undefined if it does not. The
+ * socket has not been told to reject it. Go ignores Netscape's certificate type, for which OpenSSL refuses a server:
+ * Kubernetes The Hard Way has `client` there in certificates of servers.
  */
-export function isServerForGo(socket: TLSSocket, host: string): boolean {
+export function whyRefused(socket: TLSSocket, host: string): string | undefined {
+  const why = String(socket.authorizationError ?? '')
   const certificate = socket.getPeerCertificate()
-  return (
-    String(socket.authorizationError) === invalidPurpose &&
-    certificate.ext_key_usage?.includes(serverAuth) === true &&
-    checkServerIdentity(host, certificate) === undefined
-  )
+  const isServer = certificate.ext_key_usage?.includes(serverAuth) && !checkServerIdentity(host, certificate)
+  if (why === '' || (why === 'INVALID_PURPOSE' && isServer)) return undefined
+  return why === 'ERR_TLS_CERT_ALTNAME_INVALID' ? formatNotFor(host) : words(why)
 }
 
 export function formatNotFor(dialled: string): string {
   return `the server certificate has no SAN ${dialled}`
-}
-
-function formatRefusal(code: string, dialled: string): string {
-  return code === 'ERR_TLS_CERT_ALTNAME_INVALID' ? formatNotFor(dialled) : words(code)
 }
 
 /** CERT_HAS_EXPIRED as words. */

@@ -1,6 +1,5 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 import type { Built, Force, Work } from '../../lib/graph/target.ts'
-import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { Check } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { OnNode } from '../inspect/component.ts'
@@ -33,7 +32,6 @@ export async function checkFolder(
   lookBeside: LookBeside,
   force?: Force,
 ): Promise<Check<DeployFound>> {
-  if (run.cluster.install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)
   if (look.now !== undefined) refuseWrongClock(run, node, look.now, asked)

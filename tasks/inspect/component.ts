@@ -5,12 +5,13 @@ import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import type { Client, Credentials, Server } from '../../lib/kubernetes/client.ts'
-import { labelIn, samplesOf } from '../../lib/kubernetes/metrics.ts'
-import { ask, readServed } from '../../lib/kubernetes/probe.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import { diskOf, type Run } from '../target.ts'
+
+/** It loads Node's TLS and HTTP, which most runs do not need. */
+const loadClient = () => import('../../lib/kubernetes/client.ts')
 
 /** A run, and the node that it is at. Who needs less takes less. */
 export interface NodeRun {
@@ -41,7 +42,7 @@ function wayTo(
 }
 
 /** Throws a Failure if auth/ has no CA to trust. */
-export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): Parameters<typeof ask>[0] {
+export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): Server & { readonly path: string } {
   return {
     ...wayTo(asking, node, health),
     path: health.path,
@@ -54,6 +55,7 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
  * answer.
  */
 export async function readHealth(asking: Asking, node: ClusterNode, health: Health) {
+  const { ask } = await loadClient()
   try {
     const { status, served } = await ask(healthQuestion(asking, node, health))
     const isHealthy = status === 200 || (status === 403 && health.as !== undefined)
@@ -74,8 +76,9 @@ export async function readsCaAgain(asking: Asking, node: ClusterNode, metrics: H
   const reply = await tryToAwait(async () =>
     withServer(healthQuestion(asking, node, metrics), (client) => client.ask('GET', metrics.path)),
   )
-  const gates = reply?.status === 200 ? samplesOf(reply.body, 'kubernetes_feature_enabled') : []
-  return gates.some((gate) => labelIn(gate, 'name') === caGate && gate.value === 1)
+  const isEnabled = (line: string) =>
+    line.startsWith('kubernetes_feature_enabled{') && line.includes(`name="${caGate}"`) && line.endsWith('} 1')
+  return reply?.status === 200 && reply.body.split('\n').some(isEnabled)
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {
@@ -108,6 +111,7 @@ export async function readServedCertificate(
   { port, as = asking.run.auth.files.names.api }: Pick<Port, 'port' | 'as'>,
   name?: string,
 ): Promise<ServedCertificate> {
+  const { readServed } = await loadClient()
   try {
     const way = wayTo(asking, node, { port, as })
     return await readServed({ ...way, address: name ?? way.address })
@@ -164,9 +168,10 @@ export async function readMetrics(asking: Asking, node: ClusterNode): Promise<st
  * Undefined if they have none, or two: the series of the config before may still be there.
  */
 export function loadedConfigIn(metrics: string): string | undefined {
-  const digests = samplesOf(metrics, 'apiserver_encryption_config_controller_last_config_info').flatMap(
-    (each) => /^sha256:([0-9a-f]{64})$/.exec(labelIn(each, 'hash') ?? '')?.[1] ?? [],
-  )
+  const digests = metrics.split('\n').flatMap((line) => {
+    const isIt = line.startsWith('apiserver_encryption_config_controller_last_config_info{')
+    return (isIt && /hash="sha256:([0-9a-f]{64})"/.exec(line)?.[1]) || []
+  })
   const [digest, ...more] = new Set(digests)
   return more.length === 0 ? digest : undefined
 }
@@ -195,8 +200,7 @@ async function withClient<T>(
 }
 
 async function withServer<T>(server: Server, work: (client: Client) => Promise<T>): Promise<T> {
-  // Loads Node's TLS and HTTP, which most runs do not need.
-  const { Client } = await import('../../lib/kubernetes/client.ts')
+  const { Client } = await loadClient()
   const client = new Client(server)
   try {
     return await work(client)

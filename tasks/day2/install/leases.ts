@@ -2,7 +2,7 @@
  * The leases by which components show that they run: https://kubernetes.io/docs/concepts/architecture/leases/
  */
 import * as v from 'valibot'
-import { type Client, itemsOf } from '../../../lib/kubernetes/client.ts'
+import type { Client } from '../../../lib/kubernetes/client.ts'
 
 /** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
 const leaseTime = 60_000
@@ -15,7 +15,7 @@ const lease = v.object({
   }),
   spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
 })
-const leaseList = v.object({ items: itemsOf(lease) })
+const leaseList = v.object({ items: v.nullish(v.array(lease), []) })
 
 export type Lease = v.InferOutput<typeof lease>
 
@@ -38,6 +38,6 @@ const ofApiServers = `namespaces/kube-system/leases?labelSelector=${encodeURICom
 /** By default those of API servers. `now`: by the clock of the API server that answers. */
 export async function readLeases(api: Client, which = ofApiServers) {
   const now = await api.time()
-  const { items } = await api.readAs(leaseList, 'GET', `/apis/coordination.k8s.io/v1/${which}`)
+  const { items } = await api.read(leaseList, 'GET', `/apis/coordination.k8s.io/v1/${which}`)
   return { leases: items, now }
 }

@@ -109,7 +109,7 @@ export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]
   return withEtcd(
     asking,
     node,
-    async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
+    async (etcd) => (await etcd.read(memberList, 'POST', '/v3/cluster/member/list', {})).members,
   )
 }
 

@@ -2,6 +2,7 @@
  * The list of who is revoked, on a control node: copied to where its API server reads it, loaded without a restart, and
  * proven there by a review that only this list denies.
  */
+import * as v from 'valibot'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, refusal, tryToAwait } from '../../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../../lib/files/auth-dir.ts'
@@ -28,6 +29,8 @@ export type ListFound = UnitsFound & {
   readonly revokedInForce: number
 }
 
+const reviewed = v.object({ status: v.nullish(v.object({ denied: v.optional(v.boolean()) })) })
+
 /**
  * True if the API server denies everybody on the list of cluster.yaml, before Node or RBAC allows anything; undefined if
  * it did not answer.
@@ -37,8 +40,8 @@ async function readInForce({ run, node }: OnNode): Promise<boolean | undefined> 
   const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec }
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
-      const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
-      const { status }: { readonly status?: { readonly denied?: unknown } | null } = answer
+      const path = '/apis/authorization.k8s.io/v1/subjectaccessreviews'
+      const { status } = await api.read(reviewed, 'POST', path, review)
       return status?.denied === true
     }),
   )

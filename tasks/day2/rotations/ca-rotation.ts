@@ -37,8 +37,7 @@ import {
 } from '../../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import type { Work } from '../../../lib/graph/target.ts'
-import { type Client, type Credentials, isAnswer } from '../../../lib/kubernetes/client.ts'
-import { ask } from '../../../lib/kubernetes/probe.ts'
+import { ask, type Client, type Credentials, isAnswer } from '../../../lib/kubernetes/client.ts'
 import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../../lib/pki/certificate.ts'
 import { blocksIn, certificatePem } from '../../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../../lib/pki/pair.ts'
@@ -312,11 +311,11 @@ async function forgetPreviousCa(rotating: Rotating, node: ClusterNode, previous:
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
   const forget = (api: Client) => async () => {
     try {
-      const map = await api.readAs(configMap, 'GET', clientCas)
+      const map = await api.read(configMap, 'GET', clientCas)
       const cas = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
       const others = cas.filter((der) => !isPrevious(der)).map(certificatePem)
       if (others.length < cas.length)
-        await api.read('PUT', clientCas, { ...map, data: { ...map.data, [field]: others.join('') } })
+        await api.readText('PUT', clientCas, { ...map, data: { ...map.data, [field]: others.join('') } })
     } catch (error) {
       // Another API server, or another node's proof, has written the ConfigMap since it was read.
       if (isAnswer(error, 409)) return 'somebody else changed it each time'

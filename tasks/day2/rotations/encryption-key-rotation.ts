@@ -151,7 +151,7 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
   const prefix = await withApi(rotating, node, async (api) => {
     // One that a killed run has left proves nothing.
     await api.ask('DELETE', `${path}/${name}`)
-    await api.read('POST', path, { apiVersion: 'v1', kind: 'Secret', metadata: { name } })
+    await api.readText('POST', path, { apiVersion: 'v1', kind: 'Secret', metadata: { name } })
     try {
       return await withEtcd(rotating, node, (etcd) => readEncryptedBy(etcd, `${registry}secrets/kube-system/${name}`))
     } finally {
@@ -276,7 +276,7 @@ const apiGroup = v.object({ preferredVersion: v.object({ version: v.string() }) 
 async function apiFolder(api: Client, resource: string): Promise<string> {
   const [, group] = split(resource)
   if (group === '') return '/api/v1'
-  const { preferredVersion } = await api.readAs(apiGroup, 'GET', `/apis/${group}`)
+  const { preferredVersion } = await api.read(apiGroup, 'GET', `/apis/${group}`)
   return `/apis/${group}/${preferredVersion.version}`
 }
 

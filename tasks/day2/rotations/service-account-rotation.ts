@@ -9,8 +9,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { type AuthDir, backUp, backupFolders, backups, readBackup } from '../../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
-import { type Client, itemsOf } from '../../../lib/kubernetes/client.ts'
-import { samplesOf } from '../../../lib/kubernetes/metrics.ts'
+import type { Client } from '../../../lib/kubernetes/client.ts'
 import type { PlacesState } from '../../../lib/node/state.ts'
 import { certificatePem } from '../../../lib/pki/encoding.ts'
 import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
@@ -114,7 +113,7 @@ const tokenSecret = v.object({
   metadata: v.object({ namespace: v.string(), name: v.string() }),
   data: v.nullish(v.object({ token: v.optional(v.string(), '') }), { token: '' }),
 })
-const secretList = v.object({ items: itemsOf(tokenSecret) })
+const secretList = v.object({ items: v.nullish(v.array(tokenSecret), []) })
 
 /** In each stage: it accepts the keys in the file of certificates alone, and signs with the key beside it. */
 async function prove(rotating: Rotating, node: ClusterNode): Promise<string[]> {
@@ -128,7 +127,7 @@ async function prove(rotating: Rotating, node: ClusterNode): Promise<string[]> {
 
 async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
   const wanted = [signingKid(run), ...readTokenState(run).others.map(kidOf)]
-  const { keys } = await api.readAs(jwks, 'GET', '/openid/v1/jwks')
+  const { keys } = await api.read(jwks, 'GET', '/openid/v1/jwks')
   const kids = keys.map(({ kid }) => kid)
   if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
     throw new Failure(`the API server accepts other keys than those in ${tokenFiles(run.auth.files).certificate}`, {
@@ -147,7 +146,7 @@ async function refuseOtherSigner(api: Client, run: Run): Promise<void> {
 /** The key id of a token that is valid for ten minutes, bound to nothing, and discarded here. */
 async function kidOfNewToken(api: Client): Promise<string | undefined> {
   const path = '/api/v1/namespaces/kube-system/serviceaccounts/default/token'
-  const { status } = await api.readAs(tokenRequest, 'POST', path, {
+  const { status } = await api.read(tokenRequest, 'POST', path, {
     apiVersion: 'authentication.k8s.io/v1',
     kind: 'TokenRequest',
     spec: { expirationSeconds: 600 },
@@ -173,7 +172,7 @@ async function findOldTokens(rotating: Rotating): Promise<string[]> {
 async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const kid = signingKid(rotating.run)
   const path = '/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fservice-account-token'
-  const { items } = await withApi(rotating, node, (api) => api.readAs(secretList, 'GET', path))
+  const { items } = await withApi(rotating, node, (api) => api.read(secretList, 'GET', path))
   return items.flatMap((secret) => oldTokenIn(secret, kid) ?? [])
 }
 
@@ -193,8 +192,8 @@ export function oldTokenIn(
 async function findOldClients(rotating: Rotating, node: ClusterNode, { units, now }: PlacesState): Promise<string[]> {
   const { started = now } = units.get(apiServer) ?? {}
   const age = Math.floor(now - started)
-  const [sample] = samplesOf(await readMetrics(rotating, node), 'serviceaccount_stale_tokens_total')
-  const stale = sample?.value ?? Number.NaN
+  const metrics = await readMetrics(rotating, node)
+  const stale = Number(/^serviceaccount_stale_tokens_total (\S+)$/m.exec(metrics)?.[1] ?? Number.NaN)
   return texts(
     age < refreshTime &&
       `pods, whose tokens kubelets renew within 50 min (${node.name} has signed with the next key for ${Math.floor(age / 60)} min)`,

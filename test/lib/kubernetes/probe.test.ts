@@ -6,8 +6,7 @@ import { createServer } from 'node:https'
 import { type AddressInfo, connect, createServer as createTcp, type Server, type Socket } from 'node:net'
 import { after, describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Credentials } from '../../../lib/kubernetes/client.ts'
-import { ask, readServed } from '../../../lib/kubernetes/probe.ts'
+import { ask, type Credentials, readServed } from '../../../lib/kubernetes/client.ts'
 import { leafProfile, servingAuth } from '../../support/certificates.ts'
 
 const auth = await servingAuth({ after }, leafProfile({ sans: ['127.0.0.1'] }), 'server', 'client')
@@ -74,7 +73,7 @@ describe('a question to a component, through a stream of its own', () => {
       t,
       createServer(options(), (_, response) => response.end('ok')),
     )
-    await assert.rejects(ask(question(port, { trust: pairOf('client').certificate })), refused(/certificate/))
+    await assert.rejects(ask(question(port, { trust: pairOf('client').certificate })), refused(/not issued by/))
     await assert.rejects(ask(question(port, { address: '127.0.0.2' })), refused(/127\.0\.0\.2/))
     const strict = await listen(t, createServer({ ...options(), requestCert: true, rejectUnauthorized: true }))
     await assert.rejects(

@@ -1,20 +1,28 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
+import { Client } from '../../../lib/kubernetes/client.ts'
 import { countEncrypted, findStored, readEncryptedBy, registry } from '../../../lib/kubernetes/stored.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const header = { cluster_id: '1', revision: '7' }
 const kv = (name: string, value = 'k8s:enc:aescbc:v1:key1:\x00\x01') => ({ key: base64(name), value: base64(value) })
 /** Gives one answer after the other, the last one for ever; fails the test where it is asked without an end. */
-const etcd = (...answers: readonly unknown[]) => {
-  const asked: object[] = []
-  const read = async (_: 'POST', __: string, body: object): Promise<unknown> => {
-    assert.ok(asked.push(body) < 100, 'asks for ever')
-    return answers[Math.min(asked.length, answers.length) - 1]
+class Etcd extends Client {
+  readonly asked: object[] = []
+  readonly #answers: readonly unknown[]
+
+  constructor(answers: readonly unknown[]) {
+    super({ open: () => assert.fail('dialled'), address: 'etcd', trust: 'anyone' })
+    this.#answers = answers
   }
-  return { read, asked }
+
+  override async readText(_: string, __: string, body: object): Promise<string> {
+    assert.ok(this.asked.push(body) < 100, 'asks for ever')
+    return JSON.stringify(this.#answers[Math.min(this.asked.length, this.#answers.length) - 1])
+  }
 }
+const etcd = (...answers: readonly unknown[]) => new Etcd(answers)
 const secrets = `${registry}secrets/`
 const all = () => true
 
