@@ -170,7 +170,7 @@ export async function readMetrics(asking: Asking, node: ClusterNode): Promise<st
 export function loadedConfigIn(metrics: string): string | undefined {
   const digests = metrics.split('\n').flatMap((line) => {
     const isIt = line.startsWith('apiserver_encryption_config_controller_last_config_info{')
-    return (isIt && /hash="sha256:([0-9a-f]{64})"/.exec(line)?.[1]) || []
+    return (isIt && /[,{]hash="sha256:([0-9a-f]{64})"/.exec(line)?.[1]) || []
   })
   const [digest, ...more] = new Set(digests)
   return more.length === 0 ? digest : undefined
