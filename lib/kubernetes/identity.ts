@@ -5,7 +5,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { type AuthFiles, caName, crossName, type FileNames, frontProxyCaName } from '../files/auth-dir.ts'
-import { readCertificate } from '../pki/certificate.ts'
+import { readCertificate, readCertificates } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/pair.ts'
 import { type EncryptionKey, readEncryptionConfig } from './encryption.ts'
 
@@ -46,45 +46,27 @@ function isOtherKey(file: string, our: AuthFiles, their: Buffer, kept: Kept): bo
   const { files } = our
   const { name = '' } = files.parse(file) ?? {}
   const heldBy = (read: (each: string) => readonly (Buffer | undefined)[]) =>
-    files.pair(name).flatMap((each) => read(each).flatMap((pem) => keysIn(files, each, pem) ?? []))
+    files.pair(name).flatMap((each) => read(each).flatMap((pem) => keysIn(files, each, pem)))
   const [ours, earlier] = [heldBy((each) => [our.tryBytes(each)]), heldBy(kept)]
-  const theirs = keysIn(files, file, their) ?? []
-  const isKept = (key: KeyObject) => earlier.some((each) => each.equals(key))
+  const theirs = keysIn(files, file, their)
   const isOurs = (key: KeyObject) => ours.some((each) => each.equals(key)) || isPreviousCa(key, our, name)
-  const isKnown = (key: KeyObject) => isOurs(key) || isKept(key)
+  const isKnown = (key: KeyObject) => isOurs(key) || earlier.some((each) => each.equals(key))
   return !theirs.some(name === frontProxyCaName ? isKnown : isOurs) || !theirs.every(isKnown)
 }
 
 /**
  * True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold.
  */
-export function isPreviousCa(key: KeyObject, ours: AuthFiles, ca: string = caName): boolean {
-  const [present, cross] = [ca, crossName(ca)].map((name) =>
-    readCertificate(ours.tryBytes(ours.files.certificate(name)) ?? ''),
-  )
-  return (
-    present !== undefined &&
-    cross?.publicKey.equals(present.publicKey) === true &&
-    !key.equals(present.publicKey) &&
-    cross.x509.verify(key)
-  )
+export function isPreviousCa(key: KeyObject, { files, tryBytes }: AuthFiles, ca: string = caName): boolean {
+  const read = (name: string) => readCertificate(tryBytes(files.certificate(name)) ?? '')
+  const [present, cross] = [read(ca), read(crossName(ca))]
+  if (!present || !cross?.publicKey.equals(present.publicKey)) return false
+  return !key.equals(present.publicKey) && cross.x509.verify(key)
 }
 
-const block = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g
-
-/** The public keys of all certificates, or of all private keys, in the file; undefined if it holds something else. */
-function keysIn(files: FileNames, file: string, pem: Buffer | undefined): KeyObject[] | undefined {
-  const text = pem?.toString('latin1') ?? ''
-  const blocks = [...text.matchAll(block)]
-  if (text.split('-----BEGIN ').length !== blocks.length + 1) return undefined
-  const isOfCertificates = files.parse(file)?.kind === 'certificate'
-  // What `openssl ecparam -genkey` writes before the key.
-  const held = blocks
-    .filter(([, type]) => type !== 'EC PARAMETERS')
-    .map(([text, type]) => {
-      if (isOfCertificates) return type === 'CERTIFICATE' ? readCertificate(text)?.publicKey : undefined
-      const key = readPrivateKey(text)
-      return key && createPublicKey(key)
-    })
-  return held.every((each) => each !== undefined) ? held : undefined
+/** The public keys of all certificates, or of the private key, in the file; none if one can't be read. */
+function keysIn(files: FileNames, file: string, pem: Buffer = Buffer.alloc(0)): KeyObject[] {
+  if (files.parse(file)?.kind === 'certificate') return readCertificates(pem).map(({ publicKey }) => publicKey)
+  const key = readPrivateKey(pem)
+  return key ? [createPublicKey(key)] : []
 }

@@ -90,7 +90,7 @@ const giveUp = ({ command }: Run) => `or abandon every stored Secret:\n    ${com
 /** It may hold the key that stored Secrets are encrypted with. */
 function refuseUnreadable(run: Run): never {
   throw refusal(
-    `${run.auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
+    `${run.auth.path}/${file} is no EncryptionConfiguration of aescbc, aesgcm or secretbox, but may hold the key of Secrets`,
     [`fix it, or restore it from a backup or from a control node:\n    ${fetchCommand(run, [file])}`, giveUp(run)],
   )
 }
@@ -127,7 +127,7 @@ function otherProvider(config: EncryptionConfig, run: Run): Failure {
   const { auth, cluster, command } = run
   const { provider } = cluster.encryption
   const what = `${auth.path}/${file} encrypts with ${config.provider}, but cluster.yaml has ${provider}`
-  // The first provider is identity or kms.
+  // The first provider is identity.
   if (!readEncryptionState(run))
     return refusal(what, [
       `add a key of ${provider} to that file by hand, or restore the file that had one (https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/)`,
