@@ -57,8 +57,8 @@ function isOtherKey(file: string, our: AuthFiles, their: Buffer, kept: Kept): bo
 /**
  * True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold.
  */
-export function isPreviousCa(key: KeyObject, { files, tryBytes }: AuthFiles, ca: string = caName): boolean {
-  const read = (name: string) => readCertificate(tryBytes(files.certificate(name)) ?? '')
+export function isPreviousCa(key: KeyObject, ours: AuthFiles, ca: string = caName): boolean {
+  const read = (name: string) => readCertificate(ours.tryBytes(ours.files.certificate(name)) ?? '')
   const [present, cross] = [read(ca), read(crossName(ca))]
   if (!present || !cross?.publicKey.equals(present.publicKey)) return false
   return !key.equals(present.publicKey) && cross.x509.verify(key)
