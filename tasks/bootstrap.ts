@@ -6,7 +6,7 @@ import type { ListrRendererFactory, ListrTask } from 'listr2'
 import type { Walk } from '../lib/graph/executor.ts'
 import type { Target } from '../lib/graph/target.ts'
 import type { Phases } from '../lib/show/reporter.ts'
-import type { LookBeside } from './deploy/deploy-node.ts'
+import type { LookBeside } from './deploy/folder.ts'
 import type { ClusterRows, ClusterTarget, Phase, PhaseFile } from './target.ts'
 
 // biome-ignore format: a table of contents, two lines a row

@@ -31,8 +31,7 @@ import { fetchCommand, recoverCommand } from '../auth/fetch-command.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
 import { waysOutOfOlder } from '../deploy/guards.ts'
-import { type HeldFile, heldOn } from '../deploy/held.ts'
-import { type Owner, ownerOf } from '../deploy/owner.ts'
+import { type FileOnNode, filesOn, type Owner, ownerOf } from '../deploy/owner.ts'
 import { lookAtNode, placesOf, readServedCertificates, withPlaces } from '../inspect/look.ts'
 import { identityFiles, isKeptOff, nodeUnits } from '../layouts/tables.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
@@ -91,9 +90,9 @@ async function compareNode(run: CommandRun, from: string, node: ClusterNode): Pr
   const { auth, cluster, note } = run
   const look = await lookAtNode(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
   if (cluster.install) placesOf(look)
-  const all = heldOn(run, node, look)
+  const all = filesOn(run, node, look)
   const heldBy = (...owners: readonly Owner[]) => all.filter((held) => owners.includes(ownerOf(run, held, all)))
-  const labelsOf = (files: readonly HeldFile[]) => {
+  const labelsOf = (files: readonly FileOnNode[]) => {
     const known = files.filter(({ file }) => auth.read(file))
     return [...new Set(known.flatMap(({ file }) => identityFiles(cluster).get(file) ?? []))]
   }

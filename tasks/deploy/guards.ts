@@ -1,20 +1,21 @@
 /**
- * Guards for a node's folder and for where its units read: what is of another cluster or a stranger's
- * (--replace-identity overwrites it), and certificates of ours that are newer than in auth/ (--force does).
+ * Guards before anything is copied to a node: the machine is the node, its clock is right, and neither its folder nor the
+ * places where its units read have files of another cluster or a stranger (--replace-identity overwrites them), or
+ * certificates of ours that are newer than in auth/ (--force does).
  */
+import { specialUse } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { caName, caNames, keepFound } from '../../lib/files/auth-dir.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/fetch-command.ts'
-import type { NodeLook } from '../inspect/look.ts'
+import { hasAddress, type NodeLook } from '../inspect/look.ts'
 import { identityFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
-import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
-import { type Owner, ownerOf } from './owner.ts'
+import { type FileOnNode, filesOn, type Owner, ownerOf, whyNotCompared } from './owner.ts'
 
 export interface Other {
-  readonly held: HeldFile
+  readonly held: FileOnNode
   readonly label: string
   readonly why: string | undefined
 }
@@ -24,7 +25,7 @@ export interface Other {
  * is overwritten. Throws a refusal or a Failure.
  */
 export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
-  const all = heldOn(run, node, seen)
+  const all = filesOn(run, node, seen)
   const owned = all.map((held) => ({ held, owner: ownerOf(run, held, all) }))
   const others = owned.flatMap(({ held, owner }) =>
     owner === 'otherCluster' || owner === 'stranger' ? [describe(run, held, owner)] : [],
@@ -44,7 +45,7 @@ export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boo
 
 const privateKey = 'private key'
 
-function describe({ auth, cluster }: Run, held: HeldFile, owner: Owner): Other {
+function describe({ auth, cluster }: Run, held: FileOnNode, owner: Owner): Other {
   const { file, state, bytes } = held
   const kind = auth.files.parse(file)?.kind
   const unread = !bytes && state.sha256 === undefined ? whyNotCompared(state) : undefined
@@ -106,7 +107,7 @@ function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Othe
 /** What makes all certificates of auth/ newer than those on nodes, and deploys them. A CA is renewed by name. */
 export function waysOutOfOlder(
   { auth, command }: Pick<Run, 'auth' | 'command'>,
-  newer: readonly HeldFile[] = [],
+  newer: readonly FileOnNode[] = [],
 ): string {
   const isCaNewer = newer.some(({ file }) => caNames.some((name) => file === auth.files.certificate(name)))
   return [...(isCaNewer ? ['ca --renew'] : []), 'certs --force', 'bootstrap']
@@ -115,7 +116,7 @@ export function waysOutOfOlder(
 }
 
 /** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
-function newerThere(run: Run, node: ClusterNode, newer: readonly HeldFile[]): Failure {
+function newerThere(run: Run, node: ClusterNode, newer: readonly FileOnNode[]): Failure {
   const { auth, cluster, command } = run
   const verb = newer.length === 1 ? 'is' : 'are'
   const phases = cluster.install ? 'deploy install' : 'deploy'
@@ -129,5 +130,41 @@ function newerThere(run: Run, node: ClusterNode, newer: readonly HeldFile[]): Fa
       `or overwrite them with the older ones${restarts}:\n    ${command(`${phases} --node ${node.name} --force`)}`,
       `if a clock is wrong (compare date -u on both machines), set it, then ${runAgain}`,
     ].join('\n'),
+  })
+}
+
+/**
+ * Throws a refusal if the machine has the address of another node, and not its own. A host name is no proof: it may be
+ * of the image, or of the provider.
+ */
+export function refuseOtherMachine({ cluster }: Run, node: ClusterNode, look: NodeLook): void {
+  if (node.ips.some((address) => hasAddress(look, address))) return
+  // Any control node may have the virtual address.
+  const isProof = (address: string) => specialUse(address) !== 'loopback' && address !== cluster.api.virtualIP
+  const isThere = (address: string) => isProof(address) && look.addresses.has(address)
+  const reached = cluster.nodes.find(({ ips }) => ips.some(isThere))
+  if (!reached) return
+  const found = `ssh ${node.host} reaches ${reached.name} (${formatNames(reached.ips.filter(isThere))}), not ${node.name} (${formatNames(node.ips)})`
+  throw refusal(found, [
+    `correct host (or ip) of ${node.name} and ${reached.name} in cluster.yaml`,
+    `or correct ${node.host} in your ssh configuration or DNS`,
+  ]).with({ node: node.name, code: 'other-node' })
+}
+
+/** Seconds; certificates are dated back by five minutes. */
+const mostApart = 240
+
+/** Throws a Failure if the node's clock is not this machine's. `theirs`: in seconds since 1970, in a look begun at `asked`. */
+export function refuseWrongClock(run: Run, { name }: ClusterNode, theirs: number, asked: Date): void {
+  const now = run.clock()
+  // The answer was on its way for some time.
+  const [earliest, latest] = [asked.getTime() / 1000 - 1, now.getTime() / 1000]
+  const ahead = theirs > latest ? theirs - latest : Math.min(theirs - earliest, 0)
+  if (Math.abs(ahead) <= mostApart) return
+  const timeOf = (seconds: number) => new Date(seconds * 1000).toISOString().replace(/\.\d+Z$/, 'Z')
+  throw new Failure(`clocks differ (${timeOf(latest)} here, ${timeOf(latest + ahead)} on ${name})`, {
+    node: name,
+    code: 'clock',
+    remedy: `set the wrong clock (timedatectl; date -u shows the time), then ${runAgain}`,
   })
 }

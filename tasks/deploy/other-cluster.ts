@@ -8,7 +8,7 @@ import { lookAtNode, readServedCertificates, withPlaces } from '../inspect/look.
 import { apiServer } from '../layouts/layout.ts'
 import { identityFiles, layoutOf } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
-import { heldOn } from './held.ts'
+import { filesOn } from './owner.ts'
 
 /**
  * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in
@@ -61,7 +61,7 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
   const seen = withPlaces(run)
   try {
     const look = await lookAtNode(seen, node)
-    const held = heldOn(seen, node, look).filter(({ file, state }) => state.size > 0 && names.includes(file))
+    const held = filesOn(seen, node, look).filter(({ file, state }) => state.size > 0 && names.includes(file))
     if (held.length > 0) return formatNames(held.map(({ at }) => at))
     const api = layoutOf(run.cluster).units.find(({ unit }) => unit === apiServer)
     const served = await readServedCertificates(run, { node, look, ports: api?.serves ?? [] })

@@ -15,24 +15,62 @@
  * copy, and anything else is of another cluster. So no such key leaves a node.
  */
 import type { KeyObject } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
 import { type AuthDir, backups, caName, caNames, hasDigest } from '../../lib/files/auth-dir.ts'
 import { secretMode, sha256 } from '../../lib/files/plain-file.ts'
 import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { isOtherIdentity, isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import { folderOf, largestFile } from '../../lib/node/place.ts'
+import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { type FileState, type FilesSeen, folderOf, largestFile } from '../../lib/node/place.ts'
+import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
-import { digestAt } from '../inspect/look.ts'
-import { identityFiles } from '../layouts/tables.ts'
+import { digestAt, type NodeLook } from '../inspect/look.ts'
+import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
-import type { HeldFile } from './held.ts'
+
+/** A file of ours on a node. */
+export interface FileOnNode {
+  /** Its name in auth/. */
+  readonly file: string
+  /** Its name in the node's folder, or its absolute path. */
+  readonly at: string
+  readonly state: FileState
+  /** Undefined if it is the same as in auth/, or could not be read. */
+  readonly bytes: Buffer | undefined
+  readonly isPlace: boolean
+  readonly part?: Part | undefined
+}
+
+/** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
+export function filesOn(run: Run, node: ClusterNode, seen: NodeLook): FileOnNode[] {
+  const { cluster, options } = run
+  const { places, units } = seen
+  // --prune would remove identity files that do not belong there.
+  const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
+  const inFolder = names.flatMap((name) => fileOn(seen, name, name))
+  if (!places || places instanceof Failure) return inFolder
+  const atPlaces = new Map(units.flatMap(({ files }) => files.map((place) => [realPath(places, place.path), place])))
+  return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => fileOn(places, at, file, part))]
+}
+
+export function fileOn({ files, contents }: FilesSeen, at: string, file: string, part?: Part): FileOnNode[] {
+  const state = files.get(at)
+  return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/'), part }] : []
+}
+
+/** Why the node did not send the file's content. */
+export function whyNotCompared({ kind, size, sha256 }: FileState): string {
+  if (kind !== 'file') return 'not a regular file'
+  return size > largestFile || sha256 ? 'too large to compare' : 'not readable'
+}
 
 /** `earlier`: ours, of another time or stage. */
 export type Owner = 'same' | 'earlier' | 'newer' | 'otherCluster' | 'stranger'
 
 /** `all`: what the look has found, for the certificate beside a key. */
-export function ownerOf(run: Run, held: HeldFile, all: readonly HeldFile[]): Owner {
+export function ownerOf(run: Run, held: FileOnNode, all: readonly FileOnNode[]): Owner {
   const { file, state } = held
   if (state.sha256 !== undefined && state.sha256 === digestAt(run, held)) return 'same'
   const isIdentity = identityFiles(run.cluster).has(file)
@@ -42,14 +80,14 @@ export function ownerOf(run: Run, held: HeldFile, all: readonly HeldFile[]): Own
   return owner === 'earlier' && isNewer(run, held) ? 'newer' : owner
 }
 
-function ownerOfIdentity({ auth }: Run, { file, state, bytes }: HeldFile): Owner {
+function ownerOfIdentity({ auth }: Run, { file, state, bytes }: FileOnNode): Owner {
   const isSecret = auth.files.mode(file) === secretMode
   const content = isSecret ? backups(auth, file).find((copy) => sha256(copy) === state.sha256) : bytes
   const isOurs = content && !isOtherIdentity(file, auth, content, (name) => backups(auth, name))
   return isOurs ? 'earlier' : 'otherCluster'
 }
 
-function ownerByKind(run: Run, held: HeldFile, all: readonly HeldFile[]): Owner {
+function ownerByKind(run: Run, held: FileOnNode, all: readonly FileOnNode[]): Owner {
   const { auth } = run
   const { file, state, bytes, part, isPlace } = held
   const { kind, name = '' } = auth.files.parse(file) ?? {}
@@ -92,7 +130,7 @@ function isTrustOurs(auth: AuthDir, trusted: readonly Certificate[]): boolean {
  * Signed by our CA, or in a rotation that was begun elsewhere by one that ours has signed, and later than ours. What is
  * not valid yet was issued with a wrong clock.
  */
-function isNewer({ auth, now }: Run, held: HeldFile): boolean {
+function isNewer({ auth, now }: Run, held: FileOnNode): boolean {
   const { file, part } = held
   const [theirs, ...links] = part === 'ca' ? [] : certificatesIn(auth, held)
   const [ours] = certificatesIn(auth, { file, bytes: auth.tryBytes(file) })
@@ -103,7 +141,7 @@ function isNewer({ auth, now }: Run, held: HeldFile): boolean {
 }
 
 /** Of a kubeconfig, or the pair of one, the client's. */
-function certificatesIn({ files }: AuthDir, { file, bytes }: Pick<HeldFile, 'file' | 'bytes'>): Certificate[] {
+function certificatesIn({ files }: AuthDir, { file, bytes }: Pick<FileOnNode, 'file' | 'bytes'>): Certificate[] {
   if (!bytes) return []
   const isKubeconfig = files.parse(file)?.kind === 'kubeconfig'
   return readCertificates((isKubeconfig && readClientCertificate(bytes.toString())) || bytes)

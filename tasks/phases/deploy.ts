@@ -1,6 +1,6 @@
 /** The targets of phase `deploy`, one a node. What works on a node is loaded by the first check. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import type { DeployFound, LookBeside } from '../deploy/deploy-node.ts'
+import type { DeployFound, LookBeside } from '../deploy/folder.ts'
 import { nodeFiles } from '../layouts/tables.ts'
 import type { ClusterTarget } from '../target.ts'
 
@@ -13,7 +13,7 @@ export function targets(
   const known = new Set(makers.keys())
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
-  const load = () => import('../deploy/deploy-node.ts')
+  const load = () => import('../deploy/folder.ts')
   return cluster.nodes.map(
     (node): ClusterTarget<DeployFound> => ({
       id: deployId(node),

@@ -14,7 +14,6 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type Check, hasVerb, isRepair, missing as missingFiles, namesOf } from '../../lib/results.ts'
 import { createPlanLines } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
-import { diffsOf, type FolderDifference, noDifference } from '../../tasks/deploy/check-folder.ts'
 import { unitsOn } from '../../tasks/inspect/agreement.ts'
 import { digestAt, type NodeLook } from '../../tasks/inspect/look.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
@@ -239,7 +238,15 @@ export async function settled(): Promise<void> {
 
 export const changed: Check = { diffs: [{ what: 'adds SAN 192.168.1.22', verb: 'change' }] }
 export const missing = (...paths: string[]): Check => ({ diffs: missingFiles(paths) })
-export const onNode = (told: Partial<FolderDifference>): Check => ({ diffs: diffsOf({ ...noDifference, ...told }) })
+const verbs = { missing: 'copy', differ: 'update', wrongMode: 'chmod', pruned: 'remove' } as const
+type OnNode = Partial<Record<keyof typeof verbs, readonly string[]>>
+/** As the check of a deploy tells it. */
+export const onNode = (told: OnNode): Check => ({
+  diffs: (Object.keys(verbs) as (keyof typeof verbs)[]).flatMap((kind) => {
+    const names = told[kind] ?? []
+    return names.length > 0 ? [{ what: `${names.join(', ')} ${kind}`, verb: verbs[kind], names }] : []
+  }),
+})
 
 const phases = ['leaf', 'config', 'deploy', 'install'].map((name) => ({ name, title: `The ${name}s` }))
 

@@ -2,7 +2,7 @@ import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Built, Force, Work } from '../../../lib/graph/target.ts'
 import type { Check, Diff } from '../../../lib/results.ts'
 import { formatNames } from '../../../lib/wording.ts'
-import type { DeployFound } from '../../deploy/deploy-node.ts'
+import type { DeployFound } from '../../deploy/folder.ts'
 import { guard, type Other } from '../../deploy/guards.ts'
 import { unsetOn } from '../../inspect/agreement.ts'
 import type { OnNode } from '../../inspect/component.ts'
@@ -31,7 +31,7 @@ export async function checkUnits(
     if (look.diffs.length === 0) return look
   }
   // A plan uses the same look, if files would have to be copied first.
-  const made = before?.checked.wrong && before.look
+  const made = before && before.differences.length > 0 ? before.look : undefined
   return checkFound(on, await lookAtUnits(on.run, on.node, made), force)
 }
 

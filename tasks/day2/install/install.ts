@@ -4,7 +4,7 @@
  */
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
-import type { DeployFound } from '../../deploy/deploy-node.ts'
+import type { DeployFound } from '../../deploy/folder.ts'
 import { deployId, placeOf } from '../../phases/deploy.ts'
 import type { ClusterTarget } from '../../target.ts'
 import type { ListFound } from '../revoked/on-node.ts'

@@ -2,7 +2,7 @@
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import type { Root } from '../../../lib/node/node.ts'
 import { accessFor, folderOf } from '../../../lib/node/place.ts'
-import { stagingOf } from '../../deploy/copy.ts'
+import { stagingOf } from '../../deploy/folder.ts'
 import type { NodeRun } from '../../inspect/component.ts'
 import { bytesAt, installOf } from '../../inspect/look.ts'
 import { identityFiles } from '../../layouts/tables.ts'

@@ -23,7 +23,7 @@ import { realPath } from '../../../lib/node/state.ts'
 import { type Check, type Diff, texts } from '../../../lib/results.ts'
 import { formatNames, joinClauses } from '../../../lib/wording.ts'
 import { holdersOf, revokedLine } from '../../auth/accepted.ts'
-import { type HeldFile, heldAt } from '../../deploy/held.ts'
+import { type FileOnNode, fileOn } from '../../deploy/owner.ts'
 import { digestOf, type NodeLook } from '../../inspect/look.ts'
 import { etcdOf, listPath } from '../../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../../target.ts'
@@ -114,13 +114,13 @@ export function guardList(run: Run, node: ClusterNode, look: NodeLook): void {
   }
 }
 
-export function listsOn({ cluster }: Pick<Run, 'cluster'>, { role }: ClusterNode, look: NodeLook): HeldFile[] {
+export function listsOn({ cluster }: Pick<Run, 'cluster'>, { role }: ClusterNode, look: NodeLook): FileOnNode[] {
   if (role !== 'control') return []
   const { places } = look
   const file = authorizationConfigFile
-  const inFolder = heldAt(look, file, file)
+  const inFolder = fileOn(look, file, file)
   if (!places || places instanceof Failure) return inFolder
-  const atPlaces = heldAt(places, realPath(places, listPath(cluster, file)), file)
+  const atPlaces = fileOn(places, realPath(places, listPath(cluster, file)), file)
   // One that an API server's owner has written is no list of ours.
   return [...inFolder, ...atPlaces.filter(({ bytes }) => !bytes || !isForeignAuthorization(bytes.toString()))]
 }

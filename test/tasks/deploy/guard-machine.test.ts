@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { refuseOtherMachine, refuseWrongClock } from '../../../tasks/deploy/guard-machine.ts'
+import { refuseOtherMachine, refuseWrongClock } from '../../../tasks/deploy/guards.ts'
 import type { NodeLook } from '../../../tasks/inspect/look.ts'
 import type { Run } from '../../../tasks/target.ts'
 import { twoNodes } from '../../support/fakes.ts'

@@ -11,7 +11,7 @@ import type { FileState } from '../../../lib/node/place.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { fetchCommand } from '../../../tasks/auth/fetch-command.ts'
-import { checkNode } from '../../../tasks/deploy/check-folder.ts'
+import { refusePlaces } from '../../../tasks/deploy/folder.ts'
 import { guard, keepOthers } from '../../../tasks/deploy/guards.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
@@ -89,8 +89,7 @@ const said = (look: NodeState, run = at(), node = control) =>
 
 test('a folder where units read their files is not deployed to', () => {
   const look = { ...lookAt(control), folder: kubernetes }
-  const check = (of: NodeState) =>
-    failureOf(() => checkNode(at(), control, seenIn(cluster, control, of), new Set(), false))
+  const check = (of: NodeState) => failureOf(() => refusePlaces(at(), control, seenIn(cluster, control, of)))
   assert.match(String(check(look)?.message), /c0: kube-apiserver reads its files from \/var\/lib\/kubernetes, /)
   assert.equal(check(look)?.kind, 'refused')
   assert.equal(check(lookAt(control)), undefined)

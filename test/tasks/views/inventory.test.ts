@@ -5,10 +5,9 @@ import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import { formatMetrics } from '../../../tasks/commands/report/cluster-metrics.ts'
 import { diffsOfUnit, type UnitDifference } from '../../../tasks/day2/install/check-units.ts'
-import { diffsOf, type FolderDifference, noDifference } from '../../../tasks/deploy/check-folder.ts'
 import type { Run } from '../../../tasks/target.ts'
 import { now, temporaryAuth } from '../../support/certificates.ts'
-import { fakeTarget } from '../../support/fakes.ts'
+import { fakeTarget, onNode } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
 
 const clusterWith = (install: string) =>
@@ -36,10 +35,9 @@ const unit = (told: Partial<UnitDifference>): Outcome => {
   return { state: 'stale', ...foundBy(reason), diffs: diffsOfUnit(reason) }
 }
 /** What a deploy has found in the folder. */
-const deployed = (told: Partial<FolderDifference> = {}): Outcome => {
-  const wrong = { ...noDifference, ...told }
-  const diffs = diffsOf(wrong)
-  return { state: diffs.length > 0 ? 'stale' : 'fresh', diffs, found: { checked: { wrong, left: [] }, unknown: [] } }
+const deployed = (told: Parameters<typeof onNode>[0] = {}): Outcome => {
+  const { diffs } = onNode(told)
+  return { state: diffs.length > 0 ? 'stale' : 'fresh', diffs }
 }
 
 function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed) {

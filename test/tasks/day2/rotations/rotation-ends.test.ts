@@ -21,7 +21,7 @@ import { phases } from '../../../../tasks/bootstrap.ts'
 import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
 import type { InstallFound } from '../../../../tasks/day2/install/install-node.ts'
 import { type Rotating, type Rotation, rotations } from '../../../../tasks/day2/rotations/rotations.ts'
-import { compareFolder, diffsOf } from '../../../../tasks/deploy/check-folder.ts'
+import { compareFolder } from '../../../../tasks/deploy/folder.ts'
 import { unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { digestOf } from '../../../../tasks/inspect/look.ts'
 import { harderWay } from '../../../../tasks/layouts/harder-way.ts'
@@ -159,7 +159,7 @@ async function nodesAsIn({ auth, cluster }: Run): Promise<ClusterTarget[]> {
     const check = (run: Run) => ({
       diffs:
         target.phase === 'deploy'
-          ? diffsOf(compareFolder(run, node, look))
+          ? compareFolder(run, node, look)
           : checkUnitsOf(run, look).flatMap(({ reason }) => (reason ? diffsOfUnit(reason) : [])),
     })
     return [{ ...target, check, build: async () => undefined, release: async () => {} }]

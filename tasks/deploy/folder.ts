@@ -1,0 +1,247 @@
+/** A node's deploy directory: what differs there from what belongs there, and its replacement, all files or none. */
+import { randomBytes } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import type { Force, Work } from '../../lib/graph/target.ts'
+import { type Difference, diff, folderOf } from '../../lib/node/place.ts'
+import { type NodeState, openFoldersTo, realPath } from '../../lib/node/state.ts'
+import { type Check, type Diff, formatDiffs, namesOf, texts } from '../../lib/results.ts'
+import { count, formatNames, quote } from '../../lib/wording.ts'
+import type { OnNode } from '../inspect/component.ts'
+import { digestOf, lookAtNode, type NodeLook } from '../inspect/look.ts'
+import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
+import type { Run } from '../target.ts'
+import { formatOthers, guard, keepOthers, type Other, refuseOtherMachine, refuseWrongClock } from './guards.ts'
+import { fileOn, ownerOf } from './owner.ts'
+
+export interface DeployFound<Units = unknown> {
+  /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
+  readonly units: Units | undefined
+  readonly look: NodeLook
+  /** How the directory differs from what belongs there. */
+  readonly differences: readonly Diff[]
+  /** Of another cluster, or somebody else's: auth/backup gets a copy before they are overwritten. */
+  readonly others: readonly Other[]
+}
+
+/** What else a node's check tells, beside its directory. */
+export interface Beside extends Pick<Check, 'warn' | 'until'> {
+  readonly units?: unknown
+}
+
+/**
+ * Looks at what day 2 has on the node, of which deploy knows nothing: tasks/bootstrap.ts gives it. `isCopied`: files are
+ * copied first, so that answers of units are of no use. Throws a Failure where nothing may be copied.
+ */
+export type LookBeside = (on: OnNode, look: NodeLook, isCopied: boolean) => Promise<Beside>
+
+/** `known`: names of files of ours, wherever they belong. Throws a Failure if the node may not be written to. */
+export async function checkFolder(
+  { run, node, known }: OnNode & { readonly known: ReadonlySet<string> },
+  lookBeside: LookBeside,
+  force?: Force,
+): Promise<Check<DeployFound>> {
+  const asked = run.clock()
+  const look = await lookAtNode(run, node)
+  if (look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
+  refuseOtherMachine(run, node, look)
+  refusePlaces(run, node, look)
+  const others = guard(run, node, look, force !== undefined)
+  const foreign = foreignFiles(run, node, look, known)
+  const pruned = run.options.prune ? foreign.filter((name) => isPrunable(run, look, name)) : []
+  const left = foreign.filter((name) => !pruned.includes(name))
+  const differences = [
+    ...compareFolder(run, node, look),
+    ...listed(pruned, 'not needed there', 'remove'),
+    ...listed(look.leftovers, 'left by an interrupted run'),
+  ]
+  refuseUnseen(run, look, filesToCopy(differences))
+  const { units, warn = [], until } = await lookBeside({ run, node }, look, differences.length > 0)
+  const again = force ? nodeFiles(run.cluster, node).filter((name) => !filesToCopy(differences).includes(name)) : []
+  return {
+    diffs: [...differences, ...listed(again, 'copied again', 'copy')],
+    until,
+    warn: [...warningsOn(run, node, left, others), ...warn],
+    todo: left.flatMap((file) => (isKeptOff(run.cluster, file) ? adviseOnKey(run, look, file) : [])),
+    found: { look, differences, others, units },
+  }
+}
+
+/** `left`: files of ours that do not belong there, and that the run leaves. */
+function warningsOn(
+  { cluster, options }: Run,
+  { name }: ClusterNode,
+  left: readonly string[],
+  others: readonly Other[],
+): string[] {
+  // What is kept off nodes is more than a warning.
+  const unwanted = options.prune ? [] : left.filter((file) => !isKeptOff(cluster, file))
+  const [verb, which] = unwanted.length === 1 ? ['does', 'which'] : ['do', 'which']
+  return texts(
+    others.length > 0 && `another ${formatOthers(others)} on ${name} is backed up to auth/backup and overwritten`,
+    unwanted.length > 0 &&
+      `${name} has ${formatNames(unwanted)}, ${which} ${verb} not belong on it; remove with --prune`,
+    options.prune &&
+      left.length > 0 &&
+      `--prune leaves ${formatNames(left)} on ${name}, which are not of this cluster, or newer than in auth/`,
+  )
+}
+
+export async function copyFiles({ run, node }: OnNode, { diffs, found, tell }: Work<DeployFound>): Promise<undefined> {
+  if (diffs.length === 0) return
+  keepOthers(run, node, found.others)
+  await replaceInFolder(run, node, { seen: found.look, diffs, tell })
+}
+
+/**
+ * Files that units read are not replaced by a deploy: `install` does that, in turns, with the old ones kept until they
+ * are healthy.
+ */
+export function refusePlaces({ cluster }: Run, node: ClusterNode, { folder, places, units }: NodeLook): void {
+  if (!cluster.install || !places || places instanceof Failure) return
+  const reader = units.find(({ files }) => files.some(({ path }) => folderOf(realPath(places, path)) === folder))
+  if (reader)
+    throw refusal(
+      `${node.name}: ${reader.unit} reads its files from ${folder}, so that can't be the deploy directory`,
+      [
+        `set another directory in cluster.yaml (ssh.directory, or directory of ${node.name}), then ${runAgain}`,
+        'or set install: false, so that no run installs them',
+      ],
+    )
+}
+
+/** An identity is not deployed to a node while nobody can tell which one its units read. */
+function refuseUnseen({ cluster }: Run, { places }: NodeState, files: readonly string[]): void {
+  if (places instanceof Failure && files.some((name) => identityFiles(cluster).has(name))) throw places
+}
+
+/** Of a directory: those that are copied, also where their modes are wrong. */
+const filesToCopy = (diffs: readonly Diff[]) => [...new Set(namesOf(diffs, 'copy', 'update'))]
+
+function listed(names: readonly string[], what: string, verb?: Diff['verb']): Diff[] {
+  return names.length === 0 ? [] : [{ what: `${formatNames(names)} ${what}`, ...(verb && { verb, names }) }]
+}
+
+/** Compares what belongs there with what is there. */
+export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Diff[] {
+  const differences = diff(
+    nodeFiles(run.cluster, node).map((name) => ({
+      path: name,
+      sha256: digestOf(run, name),
+      isSecret: run.auth.files.mode(name) === secretMode,
+      readers: { login: seen.uid },
+    })),
+    seen,
+  )
+  const names = (...whats: Difference['what'][]) =>
+    differences.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
+  const differ = names('differs', 'not a file')
+  return [
+    ...listed(names('missing'), 'missing', 'copy'),
+    ...listed(differ, differ.length === 1 ? 'differs' : 'differ', 'update'),
+    ...listed(names('wrong mode'), 'with a wrong mode', 'chmod'),
+    ...listed(names('wrong owner'), 'with a wrong owner', 'update'),
+  ]
+}
+
+/** What is newer than in auth/, or none of ours, is left. */
+function isPrunable(run: Run, look: NodeLook, name: string): boolean {
+  const all = [...look.files.keys()].flatMap((each) => fileOn(look, each, each))
+  const there = all.find(({ file }) => file === name)
+  return there !== undefined && ['same', 'earlier'].includes(ownerOf(run, there, all))
+}
+
+/** A key that no node is to have is its user's to remove: no run does it without --prune. It may be the only one. */
+function adviseOnKey({ auth, command }: Run, look: NodeLook, file: string): string {
+  const text = `remove ${look.folder}/${file}, which cluster.yaml has on no node`
+  return hasDigest(auth, file, look.files.get(file)?.sha256)
+    ? `${text}:\n    ${command('bootstrap --prune')}`
+    : `${text}, once you have a copy of it: auth/ has none`
+}
+
+/**
+ * Files of ours that do not belong on this node. A folder is not, nor a switched-off file that auth/ never had, unless
+ * a CA key.
+ */
+function foreignFiles(
+  { auth, cluster }: Run,
+  node: ClusterNode,
+  { files }: NodeState,
+  known: ReadonlySet<string>,
+): string[] {
+  const belongs = new Set(nodeFiles(cluster, node))
+  const isCaKey = (name: string) => caNames.some((each) => name === auth.files.key(each))
+  const isOurs = (name: string, digest: string | undefined) =>
+    known.has(name) || (isSwitchedOff(cluster, name) && (isCaKey(name) || hasDigest(auth, name, digest)))
+  return [...files].flatMap(([name, { kind, sha256 }]) =>
+    !belongs.has(name) && kind !== 'folder' && isOurs(name, sha256) ? [name] : [],
+  )
+}
+
+/** Throws a Failure unless the node reports all its files in place afterwards. */
+async function replaceInFolder(
+  run: Run,
+  node: ClusterNode,
+  { seen, diffs, tell }: { seen: NodeState; diffs: readonly Diff[]; tell: Work['tell'] },
+): Promise<void> {
+  const { auth, cluster } = run
+  const on = await run.connect(node)
+  const there = seen.folder === undefined ? await on.makeFolder({ directory: node.directory, names: auth.files }) : seen
+  const copied = filesToCopy(diffs)
+  if (copied.length > 0) {
+    refuseOpenFolder(node, there)
+    tell(`copying ${count(copied.length, 'file')}`)
+  }
+  const pruned = namesOf(diffs, 'remove')
+  const modes = namesOf(diffs, 'chmod').filter((name) => !copied.includes(name))
+  const change = {
+    folder: there.folder ?? '',
+    // In the order of the table: a certificate and its key are next to each other.
+    files: nodeFiles(cluster, node)
+      .filter((name) => copied.includes(name))
+      .map((name) => ({ path: name, bytes: auth.bytes(name), access: { mode: auth.files.mode(name) } })),
+    unchanged: [...new Set([...nodeFiles(cluster, node), ...identityFiles(cluster).keys(), ...pruned])],
+    seen: seen.files,
+    tidied: {
+      names: auth.files,
+      pruned,
+      modes: modes.map((name) => ({ name, mode: auth.files.mode(name) })),
+      leftovers: seen.leftovers,
+    },
+  }
+  const after = await on.replace(
+    change,
+    stagingOf(run, node, () => tell('replacing files')),
+  )
+  const wrong = after ? compareFolder(run, node, after) : []
+  if (wrong.length > 0)
+    throw new Failure(`still out of date after copying; ${formatDiffs(wrong)}`, {
+      node: node.name,
+      code: 'not-replaced',
+      remedy: `check what mv, chmod and tar do on ${node.name}; then ${runAgain}`,
+    })
+}
+
+/** `copied`: called once the archive is there. */
+export function stagingOf(run: Run, { name }: ClusterNode, copied: () => void) {
+  return {
+    name: `.harderway-${randomBytes(8).toString('hex')}`,
+    temporary: () => run.auth.makeTemporaryFolder(name),
+    copied,
+  }
+}
+
+/** Others could take the copied files, or redirect the path that scp writes to. */
+function refuseOpenFolder(node: ClusterNode, { above, folder, uid }: NodeState): void {
+  const [found] = openFoldersTo({ above, real: new Map() }, `${folder}/.`, [{ uid, gids: [0] }])
+  if (!found) return
+  const { user } = node
+  const open = found.path
+  throw new Failure(`${open} is writable by others than ${user}, so no keys are copied there`, {
+    node: node.name,
+    code: 'open-folder',
+    remedy: `run as root on ${node.name}:\n    chown ${user} ${quote(open)} && chmod go-w ${quote(open)}\nor set another directory in cluster.yaml`,
+  })
+}
