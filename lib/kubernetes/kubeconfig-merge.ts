@@ -4,8 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { dirname, resolve } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
-import { isAlias, isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
+import { isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
 import { isMap as isFields, map } from '../cluster/problem.ts'
 import { doing, refusal } from '../failure.ts'
 import { type LockOptions, takeLock } from '../files/lock.ts'
@@ -24,22 +23,11 @@ export function readKubeconfigFile(path: string) {
   const text = file.kind === 'file' && isUtf8(file.bytes) ? file.bytes.toString() : undefined
   const content = text === undefined ? undefined : readKubeconfig(text)
   if (file.kind === 'file' && text !== undefined && content) return { path, real, mode: file.mode, text, content }
-  throw refusal(`${path} is not a valid kubeconfig, and was left unchanged`, [
-    '- fix it\n- or set localKubeconfig.path in cluster.yaml to another file\n- or write no entry: localKubeconfig: false',
+  throw refusal(`${path} is not a valid kubeconfig, or has YAML aliases; it was left unchanged`, [
+    'fix it (kubectl config view --raw prints it without aliases)',
+    'or set localKubeconfig.path in cluster.yaml to another file',
+    'or write no entry: localKubeconfig: false',
   ])
-}
-
-/** The changes that the file needs. `switches`: another current context gives way to a new one of ours. */
-export function planChanges(
-  { content }: Pick<KubeconfigFile, 'content'>,
-  access: KubeconfigAccess,
-  switches: boolean,
-): EntryChange[] {
-  const entries = entriesOf(access).filter((entry) => !isCurrent(content[entry.list].get(entry.name), entry))
-  // Made once: after that the choice is the user's.
-  const isNew = !content.contexts.has(access.context) && content.currentContext !== access.context
-  const isSet = content.currentContext === undefined || (switches && isNew)
-  return isSet ? [...entries, { currentContext: access.context }] : entries
 }
 
 /**
@@ -78,47 +66,35 @@ type List = keyof typeof listKeys
 /** One of the three named entries. */
 interface NamedEntry {
   readonly list: List
-  readonly key: (typeof listKeys)[List]
   readonly name: string
   readonly values: Readonly<Record<string, string>>
   /** Other ways to say the same: kubectl removes them when it sets these values. */
   readonly dropped: readonly string[]
 }
 
-export type EntryChange = NamedEntry | { readonly currentContext: string }
-
-export function entriesOf({ cluster, server, user, context, ca, certificate, key }: KubeconfigAccess): NamedEntry[] {
+function entriesOf({ cluster, server, user, context, ca, certificate, key }: KubeconfigAccess): NamedEntry[] {
   return [
     {
       list: 'clusters',
-      key: 'cluster',
       name: cluster,
       values: { 'certificate-authority-data': ca.toString('base64'), server },
       dropped: ['certificate-authority', 'insecure-skip-tls-verify', 'tls-server-name'],
     },
     {
       list: 'users',
-      key: 'user',
       name: user,
       values: { 'client-certificate-data': certificate.toString('base64'), 'client-key-data': key.toString('base64') },
       dropped: ['client-certificate', 'client-key'],
     },
-    { list: 'contexts', key: 'context', name: context, values: { cluster, user }, dropped: [] },
+    { list: 'contexts', name: context, values: { cluster, user }, dropped: [] },
   ]
 }
 
 const currentKey = 'current-context'
-/** Aliases of one anchor: the library's own default. */
-const mostAliases = 100
 
-/** The entries of each list by their names. */
-export interface ReadKubeconfig extends Readonly<Record<List, ReadonlyMap<string, Fields>>> {
-  readonly currentContext: string | undefined
-}
-
-/** Undefined for what kubectl would refuse; an empty text is a kubeconfig. */
-export function readKubeconfig(text: string): ReadKubeconfig | undefined {
-  const root = parseFields(text, mostAliases)
+/** The entries of each list by their names; undefined for what kubectl would refuse. An empty text is a kubeconfig. */
+export function readKubeconfig(text: string) {
+  const root = parseFields(text)
   // A text without a kind is a kubeconfig too.
   if (!root || (root.apiVersion || 'v1') !== 'v1' || (root.kind || 'Config') !== 'Config') return undefined
   const [clusters, users, contexts] = [readList(root, 'clusters'), readList(root, 'users'), readList(root, 'contexts')]
@@ -140,53 +116,46 @@ function readList(root: Fields, list: List): Map<string, Fields> | undefined {
   return found
 }
 
-/** Whether the entry has our values; other fields in it are the user's. */
-export function isCurrent(found: Fields | undefined, { values, dropped }: NamedEntry): boolean {
-  return (
-    found !== undefined &&
-    Object.entries(values).every(([key, value]) => found[key] === value) &&
-    dropped.every((key) => !found[key])
-  )
-}
-
 /** What kubectl starts a new file with. */
 const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-context: ""\nkind: Config\nusers: []\n'
 
 /**
- * The changed text; undefined if it can't be read, or if something else would change its meaning too, as when an
- * alias leads into an entry of ours.
+ * The text with our entries, and what is changed by them: nothing where it has them. Other fields in them are the
+ * user's. `switches`: another current context gives way to a new one of ours.
  */
-export function applyChanges(text: string, changes: readonly EntryChange[]): string | undefined {
-  const before = parseFields(text, mostAliases)
+export function mergeEntries({ text, content }: KubeconfigFile, access: KubeconfigAccess, switches: boolean) {
   // The parser leaves the carriage return in a comment.
-  const document = parseYaml(text.replaceAll('\r\n', '\n'), { schema: 'failsafe' })
-  if (!before || document.errors.length > 0) return undefined
-  const { contents } = document
-  if (!isMap(contents)) return applyChanges(`${text}\n${emptyKubeconfig}`, changes)
-  for (const change of changes) applyChange(contents, change)
-  const changed = document.toString({ indentSeq: false, lineWidth: 0 })
-  const expected = changes.reduce(changeFields, before)
-  return isDeepStrictEqual(parseFields(changed, mostAliases), expected) ? changed : undefined
+  const parse = (from: string) => parseYaml(from.replaceAll('\r\n', '\n'), { schema: 'failsafe' })
+  const own = parse(text)
+  const document = isMap(own.contents) ? own : parse(`${text}\n${emptyKubeconfig}`)
+  const root = document.contents as YAMLMap
+  const changed = entriesOf(access).flatMap((entry) =>
+    setEntry(root, entry) ? `${listKeys[entry.list]} ${entry.name}` : [],
+  )
+  // Made once: after that the choice is the user's.
+  const { contexts, currentContext: current } = content
+  if (current === undefined || (switches && !contexts.has(access.context) && current !== access.context)) {
+    setText(root, currentKey, access.context)
+    changed.push(`${currentKey}${current === undefined ? '' : ` (was ${current})`}`)
+  }
+  return { changed, text: changed.length > 0 ? document.toString({ indentSeq: false, lineWidth: 0 }) : text }
 }
 
-function applyChange(root: YAMLMap, change: EntryChange): void {
-  if ('currentContext' in change) {
-    setText(root, currentKey, change.currentContext)
-    return
-  }
-  const { list, key, name, values, dropped } = change
+/** Returns whether anything was to be changed. */
+function setEntry(root: YAMLMap, { list, name, values, dropped }: NamedEntry): boolean {
   const entries = listIn(root, list)
   const found = entries.items.find((item): item is YAMLMap => isMap(item) && item.get('name') === name)
   const entry = found ?? new YAMLMap()
-  const fields = entry.get(key, true)
-  const inner = isMap(fields) ? fields : new YAMLMap()
-  // An alias stays, so that the file is refused.
-  if (!isAlias(fields)) entry.set(key, inner)
-  for (const [field, value] of Object.entries(values)) setText(inner, field, value)
-  for (const field of dropped) inner.delete(field)
-  if (found) return
-  setText(entry, 'name', name)
-  entries.add(entry)
+  const old = entry.get(listKeys[list], true)
+  const fields = isMap(old) ? old : new YAMLMap()
+  const set = Object.entries(values).filter(([field, value]) => setText(fields, field, value))
+  const removed = dropped.filter((field) => fields.delete(field))
+  entry.set(listKeys[list], fields)
+  if (!found) {
+    setText(entry, 'name', name)
+    entries.add(entry)
+  }
+  return set.length + removed.length > 0
 }
 
 /** It may be absent or null. */
@@ -198,22 +167,11 @@ function listIn(root: YAMLMap, key: List): YAMLSeq {
   return list
 }
 
-function setText(map: YAMLMap, key: string, text: string): void {
+/** Returns whether it was another text. A scalar that is there keeps its comment. */
+function setText(map: YAMLMap, key: string, text: string): boolean {
   const old = map.get(key, true)
+  if (isScalar(old) && old.value === text) return false
   const type = scalarText(text) !== text ? 'QUOTE_DOUBLE' : 'PLAIN'
-  // A scalar that is there keeps its comment.
   map.set(key, Object.assign(isScalar(old) ? old : new Scalar(text), { value: text, type }))
-}
-
-/** The same change, applied to the parsed content. */
-function changeFields(root: Fields, change: EntryChange): Fields {
-  if ('currentContext' in change) return { ...root, [currentKey]: change.currentContext }
-  const { list, key, name, values, dropped } = change
-  const entries = Array.isArray(root[list]) ? root[list] : []
-  const kept = (fields: unknown) => Object.entries(map(fields)).filter(([field]) => !dropped.includes(field))
-  const changed = entries.map((entry) =>
-    entry?.name === name ? { ...entry, [key]: { ...Object.fromEntries(kept(entry[key])), ...values } } : entry,
-  )
-  const isThere = entries.some((entry) => entry?.name === name)
-  return { ...root, [list]: isThere ? changed : [...entries, { [key]: values, name }] }
+  return true
 }

@@ -65,24 +65,19 @@ export function compareKubeconfig(text: string, access: KubeconfigAccess): strin
   )
 }
 
-/** The three PEM files in the text of a kubeconfig for one client; undefined where they are not all there. */
-export function readEmbedded(text: string): Pick<KubeconfigAccess, 'ca' | 'certificate' | 'key'> | undefined {
-  const ca = readEmbeddedCa(text)
-  const { users } = (parseFields(text) ?? {}) as { users?: [{ user?: Fields }] }
-  const user = users?.[0]?.user
-  const [certificate, key] = [user?.['client-certificate-data'], user?.['client-key-data']].map(decode)
-  return ca && certificate && key && { ca, certificate, key }
+/**
+ * The PEM files that are embedded in a kubeconfig, of several the first: an absent one is undefined. Not by a YAML
+ * parser: the text may be a node's, and of any kind.
+ */
+export function readEmbedded(text: string) {
+  const [ca, certificate, key] = embedded.map((name) => {
+    const [, data] = new RegExp(`${name}-data["']?:[ \\t]*["']?([A-Za-z0-9+/=]+)`).exec(text) ?? []
+    return data === undefined ? undefined : Buffer.from(data, 'base64')
+  })
+  return { ca, certificate, key }
 }
 
-/** The CA that it trusts, in PEM; undefined where none is embedded. */
-export function readEmbeddedCa(text: string): Buffer | undefined {
-  const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ cluster?: Fields }] }
-  return decode(clusters?.[0]?.cluster?.['certificate-authority-data'])
-}
-
-function decode(data: unknown): Buffer | undefined {
-  return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
-}
+const embedded = ['certificate-authority', 'client-certificate', 'client-key']
 
 /**
  * What a component reads of a kubeconfig: the kubeconfig, which names a pair and a CA by files in the same folder, and
@@ -91,9 +86,7 @@ function decode(data: unknown): Buffer | undefined {
  */
 export type Part = 'kubeconfig' | 'pair' | 'ca'
 
-const data = ['certificate-authority', 'client-certificate', 'client-key'].map(
-  (name) => new RegExp(`^( *${name})-data: (.*)$`, 'gm'),
-)
+const data = embedded.map((name) => new RegExp(`^( *${name})-data: (.*)$`, 'gm'))
 
 /** Undefined if they are not each embedded on a line of their own, as kubectl writes them. */
 export function partOf(text: string, part: Part, kubeconfig: string): Buffer | undefined {
@@ -120,23 +113,17 @@ export function readServer(text: string): { cluster: string; host: string; port:
   return { cluster: name, host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || 443) }
 }
 
-/** The first client certificate in any kubeconfig. Not by a YAML parser: the text may be a node's, and of any kind. */
-export function readClientCertificate(text: string): Buffer | undefined {
-  const [, data] = /client-certificate-data"?:[ \t]*"?([A-Za-z0-9+/=]+)/.exec(text) ?? []
-  return data === undefined ? undefined : Buffer.from(data, 'base64')
-}
-
 export type Fields = Record<string, unknown>
 
 /**
- * The map that the text holds, an empty one for nothing; undefined for anything else. Ours have no aliases; each may
- * cost the parser as much as the whole text.
+ * The map that the text holds, an empty one for nothing; undefined for anything else, and for a text with aliases: each
+ * may cost the parser as much as the whole text.
  */
-export function parseFields(text: string, maxAliasCount = 0): Fields | undefined {
+export function parseFields(text: string): Fields | undefined {
   try {
     const document = parseYaml(text, { merge: true })
     if (document.errors.length > 0) return undefined
-    const value: unknown = document.toJS({ maxAliasCount }) ?? {}
+    const value: unknown = document.toJS({ maxAliasCount: 0 }) ?? {}
     return isMap(value) ? value : undefined
   } catch {
     // The error is dropped: it could quote a private key.

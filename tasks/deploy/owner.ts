@@ -21,7 +21,7 @@ import { type AuthDir, backups, caName, caNames, hasDigest } from '../../lib/fil
 import { secretMode, sha256 } from '../../lib/files/plain-file.ts'
 import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { isOtherIdentity, isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Part, readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, folderOf, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
@@ -97,7 +97,7 @@ function ownerByKind(run: Run, held: FileOnNode, all: readonly FileOnNode[]): Ow
   if (kind === 'authorization') return ours(!bytes || !isForeignAuthorization(bytes.toString()))
   if (kind === 'kubeconfig') {
     if (!bytes) return state.size > largestFile ? 'otherCluster' : 'earlier'
-    const trusted = readCertificates(part === 'ca' ? bytes : (readEmbeddedCa(bytes.toString()) ?? ''))
+    const trusted = readCertificates(part === 'ca' ? bytes : (readEmbedded(bytes.toString()).ca ?? ''))
     // Where units read, it may name its CA by a file.
     if (trusted.length === 0) return isPlace ? 'earlier' : 'stranger'
     return isTrustOurs(auth, trusted) ? 'earlier' : 'otherCluster'
@@ -144,5 +144,5 @@ function isNewer({ auth, now }: Run, held: FileOnNode): boolean {
 function certificatesIn({ files }: AuthDir, { file, bytes }: Pick<FileOnNode, 'file' | 'bytes'>): Certificate[] {
   if (!bytes) return []
   const isKubeconfig = files.parse(file)?.kind === 'kubeconfig'
-  return readCertificates((isKubeconfig && readClientCertificate(bytes.toString())) || bytes)
+  return readCertificates((isKubeconfig && readEmbedded(bytes.toString()).certificate) || bytes)
 }

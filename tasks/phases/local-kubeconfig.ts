@@ -9,11 +9,9 @@ import { type Earlier, isDone, isLost, Skipped, type Work } from '../../lib/grap
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import { type KubeconfigAccess, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import {
-  applyChanges,
-  type EntryChange,
   type KubeconfigFile,
   lockOf,
-  planChanges,
+  mergeEntries,
   readKubeconfigFile,
   readTrusted,
   whileLocked,
@@ -86,15 +84,14 @@ function check(run: Run, access: KubeconfigAccess, switches: boolean): Diff[] {
   const file = existsSync(lock) ? tryTo(() => readKubeconfigFile(path)) : readKubeconfigFile(path)
   if (!file) return [locked]
   refuse(run, file, access)
-  const changes = planChanges(file, access, switches)
-  changedText(file, changes)
+  const { changed } = mergeEntries(file, access, switches)
   // It would block kubectl.
   if (isStaleLock(lock)) return [locked]
-  const { real, mode, content } = file
+  const { real, mode } = file
   if (mode === undefined) return missing([path])
-  const changed = formatNames(changes.map((change) => formatChange(change, content.currentContext)))
+  const what = `${formatNames(changed)} changed`
   return [
-    ...(changes.length > 0 ? [{ what: `${changed} changed`, verb: 'change' as const, names: [path] }] : []),
+    ...(changed.length > 0 ? [{ what, verb: 'change' as const, names: [path] }] : []),
     ...(isOpen(file, access) ? [{ what: `${real} has mode ${octal(mode)}, not 0600`, verb: 'chmod' as const }] : []),
   ]
 }
@@ -104,23 +101,16 @@ function isOpen({ mode = 0, content }: KubeconfigFile, { user }: KubeconfigAcces
   return (mode & 0o077) !== 0 && content.users.has(user)
 }
 
-function formatChange(change: EntryChange, current = ''): string {
-  return 'currentContext' in change
-    ? `current-context${current && ` (was ${current})`}`
-    : `${change.key} ${change.name}`
-}
-
 /** Under the lock, so the file is read again. Returns a sentence about the current context. */
 function writeEntries(run: Run, access: KubeconfigAccess, switches: boolean): string | undefined {
   const file = readKubeconfigFile(run.kubeconfig())
   refuse(run, file, access)
   const { real, mode, content } = file
-  const changes = planChanges(file, access, switches)
-  const data = changedText(file, changes)
+  const { changed, text: data } = mergeEntries(file, access, switches)
   // As root with the user's HOME it stays the user's.
   const owner = mode === undefined ? undefined : statSync(real)
-  if (owner && changes.length > 0) keepOriginal(run, file, owner)
-  if (changes.length > 0 || isOpen(file, access))
+  if (owner && changed.length > 0) keepOriginal(run, file, owner)
+  if (changed.length > 0 || isOpen(file, access))
     replaceFiles([{ path: real, data, mode: secretMode }], { durable: true, owner })
   const { currentContext: current = access.context } = content
   if (content.contexts.has(access.context) || current === access.context) return undefined
@@ -135,17 +125,6 @@ function keepOriginal(run: Run, file: KubeconfigFile, owner: { readonly uid: num
   if (isOurs === false) keepFound(run.auth, 'kubeconfig', new Map([[real, Buffer.from(text)]]), run.now)
   else if (!isOurs && !existsSync(copy))
     replaceFiles([{ path: copy, data: text, mode: secretMode }], { durable: true, owner })
-}
-
-/** Throws a refusal if it can't be changed without touching entries that are not ours. */
-function changedText({ path, text }: KubeconfigFile, changes: readonly EntryChange[]): string {
-  if (changes.length === 0) return text
-  const changed = applyChanges(text, changes)
-  if (changed !== undefined) return changed
-  throw refusal(`${path} can't be changed without touching the entries of others`, [
-    'remove its YAML anchors (kubectl config view --raw prints it without)',
-    'or set localKubeconfig.path in cluster.yaml',
-  ])
 }
 
 /** For a new context of ours beside another: which one is current now, and how to switch. */

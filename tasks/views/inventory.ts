@@ -39,8 +39,8 @@ function readFile(
 ): { certificate?: Certificate | undefined; ca?: Certificate | undefined } {
   const { kind, name = caName } = auth.files.parse(file) ?? {}
   if (kind === 'certificate') return { certificate: tryCertificate(auth, name) }
-  const embedded = readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
-  return embedded ? { certificate: readCertificate(embedded.certificate), ca: readCertificate(embedded.ca) } : {}
+  const { certificate = '', ca = '' } = readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
+  return { certificate: readCertificate(certificate), ca: readCertificate(ca) }
 }
 
 /** The names of what has expired, and what expires next. */

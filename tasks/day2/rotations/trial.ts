@@ -226,8 +226,9 @@ export async function partiesOf(seen: Seen, row: ConnectionRow): Promise<Parties
   if (typeof client === 'string') return { ...ends, client: { ...own, ...(await stranger(seen, client, ca)) } }
   if (client.in === 'files') return { ...ends, client: { ...own, ...presentedBy(auth, client.name) } }
   const text = auth.bytes(kubeconfigFile(client.name)).toString()
-  const embedded = readEmbedded(text)
-  return embedded && { ...ends, client: { ...embedded, dials: readServer(text)?.host } }
+  const { ca: trusted, certificate, key } = readEmbedded(text)
+  if (!trusted || !certificate || !key) return undefined
+  return { ...ends, client: { ca: trusted, certificate, key, dials: readServer(text)?.host } }
 }
 
 /**

@@ -5,11 +5,7 @@ import { describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
 import {
-  applyChanges,
-  type EntryChange,
-  entriesOf,
-  isCurrent,
-  planChanges,
+  mergeEntries,
   readKubeconfig,
   readKubeconfigFile,
   readTrusted,
@@ -27,11 +23,14 @@ const access: KubeconfigAccess = {
   certificate: Buffer.from('the certificate '.repeat(40)),
   key: Buffer.from('the key '.repeat(40)),
 }
-const changes: readonly EntryChange[] = [...entriesOf(access), { currentContext: 'kubenet' }]
 
-function applied(text: string): string {
-  return applyChanges(text, changes) ?? assert.fail('it was refused')
+/** The text with our entries, which are made current where `switches` says so. */
+function merge(text: string, switches = true, of = access) {
+  const content = readKubeconfig(text) ?? assert.fail('it was refused')
+  return mergeEntries({ path: '', real: '', mode: undefined, text, content }, of, switches)
 }
+
+const applied = (text: string): string => merge(text).text
 
 const commented = `# My clusters. Don't touch.
 
@@ -102,23 +101,6 @@ const json = `{
 }
 `
 
-const anchors = `x-defaults: &ca
-  certificate-authority-data: b25l
-clusters:
-- name: one
-  cluster: &one
-    server: https://one.example:6443
-    <<: *ca
-- name: two
-  cluster: *one
-current-context: one
-users:
-- name: one
-  user: {token: &token abc}
-- name: two
-  user: {token: *token}
-`
-
 const otherValues = `clusters:
   - name: kubenet # from last year
     cluster:
@@ -150,7 +132,6 @@ const samples: Readonly<Record<string, string>> = {
   'with the line ends of Windows': commented.replaceAll('\n', '\r\n'),
   'with a byte order mark, and no newline at its end': `\uFEFF${commented.trimEnd()}`,
   'in JSON': json,
-  'with anchors of its own': anchors,
   'between three dashes and three dots': `---\n${commented}...\n`,
   'with lists that are null': 'clusters: null # none\ncontexts: ~\ncurrent-context: ""\nusers:\n',
   'with empty lists': '# mine\nclusters: [] # none\ncontexts: [ ]\nkind: Config\nusers: []\n# end\n',
@@ -169,12 +150,23 @@ describe('each kubeconfig', () => {
   for (const [title, text] of Object.entries(samples))
     test(`${title} has our entries then, and keeps its comments and everything else`, () => {
       const after = applied(text)
-      const read = readKubeconfig(after)
-      assert.equal(read?.currentContext, 'kubenet')
-      for (const entry of entriesOf(access)) assert.ok(isCurrent(read[entry.list].get(entry.name), entry), after)
+      const read = readKubeconfig(after) ?? assert.fail('it can not be read')
+      const base64 = (pem: Buffer) => pem.toString('base64')
+      const [cluster, user, context] = [
+        read.clusters.get('kubenet'),
+        read.users.get('admin'),
+        read.contexts.get('kubenet'),
+      ]
+      assert.deepEqual([cluster?.server, cluster?.['certificate-authority-data']], [access.server, base64(access.ca)])
+      const { certificate, key } = access
+      const credentials = ['client-certificate-data', 'client-key-data'].map((field) => user?.[field])
+      assert.deepEqual(credentials, [certificate, key].map(base64))
+      assert.deepEqual([context?.cluster, context?.user], ['kubenet', 'admin'])
+      for (const field of ['certificate-authority', 'insecure-skip-tls-verify', 'tls-server-name'])
+        assert.equal(cluster?.[field], undefined)
       assert.deepEqual(foreignIn(after), foreignIn(text))
       assert.deepEqual(commentsIn(after), commentsIn(text))
-      assert.equal(applied(after), after)
+      assert.deepEqual(merge(after), { text: after, changed: [] })
     })
 
   for (const title of ['with comments, odd indents and unknown fields', 'with other values in our entries'])
@@ -216,37 +208,11 @@ test('our entries may have names that YAML reads as another type', () => {
   for (const name of ['true', '123', 'yes', '1:30', 'a: b', '#', '']) {
     const odd: KubeconfigAccess = { ...access, cluster: name, user: name, context: name }
     for (const text of [commented, json]) {
-      const changed = applyChanges(text, [...entriesOf(odd), { currentContext: name }])
-      const data = parse(changed ?? assert.fail(), { version: '1.1' })
+      const data = parse(merge(text, true, odd).text, { version: '1.1' })
       assert.deepEqual(data.contexts.at(-1), { name, context: { cluster: name, user: name } })
       assert.equal(data['current-context'], name)
     }
   }
-})
-
-describe('is refused', () => {
-  const aliased = (fields: string) =>
-    `clusters:\n- {name: one, cluster: &one {${fields}}}\n- {name: kubenet, cluster: *one}\n`
-  const refused: Readonly<Record<string, string>> = {
-    'an entry of ours that is an alias': aliased('server: "https://x:1"'),
-    'an entry of ours that others are an alias of': 'users:\n- {name: admin, user: &a {}}\n- {name: two, user: *a}\n',
-    'an entry of ours with merged fields that have to go': `x: &x {tls-server-name: x}
-clusters:
-- name: kubenet
-  cluster: {<<: *x}
-`,
-    'a list entry that is an alias': 'x: &x {name: admin, user: {}}\nusers: [*x]\n',
-    'a current context that others are an alias of': 'current-context: &now one\nx-last: *now\n',
-    'a list': '- one\n- two\n',
-    'a word': 'kubeconfig\n',
-    'a text that is cut off': 'clusters: [{name: one, cluster: {serv',
-    'a key that stands twice': 'kind: Config\nkind: Config\n',
-    'a second document': 'kind: Config\n---\nkind: Config\n',
-    'a second document after an empty one': '---\n...\n---\nkind: Config\n',
-    'a tab as an indent': 'clusters:\n\t- name: one\n',
-  }
-  for (const [title, text] of Object.entries(refused))
-    test(title, () => assert.equal(applyChanges(text, changes), undefined))
 })
 
 describe('what a kubeconfig says', () => {
@@ -285,6 +251,7 @@ describe('what a kubeconfig says', () => {
       'clusters: [\n',
       '- a\n',
       'word\n',
+      'clusters:\n\t- name: one\n',
     ]
     const file = join(scratch(t), 'config')
     for (const text of texts) {
@@ -299,7 +266,14 @@ describe('what a kubeconfig says', () => {
       assert.ok(read(`users:\n- name: ${name}\n`).users.has(name), name)
   })
 
-  test('aliases that multiply are not followed', () => {
+  test('is nothing in a file of two documents, or with a key that stands twice', () => {
+    for (const text of ['kind: Config\n---\nkind: Config\n', 'kind: Config\nkind: Config\n'])
+      assert.equal(readKubeconfig(text), undefined)
+  })
+
+  test('aliases are not followed: one may lead into an entry of ours, or multiply', () => {
+    assert.ok(read('users:\n- {name: a, user: &one {}}\n'))
+    assert.equal(readKubeconfig('users:\n- {name: a, user: &one {}}\n- {name: b, user: *one}\n'), undefined)
     const levels = Array.from({ length: 12 }, (_, i) => `a${i + 1}: &a${i + 1} [${new Array(9).fill(`*a${i}`)}]\n`)
     assert.equal(readKubeconfig(`a0: &a0 [x]\n${levels.join('')}`), undefined)
   })
@@ -308,10 +282,10 @@ describe('what a kubeconfig says', () => {
 describe('a kubeconfig is changed', () => {
   const ours = applied('')
   const foreign = 'users:\n- {name: admin, user: {token: theirs}}\ncurrent-context: one\n'
-  const all = ['cluster', 'user', 'context']
+  const all = ['cluster kubenet', 'user admin', 'context kubenet']
   for (const [title, text, switches, expected] of [
-    ['where nothing is there yet', '', true, [...all, 'current']],
-    ['where it has another current context', foreign, true, [...all, 'current']],
+    ['where nothing is there yet', '', true, [...all, 'current-context']],
+    ['where it has another current context', foreign, true, [...all, 'current-context (was one)']],
     ['but for another current context, where no control node was reached', foreign, false, all],
     ['nowhere, where it has our entries', ours, true, []],
     [
@@ -322,12 +296,9 @@ describe('a kubeconfig is changed', () => {
     ],
   ] as const)
     test(title, () => {
-      const content = readKubeconfig(text) ?? assert.fail('not read')
-      const planned = planChanges({ content }, access, switches)
-      assert.deepEqual(
-        planned.map((change) => ('key' in change ? change.key : 'current')),
-        expected,
-      )
+      const merged = merge(text, switches)
+      assert.deepEqual(merged.changed, expected)
+      assert.equal(merged.text === text, expected.length === 0)
     })
 })
 
@@ -345,13 +316,11 @@ test('the CA that kubectl trusts is read beside the file that names it', (t) => 
   assert.equal(trusted(''), undefined)
 })
 
-test('an entry is current where only the user added to it', () => {
-  const [cluster] = entriesOf(access)
-  assert.ok(cluster)
-  const isWith = (more: Record<string, unknown>) => isCurrent({ ...cluster.values, ...more }, cluster)
-  assert.ok(isWith({ 'proxy-url': 'x', 'insecure-skip-tls-verify': false, 'tls-server-name': '' }))
-  for (const key of [...cluster.dropped, ...Object.keys(cluster.values)]) assert.ok(!isWith({ [key]: 'x' }), key)
-  assert.ok(!isCurrent(undefined, cluster))
+test('what the user added to our entries stays, and another way to say the same goes', () => {
+  const text = applied('').replace('    server:', '    proxy-url: x\n    server:')
+  assert.deepEqual(merge(text), { text, changed: [] })
+  const other = text.replace('    server:', '    tls-server-name: y\n    server:')
+  assert.deepEqual(merge(other), { text, changed: ['cluster kubenet'] })
 })
 
 test('whatever its texts and its style, a kubeconfig is changed, and means the same but for our entries', () => {

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../../lib/cluster/cluster.ts'
 import { AuthDir, kubeconfigFile, MemoryStore } from '../../../../lib/files/auth-dir.ts'
-import { formatKubeconfig, readEmbedded } from '../../../../lib/kubernetes/kubeconfig.ts'
+import { formatKubeconfig, type KubeconfigAccess, readEmbedded } from '../../../../lib/kubernetes/kubeconfig.ts'
 import { blocksIn, certificatePem } from '../../../../lib/pki/encoding.ts'
 import { phases } from '../../../../tasks/bootstrap.ts'
 import { rotations } from '../../../../tasks/day2/rotations/rotations.ts'
@@ -98,11 +98,11 @@ for (const [title, cluster, made, names] of all)
   })
 
 /** Rewrites a kubeconfig. */
-function embed(auth: AuthDir, name: string, part: Partial<ReturnType<typeof readEmbedded>>): void {
-  const embedded = readEmbedded(auth.bytes(kubeconfigFile(name)).toString())
-  assert.ok(embedded)
+function embed(auth: AuthDir, name: string, part: Partial<KubeconfigAccess>): void {
+  const { ca, certificate, key } = readEmbedded(auth.bytes(kubeconfigFile(name)).toString())
+  assert.ok(ca && certificate && key)
   const access = { cluster: 'c', server: `https://${guide.api.host}:6443`, user: name, context: 'default' }
-  auth.write(kubeconfigFile(name), formatKubeconfig({ ...access, ...embedded, ...part }), 0o600)
+  auth.write(kubeconfigFile(name), formatKubeconfig({ ...access, ca, certificate, key, ...part }), 0o600)
 }
 
 const withoutChain = (pem: Buffer) => Buffer.from(blocksIn(pem, 'CERTIFICATE').slice(0, 1).map(certificatePem).join(''))
