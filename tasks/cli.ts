@@ -97,9 +97,9 @@ async function createProgress(
   const { print: write, printError: writeError } = createPrinter(host)
   const { stdout, env } = host
   const isQuiet = quiet || json
-  if (stdout.isTTY && env.TERM !== 'dumb' && !isQuiet) {
+  if (stdout.isTTY && env.TERM !== 'dumb' && !isQuiet && !verbose) {
     const { createTree } = await import('../lib/show/tree.ts')
-    return createTree({ phases, verbose, transient, stdout, writeError })
+    return createTree({ phases, transient, stdout, writeError })
   }
   const { createLines } = await import('../lib/show/lines.ts')
   const lines = createLines({ phases, verbose, quiet: isQuiet, columns: columnsOf(stdout), write, writeError })

@@ -7,10 +7,9 @@ import {
   countRows,
   formatClosing,
   formatFailure,
-  formatFailures,
+  formatIssues,
   formatRow,
   formatSummary,
-  formatToDo,
   summariseGroup,
   textOf,
   toDoOf,
@@ -49,17 +48,14 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
       if (row.state === 'fresh' && row.target.build && !verbose) phase.fresh.push(row)
       else if (row.state === 'stale') put(formatRow(row))
       else say(formatRow(row))
-      for (const text of row.warn ?? []) put(`warning ${row.id}: ${text}`)
       phase.left--
       if (phase.left === 0 && phase.fresh.length > 0) say(`${phase.title}: ${summariseGroup(phase.fresh)}`)
     },
     note: say,
     problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
     end: async (summary) => {
-      const { rows } = summary
-      for (const text of formatFailures(rows, verbose)) write(fit(text, columns))
-      for (const line of quiet ? formatToDo(summary, columns) : formatClosing(summary, columns)) write(line)
-      if (rows.size > 0) say(formatSummary(summary))
+      for (const line of (quiet ? formatIssues : formatClosing)(summary, { columns, verbose })) write(line)
+      if (summary.rows.size > 0) say(formatSummary(summary))
     },
   }
 }

@@ -5,7 +5,7 @@ import { formatDiffs, hasVerb, namesOf } from '../results.ts'
 import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Reporter } from './reporter.ts'
-import { formatFailure, formatFailures, formatToDo, nameOf, warningsOf } from './rows.ts'
+import { formatFailure, formatIssues, nameOf, toDoOf } from './rows.ts'
 
 type Mark = '+' | '~' | '-'
 
@@ -65,11 +65,9 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       })
       for (const line of entries) say(line)
       if (entries.length > 0) say('')
-      for (const text of warningsOf(rows)) say(fit(printable(text), columns))
-      const toDo = formatToDo(summary, columns)
-      for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
+      for (const line of formatIssues(summary, { columns, verbose })) write(line)
       if (rows.size > 0)
-        say(formatHeadline(rows, `Nothing ${isNoted ? 'else ' : ''}to ${toDo.length > 0 ? 'change' : 'do'}`))
+        say(formatHeadline(rows, `Nothing ${isNoted ? 'else ' : ''}to ${toDoOf(summary).length > 0 ? 'change' : 'do'}`))
       if (next) say(fit(next, columns))
       if (planHash !== undefined) say(`Plan hash: ${planHash}`)
     },

@@ -137,10 +137,16 @@ export function countRows(rows: Rows) {
   }
 }
 
-/** What changed, what is left to do, what expires next: a row each, its label in a column of its own. */
-export function formatClosing(summary: Summary, columns?: number): string[] {
+interface HowToPrint {
+  /** Of a terminal. */
+  readonly columns?: number | undefined
+  readonly verbose?: boolean
+}
+
+/** What changed, what is wrong or left to do, what expires next: a row each, its label in a column of its own. */
+export function formatClosing(summary: Summary, how: HowToPrint): string[] {
   const { rows, nextToExpire, goOn } = summary
-  if (rows.size === 0) return formatToDo(summary, columns)
+  if (rows.size === 0) return formatIssues(summary, how)
   const isCut = [...rows.values()].some(({ state }) => state === 'skipped')
   const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom)}` : ''
   const last = [
@@ -148,9 +154,26 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
     isCut && goOn && `Stopped    early; every file is whole; continue with:\n    ${goOn}`,
   ]
   return [
-    ...formatChanged(rows).map((text) => fit(text, columns)),
-    ...formatToDo(summary, columns),
-    ...last.flatMap((text) => (text ? fit(printable(text), columns) : [])),
+    ...formatChanged(rows).map((text) => fit(text, how.columns)),
+    ...formatIssues(summary, how),
+    ...last.flatMap((text) => (text ? fit(printable(text), how.columns) : [])),
+  ]
+}
+
+/** Warnings, failures with their remedies, and what is left to do: every view ends with these. */
+export function formatIssues(summary: Pick<Summary, 'rows' | 'notices'>, { columns, verbose }: HowToPrint): string[] {
+  const paint = (style: 'yellow' | 'red' | 'bold') => (text: string) =>
+    fit(printable(text), columns)
+      .split('\n')
+      .map((line) => styleText(style, line))
+  return [
+    ...warningsOf(summary.rows)
+      .map((text) => `warning ${text}`)
+      .flatMap(paint('yellow')),
+    ...formatFailures(summary.rows, verbose).flatMap(paint('red')),
+    ...toDoOf(summary)
+      .map((text) => `To do      ${text.replaceAll(/\n(?! {4})/g, '\n  ')}`)
+      .flatMap(paint('bold')),
   ]
 }
 
@@ -181,13 +204,4 @@ export function toDoOf({ rows, notices = [] }: Pick<Summary, 'rows' | 'notices'>
     return nodes.length > 0 ? `on ${formatNames(nodes)}, ${group[0].text}` : group[0].text
   })
   return [...notices.flatMap(({ kind, text }) => (kind === 'note' ? [] : text)), ...folded]
-}
-
-/** In bold: it must not be missed. */
-export function formatToDo(summary: Pick<Summary, 'rows' | 'notices'>, columns?: number): string[] {
-  const lines = toDoOf(summary).flatMap((text) => {
-    const [first = '', ...more] = printable(text).split('\n')
-    return [`To do      ${first}`, ...more.map((line) => (line.startsWith('    ') ? line : `  ${line}`))]
-  })
-  return lines.flatMap((line) => fit(line, columns).split('\n')).map((line) => styleText('bold', line))
 }

@@ -7,15 +7,7 @@ import { color, DefaultRenderer, type ListrRendererFactory, Spinner } from 'list
 import { type Event, nameInPhase, type Target } from '../graph/target.ts'
 import { beside, fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
-import {
-  formatClosing,
-  formatFailure,
-  formatFailures,
-  formatSummary,
-  summariseGroup,
-  textOf,
-  warningsOf,
-} from './rows.ts'
+import { formatClosing, formatFailure, formatSummary, summariseGroup, textOf } from './rows.ts'
 
 /** Terminal rows for what is printed below the finished tree. */
 const closingRows = 12
@@ -25,7 +17,6 @@ const redrawEvery = 80
 
 interface TreeOptions {
   readonly phases: Phases
-  readonly verbose: boolean
   /** Progress only: erased at the end, and no outcome is printed. */
   readonly transient: boolean
   readonly stdout: Writable & { readonly rows?: number; readonly columns?: number }
@@ -39,14 +30,14 @@ interface TreeRow {
 }
 
 export function createTree(options: TreeOptions): Reporter {
-  const { phases, verbose, transient, stdout, writeError } = options
+  const { phases, transient, stdout, writeError } = options
   const targets = [...phases.values()].flat()
   const rows = new Map(targets.map((target): [string, TreeRow] => [target.id, { target, event: undefined }]))
   const trailer: string[] = []
   let isDrawn = false
   const { columns } = stdout
-  const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
-    fit(text, columns)
+  const coloured = (text: string, colour: 'red' | 'dim') =>
+    fit(printable(text), columns)
       .split('\n')
       .map((line) => color[colour](line))
   return {
@@ -58,18 +49,15 @@ export function createTree(options: TreeOptions): Reporter {
       isDrawn = true
     },
     note: (text) => {
-      for (const line of coloured(printable(text), 'dim'))
+      for (const line of coloured(text, 'dim'))
         if (isDrawn) trailer.push(line)
         else stdout.write(`${line}\n`)
     },
-    problem: (failure, id) => writeError(coloured(formatFailure(failure, id, verbose), 'red').join('\n')),
+    problem: (failure, id) => writeError(coloured(formatFailure(failure, id), 'red').join('\n')),
     end: async (summary) => {
       if (!transient) {
-        trailer.push(...warningsOf(summary.rows).flatMap((text) => coloured(printable(text), 'yellow')))
-        const failures = formatFailures(summary.rows, verbose).flatMap((text) => coloured(text, 'red'))
-        if (failures.length > 0) trailer.push('', ...failures)
         if (isDrawn) trailer.push('')
-        trailer.push(...formatClosing(summary, columns))
+        trailer.push(...formatClosing(summary, { columns }))
         if (isDrawn) trailer.push(fit(formatSummary(summary), columns))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
@@ -79,10 +67,7 @@ export function createTree(options: TreeOptions): Reporter {
 
 type Mark = 'more' | 'waiting' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'skipped'
 
-function rendererOf(
-  rows: ReadonlyMap<string, TreeRow>,
-  { verbose, transient, stdout }: TreeOptions,
-): ListrRendererFactory {
+function rendererOf(rows: ReadonlyMap<string, TreeRow>, { transient, stdout }: TreeOptions): ListrRendererFactory {
   const spinner = new Spinner()
   const icons: Readonly<Record<Mark, () => string>> = {
     more: () => ' ',
@@ -110,8 +95,8 @@ function rendererOf(
         title,
         rows: subtasks.flatMap(({ title: id = '' }) => rows.get(id) ?? []),
       }))
-      const room = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
-      return withNotes(layOut(phases, room, verbose))
+      const room = (stdout.rows ?? 24) - (isOver ? closingRows : 3)
+      return withNotes(layOut(phases, room))
         .flatMap(({ level, mark, text }) => this.format(text, icons[mark](), level))
         .join('\n')
     }
@@ -162,12 +147,12 @@ interface PhaseRows {
  * A line for each phase, and below it one for each of its targets that has begun and is not fresh. Where there is not
  * room for all, only those that failed, are stale or are at work.
  */
-export function layOut(phases: readonly PhaseRows[], most: number, isVerbose = false): Line[] {
+export function layOut(phases: readonly PhaseRows[], most: number): Line[] {
   const children = phases.flatMap(({ rows }) => (rows.length > 1 ? rows : []))
   const byMark = Map.groupBy(children, markOf)
   const of = (...marks: readonly Mark[]) => marks.flatMap((mark) => byMark.get(mark) ?? [])
   const room = Math.max(0, most - phases.length)
-  const begun = of('failed', 'stale', 'active', 'skipped', 'made', ...(isVerbose ? (['fresh'] as const) : []))
+  const begun = of('failed', 'stale', 'active', 'skipped', 'made')
   const wrong = of('failed', 'stale')
   // One line of the room counts the rest.
   const some = of('failed', 'stale', 'active').slice(0, wrong.length > room ? Math.max(0, room - 1) : room)

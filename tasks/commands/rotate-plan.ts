@@ -2,7 +2,7 @@
 
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { notices } from '../../lib/show/reporter.ts'
-import { formatToDo } from '../../lib/show/rows.ts'
+import { formatIssues } from '../../lib/show/rows.ts'
 import { formatNames, wrap } from '../../lib/wording.ts'
 import type { Rotation } from '../day2/rotations/rotations.ts'
 import { formatTried, notTried, type TriedStage, tryStages } from '../day2/rotations/trial.ts'
@@ -85,5 +85,5 @@ function printText(
     print(`  undo: ${undo ? command(`rotate ${name} --undo`) : 'not possible'}\n`)
   }
   print(wrap(notTried, columns, 4))
-  for (const text of formatToDo({ rows: new Map(), notices: notices('after', ...toDo) }, columns)) print(text)
+  for (const text of formatIssues({ rows: new Map(), notices: notices('after', ...toDo) }, { columns })) print(text)
 }

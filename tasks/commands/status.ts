@@ -3,7 +3,7 @@ import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { nameInPhase } from '../../lib/graph/target.ts'
 import { type Notice, notices } from '../../lib/show/reporter.ts'
-import { formatCounts, formatFailures, formatToDo, textOf, warningsOf } from '../../lib/show/rows.ts'
+import { formatCounts, formatIssues, textOf } from '../../lib/show/rows.ts'
 import {
   beside,
   fit,
@@ -94,9 +94,8 @@ export function formatStatus(
       ? []
       : [joinClauses(formatCounts(rows, { isLook: true }), scope), ...formatExpiries(items, run.now)].map(prose),
     formatTable(options.verbose ? shown.map((row) => [row]) : foldRows(shown), columns),
-    [...warningsOf(rows), ...notes].map(prose),
-    formatFailures(rows).map((text) => fit(text, columns)),
-    formatToDo({ rows, notices: told }, columns),
+    notes.map(prose),
+    formatIssues({ rows, notices: told }, { columns }),
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }

@@ -271,7 +271,7 @@ test('on a terminal a failure, with what to do, and a warning are reported below
     '✖ Kubeconfigs  ',
     '  ✖ admin  ',
     'kubeconfigs/admin: ',
-    'component-certs/service-account: moved the old key to',
+    'warning component-certs/service-account: moved the old key to',
   ])
     assert.ok(
       lines.some((line) => line.startsWith(begin)),

@@ -27,12 +27,12 @@ const phase = (name: string, size: number): Target[] =>
 
 /** The first targets of each phase have these states, the others none. */
 type Phase = readonly [targets: readonly Target[], states: readonly (State | undefined)[]]
-function lay(phases: readonly Phase[], room = rows, isVerbose = false) {
+function lay(phases: readonly Phase[], room = rows) {
   const shown = phases.map(([targets, states]) => ({
     title: targets[0]?.phase ?? '',
     rows: targets.map((target, i) => ({ target, event: states[i]?.(target.id) })),
   }))
-  return layOut(shown, room, isVerbose)
+  return layOut(shown, room)
 }
 const all = (targets: readonly Target[], state: State): Phase => [targets, targets.map(() => state)]
 const children = (lines: ReturnType<typeof lay>) => lines.filter(({ level }) => level === 1).map(({ text }) => text)
@@ -99,9 +99,8 @@ test('a phase has the mark of the worst of its targets, and their number', () =>
   }
 })
 
-test('what is fresh has no line but with --verbose; what is only checked has done its work where it is fresh', () => {
+test('what is fresh has no line; what is only checked has done its work where it is fresh', () => {
   assert.deepEqual(children(lay([all(phase('deploy', 3), fresh)])), [])
-  assert.equal(lay([all(phase('deploy', 3), fresh)], rows, true).length, 4)
   const checks = phase('arrows', 2).map(({ build, ...target }) => target)
   const lines = lay([all(checks, fresh)])
   assert.deepEqual(

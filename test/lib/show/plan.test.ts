@@ -87,13 +87,13 @@ test('units that are restarted are counted on every node, whatever is folded', a
 test('with nothing stale the plan is its last line, with warnings, failures and what is left to do', async () => {
   const { lines } = await plan({ leaf: { ...fresh, warn: ['it is odd'] } })
   const planHash = 'abc'
-  assert.deepEqual(await lines('normal', { planHash }), ['leaf: it is odd', 'Nothing to do', 'Plan hash: abc'])
+  assert.deepEqual(await lines('normal', { planHash }), ['warning leaf: it is odd', 'Nothing to do', 'Plan hash: abc'])
   assert.deepEqual((await lines('normal', { notices: notices('todo', 'renew it') })).slice(-1), ['Nothing to change'])
   const check = () => {
     throw new Failure('the disk is gone', { remedy: 'bring it back' })
   }
   const failing = await planFakes([fakeTarget('leaf', { check })])
-  assert.deepEqual(await failing.lines('quiet'), ['leaf: the disk is gone\n  bring it back'])
+  assert.deepEqual(await failing.lines('quiet'), ['leaf: the disk is gone', '  bring it back'])
   assert.equal((await failing.lines()).at(-1), 'Incomplete plan')
 })
 

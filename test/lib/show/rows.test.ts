@@ -87,7 +87,7 @@ test('a group is summed up in a line', () => {
 })
 
 const closing = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summary> = {}) =>
-  formatClosing({ rows: fakeRows(outcomes), seconds: 0, exit: 0, ...more })
+  formatClosing({ rows: fakeRows(outcomes), seconds: 0, exit: 0, ...more }, {})
 const nextToExpire = { name: 'ca', expires: at('2036-11-21') }
 
 test('a run ends with what changed, what is left to do by whom it concerns, and what expires next', () => {

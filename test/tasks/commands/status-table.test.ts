@@ -58,8 +58,8 @@ test('rows that differ in their names alone are one; what is wrong is said below
     '● deploy/one',
     '✖ deploy/two',
     '',
-    'deploy/two: no route\n  look',
-    '',
+    'deploy/two: no route',
+    '  look',
     'To do      act',
     'To do      on one, set the flag',
   ])
