@@ -39,7 +39,7 @@ export const phases: readonly Phase[] = [
 async function deployTargets(): Promise<PhaseFile> {
   const { targets } = await import('./phases/deploy.ts')
   const lookBeside: LookBeside = async (...asked) =>
-    (await import('./day2/install/beside-folder.ts')).lookBeside(...asked)
+    (await import('./day2/install/look-at-units.ts')).lookBeside(...asked)
   return { targets: (cluster, { earlier }) => targets(cluster, { earlier, lookBeside }) }
 }
 

@@ -16,15 +16,14 @@
  *   can't be known: the unit has no process yet, and no command      placed
  * ```
  */
-import { stringify } from 'yaml'
 import { firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { isPlainPath } from '../../lib/files/plain-file.ts'
+import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { folderOf } from '../../lib/node/place.ts'
-import { type PlacesState, realPath } from '../../lib/node/state.ts'
-import { formatNames, quote } from '../../lib/wording.ts'
+import { isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { formatNames, printable, quote } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag } from './command-line.ts'
@@ -35,7 +34,7 @@ interface WantedFlag {
   readonly flag: string
   readonly value: string
   /** Flags in whose place it stands: the component takes only one of them. */
-  readonly replaces?: readonly string[]
+  readonly replaces?: readonly string[] | undefined
 }
 
 /** A unit of a node, compared with its command line. */
@@ -50,8 +49,6 @@ export interface UnitOnNode extends Unit {
   readonly disagreement: Failure | undefined
   /** Why an API server gets no list of the revoked: a clause. */
   readonly owned: string | undefined
-  /** The name that a kubelet gives its node; undefined without --hostname-override. */
-  readonly nodeName: string | undefined
 }
 
 /** The units that a node has, in the order of the table. */
@@ -93,24 +90,25 @@ interface Site {
 }
 
 function compareUnit(site: Site): UnitOnNode {
+  const { cluster } = site
   const process = processOf(site)
   const next = commandAtStart(site)
   const command = process ?? next
   const owned = command && whyOwned(site, command)
   const unit = owned === undefined ? site.unit : withoutList(site.unit)
-  const rows = unit.reads.map((row) => compareRow(site, row, { process, next }))
-  const files = placesIn(rows, process)
-  const starts = command ? (unit.startFlags ?? []).filter(({ flag, value }) => command.last(flag) !== value) : []
+  const settings = unit.reads.map((row) => readSetting(site, row, process, next))
+  const isDrained = cluster.install && cluster.install.drain !== '' ? unit.isDrained : undefined
+  const files = placesIn(settings, process)
+  const missing = command ? (unit.startFlags ?? []).filter(({ flag, value }) => command.last(flag) !== value) : []
   const isAtStart = ({ flag, value }: WantedFlag) => next?.last(flag) === value
-  const all = (kind: 'unset' | 'notStartedWith') => rows.flatMap((reading) => reading[kind] ?? [])
+  const flagsThat = (is: Setting['flag']) => settings.filter(({ flag }) => flag === is).map(flagFor)
   return {
     ...unit,
-    files,
-    unset: [...all('unset'), ...starts.filter((wanted) => !isAtStart(wanted))],
-    notStartedWith: [...all('notStartedWith'), ...starts.filter(isAtStart)],
-    disagreement: command && findDisagreement({ ...site, unit }, command, { rows, files }),
-    owned,
-    nodeName: command?.last('--hostname-override'),
+    ...{ files, owned, isDrained },
+    unset: [...flagsThat('unset'), ...missing.filter((flag) => !isAtStart(flag))],
+    notStartedWith: [...flagsThat('at its next start'), ...missing.filter(isAtStart)],
+    disagreement:
+      command && (findElsewhere(site, command, settings) ?? findWrong({ ...site, unit }, command, { settings, files })),
   }
 }
 
@@ -153,131 +151,125 @@ function whyOwned({ unit, places }: Site, { named, last, flags }: CommandLine): 
 }
 
 /** What the command lines of a unit say of a row. */
-interface RowReading {
+interface Setting {
   readonly row: Reads
   readonly is: 'placed' | 'not read' | 'missing' | 'elsewhere'
   /** The setting, as cluster.yaml writes it: another node may have it in a YAML file. */
   readonly by: string
   /** What the setting names. */
-  readonly path: string | undefined
-  readonly unset?: WantedFlag
-  readonly notStartedWith?: WantedFlag
+  readonly path?: string | undefined
+  /** The declared path is not named yet: by neither command, or by that of the unit file alone. */
+  readonly flag?: 'unset' | 'at its next start'
 }
 
-function compareRow(
-  site: Site,
-  row: Reads,
-  { process, next }: { readonly process: CommandLine | undefined; readonly next: CommandLine | undefined },
-): RowReading {
+function readSetting(site: Site, row: Reads, process: CommandLine | undefined, next: CommandLine | undefined): Setting {
   const later = next && readRow(site, row, next)
   const now = process ? readRow(site, row, process) : later
-  if (!now) return { row, is: 'placed', by: '', path: undefined }
-  const isRight = (reading: RowReading) => reading.is === 'placed' && reading.path !== undefined && !reading.unset
-  if (!process || !later || !isRight(later) || isRight(now)) return now
-  return { ...later, notStartedWith: flagFor(row, later.by) }
+  if (!now) return { row, is: 'placed', by: '' }
+  const isNamed = ({ is, path, flag }: Setting) => is === 'placed' && path !== undefined && !flag
+  return process && later && isNamed(later) && !isNamed(now) ? { ...later, flag: 'at its next start' } : now
 }
 
-function readRow({ places, declared }: Site, row: Reads, command: CommandLine): RowReading {
+function readRow({ places, declared }: Site, row: Reads, command: CommandLine): Setting {
   const isUsual = (path: string) => realPath(places, path) === realPath(places, row.usual)
   const { by, paths } = command.named(row.by)
   // An API server takes several files of keys, and some may be its owner's. Of any other flag the last value counts.
   const path = (row.isOfKeys ? paths.find(isUsual) : undefined) ?? paths.at(-1)
-  const reading = { row, by: row.by.find((each) => each.startsWith('--')) ?? by, path }
+  const setting = { row, by: row.by.find((each) => each.startsWith('--')) ?? by, path }
   if (path === undefined) {
-    if (row.replaces ?? row.isWanted) return { ...reading, is: 'placed', unset: flagFor(row, by) }
-    if (row.by.length === 0 || row.isDeclared) return { ...reading, is: 'placed' }
-    return { ...reading, is: row.isOptional ? 'not read' : 'missing' }
+    if (row.replaces ?? row.isWanted) return { ...setting, is: 'placed', flag: 'unset' }
+    if (row.by.length === 0 || row.isDeclared) return { ...setting, is: 'placed' }
+    return { ...setting, is: row.isOptional ? 'not read' : 'missing' }
   }
-  if (isUsual(path)) return { ...reading, is: 'placed' }
+  if (isUsual(path)) return { ...setting, is: 'placed' }
   const other = declared.get(realPath(places, path))
-  if (other === undefined || other === row.file) return { ...reading, is: 'elsewhere' }
-  return { ...reading, is: 'placed', unset: flagFor(row, by) }
+  if (other === undefined || other === row.file) return { ...setting, is: 'elsewhere' }
+  return { ...setting, is: 'placed', flag: 'unset' }
 }
 
-const flagFor = ({ file, usual: value, replaces }: Reads, flag: string): WantedFlag => ({
-  ...{ file, flag, value },
-  ...(replaces && { replaces }),
+const flagFor = ({ row: { file, usual: value, replaces }, by: flag }: Setting): WantedFlag => ({
+  ...{ file, flag, value, replaces },
 })
 
 /** What no process reads yet does no harm now; what its command line says that it reloads needs no restart. */
-function placesIn(rows: readonly RowReading[], process: CommandLine | undefined): Place[] {
+function placesIn(settings: readonly Setting[], process: CommandLine | undefined): Place[] {
   return mergePlaces(
-    rows.flatMap(({ row, is, unset, notStartedWith }) => {
+    settings.flatMap(({ row, is, flag }) => {
       if (is !== 'placed') return []
-      const isUnnamed = (unset ?? notStartedWith) !== undefined || undefined
       const isReloaded = process && (row.replaces ?? (row.mayReload && process.isSet(reloadFlag)))
-      const loads = isUnnamed ? 'now' : isReloaded ? 'reload' : undefined
+      const loads = flag ? 'now' : isReloaded ? 'reload' : undefined
+      const isUnnamed = flag ? true : undefined
       return placesAt(row).map((place): Place => ({ ...place, isUnnamed, loads: loads ?? place.loads }))
     }),
   )
-}
-
-/** The first that does not agree. */
-function findDisagreement(
-  site: Site,
-  command: CommandLine,
-  { rows, files }: { readonly rows: readonly RowReading[]; readonly files: readonly Place[] },
-): Failure | undefined {
-  const { node, unit, places } = site
-  const change = `change that on ${node.name}, and restart it:\n    systemctl edit --full ${unit.service}`
-  const wrong = (what: string, remedy = `${change}\nthen ${runAgain}`) =>
-    new Failure(`${unit.unit}: ${what}`, { node: node.name, code: 'wrong-setting', remedy })
-  const odd = rows.find(({ path }) => path !== undefined && !isPlainPath(path))
-  if (odd) return wrong(`${odd.by} names ${JSON.stringify(odd.path)}; use an absolute path of plain characters`)
-  const elsewhere = findElsewhere(site, command, rows)
-  if (elsewhere) return elsewhere
-  const missing = rows.find(({ is }) => is === 'missing')?.row
-  if (missing) {
-    const { by, usual, file } = missing
-    const declare = `install.units.${unit.unit}.files: { ${general(node, file)}: ${general(node, usual)} }`
-    return wrong(
-      `${command.unread ?? `it has no ${by.join(' or ')}`}; set it to ${usual}`,
-      `${change}\nor, where its environment or a wrapper has it, set in cluster.yaml:\n    ${declare}`,
-    )
-  }
-  const lost = files.find(({ path }) => places.odd.includes(path))?.path
-  if (lost !== undefined)
-    return wrong(`${lost} leads nowhere, or to a name with special characters; set the real path in cluster.yaml`)
-  const absent = files.find(({ path }) => !places.folders.has(folderOf(path)))?.path
-  if (absent !== undefined)
-    return wrong(
-      `it needs ${absent}, but ${folderOf(absent)} does not exist; create that directory, or set another path`,
-    )
-  const what = findFault(site, command)
-  return what === undefined ? undefined : wrong(what)
 }
 
 /** `<node>` stands for the name of the node. */
 const general = (node: ClusterNode, text: string): string => text.replaceAll(node.name, NODE)
 
 /** A unit that reads other paths: with the line of cluster.yaml that says the same. */
-function findElsewhere({ node, unit }: Site, { configFlag, config }: CommandLine, rows: readonly RowReading[]) {
+function findElsewhere({ node, unit }: Site, { configFlag, config }: CommandLine, settings: readonly Setting[]) {
   const refused = (path: string, by: string, key: string) =>
-    new Failure(`${unit.unit} reads ${path} (${by}), and cluster.yaml has another path; nothing is installed`, {
-      node: node.name,
-      code: 'contradicted',
-      remedy: `if the unit is right, set in cluster.yaml:\n    install.units.${unit.unit}.${key}`,
-    })
+    new Failure(
+      `${unit.unit} reads ${printable(path)} (${by}), and cluster.yaml has another path; nothing is installed`,
+      {
+        node: node.name,
+        code: 'contradicted',
+        remedy: `if the unit is right, set in cluster.yaml:\n    install.units.${unit.unit}.${printable(key)}`,
+      },
+    )
   if (config !== undefined && config !== unit.config && unit.files.length > 0)
     return refused(config, configFlag, `config: ${general(node, config)}`)
-  const elsewhere = rows.filter(({ is }) => is === 'elsewhere')
+  const elsewhere = settings.filter(({ is }) => is === 'elsewhere')
   const [first] = elsewhere
   if (first?.path === undefined) return undefined
   const files = [...new Set(elsewhere.map(({ row }) => row.file))].map((file) => {
-    const named = rows.flatMap(({ row, by, path }) => (row.file === file && path !== undefined ? [[by, path]] : []))
-    const paths = Object.fromEntries(named.map(([by = '', path = '']) => [by, general(node, path)]))
-    const [path, ...others] = new Set(Object.values(paths))
-    return [general(node, file), others.length === 0 ? path : paths]
+    const named = settings.filter(({ row, path }) => row.file === file && path !== undefined)
+    const paths = named.map(({ by, path = '' }) => `${by}: ${general(node, path)}`)
+    return `${general(node, file)}: { ${paths.join(', ')} }`
   })
-  const flow = stringify(Object.fromEntries(files), { collectionStyle: 'flow', lineWidth: 0 })
-  return refused(first.path, first.by, `files: ${flow.trim().replaceAll(/\n */g, ' ')}`)
+  return refused(first.path, first.by, `files: { ${files.join(', ')} }`)
+}
+
+/** A setting that is missing or can't be right, or a path where nothing can be installed: the first. */
+function findWrong(
+  site: Site,
+  command: CommandLine,
+  { settings, files }: { readonly settings: readonly Setting[]; readonly files: readonly Place[] },
+): Failure | undefined {
+  const { node, unit, places } = site
+  const change = `change that on ${node.name}, and restart it:\n    systemctl edit --full ${unit.service}`
+  const wrong = (what: string, remedy = `${change}\nthen ${runAgain}`) =>
+    new Failure(`${unit.unit}: ${what}`, { node: node.name, code: 'wrong-setting', remedy })
+  const missing = settings.find(({ is }) => is === 'missing')?.row
+  if (missing) {
+    const { by, usual, file } = missing
+    const why = command.isConfigRead ? `it has no ${by.join(' or ')}` : `couldn't read its --config ${command.config}`
+    const declare = `install.units.${unit.unit}.files: { ${general(node, file)}: ${general(node, usual)} }`
+    const remedy = `${change}\nor, where its environment or a wrapper has it, set in cluster.yaml:\n    ${declare}`
+    return wrong(`${why}; set it to ${usual}`, remedy)
+  }
+  const absent = files.find(({ path }) => places.odd.includes(path) || !places.folders.has(folderOf(path)))?.path
+  if (absent !== undefined)
+    return wrong(
+      `it needs ${absent}, but ${folderOf(absent)} does not exist, or a link leads nowhere; create that directory, or set another path`,
+    )
+  const what = findFault(site, command)
+  return what === undefined ? undefined : wrong(what)
 }
 
 /** Settings beyond the paths of files that can't be right: a clause. */
-function findFault({ cluster, unit, places }: Site, { last }: CommandLine): string | undefined {
+function findFault({ cluster, node, unit, places }: Site, { last }: CommandLine): string | undefined {
   const signing = last('--cluster-signing-key-file')
   if (!cluster.certificates.caKeyOnNodes && signing !== undefined)
     return `--cluster-signing-key-file names ${signing}, a key for no node (certificates.caKeyOnNodes: false); remove it and --cluster-signing-cert-file, which ends CSR signing; then remove that file`
+  if (unit.files.some(({ file }) => file === kubeconfigFile(node.name)) && isRunning(places, unit.unit)) {
+    // With our kubeconfig it could change neither its own Node nor its lease, and would still get answers.
+    const name = (last('--hostname-override') ?? places.hostname ?? node.name).toLowerCase()
+    return name === node.name
+      ? undefined
+      : `it calls the node ${name}, not ${node.name}; use that name in cluster.yaml, or set --hostname-override=${node.name}`
+  }
   if (unit.unit !== apiServer) return undefined
   const [clientCa, proxyCa] = [last('--client-ca-file'), last('--requestheader-client-ca-file')]
   if (proxyCa !== undefined && clientCa !== undefined && realPath(places, proxyCa) === realPath(places, clientCa))

@@ -1,5 +1,5 @@
 /** What a component's command line says: its flags, and the YAML file that it names. Pure. */
-import { isMap, visit } from 'yaml'
+import { isMap } from 'yaml'
 import { memoised } from '../../lib/files/plain-file.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { parseYaml } from '../../lib/yaml.ts'
@@ -18,9 +18,9 @@ const withoutDots = (path: string): string => path.replaceAll(/(?<!:)\/+(\.\/+)*
 
 export function readCommand(args: readonly string[], places: Pick<PlacesState, 'real' | 'contents'>) {
   const flags = readFlags(args)
-  let config: Config | undefined
+  let fields: Fields | undefined
   const valuesOf = (by: string) => {
-    const values = by.startsWith('--') ? (flags.get(by) ?? []) : [config?.get(by) ?? '']
+    const values = by.startsWith('--') ? (flags.get(by) ?? []) : [fields?.(by) ?? '']
     return values.map(withoutDots).filter(Boolean)
   }
   /** The first of the settings that is set, with its values: a flag, or a path in the YAML file. */
@@ -31,19 +31,14 @@ export function readCommand(args: readonly string[], places: Pick<PlacesState, '
   }
   /** The value that counts of a flag which may be given more than once. */
   const last = (flag: string) => named([flag]).path
-  const { by: configFlag, path } = named(configs)
-  const bytes = path === undefined ? undefined : places.contents.get(realPath(places, path))
-  config = bytes && parseConfig(bytes)
-  /** Why not all that it says is known. */
-  const unread =
-    (flags.has('--config-dir') && 'files in its --config-dir may override its --config') ||
-    (path !== undefined && !config && `couldn't read its --config ${path}`) ||
-    undefined
+  const { by: configFlag, path: config } = named(configs)
+  const bytes = config === undefined ? undefined : places.contents.get(realPath(places, config))
+  fields = bytes && parseFields(bytes)
   return {
-    unread,
     /** The YAML file that it names, and by which setting. */
     configFlag,
-    config: path,
+    config,
+    isConfigRead: config === undefined || fields !== undefined,
     flags: [...flags.keys()],
     named,
     last,
@@ -68,26 +63,15 @@ function readFlags(args: readonly string[]): Map<string, string[]> {
   return new Map([...byName].map(([name, all]) => [name, all.map(({ value }) => value)]))
 }
 
-interface Config {
-  get(path: string): string | undefined
-}
+/** The text at a path; undefined where there is none. */
+type Fields = (path: string) => string | undefined
 
-/** Undefined if it is nothing that a component could read. Once a look, in which several ask what the units read. */
-const parseConfig = memoised((bytes): Config | undefined => {
-  // sigs.k8s.io/yaml reads YAML 1.1, where yes and on are true.
-  const config = parseYaml(bytes.toString(), { schema: 'yaml-1.1' })
-  if (config.errors.length > 0) return undefined
-  // Nothing but comments.
-  if (config.contents === null) return { get: () => undefined }
-  let isOdd = !isMap(config.contents) || config.has('<<')
-  visit(config, {
-    Alias() {
-      isOdd = true
-    },
-  })
-  const get = (key: string) => {
-    const value = config.getIn(key.split('.'))
-    return ['string', 'boolean'].includes(typeof value) ? String(value) : undefined
+/** Undefined if it is no map. What an alias or `<<` brings in is not read. Once a look. */
+const parseFields = memoised((bytes): Fields | undefined => {
+  const { errors, contents } = parseYaml(bytes.toString())
+  if (errors.length > 0 || !isMap(contents)) return undefined
+  return (path) => {
+    const value = contents.getIn(path.split('.'))
+    return typeof value === 'string' ? value : undefined
   }
-  return isOdd ? undefined : { get }
 })

@@ -134,16 +134,6 @@ export function installOf({ cluster: { install } }: Pick<Run, 'cluster'>): Insta
   return install
 }
 
-/** Whether the unit's node is drained while the unit restarts. */
-export function isDrainedFor(run: Pick<Run, 'cluster'>, { isDrained }: Pick<Unit, 'isDrained'>): boolean {
-  return isDrained === true && installOf(run).drain !== ''
-}
-
-/** Milliseconds for a restart or a drain: install.timeout, but at least two minutes. */
-export function commandLimit(run: Run): number {
-  return Math.max(installOf(run).timeout, 120_000)
-}
-
 /** The places of a look at a node with `install`. Throws the Failure if they could not be looked at. */
 export function placesOf({ places }: NodeState): PlacesState {
   if (places instanceof Failure) throw places

@@ -183,7 +183,7 @@ export interface UnitRow extends Conditional {
   /** Other units on the node query it: it is restarted before them, and alone. */
   readonly isQueried?: true
   /** A load balancer sends it requests: it is drained before it is restarted. */
-  readonly isDrained?: true
+  readonly isDrained?: true | undefined
   /** Those of all other nodes must be healthy before one is restarted. */
   readonly isQuorum?: true
   /**

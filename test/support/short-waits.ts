@@ -1,7 +1,7 @@
 /**
  * The command line for runs on machines: a unit that was restarted has to stay healthy for 1 s in place of 10 before
  * the next node's turn. The stand-in reads what its kubeconfig names every 5 s in place of 300, and makes a request as
- * often. steady.test.ts does without it.
+ * often. bring-up.test.ts does without it.
  */
 import { main } from '../../tasks/cli.ts'
 import { processHost } from '../../tasks/run/host.ts'

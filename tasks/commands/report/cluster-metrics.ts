@@ -1,7 +1,7 @@
 /** What `report --format prometheus` writes: tasks/run/metrics.ts has the names. */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { metricsFile } from '../../../lib/files/auth-dir.ts'
-import type { UnitDifference } from '../../day2/install/check-units.ts'
+import { isStale, type UnitCheck } from '../../day2/install/check-units.ts'
 import { type InstallFound, needReload } from '../../day2/install/install-node.ts'
 import type { ListFound } from '../../day2/revoked/on-node.ts'
 import { rotations } from '../../day2/rotations/rotations.ts'
@@ -58,8 +58,8 @@ function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
   const checks = units?.checks ?? []
   // Where no unit is due, nothing is there to be installed or loaded.
   const due = cluster.install !== false && nodeUnits(cluster, node).length > 0 ? install : undefined
-  const have = (isWrong: (difference: UnitDifference) => boolean) =>
-    answerOf(due, () => checks.length > 0 && !checks.some(({ reason }) => reason && isWrong(reason)))
+  const have = (isWrong: (check: UnitCheck) => boolean) =>
+    answerOf(due, () => checks.length > 0 && !checks.some(isWrong))
   const isReloaded = (units === undefined || needReload(units).length === 0) && !list?.todo?.length
   const deployed = answerOf(deploy, ({ diffs }) => diffs.length === 0)
   return {
@@ -67,7 +67,7 @@ function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
     inspected: deployed !== undefined && ![deploy, install, list].some((row) => row && isUnknown(row)),
     installed: have(({ places }) => places.length > 0),
     // What is not installed yet is loaded by nobody.
-    loaded: units && checks.length === 0 ? undefined : have(() => true) && isReloaded,
+    loaded: units && checks.length === 0 ? undefined : have(isStale) && isReloaded,
     revokedInForce: (list?.found as ListFound | undefined)?.revokedInForce,
     until: install?.until ?? deploy.until,
   }

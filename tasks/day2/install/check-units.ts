@@ -1,27 +1,28 @@
 /**
  * The check of a node's units, from a look at them: which files differ where the units read them, and what the units
- * have not loaded. Pure. Each rule below tests one thing, and returns what the unit lacks; what all rules of a unit have
- * returned is its one reason.
+ * have not loaded. Pure.
  */
 import { basename, dirname } from 'node:path'
 import { authorizationFiles } from '../../../lib/files/auth-dir.ts'
 import { besideOf, type Difference, diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
-import type { Diff } from '../../../lib/results.ts'
+import { type Diff, texts } from '../../../lib/results.ts'
 import { formatDate, formatNames, groupAlike } from '../../../lib/wording.ts'
 import type { UnitOnNode } from '../../inspect/agreement.ts'
 import { isApiServer, renewsFrom } from '../../inspect/component.ts'
-import { installOf, isDrainedFor } from '../../inspect/look.ts'
 import type { Place, Port, Unit } from '../../layouts/layout.ts'
 import { diskOf, type Run } from '../../target.ts'
 import { isInstalled, isLoaded, isUp, type UnitsFound } from './look-at-units.ts'
-import { wantedAt } from './wanted.ts'
+import { wantedAt } from './places.ts'
 
-/** What a unit on a node does not have, or has not loaded. */
-export interface UnitDifference {
-  readonly unit: string
-  /** Absolute paths of files to install. */
+/** An installed unit, compared with what is wanted. */
+export interface UnitCheck {
+  /** With the files that it is to have. */
+  readonly unit: UnitOnNode
+  /** The unit runs, or tries to. */
+  readonly isUp: boolean
+  /** Files to install, by the paths by which the unit reads them. */
   readonly places: readonly Difference[]
   /** What else is wrong: clauses. */
   readonly why: readonly string[]
@@ -31,10 +32,21 @@ export interface UnitDifference {
   readonly isUnhealthy: boolean
   /** Otherwise it reloads installed files without a restart. */
   readonly restarts: boolean
-  readonly isDrained: boolean
+  /**
+   * When the unit will use a pair that is installed and that it polls for, in seconds since 1970 by the node's clock;
+   * undefined if it does already.
+   */
+  readonly reloadsBy: number | undefined
 }
 
-export function diffsOfUnit({ unit, places, why, isToLoad, restarts, isDrained }: UnitDifference): Diff[] {
+export function isStale({ places, why }: UnitCheck): boolean {
+  return places.length > 0 || why.length > 0
+}
+
+/** Empty for a unit that lacks nothing. */
+export function diffsOfUnit(check: Pick<UnitCheck, 'unit' | 'places' | 'why' | 'isToLoad' | 'restarts'>): Diff[] {
+  const { places, why, isToLoad, restarts } = check
+  const { unit, isDrained } = check.unit
   const installed = groupAlike(places, ({ path, what }) => `${what} in ${dirname(path)}`).map((group): Diff => {
     const [{ path, what }] = group
     const names = group.map((each) => each.path)
@@ -49,26 +61,6 @@ export function diffsOfUnit({ unit, places, why, isToLoad, restarts, isDrained }
 
 const baseNames = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
 
-/** By a killed run, and cluster.yaml says how to undo that. */
-export function isLeftDrained(run: Pick<Run, 'cluster'>, { places }: UnitsFound): boolean {
-  return places.isDrained && installOf(run).undrain !== ''
-}
-
-/** The check of one unit. */
-export interface UnitCheck {
-  /** The unit, with the files that it is to have. */
-  readonly unit: UnitOnNode
-  /** What the unit lacks; undefined if it lacks nothing. */
-  readonly reason: UnitDifference | undefined
-  /** True if the unit runs, or tries to. */
-  readonly isUp: boolean
-  /**
-   * When the unit will use a pair that is installed and that it polls for, in seconds since 1970 by the node's clock;
-   * undefined if it does already.
-   */
-  readonly reloadsBy: number | undefined
-}
-
 /** The checks of the installed units, in the order of the layout's table. */
 export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const { places } = found
@@ -79,22 +71,8 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
     const differing = unit.files.flatMap(({ path }) =>
       (differences.get(realPath(places, path)) ?? []).map(({ what }) => ({ path, what })),
     )
-    return {
-      ...{ unit, isUp: isUp(unit, places) },
-      reason: checkUnit({ run, unit, found, differing }),
-      reloadsBy: isUp(unit, places) ? reloadsBy(run, unit, places) : undefined,
-    }
+    return checkUnit(run, unit, found, differing)
   })
-}
-
-/** With --force every file is installed again, and a unit that reads a file only at its start is restarted. */
-export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
-  const { unit, isUp } = check
-  const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
-  const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
-  const { why = [], isUnhealthy = false } = reason ?? {}
-  const forced = { unit: unit.unit, places, why, isToLoad: places.length > 0, isUnhealthy, restarts }
-  return { ...check, reason: { ...forced, isDrained: restarts && isDrainedFor(run, unit) } }
 }
 
 /** A target of its own brings the list of the revoked. */
@@ -102,91 +80,65 @@ function withoutList(unit: UnitOnNode): UnitOnNode {
   return { ...unit, files: unit.files.filter(({ file }) => !authorizationFiles.includes(file)) }
 }
 
-/** What the rules are given. */
-interface Examined {
-  readonly run: Run
-  readonly unit: UnitOnNode
-  readonly found: UnitsFound
-  /** The files of the unit that differ, each by the path by which the unit reads it. */
-  readonly differing: readonly Difference[]
+/** With --force every file is installed again, and a unit that reads a file only at its start is restarted. */
+export function asForced(check: UnitCheck): UnitCheck {
+  const { files } = check.unit
+  const places = files.map(({ path }) => ({ path, what: 'differs' as const }))
+  const restarts = check.isUp && files.some(({ loads }) => loads === 'restart')
+  return { ...check, places, isToLoad: places.length > 0, restarts }
 }
 
-/** What a unit lacks by one rule. */
-type Lack = { readonly why?: string } & Partial<Pick<UnitDifference, 'isToLoad' | 'isUnhealthy' | 'restarts'>>
-
-function checkUnit(examined: Examined): UnitDifference | undefined {
-  const { run, unit, found, differing } = examined
-  const isRunning = isUp(unit, found.places)
-  const rules = [notInstalled, ...(isRunning ? [notLoaded, notServed, notStartedWith, endingSoon] : []), notHealthy]
-  const lacks = rules.flatMap((rule) => rule(examined) ?? [])
-  if (lacks.length === 0) return undefined
-  const restarts = isRunning && lacks.some((each) => each.restarts)
+function checkUnit(run: Run, unit: UnitOnNode, found: UnitsFound, places: readonly Difference[]): UnitCheck {
+  const differing = places.map(({ path }) => path)
+  const unhealthy = whyStale(run, unit, found, places)
+  const checked = { unit, places, isUnhealthy: unhealthy !== undefined }
+  const health = texts(unhealthy && `${unit.unit}: ${unhealthy}`)
+  if (!isUp(unit, found.places)) {
+    const none = { isUp: false, restarts: false, reloadsBy: undefined }
+    return { ...checked, ...none, why: health, isToLoad: places.length > 0 }
+  }
+  const notLoaded = unit.files
+    .filter((place) => !differing.includes(place.path) && isOld(unit, place, found))
+    .map(({ path }) => path)
+  // While a file differs, the unit will serve another certificate in any case.
+  const ports = places.length > 0 ? [] : unit.serves.filter((port) => servesAnother(run, port, found))
+  const flags = unit.notStartedWith.map(({ flag, value }) => `${flag}=${value}`)
+  const loopback = expiringLoopback(run, unit, found)
+  const isReadAtStart = ({ loads, path }: Place) => loads === 'restart' && [...differing, ...notLoaded].includes(path)
   return {
-    unit: unit.unit,
-    places: differing,
-    why: lacks.flatMap(({ why }) => why ?? []),
-    isToLoad: lacks.some((each) => each.isToLoad),
-    isUnhealthy: lacks.some((each) => each.isUnhealthy),
-    restarts,
-    isDrained: restarts && isDrainedFor(run, unit),
+    ...checked,
+    isUp: true,
+    why: [
+      ...texts(
+        notLoaded.length > 0 && `${unit.unit} has not loaded ${baseNames(notLoaded)}`,
+        ports.length > 0 && `${unit.unit} serves another certificate on ${ports.map(({ port }) => port).join(', ')}`,
+        flags.length > 0 && `${unit.unit} was started without ${formatNames(flags)}`,
+        loopback && `the loopback certificate of ${unit.unit} expires ${formatDate(loopback)}`,
+      ),
+      ...health,
+    ],
+    isToLoad: [...differing, ...notLoaded, ...ports].length > 0,
+    restarts:
+      unit.files.some(isReadAtStart) ||
+      flags.length > 0 ||
+      loopback !== undefined ||
+      (unhealthy !== undefined && isStartHelping(unit, found.places, places)),
+    reloadsBy: reloadsBy(run, unit, found.places),
   }
 }
 
-function notInstalled({ unit, differing }: Examined): Lack | undefined {
-  const paths = differing.map(({ path }) => path)
-  return paths.length > 0 ? { isToLoad: true, restarts: readsAtStart(unit, paths) } : undefined
+/** Where systemd starts the unit again and again, another start helps only with other files. */
+function isStartHelping({ unit }: Unit, { units }: PlacesState, places: readonly Difference[]): boolean {
+  const { active = 'active' } = units.get(unit) ?? {}
+  return active === 'failed' || (active !== 'active' && places.length > 0)
 }
 
-/** Files that are as wanted, and that have changed since the unit has read them. */
-function notLoaded({ unit, found, differing }: Examined): Lack | undefined {
-  const isOld = (place: Place) => !differing.some(({ path }) => path === place.path) && !hasLoaded(unit, place, found)
-  const paths = (['restart', 'reload'] as const).flatMap((loads) =>
-    unit.files.filter((place) => place.loads === loads && isOld(place)).map(({ path }) => path),
-  )
-  if (paths.length === 0) return undefined
-  const why = `${unit.unit} has not loaded ${baseNames(paths)}`
-  return { why, isToLoad: true, restarts: readsAtStart(unit, paths) }
-}
-
-/** Whether the unit reads one of these files at its start alone. */
-function readsAtStart({ files }: Unit, paths: readonly string[]): boolean {
-  return files.some(({ loads, path }) => loads === 'restart' && paths.includes(path))
-}
-
-/** While a file differs, the unit will serve another certificate in any case. */
-function notServed({ run, unit, found, differing }: Examined): Lack | undefined {
-  const ports = differing.length > 0 ? [] : unit.serves.filter((port) => servesAnother(run, port, found))
-  if (ports.length === 0) return undefined
-  const why = `${unit.unit} serves another certificate on ${ports.map(({ port }) => port).join(', ')}`
-  return { why, isToLoad: true }
-}
-
-function notStartedWith({ unit }: Examined): Lack | undefined {
-  const flags = unit.notStartedWith.map(({ flag, value }) => `${flag}=${value}`)
-  return flags.length > 0
-    ? { why: `${unit.unit} was started without ${formatNames(flags)}`, restarts: true }
-    : undefined
-}
-
-/** The certificate that an API server makes itself when it starts. */
-function endingSoon({ run, unit, found }: Examined): Lack | undefined {
-  const certificate = isApiServer(unit) ? found.selfMade : undefined
-  if (!certificate || renewsFrom(run, certificate) > run.now) return undefined
-  return { why: `the loopback certificate of ${unit.unit} expires ${formatDate(certificate.notAfter)}`, restarts: true }
-}
-
-/** Answers to credentials that a plan would replace do not count: the unit may reject these for a good reason. */
-function notHealthy({ run, unit, found, differing }: Examined): Lack | undefined {
-  const doAnswersCount = differing.length === 0 && !isReplaced(run, unit.health?.as ?? '')
-  const noAnswers = { served: new Map(), unhealthy: new Map() }
-  const state =
-    whyUnhealthy(unit, doAnswersCount ? found : { ...found, ...noAnswers }) ??
-    (isUnfinished(unit, found.places) ? 'it was not healthy in a previous run' : undefined)
-  if (state === undefined) return undefined
-  const active = found.places.units.get(unit.unit)?.active ?? 'active'
-  // Where systemd starts the unit again and again, another start helps only with other files.
-  const restarts = active === 'failed' || (active !== 'active' && differing.length > 0)
-  return { why: `${unit.unit}: ${state}`, isUnhealthy: true, restarts }
+/** The file has changed since the unit has read it, at its start or as it reports. */
+function isOld(unit: Unit, { path, loads, mayReload }: Place, { places, loadedConfig }: UnitsFound): boolean {
+  if (loads !== 'restart' && loads !== 'reload') return false
+  // An API server that reports the digest of its encryption config shows so whether it has loaded that.
+  if (mayReload && loadedConfig !== undefined) return loadedConfig !== fileAt(places, path)?.sha256
+  return !isLoaded(unit, path, places)
 }
 
 function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFound): boolean {
@@ -194,16 +146,28 @@ function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFou
   return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
 }
 
+/** When the certificate expires that an API server has made itself at its start, if that is soon. */
+function expiringLoopback(run: Run, unit: Unit, { selfMade }: UnitsFound): Date | undefined {
+  return isApiServer(unit) && selfMade && renewsFrom(run, selfMade) <= run.now ? selfMade.notAfter : undefined
+}
+
+/**
+ * Answers to credentials that are about to be replaced, on the node or in a plan, do not count: the unit may reject these
+ * for a good reason.
+ */
+function whyStale(run: Run, unit: Unit, found: UnitsFound, differing: readonly Difference[]): string | undefined {
+  const doAnswersCount = differing.length === 0 && !isReplaced(run, unit.health?.as ?? '')
+  const noAnswers = { served: new Map(), unhealthy: new Map() }
+  return (
+    whyUnhealthy(unit, doAnswersCount ? found : { ...found, ...noAnswers }) ??
+    (isUnfinished(unit, found.places) ? 'it was not healthy in a previous run' : undefined)
+  )
+}
+
 /** In a plan: the certificate would be replaced. */
 function isReplaced(run: Run, name: string): boolean {
   const [there, planned] = [diskOf(run), run.auth].map((auth) => tryCertificate(auth, name)?.der)
   return there !== undefined && planned !== undefined && !there.equals(planned)
-}
-
-/** The digest that an API server reports shows whether it has loaded its encryption config; else its start decides. */
-function hasLoaded(unit: Unit, { path, mayReload }: Place, { places, loadedConfig }: UnitsFound): boolean {
-  if (mayReload && loadedConfig !== undefined) return loadedConfig === fileAt(places, path)?.sha256
-  return isLoaded(unit, path, places)
 }
 
 /** Undefined if the unit was started after the last change of the pair, or has polled since. */
@@ -215,7 +179,10 @@ function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | un
 }
 
 /** Why a unit that runs, or tries to, is not healthy. */
-export function whyUnhealthy(unit: Unit, { places, served, unhealthy }: UnitsFound): string | undefined {
+export function whyUnhealthy(
+  unit: Unit,
+  { places, served, unhealthy }: Pick<UnitsFound, 'places' | 'served' | 'unhealthy'>,
+): string | undefined {
   if (unit.bundle !== undefined || !isUp(unit, places)) return undefined
   const { active = 'active', sub } = places.units.get(unit.unit) ?? {}
   if (active !== 'active') return `it is ${active} (${sub})`

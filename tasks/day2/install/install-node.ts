@@ -1,3 +1,4 @@
+/** The target of a node in phase `install`: its check, and its build. */
 import { authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Built, Force, Work } from '../../../lib/graph/target.ts'
 import type { Check, Diff } from '../../../lib/results.ts'
@@ -9,9 +10,9 @@ import type { OnNode } from '../../inspect/component.ts'
 import type { Run } from '../../target.ts'
 import { isListPlaced } from '../revoked/on-node.ts'
 import { guardList } from '../revoked/revoked.ts'
-import { asForced, checkUnitsOf, diffsOfUnit, isLeftDrained, type UnitCheck } from './check-units.ts'
-import { isInstalled, lookAtUnits, type UnitsFound } from './look-at-units.ts'
-import { formatOpen, openFolders, refuseNewKeys } from './open-folders.ts'
+import { asForced, checkUnitsOf, diffsOfUnit, type UnitCheck } from './check-units.ts'
+import { isInstalled, isLeftDrained, lookAtUnits, type UnitsFound } from './look-at-units.ts'
+import { openFolders, refuseNewKeys } from './places.ts'
 
 export type InstallFound = UnitsFound & {
   /** What would be overwritten. */
@@ -41,15 +42,18 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
   const installed = found.units.filter((unit) => isInstalled(unit, found.places))
   refuseNewKeys({ run, node }, installed, found.places)
   const checks = checkUnitsOf(run, found)
-  const toDo = force ? checks.map((check) => asForced(run, check)) : checks
   const names = formatNames(checks.map(({ unit }) => unit.unit))
+  const drained: Diff = { what: 'may be left drained by an interrupted run', verb: 'undrain' }
   return {
-    diffs: [...leftDrained(run, found), ...toDo.flatMap(({ reason }) => (reason ? diffsOfUnit(reason) : []))],
+    diffs: [
+      ...(isLeftDrained(run, found) ? [drained] : []),
+      ...(force ? checks.map(asForced) : checks).flatMap(diffsOfUnit),
+    ],
     until: found.selfMade?.notAfter,
     // A unit that is not installed has nothing to load.
     hasNothing: checks.length === 0,
     note: checks.length === 0 ? 'not installed yet' : `${names} up to date`,
-    warn: warningsOn(checks),
+    warn: stoppedUnits(checks),
     todo: toDoOn(run, found, checks),
     found: { ...found, others, checks },
   }
@@ -60,34 +64,25 @@ export async function updateUnits(
   { found, diffs, signal, force, tell }: Work<InstallFound>,
 ): Promise<Built> {
   const { bringUp } = await import('./bring-up.ts')
-  const { warning, units, restarted } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
-  const restarts: Diff[] =
-    restarted.length > 0 ? [{ what: `restart ${formatNames(restarted)}`, verb: 'restart', names: restarted }] : []
-  const now = { ...found, units }
+  const { restarted, warning, found: last } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
+  const names = restarted.map(({ unit }) => unit)
+  const restarts: Diff[] = names.length > 0 ? [{ what: `restart ${formatNames(names)}`, verb: 'restart', names }] : []
   return {
     diffs: [...diffs.filter(({ verb }) => verb !== 'restart'), ...restarts],
-    warn: warning === undefined ? warningsOn(found.checks) : [warning],
-    // What its owner has to change once the files are in place: a process may still have the old ones.
-    todo: toDoOn(run, now, found.checks, { arePlaced: true }),
+    warn: warning === undefined ? stoppedUnits(found.checks) : [warning],
+    todo: toDoOn(run, last, found.checks),
   }
 }
 
-function leftDrained(run: Run, found: UnitsFound): Diff[] {
-  return isLeftDrained(run, found) ? [{ what: 'may be left drained by an interrupted run', verb: 'undrain' }] : []
-}
-
-/** What its owner has to change in the units. `arePlaced`: the files that would be installed are. */
-function toDoOn(
-  run: Run,
-  found: UnitsFound,
-  checks: readonly UnitCheck[],
-  { arePlaced = isListPlaced(found) } = {},
-): string[] {
-  const units = found.units.filter(({ unit }) => checks.some((each) => each.unit.unit === unit))
+/** What its owner has to change in the units. */
+function toDoOn(run: Run, found: UnitsFound, checks: readonly UnitCheck[]): string[] {
+  const units = checks.map(({ unit }) => unit)
+  // An API server could not start with a list that is not there yet.
+  const isReady = (file: string) => file !== authorizationConfigFile || isListPlaced(found)
   return [
     ...needReload(found),
-    ...unsetOn(found.units, (file) => arePlaced || file !== authorizationConfigFile),
-    ...openFolders(run, units, found.places).map(formatOpen),
+    ...unsetOn(found.units, isReady),
+    ...openFolders(run, units, found.places).map(({ what, remedy }) => `${what}; ${remedy}`),
   ]
 }
 
@@ -100,6 +95,6 @@ export function needReload({ units, places }: UnitsFound): string[] {
   )
 }
 
-function warningsOn(checks: readonly UnitCheck[]): string[] {
+function stoppedUnits(checks: readonly UnitCheck[]): string[] {
   return checks.flatMap(({ unit, isUp }) => (isUp ? [] : `${unit.unit} does not run; its files are installed`))
 }

@@ -7,37 +7,30 @@ import type { Client } from '../../../lib/kubernetes/client.ts'
 /** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
 const leaseTime = 60_000
 
-const lease = v.object({
-  metadata: v.object({
-    name: v.string(),
-    namespace: v.optional(v.string(), ''),
-    labels: v.optional(v.record(v.string(), v.string()), {}),
-  }),
-  spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
+const leaseList = v.object({
+  items: v.nullish(
+    v.array(
+      v.object({
+        metadata: v.object({ labels: v.optional(v.record(v.string(), v.string()), {}) }),
+        spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
+      }),
+    ),
+    [],
+  ),
 })
-const leaseList = v.object({ items: v.nullish(v.array(lease), []) })
 
-export type Lease = v.InferOutput<typeof lease>
+/** From Kubernetes 1.26 on. */
+const ofApiServers = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')}`
 
 /**
- * Whether it was renewed in that time, by the clock of the API server that answers. A time that can't be read counts as
- * renewed.
+ * The host names of API servers that have renewed their lease in time, by the clock of the one that answers, whatever
+ * cluster.yaml says. A time that can't be read counts as renewed.
  */
-export function isLive({ spec: { renewTime } }: Pick<Lease, 'spec'>, now: Date): boolean {
-  const renewed = Date.parse(renewTime ?? '')
-  return Number.isNaN(renewed) || now.getTime() - renewed <= leaseTime
-}
-
-export function hostnameOf({ metadata: { labels } }: Lease): string {
-  return labels['kubernetes.io/hostname'] ?? ''
-}
-
-/** Of API servers, whatever cluster.yaml says, from Kubernetes 1.26 on. */
-const ofApiServers = `namespaces/kube-system/leases?labelSelector=${encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')}`
-
-/** By default those of API servers. `now`: by the clock of the API server that answers. */
-export async function readLeases(api: Client, which = ofApiServers) {
+export async function liveApiServers(api: Client): Promise<string[]> {
   const now = await api.time()
-  const { items } = await api.read(leaseList, 'GET', `/apis/coordination.k8s.io/v1/${which}`)
-  return { leases: items, now }
+  const { items } = await api.read(leaseList, 'GET', ofApiServers)
+  return items.flatMap(({ metadata, spec }) => {
+    const isOver = now.getTime() - Date.parse(spec.renewTime ?? '') > leaseTime
+    return isOver ? [] : [metadata.labels['kubernetes.io/hostname'] ?? '']
+  })
 }

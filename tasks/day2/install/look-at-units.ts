@@ -1,24 +1,29 @@
 /** Looks at a node's units: their files, and what the components of those that run answer. */
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import { Failure, runAgain, tryToAwait } from '../../../lib/failure.ts'
-import { kubeconfigFile } from '../../../lib/files/auth-dir.ts'
+import { tryToAwait } from '../../../lib/failure.ts'
 import { asUnknown } from '../../../lib/node/node.ts'
 import { folderOf } from '../../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState } from '../../../lib/node/state.ts'
+import { formatDate } from '../../../lib/wording.ts'
+import type { Beside } from '../../deploy/folder.ts'
 import { refuseDisagreement, type UnitOnNode } from '../../inspect/agreement.ts'
 import {
   type Life,
   loadedConfigIn,
+  type OnNode,
   readHealth,
   readMetrics,
   readSelfMade,
   readServedCertificate,
   readsCaAgain,
+  renewsFrom,
   type ServedCertificate,
 } from '../../inspect/component.ts'
-import { digestAt, lookAtNode, type NodeLook, placesOf } from '../../inspect/look.ts'
+import { digestAt, installOf, lookAtNode, type NodeLook, placesOf } from '../../inspect/look.ts'
 import type { Health, Place, Port, Unit } from '../../layouts/layout.ts'
+import { nodeUnits } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
+import { guardList } from '../revoked/revoked.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
@@ -32,14 +37,30 @@ export interface UnitsFound extends NodeLook {
   readonly loadedConfig?: string | undefined
 }
 
+/**
+ * With the check of a node's folder, where nodes are looked at side by side: `install` checks them in the order of their
+ * restarts. Without `install`, nothing here restarts an API server whose loopback certificate expires. Throws a refusal for
+ * a list of who is revoked that is longer than that of cluster.yaml.
+ */
+export async function lookBeside({ run, node }: OnNode, look: NodeLook, isCopied: boolean): Promise<Beside> {
+  guardList(run, node, look)
+  const { install } = run.cluster
+  if (install) return { units: isCopied ? undefined : await tryToAwait(() => lookAtUnits(run, node, look)) }
+  const life = run.isObserved && (await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node))))
+  if (!life) return {}
+  const { notAfter: until } = life
+  if (renewsFrom(run, life) > run.now) return { until }
+  const warning = `on ${node.name}, restart kube-apiserver before ${formatDate(until, run.now)}, when its loopback certificate expires and it fails:\n    sudo systemctl restart kube-apiserver`
+  return { until, warn: [warning] }
+}
+
 /** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
 export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsFound> {
   try {
     const look = made ?? (await lookAtNode(run, node))
     const places = placesOf(look)
     refuseDisagreement(look.units)
-    refuseOtherName(run, node, look.units, places)
-    const units = await withLoads(run, node, look.units, places)
+    const units = await Promise.all(look.units.map((unit) => withPolledCa(run, node, unit, places)))
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
     return { ...look, places, units, ...answers, loadedConfig: await readLoadedConfig(run, node, asked, places) }
@@ -48,47 +69,18 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
   }
 }
 
-/** When each file is read. */
-async function withLoads(run: Run, node: ClusterNode, units: readonly UnitOnNode[], places: PlacesState) {
-  return Promise.all(
-    units.map(async (unit): Promise<UnitOnNode> => {
-      const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
-      const polls = isAsked && (await readsCaAgain({ run }, node, unit.metrics))
-      const isPolled = ({ part, isUnnamed }: Place) => polls && part === 'ca' && !isUnnamed
-      return { ...unit, files: unit.files.map((place) => (isPolled(place) ? { ...place, loads: 'poll' } : place)) }
-    }),
-  )
-}
-
-/** It may have to load another CA than it was started with. */
-function isCaOpen(run: Run, unit: Unit, places: PlacesState): boolean {
-  const isOpen = (place: Place) =>
-    run.stagedBy === 'ca' ||
-    !isLoaded(unit, place.path, places) ||
-    fileAt(places, place.path)?.sha256 !== digestAt(run, place)
-  return unit.files.some((place) => place.part === 'ca' && isOpen(place))
-}
-
-/**
- * Throws a Failure for a kubelet that calls its node by another name: with our kubeconfig it could change neither its
- * own Node nor its lease, and would still get answers.
- */
-export function refuseOtherName(
-  run: Pick<Run, 'options'>,
-  node: ClusterNode,
-  units: readonly UnitOnNode[],
-  places: PlacesState,
-): void {
-  const kubelet = units.find(({ files }) => files.some(({ file }) => file === kubeconfigFile(node.name)))
-  const name = (kubelet?.nodeName ?? places.hostname)?.toLowerCase()
-  if (!kubelet || !isRunning(places, kubelet.unit) || name === undefined || name === node.name) return
-  if (run.options.replaceIdentity) return
-  const source = kubelet.nodeName === undefined ? 'host name' : '--hostname-override'
-  throw new Failure(`its kubelet calls the node ${name} (${source}), not ${node.name}`, {
-    node: node.name,
-    code: 'wrong-setting',
-    remedy: `use that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name}, and restart it:\n    systemctl edit --full ${kubelet.service}\nthen ${runAgain}`,
-  })
+/** It polls for the CA of its kubeconfig too, if its metrics say so. Asked where it may have to load another CA. */
+async function withPolledCa(run: Run, node: ClusterNode, unit: UnitOnNode, places: PlacesState): Promise<UnitOnNode> {
+  const { metrics, files } = unit
+  const isOpen = ({ part, path, file }: Place) =>
+    part === 'ca' &&
+    (run.stagedBy === 'ca' ||
+      !isLoaded(unit, path, places) ||
+      fileAt(places, path)?.sha256 !== digestAt(run, { file, part }))
+  const isAsked = metrics && mayAnswer(unit, places) && files.some(isOpen)
+  if (!isAsked || !(await readsCaAgain({ run }, node, metrics))) return unit
+  const isPolled = ({ part, isUnnamed }: Place) => part === 'ca' && !isUnnamed
+  return { ...unit, files: files.map((place) => (isPolled(place) ? { ...place, loads: 'poll' } : place)) }
 }
 
 /** True if it has finished its start. */
@@ -142,7 +134,7 @@ export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, pla
  * True if the unit was started after the last change of the file, by the node's clock, or the file is not there. For a
  * bundle of certificates its last change is the start.
  */
-export function isLoaded({ unit, bundle }: Pick<Unit, 'unit' | 'bundle'>, path: string, places: PlacesState): boolean {
+export function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): boolean {
   const changed = fileAt(places, path)?.changed
   if (changed === undefined) return true
   const started = bundle === undefined ? places.units.get(unit)?.started : fileAt(places, bundle)?.changed
@@ -152,4 +144,9 @@ export function isLoaded({ unit, bundle }: Pick<Unit, 'unit' | 'bundle'>, path: 
 /** A unit that its owner stopped is not up, and stays stopped. */
 export function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
   return bundle !== undefined || isRunning(places, unit)
+}
+
+/** By a killed run, and cluster.yaml says how to undo that. */
+export function isLeftDrained(run: Run, { places }: UnitsFound): boolean {
+  return places.isDrained && installOf(run).undrain !== ''
 }

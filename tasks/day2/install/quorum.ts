@@ -30,48 +30,45 @@ const memberList = v.object({
 })
 type Member = v.InferOutput<typeof memberList>['members'][number]
 
-export type QuorumState = 'healthy' | 'not healthy' | 'without a quorum'
-
-/**
- * Only for a healthy member: with one etcd of three down already, restarting another loses the quorum. Any other unit
- * does not wait.
- */
-export async function guarded(on: NodeRun, unit: Unit, isHealthy: boolean, work: () => Promise<void>): Promise<void> {
-  if (unit.isQuorum && isHealthy) await waitForOthers(on, unit)
-  await work()
+export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]> {
+  return withEtcd(
+    asking,
+    node,
+    async (etcd) => (await etcd.read(memberList, 'POST', '/v3/cluster/member/list', {})).members,
+  )
 }
 
-/** Throws a Failure if the other members are not healthy within install.timeout. */
-async function waitForOthers(on: NodeRun, unit: Unit): Promise<void> {
-  let why: Failure | undefined
-  const look = async () => {
-    why = await whyNoTurn(on, unit)
-    return why?.message
-  }
-  await repeat(installOf(on.run).timeout, look, on.signal)
-  if (why !== undefined) throw why
+/** Before a restart. Throws a Failure if the other members are not healthy within install.timeout. */
+export async function waitForOthers(on: NodeRun, unit: Unit): Promise<void> {
+  let broken: readonly string[] = []
+  // A member that was just restarted may not answer yet.
+  const why = await repeat(
+    installOf(on.run).timeout,
+    async () => {
+      const [stranger] = foreignMembers(await readMembers(on, on.node), controlsOf(on.run))
+      if (stranger !== undefined) throw notRestarted(on, unit, stranger, `then ${runAgain}`)
+      const reasons = await limitBeside(on.run).map(othersOf(on), async (other) => {
+        const reason = await whyNotHealthy(on, other, unit)
+        return reason === undefined ? [] : [[other.name, `${other.name} (${reason})`] as const]
+      })
+      broken = reasons.flat().map(([name]) => name)
+      return (
+        reasons
+          .flat()
+          .map(([, reason]) => reason)
+          .join(', ') || undefined
+      )
+    },
+    on.signal,
+  )
+  if (why === undefined) return
+  const install = on.run.command(`install ${broken.map((name) => `--node ${name}`).join(' ')}`)
+  const remedy = `repair it, then ${runAgain}; if it only lacks its new files:\n    ${install}`
+  throw notRestarted(on, unit, `unhealthy on ${why}`, remedy)
 }
 
-/** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help. */
-async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
-  const [stranger] = foreignMembers(await readMembers(on, on.node), controlsOf(on.run))
-  if (stranger !== undefined)
-    throw new Failure(`${unit.unit} not restarted; ${stranger}`, {
-      node: on.node.name,
-      code: 'no-quorum',
-      remedy: `then ${runAgain}`,
-    })
-  const broken = await findBroken(on, unit)
-  if (broken.length === 0) return undefined
-  const list = broken.map(([{ name }, reason]) => `${name} (${reason})`).join(', ')
-  return new Failure(`${unit.unit} not restarted; unhealthy on ${list}`, {
-    node: on.node.name,
-    code: 'no-quorum',
-    remedy: [
-      `repair it, then ${runAgain}; if it only lacks its new files:`,
-      on.run.command(`install ${broken.map(([{ name }]) => `--node ${name}`).join(' ')}`),
-    ].join('\n'),
-  })
+function notRestarted({ node }: NodeRun, { unit }: Unit, why: string, remedy: string): Failure {
+  return new Failure(`${unit} not restarted; ${why}`, { node: node.name, code: 'no-quorum', remedy })
 }
 
 /**
@@ -84,18 +81,11 @@ export function foreignMembers(
 ): string[] {
   const isOurs = ({ name, peerURLs }: Member) => {
     const hosts = peerURLs.map((url) => URL.parse(url)?.hostname.replace(/^\[|\]$/g, '') ?? '')
+    if (hosts.some((host) => host === 'localhost' || specialUse(host) === 'loopback')) return true
     const hasAddress = hosts.some((host) => isIP(host) !== 0)
-    return controls.some(
-      (node) =>
-        (!hasAddress && node.name === name) ||
-        hosts.some(
-          (host) =>
-            host === 'localhost' ||
-            specialUse(host) === 'loopback' ||
-            host.startsWith(`${node.name}.`) ||
-            [node.name, ...node.ips].includes(host),
-        ),
-    )
+    const isOf = (host: string, node: Pick<ClusterNode, 'name' | 'ips'>) =>
+      host.startsWith(`${node.name}.`) || [node.name, ...node.ips].includes(host)
+    return controls.some((node) => (!hasAddress && node.name === name) || hosts.some((host) => isOf(host, node)))
   }
   return members
     .filter((member) => !isOurs(member))
@@ -105,21 +95,7 @@ export function foreignMembers(
     )
 }
 
-export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]> {
-  return withEtcd(
-    asking,
-    node,
-    async (etcd) => (await etcd.read(memberList, 'POST', '/v3/cluster/member/list', {})).members,
-  )
-}
-
-async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNode, string])[]> {
-  const checks = await limitBeside(on.run).map(othersOf(on), async (other) => {
-    const why = await whyNotHealthy(on, other, unit)
-    return why === undefined ? [] : [[other, why] as const]
-  })
-  return checks.flat()
-}
+export type QuorumState = 'healthy' | 'not healthy' | 'without a quorum'
 
 /**
  * The member's state before anything is changed. While certificates of other members are out of time, a first new one is

@@ -5,65 +5,44 @@ import { asFailure, Failure, runAgain } from '../../../lib/failure.ts'
 import { drainMark, marksFolder } from '../../../lib/node/place.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { excerpt, printable, quote, withoutKeys } from '../../../lib/wording.ts'
+import type { UnitOnNode } from '../../inspect/agreement.ts'
 import { addressOf, type NodeRun, readHealth, readServedCertificate } from '../../inspect/component.ts'
-import { commandLimit, installOf, isDrainedFor, limitBeside, reloadTime, repeat } from '../../inspect/look.ts'
+import { installOf, limitBeside, reloadTime, repeat } from '../../inspect/look.ts'
 import type { Port, Unit } from '../../layouts/layout.ts'
 import type { Run } from '../../target.ts'
 
 /**
- * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out,
- * a node that can't be drained is restarted all the same.
+ * Drains the node meanwhile, for a unit that gateways send requests to. Throws a Failure with the unit's last log lines if
+ * it does not become healthy within install.timeout.
  */
-export async function restart(on: NodeRun, unit: Unit, { isBackOut = false } = {}): Promise<void> {
-  const work = async () => {
-    on.tell(`restarting ${unit.unit}`)
-    await runAsRoot(on, unit.restart, unit)
-    await waitUntilHealthy(on, unit)
-  }
-  await whileDrained(on, unit, work, isBackOut)
-}
-
-/** Does not wait: a store without a quorum does not finish its start. */
-export async function restartUnproven(on: NodeRun, unit: Unit): Promise<void> {
-  on.tell(`restarting ${unit.unit}`)
-  await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
-}
-
-/** Undrains even if the work fails. Then the error of the work is thrown, not that of the undrain. */
-async function whileDrained(on: NodeRun, unit: Unit, work: () => Promise<void>, isBackOut = false): Promise<void> {
+export async function restart(on: NodeRun, unit: UnitOnNode): Promise<void> {
   const { run, node, tell } = on
-  const isToUndrain = isDrainedFor(run, unit) && (await tryToDrain(on, isBackOut))
+  if (!unit.isDrained) return restartUndrained(on, unit)
   try {
-    await work()
+    await mark(run, node, `mkdir -p -m 700 -- ${marksFolder} && : >${drainMark}`)
+    tell(`draining ${node.name}`)
+    for (const gateway of gatewaysOf(run)) await change(run, gateway, node, 'drain')
+    await restartUndrained(on, unit)
   } catch (error) {
-    if (isToUndrain) await tryToUndrain(on)
+    await undrain(run, node).catch((second) =>
+      run.note(`${node.name} may still be drained; the next run undrains it (${asFailure(second).message})`),
+    )
     throw error
   }
-  if (!isToUndrain) return
   tell(`undraining ${node.name}`)
   await undrain(run, node)
 }
 
-/** False if the node could not be drained, for a back-out; else throws that Failure. */
-async function tryToDrain(on: NodeRun, isBackOut: boolean): Promise<boolean> {
-  const { run, node, tell } = on
-  try {
-    await mark(run, node, `mkdir -p -m 700 -- ${marksFolder} && : >${drainMark}`)
-    tell(`draining ${node.name}`)
-    await drain(run, node)
-    return true
-  } catch (error) {
-    await tryToUndrain(on)
-    if (isBackOut && error instanceof Failure) return false
-    throw error
-  }
+export async function restartUndrained(on: NodeRun, unit: Unit): Promise<void> {
+  on.tell(`restarting ${unit.unit}`)
+  await runAsRoot(on, unit.restart, unit)
+  await waitUntilHealthy(on, unit)
 }
 
-/** After a failure, which is not hidden by another. */
-async function tryToUndrain({ run, node }: NodeRun): Promise<void> {
-  await undrain(run, node).catch((error) =>
-    run.note(`${node.name} may still be drained; the next run undrains it (${asFailure(error).message})`),
-  )
+/** Does not wait: a store without a quorum does not finish its start. */
+export async function startAgain(on: NodeRun, unit: Unit): Promise<void> {
+  on.tell(`restarting ${unit.unit}`)
+  await runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit)
 }
 
 export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
@@ -72,39 +51,33 @@ export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
   if (why !== undefined) throw await notHealthy(on, unit, why)
 }
 
-/**
- * True if the unit's ports serve the certificate of auth/ in time. If not, the unit needs a restart. So does, before
- * Kubernetes 1.36, a kubelet: what it has reloaded it serves only to clients that name it
- * (https://github.com/kubernetes/kubernetes/issues/133001). After a restart that may be the old process, on its way
- * out.
- */
-export async function waitUntilServed(on: NodeRun, unit: Unit): Promise<boolean> {
-  const look = async () => {
-    const areOurs = await readOurs(on, unit)
-    return areOurs.every(Boolean) ? undefined : 'another certificate, or none'
-  }
-  return (await repeat(Math.min(reloadTime, installOf(on.run).timeout), look, on.signal)) === undefined
-}
-
-/** One of the ports is enough: a store without a quorum serves only other members. */
-export async function waitUntilOneServes(on: NodeRun, unit: Unit): Promise<boolean> {
-  const look = async () => ((await readOurs(on, unit)).includes(true) ? undefined : 'none')
-  return (await repeat(installOf(on.run).timeout, look, on.signal)) === undefined
-}
-
-/** Whether each port of the unit serves the certificate of auth/ to clients that dial its address. */
-function readOurs(on: NodeRun, unit: Unit): Promise<boolean[]> {
-  const look = async (port: Port) => {
-    const served = await readServedCertificate(on, on.node, port)
-    return served !== 'nothing' && tryCertificate(on.run.auth, port.name)?.der.equals(served) === true
-  }
-  return Promise.all(unit.serves.map(look))
-}
-
 /** Undefined if the unit is healthy. */
 export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
   return health && (await readHealth(on, node, health)).why
 }
+
+/**
+ * True if the unit's ports serve the certificate of auth/ in time, to clients that dial its address. If not, the unit needs
+ * a restart. So does, before Kubernetes 1.36, a kubelet: what it has reloaded it serves only to clients that name it
+ * (https://github.com/kubernetes/kubernetes/issues/133001). After a restart that may be the old process, on its way out.
+ * `some`: a store without a quorum serves only other members, and starts slowly.
+ */
+export async function waitUntilServed(on: NodeRun, unit: Unit, ports: 'every' | 'some' = 'every'): Promise<boolean> {
+  const { run, node, signal } = on
+  const isServed = async (port: Port) => {
+    const served = await readServedCertificate(on, node, port)
+    return served !== 'nothing' && tryCertificate(run.auth, port.name)?.der.equals(served) === true
+  }
+  const look = async () => {
+    const all = await Promise.all(unit.serves.map(isServed))
+    return all[ports](Boolean) ? undefined : 'another certificate, or none'
+  }
+  const { timeout } = installOf(run)
+  return (await repeat(ports === 'some' ? timeout : Math.min(reloadTime, timeout), look, signal)) === undefined
+}
+
+/** Milliseconds for a restart or a drain: install.timeout, but at least two minutes. */
+const commandLimit = (run: Run) => Math.max(installOf(run).timeout, 120_000)
 
 async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void> {
   const { run, node } = on
@@ -134,10 +107,6 @@ export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, w
       `if no unit there answers, let its sshd forward to ports (AllowTcpForwarding); more on ${node.name}:\n    journalctl -u ${service}`,
     ].join('\n'),
   })
-}
-
-async function drain(run: Run, node: ClusterNode): Promise<void> {
-  for (const gateway of gatewaysOf(run)) await change(run, gateway, node, 'drain')
 }
 
 /** Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. */

@@ -10,7 +10,7 @@ import type { Work } from '../../../lib/graph/target.ts'
 import { reviewOf } from '../../../lib/kubernetes/authorization.ts'
 import { diff } from '../../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../../lib/node/state.ts'
-import { type Check, texts } from '../../../lib/results.ts'
+import { type Check, type Diff, texts } from '../../../lib/results.ts'
 import { count } from '../../../lib/wording.ts'
 import type { UnitOnNode } from '../../inspect/agreement.ts'
 import { type OnNode, withApi } from '../../inspect/component.ts'
@@ -18,11 +18,9 @@ import { installOf, reloadTime, repeat } from '../../inspect/look.ts'
 import { apiServer } from '../../layouts/layout.ts'
 import { serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
-import { diffsOfUnit, isUnfinished, type UnitDifference } from '../install/check-units.ts'
+import { diffsOfUnit, isUnfinished } from '../install/check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
-import { refuseOpen } from '../install/open-folders.ts'
-import { forgetOld, putBack, replaceAtPlaces } from '../install/replace.ts'
-import { wantedAt } from '../install/wanted.ts'
+import { forgetOld, putBack, refuseOpen, replaceAtPlaces, wantedAt } from '../install/places.ts'
 
 export type ListFound = UnitsFound & {
   /** How many entries of `revoked` its API server denies. */
@@ -65,9 +63,8 @@ async function checkFound(on: OnNode, found: UnitsFound): Promise<Check<ListFoun
   const isInForce = ofApiServer(found) && (await readInForce(on))
   const open = revoked.length === 0 ? undefined : whyOpen(found, isInForce)
   const revokedInForce = isInForce && open === undefined ? revoked.length : 0
-  const difference = differenceOf(run, found, isInForce)
   return {
-    diffs: difference ? diffsOfUnit(difference) : [],
+    diffs: diffsOfList(run, found, isInForce),
     found: { ...found, revokedInForce },
     note: revoked.length > 0 ? `${revokedInForce} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
     todo: texts(open),
@@ -106,14 +103,15 @@ function listUnit(found: UnitsFound): UnitOnNode | undefined {
 /** Its process was started with the list, so it reloads it. */
 const reloads = ({ files }: UnitOnNode) => files.some((place) => isOfList(place) && place.loads === 'reload')
 
-function differenceOf(run: Run, found: UnitsFound, isInForce: boolean | undefined): UnitDifference | undefined {
+function diffsOfList(run: Run, found: UnitsFound, isInForce: boolean | undefined): Diff[] {
   const unit = listUnit(found)
-  const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
+  if (!unit) return []
+  const places = diff(wantedAt(run, [unit], found.places), found.places)
   // A killed run has left the list before: it must never come back.
-  const isOld = unit !== undefined && reloads(unit) && (isInForce === false || isUnfinished(unit, found.places))
-  if (places.length === 0 && !isOld) return undefined
+  const isOld = reloads(unit) && (isInForce === false || isUnfinished(unit, found.places))
+  if (places.length === 0 && !isOld) return []
   const why = places.length === 0 ? [`${apiServer} has not loaded ${authorizationConfigFile}`] : []
-  return { unit: apiServer, places, why, isToLoad: true, isUnhealthy: false, restarts: false, isDrained: false }
+  return diffsOfUnit({ unit, places, why, isToLoad: true, restarts: false })
 }
 
 /**

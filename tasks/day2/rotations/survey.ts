@@ -17,7 +17,7 @@ import { apiServer, store, type Unit } from '../../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../../layouts/tables.ts'
 import type { Run } from '../../target.ts'
 import { checkUnitsOf } from '../install/check-units.ts'
-import { hostnameOf, isLive, readLeases } from '../install/leases.ts'
+import { liveApiServers } from '../install/leases.ts'
 import { lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
 import { foreignMembers, readMembers } from '../install/quorum.ts'
 
@@ -92,8 +92,7 @@ async function compareWithCluster(asking: Asking, running: readonly Running[]) {
   await repeat(
     reloadTime,
     async () => {
-      const { leases, now } = await withApi(asking, first, readLeases)
-      live = leases.filter((lease) => isLive(lease, now)).map(hostnameOf)
+      live = await withApi(asking, first, liveApiServers)
       return running.find(isSilent)?.hostname
     },
     signal,

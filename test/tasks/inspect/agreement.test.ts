@@ -155,7 +155,7 @@ describe('etcd', () => {
     test('disagrees where it needs a directory that is not there', () => {
       assert.match(
         why(seen('etcd', { of: inSrv, next, folders: ['/etc/etcd'] })),
-        /needs \/srv\/etcd\/ca.pem, but \/srv\/etcd does not exist; create/,
+        /needs \/srv\/etcd\/ca.pem, but \/srv\/etcd does not exist, .*; create/,
       )
       assert.equal(why(seen('etcd', { folders: [] })), '')
     })
@@ -280,10 +280,7 @@ describe('kube-apiserver', () => {
     const wrong = (...args: string[]) => why(api(args)).replace(/^kube-apiserver: /, '')
     assert.equal(wrong(), '')
     for (const odd of ['tls.pem', '/a b', '/a/../b', '/a\u0001b'])
-      assert.equal(
-        wrong(`--tls-cert-file=${odd}`),
-        `--tls-cert-file names ${JSON.stringify(odd)}; use an absolute path of plain characters`,
-      )
+      assert.match(wrong(`--tls-cert-file=${odd}`), /^kube-apiserver reads [^\u0001]+ \(--tls-cert-file\), /)
     assert.equal(wrong(`--tls-cert-file=//var/./lib//kubernetes/kubernetes.pem`), '')
     const range = '--service-cluster-ip-range'
     assert.equal(wrong(`${range}=10.32.0.0/24`), '')
@@ -339,16 +336,9 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     assert.match(why(read(pki, ['--tls_cert_file=/flag.crt'])), /reads \/flag\.crt \(--tls-cert-file\)/)
   })
 
-  test('disagrees where its file can not be read, or others may say otherwise, unless cluster.yaml declares the paths', () => {
+  test('disagrees where its file can not be read, unless cluster.yaml declares the paths', () => {
     const kubeconfig = declaring('kubelet', { files: { '<node>.kubeconfig': '/pki/kubeconfig' } })
-    for (const [text, ...args] of [
-      [undefined],
-      ['true'],
-      // The kubelet would not start with these.
-      [`${pki}rotateCertificates: [`],
-      [`${pki}a: &a true\nrotateCertificates: *a`],
-      [`${pki}a: &a { rotateCertificates: true }\n<<: *a`],
-    ] as const) {
+    for (const [text, ...args] of [[undefined], ['true'], [`${pki}rotateCertificates: [`]] as const) {
       assert.match(why(read(text, args, kubeconfig)), /^kubelet: couldn't read its --config \/var/)
       assert.equal(why(read(text, args)), '')
     }
@@ -389,14 +379,14 @@ nodes:
     return parsed(document.toString())
   }
   for (const [what, unit, args, printed] of [
-    ['of several files', 'etcd', etcdArgs('/srv'), /etcd\.files: \{ .*ca\.pem: \/srv\/ca\.pem/],
+    ['of several files', 'etcd', etcdArgs('/srv'), /etcd\.files: \{ ca\.pem: \{ --trusted-ca-file: \/srv\/ca\.pem/],
     [
       'of one setting',
       'kube-apiserver',
       ['--client-ca-file=/a/ca.pem'],
       /ca\.pem: \{ .*--client-ca-file: \/a\/ca\.pem/,
     ],
-    ['with the name of the node', 'etcd', etcdArgs('/srv/c0'), /ca\.pem: \/srv\/<node>\/ca\.pem/],
+    ['with the name of the node', 'etcd', etcdArgs('/srv/c0'), /ca\.pem: \{ --trusted-ca-file: \/srv\/<node>\/ca\.pem/],
     ['of its configuration', 'kubelet', ['--config=/a.yaml'], /kubelet\.config: \/a\.yaml$/],
   ] as const)
     test(`${what} is told one line of cluster.yaml, with which it agrees`, () => {

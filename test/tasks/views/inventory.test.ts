@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import { formatMetrics } from '../../../tasks/commands/report/cluster-metrics.ts'
-import { diffsOfUnit, type UnitDifference } from '../../../tasks/day2/install/check-units.ts'
+import { diffsOfUnit, type UnitCheck } from '../../../tasks/day2/install/check-units.ts'
 import type { Run } from '../../../tasks/target.ts'
 import { now, temporaryAuth } from '../../support/certificates.ts'
 import { fakeTarget, onNode } from '../../support/fakes.ts'
@@ -24,15 +24,13 @@ const unitless = clusterWith(
 )
 
 const same: Outcome = { state: 'fresh' }
-const foundBy = (...reasons: (UnitDifference | undefined)[]) => ({
-  found: { units: [], checks: reasons.map((reason) => ({ reason })) },
-})
-const withUnits = foundBy(undefined)
+const foundBy = (...checks: UnitCheck[]) => ({ found: { units: [], checks } })
+const fresh = { unit: { unit: 'etcd' }, places: [], why: [], isToLoad: false, restarts: false } as unknown as UnitCheck
+const withUnits = foundBy(fresh)
 const withoutUnits = foundBy()
-const unit = (told: Partial<UnitDifference>): Outcome => {
-  const none = { places: [], why: [], isToLoad: false, isUnhealthy: false, restarts: true, isDrained: false }
-  const reason = { ...none, unit: 'etcd', ...told }
-  return { state: 'stale', ...foundBy(reason), diffs: diffsOfUnit(reason) }
+const unit = (told: Partial<UnitCheck>): Outcome => {
+  const check = { ...fresh, restarts: true, ...told }
+  return { state: 'stale', ...foundBy(check), diffs: diffsOfUnit(check) }
 }
 /** What a deploy has found in the folder. */
 const deployed = (told: Parameters<typeof onNode>[0] = {}): Outcome => {

@@ -9,9 +9,8 @@ import { noDigest, type Query } from '../../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../../lib/node/state.ts'
 import { formatDiffs } from '../../../../lib/results.ts'
-import { checkUnitsOf, diffsOfUnit } from '../../../../tasks/day2/install/check-units.ts'
-import { refuseOtherName } from '../../../../tasks/day2/install/look-at-units.ts'
-import { formatOpen, openFolders, refuseNewKeys } from '../../../../tasks/day2/install/open-folders.ts'
+import { checkUnitsOf, diffsOfUnit, isStale } from '../../../../tasks/day2/install/check-units.ts'
+import { openFolders, refuseNewKeys } from '../../../../tasks/day2/install/places.ts'
 import { refuseDisagreement, unitsOn } from '../../../../tasks/inspect/agreement.ts'
 import { reloadFlag } from '../../../../tasks/inspect/command-line.ts'
 import { lookAtNode, readNode } from '../../../../tasks/inspect/look.ts'
@@ -93,7 +92,7 @@ describe("the check of a node's units", () => {
     const { units, checks } = look(...given)
     return units.flatMap(({ unit }) => {
       const check = checks.find((each) => each.unit.unit === unit)
-      return check ? (check.reason ? [formatDiffs(diffsOfUnit(check.reason))] : []) : ['not installed']
+      return check ? (isStale(check) ? [formatDiffs(diffsOfUnit(check))] : []) : ['not installed']
     })
   }
   const kubeletCheck = (change: Change) => {
@@ -169,10 +168,10 @@ describe("the check of a node's units", () => {
     assert.deepEqual(judge('w0', early, run), [])
     const { checks } = look('w0', all(early, without('/var/lib/kubelet/kubelet.key')), run)
     assert.deepEqual(
-      checks.map(({ isUp, reason }) => [isUp, reason?.places.length, reason?.restarts, reason?.isUnhealthy]),
+      checks.map(({ isUp, places, restarts, isUnhealthy }) => [isUp, places.length, restarts, isUnhealthy]),
       [
         [false, 1, false, false],
-        [false, undefined, undefined, undefined],
+        [false, 0, false, false],
       ],
     )
   })
@@ -184,10 +183,12 @@ describe("the check of a node's units", () => {
     }
     const apiServerIn = (run: Run, ...changes: Change[]) => {
       const { checks, units, places } = look('c0', all(open, ...changes), run)
-      const { reason, unit } = checks.find((each) => each.unit.unit === 'kube-apiserver') ?? assert.fail()
+      const { places: differing, unit } = checks.find((each) => each.unit.unit === 'kube-apiserver') ?? assert.fail()
       return {
-        paths: reason?.places.map(({ path }) => path) ?? [],
-        said: openFolders(run, units, places).map(formatOpen).join(),
+        paths: differing.map(({ path }) => path),
+        said: openFolders(run, units, places)
+          .map(({ what, remedy }) => `${what}; ${remedy}`)
+          .join(),
         failure: failureOf(() => refuseNewKeys({ run, node: control }, [unit], places)),
       }
     }
@@ -199,7 +200,7 @@ describe("the check of a node's units", () => {
       // It needs that to start again.
       assert.deepEqual(apiServerIn(at, without(key)).failure, undefined)
       const never = apiServerIn(at, stopped('kube-apiserver'), without(pem), without(key)).failure
-      assert.match(String(never), /below \/var\/lib\/kubernetes; not installed: kubernetes-key\.pem/)
+      assert.match(String(never), /below \/var\/lib\/kubernetes, .*; not installed: kubernetes-key\.pem/)
     })
   })
 
@@ -424,7 +425,10 @@ describe('paths that root does not write to', () => {
 
   test('are those that lead nowhere', () => {
     assert.equal(refused(usual), undefined)
-    assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^wrong-setting .* leads nowhere/)
+    assert.match(
+      String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })),
+      /^wrong-setting .* a link leads nowhere/,
+    )
   })
 
   test('are any, while a command line is wrong', () => {
@@ -467,11 +471,9 @@ describe('the table of places', () => {
 })
 
 describe('the name of a kubelet', () => {
-  const run = { options: {} } as unknown as Run
   const refused = ({ args = [] as readonly string[], hostname = 'w0' }) => {
     const all = { ...kubeletWith(args), ...allThere, hostname }
-    const { code, what } = failureOf(() => refuseOtherName(run, worker, unitsOn(cluster, worker, all), all)) ?? {}
-    return code && `${code} ${what}`
+    return unitsOn(cluster, worker, all).find(({ unit }) => unit === 'kubelet')?.disagreement?.what
   }
   test('is that of cluster.yaml, by its flag or its host', () => {
     for (const hostname of ['w0', 'W0']) assert.equal(refused({ hostname }), undefined)
@@ -479,8 +481,7 @@ describe('the name of a kubelet', () => {
       assert.equal(refused({ hostname: 'other', args: [`--hostname-override=${name}`] }), undefined)
   })
   test('is refused where it is another', () => {
-    const named = 'wrong-setting its kubelet calls the node w0.kubenet'
-    assert.equal(refused({ args: ['--hostname-override=w0.kubenet'] }), `${named} (--hostname-override), not w0`)
-    assert.equal(refused({ hostname: 'w0.kubenet' }), `${named} (host name), not w0`)
+    for (const other of [{ args: ['--hostname-override=w0.kubenet'] }, { hostname: 'w0.kubenet' }])
+      assert.match(refused(other) ?? '', /^kubelet: it calls the node w0\.kubenet, not w0;/)
   })
 })

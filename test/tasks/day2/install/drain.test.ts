@@ -5,8 +5,8 @@ import type { Install } from '../../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../../lib/failure.ts'
 import type { Connection } from '../../../../lib/node/connection.ts'
 import { Node } from '../../../../lib/node/node.ts'
-import { restartUnproven, undrain } from '../../../../tasks/day2/install/restart.ts'
-import type { Unit } from '../../../../tasks/layouts/layout.ts'
+import { restart, undrain } from '../../../../tasks/day2/install/restart.ts'
+import type { UnitOnNode } from '../../../../tasks/inspect/agreement.ts'
 import type { Run } from '../../../../tasks/target.ts'
 import { control, twoNodes } from '../../../support/fakes.ts'
 import { scratch } from '../../../support/files.ts'
@@ -51,7 +51,7 @@ test('an undrain that fails after the restart did is told, and hides not why', a
     connect: async () => new Node('c0', { run: once } as unknown as Connection),
   } as unknown as Run
   const on = { run, node: control, signal: new AbortController().signal, tell: () => {} }
-  const unit = { unit: 'etcd', restart: 'true', isDrained: true } as Unit
-  await assert.rejects(restartUnproven(on, unit), { code: 'connection-lost' })
+  const unit = { unit: 'etcd', restart: 'true', isDrained: true } as UnitOnNode
+  await assert.rejects(restart(on, unit), { code: 'connection-lost' })
   assert.match(notes.join(), /^c0 may still be drained/)
 })

@@ -9,7 +9,7 @@ import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
 import type { ClusterNode, Install } from '../../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../../lib/failure.ts'
-import { guarded } from '../../../../tasks/day2/install/quorum.ts'
+import { waitForOthers } from '../../../../tasks/day2/install/quorum.ts'
 import { nodeUnits } from '../../../../tasks/layouts/tables.ts'
 import type { Run } from '../../../../tasks/target.ts'
 import { parsed } from '../../../support/files.ts'
@@ -56,7 +56,7 @@ async function turn({ failing, timeout, other = {} }: Told) {
     connect: async ({ name }: ClusterNode) => (name === 'c0' ? { tunnel } : { tunnel: toOther }),
   } as unknown as Run
   const on = { run, node: c0, signal: AbortSignal.timeout(60_000), tell: () => {} }
-  const ended = await guarded(on, { ...etcd, isQuorum: true }, true, async () => {}).then(
+  const ended = await waitForOthers(on, etcd).then(
     () => 'restarted',
     (error) => error,
   )

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { ClusterNode } from '../../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../../lib/failure.ts'
 import type { Diff } from '../../../../lib/results.ts'
-import { byTurn, installId, turnOf } from '../../../../tasks/day2/install/turns.ts'
+import { byTurn, installId, turnOf } from '../../../../tasks/day2/install/install.ts'
 import { fakeTarget, runFakes, settled } from '../../../support/fakes.ts'
 
 const nodes = ['worker0', 'control0', 'worker1', 'control1', 'control2', 'gateway'].map(

@@ -157,10 +157,7 @@ async function nodesAsIn({ auth, cluster }: Run): Promise<ClusterTarget[]> {
     const look = node && seen.get(node.name)
     if (target.where !== 'node' || !look) return []
     const check = (run: Run) => ({
-      diffs:
-        target.phase === 'deploy'
-          ? compareFolder(run, node, look)
-          : checkUnitsOf(run, look).flatMap(({ reason }) => (reason ? diffsOfUnit(reason) : [])),
+      diffs: target.phase === 'deploy' ? compareFolder(run, node, look) : checkUnitsOf(run, look).flatMap(diffsOfUnit),
     })
     return [{ ...target, check, build: async () => undefined, release: async () => {} }]
   })
