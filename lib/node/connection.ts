@@ -105,14 +105,14 @@ export class Connection {
   async #once(script: string, work: RemoteWork): Promise<string> {
     const ran = await this.#start((how) => runScript(this.#destination, script, how), work.limit)
     this.#isOpen ||= wasStarted(ran.output)
-    if (ran.output.exitCode !== 0) throw await this.#failure(ran, work)
+    if (ran.output.exitCode !== 0) throw this.#failure(ran, work)
     return ran.output.stdout
   }
 
   /** Copies a file (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFile(from: string, to: string): Promise<void> {
     const ran = await this.#start((how) => copyFile(this.#destination, from, to, how))
-    if (ran.output.exitCode !== 0) throw await this.#failure(ran, { what: 'scp', limit: commandTimeLimit })
+    if (ran.output.exitCode !== 0) throw this.#failure(ran, { what: 'scp', limit: commandTimeLimit })
   }
 
   /**
@@ -148,34 +148,23 @@ export class Connection {
     return { output, timedOut: deadline.aborted }
   }
 
-  /** A connection that no longer answers ends by itself (ServerAliveInterval): what hangs on one that is up is a command. */
-  async #failure({ output, timedOut }: Ran, { what: work, limit }: RemoteWork): Promise<Failure> {
+  /** A connection that no longer answers ends by itself (ServerAliveInterval): what takes too long is a command. */
+  #failure({ output, timedOut }: Ran, { what: work, limit }: RemoteWork): Failure {
     const { node, folder, typed } = this.#parts
     const { stderr, exitCode, signal: killed } = output
-    // 255 is ssh's own status (ssh(1)), unless a program there exited with it: then the connection is still up.
-    const isBySsh = (exitCode === 255 || timedOut) && !(await this.#isUp())
-    if (timedOut && !isBySsh)
-      return new Failure(`hung (${work} did not end within ${limit / 1000} s, though the machine answers)`, {
+    if (timedOut)
+      return new Failure(`hung (${work} did not end within ${limit / 1000} s)`, {
         node: node.name,
         code: 'hung',
         remedy: `find what it waits for on the node (D: a disk or mount):\n    ps -eo pid,stat,wchan,args\n${again}`,
       })
-    const said = timedOut ? 'timed out' : stderr
-    if (isBySsh) return sshFailure({ node: node.name, said, folder, typed })
-    return new Failure(excerpt(lastLine(said)) || `ssh ended with ${killed ?? `status ${exitCode}`}`, {
+    // ssh's own status: ssh(1).
+    if (exitCode === 255) return sshFailure({ node: node.name, said: stderr, folder, typed })
+    return new Failure(excerpt(lastLine(stderr)) || `ssh ended with ${killed ?? `status ${exitCode}`}`, {
       node: node.name,
       code: 'other',
       remedy: `find the cause on the node (its login shell, df, ls -l, dmesg); ${again}`,
     })
-  }
-
-  async #isUp(): Promise<boolean> {
-    const { host, options } = this.#destination
-    const check: LocalCommand = (how) => spawn(how)`ssh -O check ${options} -- ${host}`
-    const isUp = (await spawnLast(check, this.#parts))?.exitCode === 0
-    this.#parts.signal.throwIfAborted()
-    this.#isOpen ||= isUp
-    return isUp
   }
 }
 

@@ -90,16 +90,6 @@ interface NewFile {
   readonly access: Pick<FileAccess, 'mode'> & Partial<FileAccess>
 }
 
-/** How the archive of the new files gets there. */
-interface Staging {
-  /** Its name in the folder, while it is used. */
-  readonly name: string
-  /** Makes a folder here, for a while. */
-  temporary(): string
-  /** Called once it is there. */
-  copied(): void
-}
-
 /** `archive`: its name in the folder. */
 export function replaceLines(
   { folder, sudo, files, unchanged, seen, tidied }: Replacement,
@@ -168,15 +158,15 @@ export class Node {
   }
 
   /**
-   * Replaces all of the files or none of them, from an archive that is copied there first. In the folder the old ones are
+   * Replaces all of the files or none of them, from an archive that is made in a local `temporary` folder and copied there
+   * first. In the folder the old ones are
    * gone afterwards, and the answer is a look at the folder; where units read they are kept beside the new ones. Throws a
    * Failure: nothing was changed, unless it says otherwise.
    */
-  async replace(change: Replacement, staging: Staging): Promise<NodeState | undefined> {
-    const archive = change.files.length > 0 ? staging.name : undefined
+  async replace(change: Replacement, temporary: () => string): Promise<NodeState | undefined> {
+    const archive = change.files.length > 0 ? `.harderway-${newNonce().slice(16)}` : undefined
     try {
-      if (archive !== undefined) await this.#copy(change.files, staging, `${change.folder}/${archive}`)
-      staging.copied()
+      if (archive !== undefined) await this.#copy(change.files, temporary(), `${change.folder}/${archive}`)
       const nonce = newNonce()
       // What fails before it has answered has replaced nothing.
       const sent = message('replace', replaceLines(change, archive), nonce)
@@ -247,8 +237,8 @@ export class Node {
     }
   }
 
-  async #copy(files: readonly NewFile[], { temporary }: Staging, to: string): Promise<void> {
-    const folder = temporary()
+  /** Removes the local folder, through which the archive goes. */
+  async #copy(files: readonly NewFile[], folder: string, to: string): Promise<void> {
     try {
       const path = join(folder, 'files.tar')
       doing('write', path, () => writeFileSync(path, buildTar(files), { flag: 'wx', mode: secretMode }))

@@ -5,16 +5,61 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import pLimit from 'p-limit'
 import { bracketed } from '../address.ts'
-import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
+import { type Cluster, type ClusterNode, sshConfigPath } from '../cluster/cluster.ts'
 import { doing } from '../failure.ts'
 import type { Spawning } from '../process.ts'
 import { quote } from '../wording.ts'
 import { Connection, closeConnections } from './connection.ts'
 import { Node } from './node.ts'
-import { allowedEnvironment, type ConfigUse, connectionOptions, fileWords, typedCommand } from './ssh-config.ts'
 
 /** Connections that are not authenticated yet: an sshd, as of a jump host, begins to drop them at 10 (MaxStartups). */
 const halfOpen = 8
+
+/** What harderway sets itself: ssh takes the first value that it finds for an option (ssh_config(5)). */
+const ownOptions = {
+  BatchMode: 'yes',
+  ControlMaster: 'auto',
+  // Seconds without a session after which ssh's master exits, also that of a run that was killed.
+  ControlPersist: '15',
+  RequestTTY: 'no',
+  RemoteCommand: 'none',
+  PermitLocalCommand: 'no',
+  ClearAllForwardings: 'yes',
+  LogLevel: 'ERROR',
+  // Not covered by ClearAllForwardings, and nothing that a node needs: agent, X11, network, environment.
+  ForwardAgent: 'no',
+  ForwardX11: 'no',
+  Tunnel: 'no',
+  AddKeysToAgent: 'no',
+  SetEnv: 'LC_ALL=C',
+  // A host key is one of known_hosts, or signed by a CA of known_hosts.
+  StrictHostKeyChecking: 'yes',
+  VerifyHostKeyDNS: 'no',
+  KnownHostsCommand: 'none',
+  NoHostAuthenticationForLocalhost: 'no',
+  UpdateHostKeys: 'no',
+  // Since OpenSSH 8.7, as `scp -s`: an older one refuses them, and is not used.
+  StdinNull: 'no',
+  ForkAfterAuthentication: 'no',
+  // What is sent is mostly the text of node.sh: a third of it, compressed.
+  Compression: 'yes',
+  ConnectTimeout: '10',
+  // A connection that no longer answers ends after 15 s (three of these), unless ServerAliveCountMax is set.
+  ServerAliveInterval: '5',
+}
+
+/**
+ * What ssh and the programs of a ProxyCommand need; of clouds, where their configuration is. SendEnv could pass on any
+ * other variable, and can't be reset by an option.
+ */
+const allowedVariables = [
+  /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|SSH_AUTH_SOCK|KRB5CCNAME|XDG_RUNTIME_DIR|(https?|all|no)_proxy)$/i,
+  /^(AWS_(PROFILE|REGION|DEFAULT_REGION|CONFIG_FILE|SHARED_CREDENTIALS_FILE)|CLOUDSDK_\w*CONFIG\w*|AZURE_CONFIG_DIR|TELEPORT_HOME)$/,
+]
+
+export function allowedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => allowedVariables.some((each) => each.test(name))))
+}
 
 export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
   /** Paths in cluster.yaml are relative to it. */
@@ -26,7 +71,8 @@ export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
 /** Connections of one run. */
 export class Ssh {
   readonly #run: SshRun
-  readonly #use: ConfigUse
+  /** By which ssh reads the configuration of cluster.yaml. */
+  readonly #config: readonly string[]
   readonly #sockets: string
   readonly #limit = pLimit(halfOpen)
   readonly #connections = new Map<string, Connection>()
@@ -34,7 +80,8 @@ export class Ssh {
 
   constructor(cluster: Cluster, run: SshRun) {
     this.#run = { ...run, env: allowedEnvironment(run.env) }
-    this.#use = { folder: run.folder, ssh: cluster.ssh }
+    const path = sshConfigPath(run.folder, cluster.ssh)
+    this.#config = path === undefined ? [] : ['-F', path]
     this.#sockets = makeSocketFolder(run.env.TMPDIR || tmpdir())
   }
 
@@ -59,14 +106,15 @@ export class Ssh {
   #connect(node: ClusterNode): Connection {
     const controlPath = `${this.#sockets}/${this.#count++}`
     const { host, user, port } = node
-    const destination = quote(port === undefined ? `${user}@${host}` : `ssh://${user}@${bracketed(host)}:${port}`)
+    const destination = port === undefined ? `${user}@${host}` : `ssh://${user}@${bracketed(host)}:${port}`
+    const own = { ...ownOptions, User: user, ...(port !== undefined && { Port: port }), ControlPath: controlPath }
     return new Connection({
       ...this.#run,
       node,
-      options: [...fileWords(this.#use), ...connectionOptions(node, controlPath)],
+      options: [...this.#config, ...Object.entries(own).flatMap(([name, value]) => ['-o', `${name}=${value}`])],
       controlPath,
       limit: this.#limit,
-      typed: (more) => typedCommand('ssh', this.#use, more, `${destination} true`),
+      typed: (options) => typedCommand(this.#run.folder, this.#config, [...options, destination, 'true']),
     })
   }
 
@@ -76,6 +124,12 @@ export class Ssh {
     // A master that is exiting removes its socket meanwhile: rmSync would stop at that, and leave the folder.
     await rm(this.#sockets, { recursive: true, force: true })
   }
+}
+
+/** A command that works in any folder: paths in ssh's configuration are relative to that of cluster.yaml. */
+export function typedCommand(folder: string, config: readonly string[], words: readonly string[]): string {
+  const command = ['ssh', ...config, ...words].map(quote).join(' ')
+  return config.length > 0 ? `(cd ${quote(folder)} && ${command})` : command
 }
 
 /**

@@ -1,5 +1,4 @@
 /** A node's deploy directory: what differs there from what belongs there, and its replacement, all files or none. */
-import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
@@ -211,10 +210,7 @@ async function replaceInFolder(
       leftovers: seen.leftovers,
     },
   }
-  const after = await on.replace(
-    change,
-    stagingOf(run, node, () => tell('replacing files')),
-  )
+  const after = await on.replace(change, () => auth.makeTemporaryFolder(node.name))
   const wrong = after ? compareFolder(run, node, after) : []
   if (wrong.length > 0)
     throw new Failure(`still out of date after copying; ${formatDiffs(wrong)}`, {
@@ -222,15 +218,6 @@ async function replaceInFolder(
       code: 'not-replaced',
       remedy: `check what mv, chmod and tar do on ${node.name}; then ${runAgain}`,
     })
-}
-
-/** `copied`: called once the archive is there. */
-export function stagingOf(run: Run, { name }: ClusterNode, copied: () => void) {
-  return {
-    name: `.harderway-${randomBytes(8).toString('hex')}`,
-    temporary: () => run.auth.makeTemporaryFolder(name),
-    copied,
-  }
 }
 
 /** Others could take the copied files, or redirect the path that scp writes to. */

@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { test } from 'node:test'
 import { sshFailure } from '../../lib/node/connection.ts'
-import { typedCommand } from '../../lib/node/ssh-config.ts'
+import { typedCommand } from '../../lib/node/ssh.ts'
 import { formatFailure } from '../../lib/show/rows.ts'
 import { fit } from '../../lib/wording.ts'
 import { scratch } from '../support/files.ts'
@@ -37,9 +37,9 @@ function linesFrom(text: string, begins: RegExp, ends: RegExp): string {
 for (const configFile of [undefined, 'ssh config'])
   test(`a node whose host key is unknown is connected to${configFile ? ' by a configuration' : ''}, as typed`, (t) => {
     const run = standIn(scratch(t))
-    const use = { folder: '/srv/my clusters', ssh: { configFile } }
+    const config = configFile ? ['-F', `/srv/my clusters/${configFile}`] : []
     const typed = (options: readonly string[]) =>
-      typedCommand('ssh', use, options, 'ubuntu@worker0.prague.example.org true')
+      typedCommand('/srv/my clusters', config, [...options, 'ubuntu@worker0.prague.example.org', 'true'])
     const said = 'Host key verification failed.\r\n'
     const text = formatFailure(sshFailure({ node: 'worker0', typed, said, folder: '/' }))
     // The folder of the configuration is not here.

@@ -11,7 +11,6 @@ import { type Account, accessFor, folderOf, root, type WantedFile } from '../../
 import { fileAt, isRunning, openFoldersTo, type PlacesState, realPath } from '../../../lib/node/state.ts'
 import { readCertificates } from '../../../lib/pki/certificate.ts'
 import { formatNames, groupAlike, quote } from '../../../lib/wording.ts'
-import { stagingOf } from '../../deploy/folder.ts'
 import type { NodeRun, OnNode } from '../../inspect/component.ts'
 import { bytesAt, digestAt, installOf } from '../../inspect/look.ts'
 import type { Place, Unit } from '../../layouts/layout.ts'
@@ -80,8 +79,8 @@ export async function replaceAtPlaces(
   })
   const isGuarded = ({ file }: WantedPlace) => identityFiles(run.cluster).has(file)
   const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
-  const staging = stagingOf(run, node, () => {})
-  await (await run.connect(node)).replace({ folder, sudo: installOf(run).sudo, files, unchanged, seen }, staging)
+  const change = { folder, sudo: installOf(run).sudo, files, unchanged, seen }
+  await (await run.connect(node)).replace(change, () => run.auth.makeTemporaryFolder(node.name))
 }
 
 /** Throws a Failure where they are not back. */

@@ -245,26 +245,10 @@ describe('a command that takes too long', { skip }, () => {
       const command = `echo $$ > ${begun}; exec sleep 1000`
       const hung = await new Node('node', connection).run({ sudo: '', command }).catch((error: Failure) => error)
       assert.ok(hung instanceof Failure && hung.code === 'hung' && !isUnreached(hung))
-      assert.equal(hung.message, `node: hung (${command} did not end within 120 s, though the machine answers)`)
+      assert.equal(hung.message, `node: hung (${command} did not end within 120 s)`)
       await over
       assert.equal(await connection.run('echo in'), 'in\n')
     })
-  })
-
-  test('has not reached its node where the login hangs, and --wait-nodes goes on', async (t) => {
-    const [hangs, begun] = [join(at.folder, 'hangs'), join(at.folder, 'begun')]
-    const hang = `if rmdir ${hangs} 2>/dev/null; then echo $$ > ${begun}; exec sleep 1000; fi`
-    const config = at.host('node', `ProxyCommand sh -c '${hang}; exec ${wire(at)} ${at.lab.node('node').port}'`)
-    for (const waitNodes of [0, 600_000]) {
-      mkdirSync(hangs)
-      await at.connect('node', { config, waitNodes }, async (connection) => {
-        const over = endAt(t, begun)
-        const said = connection.run('echo in')
-        if (waitNodes > 0) assert.equal(await said, 'in\n')
-        else await assert.rejects(said, { code: 'unreachable' })
-        await over
-      })
-    }
   })
 })
 
