@@ -238,13 +238,19 @@ export async function settled(): Promise<void> {
 
 export const changed: Check = { diffs: [{ what: 'adds SAN 192.168.1.22', verb: 'change' }] }
 export const missing = (...paths: string[]): Check => ({ diffs: missingFiles(paths) })
-const verbs = { missing: 'copy', differ: 'update', wrongMode: 'chmod', pruned: 'remove' } as const
-type OnNode = Partial<Record<keyof typeof verbs, readonly string[]>>
+const onNodes = {
+  missing: { verb: 'copy', text: 'missing' },
+  differ: { verb: 'update', text: 'differ' },
+  wrongMode: { verb: 'chmod', text: 'with a wrong mode' },
+  pruned: { verb: 'remove', text: 'not needed there' },
+} as const
+type OnNode = Partial<Record<keyof typeof onNodes, readonly string[]>>
 /** As the check of a deploy tells it. */
 export const onNode = (told: OnNode): Check => ({
-  diffs: (Object.keys(verbs) as (keyof typeof verbs)[]).flatMap((kind) => {
+  diffs: (Object.keys(onNodes) as (keyof typeof onNodes)[]).flatMap((kind) => {
     const names = told[kind] ?? []
-    return names.length > 0 ? [{ what: `${names.join(', ')} ${kind}`, verb: verbs[kind], names }] : []
+    const { verb, text } = onNodes[kind]
+    return names.length > 0 ? [{ what: `${names.join(', ')} ${text}`, verb, names }] : []
   }),
 })
 

@@ -42,7 +42,7 @@ test('a first run is all new: what is new in auth/ needs no reason', async () =>
 test('a node with something else to do has a line of its own', async () => {
   const { lines } = await plan({ leaf: changed, 'deploy/one': onNode({ missing: ['a.config'] }) })
   assert.deepEqual((await lines()).slice(5, 7), [
-    '  ~ one  a.config missing; leaf.pem differs',
+    '  ~ one  a.config missing; leaf.pem differ',
     '  ~ two  leaf.pem, a.config differ',
   ])
 })
