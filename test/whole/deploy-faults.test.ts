@@ -31,7 +31,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
   /** The other five are right, and the two are told together, once. */
   const assertTwoFail = async (two: readonly string[], words: string, remedy: RegExp) => {
     const { status, stdout, stderr } = await seven.run('deploy')
-    const [, end = '', ...more] = (stdout + stderr).split(new RegExp(`${words} on 2 nodes: ${two.join(', ')}\\n`))
+    const [, end = '', ...more] = (stdout + stderr).split(new RegExp(`^${two.join(', ')}: ${words}\\n`, 'm'))
     assert.deepEqual([status, more], [1, []], stdout + stderr)
     assert.match(end, remedy)
     assert.equal(end.match(new RegExp(remedy, 'g'))?.length, 1, end)
@@ -118,7 +118,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     await shellsBegin('echo no shell for you >&2; exit 3', async () => {
       const { status, stdout, stderr } = await seven.run('deploy', '--dry-run')
       assert.equal(status, 1)
-      const words = 'could not be inspected; no shell for you on 2 nodes: control1, worker0\n'
+      const words = 'control1, worker0: could not be inspected; no shell for you\n'
       assert.ok((stdout + stderr).includes(words), stdout + stderr)
       assert.match(stdout + stderr, /find the cause on the node \(its login shell/)
     })

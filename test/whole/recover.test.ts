@@ -322,7 +322,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
   })
 
   for (const [file, spoil, what] of [
-    ['encryption-config.yaml', () => 'kind: EncryptionConfiguration\n', /not a valid EncryptionConfiguration/],
+    ['encryption-config.yaml', () => 'kind: EncryptionConfiguration\n', /is no EncryptionConfiguration of /],
     [
       'ca-key.pem',
       () => readFileSync(join(made, 'admin-key.pem'), 'utf8'),
