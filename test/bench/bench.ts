@@ -20,7 +20,7 @@ const { values } = parseArgs({
   options: { only: { type: 'string', default: '' }, beside: { type: 'string', multiple: true } },
 })
 const only = new RegExp(values.only, 'i')
-const units: Readonly<Partial<Record<keyof Sample, string>>> = { seconds: 's', cpu: 's', mebibytes: 'MiB' }
+const units: Readonly<Partial<Record<keyof Sample, string>>> = { seconds: 's', mebibytes: 'MiB' }
 const load = loadavg().map((each) => Number(each.toFixed(2)))
 const all = [...groups, countGroup, installGroup]
 const outcomes: Outcome[] = []
@@ -55,11 +55,10 @@ async function measure(group: Group): Promise<Outcome[]> {
 }
 
 /** The ratio is that of the medians. A goal without a ratio is the most that any run may have. */
-function toOutcome({ what, ours, theirs, of, goal, nodes }: Row, samples: ReadonlyMap<string, readonly Sample[]>) {
-  const unit = nodes ? 'ms' : (units[of] ?? '')
-  const column = (side: string, count = 1) =>
-    (samples.get(side) ?? []).map((sample) => ((sample[of] ?? Number.NaN) / count) * (nodes ? 1000 : 1))
-  const pairs = { ours: column(ours, nodes?.[0]), theirs: theirs && column(theirs, nodes?.[1]) }
+function toOutcome({ what, ours, theirs, of, goal }: Row, samples: ReadonlyMap<string, readonly Sample[]>) {
+  const unit = units[of] ?? ''
+  const column = (side: string) => (samples.get(side) ?? []).map((sample) => sample[of] ?? Number.NaN)
+  const pairs = { ours: column(ours), theirs: theirs && column(theirs) }
   const shown = (value: number) => (unit === '' ? String(value) : `${value.toPrecision(3)} ${unit}`)
   const most = Math.max(...pairs.ours)
   if (!pairs.theirs) return { what, ...pairs, cells: [shown(most), '', ''], goal: shown(goal), isMet: most <= goal }

@@ -11,8 +11,7 @@ const usageModule = new URL('usage.js', import.meta.url).href
 
 export interface Sample {
   readonly seconds: number
-  /** Seconds of all its threads; NaN of what is no Node of ours, as is the next. */
-  readonly cpu: number
+  /** NaN of what is no Node of ours. */
   readonly mebibytes: number
   /** On a node, of its connection and of what runs there. */
   readonly roundTrips?: number
@@ -20,12 +19,10 @@ export interface Sample {
   readonly processes?: number
 }
 
-const unknown = { cpu: Number.NaN, mebibytes: Number.NaN }
-
 export async function timed(work: () => Promise<unknown>): Promise<Sample> {
   const begun = performance.now()
   await work()
-  return { seconds: (performance.now() - begun) / 1000, ...unknown }
+  return { seconds: (performance.now() - begun) / 1000, mebibytes: Number.NaN }
 }
 
 /** In the repository, with a home of its own; throws where it fails. */
@@ -56,11 +53,4 @@ export async function runProcess(place: string, program: string, ...args: readon
 /** The Node that runs this, which is then asked what it used. */
 export function runNode(place: string, ...args: readonly string[]): Promise<Sample> {
   return runProcess(place, process.execPath, '--import', usageModule, ...args)
-}
-
-/** On a terminal of 24 rows: what a terminal would show goes nowhere. */
-export function runNodeOnTerminal(place: string, ...args: readonly string[]): Promise<Sample> {
-  const words = [process.execPath, '--import', usageModule, ...args]
-  const command = `stty rows 24 cols 80; exec ${words.map((word) => `'${word}'`).join(' ')}`
-  return runProcess(place, 'script', '-qec', command, '/dev/null')
 }

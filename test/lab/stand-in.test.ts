@@ -5,16 +5,15 @@
 import assert from 'node:assert/strict'
 import type { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { copyFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { connect } from 'node:tls'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { formatAuthorization } from '../../lib/kubernetes/authorization.ts'
-import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
-import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
+import { makeEverything } from '../support/certificates.ts'
 import { and, hostileNames, parsed, scratch, sha256 } from '../support/files.ts'
 import { eventually, freePorts, needs, type Server, startServer } from '../support/programs.ts'
 import { Authorization } from './component/authorization.ts'
@@ -165,17 +164,6 @@ test(
   },
 )
 
-test('a stand-in can be one of which that has expired: /livez says so, /readyz does not', {
-  skip: options.skip || (KUBE_BIN_DIR !== undefined && 'it is no stand-in'),
-}, async (t) => {
-  process.env.STAND_IN_LOOPBACK_LIFE = '-1'
-  t.after(() => delete process.env.STAND_IN_LOOPBACK_LIFE)
-  const api = await startApi(t, '--authorization-mode=Node,RBAC')
-  assert.equal((await api('admin', '/readyz')).text, 'ok')
-  assert.match((await api('admin', '/livez')).text, /^\[-\]loopback-serving-certificate failed: /m)
-  assert.ok((await ownCertificate(api)).validToDate < new Date())
-})
-
 test('an API server does not start with a configuration that the real one refuses', () => {
   const start = () => new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${paths.config}`]))
   for (const [text, why] of [
@@ -222,51 +210,3 @@ test('the list is reloaded when it changes, and kept where the file cannot be us
   put(configuration(['bob']))
   await eventually(async () => assert.deepEqual(await statuses(), [200, 500]))
 })
-
-test(
-  'who has a certificate of the front proxy is whom its headers name, and no other client is',
-  options,
-  async (t) => {
-    const [own, now] = [scratch(t), new Date()]
-    const auth = new AuthDir(own, harderWay.files)
-    await makeCa(auth, leafProfile({ subject: { CN: 'front-proxy-ca' }, sans: [], isCa: true }), year, now)
-    for (const name of ['front-proxy-client', 'another'])
-      await makePair(auth, name, {
-        ...{ profile: leafProfile({ subject: { CN: name }, sans: [], usages: ['client'] }), now, validity: year },
-        issuer: readIssuer(auth),
-      })
-    const pairs = ['front-proxy-client', 'another'].flatMap((name) => [`${name}.pem`, `${name}-key.pem`])
-    for (const name of pairs) copyFileSync(join(own, name), file(name))
-    const flags = [
-      `--requestheader-client-ca-file=${join(own, 'ca.pem')}`,
-      ...['--requestheader-username-headers=X-Remote-User', '--requestheader-group-headers=X-Remote-Group'],
-    ]
-    const names = '--requestheader-allowed-names=front-proxy-client'
-    const api = await startApi(t, '--authorization-mode=Node,RBAC', ...flags, names)
-    const who = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
-    const headers = { 'x-remote-user': 'eve', 'x-remote-group': ['a', 'system:masters'] }
-    const ask = async (name: string, more = headers) => {
-      const { status, text } = await api(name, who, {}, more)
-      return status === 201 ? JSON.parse(text).status.userInfo : status
-    }
-    const eve = { username: 'eve', groups: ['a', 'system:masters', 'system:authenticated'] }
-    assert.deepEqual(await ask('front-proxy-client'), eve)
-    assert.equal(await ask('another'), 401)
-    assert.equal((await ask('bob')).username, 'bob')
-    assert.equal((await api('front-proxy-client', '/healthz')).status, 401)
-    const map = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
-    const published = async () => JSON.parse((await api('admin', map)).text).data
-    const old = readFileSync(join(own, 'ca.pem'), 'utf8')
-    await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old))
-    assert.equal((await published())['requestheader-allowed-names'], '["front-proxy-client"]')
-    // The next CA beside the old one, and alone: the client of the old one is not believed, and the ConfigMap keeps
-    // both.
-    await makeCa(auth, leafProfile({ subject: { CN: 'front-proxy-ca' }, sans: [], isCa: true }), year, now)
-    await eventually(async () => assert.equal(await ask('front-proxy-client'), 401))
-    const next = readFileSync(join(own, 'ca.pem'), 'utf8')
-    await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old + next))
-    // With the cluster's CA and no names any client could be anybody: 1.34.9 starts with it, 1.36.1 does not.
-    const anybody = `--requestheader-client-ca-file=${file('ca.pem')}`
-    if (isSince('1.36')) await assert.rejects(startApi(t, anybody), /contain overlapping certificates/)
-  },
-)

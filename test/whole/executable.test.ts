@@ -1,0 +1,95 @@
+/** The executable of a clone: what it prints, and which cluster.yaml it takes. */
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { describe, test } from 'node:test'
+import { scratch } from '../support/files.ts'
+import { entry, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/programs.ts'
+
+const root = join(import.meta.dirname, '../..')
+
+describe("the clone's executable, from another folder,", () => {
+  const own = join(root, 'cluster.yaml')
+  const executable = join(root, 'bin/harderway')
+  const call = (place: string, command: string, path = '') => {
+    const env = { PATH: [path, process.env.PATH].join(delimiter), HOME: place, INIT_CWD: '/' }
+    const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: place, env, encoding: 'utf8' })
+    return { status, stdout, stderr }
+  }
+
+  test('prints its commands as it was started, by its path or by its name on the PATH', (t) => {
+    const place = scratch(t)
+    const bin = join(place, 'its bin')
+    mkdirSync(bin)
+    symlinkSync(executable, join(bin, 'harderway'))
+    for (const [typed, path] of [
+      [executable],
+      ["'its bin/harderway'"],
+      ["'./its bin/harderway'"],
+      ['harderway', bin],
+    ] as const) {
+      const { status, stderr } = call(place, `${typed} certs --frce`, path)
+      assert.equal(status, 2, stderr)
+      const [, printed = ''] = /\n {6}(.*)\n$/.exec(stderr) ?? []
+      assert.equal(printed, `${typed} --help`)
+      assert.equal(call(place, printed, path).status, 0, printed)
+    }
+  })
+
+  test('takes the cluster.yaml of that folder, else of a folder above, and then says so first', (t) => {
+    const place = scratch(t)
+    const below = mkdirSync(join(place, 'below', 'that'), { recursive: true }) ?? ''
+    const none = call(place, `${executable} certs`)
+    assert.deepEqual([none.status, none.stdout], [2, ''])
+    assert.match(
+      none.stderr,
+      /^no cluster\.yaml in \S+ or a directory above\n.*--config FILE, or create one:\n.* init DIR\n$/,
+    )
+    writeCluster(place)
+    const here = call(place, `${executable} bootstrap --dry-run --offline`)
+    assert.equal(here.stderr, '')
+    assert.equal(call(place, `${executable} graph --quiet`).stderr, '')
+    assert.match(here.stdout, new RegExp(`^kubenet: ${place}/cluster.yaml, `))
+    for (const command of ['graph', 'graph --quiet']) {
+      const { status, stderr } = call(join(below, 'that'), `${executable} ${command}`)
+      assert.equal(stderr, `using ${place}/cluster.yaml; this directory has no cluster.yaml\n`)
+      assert.equal(status, 0)
+    }
+    symlinkSync('nowhere', join(below, 'cluster.yaml'))
+    assert.equal(call(join(below, 'that'), `${executable} graph`).status, 2)
+  })
+
+  test('leaves out --config in that folder; a timer, which runs Node, is told it: npm would take the cluster.yaml of the clone', (t) => {
+    const place = scratch(t)
+    writeCluster(place)
+    const [byTimer, here] = [`${process.execPath} ${entry}`, executable].map((start) =>
+      call(place, `${start} certs --dry-run --config ${place}/cluster.yaml`),
+    )
+    assert.match(byTimer?.stdout ?? '', new RegExp(`npm .*run task -- certs --config ${place}/cluster\\.yaml\\b`))
+    assert.doesNotMatch(here?.stdout ?? '', /--config/)
+  })
+
+  test("says of the clone's own cluster.yaml, once, that it is an example: when it makes a CA, and in status, until it is edited", (t) => {
+    const place = scratch(t)
+    const file = join(place, 'cluster.yaml')
+    copyFileSync(own, file)
+    const warning = `${file} is the unedited example; name your own with --config FILE, or create one:`
+    const says = (command: string) => call(place, `${executable} ${command}`).stdout.includes(warning)
+    assert.deepEqual(['graph', 'certs --dry-run', 'certs', 'certs', 'status', 'status --json'].map(says), [
+      false,
+      false,
+      true,
+      false,
+      true,
+      true,
+    ])
+    writeFileSync(file, readFileSync(own, 'utf8').replace('192.168.1.11', '192.168.1.31'))
+    assert.equal(says('status'), false)
+  })
+
+  test('has no complaint of shellcheck', { skip: needs('shellcheck') }, () => {
+    execFileSync('shellcheck', [executable])
+  })
+})
