@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -149,27 +149,6 @@ test('a command that is printed works where npm was called from', async (t) => {
   assert.ok(renewed.replace(/\s+/g, ' ').includes(`until you run: ${npm} --config other.yaml`), renewed)
 })
 
-test("another user's cluster.yaml in a folder above is not taken: it has commands", {
-  skip: process.getuid?.() !== 0,
-}, async (t) => {
-  const folder = place(t)
-  const below = join(folder, 'below')
-  mkdirSync(below)
-  await withStatus(0, harderway(below, 'graph'))
-  chownSync(join(folder, 'cluster.yaml'), 1234, 1234)
-  const { stderr } = await withStatus(2, harderway(below, 'graph'))
-  assert.match(stderr, /belongs to another user\n +to use it: --config \S+\/cluster\.yaml$/m)
-  await withStatus(0, harderway(folder, 'graph'))
-})
-
-test('a phase alone that makes something again reports that it is in use elsewhere', async (t) => {
-  const folder = place(t)
-  const inUse = /^To do +kubeconfigs or nodes have the old files until you run:\s+npm run bootstrap$/m
-  assert.doesNotMatch((await run(folder, ['certs'])).stdout, inUse)
-  assert.match((await run(folder, ['certs', '--force'])).stdout, inUse)
-  assert.doesNotMatch((await run(folder, ['certs'])).stdout, inUse)
-})
-
 test('SIGTERM to npm ends the run that it started', async (t) => {
   const folder = place(t)
   await lockKubeconfig(folder)
@@ -200,25 +179,6 @@ for (const [args, goOn, signal, status] of [
     assert.ok(existsSync(join(folder, 'auth/.lock')))
     release()
   })
-
-test('an interrupted run with --force is continued by bootstrap, once all that it was to replace in auth/ is replaced', async (t) => {
-  const folder = place(t)
-  await withStatus(0, run(folder, ['certs', 'kubeconfigs']))
-  await lockKubeconfig(folder)
-  const stopped = start(folder, ['certs', 'local-kubeconfig', '--force', '--replace-identity', '--yes', '--json'])
-  await stopped.told('"type":"building","id":"local-kubeconfig"')
-  stopped.child.kill('SIGTERM')
-  const ended = await withStatus(143, stopped.ended)
-  assert.match(String(parse(ended.stdout).at(-1)?.goOn), / bootstrap$/)
-})
-
-const hasFull = process.platform === 'linux' ? {} : { skip: 'only Linux has a /dev/full' }
-
-test('a run into a full disk ends as one whose reader is gone, and says on stderr why', hasFull, async (t) => {
-  const { ended } = start(place(t), ['certs'], {}, (run) => ['sh', '-c', `${run} > /dev/full`])
-  const { stderr } = await withStatus(141, ended)
-  assert.match(stderr, /^can't write to stdout: ENOSPC: no space left on device[^\n]*\n$/)
-})
 
 test('--list and --version need no cluster.yaml', async (t) => {
   const { stdout } = await withStatus(0, run(scratch(t), ['--list']))

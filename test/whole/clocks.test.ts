@@ -116,19 +116,6 @@ describe('by a clock', { concurrency: 2 }, () => {
       await withStatus(4, runAt(place, then, '--dry-run'))
       assert.deepEqual(stateOf(auth), state)
     })
-
-    test('a run that renews it, or has nothing to do with it, exits with 0', async (t) => {
-      const { place } = copied(t)
-      const now = new Date(caEnd - 19 * day)
-      const plan = await harderway({ place, now }, 'ca', '--renew', '--dry-run')
-      assert.doesNotMatch(plan.stdout, /certificates with it/)
-      // What it issued has expired by then.
-      await exits(4, { place, now }, ...phases)
-      for (const args of [['encryption-key'], ['ca', '--renew'], phases]) {
-        const ran = await exits(0, { place, now }, ...args)
-        assert.doesNotMatch(ran.stdout, /certificates with it/)
-      }
-    })
   })
 })
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { copyPlace, exits, madePlace, type Ran, withStatus } from '../support/harderway.ts'
@@ -97,18 +97,6 @@ test('on a full disk no CA is left half made, and the next run makes it', mounte
   }
 })
 
-test('on a full disk init leaves no part of a cluster.yaml, and can be run again', mounted, async (t) => {
-  const folder = makeFolder(t)
-  const args = ['init', folder.auth, '--control', 'control0=10.0.0.21', '--name', 'kubenet']
-  rmSync(folder.auth, { recursive: true })
-  rmSync(join(folder.path, 'cluster.yaml'))
-  mkdirSync(folder.auth)
-  const run = await withStatus(1, runOnDisk(folder, smallDisk(folder, 0), args))
-  assert.match(run.stderr, new RegExp(`${folder.auth}: no space`))
-  assert.deepEqual(Object.keys(run.after), [])
-  await exits(0, folder.path, ...args)
-})
-
 test("a full or read-only disk on a node is reported with the node's name, its files stay, and the next run with room completes", {
   skip: mounted.skip || needs('sshd', 'ssh', 'scp'),
 }, () => {
@@ -134,28 +122,4 @@ test('a read-only auth/ is named, exits with 1, and keeps what it holds', mounte
   assertNoTrace(run)
   assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*read-only`))
   assert.deepEqual(run.after, run.before)
-})
-
-test('a read-only folder of the kubeconfig is named, and the rest is made', mounted, async (t) => {
-  const folder = makeFolder(t)
-  const kube = join(folder.path, 'home/.kube')
-  mkdirSync(kube, { recursive: true })
-  const prepare = `mount --bind ${kube} ${kube}\nmount -o remount,bind,ro ${kube}`
-  const run = await withStatus(1, runOnDisk(folder, prepare, ['cluster-cert', 'local-kubeconfig']))
-  assertNoTrace(run)
-  assert.match(run.stdout + run.stderr, new RegExp(`${kube}\\S*: .*read-only`))
-  assert.match(run.stdout, /^cluster-cert: changed, /m)
-  assert.deepEqual(readdirSync(kube), [])
-})
-
-test('an auth that is a file is named, exits with 1 and is left as it is', async (t) => {
-  const folder = makeFolder(t)
-  rmSync(folder.auth, { recursive: true })
-  writeFileSync(folder.auth, 'theirs')
-  for (const args of [local, [...local, '--dry-run']]) {
-    const run = await exits(1, folder.path, ...args)
-    assertNoTrace(run)
-    assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*\\b(file|folder|directory)\\b`))
-    assert.equal(readFileSync(folder.auth, 'utf8'), 'theirs')
-  }
 })

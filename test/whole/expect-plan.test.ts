@@ -1,6 +1,6 @@
 /** A plan that was reviewed: carried out as it is, on another machine too, or refused. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
 import { scratch, stateOf } from '../support/files.ts'
@@ -20,7 +20,6 @@ import {
 import { localPlace } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
-import { fc } from '../support/properties.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key'] as const
 const day = 86_400_000
@@ -29,12 +28,6 @@ const sans = (...names: string[]): Edit => [['api', 'extraSANs'], names]
 
 describe('--expect-plan', () => {
   const origin = madePlace(oneOfEach, ...local)
-  const listing: Edit[] = [
-    [['install'], true],
-    [['revoked'], []],
-    [['users'], [{ name: 'jane', validity: '90d' }]],
-  ]
-  const listed = madePlace([...oneOfEach, ...listing], ...local, 'revoked')
 
   const copied = (t: TestContext, ...edits: Edit[]) => copyPlace(t, origin, [...oneOfEach, ...edits])
   const hashFor = async (t: TestContext, ...edits: Edit[]) => {
@@ -51,22 +44,6 @@ describe('--expect-plan', () => {
     assert.match(words.stdout, new RegExp(`\nPlan hash: ${hashIn(json)}\n$`))
     const { type, hash, ...counts } = json.events.find(({ type }) => type === 'plan') ?? {}
     assert.deepEqual(counts, { added: 0, changed: 1, removed: 0, restarts: 0 })
-  })
-
-  test('no time before a renewal changes it', async (t) => {
-    const place = copyPlace(t, listed, [...oneOfEach, ...listing, sans('a.example.org')])
-    const plannedIn = async (days: number) => {
-      const now = new Date(Date.now() + days * day)
-      return harderway({ place: place.place, now }, 'bootstrap', '--dry-run', '--offline', '--json')
-    }
-    const hash = hashIn(await plannedIn(0))
-    assert.match(hash, /^[0-9a-f]{64}$/)
-    await fc.assert(
-      fc.asyncProperty(fc.double({ min: 0, max: 50, noNaN: true }), async (days) => {
-        assert.equal(hashIn(await plannedIn(days)), hash)
-      }),
-      { numRuns: 8 },
-    )
   })
 
   test('each wanted value is in it; the order of names is not', async (t) => {
@@ -118,18 +95,6 @@ describe('--expect-plan', () => {
     const nothing = await exits(0, place, ...local, '--dry-run', '--json')
     await exits(0, place, ...local, '--expect-plan', hashIn(nothing))
   })
-
-  test('is refused on an empty folder too, and nothing is in it then', async (t) => {
-    const place = scratch(t)
-    writeCluster(place, oneOfEach)
-    await exits(3, place, ...local, '--expect-plan', 'a'.repeat(64))
-    assert.deepEqual(readdirSync(join(place, 'auth')), [])
-  })
-
-  test('a plan that expects one is bad usage', async (t) => {
-    const { place } = copied(t)
-    await exits(2, place, ...local, '--dry-run', '--expect-plan', 'a'.repeat(64))
-  })
 })
 
 describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
@@ -159,16 +124,6 @@ describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
     assert.deepEqual([id, refused], ['deploy/control0', true])
     assert.match(String(message), /^not in the plan: admin\.kubeconfig missing; kubernetes\.pem differs$/)
     assert.ok(!existsSync(onNode('control0', 'admin.kubeconfig')))
-  })
-
-  test('the place on a node is part of the plan', async () => {
-    const hashFor = async (directory: string) => {
-      writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), [['ssh', 'directory'], directory]])
-      return planned()
-    }
-    const approved = await hashFor('~/one')
-    assert.notEqual(await hashFor('~/other'), approved)
-    assert.equal(await hashFor('~/one'), approved)
   })
 
   test('a node that can not be looked at makes the plan unknown: refused, and nothing is made', async () => {

@@ -1,6 +1,6 @@
 /** Who may still be let in by a certificate that cluster.yaml would not issue now: said in plan, status and metrics. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
@@ -81,16 +81,6 @@ test('a group that was taken away is said, and a control node or an admin whom n
   for (const name of ['control1', 'admin'])
     assert.match(notes, new RegExp(` ${name} \\([^)]+, and only another CA ends that\\)`))
   assert.doesNotMatch(notes, /revoked: \[/)
-})
-
-test('the line can be pasted, whatever the name', async (t) => {
-  const { place, write } = copy(t)
-  write(users('10042', 'null', 'on', '1e3', '0x1f'))
-  await exits(0, place, 'certs')
-  write(users())
-  const [, line = ''] = /write in cluster\.yaml:\n +(revoked: \[.*\])/.exec((await told(place)).notes) ?? []
-  writeFileSync(join(place, 'cluster.yaml'), `${readFileSync(join(place, 'cluster.yaml'), 'utf8')}${line}\n`)
-  assert.deepEqual(await told(place), { notes: '', metrics: [] })
 })
 
 test('a move that was interrupted is finished: no key of the old name is left to be used again', async (t) => {

@@ -1,17 +1,7 @@
 /** What can't be made again without breaking a running cluster: the CA, the service-account key, the encryption key. */
 import assert from 'node:assert/strict'
 import { createPrivateKey, createPublicKey } from 'node:crypto'
-import {
-  cpSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { cpSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -19,7 +9,7 @@ import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { certificateIn, openssl } from '../support/certificates.ts'
-import { scratch, secretsIn, stateOf } from '../support/files.ts'
+import { secretsIn, stateOf } from '../support/files.ts'
 import {
   assertShowsNone,
   assertStatus,
@@ -201,19 +191,6 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     assert.deepEqual(stateOf(auth), state)
   })
 
-  test('it is made where only auth/backup, a report and an encryption config are', async (t) => {
-    const { place, auth } = spoiled(t, (folder) => {
-      mkdirSync(join(folder, 'backup/then'), { recursive: true })
-      for (const name of readdirSync(folder).filter((each) => each.includes('.')))
-        renameSync(join(folder, name), join(folder, name === config ? name : join('backup/then', name)))
-      writeFileSync(join(folder, 'report.html'), '')
-    })
-    const backup = stateOf(join(auth, 'backup'))
-    const ran = await exits(0, place, ...phases, '--json')
-    assert.ok(idsOf(ran, 'built').includes('ca') && idsOf(ran, 'fresh').includes('encryption-key'))
-    assert.deepEqual(stateOf(join(auth, 'backup')), backup)
-  })
-
   describe('--force', () => {
     // The first is the copy in backup/.
     for (const event of ['rename ca-key.pem#1', 'rename ca.pem#1', 'rename ca-key.pem#2', 'rename ca.pem#2'])
@@ -282,14 +259,6 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         assert.ok(idsOf(next, 'built').includes('component-certs/service-account'))
         assert.equal(publicKeyIn(auth, 'service-account'), publicKeyIn(join(origin, 'auth'), 'service-account'))
       })
-
-    test('of one of the three does not replace another that is damaged', async (t) => {
-      const { place, auth } = spoiled(t, on('ca-key.pem', garbage))
-      const state = stateOf(auth)
-      await exits(3, place, 'component-certs/service-account', '--force', '--yes')
-      await exits(3, place, 'certs', 'encryption-key', '--force', '--yes')
-      assert.deepEqual(stateOf(auth), state)
-    })
   })
 
   describe('ca --renew', () => {
@@ -332,13 +301,6 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         for (const args of [[], ['--dry-run']]) await exits(3, place, 'ca', '--renew', ...args)
         assert.deepEqual(stateOf(auth), state)
       })
-
-    test('of a CA that never was makes nothing', async (t) => {
-      const place = scratch(t)
-      writeCluster(place, edits)
-      await exits(1, place, 'ca', '--renew')
-      assert.deepEqual(readdirSync(join(place, 'auth')), ['.gitignore'])
-    })
   })
 })
 

@@ -399,23 +399,6 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assert.deepEqual(stateOf(auth), before)
   })
 
-  test('a kubeconfig that trusts another CA than auth/ and the nodes is replaced by the command that bootstrap prints', async () => {
-    const config = join(place, 'home/.kube/config')
-    const ca = (from: string) => readFileSync(join(from, 'ca.pem')).toString('base64')
-    writeFileSync(config, readFileSync(config, 'utf8').replace(ca(made), ca(other)))
-    await withStatus(0, recover('--node', 'control0'))
-    for (const args of [['--dry-run'], []]) {
-      const refused = await exits(3, place, 'bootstrap', ...args)
-      assert.match(
-        told(refused),
-        /if the nodes have the CA of auth\/, replace the entry \(auth\/backup keeps a copy\):\n/,
-      )
-      const [, command = ''] = /:\s+npm run task -- (local-kubeconfig .*)/.exec(told(refused)) ?? []
-      if (args.length === 0) await must(...command.split(' '), '--yes')
-    }
-    await must('bootstrap')
-  })
-
   for (const file of ['service-account-key.pem', 'ca.pem', 'ca-key.pem'])
     test(`after a recover that was killed before ${file}, bootstrap makes nothing, and recover brings the rest`, async () => {
       const killed = await start(place, ['recover', '--node', 'control0'], {
@@ -575,17 +558,6 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       })
   })
 
-  test('the way back from ca --force is recover --from what it has kept, as it is printed', async () => {
-    cpSync(made, auth, { recursive: true })
-    await must('ca', '--force', '--yes')
-    const [kept = ''] = readdirSync(join(auth, 'backup'))
-    const ran = await withStatus(3, recover('--from', `auth/backup/${kept}`))
-    assert.match(await follow(ran), /mv \S+\/ca\.pem \S+\/ca-key\.pem /)
-    for (const name of ['ca.pem', 'ca-key.pem'])
-      assert.ok(readFileSync(join(auth, name)).equals(readFileSync(join(made, name))), name)
-    await must('bootstrap')
-  })
-
   test('recover takes a cluster that expired while it was down, and what it says to type repairs it', async (t) => {
     const ahead = 11 * 365 * 86_400
     const late = { place, now: new Date(Date.now() + ahead * 1000) }
@@ -626,16 +598,4 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assert.match(told(ran), /mixed-tokens\/service-account\.pem is not signed by this CA/)
     assert.ok(names().every((name) => !name.startsWith('service-account')))
   })
-
-  for (const [args, message] of [
-    [[], /--node NAME or --from DIR/],
-    [['--node', 'control0', '--from', 'made'], /--node NAME or --from DIR/],
-    [['--node', 'control0', '--node', 'control1'], /--node NAME or --from DIR/],
-    [['--node', 'worker0'], /--node worker0 is not a control node/],
-    [['--node', 'control9'], /cluster\.yaml has no node control9/],
-  ] as const)
-    test(`"recover ${args.join(' ')}" is bad usage`, async () => {
-      const ran = await withStatus(2, recover(...args))
-      assert.match(told(ran), message)
-    })
 })

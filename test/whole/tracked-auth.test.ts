@@ -1,10 +1,10 @@
 /** An auth/ of which git tracks a file: whoever may commit would choose the CA. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { fakeTool, scratch, stateOf } from '../support/files.ts'
+import { stateOf } from '../support/files.ts'
 import { copyPlace, exits, madePlace, oneOfEach } from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'
 
@@ -42,29 +42,5 @@ describe('an auth/ of which git tracks a file', { skip: needs('git') }, () => {
     rmSync(join(auth, 'ca-next.pem'))
     git('add', '-f', 'auth/.gitignore')
     await exits(0, place, ...local)
-  })
-
-  test('is looked for without a program that the repository names', async (t) => {
-    const { place, git } = inTree(t)
-    const ran = join(place, 'was-run')
-    const program = join(place, 'program')
-    writeFileSync(program, `#!/bin/sh\n: > ${ran}\n`)
-    chmodSync(program, 0o755)
-    git('add', '-f', 'auth/ca.pem')
-    git('config', 'core.fsmonitor', program)
-    await exits(3, place, 'status')
-    assert.ok(!existsSync(ran))
-  })
-
-  test('is refused where git does not answer; but where there is no repository git is not needed', async (t) => {
-    const { place, auth } = inTree(t)
-    const failing = fakeTool(t, 'git', 'echo "fatal: bad index" >&2; exit 128')
-    const { stderr } = await exits(3, { place, env: { PATH: `${failing}:${process.env.PATH}` } }, 'status')
-    assert.match(stderr, /can't tell whether git tracks files in \S+auth \(fatal: bad index\)/)
-    const env = { PATH: scratch(t) }
-    await exits(3, { place, env }, 'status')
-    rmSync(join(place, '.git'), { recursive: true })
-    await exits(0, { place, env }, ...local)
-    assert.ok(existsSync(join(auth, 'ca.pem')))
   })
 })

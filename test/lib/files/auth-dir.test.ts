@@ -102,21 +102,6 @@ test('files and folders have the wanted modes under any umask', (t) => {
   for (const path of [auth.path, join(auth.path, 'backup'), made]) assert.equal(mode(path), 0o700)
 })
 
-test('a folder that is there already stays as it is, until it is tightened; one that is narrower is not widened', (t) => {
-  const auth = folder(t)
-  for (const [was, isWide, then] of [
-    [0o755, true, 0o700],
-    [0o500, false, 0o500],
-  ] as const) {
-    chmodSync(auth.path, was)
-    auth.make()
-    assert.equal(mode(auth.path), was)
-    assert.equal(auth.tightenFolder(), isWide)
-    assert.equal(mode(auth.path), then)
-  }
-  chmodSync(auth.path, 0o700)
-})
-
 test('a symbolic link is never followed: it is something else, and replaced', (t) => {
   const [auth, outside] = [folder(t), folder(t)]
   const theirs = join(outside.path, 'theirs')

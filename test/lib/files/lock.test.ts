@@ -2,17 +2,17 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
-import { hostname, tmpdir, uptime } from 'node:os'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
-import { describe, type TestContext, test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { type LockOptions, takeLock } from '../../../lib/files/lock.ts'
 import { scratch } from '../../support/files.ts'
-import { inNamespace, needs, needsNamespaces } from '../../support/programs.ts'
+import { needs } from '../../support/programs.ts'
 
 const onLinux = process.platform === 'linux' ? {} : { skip: 'only Linux tells when a process began' }
 
@@ -107,21 +107,6 @@ test('a process that was killed while it took over a dead lock keeps nobody from
   assert.deepEqual(readdirSync(auth), [])
 })
 
-test('who may not take over a dead lock yet waits, and then leaves alone what has taken its place', async (t) => {
-  const { auth, lock } = place(t)
-  const [dead, next] = [ownerText(), ownerText(thisProcess)]
-  const takeover = join(auth, `.tmp-${JSON.parse(dead).token}.lock`)
-  writeFileSync(lock, dead)
-  writeFileSync(takeover, ownerText(thisProcess))
-  const onWait = () => {
-    writeFileSync(lock, next)
-    rmSync(takeover)
-  }
-  await assert.rejects(take(lock, { onWait }), { code: 'locked' })
-  assert.equal(readFileSync(lock, 'utf8'), next)
-  assert.deepEqual(readdirSync(auth), ['.lock'])
-})
-
 test(
   'an owner is dead if no such process is there, or this machine has been started again since',
   onLinux,
@@ -151,19 +136,6 @@ test(
     }
   },
 )
-
-test('a lock that names nobody is dead if it is from before this boot: a power cut emptied it', async (t) => {
-  const { auth, lock } = place(t)
-  const boot = Date.now() / 1000 - uptime()
-  for (const text of ['', '{"pid": 12, "ho']) {
-    writeFileSync(lock, text)
-    utimesSync(lock, boot + 60, boot + 60)
-    await assert.rejects(take(lock), { code: 'locked' })
-    utimesSync(lock, boot - 60, boot - 60)
-    ;(await take(lock)).release()
-    assert.deepEqual(readdirSync(auth), [])
-  }
-})
 
 test('the lock is on the disk before it is in its place, and so is its place', { skip: needs('strace') }, (t) => {
   const { auth, lock } = place(t)
@@ -271,31 +243,4 @@ test('only our own lock is given back', async (t) => {
   assert.equal(readFileSync(lock, 'utf8'), other)
   rmSync(lock)
   held.release()
-})
-
-describe('between containers, which share a folder and do not see each other', { skip: needsNamespaces() }, () => {
-  test('of two that start at once one waits for the other', async (t) => {
-    const { auth, counter, lock } = place(t)
-    for (let round = 1; round <= 5; round++) {
-      const both = [start(t, [lock, counter], inNamespace), start(t, [lock, counter], inNamespace)]
-      assert.deepEqual(await Promise.all(both.map(({ exit }) => exit)), [0, 0])
-    }
-    assert.equal(readFileSync(counter, 'utf8'), '10')
-    assert.deepEqual(readdirSync(auth), [])
-  })
-
-  test('what a killed one leaves is not taken over, and the suggested command hands it to the next', async (t) => {
-    const { auth, lock } = place(t)
-    const first = start(t, [lock], inNamespace)
-    assert.equal(await first.line(), 'held')
-    first.child.kill('SIGKILL')
-    await first.exit
-    await assert.rejects(take(lock), (error) => {
-      assert.ok(error instanceof Failure && error.remedy)
-      execFileSync('sh', ['-c', error.remedy.slice(error.remedy.lastIndexOf('rm '))])
-      return true
-    })
-    ;(await take(lock)).release()
-    assert.deepEqual(readdirSync(auth), [])
-  })
 })

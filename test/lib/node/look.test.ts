@@ -224,18 +224,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     })
   })
 
-  test('a file of any size has a digest; the content of one that is none of ours is not sent', (t) => {
-    const [large, larger] = [Buffer.alloc(262_144, 'x'), Buffer.alloc(262_145, 'x')]
-    const home = homeWith(t, { 'ca.pem': larger, 'ca-key.pem': large, 'service-account.pem': larger })
-    const expected = { 'ca.pem': '-', 'ca-key.pem': '-', 'service-account.pem': sha256(larger) }
-    const { files, contents } = look(home, '~', expected)
-    assert.deepEqual(
-      ['ca.pem', 'ca-key.pem', 'service-account.pem'].map((name) => files.get(name)?.sha256),
-      [larger, large, larger].map((bytes) => sha256(bytes)),
-    )
-    assert.deepEqual([...contents.keys()], ['ca-key.pem'])
-  })
-
   test('what a run has left is reported, and nothing else that is called like it', (t) => {
     const home = scratch(t)
     for (const name of ['.harderway-0a-swap', '.harderway-b ad', '.harder', '.harderway-notes', 'pki.harderway-old'])

@@ -9,7 +9,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -17,7 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { parse, stringify } from 'yaml'
+import { parse } from 'yaml'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
 import { scratch, stateOfFile } from '../../support/files.ts'
 import { type Edit, harderway, withStatus, writeCluster } from '../../support/harderway.ts'
@@ -125,18 +124,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.ok(has('admin'))
     })
-
-    test('a renewed admin and another name of the entry are no first entry: no copy is made', async (t) => {
-      const { folder, config } = place(t)
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      await withStatus(0, run(folder, 'component-certs/admin', '--force'))
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      writeCluster(folder, [[['localKubeconfig'], { user: 'root', context: 'other' }]])
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      await withStatus(0, run(folder, 'ca', '--force', '--yes'))
-      await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
-      assert.deepEqual(readdirSync(dirname(config)), ['config'])
-    })
   })
 
   describe('in a kubeconfig with other clusters', () => {
@@ -192,17 +179,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.equal(readFileSync(config, 'utf8'), text)
     })
 
-    test('links that lead to no file yet are followed, and the file is made', async (t) => {
-      const { folder, config } = place(t)
-      mkdirSync(join(dirname(config), 'more'), { recursive: true })
-      symlinkSync('more/link', config)
-      symlinkSync('../made', join(dirname(config), 'more/link'))
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      assert.equal(readlinkSync(config), 'more/link')
-      assert.equal(lstatSync(join(dirname(config), 'made')).mode & 0o7777, 0o600)
-      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'made', 'more'])
-    })
-
     test('a link into a folder that does not exist, or round in a circle, is reported and left', async (t) => {
       for (const [to, status] of [
         ['gone/config', 1],
@@ -215,15 +191,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         assert.equal(ran.status, status, ran.output)
         assert.deepEqual(readdirSync(dirname(config)), ['config'])
       }
-    })
-
-    test('temporary files of a run that was killed are removed, those of others are not', async (t) => {
-      const { folder, config } = place(t)
-      write(config, foreign)
-      write(join(dirname(config), '.tmp-config~'), 'half')
-      write(join(dirname(config), '.tmp-other'), 'half')
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['.tmp-other', 'config', 'config.before-harderway'])
     })
   })
 
@@ -238,13 +205,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.match(readFileSync(first, 'utf8'), /name: kubenet/)
       assert.deepEqual(stateOfFile(other), before)
       assert.ok(!existsSync(gone))
-    })
-
-    test('a path in it is relative to where the user stands', async (t) => {
-      const { folder } = place(t)
-      const stands = scratch(t)
-      await withStatus(0, runIn(folder, { KUBECONFIG: 'mine', INIT_CWD: stands }, 'local-kubeconfig'))
-      assert.ok(existsSync(join(stands, 'mine')))
     })
   })
 
@@ -438,19 +398,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     )
     await withStatus(0, run(folder, 'local-kubeconfig'))
     assert.match(readFileSync(config, 'utf8'), /client-key-data/)
-  })
-
-  test('our user is renewed where a context by another way to our cluster uses it too', async (t) => {
-    const { folder, config } = place(t)
-    const tunnel = `clusters:\n- {name: tunnel, cluster: {server: "https://localhost:1"}}
-contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
-    await withStatus(0, run(folder, 'local-kubeconfig'))
-    const made = parse(readFileSync(config, 'utf8'))
-    for (const list of ['clusters', 'contexts']) made[list].push(...parse(tunnel)[list])
-    write(config, stringify(made))
-    await withStatus(0, run(folder, 'component-certs/admin', '--force'))
-    await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
-    await withStatus(0, run(folder, 'local-kubeconfig'))
   })
 
   describe('a lock beside the kubeconfig', () => {

@@ -1,19 +1,9 @@
 /** `report --format prometheus`, read by promtool, beside what openssl says of the files. */
 import assert from 'node:assert/strict'
-import { execFile, execFileSync, spawnSync } from 'node:child_process'
-import {
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { promisify } from 'node:util'
 import { parse } from 'yaml'
 import { openssl } from '../../../support/certificates.ts'
 import { scratch } from '../../../support/files.ts'
@@ -146,26 +136,4 @@ test('--output writes a copy that others can read, and nothing else in its folde
   assert.equal(statSync(file).mode & 0o777, 0o644)
   assert.deepEqual(readFileSync(file), readFileSync(join(place.auth, 'report.prom')))
   assert.deepEqual(readdirSync(folder), ['kubenet.prom'])
-})
-
-test('--output follows a link and writes into a FIFO; what is no place for a file is an error', async (t) => {
-  const { path, auth } = prepare(t)
-  await exits(0, path, ...phases)
-  const at = (name: string) => join(path, name)
-  const write = (status: number, output: string) =>
-    exits(status, path, 'report', '--format', 'prometheus', '--output', output)
-  symlinkSync('metrics', at('link'))
-  for (const _ of ['a link to nothing', 'a link to a file']) await write(0, 'link')
-  assert.equal(readlinkSync(at('link')), 'metrics')
-  assert.deepEqual(readFileSync(at('metrics')), readFileSync(join(auth, 'report.prom')))
-  execFileSync('mkfifo', [at('fifo')])
-  const unread = await write(1, 'fifo')
-  assert.match(unread.stderr, /can't write \S+\/fifo: nothing reads from it/)
-  const [{ stdout: read }] = await Promise.all([promisify(execFile)('cat', [at('fifo')]), write(0, 'fifo')])
-  assert.equal(read, readFileSync(join(auth, 'report.prom'), 'utf8'))
-  assert.ok(statSync(at('fifo')).isFIFO())
-  assert.match((await write(2, 'home')).stderr, /\/home is a directory, not a file/)
-  symlinkSync('auth/link.prom', at('into-auth'))
-  for (const output of ['auth/copy.prom', 'auth', 'into-auth'])
-    assert.match((await write(2, output)).stderr, new RegExp(`${at(output)} is in ${auth}`))
 })

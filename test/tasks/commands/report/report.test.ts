@@ -1,7 +1,7 @@
 /** The command `report`: what it writes and what it leaves alone, whatever is in auth/; and that no secret is in it. */
 import assert from 'node:assert/strict'
-import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { chmodSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createPrivateKey } from 'node:crypto'
+import { chmodSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { openssl } from '../../../support/certificates.ts'
@@ -84,18 +84,6 @@ describe('report', { concurrency: 2 }, () => {
     assert.match(problems, /encryption-key: to change; encryption-config.yaml has mode 0644/)
   })
 
-  test('draws bars to scale: today, a third of the way, is there', async (t) => {
-    const { place, auth } = copied(t)
-    const files = readdirSync(auth).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
-    const all = files.map((name) => new X509Certificate(readFileSync(join(auth, name))))
-    const begin = Math.min(...all.map(({ validFromDate }) => validFromDate.getTime()))
-    const end = Math.max(...all.map(({ validToDate }) => validToDate.getTime()))
-    const now = new Date(begin + (end - begin) / 3)
-    await exits(0, { place, now }, 'report')
-    const page = readFileSync(join(auth, 'report.html'), 'utf8')
-    assert.match(page, /style="--from:0\.00%;--to:100\.00%;--today:33\.33%"/)
-  })
-
   test('shows a rotation that is under way, on the page and in the metrics', async (t) => {
     const { place, auth } = copied(t)
     const metrics = async () => {
@@ -121,24 +109,6 @@ describe('report', { concurrency: 2 }, () => {
       page(),
       /<li>rotation of .* in progress, stage 1 of \d \([\s\S]*npm run task -- rotate service-account/,
     )
-  })
-
-  test('a rotation that is under way is left to do, with --quiet too', async (t) => {
-    const { place, auth } = copied(t)
-    cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
-    for (const args of [
-      ['status'],
-      ['status', '--quiet'],
-      ['bootstrap', '--dry-run'],
-      ['ca', '--dry-run', '--quiet'],
-      ['ca', '--quiet'],
-    ]) {
-      const { stdout } = await harderway(place, ...args)
-      const lines = stdout.replace(/\n +/g, ' ').split('\n')
-      const told = lines.filter((line) => line.includes('in progress'))
-      assert.equal(told.length, 1, args.join(' '))
-      assert.match(told[0] ?? '', /^To do {6}rotation of the service-account key in progress, stage 1 of /)
-    }
   })
 
   test('tells its path as one object with --json; with what it has not it is bad usage, and writes nothing', async (t) => {
@@ -168,74 +138,6 @@ describe('report', { concurrency: 2 }, () => {
       assert.deepEqual(stateOf(place), before)
     }
   })
-
-  const truncate = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size / 2))
-  for (const [what, spoil, said, status] of [
-    [
-      'files are missing, cut short or garbage',
-      (auth) => {
-        for (const name of ['worker1.pem', 'encryption-config.yaml']) rmSync(join(auth, name))
-        for (const name of ['worker2-key.pem', 'admin.kubeconfig']) truncate(join(auth, name))
-        writeFileSync(join(auth, 'worker0.pem'), Buffer.from([0, 255, 60, 105, 109, 103, 62, 27]))
-      },
-      /worker0\.pem is not a valid certificate/,
-      4,
-    ],
-    [
-      'a certificate has a name that turns the text round',
-      (auth) =>
-        openssl(
-          ...['req', '-x509', '-new', '-key', join(auth, 'admin-key.pem'), '-utf8', '-subj', '/CN=a\u202eb'],
-          ...['-days', '99', '-out', join(auth, 'admin.pem')],
-        ),
-      /a\uFFFDb/,
-      4,
-    ],
-    [
-      'the issuer of a certificate has no name',
-      (auth) => {
-        const [request, issuer] = [join(auth, '..', 'request.pem'), join(auth, '..', 'issuer.pem')]
-        const keyOf = (name: string) => join(auth, `${name}-key.pem`)
-        openssl('req', '-x509', '-new', '-key', keyOf('ca'), '-subj', '/', '-out', issuer)
-        openssl('req', '-new', '-key', keyOf('worker0'), '-subj', '/CN=worker0', '-out', request)
-        openssl(
-          ...['x509', '-req', '-in', request, '-CA', issuer, '-CAkey', keyOf('ca'), '-days', '99'],
-          ...['-out', join(auth, 'worker0.pem')],
-        )
-      },
-      /node-certs\/worker0: .*not issued by the current CA/,
-      4,
-    ],
-    [
-      'a certificate ends at a time that there is not',
-      (auth) => {
-        const file = join(auth, 'admin.pem')
-        const der = new X509Certificate(readFileSync(file)).raw
-        der.write('369922000000Z', der.toString('latin1').search(/(?<=\d{12}Z\x17\x0d)\d{12}Z/))
-        const lines = der.toString('base64').replace(/.{64}/g, '$&\n')
-        writeFileSync(file, `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`)
-      },
-      /admin\.pem is not a valid certificate/,
-      4,
-    ],
-  ] as readonly (readonly [what: string, spoil: (auth: string) => void, said: RegExp, ofStatus: number])[])
-    test(`is written where ${what}, and changes nothing`, { skip: needs('openssl') }, async (t) => {
-      const { place, auth } = copied(t)
-      spoil(auth)
-      const before = stateOf(auth)
-      for (const [format, file] of Object.entries(formats)) {
-        const ran = await harderway(place, 'report', '--format', format)
-        assert.deepEqual([ran.status, ran.stderr], [0, ''], format)
-        const text = readFileSync(join(auth, file), 'utf8')
-        if (format === 'html') assert.ok(said.test(text), `${said}`)
-        assert.doesNotMatch(text, /<img|\u202e/)
-        rmSync(join(auth, file))
-      }
-      assert.deepEqual(stateOf(auth), before)
-      const shown = await harderway(place, 'status')
-      assert.equal(shown.status, status, shown.stdout)
-      assert.doesNotMatch(shown.stdout + shown.stderr, /mistake in harderway/)
-    })
 
   test('shows HTML in a certificate of another CA as text: no browser runs it', {
     skip: needs('openssl', 'chromium'),
