@@ -95,7 +95,6 @@ export function readDerCertificate(der: Buffer) {
       isCa: x509.ca,
       /** By a path length of 0 there may be no other CA below it: RFC 5280, 4.2.1.9. */
       maySignCas: x509.ca && extension(oids.basicConstraints)?.content.toString('hex').endsWith('020100') === false,
-      hasNameConstraints: extension(oids.nameConstraints) !== undefined,
       /** The first eight bits; undefined where it names none. */
       keyUsage: extension(oids.keyUsage)?.content[1],
       /** As in `oids`. */

@@ -44,7 +44,6 @@ export const oids = {
   keyUsage: '551d0f',
   subjectAltName: '551d11',
   basicConstraints: '551d13',
-  nameConstraints: '551d1e',
   authorityKeyIdentifier: '551d23',
   extKeyUsage: '551d25',
   serverAuth: '2b06010505070301',
