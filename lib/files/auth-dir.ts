@@ -3,12 +3,11 @@
  * names of the files are spelled nowhere else but in tasks/layouts/.
  */
 import * as fs from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
 import { type Diff, missing } from '../results.ts'
 import { octal } from '../wording.ts'
 import {
-  makeFolders,
   type PlainFile,
   publicMode,
   readOnly,
@@ -159,14 +158,10 @@ class DiskStore implements Store {
     )
   }
 
-  /** The name may be an absolute path. */
+  /** Follows no link. */
   setMode(name: string, mode: number): void {
-    const path = resolve(this.#path, name)
-    const setOn = (fd: number) => {
-      if (!fs.fstatSync(fd).isFile()) throw notPlain(path)
-      fs.fchmodSync(fd, mode)
-    }
-    doing('set the mode of', path, () => whileOpen(fs.openSync(path, readOnly), setOn))
+    const path = join(this.#path, name)
+    doing('set the mode of', path, () => whileOpen(fs.openSync(path, readOnly), (fd) => fs.fchmodSync(fd, mode)))
   }
 
   remove(name: string): void {
@@ -316,7 +311,7 @@ export class AuthDir {
     for (const [name] of files) this.#read.delete(name)
   }
 
-  /** Sets the mode of a plain file, given by its name in the folder or its absolute path. */
+  /** Of a plain file. */
   setMode(name: string, mode: number): void {
     this.#store.setMode(name, mode)
     this.#read.delete(name)
@@ -326,7 +321,7 @@ export class AuthDir {
   make(): void {
     const path = this.#folder()
     doing('create the directory', path, () => {
-      if (makeFolders(path, folderMode)) fs.chmodSync(path, folderMode)
+      if (fs.mkdirSync(path, { recursive: true, mode: folderMode })) fs.chmodSync(path, folderMode)
     })
   }
 
@@ -387,13 +382,9 @@ export class AuthDir {
   }
 }
 
-function notPlain(path: string): Failure {
-  return new Failure(`${path} is not a regular file`, { remedy: `move it aside, then ${runAgain}` })
-}
-
 /**
- * Copies the named files to backup/<time>/, following symbolic links, and returns that folder if there was anything to
- * copy. Files already kept at the same time stay.
+ * Copies the named files to backup/<time>/, and returns that folder if there was anything to copy. Files already kept
+ * at the same time stay. Of a symbolic link nothing is lost: where it leads stays.
  */
 export function backUp(auth: AuthDir, names: readonly string[], now: Date): string | undefined {
   const time = backupTime(now)
@@ -401,23 +392,12 @@ export function backUp(auth: AuthDir, names: readonly string[], now: Date): stri
   let folder = time
   for (let i = 2; isTaken(folder); i++) folder = `${time}-${i}`
   const copies = names.flatMap((name): [string, Buffer][] => {
-    const bytes = readThrough(auth, name)
+    const bytes = auth.tryBytes(name)
     return bytes ? [[name, bytes]] : []
   })
   if (copies.length === 0) return undefined
   keep(auth, folder, new Map(copies))
   return join(auth.path, 'backup', folder)
-}
-
-/** Follows a symbolic link. Throws a Failure if the target is not a plain file, such as a pipe. */
-function readThrough(auth: AuthDir, name: string): Buffer | undefined {
-  const path = join(auth.path, name)
-  const file = auth.read(name)
-  if (file?.kind === 'file') return file.bytes
-  if (!file || !fs.existsSync(path)) return undefined
-  const target = readPlainFile(doing('read', path, () => fs.realpathSync(path)))
-  if (target && target.kind !== 'file') throw notPlain(path)
-  return target?.bytes
 }
 
 /**

@@ -4,7 +4,6 @@
 import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { basename, dirname, join, relative, resolve } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { doing, Failure, isErrno, usageFailure } from '../failure.ts'
 
 /** `other` is a symbolic link, a socket: what a rename replaces. */
@@ -77,50 +76,16 @@ export function isInside(path: string, folder: string): boolean {
   return way !== '..' && !way.startsWith('../')
 }
 
-/** Throws a usage Failure for a path of the command line that is a directory, or leads into the folder. */
+/** Throws a usage Failure for a path of the command line that is no regular file, or leads into the folder. */
 export function checkOutput(path: string, folder: string): void {
   if (isInside(path, folder)) throw usageFailure(`${path} is in ${folder}, where only harderway's own files are`)
   const stat = doing('write', path, () => fs.statSync(path, { throwIfNoEntry: false }))
-  if (stat?.isDirectory()) throw usageFailure(`${path} is a directory, not a file`)
+  if (stat && !stat.isFile()) throw usageFailure(`${path} is not a regular file`)
 }
 
-/**
- * Writes what the command line names: where its links lead, and into a device or a pipe. Only a regular file is
- * replaced. A pipe is not waited for without its reader.
- */
-export async function writeOutput(path: string, text: string, signal: AbortSignal): Promise<void> {
-  const stat = doing('write', path, () => fs.statSync(path, { throwIfNoEntry: false }))
-  if (stat?.isFile() ?? true)
-    return replaceFiles([{ path: followLinks(path), data: text, mode: publicMode }], { durable: false })
-  const fd = doing('write', path, () => openStream(path))
-  try {
-    for (let left = Buffer.from(text); left.length > 0; ) {
-      const written = doing('write', path, () => writeSome(fd, left))
-      left = left.subarray(written)
-      if (written === 0) await setTimeout(20, undefined, { signal })
-    }
-  } finally {
-    fs.closeSync(fd)
-  }
-}
-
-function openStream(path: string): number {
-  try {
-    return fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK)
-  } catch (error) {
-    if (isErrno(error, 'ENXIO')) throw new Failure(`can't write ${path}: nothing reads from it`)
-    throw error
-  }
-}
-
-/** The number of bytes, 0 while its reader is behind. */
-function writeSome(fd: number, bytes: Uint8Array): number {
-  try {
-    return fs.writeSync(fd, bytes)
-  } catch (error) {
-    if (isErrno(error, 'EAGAIN')) return 0
-    throw error
-  }
+/** Writes what the command line names, where its links lead. */
+export function writeOutput(path: string, text: string): void {
+  replaceFiles([{ path: followLinks(path), data: text, mode: publicMode }], { durable: false })
 }
 
 export interface NewFile {
@@ -178,24 +143,6 @@ export function writeNew(
     fs.writeFileSync(fd, data)
     if (durable) fs.fsyncSync(fd)
   })
-}
-
-/**
- * Makes the folder and its parents; true if it was missing. Node's `recursive` would retry for ever if a file system
- * reports ENOENT for a folder inside an existing one, as autofs and /proc do.
- */
-export function makeFolders(path: string, mode?: number): boolean {
-  const isThere = () => fs.statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
-  if (isThere()) return false
-  makeFolders(dirname(path), mode)
-  try {
-    fs.mkdirSync(path, { mode })
-    return true
-  } catch (error) {
-    // Another run may have made it meanwhile.
-    if (isErrno(error, 'EEXIST') && isThere()) return false
-    throw error
-  }
 }
 
 /** Absolute, and what a shell leaves as it is; in one spelling, since a folder above may be behind a link. */

@@ -3,12 +3,13 @@
  * set-context, use-context`; comments and everything else stay. Pure.
  */
 import { isUtf8 } from 'node:buffer'
+import { mkdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
 import { isMap as isFields, map } from '../cluster/problem.ts'
 import { doing, refusal } from '../failure.ts'
 import { type LockOptions, takeLock } from '../files/lock.ts'
-import { followLinks, makeFolders, readPlainFile } from '../files/plain-file.ts'
+import { followLinks, readPlainFile } from '../files/plain-file.ts'
 import { parseYaml } from '../yaml.ts'
 import { type Fields, type KubeconfigAccess, parseFields, scalarText } from './kubeconfig.ts'
 
@@ -49,7 +50,7 @@ export async function whileLocked<T>(
   options: Pick<LockOptions, 'signal' | 'onWait'>,
   work: () => T,
 ): Promise<T> {
-  doing('create the directory', dirname(path), () => makeFolders(dirname(path), 0o700))
+  doing('create the directory', dirname(path), () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
   const lock = await takeLock(lockOf(path), { ...options, wait: 60_000 })
   try {
     return work()

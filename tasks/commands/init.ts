@@ -1,6 +1,6 @@
 /** `init`: the directory of a new cluster, with a cluster.yaml for its nodes. */
 import { lookup } from 'node:dns/promises'
-import { existsSync, readFileSync, realpathSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { type Document, isScalar, parseDocument } from 'yaml'
 import { addressBytes, canonicalAddress, firstAddress, specialUse, tryCidr } from '../../lib/address.ts'
@@ -16,7 +16,7 @@ import {
   frontProxyCaName,
   kubeconfigFile,
 } from '../../lib/files/auth-dir.ts'
-import { makeFolders, publicMode, replaceFiles } from '../../lib/files/plain-file.ts'
+import { publicMode, replaceFiles } from '../../lib/files/plain-file.ts'
 import { nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
@@ -50,7 +50,7 @@ export async function init(given: WithoutCluster): Promise<readonly ExitCause[]>
   const auth = options.from === undefined ? join(folder, 'auth') : pathOf(host, options.from)
   const text = await formatCluster(basename(folder), auth, options)
   signal.throwIfAborted()
-  doing('make', folder, () => makeFolders(folder), 'usage')
+  doing('make', folder, () => mkdirSync(folder, { recursive: true }), 'usage')
   // https://github.com/redhat-developer/yaml-language-server#using-inlined-schema
   const schema = `./${relative(realpathSync(folder), realpathSync(packageFile('docs/cluster.schema.json')))}`
   const data = text.replace(/(?<=\$schema=).*/, () => encodeURI(schema))

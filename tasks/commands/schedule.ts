@@ -1,9 +1,10 @@
 /** `schedule`: what runs bootstrap every day, unattended: a systemd service and timer, or a line for cron. */
+import { mkdirSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { doing, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { checkOutput, followLinks, makeFolders, readPlainFile, writeOutput } from '../../lib/files/plain-file.ts'
+import { checkOutput, followLinks, readPlainFile, writeOutput } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { escapeSpecifiers, formatExec, quote, quoteInUnit } from '../../lib/wording.ts'
 import { type CommandRun, kubectlFiles } from '../run/command-run.ts'
@@ -16,7 +17,7 @@ const collectorFolder = '/var/lib/prometheus/node-exporter'
 const unitFolder = '/etc/systemd/system'
 
 export async function schedule(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { auth, cluster, file, host, options, print, signal } = given
+  const { auth, cluster, file, host, options, print } = given
   // Of the units and of the file with metrics.
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
   // Ends the line of the crontab, by which it is found again: two clusters may have one name.
@@ -30,10 +31,10 @@ export async function schedule(given: CommandRun): Promise<readonly ExitCause[]>
   const folder = pathOf(host, options.write)
   for (const [each] of files) checkOutput(join(folder, each), auth.path)
   for (const each of [folder, unitFolder]) refuseOther(join(each, `${name}.service`), file)
-  doing('create the directory', folder, () => makeFolders(folder))
+  doing('create the directory', folder, () => mkdirSync(folder, { recursive: true }))
   for (const [each, text] of files) {
     const path = join(folder, each)
-    await writeOutput(path, text, signal)
+    writeOutput(path, text)
     print(options.json ? formatJsonLine({ type: 'file', name: each, path }) : path)
   }
   if (options.json || options.quiet) return []

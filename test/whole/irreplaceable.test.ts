@@ -121,7 +121,6 @@ const refused: readonly { id: string; byHand: RegExp; rows: Readonly<Record<stri
     byHand: /restore it from a backup/,
     rows: {
       'an encryption config that is truncated': [on(config, truncated)],
-      'an encryption config that is a symbolic link': [on(config, linked)],
       'an encryption config with another provider': [
         unchanged,
         { edits: [[['encryption', 'provider'], 'secretbox']], byHand: /to keep it, set encryption\.provider: aescbc/ },

@@ -35,7 +35,7 @@ export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
           : await (await import('./cluster-metrics.ts')).formatMetrics(seen)
       if (!signal.aborted) {
         auth.write(file, text, publicMode)
-        if (copy !== undefined) await writeOutput(copy, text, signal)
+        if (copy !== undefined) writeOutput(copy, text)
         for (const path of [`${auth.path}/${file}`, copy ?? []].flat())
           print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
       }
