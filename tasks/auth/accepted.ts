@@ -27,10 +27,25 @@ export interface Holder {
 
 /** One for each name and reason, without those whose name is revoked. */
 export function holdersOf(run: Given): Holder[] {
-  const { revoked = [] } = run.cluster
-  const rows = new Map(certTable(run.cluster).map((row) => [row.profile.subject.CN, row] as const))
-  const controls = apiNames(run.auth)
-  const all = clientCertificates(run).flatMap((each) => holderOf(run, each, rows, controls))
+  const { auth, cluster, now } = run
+  const { revoked = [] } = cluster
+  const rows = new Map(certTable(cluster).map((row) => [row.profile.subject.CN, row] as const))
+  const cas = casOf(auth)
+  const found = keptCertificates(auth)
+  // Names of control nodes, present and former: SANs of every certificate of the API server.
+  const controls = new Set(
+    found.flatMap(({ name, certificate: { sans } }) => (name === auth.files.names.api ? sans : [])),
+  )
+  const isAccepted = ({ certificate }: KeptCertificate) =>
+    isForClients(certificate) && certificate.notAfter > now && cas.some((ca) => isIssuedBy(certificate, ca))
+  // Each once: that of auth/ itself before a copy of it.
+  const accepted = new Map(
+    found
+      .filter(isAccepted)
+      .toReversed()
+      .map((each) => [each.certificate.der.toString('base64'), each]),
+  )
+  const all = [...accepted.values()].toReversed().flatMap((each) => holderOf(run, each, rows, controls))
   const open = all.filter(({ name }) => !revoked.includes(name))
   return [...Map.groupBy(open, ({ name, why }) => `${name} ${why}`).values()].flatMap((same) => {
     const [first] = same.toSorted((one, other) => Number(other.until) - Number(one.until))
@@ -38,7 +53,7 @@ export function holdersOf(run: Given): Holder[] {
   })
 }
 
-interface ClientCertificate {
+interface KeptCertificate {
   /** Of its file, without the ending. */
   readonly name: string
   /** In auth/ itself, not in its backup. */
@@ -48,7 +63,7 @@ interface ClientCertificate {
 
 function holderOf(
   run: Given,
-  { name, isPresent, certificate }: ClientCertificate,
+  { name, isPresent, certificate }: KeptCertificate,
   rows: ReadonlyMap<string, CertRow>,
   controls: ReadonlySet<string>,
 ): Holder[] {
@@ -74,23 +89,18 @@ function holderOf(
 
 const casOf = (auth: AuthDir) => [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
 
-/** Those of auth/ and its backup that are accepted now, each once. */
-function clientCertificates({ auth, now }: Given): ClientCertificate[] {
-  const cas = casOf(auth)
+/** Those of auth/, then those of its backup. */
+function keptCertificates(auth: AuthDir): KeptCertificate[] {
   const folders = ['.', ...auth.names('backup').map((folder) => join('backup', folder))]
-  const all = folders.flatMap((folder) =>
-    auth.names(folder).flatMap((file): [string, ClientCertificate][] => {
+  return folders.flatMap((folder) =>
+    auth.names(folder).flatMap((file) => {
       // A backup of what a node had: its name is the whole path on the node.
-      const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
+      const { kind, name = '' } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
       const bytes = kind === 'certificate' ? tryTo(() => auth.tryBytes(join(folder, file))) : undefined
       const certificate = bytes && certificateIn(bytes)
-      if (!certificate || name === undefined || !isForClients(certificate) || certificate.notAfter <= now) return []
-      if (!cas.some((ca) => isIssuedBy(certificate, ca))) return []
-      return [[certificate.der.toString('base64'), { name, isPresent: folder === '.', certificate }]]
+      return certificate ? [{ name, isPresent: folder === '.', certificate }] : []
     }),
   )
-  // The first of a key counts: that of auth/ itself.
-  return [...new Map(all.toReversed()).values()].toReversed()
 }
 
 /** id-kp-clientAuth and anyExtendedKeyUsage (RFC 5280, 4.2.1.12), either of which Go takes for a client. */
@@ -98,18 +108,6 @@ const clientUsages = ['1.3.6.1.5.5.7.3.2', '2.5.29.37.0']
 
 function isForClients({ isCa, x509 }: Certificate): boolean {
   return !isCa && (x509.keyUsage === undefined || x509.keyUsage.some((each) => clientUsages.includes(each)))
-}
-
-/** Names of control nodes, present and former: SANs of every certificate of the API server. */
-function apiNames(auth: AuthDir): ReadonlySet<string> {
-  const file = auth.files.certificate(auth.files.names.api)
-  const folders = ['.', ...auth.names('backup').map((folder) => join('backup', folder))]
-  return new Set(
-    folders.flatMap((folder) => {
-      const bytes = tryTo(() => auth.tryBytes(join(folder, file)))
-      return (bytes && certificateIn(bytes)?.sans) ?? []
-    }),
-  )
 }
 
 /** The line of cluster.yaml to paste: what `revoked` has, and more. */
