@@ -14,7 +14,6 @@ import {
   LineCounter,
   type Pair,
   visit,
-  type YAMLError,
   type YAMLMap,
   isMap as yamlIsMap,
 } from 'yaml'
@@ -110,7 +109,7 @@ function parseBytes(
   try {
     const text = new TextDecoder().decode(bytes)
     const document = parseYaml(text, { lineCounter })
-    const errors = syntaxErrors(document, text)
+    const errors = syntaxErrors(document)
     if (errors.length > 0) return { errors }
     const { contents } = document
     // The content is not quoted: with a wrong --config it may be a key.
@@ -118,11 +117,10 @@ function parseBytes(
       const isEmpty = contents === null || (isScalar(contents) && contents.value === null)
       return wrong(`the file ${isEmpty ? 'is empty' : 'has no keys (a key ends with a colon and a space)'}`, needed)
     }
-    return { document, value: document.toJS({ maxAliasCount: 1000, reviver: withoutNull }) }
+    return { document, value: document.toJS({ reviver: withoutNull }) }
   } catch (error) {
-    // Thrown for aliases that multiply, and for too many calls.
-    if (error instanceof ReferenceError || error instanceof RangeError)
-      return wrong('the file is nested too deeply, or its aliases (*) repeat too much', 'write the values out')
+    // Too many calls.
+    if (error instanceof RangeError) return wrong('the file is nested too deeply', 'write each section once')
     throw error
   }
 }
@@ -140,49 +138,21 @@ const remedies = new Map<string, string>([
   ['TAB_AS_INDENT', 'indent with spaces'],
 ])
 
-function syntaxErrors(document: Document.Parsed, text: string): TextProblem[] {
+/** Of what the parser reports the first: those after it follow from it. Of an alias (*) a list could multiply. */
+function syntaxErrors(document: Document.Parsed): TextProblem[] {
   const [error] = document.errors
-  // Those after the first follow from it.
-  if (error) return [unclosed(document, text, error) ?? textProblem(error)]
-  const anchors = new Set<string>()
-  const found: TextProblem[] = []
+  if (error) {
+    const message = excerpt(error.message.split(';')[0] ?? '')
+    return [{ offset: error.pos[0], message, remedy: remedies.get(error.code) }]
+  }
+  const aliases: TextProblem[] = []
   visit(document, {
-    Node: (_, node) => {
-      if ('anchor' in node && node.anchor !== undefined) anchors.add(node.anchor)
-    },
-    Alias: (_, { source, range }) => {
-      if (!anchors.has(source))
-        found.push({
-          offset: range?.[0] ?? 0,
-          message: 'this is an alias (*) without an anchor (&) above it',
-          remedy: remedies.get('BAD_ALIAS'),
-        })
+    Alias: (_, { range }) => {
+      const message = 'this is an alias (*), which cluster.yaml does not support'
+      aliases.push({ offset: range?.[0] ?? 0, message, remedy: remedies.get('BAD_ALIAS') })
     },
   })
-  return found
-}
-
-function textProblem({ pos: [offset], message, code }: YAMLError): TextProblem {
-  return { offset, message: excerpt(message.split(';')[0] ?? ''), remedy: remedies.get(code) }
-}
-
-/** The parser reports where the end was expected, which may be many lines below the bracket or quote. */
-function unclosed(document: Document, text: string, { pos: [end], message }: YAMLError): TextProblem | undefined {
-  if (!/ end with a [\]}]$|^Missing closing /.test(message)) return undefined
-  const isQuote = message.startsWith('Missing')
-  const reaching: number[] = []
-  visit(document, {
-    Value: (_, node) => {
-      const [from = end, to = end] = node.range ?? []
-      if (isScalar(node) === isQuote && from < end && end <= to) reaching.push(from)
-    },
-  })
-  // An end just before it is that of the innermost.
-  const offset = reaching.at(!isQuote && '}]'.includes(text[end - 1] ?? ' ') ? -2 : -1)
-  if (offset === undefined) return undefined
-  const open = text[offset] ?? ''
-  const close = { '{': '}, and indent each line inside it', '[': '], and indent each line inside it' }[open] ?? open
-  return { offset, message: `this ${open} is not closed`, remedy: `end it with ${close}` }
+  return aliases
 }
 
 /** A key without a value (`subject:` with everything below it commented out) counts as absent. */

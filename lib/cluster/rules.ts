@@ -26,8 +26,6 @@ export interface LayoutRules {
     string,
     { readonly files: ReadonlyMap<string, readonly string[]>; readonly hasConfig: boolean }
   >
-  /** The roles of the nodes that run a kubelet. */
-  readonly kubeletsOn: readonly string[]
 }
 
 /** Every rule that the parsed YAML breaks, even if it has other problems. */
@@ -42,8 +40,7 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...domainProblems(raw),
     ...nameProblems({ nodes, users }, layout.isReserved),
     ...addressProblems(raw, nodes),
-    ...virtualIPProblems(raw, nodes),
-    ...hostProblems(raw, nodes, layout.kubeletsOn),
+    ...directoryProblems(raw, nodes),
     ...controlProblems(nodes),
     ...durationProblems(map(raw.certificates), users),
     ...users.flatMap(({ groups }, i) => groupProblems(list(groups), ['users', i, 'groups'])),
@@ -142,54 +139,29 @@ function addressesOf({ ip, ips }: Raw, path: Path): Placed[] {
     .filter(({ value }) => addressBytes(value))
 }
 
-/** A control node serves the API itself, and a gateway passes it on; on a worker nothing listens on its port. */
-function virtualIPProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
-  const virtualIP = canonicalAddress(textOf(map(raw.api).virtualIP))
-  const worker = nodes.find(
-    (node) =>
-      node.role === 'worker' && addressesOf(node, []).some(({ value }) => canonicalAddress(value) === virtualIP),
-  )
-  if (!worker) return []
-  const message = `"${virtualIP}" is the address of ${quoted(worker.name)}, a worker`
-  return [{ path: ['api', 'virtualIP'], message, remedy: 'use the address of the load balancer, or of a control node' }]
-}
-
-/**
- * Each node has a directory of its own, and a machine runs one kubelet: another node's files there are on the wrong
- * machine. Without `install` they may be meant to be carried on from the directory.
- */
-function hostProblems({ ssh, install }: Raw, nodes: readonly Raw[], kubeletsOn: LayoutRules['kubeletsOn']): Problem[] {
-  const isInstalled = install !== undefined && install !== false
-  const named = new Map(nodes.map(({ name }, i) => [name, i] as const).reverse())
-  const placed = nodes.flatMap((node, i) => {
-    const host = textOf(node.host ?? node.name)
-    // A second node of a name is told of as such.
-    if (named.get(node.name) !== i || host === '') return []
-    const machine = [canonicalAddress(host.toLowerCase()), node.port ?? 22].join(' ')
-    const written = textOf(node.directory ?? map(ssh).directory ?? '~').replace(/(.)\/$/, '$1')
+/** Each node has a directory of its own: another node's files there are on the wrong machine. */
+function directoryProblems({ ssh }: Raw, nodes: readonly Raw[]): Problem[] {
+  const placed = nodes.map((node, i): Placed => {
+    const machine = `${canonicalAddress(textOf(node.host ?? node.name).toLowerCase())} ${node.port ?? 22}`
+    const directory = textOf(node.directory ?? map(ssh).directory ?? '~').replace(/(.)\/$/, '$1')
     // A home is its login's.
-    const directory = written.startsWith('~') ? `${textOf(node.user ?? map(ssh).user ?? 'ubuntu')} ${written}` : written
-    const hasKubelet = isInstalled && kubeletsOn.includes(textOf(node.role))
-    return [{ machine, directory, hasKubelet, path: ['nodes', i, node.host === undefined ? 'name' : 'host'] }]
+    const login = directory.startsWith('~') ? textOf(node.user ?? map(ssh).user ?? 'ubuntu') : ''
+    return {
+      value: [machine, login, directory].join(' '),
+      path: ['nodes', i, node.host === undefined ? 'name' : 'host'],
+    }
   })
-  const again = (of: readonly Placed[], what: string, remedy: string) =>
-    duplicates(of, '').map(({ path }) => ({
-      path,
-      message: `is the same machine as another node with ${what}`,
-      remedy,
-    }))
-  const kubelets = again(
-    placed.flatMap(({ hasKubelet, machine: value, path }) => (hasKubelet ? { value, path } : [])),
-    'a kubelet',
-    'set the host and port of this node',
+  const names = nodes.map(({ name }) => name)
+  return (
+    duplicates(placed, '')
+      // A second node of a name is reported as such.
+      .filter(({ path: [, i = 0] }) => names.indexOf(names[Number(i)]) === i)
+      .map(({ path }) => ({
+        path,
+        message: 'is the same machine as another node with the same directory',
+        remedy: 'set the directory of this node, or its host and port',
+      }))
   )
-  const directories = again(
-    placed.map(({ machine, directory, path }) => ({ value: `${machine} ${directory}`, path })),
-    'the same directory',
-    'set the directory of this node, or its host and port',
-  )
-  // One sentence for a node.
-  return [...kubelets, ...directories.filter(({ path }) => kubelets.every((each) => each.path !== path))]
 }
 
 function controlProblems(nodes: readonly Raw[]): Problem[] {
@@ -223,20 +195,8 @@ function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
         message: `"${value}" bypasses RBAC, and nothing can revoke it before it expires`,
         remedy: 'bind a group of your own to the ClusterRole cluster-admin',
       })),
-    ...placed
-      .filter(({ value }) => groupsIn(value).length > 1)
-      .map(({ value, path }) => ({
-        path,
-        message: `"${value}" would be one group`,
-        remedy: `write [${placed.flatMap((each) => groupsIn(each.value).map((group) => JSON.stringify(group))).join(', ')}]`,
-      })),
     ...duplicates(placed, 'is listed twice'),
   ]
-}
-
-/** More than one where a list was written as text. A name of LDAP is one: "cn=devs,ou=groups". */
-function groupsIn(text: string): string[] {
-  return text.includes('=') ? [text] : text.split(',').map((each) => each.trim())
 }
 
 function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
@@ -305,12 +265,6 @@ function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Prob
   })
 }
 
-/** Until 0.3.0 these were keys: what takes their place. */
-const removedKeys: Readonly<Record<string, string>> = {
-  'ssh.options': 'move them to the file of ssh.configFile',
-  'install.layout': 'remove it; if install has nothing else, write install: true',
-}
-
 /** A problem of the key itself, not of its value. */
 function atKey(path: Path, message: string, remedy?: string): Problem {
   return { path, at: 'key', message, remedy }
@@ -339,11 +293,7 @@ function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[]
   return Object.entries(map(value)).flatMap(([key, inner]) => {
     const known = Object.hasOwn(entries, key) ? entries[key] : undefined
     if (known) return unknownKeys(known, inner, [...path, key])
-    if (key === '<<')
-      return atKey([...path, key], 'is a merge key, which cluster.yaml does not support', 'write the keys out')
     const words = path.filter((part) => typeof part === 'string').join('.')
-    const instead = removedKeys[`${words}.${key}`]
-    if (instead) return [atKey([...path, key], 'was removed in harderway 0.4.0', instead)]
     const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
     return [atKey([...path, key], `is an unknown key in ${where}`, suggest(key, Object.keys(entries)))]
   })

@@ -248,10 +248,7 @@ const install = v.union(
       ),
     }),
   ],
-  ({ input }) =>
-    input === 'guide'
-      ? 'guide was removed in harderway 0.4.0; write install: true'
-      : `${quoted(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
+  ({ input }) => `${quoted(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
 )
 
 export const clusterSchema = object({

@@ -189,11 +189,9 @@ export function layoutRules(cluster: LaidOut): LayoutRules {
     const hasConfig = files.some(([, settings]) => settings.some((setting) => /^[a-z]/.test(setting)))
     return [unit, { files: new Map(files), hasConfig }] as const
   })
-  const kubelets = layout.units.filter(({ serves }) => serves.some(({ name }) => name === NODE))
   return {
     ...layout,
     units: new Map(units),
-    kubeletsOn: kubelets.flatMap(({ on }) => on),
     isReserved: (name) => isReserved(cluster, name),
   }
 }
