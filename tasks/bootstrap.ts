@@ -25,21 +25,20 @@ export const phases: readonly Phase[] = [
     makes: '<client>.kubeconfig: the admin, components, each node and user' },
   { name: 'encryption-key', title: 'Encryption key', targets: () => import('./phases/encryption-key.ts'),
     makes: 'encryption-config.yaml' },
-  { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./day2/revoked/revoked.ts'),
+  { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./revoked/revoked.ts'),
     makes: 'authorization-config.yaml: the revoked names; if cluster.yaml has revoked' },
   { name: 'deploy', title: 'Deploy to nodes', targets: deployTargets,
     makes: "each role's files on each node, by ssh and scp" },
-  { name: 'install', title: 'Install on nodes', targets: ({ install }) => install && import('./day2/install/install.ts'),
+  { name: 'install', title: 'Install on nodes', targets: ({ install }) => install && import('./install/install.ts'),
     makes: 'the same files where units read them, loaded; if cluster.yaml has install' },
   { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./phases/local-kubeconfig.ts'),
     makes: "the admin's entry in your own kubeconfig" },
 ]
 
-/** Deploy is the chapter's, and knows nothing of day 2: what it looks at beside a node's directory is given to it. */
+/** Deploy is the chapter's, and knows nothing of install: what is looked at beside a node's directory is given to it. */
 async function deployTargets(): Promise<PhaseFile> {
   const { targets } = await import('./phases/deploy.ts')
-  const lookBeside: LookBeside = async (...asked) =>
-    (await import('./day2/install/look-at-units.ts')).lookBeside(...asked)
+  const lookBeside: LookBeside = async (...asked) => (await import('./install/look-at-units.ts')).lookBeside(...asked)
   return { targets: (cluster, { earlier }) => targets(cluster, { earlier, lookBeside }) }
 }
 

@@ -15,10 +15,10 @@ import { formatAuthorization, type RevokedList, readRevoked } from '../../lib/ku
 import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
-import { listsOn, refusalOfKeys } from '../day2/revoked/revoked.ts'
 import { whyNotCompared } from '../deploy/owner.ts'
 import { type NodeLook, placesOf, readNode, withList } from '../inspect/look.ts'
 import { listPath, nodeFiles } from '../layouts/tables.ts'
+import { listsOn, refusalOfKeys } from '../revoked/revoked.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import type { Run } from '../target.ts'
 

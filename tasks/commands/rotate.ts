@@ -17,18 +17,11 @@ import { notices } from '../../lib/show/reporter.ts'
 import { day, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { refusalDuring } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
-import { findRefusedList } from '../day2/revoked/revoked.ts'
-import { rewritePhase } from '../day2/rotations/encryption-key-rotation.ts'
-import {
-  type Rotating,
-  type Rotation,
-  rotations,
-  type Stage,
-  stageNumber,
-  underWay,
-} from '../day2/rotations/rotations.ts'
-import { survey } from '../day2/rotations/survey.ts'
-import { formatTried, tryStages } from '../day2/rotations/trial.ts'
+import { findRefusedList } from '../revoked/revoked.ts'
+import { rewritePhase } from '../rotations/encryption-key-rotation.ts'
+import { type Rotating, type Rotation, rotations, type Stage, stageNumber, underWay } from '../rotations/rotations.ts'
+import { survey } from '../rotations/survey.ts'
+import { formatTried, tryStages } from '../rotations/trial.ts'
 import { writeAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/exit-status.ts'

@@ -12,6 +12,8 @@ import { type Check, formatDiffs, missing } from '../../lib/results.ts'
 import { notices } from '../../lib/show/reporter.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { phases } from '../bootstrap.ts'
+import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
+import { encryptionConfig, layoutOf } from '../layouts/tables.ts'
 import {
   connect,
   formatRefused,
@@ -24,9 +26,7 @@ import {
   type Tried,
   triedConnections,
   tryChange,
-} from '../day2/rotations/trial.ts'
-import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
-import { encryptionConfig, layoutOf } from '../layouts/tables.ts'
+} from '../rotations/trial.ts'
 import { readAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'

@@ -31,7 +31,7 @@ export interface Beside extends Pick<Check, 'warn' | 'until'> {
 }
 
 /**
- * Looks at what day 2 has on the node, of which deploy knows nothing: tasks/bootstrap.ts gives it. `isCopied`: files are
+ * Looks at what install has on the node, of which deploy knows nothing: tasks/bootstrap.ts gives it. `isCopied`: files are
  * copied first, so that answers of units are of no use. Throws a Failure where nothing may be copied.
  */
 export type LookBeside = (on: OnNode, look: NodeLook, isCopied: boolean) => Promise<Beside>

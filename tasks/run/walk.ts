@@ -35,8 +35,7 @@ export async function refusalsBefore(
   graph: ClusterGraph,
   { run, forced, tell }: Pick<RunOptions<Run>, 'run' | 'forced'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
-  const list =
-    run.auth.read(authorizationConfigFile) && (await import('../day2/revoked/revoked.ts')).findRefusedList(run)
+  const list = run.auth.read(authorizationConfigFile) && (await import('../revoked/revoked.ts')).findRefusedList(run)
   if (list) return [['revoked', list]]
   const refusals = await findRefusals(graph, run, forced)
   if (![...graph.values()].some(({ where }) => where === 'node')) return joinFailures(refusals)

@@ -11,8 +11,8 @@ import { type Notice, notices, type Summary } from '../../lib/show/reporter.ts'
 import { formatDate, formatLeftInWords, formatNames } from '../../lib/wording.ts'
 import { noteOnFormer } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
-import type { UnderWay } from '../day2/rotations/rotations.ts'
 import { certTable } from '../layouts/tables.ts'
+import type { UnderWay } from '../rotations/rotations.ts'
 import { type ClusterRow, type ClusterRows, type ClusterTarget, endsSoon, type Run } from '../target.ts'
 import { notesOnHolders } from './holders.ts'
 
@@ -143,7 +143,7 @@ export function stagesIn(run: Run): string[] {
 /** Loads the stages only if a rotation is under way: most runs don't need them. */
 export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
   if (stagesIn(run).length === 0) return []
-  const { underWay } = await import('../day2/rotations/rotations.ts')
+  const { underWay } = await import('../rotations/rotations.ts')
   // The target of files that do not fit together reports them.
   return tryTo(() => underWay(run)) ?? []
 }

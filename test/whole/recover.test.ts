@@ -20,10 +20,10 @@ import {
 import { join } from 'node:path'
 import { afterEach, before, beforeEach, describe, test } from 'node:test'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { encryptionKeyRotation } from '../../tasks/day2/rotations/encryption-key-rotation.ts'
-import type { Rotating } from '../../tasks/day2/rotations/rotations.ts'
-import { serviceAccountRotation } from '../../tasks/day2/rotations/service-account-rotation.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
+import { encryptionKeyRotation } from '../../tasks/rotations/encryption-key-rotation.ts'
+import type { Rotating } from '../../tasks/rotations/rotations.ts'
+import { serviceAccountRotation } from '../../tasks/rotations/service-account-rotation.ts'
 import { openssl } from '../support/certificates.ts'
 import { secretsIn, stateOf } from '../support/files.ts'
 import {

@@ -1,0 +1,158 @@
+/**
+ * Phase `revoked`: the list of who is revoked, as API servers read it, made from `revoked` of cluster.yaml alone. No list
+ * is shortened unnoticed: a name that a list in auth/ or on a control node has, and cluster.yaml lacks, stops the run,
+ * unless its command names `revoked`.
+ */
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
+import {
+  type AuthFile,
+  authorizationConfigFile,
+  authorizationFiles,
+  authorizationWebhookFile,
+  etcdCaName,
+} from '../../lib/files/auth-dir.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import {
+  formatAuthorization,
+  isForeignAuthorization,
+  readRevoked,
+  webhookKubeconfig,
+} from '../../lib/kubernetes/authorization.ts'
+import { realPath } from '../../lib/node/state.ts'
+import { type Check, type Diff, texts } from '../../lib/results.ts'
+import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { holdersOf, revokedLine } from '../auth/accepted.ts'
+import { type FileOnNode, fileOn } from '../deploy/owner.ts'
+import { digestOf, type NodeLook } from '../inspect/look.ts'
+import { etcdOf, listPath } from '../layouts/tables.ts'
+import { authTarget, type ClusterTarget, type Run } from '../target.ts'
+
+/** Of the phase, and of its target in auth/. */
+const name = 'revoked'
+
+export function targets({ revoked }: Cluster): ClusterTarget[] {
+  if (revoked === undefined) return []
+  return [
+    authTarget({
+      id: name,
+      phase: name,
+      needs: [],
+      // By the first of its files a target is named.
+      makes: authorizationFiles.toReversed(),
+      wanted: { revoked: revoked.toSorted() },
+      purpose: 'who is revoked',
+      where: 'auth',
+      check,
+      build: async (run) => {
+        run.auth.writeDurably(...contentsOf(run).map(([file, text]): AuthFile => [file, text, secretMode]))
+        return undefined
+      },
+    }),
+  ]
+}
+
+/** The kubeconfig comes first: the other file names it. */
+function contentsOf({ cluster }: Pick<Run, 'cluster'>): [file: string, text: string][] {
+  return [
+    [authorizationWebhookFile, webhookKubeconfig],
+    [authorizationConfigFile, formatAuthorization(cluster.revoked ?? [], listPath(cluster, authorizationWebhookFile))],
+  ]
+}
+
+function check(run: Run): Check {
+  const { auth, cluster } = run
+  const { revoked = [] } = cluster
+  const listed = readRevoked(auth.tryBytes(authorizationConfigFile)?.toString() ?? '')?.names ?? []
+  const added = revoked.filter((each) => !listed.includes(each))
+  const removed = listed.filter((each) => !revoked.includes(each))
+  const isOther = added.length + removed.length > 0
+  const accepted = new Set(holdersOf({ ...run, cluster: { ...cluster, revoked: [] } }).map((each) => each.name))
+  const unknown = added.filter((each) => !accepted.has(each))
+  const diffs = contentsOf(run).flatMap(([file, text]): Diff[] => {
+    const found = auth.checkFile(file, 'a list written by harderway', (bytes) => bytes.toString())
+    const isChanged = !isOther && found.value !== undefined && found.value !== text
+    return [...found.diffs, ...(isChanged ? [{ what: `${file} changed`, verb: 'change' as const, names: [file] }] : [])]
+  })
+  const changed = joinClauses(
+    added.length > 0 && `revoked: ${formatNames(added)}`,
+    removed.length > 0 && `no longer revoked: ${formatNames(removed)}`,
+  )
+  return {
+    diffs: [...(changed ? [{ what: changed, verb: 'change' as const }] : []), ...diffs],
+    warn: texts(unknown.length > 0 && `${auth.path} has no certificate of ${unknown.join(', ')}; check the spelling`),
+    todo: etcdIsOpen(run, accepted),
+    note: revoked.length === 0 ? 'nobody is revoked' : `revoked: ${formatNames(revoked)}`,
+  }
+}
+
+/** etcd asks no API server: it takes every certificate of its CA. */
+function etcdIsOpen({ cluster, command }: Run, accepted: ReadonlySet<string>): string[] {
+  const etcd = etcdOf(cluster)
+  const { revoked = [] } = cluster
+  if (etcd === undefined || etcd.ca === etcdCaName) return []
+  const open = revoked.filter((each) => accepted.has(each))
+  if (open.length === 0) return []
+  return [
+    `certificates of ${formatNames(open)} still open etcd, and so the cluster, through port 2379; write in cluster.yaml:\n    etcd: { ca: own }\nthen run:\n    ${command('rotate etcd-ca')}`,
+  ]
+}
+
+/** Of the list in auth/: why no run may begin. */
+export function findRefusedList(run: Run): Failure | undefined {
+  const bytes = run.auth.tryBytes(authorizationConfigFile)
+  return bytes && refusedList(run, `${run.auth.path}/${authorizationConfigFile}`, bytes.toString())
+}
+
+/** Throws a refusal for a list on a control node: in its folder, or where its API server reads one. */
+export function guardList(run: Run, node: ClusterNode, look: NodeLook): void {
+  for (const { at, bytes, state, file } of listsOn(run, node, look)) {
+    // It is that of auth/, which has been looked at.
+    if (!bytes && state.sha256 !== undefined && state.sha256 === digestOf(run, file)) continue
+    const refused = refusedList(run, at, bytes?.toString())
+    if (refused) throw refused.with({ node: node.name })
+  }
+}
+
+export function listsOn({ cluster }: Pick<Run, 'cluster'>, { role }: ClusterNode, look: NodeLook): FileOnNode[] {
+  if (role !== 'control') return []
+  const { places } = look
+  const file = authorizationConfigFile
+  const inFolder = fileOn(look, file, file)
+  if (!places || places instanceof Failure) return inFolder
+  const atPlaces = fileOn(places, realPath(places, listPath(cluster, file)), file)
+  // One that an API server's owner has written is no list of ours.
+  return [...inFolder, ...atPlaces.filter(({ bytes }) => !bytes || !isForeignAuthorization(bytes.toString()))]
+}
+
+/** `text`: undefined if it could not be read. */
+function refusedList(run: Run, file: string, text: string | undefined): Failure | undefined {
+  const { cluster, command, options } = run
+  const { names = [], keys = [] } = readRevoked(text ?? '') ?? {}
+  if (keys.length > 0) return refusalOfKeys(file, keys)
+  if (options.names.includes(name)) return undefined
+  const letIn = command(`${name} install`)
+  if (cluster.revoked !== undefined && (text === undefined || isForeignAuthorization(text)))
+    return refusal(`${file} is not a list that harderway wrote, and may have more than revoked in cluster.yaml`, [
+      `move it aside, or replace it:\n    ${letIn}`,
+    ])
+  const forgotten = names.filter((each) => !cluster.revoked?.includes(each))
+  if (forgotten.length === 0) return undefined
+  const key = cluster.revoked === undefined ? 'write revoked: [] in cluster.yaml, then run' : 'run'
+  return refusal(`${file} lists ${formatNames(forgotten)} as revoked, and cluster.yaml does not`, [
+    `write in cluster.yaml:\n    ${revokedLine(run, forgotten)}`,
+    `or, to restore access with every certificate that is still valid, ${key}:\n    ${letIn}`,
+  ])
+}
+
+/**
+ * Of a list with keys, which only harderway 0.4 and 0.5 write: by it API servers deny every certificate that they don't
+ * know of a user of a revoked key, so nothing may be issued beside it.
+ */
+export function refusalOfKeys(file: string, keys: readonly string[]): Failure {
+  return refusal(`${file} revokes keys (${formatNames(keys)}), and this version revokes names alone`, [
+    'with harderway 0.5.0, give these people new names in the same groups, and revoke the old names',
+    'then, for kube-proxy or a node that keeps its name, run rotate ca --finish with harderway 0.5.0',
+    'then take the keys out of revoked, and run revoked install with harderway 0.5.0 (docs/bad-day.md, "A list with keys")',
+  ])
+}
