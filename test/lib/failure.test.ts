@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { asFailure, doing, Failure, stackOf } from '../../lib/failure.ts'
+import { asFailure, doing, Failure } from '../../lib/failure.ts'
 import { createJsonLines, createLines } from '../../lib/show/lines.ts'
 import { formatFailures } from '../../lib/show/rows.ts'
 import { quote } from '../../lib/wording.ts'
@@ -78,21 +78,6 @@ test('--json: the stack is a field, always, beside the message in one line', asy
     ],
   )
   for (const { stack: text } of told) assert.match(text, stack)
-})
-
-test('the cause of a Failure is the error itself, and a Failure stays what it is', () => {
-  const error = new TypeError('no')
-  assert.equal(asFailure(error).cause, error)
-  const failure = new Failure('no room', { cause: error })
-  assert.equal(asFailure(failure), failure)
-  assert.equal(failure.cause, error)
-})
-
-test('what nobody has made a mistake in has no stack: a Failure, what the system refuses, what is no Error', () => {
-  const errno = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES', errno: -13 })
-  for (const error of [new Failure('no room', { cause: new Error('no') }), errno, 'just text', undefined])
-    assert.equal(stackOf(asFailure(error)), undefined)
-  assert.deepEqual([asFailure(errno).code, asFailure('just text').code], ['eacces', 'bug'])
 })
 
 const systemError = (code: string, errno: number) => Object.assign(new Error(code), { code, errno })

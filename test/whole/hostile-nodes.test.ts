@@ -27,7 +27,6 @@ import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const names = ['control0', 'worker0', 'gateway'] as const
-const config = 'encryption-config.yaml'
 const hour = 3_600_000
 
 describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }, () => {
@@ -201,17 +200,6 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     await withStatus(0, deploy('--dry-run'))
   })
 
-  test('holds a key of ours of another time beside our certificate, or one that auth/backup has: it is replaced', async () => {
-    const key = 'worker0-key.pem'
-    writeFileSync(join(home('worker0'), key), 'half a ke')
-    await withStatus(0, deploy())
-    strangersPair(home('worker0'), 'worker0')
-    const backup = join(auth(), 'backup', '2026-01-01T00-00-00-000Z')
-    mkdirSync(backup, { recursive: true })
-    for (const file of ['worker0.pem', key]) copyFileSync(join(home('worker0'), file), join(backup, file))
-    await withStatus(0, deploy())
-  })
-
   test("holds another cluster's files that belong on no such node: --prune names them, and removes ours", async () => {
     strangersPair(home('worker0'), 'admin')
     writeFileSync(join(home('worker0'), 'admin.kubeconfig'), 'users: [{name: x, user: {token: a-secret}}]\n')
@@ -224,29 +212,6 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     // By the certificate beside it a key is ours.
     for (const file of ['kubernetes.pem', 'kubernetes-key.pem'])
       assert.ok(!existsSync(join(home('worker0'), file)), file)
-  })
-
-  // What else it may hold: test/lib/kubernetes/identity.test.ts.
-  test('holds a second encryption key: it stays, and the command that fetches it works', async () => {
-    const secret = Buffer.alloc(32, 7).toString('base64')
-    const added = (text: string) => text.replace(/( +)- name: key1\n.*\n/, `$&$1- name: key2\n$1  secret: ${secret}\n`)
-    const theirs = added(readFileSync(join(home(), config), 'utf8'))
-    writeFileSync(join(home(), config), theirs)
-    const ran = await withStatus(3, deploy())
-    const { message, remedy } = failureOf(ran)
-    assert.match(String(message), /another encryption key in encryption-config\.yaml than in /)
-    assert.ok(!ran.stdout.includes(secret))
-    assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
-    assert.match(String(remedy), /recover the cluster:\n +npm run task -- recover --node control0$/m)
-    const refused = await exits(3, place, 'recover', '--node', 'control0')
-    const moves = /move it aside:\n +(mkdir .* && mv \S+ \S+) && npm run task -- recover --node control0$/m
-    const [, move = ''] = moves.exec(refused.stdout + refused.stderr) ?? []
-    execFileSync('sh', ['-c', move])
-    assert.ok(existsSync(join(auth(), 'ca-key.pem')) && !existsSync(join(auth(), config)))
-    await exits(0, place, 'recover', '--node', 'control0')
-    assert.equal(readFileSync(join(auth(), config), 'utf8'), theirs)
-    await withStatus(0, deploy('--node', 'control0'))
-    assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
   })
 
   describe('is pruned', () => {

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { nodeFiles } from '../../tasks/layouts/tables.ts'
 import { minimal, parsed } from '../support/files.ts'
-import { copyPlace, type Edit, exits, harderway, madePlace } from '../support/harderway.ts'
+import { copyPlace, type Edit, exits, madePlace } from '../support/harderway.ts'
 import { freePorts, needs, startServer } from '../support/programs.ts'
 
 const run = promisify(execFile)
@@ -64,19 +64,4 @@ test('verify sees a user as it is, and as of its groups', async () => {
   const notes = ran.events.filter(({ type }) => type === 'fresh').map(({ id, note }) => `${id}: ${note}`)
   assert.ok(notes.includes('clients/jane: authenticated as jane (groups devs, ops)'), notes.join('\n'))
   assert.ok(notes.includes('clients/joe: authenticated as joe (no groups)'), notes.join('\n'))
-})
-
-test("a group that is Kubernetes' own is a warning, in the run that asks for it and in status", async (t) => {
-  const asked: Edit = [['users'], [{ name: 'jane', groups: ['system:nodes'] }]]
-  const { place: its } = copyPlace(t, place, [...edits, asked])
-  const warning = 'jane has every right of system:nodes, a group for Kubernetes components'
-  const warned = async (...args: string[]) => {
-    const { stdout } = await harderway(its, ...args)
-    return stdout.replaceAll(/\s+/g, ' ').includes(warning)
-  }
-  assert.ok(await warned('user-certs/jane', '--quiet'))
-  assert.ok(await warned('status'))
-  // Not in the one of every day.
-  assert.ok(!(await warned('user-certs/jane', '--quiet')))
-  assert.ok(!(await warned('user-certs/jane', '--dry-run')))
 })

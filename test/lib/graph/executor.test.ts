@@ -59,13 +59,6 @@ test('nothing begins by itself: a start begins what the target needs, then the t
   assert.deepEqual([...(await walk.rows()).keys()], ['other', 'a', 'b', 'c'])
 })
 
-test('with one slot a walk whose targets are started in reverse order ends', async () => {
-  const where = 'node'
-  const chain = ['a', 'b', 'c'].map((id, i, ids) => fakeTarget(id, { where, needs: ids.slice(0, i) }))
-  const run = runFakes([...chain, fakeTarget('d')], { auth: 1, node: 1, isReversed: true })
-  assert.deepEqual(states(await run.rows), { a: 'built', b: 'built', c: 'built', d: 'built' })
-})
-
 test('builds without an edge between them run at once, and a slow one holds up only those that need it', async () => {
   const slow = gate()
   const run = runFakes([
@@ -168,15 +161,6 @@ test('a check and a build know the targets before them, wait for those that they
   assert.deepEqual(bare(rows.get('d')), { state: 'skipped', because: ['b'] })
 })
 
-test('an abort during the wait for a slot starts no build', async () => {
-  const slow = gate()
-  const run = runFakes([fakeTarget('a', { build: slow.build }), fakeTarget('b', { build: notBuilt })], { auth: 1 })
-  await settled()
-  run.abort.abort()
-  slow.open()
-  assert.deepEqual(states(await run.rows), { a: 'built', b: 'skipped' })
-})
-
 test('an abort while others look skips those that wait for their turn', async () => {
   const check = () => {
     setImmediate(() => run.abort.abort())
@@ -221,17 +205,6 @@ test('a look builds nothing; a plan builds what is in memory, and checks the res
   const planned = await runFakes(targets, { mode: 'plan' }).rows
   assert.deepEqual(bare(planned.get('a')), { state: 'stale', ...stale, note: 'expires 2036-11-21' })
   assert.deepEqual(bare(planned.get('node')), { state: 'stale', ...copied })
-})
-
-test('what has nothing to make is fresh, forced or not, in a plan too', async () => {
-  const targets = [
-    fakeTarget('need'),
-    fakeTarget('nothing', { needs: ['need'], check: () => ({ ...fresh, hasNothing: true }), build: notBuilt }),
-  ]
-  for (const mode of ['plan', 'run'] as const) {
-    const run = runFakes(targets, { mode, forced: { need: 'rebuild', nothing: 'rebuild' } })
-    assert.deepEqual(bare((await run.rows).get('nothing')), { state: 'fresh', hasNothing: true })
-  }
 })
 
 test('of a run that forces something, no failure advises the same command, which would force all of it again; a plan may be made again', async () => {

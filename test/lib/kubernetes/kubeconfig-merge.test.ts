@@ -4,12 +4,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
-import {
-  mergeEntries,
-  readKubeconfig,
-  readKubeconfigFile,
-  readTrusted,
-} from '../../../lib/kubernetes/kubeconfig-merge.ts'
+import { mergeEntries, readKubeconfig } from '../../../lib/kubernetes/kubeconfig-merge.ts'
 import { scratch } from '../../support/files.ts'
 import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
 import { fc } from '../../support/properties.ts'
@@ -204,17 +199,6 @@ test('a value that could be read as another type stays as it is written', () => 
   assert.ok(applied(text).startsWith(text), applied(text))
 })
 
-test('our entries may have names that YAML reads as another type', () => {
-  for (const name of ['true', '123', 'yes', '1:30', 'a: b', '#', '']) {
-    const odd: KubeconfigAccess = { ...access, cluster: name, user: name, context: name }
-    for (const text of [commented, json]) {
-      const data = parse(merge(text, true, odd).text, { version: '1.1' })
-      assert.deepEqual(data.contexts.at(-1), { name, context: { cluster: name, user: name } })
-      assert.equal(data['current-context'], name)
-    }
-  }
-})
-
 describe('what a kubeconfig says', () => {
   const read = (text: string) => readKubeconfig(text) ?? assert.fail('not read')
 
@@ -261,11 +245,6 @@ describe('what a kubeconfig says', () => {
     }
   })
 
-  test('a name that a newer YAML reads as a text is one', () => {
-    for (const name of ['e1', '2024-01-01', '1:30', 'on'])
-      assert.ok(read(`users:\n- name: ${name}\n`).users.has(name), name)
-  })
-
   test('is nothing in a file of two documents, or with a key that stands twice', () => {
     for (const text of ['kind: Config\n---\nkind: Config\n', 'kind: Config\nkind: Config\n'])
       assert.equal(readKubeconfig(text), undefined)
@@ -300,20 +279,6 @@ describe('a kubeconfig is changed', () => {
       assert.deepEqual(merged.changed, expected)
       assert.equal(merged.text === text, expected.length === 0)
     })
-})
-
-test('the CA that kubectl trusts is read beside the file that names it', (t) => {
-  const folder = scratch(t)
-  const path = join(folder, 'config')
-  writeFileSync(join(folder, 'ca.pem'), 'a CA')
-  const trusted = (fields: string) => {
-    writeFileSync(path, `clusters:\n- {name: kubenet, cluster: {${fields}}}\n`)
-    return readTrusted(readKubeconfigFile(path), 'kubenet')?.toString()
-  }
-  assert.equal(trusted('certificate-authority: ca.pem'), 'a CA')
-  assert.equal(trusted('certificate-authority: ca.pem, certificate-authority-data: b3VycyE='), 'ours!')
-  assert.equal(trusted('certificate-authority: gone.pem'), undefined)
-  assert.equal(trusted(''), undefined)
 })
 
 test('what the user added to our entries stays, and another way to say the same goes', () => {

@@ -99,16 +99,6 @@ test('a phase has the mark of the worst of its targets, and their number', () =>
   }
 })
 
-test('what is fresh has no line; what is only checked has done its work where it is fresh', () => {
-  assert.deepEqual(children(lay([all(phase('deploy', 3), fresh)])), [])
-  const checks = phase('arrows', 2).map(({ build, ...target }) => target)
-  const lines = lay([all(checks, fresh)])
-  assert.deepEqual(
-    lines.map(({ mark }) => mark),
-    ['made', 'made', 'made'],
-  )
-})
-
 test('where there is not room for all, those that failed come first, then stale ones, then those at work', () => {
   const states = (some: Readonly<Record<number, State>>) => Array.from({ length: 100 }, (_, i) => some[i] ?? made)
   const shown = (some: Readonly<Record<number, State>>, room = rows) =>

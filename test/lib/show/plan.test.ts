@@ -105,22 +105,3 @@ test('of many targets the first few are named; with all detail each has an entry
   const all = await lines('verbose')
   for (const name of names) assert.ok(all.includes(`  ~ ${name}  ${why}`), name)
 })
-
-test('on a terminal no entry of a plan is broken inside a word', async () => {
-  const added = Array.from({ length: 4 }, (_, i) => `name-${i}.of.a.long.domain.example.org`)
-  const { lines } = await plan({
-    leaf: { diffs: [{ what: `adds SAN ${added.join(', ')}; drops SAN 10.32.0.1`, verb: 'change' }] },
-  })
-  const shown = (await lines('normal', { columns: 80 })).join('\n').split('\n')
-  const whole = (await lines()).join(' ')
-  assert.ok(whole.includes(`adds SAN ${added.join(', ')}; drops SAN 10.32.0.1`))
-  for (const line of shown) assert.ok(line.length <= 80, line)
-  assert.equal(shown.join(' ').replaceAll(/ +/g, ' '), whole.replaceAll(/ +/g, ' '))
-})
-
-test('no control character of a file that is read is shown', async () => {
-  const odd: Check = { diffs: [{ what: 'drops SAN \x1b[2J', verb: 'change' }] }
-  const text = (await (await plan({ leaf: odd })).lines()).join('\n')
-  assert.doesNotMatch(text, /\x1b|\[2J(?<!\uFFFD\[2J)/)
-  assert.match(text, /drops SAN /)
-})

@@ -132,20 +132,6 @@ test('what several nodes have to do is said once, with their names', () => {
   assert.deepEqual(toDoOf({ rows }), ['on one, two, set the flag'])
 })
 
-test('on a terminal with colours, what is left to do is in bold, and nothing else is', (t) => {
-  process.env.FORCE_COLOR = '1'
-  t.after(() => delete process.env.FORCE_COLOR)
-  const rows = closing({ ca: fresh }, { notices: notices('after', 'others could read it:\n    replace'), nextToExpire })
-  const isBold = (row: string) => /^\x1b\[1m.*\x1b\[22m$/.test(row)
-  assert.deepEqual(rows.map(isBold), [true, true, false])
-})
-
-test('only a run that has something left says how to go on; one that could not begin has no such end', () => {
-  const next = 'Next       ca expires on 2036-11-21'
-  assert.deepEqual(closing({ ca: fresh }, { nextToExpire, goOn: 'go on' }), [next])
-  assert.deepEqual(closing({}, { nextToExpire }), [])
-})
-
 const names = ['control0', 'worker0', 'worker1']
 const down = (name: string) =>
   new Failure('connection refused', { node: name, code: 'connection-refused', remedy: 'check sshd' })

@@ -4,8 +4,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/cli.ts'
 import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/commands.ts'
 import { help } from '../../../tasks/commands/help.ts'
-import { formatCommand } from '../../../tasks/run/host.ts'
-import { optionNames, optionTable } from '../../../tasks/run/options.ts'
+import { optionNames } from '../../../tasks/run/options.ts'
 
 const helpOf = (command: Command) => help(command, [command.name || 'bootstrap'])
 
@@ -39,12 +38,6 @@ test('words of other tools mean what they mean there: plan is bootstrap --dry-ru
   assert.equal(helped('plan --help'), helpOf(run))
 })
 
-test('"help", "list" and "version" do what they do with dashes', () => {
-  for (const word of ['help', 'list', 'version'] as const)
-    for (const line of [[word], ['--json', word], [word, 'status']])
-      assert.equal(parseCommandLine(line).options[word], true, line.join(' '))
-})
-
 test('a command takes no other command beside it, and no option of others: the message says which take it', () => {
   for (const [line, message] of [
     ['bootstrap graph', "bootstrap can't be combined with graph"],
@@ -65,14 +58,6 @@ test('a command takes no other command beside it, and no option of others: the m
     )
 })
 
-test('the help of a command has two examples, which are typed for it', () => {
-  for (const command of commands)
-    for (const line of command.examples) {
-      assert.equal(parseCommandLine(line.split(' ')).command, command, line)
-      assert.ok(helpOf(command).includes(`  ${formatCommand(line)}\n`), line)
-    }
-})
-
 test('each row of the table has a command behind it, and a name and options of its own', async () => {
   assert.equal(new Set(commands.map(({ name }) => name)).size, commands.length)
   for (const { name, options, load } of commands) {
@@ -88,18 +73,4 @@ test('each row of the table has a command behind it, and a name and options of i
     optionNames.filter((name) => !taken.has(name)),
     [],
   )
-})
-
-const optionsIn = (help: string) => [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name)
-
-const helps = commands.map((command) => [command, helpOf(command)] as const)
-
-test('the help of a command explains its options', () => {
-  for (const [{ options }, help] of helps) {
-    assert.deepEqual(optionsIn(help), options)
-    for (const name of options) {
-      const { value } = optionTable[name]
-      assert.match(help, new RegExp(`^ {2}--${name}${value === undefined ? '' : ` ${value}`} +\\w`, 'm'))
-    }
-  }
 })

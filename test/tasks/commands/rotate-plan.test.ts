@@ -66,20 +66,6 @@ test('a rotation is refused where it can not be', async (t) => {
     assert.match((await exits(2, place, 'rotate', ...words.split(' ').filter(Boolean))).stderr, message)
 })
 
-test('--finish with nothing under way is refused, in the run and in the plan, and names what begins a rotation', async (t) => {
-  const place = scratch(t)
-  writeCluster(place, [...few, [['etcd', 'ca'], 'own']])
-  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
-  for (const name of ['ca', 'etcd-ca', 'service-account', 'encryption-key'])
-    for (const more of [[], ['--dry-run'], ['--force', '--json']]) {
-      const { stdout, stderr } = await exits(3, place, 'rotate', name, '--finish', ...more)
-      assert.match(
-        stdout + stderr,
-        new RegExp(`no rotation of .* is in progress.*begin one:(?:\\s|\\\\n)+npm .* rotate ${name}\\b`, 's'),
-      )
-    }
-})
-
 test('--finish proves the last stage again for a week, and the plan says so', async (t) => {
   const { place } = copyPlace(t, small, few)
   const auth = new AuthDir(join(place, 'auth'), harderWay.files)

@@ -1,6 +1,6 @@
 /** What runs leave in auth/: what they made, and nothing besides; and what leaves it as it was. */
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { openssl } from '../../support/certificates.ts'
@@ -129,17 +129,6 @@ test('what replaces something that cannot be made again, or a CA of the same key
     assert.equal(await countBackups('', name, how, ...(how === '--force' ? ['--yes'] : [])), 1, name)
   }
   assert.equal(await countBackups('', 'certs'), 0)
-})
-
-test('keys that others could read are closed again', async (t) => {
-  const { place, auth } = makeFolder(t)
-  await harderway(place, ...phases)
-  const files = ['ca-key.pem', 'worker0-key.pem', 'encryption-config.yaml']
-  for (const file of files) chmodSync(join(auth, file), 0o644)
-  chmodSync(auth, 0o777)
-  const { stdout } = await exits(0, place, ...phases)
-  assert.match(stdout, /^permissions of \S+\/auth were too open; its mode is now 0700$/m)
-  for (const file of files) assert.equal(statSync(join(auth, file)).mode & 0o777, 0o600)
 })
 
 test('a run that is interrupted after it made the CA says to back up auth/, with 130', async (t) => {

@@ -81,12 +81,3 @@ test('what has expired is said first, with its names; without a row of a node, n
     'Next expiry: 2027-12-26, in 300d (b)',
   ])
 })
-
-test('what expires soon is marked, and its last hours have their time', () => {
-  assert.equal(format([file('a')], { a: 1.5 })[4], '● a.pem  kubelet  2027-03-03 00:00Z  36h')
-})
-
-test('no control character of a file is shown', () => {
-  const odd: Outcome = { state: 'stale', diffs: [{ what: 'adds SAN \x1b[2J' }] }
-  assert.doesNotMatch(format([file('a', odd)]).join('\n'), /\x1b/)
-})

@@ -151,14 +151,6 @@ const rows: Readonly<
   ],
 }
 
-const absent: readonly (readonly [file: string, named: readonly string[]])[] = [
-  ['worker0.kubeconfig', ['clients/worker0']],
-  ['worker0-key.pem', ['clients/worker0', 'etcd/worker', 'kubelets/worker0']],
-  ['service-account.pem', ['keys/service-account-token']],
-  ['encryption-config.yaml', ['keys/encryption']],
-  ['kubernetes.pem', Object.keys(connections).filter((id) => !/^keys|^names|^strangers.kubelet/.test(id))],
-]
-
 for (const [kind, provider] of [
   ['ecdsa-p384', 'secretbox'],
   ['ecdsa-p256', 'aesgcm'],
@@ -200,14 +192,6 @@ describe('verify', { concurrency: 2 }, () => {
       const { place, auth } = copied(t)
       issue(auth, 'kubernetes', { without: san })
       await exits(1, place, 'verify')
-    })
-
-  for (const [file, named] of absent)
-    test(`${file} missing is reported in its connections, and exits 4`, async (t) => {
-      const { place, auth } = copied(t)
-      rmSync(join(auth, file))
-      const ran = await exits(4, place, 'verify', '--json')
-      assert.deepEqual(idsOf(ran, 'stale'), named.toSorted())
     })
 
   test('nothing is written, touched or removed, and each node is judged by its own', async (t) => {
@@ -253,17 +237,6 @@ describe('verify', { concurrency: 2 }, () => {
       /^clients\/worker0: (worker0 )?to kube-apiserver would fail \(the client with its new files\): the server certificate has no SAN elsewhere$/m,
     )
     assert.deepEqual(stateOf(auth), seen)
-  })
-
-  test('where the CA has expired every connection says so, and status has the commands that end it', async (t) => {
-    const old = scratch(t)
-    writeCluster(old, edits)
-    await exits(0, { place: old, now: new Date('2010-03-01T00:00:00Z') }, ...phases)
-    const { stdout } = await exits(1, old, 'verify')
-    assert.match(stdout, /^kubelets\/worker0: .* rejected \(cert has expired\), /m)
-    assert.match((await harderway(old, 'status')).stdout, /npm run task -- ca --renew/)
-    for (const args of [['ca', '--renew'], phases, ['verify']])
-      assert.equal((await harderway(old, ...args)).status, 0, args.join(' '))
   })
 })
 

@@ -76,18 +76,6 @@ test('a writer works while auth/ is locked, after the cluster is named; its end 
   assert.deepEqual(printed, [cluster, 'note: working', 'note: a note', 'exit 4, to do: this'])
 })
 
-test('a failure of the work is reported, gives the lock back, and is the exit status', async (t) => {
-  const { run, reporter, printed, lock, cluster } = runIn(t)
-  const work = async () => {
-    throw new Failure('no', { kind: 'refused' })
-  }
-  assert.deepEqual(await writeAuth(run, { reporter, work }), ['refused'])
-  assert.deepEqual(printed, [cluster, 'problem: no', 'exit 3'])
-  assert.ok(!existsSync(lock))
-  await assert.rejects(writeAuth(run, { work }), { message: 'no' })
-  assert.ok(!existsSync(lock))
-})
-
 test('the end of a run over everything is left in the metrics, if there are any and however it ends; that of another is not', async (t) => {
   const { run, reporter, lock } = runIn(t)
   const metrics = join(lock, '../report.prom')
