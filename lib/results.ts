@@ -23,7 +23,7 @@ const past = {
 
 export type Verb = keyof typeof past
 
-/** One way in which what is there is not what is wanted. */
+/** One way in which what is there is not what is desired. */
 export interface Diff {
   /** A clause: "adds SAN 192.168.1.22". */
   readonly what: string

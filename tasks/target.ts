@@ -66,7 +66,7 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
 /** A target with the facts that a walk does not need. */
 export interface ClusterTarget<Found = unknown> extends Target<Run, Found> {
   /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
-  readonly wanted?: object
+  readonly desired?: object
   /** Its purpose in a few letters: a column of a table. */
   readonly purpose?: string
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
@@ -120,7 +120,7 @@ export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<F
 }
 
 /** For a plan: what it makes is made in memory alone. */
-export function inMemory<Given extends Run>(run: Given): Given {
+export function inMemory<AnyRun extends Run>(run: AnyRun): AnyRun {
   return { ...run, auth: run.auth.inMemory(), disk: run.auth, planKey: 'ecdsa-p256' }
 }
 

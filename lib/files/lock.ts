@@ -36,7 +36,7 @@ interface Owner extends Readonly<typeof thisProcess> {
 type Liveness = 'alive' | 'dead' | 'unknown'
 
 /** Without an owner, the lock of another program, such as kubectl's. */
-interface Held {
+interface PresentLock {
   readonly token: string
   readonly owner?: Owner
   readonly liveness: Liveness
@@ -68,32 +68,35 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
     if (dead) await removeDead(path, dead, options)
     else if (claim(path, mine)) break
   }
-  return { release: () => readHeld(path)?.token === mine.token && rmSync(path, { force: true }) }
+  return { release: () => readPresent(path)?.token === mine.token && rmSync(path, { force: true }) }
 }
 
 /** Whether its owner is known to be dead. It would block kubectl, which can't tell. */
 export function isStaleLock(path: string): boolean {
-  return readHeld(path)?.liveness === 'dead'
+  return readPresent(path)?.liveness === 'dead'
 }
 
 /**
  * Waits until there is no lock, or only that of a dead owner, which it returns. Changes nothing. Throws as takeLock
  * does.
  */
-export async function waitUntilFree(path: string, { signal, wait, onWait }: LockOptions): Promise<Held | undefined> {
+export async function waitUntilFree(
+  path: string,
+  { signal, wait, onWait }: LockOptions,
+): Promise<PresentLock | undefined> {
   const begun = performance.now()
   for (let isReported = false; ; isReported = true) {
     signal.throwIfAborted()
-    const held = readHeld(path)
-    if (!held || held.liveness === 'dead') return held
-    const longest = held.liveness === 'alive' ? wait : Math.min(wait, longestUnknown)
+    const present = readPresent(path)
+    if (!present || present.liveness === 'dead') return present
+    const longest = present.liveness === 'alive' ? wait : Math.min(wait, longestUnknown)
     if (performance.now() - begun >= longest)
-      throw new Failure(`${path} is held by ${formatHolder(held)}`, {
+      throw new Failure(`${path} is held by ${formatHolder(present)}`, {
         code: 'locked',
-        remedy: `wait for it to finish; ${formatAdvice(path, held)}`,
+        remedy: `wait for it to finish; ${formatAdvice(path, present)}`,
       })
     if (!isReported)
-      onWait(printable(`waiting for ${formatHolder(held)} to release ${path}; ${formatAdvice(path, held)}`))
+      onWait(printable(`waiting for ${formatHolder(present)} to release ${path}; ${formatAdvice(path, present)}`))
     await delay(pollEvery, undefined, { signal })
   }
 }
@@ -131,19 +134,19 @@ function tryLink(from: string, to: string): boolean {
  * Serialised by a second lock that is named for the dead one's token: of two waiters the second sees that the dead lock
  * is gone, and leaves the next one alone. Its owner may die too, so it is a lock like any other.
  */
-async function removeDead(path: string, { token }: Held, options: LockOptions): Promise<void> {
-  // Held only briefly, so --no-lock-wait waits for it too.
+async function removeDead(path: string, { token }: PresentLock, options: LockOptions): Promise<void> {
+  // PresentLock only briefly, so --no-lock-wait waits for it too.
   const turn = await takeLock(besideOf(path, `${token}.lock`), { ...options, wait: Number.POSITIVE_INFINITY })
   try {
-    const held = readHeld(path)
-    if (held?.token === token && held.liveness === 'dead') doing('remove', path, () => rmSync(path))
+    const present = readPresent(path)
+    if (present?.token === token && present.liveness === 'dead') doing('remove', path, () => rmSync(path))
   } finally {
     turn.release()
   }
 }
 
 /** Undefined where there is no lock. */
-function readHeld(path: string): Held | undefined {
+function readPresent(path: string): PresentLock | undefined {
   const file = readPlainFile(path)
   if (!file) return undefined
   const owner = file.kind === 'file' ? parseOwner(file.bytes.toString()) : undefined
@@ -166,13 +169,13 @@ function parseOwner(text: string): Owner | undefined {
   }
 }
 
-function formatHolder({ owner, liveness }: Held): string {
+function formatHolder({ owner, liveness }: PresentLock): string {
   if (!owner) return 'another program'
   const where = liveness === 'alive' ? '' : ", can't be inspected from here"
   return `process ${owner.pid} on ${owner.host} (since ${owner.since}${where})`
 }
 
-function formatAdvice(path: string, { owner, liveness }: Held): string {
+function formatAdvice(path: string, { owner, liveness }: PresentLock): string {
   return owner && liveness === 'alive'
     ? `inspect:\n    ps -fp ${owner.pid}\nstop:\n    kill ${owner.pid}`
     : `if you are sure that it has ended:\n    rm ${quote(path)}`

@@ -6,6 +6,7 @@ import { asFailure, Failure, toRunRest } from '../failure.ts'
 import type { Check, Diff } from '../results.ts'
 import {
   type AnyRun,
+  type BuildContext,
   type Earlier,
   type Event,
   type Force,
@@ -16,7 +17,6 @@ import {
   type Rows,
   Skipped,
   type Target,
-  type Work,
 } from './target.ts'
 
 export interface RunOptions<Run extends AnyRun = AnyRun> {
@@ -130,7 +130,7 @@ async function lookAndBuild<Run extends AnyRun>(
   }
   if (signal.aborted) return { state: 'skipped', because: [] }
   const { found, diffs, until, note, ...told } = checked
-  const tell: Work['tell'] = (step) => emit({ type: 'step', id, step })
+  const tell: BuildContext['tell'] = (step) => emit({ type: 'step', id, step })
   emit({ type: 'building', id, diffs })
   known.begun.add(id)
   known.found.delete(id)

@@ -59,7 +59,7 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
    */
   waitForTurn?(waiting: Waiting): Promise<boolean>
   /** Makes it; absent for targets that are only checked. What it returns takes the place of what the check has found. */
-  build?(run: Run, work: Work<Found>): Promise<Built | undefined>
+  build?(run: Run, work: BuildContext<Found>): Promise<Built | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
   release?(run: Run): Promise<void>
 }
@@ -68,13 +68,13 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
 export type Built = Partial<Pick<Check, 'diffs' | 'note' | 'todo' | 'warn'>>
 
 /** By which a target decides whether it has to wait. */
-export interface Waiting extends Pick<Work, 'diffs' | 'force' | 'earlier'> {
+export interface Waiting extends Pick<BuildContext, 'diffs' | 'force' | 'earlier'> {
   /** Reports that it waits. */
   readonly wait: () => void
 }
 
 /** What a build is given. */
-export interface Work<Found = unknown> {
+export interface BuildContext<Found = unknown> {
   /** From the check just before; where force is `replace`, there was none. */
   readonly found: Found
   readonly diffs: readonly Diff[]
@@ -109,7 +109,7 @@ export function isLost(row: Pick<Row, 'state'> | undefined): boolean {
   return row?.state === 'failed' || row?.state === 'skipped'
 }
 
-/** It is as wanted, or in a dry run would be made so. */
+/** It is as desired, or in a dry run would be made so. */
 export function isDone(row: Row | undefined): boolean {
   return row !== undefined && !isLost(row)
 }

@@ -54,14 +54,14 @@ export function scalarText(text: string): string {
 
 /** Top-level keys whose meaning differs; undefined if the text is not a kubeconfig. */
 export function compareKubeconfig(text: string, access: KubeconfigAccess): string[] | undefined {
-  const wantedText = formatKubeconfig(access)
-  if (text === wantedText) return []
-  const [found, wanted] = [parseFields(text), parseFields(wantedText)]
-  if (!found || !wanted || Object.keys(found).length === 0) return undefined
+  const desiredText = formatKubeconfig(access)
+  if (text === desiredText) return []
+  const [found, desired] = [parseFields(text), parseFields(desiredText)]
+  if (!found || !desired || Object.keys(found).length === 0) return undefined
   // kubectl up to 1.33 writes it, and nothing reads it.
   delete found.preferences
-  return [...new Set([...Object.keys(wanted), ...Object.keys(found)])].filter(
-    (key) => !isDeepStrictEqual(found[key], wanted[key]),
+  return [...new Set([...Object.keys(desired), ...Object.keys(found)])].filter(
+    (key) => !isDeepStrictEqual(found[key], desired[key]),
   )
 }
 

@@ -214,7 +214,7 @@ class Forwards {
   /** The path of the socket by its target, `address:port`. */
   readonly #sockets = new Map<string, Promise<string>>()
   #count = 0
-  readonly #wanted: string[] = []
+  readonly #requested: string[] = []
   #asking: Promise<void> | undefined
 
   /** The paths of sockets begin with `path`; `ask` runs ssh with these options. */
@@ -240,13 +240,13 @@ class Forwards {
     }
   }
 
-  /** Ports that are wanted at the same time share one command. */
+  /** Ports that are requested at the same time share one command. */
   async #forward(to: string): Promise<string> {
     const path = `${this.#path}-${this.#count++}`
-    this.#wanted.push('-L', `${path}:${to}`)
+    this.#requested.push('-L', `${path}:${to}`)
     this.#asking ??= setImmediate().then(() => {
       this.#asking = undefined
-      return this.#ask(this.#wanted.splice(0))
+      return this.#ask(this.#requested.splice(0))
     })
     await this.#asking
     return path

@@ -1,5 +1,5 @@
 /**
- * Files in a node's folder, or where its units read them: what is there, what is wanted, and the one comparison of the
+ * Files in a node's folder, or where its units read them: what is there, what is desired, and the one comparison of the
  * two. Pure.
  */
 import { publicMode, secretMode } from '../files/plain-file.ts'
@@ -48,7 +48,7 @@ export interface Account {
 
 export const root: Account = { uid: 0, gids: [0] }
 
-export interface WantedFile {
+export interface DesiredFile {
   /** A key of `FilesSeen.files`. */
   readonly path: string
   /** In hex; undefined if auth/ does not have the file yet. It is compared once auth/ does. */
@@ -60,7 +60,7 @@ export interface WantedFile {
   readonly readers: readonly Account[] | { readonly login: number }
 }
 
-/** How a file on a node differs from what is wanted there. */
+/** How a file on a node differs from what is desired there. */
 export interface Difference {
   readonly path: string
   readonly what:
@@ -74,11 +74,11 @@ export interface Difference {
 }
 
 /** At most one per file, except that owner and mode may both be wrong. */
-export function diff(wanted: readonly WantedFile[], { files }: Pick<FilesSeen, 'files'>): Difference[] {
-  return wanted.flatMap((file) => differencesOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
+export function diff(desired: readonly DesiredFile[], { files }: Pick<FilesSeen, 'files'>): Difference[] {
+  return desired.flatMap((file) => differencesOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
 }
 
-function differencesOf(file: WantedFile, there: FileState | undefined): Difference['what'][] {
+function differencesOf(file: DesiredFile, there: FileState | undefined): Difference['what'][] {
   if (!there) return ['missing']
   if (there.kind !== 'file') return ['not a file']
   const isRight = there.sha256 !== undefined && [file.sha256, file.accepted].includes(there.sha256)
@@ -86,7 +86,7 @@ function differencesOf(file: WantedFile, there: FileState | undefined): Differen
   return accessDifferences(file, there)
 }
 
-function accessDifferences({ readers, isSecret }: WantedFile, there: FileState): Difference['what'][] {
+function accessDifferences({ readers, isSecret }: DesiredFile, there: FileState): Difference['what'][] {
   if ('login' in readers) {
     const wrong: Difference['what'][] = there.uid === readers.login ? [] : ['wrong owner']
     return there.mode === modeOf(isSecret) ? wrong : [...wrong, 'wrong mode']
@@ -123,7 +123,7 @@ export type FileAccess = Pick<FileState, 'uid' | 'gid' | 'mode'>
 
 /** An existing file that is right keeps its access; any other gets the least that its readers need. */
 export function accessFor(
-  file: WantedFile & { readonly readers: readonly Account[] },
+  file: DesiredFile & { readonly readers: readonly Account[] },
   there: FileState | undefined,
 ): FileAccess {
   if (there?.kind === 'file' && accessDifferences(file, there).length === 0) return there

@@ -1,4 +1,4 @@
-/** A certificate: what is wanted of it, and what is there, as OpenSSL and as Go's crypto/x509 read it. Pure. */
+/** A certificate: what is desired of it, and what is there, as OpenSSL and as Go's crypto/x509 read it. Pure. */
 import { type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
@@ -19,7 +19,7 @@ export interface Subject {
 
 export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
 
-/** The wanted content of a certificate, apart from its key and its times. */
+/** The desired content of a certificate, apart from its key and its times. */
 export interface CertSpec {
   readonly subject: Subject
   /** Others that are left where they are. */
@@ -136,7 +136,7 @@ function formatSan({ tag, content }: Der): string {
 
 /**
  * The attributes in x509.subject or x509.issuer. OpenSSL escapes as in RFC 2253; escaped control characters stay
- * escaped: none is ever wanted.
+ * escaped: none is ever desired.
  */
 function attributesIn(name: string | undefined): string[] {
   return name === undefined ? [] : name.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1'))
@@ -185,8 +185,8 @@ export function commonNameOf({ attributes }: Pick<Certificate, 'attributes'>): s
   return attributes.findLast((each) => each.startsWith('CN='))?.slice('CN='.length)
 }
 
-function compareSubject(attributes: readonly string[], wanted: Subject): Diff[] {
-  const values = subjectOrder.flatMap((name) => [wanted[name] ?? []].flat().map((value) => `${name}=${value}`))
+function compareSubject(attributes: readonly string[], desired: Subject): Diff[] {
+  const values = subjectOrder.flatMap((name) => [desired[name] ?? []].flat().map((value) => `${name}=${value}`))
   const { added, removed } = difference(attributes, values)
   return formatDifference(
     added.length > 0 && `adds ${formatNames(added)} to the subject`,
@@ -199,24 +199,24 @@ function formatDifference(...clauses: readonly (string | false)[]): Diff[] {
   return what === '' ? [] : [{ what, verb: 'change' }]
 }
 
-export function compareKeyKind(key: KeyObject, { key: wanted }: CertSpec): Diff[] {
+export function compareKeyKind(key: KeyObject, { key: desired }: CertSpec): Diff[] {
   const was = keyKindOf(key)
-  return was === wanted ? [] : [{ what: `key is ${was}, not ${wanted}`, verb: 'replace' }]
+  return was === desired ? [] : [{ what: `key is ${was}, not ${desired}`, verb: 'replace' }]
 }
 
 /** A leaf has digitalSignature and, as a server with RSA, keyEncipherment; and its side of TLS, or both sides. */
-export function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: CertSpec): boolean {
-  if (isCa !== wanted.isCa) return false
+export function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, desired: CertSpec): boolean {
+  if (isCa !== desired.isCa) return false
   if (isCa) return true
-  const needed = enciphersKeys(wanted) && publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
+  const needed = enciphersKeys(desired) && publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
   const usages = keyUsage ?? 0
-  const hasSides = usagesOf(wanted).every((each) => extKeyUsages.includes(each))
+  const hasSides = usagesOf(desired).every((each) => extKeyUsages.includes(each))
   const hasMore = !extKeyUsages.every((each) => bothUsages.includes(each))
   return hasSides && !hasMore && (usages & needed) === needed && (usages & ~leafUsages) === 0
 }
 
-function difference(has: readonly string[], wanted: readonly string[]) {
-  const added = wanted.filter((item) => !has.includes(item))
-  const removed = has.filter((item) => !wanted.includes(item))
+function difference(has: readonly string[], desired: readonly string[]) {
+  const added = desired.filter((item) => !has.includes(item))
+  const removed = has.filter((item) => !desired.includes(item))
   return { added, removed }
 }

@@ -38,19 +38,22 @@ export type Pair = Readonly<ReturnType<typeof readPair>>
 
 export function readPair(auth: AuthDir, name: string) {
   const files = auth.files.pair(name)
-  const held = auth.checkFile(files[0], 'a valid certificate', readHeld)
+  const certificateFile = auth.checkFile(files[0], 'a valid certificate', readChain)
   /** `chain`: DER of the certificates that follow it in its file. */
-  const { certificate, chain } = held.value ?? { certificate: undefined, chain: [] }
-  const key = auth.checkFile(files[1], 'an unencrypted private key', keyIn)
-  const isMismatched = certificate !== undefined && key.value !== undefined && !isKeyOf(certificate, key.value)
+  const { certificate, chain } = certificateFile.value ?? { certificate: undefined, chain: [] }
+  const keyFile = auth.checkFile(files[1], 'an unencrypted private key', keyIn)
+  const isMismatched = certificate !== undefined && keyFile.value !== undefined && !isKeyOf(certificate, keyFile.value)
   return {
     certificate,
     chain,
-    key: key.value,
+    key: keyFile.value,
     /** The names of the files that are not there. */
-    missing: files.filter((_, i) => [held, key][i]?.isMissing),
+    missing: files.filter((_, i) => [certificateFile, keyFile][i]?.isMissing),
     /** What is wrong with the files themselves. */
-    ofFiles: held.isMissing && key.isMissing ? missing(files) : [...halfOf(held, 'renew'), ...halfOf(key, 'replace')],
+    ofFiles:
+      certificateFile.isMissing && keyFile.isMissing
+        ? missing(files)
+        : [...halfOf(certificateFile, 'renew'), ...halfOf(keyFile, 'replace')],
     mismatch: isMismatched ? [mismatchOf(files[1])] : [],
   }
 }
@@ -75,14 +78,14 @@ export function wrongIn({ ofFiles, mismatch }: Pair): Diff[] {
 /** `chain`: what follows the certificate in its file. */
 export function checkPair(
   pair: Pair,
-  wanted: Parameters<typeof checkCertificate>[1] & { readonly chain?: Certificate | undefined },
+  desired: Parameters<typeof checkCertificate>[1] & { readonly chain?: Certificate | undefined },
 ): Check {
   const { certificate, chain } = pair
   if (!certificate) return { diffs: wrongIn(pair) }
-  const following = wanted.chain ? [wanted.chain.der] : []
+  const following = desired.chain ? [desired.chain.der] : []
   const isChained = chain.length === following.length && following.every((der, i) => chain[i]?.equals(der))
   const ofChain: Diff[] = isChained ? [] : [{ what: 'certificate chain differs', verb: 'change' }]
-  const { diffs, ...checked } = checkCertificate(certificate, wanted)
+  const { diffs, ...checked } = checkCertificate(certificate, desired)
   return { ...checked, diffs: [...wrongIn(pair), ...diffs, ...ofChain] }
 }
 
@@ -92,14 +95,14 @@ export function checkPair(
  */
 export function checkCertificate(
   certificate: Certificate,
-  wanted: {
+  desired: {
     readonly profile: CertSpec
     readonly issuer: Certificate | undefined
     readonly now: Date
     readonly renewBefore: number
   },
 ): Check {
-  const { profile, issuer, now, renewBefore } = wanted
+  const { profile, issuer, now, renewBefore } = desired
   const { notBefore, notAfter } = certificate
   // A leaf limited by its CA's expiry would not last longer if it were reissued.
   const isCut = issuer !== undefined && notAfter >= issuer.notAfter
@@ -190,13 +193,13 @@ export function noteOnPair(
 }
 
 /** Undefined if the first certificate of the file can't be read; what follows it is not parsed. */
-const readHeld = memoised((pem) => {
+const readChain = memoised((pem) => {
   const [first, ...chain] = blocksIn(pem, 'CERTIFICATE')
   const certificate = first && readDerCertificate(first)
   return certificate && { certificate, chain }
 })
 export const keyIn = memoised(readPrivateKey)
-export const certificateIn = (pem: Buffer): Certificate | undefined => readHeld(pem)?.certificate
+export const certificateIn = (pem: Buffer): Certificate | undefined => readChain(pem)?.certificate
 
 /** Undefined if there is none that can be read; its mode and key are not checked. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {

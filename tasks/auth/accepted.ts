@@ -12,7 +12,7 @@ import { certificateIn, tryCertificate } from '../../lib/pki/pair.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { endsSoon, type Run } from '../target.ts'
 
-export type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
+export type HolderInput = Pick<Run, 'auth' | 'cluster' | 'now'>
 
 export interface Holder {
   readonly name: string
@@ -26,7 +26,7 @@ export interface Holder {
 }
 
 /** One for each name and reason, without those whose name is revoked. */
-export function holdersOf(run: Given): Holder[] {
+export function holdersOf(run: HolderInput): Holder[] {
   const { auth, cluster, now } = run
   const { revoked = [] } = cluster
   const rows = new Map(certTable(cluster).map((row) => [row.profile.subject.CN, row] as const))
@@ -62,7 +62,7 @@ interface KeptCertificate {
 }
 
 function holderOf(
-  run: Given,
+  run: HolderInput,
   { name, isPresent, certificate }: KeptCertificate,
   rows: ReadonlyMap<string, CertRow>,
   controls: ReadonlySet<string>,
@@ -76,9 +76,9 @@ function holderOf(
     if (!usersOf(name).includes(user)) return []
     return [{ name, until, why: 'removed', groups: [], isBeyondList: isMaster || controls.has(name) }]
   }
-  const wanted = [row.profile.subject.O ?? []].flat()
+  const desired = [row.profile.subject.O ?? []].flat()
   const groups = certificate.attributes.flatMap((each) => (each.startsWith('O=') ? each.slice('O='.length) : []))
-  const lost = groups.filter((group) => !wanted.includes(group))
+  const lost = groups.filter((group) => !desired.includes(group))
   const holder = { name: row.name, until, groups: lost, isBeyondList: isMaster }
   if (lost.length > 0) return [{ ...holder, why: 'group removed' }]
   if (isPresent && name === row.name) return []
@@ -111,7 +111,7 @@ function isForClients({ isCa, x509 }: Certificate): boolean {
 }
 
 /** The line of cluster.yaml to paste: what `revoked` has, and more. */
-export function revokedLine({ cluster }: Pick<Given, 'cluster'>, more: readonly string[]): string {
+export function revokedLine({ cluster }: Pick<HolderInput, 'cluster'>, more: readonly string[]): string {
   const names = [...new Set([...(cluster.revoked ?? []), ...more])]
   return `revoked: [${names.map(scalarText).join(', ')}]`
 }

@@ -149,23 +149,23 @@ export function replacedCas(auth: AuthDir, name: string): Certificate[] {
   return backups(auth, caFiles(auth.files, name).present).flatMap((pem) => readCertificate(pem) ?? [])
 }
 
-/** The wanted profile; a CA that a rotation has made keeps the number in its name. */
-export function caProfile(certificate: Certificate | undefined, wanted: CertSpec): CertSpec {
+/** The desired profile; a CA that a rotation has made keeps the number in its name. */
+export function caProfile(certificate: Certificate | undefined, desired: CertSpec): CertSpec {
   const CN = (certificate && commonNameOf(certificate)) ?? ''
-  const its = [wanted.subject, ...(wanted.tolerated ?? [])].find((subject) => isCaCommonName(CN, subject.CN))
-  return its ? { ...wanted, subject: { ...its, CN } } : wanted
+  const its = [desired.subject, ...(desired.tolerated ?? [])].find((subject) => isCaCommonName(CN, subject.CN))
+  return its ? { ...desired, subject: { ...its, CN } } : desired
 }
 
 /** `Kubernetes 2` after `Kubernetes`: OpenSSL takes two CAs of one name for one. */
-export function nextCaCommonName(present: string, wanted: string): string {
-  if (!isCaCommonName(present, wanted)) return wanted
+export function nextCaCommonName(present: string, desired: string): string {
+  if (!isCaCommonName(present, desired)) return desired
   const [, base = present, number = '1'] = /^(.*?)(?: (\d{1,6}))?$/.exec(present) ?? []
   return `${base} ${Number(number) + 1}`
 }
 
-/** True for the wanted name, and for one that rotations have made of it. */
-function isCaCommonName(found: string, wanted: string): boolean {
-  return found === wanted || (found.startsWith(`${wanted} `) && /^ \d{1,6}$/.test(found.slice(wanted.length)))
+/** True for the desired name, and for one that rotations have made of it. */
+function isCaCommonName(found: string, desired: string): boolean {
+  return found === desired || (found.startsWith(`${desired} `) && /^ \d{1,6}$/.test(found.slice(desired.length)))
 }
 
 export function tokenFiles({ names: { tokens }, certificate, key }: FileNames) {

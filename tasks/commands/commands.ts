@@ -19,7 +19,7 @@ interface CommandRow {
 }
 
 /** `loadPlan`: instead, with --dry-run. `isWithoutCluster`: before there is a cluster.yaml. */
-type Load<Given> = () => Promise<(given: Given) => Promise<readonly ExitCause[]>>
+type Load<Call> = () => Promise<(given: Call) => Promise<readonly ExitCause[]>>
 
 export type Command = CommandRow &
   (

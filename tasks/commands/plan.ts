@@ -143,8 +143,8 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>, task: string
  * The target with the values that it is to have, with each file and with each unit to restart. The user's own
  * kubeconfig is of one machine, and part of no plan that others review.
  */
-function actionsOf({ id, where, wanted }: ClusterTarget, diffs: readonly Diff[]): string[] {
+function actionsOf({ id, where, desired }: ClusterTarget, diffs: readonly Diff[]): string[] {
   if (where === 'kubeconfig') return []
   const works = diffs.flatMap(({ verb, names = [''] }) => (verb ? names.map((name) => `${verb} ${name}`) : []))
-  return ['', ...works].map((what) => JSON.stringify([id, wanted, what]))
+  return ['', ...works].map((what) => JSON.stringify([id, desired, what]))
 }

@@ -25,12 +25,12 @@ import type { Run } from '../target.ts'
 export interface Holding {
   /** A node's name, or the folder. */
   readonly where: string
-  readonly files: ReadonlyMap<string, Held>
+  readonly files: ReadonlyMap<string, SourceFile>
   /** What the lists on the node have: in its folder, and where its API server reads one. */
   readonly revoked?: RevokedList
 }
 
-interface Held {
+interface SourceFile {
   /** Absolute; it may be that nothing is there. */
   readonly path: string
   readonly bytes?: Buffer | undefined
@@ -116,7 +116,7 @@ export function holdingOf(run: Run, node: ClusterNode, look: NodeLook): Holding 
   const { files } = run.auth
   const inFolder = (name: string) => look.contents.get(name)
   const ca = readCertificate(inFolder(files.certificate(caName)) ?? '')
-  const read = (name: string): Held => {
+  const read = (name: string): SourceFile => {
     const at = realPath(places, pathOf.get(name) ?? '')
     const place = places.files.get(at)
     const bytes = place ? places.contents.get(at) : inFolder(name)
@@ -141,7 +141,7 @@ export function readBackup(folder: AuthDir, names: readonly string[]): Sources {
     })
   // Without it, a version that would misread these files runs.
   const markers = markersIn(folder)
-  const read = (name: string): Held => {
+  const read = (name: string): SourceFile => {
     const file = folder.read(name)
     const found = file?.kind === 'file' ? { bytes: file.bytes } : { unread: file && 'not a regular file' }
     return { path: join(path, name), ...found }

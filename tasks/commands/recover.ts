@@ -91,12 +91,12 @@ async function compareNode(run: CommandRun, from: string, node: ClusterNode): Pr
   const look = await lookAtNode(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
   if (cluster.install) placesOf(look)
   const all = filesOn(run, node, look)
-  const heldBy = (...owners: readonly Owner[]) => all.filter((held) => owners.includes(ownerOf(run, held, all)))
+  const ownedAs = (...owners: readonly Owner[]) => all.filter((there) => owners.includes(ownerOf(run, there, all)))
   const labelsOf = (files: readonly FileOnNode[]) => {
     const known = files.filter(({ file }) => auth.read(file))
     return [...new Set(known.flatMap(({ file }) => identityFiles(cluster).get(file) ?? []))]
   }
-  const others = labelsOf(heldBy('otherCluster'))
+  const others = labelsOf(ownedAs('otherCluster'))
   const wrong = [
     ...(others.length > 0 ? [`${node.name} has another ${others.join(', ')} than ${from}`] : []),
     ...(await findForeign(run, { node, look }, from)),
@@ -107,9 +107,9 @@ async function compareNode(run: CommandRun, from: string, node: ClusterNode): Pr
       'if the backup is of another cluster, or older than a rotation, back up the auth/ that nodes were deployed from (docs/everyday.md)',
       `if that auth/ is lost:\n    ${recoverCommand(run, node)}`,
     ])
-  const same = labelsOf(heldBy('same', 'earlier', 'newer'))
+  const same = labelsOf(ownedAs('same', 'earlier', 'newer'))
   note(`${node.name} has ${same.length > 0 ? `the same ${formatNames(same)}` : 'no files of a cluster'}`)
-  const newer = heldBy('newer')
+  const newer = ownedAs('newer')
   const names = formatNames(newer.map(({ at }) => at))
   if (newer.length > 0)
     note(`${node.name} has newer certificates than ${from} (${names}); after recover:${waysOutOfOlder(run, newer)}`)

@@ -197,9 +197,9 @@ async function tryFirst(drive: Drive, at: number): Promise<void> {
 /** False if the rotation waits for settings that only the user can change. Throws a refusal where it is blocked. */
 async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
   const { rotation, run, say } = drive
-  const { unreached, absent, unknown, toChange } = await survey(drive)
-  if (unreached.length > 0)
-    throw refusal(`the rotation can't reach all that need the change: ${unreached.join('\n')}`, [runAgain])
+  const { outOfReach, absent, unknown, toChange } = await survey(drive)
+  if (outOfReach.length > 0)
+    throw refusal(`the rotation can't reach all that need the change: ${outOfReach.join('\n')}`, [runAgain])
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
     say(`the rotation waits for these changes; make them, then run:\n    ${run.command(typedAgain(drive))}`)
@@ -219,10 +219,10 @@ async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
         'install them, or set install.units in cluster.yaml (UNIT: { unit: NAME }, or UNIT: false for what you do yourself)',
       force: 'rotate without them',
     })
-  const held = (await next.heldBy?.(drive)) ?? []
-  if (held.length > 0)
+  const users = (await next.usedBy?.(drive)) ?? []
+  if (users.length > 0)
     refuseUnlessForced(drive, next, {
-      reason: `the old CA or key is still used by ${held.join('; ')}`,
+      reason: `the old CA or key is still used by ${users.join('; ')}`,
       remedy: 'give them the new one',
       force: 'end their access',
     })
@@ -257,12 +257,12 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
     ])
   if (!stage.undo)
     throw refusal(`undo is not possible: ${stage.title}`, [`finish it:\n    ${run.command(`rotate ${name} --finish`)}`])
-  if (stage.undoHeldBy) {
+  if (stage.undoBreaks) {
     // What depends on a stage is known once that stage is complete.
     say(`undoing ${heading(rotation, stage)}`)
     const causes = await walkTo(drive)
     if (isStopped(causes) || signal.aborted) return causes
-    const dependents = await stage.undoHeldBy(drive)
+    const dependents = await stage.undoBreaks(drive)
     if (dependents.length > 0)
       throw refusal(`both keys stay in use because of ${formatNames(dependents)}`, [
         `continue:\n    ${run.command(`rotate ${name}`)}`,

@@ -32,7 +32,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   const graph = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, graph)
-  const wanted = closure(graph, ids)
+  const desired = closure(graph, ids)
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
   const frontProxyCa = `ca/${frontProxyCaName}`
   const breaking = replaced.filter((id) => id !== frontProxyCa)
@@ -42,15 +42,15 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
     options.replaceIdentity && '--replace-identity overwrites any other cluster identity',
   )
   if (loss) await confirm(given, loss, formatTask(options))
-  const shown = byPhase(phases, wanted)
+  const shown = byPhase(phases, desired)
   const reporter = await given.reporterFor(shown, false)
   return writeAuth(given, {
-    graph: wanted,
+    graph: desired,
     reporter,
-    isWhole: wanted.size === graph.size,
+    isWhole: desired.size === graph.size,
     work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
-      const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
+      const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, desired, forced) : desired
       const walked = await walk(planned, { phases: shown, run, signal, forced, reporter })
       if (walked.rows.size === 0) reporter.note('no file was created or changed')
       return walked
@@ -59,7 +59,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       const scope = { all: graph, forced, rows }
       return {
         notices: await findAfter(run, scope),
-        nextToExpire: nextToExpire(run, wanted.values()),
+        nextToExpire: nextToExpire(run, desired.values()),
         goOn: signal.aborted ? command(nextTask(run, scope)) : undefined,
       }
     },

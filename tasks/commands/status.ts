@@ -45,8 +45,8 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
 
 /** The rows of these nodes alone, if there are any, in the order of the graph. */
 function ofNodes(seen: Observation, nodes: readonly string[]): Observation {
-  const isWanted = ({ target }: ClusterRow) => nodes.length === 0 || nodes.includes(target.node ?? '')
-  const rows = new Map([...seen.rows].filter(([, row]) => isWanted(row)))
+  const isDesired = ({ target }: ClusterRow) => nodes.length === 0 || nodes.includes(target.node ?? '')
+  const rows = new Map([...seen.rows].filter(([, row]) => isDesired(row)))
   return { ...seen, rows, events: [...rows].map(([id, row]) => ({ type: 'ended', id, row })) }
 }
 

@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Force, Work } from '../../lib/graph/target.ts'
+import type { BuildContext, Force } from '../../lib/graph/target.ts'
 import { type Difference, diff, folderOf } from '../../lib/node/place.ts'
 import { type NodeState, openFoldersTo, realPath } from '../../lib/node/state.ts'
 import { type Check, type Diff, formatDiffs, namesOf, texts } from '../../lib/results.ts'
@@ -88,7 +88,10 @@ function warningsOn(
   )
 }
 
-export async function copyFiles({ run, node }: OnNode, { diffs, found, tell }: Work<DeployFound>): Promise<undefined> {
+export async function copyFiles(
+  { run, node }: OnNode,
+  { diffs, found, tell }: BuildContext<DeployFound>,
+): Promise<undefined> {
   if (diffs.length === 0) return
   keepOthers(run, node, found.others)
   await replaceInFolder(run, node, { seen: found.look, diffs, tell })
@@ -183,7 +186,7 @@ function foreignFiles(
 async function replaceInFolder(
   run: Run,
   node: ClusterNode,
-  { seen, diffs, tell }: { seen: NodeState; diffs: readonly Diff[]; tell: Work['tell'] },
+  { seen, diffs, tell }: { seen: NodeState; diffs: readonly Diff[]; tell: BuildContext['tell'] },
 ): Promise<void> {
   const { auth, cluster } = run
   const on = await run.connect(node)

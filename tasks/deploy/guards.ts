@@ -15,7 +15,7 @@ import type { Run } from '../target.ts'
 import { type FileOnNode, filesOn, type Owner, ownerOf, whyNotCompared } from './owner.ts'
 
 export interface Other {
-  readonly held: FileOnNode
+  readonly there: FileOnNode
   readonly label: string
   readonly why: string | undefined
 }
@@ -26,11 +26,11 @@ export interface Other {
  */
 export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
   const all = filesOn(run, node, seen)
-  const owned = all.map((held) => ({ held, owner: ownerOf(run, held, all) }))
-  const others = owned.flatMap(({ held, owner }) =>
-    owner === 'otherCluster' || owner === 'stranger' ? [describe(run, held, owner)] : [],
+  const owned = all.map((there) => ({ there, owner: ownerOf(run, there, all) }))
+  const others = owned.flatMap(({ there, owner }) =>
+    owner === 'otherCluster' || owner === 'stranger' ? [describe(run, there, owner)] : [],
   )
-  const folder = others.find(({ held }) => held.state.kind === 'folder')?.held.at
+  const folder = others.find(({ there }) => there.state.kind === 'folder')?.there.at
   if (folder !== undefined)
     throw new Failure(`${folder} is a directory, which no file can replace`, {
       node: node.name,
@@ -38,35 +38,35 @@ export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boo
       remedy: `move it aside on ${node.name}, then ${runAgain}`,
     })
   if (others.length > 0 && !run.options.replaceIdentity) throw otherIdentityRefused(run, node, others)
-  const newer = owned.flatMap(({ held, owner }) => (owner === 'newer' ? [held] : []))
+  const newer = owned.flatMap(({ there, owner }) => (owner === 'newer' ? [there] : []))
   if (newer.length > 0 && !isForced) throw newerThere(run, node, newer)
   return others
 }
 
 const privateKey = 'private key'
 
-function describe({ auth, cluster }: Run, held: FileOnNode, owner: Owner): Other {
-  const { file, state, bytes } = held
+function describe({ auth, cluster }: Run, there: FileOnNode, owner: Owner): Other {
+  const { file, state, bytes } = there
   const kind = auth.files.parse(file)?.kind
   const unread = !bytes && state.sha256 === undefined ? whyNotCompared(state) : undefined
   const labels = identityFiles(cluster)
   if (kind === 'kubeconfig' && owner === 'otherCluster') {
     const label = labels.get(auth.files.certificate(caName)) ?? kind
-    return { held, label, why: unread ?? 'it trusts another CA' }
+    return { there, label, why: unread ?? 'it trusts another CA' }
   }
-  return { held, label: labels.get(file) ?? (kind === 'key' ? privateKey : (kind ?? 'file')), why: unread }
+  return { there, label: labels.get(file) ?? (kind === 'key' ? privateKey : (kind ?? 'file')), why: unread }
 }
 
 /** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */
 export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readonly Other[]): void {
-  const unread = others.filter(({ held: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
+  const unread = others.filter(({ there: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
   if (unread.length > 0)
-    throw new Failure(`couldn't back up ${formatNames(unread.map(({ held }) => held.at))} to auth/backup`, {
+    throw new Failure(`couldn't back up ${formatNames(unread.map(({ there }) => there.at))} to auth/backup`, {
       node: node.name,
       code: 'not-kept',
       remedy: `move it aside on ${node.name}, then ${runAgain}`,
     })
-  const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] => (bytes ? [[at, bytes]] : []))
+  const files = others.flatMap(({ there: { at, bytes } }): [string, Buffer][] => (bytes ? [[at, bytes]] : []))
   keepFound(auth, node.name, new Map(files), now)
 }
 
@@ -76,7 +76,7 @@ export function formatOthers(others: readonly Other[]): string {
   return named.map(([label, some]) => `${label} in ${some.map(formatOther).join(', ')}`).join(' and ')
 }
 
-function formatOther({ held: { at }, why }: Other): string {
+function formatOther({ there: { at }, why }: Other): string {
   return why === undefined ? at : `${at} (${why})`
 }
 

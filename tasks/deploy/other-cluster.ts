@@ -61,8 +61,8 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
   const seen = withPlaces(run)
   try {
     const look = await lookAtNode(seen, node)
-    const held = filesOn(seen, node, look).filter(({ file, state }) => state.size > 0 && names.includes(file))
-    if (held.length > 0) return formatNames(held.map(({ at }) => at))
+    const identity = filesOn(seen, node, look).filter(({ file, state }) => state.size > 0 && names.includes(file))
+    if (identity.length > 0) return formatNames(identity.map(({ at }) => at))
     const api = layoutOf(run.cluster).units.find(({ unit }) => unit === apiServer)
     const served = await readServedCertificates(run, { node, look, ports: api?.serves ?? [] })
     if (served.length > 0) return `port ${served.map(({ port }) => port).join(', ')} serves a certificate`

@@ -70,14 +70,14 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
 export type Owner = 'same' | 'earlier' | 'newer' | 'otherCluster' | 'stranger'
 
 /** `all`: what the look has found, for the certificate beside a key. */
-export function ownerOf(run: Run, held: FileOnNode, all: readonly FileOnNode[]): Owner {
-  const { file, state } = held
-  if (state.sha256 !== undefined && state.sha256 === digestAt(run, held)) return 'same'
+export function ownerOf(run: Run, there: FileOnNode, all: readonly FileOnNode[]): Owner {
+  const { file, state } = there
+  if (state.sha256 !== undefined && state.sha256 === digestAt(run, there)) return 'same'
   const isIdentity = identityFiles(run.cluster).has(file)
   // Nothing could be lost.
   if (state.size === 0 || (state.kind === 'link' && !isIdentity)) return 'earlier'
-  const owner = isIdentity ? ownerOfIdentity(run, held) : ownerByKind(run, held, all)
-  return owner === 'earlier' && isNewer(run, held) ? 'newer' : owner
+  const owner = isIdentity ? ownerOfIdentity(run, there) : ownerByKind(run, there, all)
+  return owner === 'earlier' && isNewer(run, there) ? 'newer' : owner
 }
 
 function ownerOfIdentity({ auth }: Run, { file, state, bytes }: FileOnNode): Owner {
@@ -87,9 +87,9 @@ function ownerOfIdentity({ auth }: Run, { file, state, bytes }: FileOnNode): Own
   return isOurs ? 'earlier' : 'otherCluster'
 }
 
-function ownerByKind(run: Run, held: FileOnNode, all: readonly FileOnNode[]): Owner {
+function ownerByKind(run: Run, there: FileOnNode, all: readonly FileOnNode[]): Owner {
   const { auth } = run
-  const { file, state, bytes, part, isPlace } = held
+  const { file, state, bytes, part, isPlace } = there
   const { kind, name = '' } = auth.files.parse(file) ?? {}
   const ours = (isOurs: boolean): Owner => (isOurs || hasDigest(auth, file, state.sha256) ? 'earlier' : 'stranger')
   // The login can't read it.
@@ -102,10 +102,10 @@ function ownerByKind(run: Run, held: FileOnNode, all: readonly FileOnNode[]): Ow
     if (trusted.length === 0) return isPlace ? 'earlier' : 'stranger'
     return isTrustOurs(auth, trusted) ? 'earlier' : 'otherCluster'
   }
-  if (kind === 'certificate') return ours(isIssuedByUs(auth, certificatesIn(auth, held)))
+  if (kind === 'certificate') return ours(isIssuedByUs(auth, certificatesIn(auth, there)))
   const certificate = auth.files.certificate(name)
   const leaves = all.filter((each) => each.file === certificate && each.isPlace === isPlace)
-  const beside = leaves.filter((each) => folderOf(each.at) === folderOf(held.at))
+  const beside = leaves.filter((each) => folderOf(each.at) === folderOf(there.at))
   return ours((beside.length > 0 ? beside : leaves).some((leaf) => ownerOf(run, leaf, all) !== 'stranger'))
 }
 
@@ -130,9 +130,9 @@ function isTrustOurs(auth: AuthDir, trusted: readonly Certificate[]): boolean {
  * Signed by our CA, or in a rotation that was begun elsewhere by one that ours has signed, and later than ours. What is
  * not valid yet was issued with a wrong clock.
  */
-function isNewer({ auth, now }: Run, held: FileOnNode): boolean {
-  const { file, part } = held
-  const [theirs, ...links] = part === 'ca' ? [] : certificatesIn(auth, held)
+function isNewer({ auth, now }: Run, there: FileOnNode): boolean {
+  const { file, part } = there
+  const [theirs, ...links] = part === 'ca' ? [] : certificatesIn(auth, there)
   const [ours] = certificatesIn(auth, { file, bytes: auth.tryBytes(file) })
   if (!theirs || !ours || theirs.notBefore <= ours.notBefore || theirs.notBefore > now) return false
   const cas = ownCas(auth)

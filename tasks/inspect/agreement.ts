@@ -29,7 +29,7 @@ import { nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag } from './command-line.ts'
 
 /** A flag that a component has to be started with, and the file that it is for. */
-interface WantedFlag {
+interface MissingFlag {
   readonly file: string
   readonly flag: string
   readonly value: string
@@ -42,9 +42,9 @@ export interface UnitOnNode extends Unit {
   /** Where its files are installed, and when it loads each. */
   readonly files: readonly Place[]
   /** Flags that neither its process nor its unit file has: its owner has to set them. */
-  readonly unset: readonly WantedFlag[]
+  readonly unset: readonly MissingFlag[]
   /** Flags that its unit file has, and its process has not: a restart sets them. */
-  readonly notStartedWith: readonly WantedFlag[]
+  readonly notStartedWith: readonly MissingFlag[]
   /** Why nothing is installed on the node. */
   readonly disagreement: Failure | undefined
   /** Why an API server gets no list of the revoked: a clause. */
@@ -68,11 +68,11 @@ export function refuseDisagreement(units: readonly UnitOnNode[]): void {
  * file has variables, a run does not see that the flags are there.
  */
 export function unsetOn(units: readonly UnitOnNode[], concerns: (file: string) => boolean = () => true): string[] {
-  const instead = ({ replaces = [] }: WantedFlag) =>
+  const instead = ({ replaces = [] }: MissingFlag) =>
     replaces.length > 0 ? ` (instead of ${formatNames(replaces)})` : ''
   return units.flatMap(({ unit, service, unset }) => {
     if (!unset.some(({ file }) => concerns(file))) return []
-    const flags = unset.map((wanted) => `${wanted.flag}=${wanted.value}${instead(wanted)}`)
+    const flags = unset.map((desired) => `${desired.flag}=${desired.value}${instead(desired)}`)
     return [
       `${unit} needs ${flags.join(', ')}; set that where the command line of the unit comes from (systemctl cat ${quote(service)}), then run:\n    systemctl daemon-reload\nthe next run restarts ${unit}; if a run prints this again, restart ${unit} yourself, one node at a time`,
     ]
@@ -100,7 +100,7 @@ function compareUnit(site: Site): UnitOnNode {
   const isDrained = cluster.install && cluster.install.drain !== '' ? unit.isDrained : undefined
   const files = placesIn(settings, process)
   const missing = command ? (unit.startFlags ?? []).filter(({ flag, value }) => command.last(flag) !== value) : []
-  const isAtStart = ({ flag, value }: WantedFlag) => next?.last(flag) === value
+  const isAtStart = ({ flag, value }: MissingFlag) => next?.last(flag) === value
   const flagsThat = (is: Setting['flag']) => settings.filter(({ flag }) => flag === is).map(flagFor)
   return {
     ...unit,
@@ -177,7 +177,7 @@ function readRow({ places, declared }: Site, row: Reads, command: CommandLine): 
   const path = (row.isOfKeys ? paths.find(isUsual) : undefined) ?? paths.at(-1)
   const setting = { row, by: row.by.find((each) => each.startsWith('--')) ?? by, path }
   if (path === undefined) {
-    if (row.replaces ?? row.isWanted) return { ...setting, is: 'placed', flag: 'unset' }
+    if (row.replaces ?? row.isDesired) return { ...setting, is: 'placed', flag: 'unset' }
     if (row.by.length === 0 || row.isDeclared) return { ...setting, is: 'placed' }
     return { ...setting, is: row.isOptional ? 'not read' : 'missing' }
   }
@@ -187,7 +187,7 @@ function readRow({ places, declared }: Site, row: Reads, command: CommandLine): 
   return { ...setting, is: 'placed', flag: 'unset' }
 }
 
-const flagFor = ({ row: { file, usual: value, replaces }, by: flag }: Setting): WantedFlag => ({
+const flagFor = ({ row: { file, usual: value, replaces }, by: flag }: Setting): MissingFlag => ({
   ...{ file, flag, value, replaces },
 })
 

@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import type { Work } from '../../lib/graph/target.ts'
+import type { BuildContext } from '../../lib/graph/target.ts'
 import type { Client, Credentials, Server } from '../../lib/kubernetes/client.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
@@ -18,7 +18,7 @@ export interface NodeRun {
   readonly run: Run
   readonly node: ClusterNode
   readonly signal: AbortSignal
-  readonly tell: Work['tell']
+  readonly tell: BuildContext['tell']
 }
 
 export type OnNode = Pick<NodeRun, 'run' | 'node'>

@@ -32,7 +32,7 @@ import {
   whyUnhealthy,
 } from './check-units.ts'
 import { isInstalled, isLeftDrained, isUp, lookAtUnits, type UnitsFound } from './look-at-units.ts'
-import { forgetOld, putBack, replaceAtPlaces, type WantedPlace, wantedAt } from './places.ts'
+import { type DesiredPlace, desiredAt, forgetOld, putBack, replaceAtPlaces } from './places.ts'
 import { type QuorumState, quorumStateOf, waitForOthers } from './quorum.ts'
 import {
   notHealthy,
@@ -48,12 +48,12 @@ import {
 interface Installation {
   readonly on: NodeRun
   readonly found: UnitsFound
-  /** The units that differ from what is wanted. */
+  /** The units that differ from what is desired. */
   readonly stale: readonly UnitCheck[]
   /** All files of the units, each once, even if several units read it. */
-  readonly all: readonly WantedPlace[]
+  readonly all: readonly DesiredPlace[]
   /** Those of `all` that differ. A certificate and its key are adjacent, as in the table. */
-  readonly wanted: readonly WantedPlace[]
+  readonly desired: readonly DesiredPlace[]
   /** Real paths beside which an interrupted run has left the old files: with them the units were last healthy. */
   readonly unfinished: readonly string[]
   /** True if each stale unit was healthy. */
@@ -78,11 +78,11 @@ export async function bringUp(
   isForced: boolean,
 ): Promise<BroughtUp> {
   const installation = await planInstallation(on, found, isForced)
-  const { all, wanted, quorumState, restarted } = installation
+  const { all, desired, quorumState, restarted } = installation
   const isProvable = quorumState !== 'without a quorum'
   keepOthers(on.run, on.node, found.others)
-  if (wanted.length > 0) on.tell(`installing ${count(wanted.length, 'file')}`)
-  await replaceAtPlaces(on, found, { wanted, all })
+  if (desired.length > 0) on.tell(`installing ${count(desired.length, 'file')}`)
+  await replaceAtPlaces(on, found, { desired, all })
   let last: UnitsFound = found
   try {
     if (isProvable) {
@@ -105,13 +105,13 @@ async function planInstallation(on: NodeRun, found: UnitsFound, isForced: boolea
   const checks = checkUnitsOf(run, found).map((check) => (isForced ? asForced(check) : check))
   const stale = checks.filter(isStale)
   const units = checks.map(({ unit }) => unit)
-  const all = wantedAt(run, units, places)
+  const all = desiredAt(run, units, places)
   const paths = new Set(stale.flatMap((check) => check.places.map(({ path }) => realPath(places, path))))
   const store = stale.find(({ unit }) => unit.isQuorum)
   const isQuorumKnown = !store || (store.isUp && wasHealthy(store, found))
   return {
     ...{ on, found, stale, all, restarted: [] },
-    wanted: all.filter(({ path }) => paths.has(path)),
+    desired: all.filter(({ path }) => paths.has(path)),
     unfinished: stale.flatMap(({ unit }) => unfinishedPaths(unit, places)),
     areHealthy: stale.every((check) => wasHealthy(check, found)),
     quorumState: isQuorumKnown ? 'healthy' : await quorumStateOf(on, store.unit),
@@ -198,8 +198,8 @@ function leavesNewFiles(error: unknown): boolean {
 }
 
 /** The real paths of files that this run or an interrupted one has replaced: the old files are beside them. */
-function replacedPaths({ wanted, unfinished }: Installation): string[] {
-  return [...new Set([...wanted.map(({ path }) => path), ...unfinished])]
+function replacedPaths({ desired, unfinished }: Installation): string[] {
+  return [...new Set([...desired.map(({ path }) => path), ...unfinished])]
 }
 
 /**
@@ -319,10 +319,10 @@ async function succeeds(work: Promise<void>): Promise<boolean> {
 
 /** Removes the old files. */
 async function forget(installation: Installation): Promise<void> {
-  const { on, found, all, wanted } = installation
+  const { on, found, all, desired } = installation
   const replaced = replacedPaths(installation)
   // A file that this run has not replaced may differ from auth/ in a part that units do not read.
-  const digestOf = (each: WantedPlace) => (wanted.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? ''
+  const digestOf = (each: DesiredPlace) => (desired.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? ''
   const proven = all.filter(({ path }) => replaced.includes(path))
   await forgetOld(on, found, new Map(proven.map((each) => [each.path, digestOf(each)])))
 }

@@ -14,9 +14,9 @@ import { isApiServer, renewsFrom } from '../inspect/component.ts'
 import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { diskOf, type Run } from '../target.ts'
 import { isInstalled, isLoaded, isUp, type UnitsFound } from './look-at-units.ts'
-import { wantedAt } from './places.ts'
+import { desiredAt } from './places.ts'
 
-/** An installed unit, compared with what is wanted. */
+/** An installed unit, compared with what is desired. */
 export interface UnitCheck {
   /** With the files that it is to have. */
   readonly unit: UnitOnNode
@@ -66,7 +66,7 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const { places } = found
   const there = found.units.filter((unit) => isInstalled(unit, places))
   const units = there.map(withoutList)
-  const differences = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
+  const differences = Map.groupBy(diff(desiredAt(run, units, places), places), ({ path }) => path)
   return units.map((unit) => {
     const differing = unit.files.flatMap(({ path }) =>
       (differences.get(realPath(places, path)) ?? []).map(({ what }) => ({ path, what })),

@@ -1,6 +1,6 @@
 /** The target of a node in phase `install`: its check, and its build. */
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import type { Built, Force, Work } from '../../lib/graph/target.ts'
+import type { BuildContext, Built, Force } from '../../lib/graph/target.ts'
 import type { Check, Diff } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { DeployFound } from '../deploy/folder.ts'
@@ -61,7 +61,7 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
 
 export async function updateUnits(
   { run, node }: OnNode,
-  { found, diffs, signal, force, tell }: Work<InstallFound>,
+  { found, diffs, signal, force, tell }: BuildContext<InstallFound>,
 ): Promise<Built> {
   const { bringUp } = await import('./bring-up.ts')
   const { restarted, warning, found: last } = await bringUp({ run, node, signal, tell }, found, force !== undefined)

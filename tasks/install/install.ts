@@ -26,7 +26,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       node: node.name,
       needs: [deployId(node)],
       makes: [],
-      wanted: { ...placeOf(node), ...install, units: [...install.units], own: node.units },
+      desired: { ...placeOf(node), ...install, units: [...install.units], own: node.units },
       where: 'node',
       check: async (run, force, earlier) => {
         await Promise.all(lists.map(({ id }) => earlier?.ended(id)))
@@ -54,7 +54,7 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
         node: node.name,
         needs: ['revoked', deployId(node)],
         makes: [],
-        wanted: { list: authorizationConfigFile },
+        desired: { list: authorizationConfigFile },
         where: 'node',
         check: async (run, _force, before) => {
           const copied = before?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined

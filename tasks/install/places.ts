@@ -7,7 +7,7 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { authorizationFiles } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Root } from '../../lib/node/node.ts'
-import { type Account, accessFor, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
+import { type Account, accessFor, type DesiredFile, folderOf, root } from '../../lib/node/place.ts'
 import { fileAt, isRunning, openFoldersTo, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { formatNames, groupAlike, quote } from '../../lib/wording.ts'
@@ -18,10 +18,10 @@ import { identityFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 import type { UnitsFound } from './look-at-units.ts'
 
-export type WantedPlace = WantedFile & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
+export type DesiredPlace = DesiredFile & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
 
 /** The files of these units, each once, even if several units read it by several paths. */
-export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState): WantedPlace[] {
+export function desiredAt(run: Run, units: readonly Unit[], places: PlacesState): DesiredPlace[] {
   const all = units.flatMap(({ unit, files }) =>
     files.map((place) => ({ ...place, path: realPath(places, place.path), unit })),
   )
@@ -62,23 +62,23 @@ function keysOf(pem: Buffer | undefined): string[] {
 export async function replaceAtPlaces(
   { run, node }: NodeRun,
   { folder, places: { files: seen } }: UnitsFound,
-  { wanted, all }: { readonly wanted: readonly WantedPlace[]; readonly all: readonly WantedPlace[] },
+  { desired, all }: { readonly desired: readonly DesiredPlace[]; readonly all: readonly DesiredPlace[] },
 ): Promise<void> {
-  if (wanted.length === 0) return
+  if (desired.length === 0) return
   if (folder === undefined)
     throw new Failure(`${node.directory} does not exist`, {
       node: node.name,
       code: 'changed-meanwhile',
       remedy: runAgain,
     })
-  const files = wanted.map((each) => {
+  const files = desired.map((each) => {
     const { path } = each
     const bytes = bytesAt(run, each)
     if (!bytes) throw new Error(`auth/ has nothing for ${path}`)
     return { path, bytes, access: accessFor(each, seen.get(path)) }
   })
-  const isGuarded = ({ file }: WantedPlace) => identityFiles(run.cluster).has(file)
-  const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
+  const isGuarded = ({ file }: DesiredPlace) => identityFiles(run.cluster).has(file)
+  const unchanged = [...new Set([...desired, ...all.filter(isGuarded)].map(({ path }) => path))]
   const change = { folder, sudo: installOf(run).sudo, files, unchanged, seen }
   await (await run.connect(node)).replace(change, () => run.auth.makeTemporaryFolder(node.name))
 }
@@ -113,7 +113,7 @@ interface OpenFolder {
  * same name is, so that no cluster expires because of a mode. Each directory where that is not so, once.
  */
 export function openFolders(run: Run, units: readonly Unit[], places: PlacesState): OpenFolder[] {
-  const readersAt = new Map(wantedAt(run, units, places).map(({ path, readers }) => [path, readers]))
+  const readersAt = new Map(desiredAt(run, units, places).map(({ path, readers }) => [path, readers]))
   const open = units.flatMap(({ unit, files }) =>
     files.flatMap(({ path }) => {
       const readers = readersAt.get(realPath(places, path)) ?? [root]

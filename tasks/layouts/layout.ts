@@ -110,7 +110,7 @@ export interface Reads extends Conditional, Pick<Place, 'file' | 'loads' | 'mayR
   /** The unit works without it. */
   readonly isOptional?: true
   /** Where the setting is missing, the user has to add the flag. */
-  readonly isWanted?: true
+  readonly isDesired?: true
   /** Where the setting is missing, the user has to add the flag in place of these. */
   readonly replaces?: readonly string[]
 }

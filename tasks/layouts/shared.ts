@@ -121,7 +121,7 @@ export const loopback = 'apiserver-loopback-client'
 export function apiServerReads({ certificate, key, names }: FileNames): Reads[] {
   const ca = ofControl(certificate(caName))
   const [ownCertificate, ownKey] = [ofControl(certificate(names.api)), ofControl(key(names.api))]
-  const aggregation = { when: 'aggregation', loads: 'now', isOptional: true, isWanted: true } as const
+  const aggregation = { when: 'aggregation', loads: 'now', isOptional: true, isDesired: true } as const
   return [
     { by: ['--client-ca-file'], ...ca, loads: 'now' },
     { by: ['--kubelet-certificate-authority'], ...ca, loads: 'restart', isOptional: true },

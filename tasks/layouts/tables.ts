@@ -120,8 +120,8 @@ export function localHolder(cluster: Cluster): CertRow | undefined {
   return certTable(cluster).find(({ name }) => name === as)
 }
 
-/** For Target.wanted: the order of names means nothing. */
-export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'validity'>): object {
+/** For Target.desired: the order of names means nothing. */
+export function desiredValues({ profile, validity }: Pick<CertRow, 'profile' | 'validity'>): object {
   return { ...profile, sans: profile.sans.toSorted(), validity }
 }
 

@@ -21,7 +21,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, caName, crossName, etcdCaName, frontProxyCaName, nextName } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import type { Built, Force, Work } from '../../lib/graph/target.ts'
+import type { BuildContext, Built, Force } from '../../lib/graph/target.ts'
 import { commonNameOf, compareIdentity, compareKeyKind, hasUsages, isIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   isKeyOf,
@@ -50,7 +50,7 @@ import {
   replacedCas,
   signingCa,
 } from '../auth/states.ts'
-import { type CertRow, certTable, issuedBy, layoutOf, wantedValues } from '../layouts/tables.ts'
+import { type CertRow, certTable, desiredValues, issuedBy, layoutOf } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 export function targets(cluster: Cluster): ClusterTarget[] {
@@ -64,7 +64,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       // A cluster CA that is there before etcd's own is one that etcd shares, so the target of etcd's comes first.
       needs: row.name === caName ? others : [],
       makes: layoutOf(cluster).files.pair(row.name),
-      wanted: wantedValues({ profile, validity: cluster.certificates.caValidity }),
+      desired: desiredValues({ profile, validity: cluster.certificates.caValidity }),
       purpose,
       where: 'auth',
       irreplaceable: irreplaceable?.part,
@@ -93,7 +93,7 @@ function check(run: Run, row: CertRow, force: Force | undefined): Check {
   }
 }
 
-async function build(run: Run, row: CertRow, work: Work): Promise<Built> {
+async function build(run: Run, row: CertRow, work: BuildContext): Promise<Built> {
   const stage = stageOf(run, row, work.force)
   if (stage === 'finishing') return finish(run, row)
   return stage === 'both' ? makeNext(run, row) : makePresent(run, row, work)
@@ -140,7 +140,7 @@ function checkPresent(run: Run, row: CertRow, force: Force | undefined): Check {
 }
 
 /** A certificate is never beside a key that does not match: a run that is killed leaves the key alone. */
-async function makePresent(run: Run, row: CertRow, { force, tell }: Work): Promise<Built> {
+async function makePresent(run: Run, row: CertRow, { force, tell }: BuildContext): Promise<Built> {
   const { auth, now, cluster } = run
   const pair = readPair(auth, row.name)
   const kept = force === 'replace' ? undefined : pair.key
@@ -205,11 +205,11 @@ async function makeNext(run: Run, { name, profile }: CertRow): Promise<Built> {
   const files = caFiles(auth.files, name)
   const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
   const CN = nextCaCommonName(commonNameOf(present) ?? '', profile.subject.CN)
-  const wanted = { ...profile, subject: { ...profile.subject, CN } }
-  if (!certificate) auth.writeDurably([files.next, selfSign({ profile: wanted, ...periodUntil() }, key), publicMode])
+  const desired = { ...profile, subject: { ...profile.subject, CN } }
+  if (!certificate) auth.writeDurably([files.next, selfSign({ profile: desired, ...periodUntil() }, key), publicMode])
   const [next, issuer] = [readIssuer(auth, nextName(name)), readIssuer(auth, name)]
   const end = new Date(Math.min(next.certificate.notAfter.getTime(), issuer.certificate.notAfter.getTime()))
-  const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), named: next.certificate }
+  const request = { profile: desired, publicKey: createPublicKey(key), ...periodUntil(end), named: next.certificate }
   auth.writeDurably([files.cross, issueCertificate(request, issuer), publicMode])
   return { note: `expires ${formatDate(next.certificate.notAfter)}` }
 }

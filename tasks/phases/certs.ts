@@ -4,7 +4,7 @@ import { firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
-import type { Work } from '../../lib/graph/target.ts'
+import type { BuildContext } from '../../lib/graph/target.ts'
 import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, commonNameOf, compareKeyKind, compareNames } from '../../lib/pki/certificate.ts'
@@ -25,7 +25,7 @@ import { type Check, type Diff, formatDiffs, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
-import { type CertRow, certTable, layoutOf, wantedValues } from '../layouts/tables.ts'
+import { type CertRow, certTable, desiredValues, layoutOf } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): ClusterTarget[] {
@@ -39,7 +39,7 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         node: row.node,
         needs: [issuerOf(cluster, row)],
         makes: files,
-        wanted: wantedValues(row),
+        desired: desiredValues(row),
         purpose: row.purpose,
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
@@ -116,7 +116,7 @@ function keyToKeep({ name, profile }: CertRow, pair: Pair, diffs: readonly Diff[
   return isOthers ? undefined : keptKey(pair, diffs)
 }
 
-async function build(run: Run, row: CertRow, { force, diffs, tell }: Work) {
+async function build(run: Run, row: CertRow, { force, diffs, tell }: BuildContext) {
   const { auth, now } = run
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
@@ -189,7 +189,7 @@ function refuseOtherKey(run: Run, { id, name, profile }: CertRow, { label, loss 
   ])
 }
 
-async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
+async function buildTokens(run: Run, row: CertRow, { force, tell }: BuildContext) {
   const { auth, now, command } = run
   const { name, profile, validity } = row
   const pair = readTokenPair(auth)

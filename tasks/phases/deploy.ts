@@ -21,7 +21,7 @@ export function targets(
       node: node.name,
       needs: [...new Set(nodeFiles(cluster, node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
-      wanted: placeOf(node),
+      desired: placeOf(node),
       where: 'node',
       check: async (run, force) => (await load()).checkFolder({ run, node, known }, lookBeside, force),
       build: async (run, work) => (await load()).copyFiles({ run, node }, work),

@@ -3,7 +3,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Work } from '../../lib/graph/target.ts'
+import type { BuildContext } from '../../lib/graph/target.ts'
 import {
   addResources,
   type EncryptionConfig,
@@ -29,7 +29,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       phase: name,
       needs: [],
       makes: [file],
-      wanted: cluster.encryption,
+      desired: cluster.encryption,
       purpose: 'encrypts Secrets',
       where: 'auth',
       irreplaceable: 'whole',
@@ -67,7 +67,7 @@ function refuseReplacing(run: Run): void {
   throw refusalDuring(name, what, run)
 }
 
-async function build(run: Run, { found: added = [], force }: Work<readonly string[] | undefined>) {
+async function build(run: Run, { found: added = [], force }: BuildContext<readonly string[] | undefined>) {
   const { auth, cluster, now } = run
   const { provider, resources } = cluster.encryption
   // By its copy a node that still has it is recognised.

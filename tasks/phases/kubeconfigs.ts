@@ -25,7 +25,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
         node: row.node,
         needs: [caName, row.id],
         makes: [kubeconfigFile(row.name)],
-        wanted: namesIn(cluster, row),
+        desired: namesIn(cluster, row),
         purpose: 'its kubeconfig',
         where: 'auth',
         check: (run) => check(run, row),

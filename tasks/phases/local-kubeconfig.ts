@@ -5,7 +5,7 @@ import { refusal, tryTo } from '../../lib/failure.ts'
 import { caName, keepFound } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { isInside, replaceFiles, secretMode } from '../../lib/files/plain-file.ts'
-import { type Earlier, isDone, isLost, Skipped, type Work } from '../../lib/graph/target.ts'
+import { type BuildContext, type Earlier, isDone, isLost, Skipped } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import { type KubeconfigAccess, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import {
@@ -62,7 +62,7 @@ export function targets(cluster: Cluster): ClusterTarget<boolean>[] {
       where: 'kubeconfig',
       refuse: (run) => void look(run, false),
       check: (run, _force, earlier) => look(run, isReached(run, earlier)),
-      build: async (run, { signal, found: switches }: Work<boolean>) => {
+      build: async (run, { signal, found: switches }: BuildContext<boolean>) => {
         const write = () => writeEntries(run, accessOf(run), switches)
         return { warn: texts(await whileLocked(run.kubeconfig(), { signal, onWait: run.note }, write)) }
       },

@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
-import type { Work } from '../../lib/graph/target.ts'
+import type { BuildContext } from '../../lib/graph/target.ts'
 import { reviewOf } from '../../lib/kubernetes/authorization.ts'
 import { diff } from '../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -17,7 +17,7 @@ import { type OnNode, withApi } from '../inspect/component.ts'
 import { installOf, reloadTime, repeat } from '../inspect/look.ts'
 import { diffsOfUnit, isUnfinished } from '../install/check-units.ts'
 import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
-import { forgetOld, putBack, refuseOpen, replaceAtPlaces, wantedAt } from '../install/places.ts'
+import { desiredAt, forgetOld, putBack, refuseOpen, replaceAtPlaces } from '../install/places.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
@@ -106,7 +106,7 @@ const reloads = ({ files }: UnitOnNode) => files.some((place) => isOfList(place)
 function diffsOfList(run: Run, found: UnitsFound, isInForce: boolean | undefined): Diff[] {
   const unit = listUnit(found)
   if (!unit) return []
-  const places = diff(wantedAt(run, [unit], found.places), found.places)
+  const places = diff(desiredAt(run, [unit], found.places), found.places)
   // A killed run has left the list before: it must never come back.
   const isOld = reloads(unit) && (isInForce === false || isUnfinished(unit, found.places))
   if (places.length === 0 && !isOld) return []
@@ -117,20 +117,20 @@ function diffsOfList(run: Run, found: UnitsFound, isInForce: boolean | undefined
 /**
  * Restores the old file if the API server does not load the new one: it would not start with a file that it can't read.
  */
-export async function bringList(on: OnNode, { found, signal, tell }: Work<ListFound>): Promise<undefined> {
+export async function bringList(on: OnNode, { found, signal, tell }: BuildContext<ListFound>): Promise<undefined> {
   const { run, node } = on
   const unit = listUnit(found)
   if (!unit) return
   const at = { ...on, signal, tell }
-  const all = wantedAt(run, [unit], found.places)
+  const all = desiredAt(run, [unit], found.places)
   const paths = new Set(diff(all, found.places).map(({ path }) => path))
-  const wanted = all.filter(({ path }) => paths.has(path))
-  if (wanted.length > 0) {
+  const desired = all.filter(({ path }) => paths.has(path))
+  if (desired.length > 0) {
     const files = unit.files.filter(({ path }) => paths.has(realPath(found.places, path)))
     refuseOpen(on, { ...unit, files }, found.places)
-    tell(`installing ${count(wanted.length, 'file')}`)
+    tell(`installing ${count(desired.length, 'file')}`)
   }
-  await replaceAtPlaces(at, found, { wanted, all })
+  await replaceAtPlaces(at, found, { desired, all })
   if (reloads(unit)) {
     tell(`waiting for ${authorizationConfigFile} of ${apiServer}`)
     const look = async () => ((await readInForce(on)) ? undefined : 'not loaded')

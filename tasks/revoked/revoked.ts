@@ -40,7 +40,7 @@ export function targets({ revoked }: Cluster): ClusterTarget[] {
       needs: [],
       // By the first of its files a target is named.
       makes: authorizationFiles.toReversed(),
-      wanted: { revoked: revoked.toSorted() },
+      desired: { revoked: revoked.toSorted() },
       purpose: 'who is revoked',
       where: 'auth',
       check,

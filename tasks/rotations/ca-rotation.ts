@@ -36,7 +36,7 @@ import {
   readBackup,
 } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import type { Work } from '../../lib/graph/target.ts'
+import type { BuildContext } from '../../lib/graph/target.ts'
 import { ask, type Client, type Credentials, isAnswer } from '../../lib/kubernetes/client.ts'
 import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/encoding.ts'
@@ -153,7 +153,7 @@ async function beginBoth({ run, isForced }: Rotating, name: RotatedCa): Promise<
 
 interface Proof {
   readonly name: RotatedCa
-  readonly tell: Work['tell']
+  readonly tell: BuildContext['tell']
 }
 
 /** Clients that trust only one of the two CAs reach each server. */
@@ -207,7 +207,11 @@ async function unitsAsking(rotating: Rotating, node: ClusterNode, { name, tell }
 }
 
 /** Both times are of the node's clock, in seconds. */
-async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: Work['tell']): Promise<UnitCheck[]> {
+async function untilPolled(
+  { run, signal }: Rotating,
+  node: ClusterNode,
+  tell: BuildContext['tell'],
+): Promise<UnitCheck[]> {
   for (;;) {
     const found = await lookAtUnits(run, node)
     const checks = checkUnitsOf(run, found)

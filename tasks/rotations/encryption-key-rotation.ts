@@ -49,7 +49,7 @@ const added: Stage = {
     const kept = backups(run.auth, file)
     edit(run, (text) => addKey(text, randomBytes(32).toString('base64'), provider, kept))
   },
-  async undoHeldBy(rotating) {
+  async undoBreaks(rotating) {
     const { newest } = readEncryptionState(rotating.run) ?? {}
     return countUses(rotating, newest ? [newest] : [])
   },
@@ -82,7 +82,7 @@ const finishing: Stage = {
   title: 'remove the old key; auth/backup keeps it for old etcd snapshots',
   proof: "a Secret written through each API server has the new key's prefix in etcd",
   isNeverForced: true,
-  async heldBy(rotating) {
+  async usedBy(rotating) {
     const { keys: [, ...old] = [] } = readEncryptionState(rotating.run) ?? {}
     return countUses(rotating, old)
   },
@@ -206,11 +206,11 @@ function rewriteTargets(asking: Asking): ClusterTarget[] {
 async function findLeft(asking: Asking, resource: string): Promise<string[]> {
   const keys = readEncryptionKeys(asking.run.auth.bytes(file))
   if (!keys) throw new Failure(`${encryptionConfig.file} has no encryption key`)
-  const wanted = encryptedPrefix(keys.keys[0])
+  const desired = encryptedPrefix(keys.keys[0])
   return withEtcd(asking, await someApiServer(asking), async (etcd) => {
     const left: string[] = []
     for (const folder of foldersOf(resource)) {
-      const found = await findStored(etcd, folder, (prefix) => prefix !== wanted)
+      const found = await findStored(etcd, folder, (prefix) => prefix !== desired)
       left.push(...found.map((key) => key.slice(folder.length)))
     }
     return left

@@ -3,7 +3,7 @@
  * stages say how each begins, is proven and is rolled back. `rotate` (tasks/commands/rotate.ts) drives them.
  */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import type { Work } from '../../lib/graph/target.ts'
+import type { BuildContext } from '../../lib/graph/target.ts'
 import type { NodeRun } from '../inspect/component.ts'
 import type { ClusterTarget, Run } from '../target.ts'
 import { caRotation, etcdCaRotation } from './ca-rotation.ts'
@@ -22,20 +22,20 @@ export interface Stage {
   /** Begins it from the previous stage: backs up what it replaces, then one write that counts. */
   begin(rotating: Rotating): Promise<void>
   /** Who still uses what it ends; it can't begin while there is anyone. */
-  heldBy?(rotating: Rotating): Promise<readonly string[]>
+  usedBy?(rotating: Rotating): Promise<readonly string[]>
   /** What holds it back would be lost, so --force does not apply. */
   readonly isNeverForced?: true
   /**
    * Tries the components of a node that has loaded the stage, and may write a throw-away object for that; returns the units
    * that gave the right answer.
    */
-  prove?(rotating: Rotating, node: ClusterNode, tell: Work['tell']): Promise<readonly string[]>
+  prove?(rotating: Rotating, node: ClusterNode, tell: BuildContext['tell']): Promise<readonly string[]>
   /** Further work, after the proofs. */
   targets?(rotating: Rotating): ClusterTarget[]
   /** Rolls back to the previous stage; absent if that is impossible. */
   undo?(rotating: Rotating): Promise<void>
   /** What depends on the stage by now, and would break if it were rolled back. */
-  undoHeldBy?(rotating: Rotating): Promise<readonly string[]>
+  undoBreaks?(rotating: Rotating): Promise<readonly string[]>
 }
 
 export interface Rotation {

@@ -34,7 +34,7 @@ const published: Stage = {
     auth.writeDurably([tokenFiles(auth.files).nextKey, privateKeyPem(next), secretMode])
   },
   prove,
-  async undoHeldBy({ run: { auth }, isForced }) {
+  async undoBreaks({ run: { auth }, isForced }) {
     const { key, nextKey } = tokenFiles(auth.files)
     // The undo of the stage in which it signed has kept it.
     const next = publicKeyIn(auth.tryBytes(nextKey))
@@ -76,7 +76,7 @@ const finishing: Stage = {
   name: 'finishing',
   title: 'reject tokens of the old key',
   proof: 'each API server publishes only the new key and signs a new token with it',
-  heldBy: findOldTokens,
+  usedBy: findOldTokens,
   async begin({ run: { auth, now } }) {
     backUp(auth, [tokenFiles(auth.files).certificate], now)
     dropOtherKeys({ auth })
@@ -126,18 +126,18 @@ async function prove(rotating: Rotating, node: ClusterNode): Promise<string[]> {
 }
 
 async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
-  const wanted = [signingKid(run), ...readTokenState(run).others.map(kidOf)]
+  const desired = [signingKid(run), ...readTokenState(run).others.map(kidOf)]
   const { keys } = await api.read(jwks, 'GET', '/openid/v1/jwks')
   const kids = keys.map(({ kid }) => kid)
-  if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
+  if (kids.length !== desired.length || !desired.every((kid) => kid !== undefined && kids.includes(kid)))
     throw new Failure(`the API server accepts other keys than those in ${tokenFiles(run.auth.files).certificate}`, {
       remedy: `check its --service-account-key-file:\n    systemctl cat ${serviceOf(run.cluster, apiServer)}`,
     })
 }
 
 async function refuseOtherSigner(api: Client, run: Run): Promise<void> {
-  const wanted = signingKid(run)
-  if (wanted === undefined || (await kidOfNewToken(api)) !== wanted)
+  const desired = signingKid(run)
+  if (desired === undefined || (await kidOfNewToken(api)) !== desired)
     throw new Failure(`the API server signs tokens with another key than ${tokenFiles(run.auth.files).key}`, {
       remedy: `check its --service-account-signing-key-file:\n    systemctl cat ${serviceOf(run.cluster, apiServer)}`,
     })

@@ -81,11 +81,11 @@ async function compareWithCluster(asking: Asking, running: readonly Running[]) {
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   if (!controls.some((node) => hasApiServer(run, node)))
     return {
-      unreached: ['kube-apiserver on each control node; add it to install.units in cluster.yaml'],
+      outOfReach: ['kube-apiserver on each control node; add it to install.units in cluster.yaml'],
       unknown: [],
     }
   const first = running[0]?.node
-  if (!first) return { unreached: [], unknown: ['no API server runs on any control node'] }
+  if (!first) return { outOfReach: [], unknown: ['no API server runs on any control node'] }
   let live: string[] = []
   const isSilent = ({ hostname }: Running) => !live.includes(hostname)
   // One that was just started renews its lease after it is ready.
@@ -101,7 +101,7 @@ async function compareWithCluster(asking: Asking, running: readonly Running[]) {
   const hasEtcd = nodeUnits(run.cluster, first).some(({ unit }) => unit === store)
   const members = hasEtcd ? await readMembers(asking, first) : []
   return {
-    unreached: [
+    outOfReach: [
       ...others.map(
         (hostname) =>
           `the API server on ${printable(hostname || 'an unnamed machine')}, which is no control node's of cluster.yaml; add the node, or stop the API server (its lease ends after 60 s)`,

@@ -34,11 +34,11 @@ export async function makeInMemory(
   const isOurs = (file: string) => ![undefined, 'authorization'].includes(auth.files.parse(file)?.kind)
   const made = [...graph.values()].filter(({ where, makes }) => where === 'auth' && makes.some(isOurs))
   const ids = made.map(({ id }) => id)
-  const wanted = closure(graph, ids)
-  const walk = openWalk(wanted, {
+  const desired = closure(graph, ids)
+  const walk = openWalk(desired, {
     ...{ run: { ...run, auth, note: () => {} }, mode: 'run', forced: new Map(), signal, emit: () => {} },
   })
-  const rows = await runPhases(byPhase(phases, wanted), walk)
+  const rows = await runPhases(byPhase(phases, desired), walk)
   signal.throwIfAborted()
   for (const { failure } of rows.values()) if (failure) throw failure
   return auth

@@ -48,8 +48,8 @@ export function formatTask({ names, nodes, force, renew, prune, replaceIdentity,
 
 function named(graph: ClusterGraph, name: string, run: Selecting): ClusterTarget[] {
   if (isPhase(name)) {
-    const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
-    const targets = [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
+    const desired = Object.hasOwn(groups, name) ? groups[name] : undefined
+    const targets = [...graph.values()].filter(({ phase }) => (desired ?? [name]).includes(phase))
     // Beside other phases, too: whoever names it expects files to be installed.
     if (name === 'install' && targets.length === 0)
       throw usageFailure('nothing is installed: cluster.yaml has no install', 'set install: true in cluster.yaml')

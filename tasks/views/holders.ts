@@ -1,10 +1,10 @@
 /** What every view says of who may still be let in. */
 import { type Notice, notices } from '../../lib/show/reporter.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { type Given, type Holder, holdersOf, revokedLine } from '../auth/accepted.ts'
+import { type Holder, type HolderInput, holdersOf, revokedLine } from '../auth/accepted.ts'
 
 /** A note with all of them, and the line of cluster.yaml that ends the access of those who are gone. */
-export function notesOnHolders(run: Given): Notice[] {
+export function notesOnHolders(run: HolderInput): Notice[] {
   const holders = holdersOf(run)
   if (holders.length === 0) return []
   const gone = holders.filter(({ why, isBeyondList }) => why === 'removed' && !isBeyondList).map(({ name }) => name)
@@ -20,7 +20,7 @@ function reasonOf({ why, groups, isBeyondList }: Holder): string {
 }
 
 /** When the last certificate by which each of these is let in expires, by name. */
-export function untilOf(run: Given, isMeant: (why: Holder['why']) => boolean): ReadonlyMap<string, Date> {
+export function untilOf(run: HolderInput, isMeant: (why: Holder['why']) => boolean): ReadonlyMap<string, Date> {
   const ends = new Map<string, Date>()
   for (const { name, why, until } of holdersOf(run))
     if (isMeant(why) && until > (ends.get(name) ?? 0)) ends.set(name, until)

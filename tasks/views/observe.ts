@@ -12,8 +12,8 @@ export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
 export async function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Promise<ClusterGraph> {
   const all = await clusterGraph(allPhases, cluster)
-  const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
-  const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
+  const isDesired = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
+  const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isDesired(node)).map(({ id }) => id)
   return closure(all, ids)
 }
 

@@ -90,11 +90,11 @@ async function installByApt(packages: readonly string[]): Promise<void> {
   )
   const unknown = packages.filter((name) => !known.includes(name))
   if (unknown.length > 0) say(`This system's archive does not have ${unknown.join(', ')}: skipped.`)
-  const wanted = known.filter(Boolean)
-  if (wanted.length > 0)
+  const desired = known.filter(Boolean)
+  if (desired.length > 0)
     await withoutServices(
       root,
-      () => run`${root} env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends ${wanted}`,
+      () => run`${root} env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends ${desired}`,
     )
 }
 

@@ -7,7 +7,7 @@ import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { openWalk, type RunOptions } from '../../lib/graph/executor.ts'
-import { buildGraph, byPhase, type Event, type Force, type Outcome, type Work } from '../../lib/graph/target.ts'
+import { type BuildContext, buildGraph, byPhase, type Event, type Force, type Outcome } from '../../lib/graph/target.ts'
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -271,7 +271,7 @@ export function fakeCluster(looks: Readonly<Record<string, Check>>): ClusterTarg
   const pair = ['leaf.pem', 'leaf-key.pem']
   const target = (id: string, told: Partial<ClusterTarget>) =>
     fakeTarget(id, { check: () => looks[id] ?? fresh, ...told })
-  const build = (files: readonly string[]) => async (_: Run, work: Work) => {
+  const build = (files: readonly string[]) => async (_: Run, work: BuildContext) => {
     if (isRepair(work.diffs)) return undefined
     // What is there keeps its key.
     for (const file of hasVerb(work.diffs, 'make') ? files : files.slice(0, 1)) made.add(file)

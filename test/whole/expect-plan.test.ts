@@ -46,7 +46,7 @@ describe('--expect-plan', () => {
     assert.deepEqual(counts, { added: 0, changed: 1, removed: 0, restarts: 0 })
   })
 
-  test('each wanted value is in it; the order of names is not', async (t) => {
+  test('each desired value is in it; the order of names is not', async (t) => {
     const [one, other] = ['a.example.org', 'b.example.org'] as const
     assert.equal(await hashFor(t, sans(one, other)), await hashFor(t, sans(other, one)))
     const jane = (groups: string[], validity = '90d'): Edit => [['users'], [{ name: 'jane', groups, validity }]]
@@ -72,7 +72,7 @@ describe('--expect-plan', () => {
     assert.equal(new Set(hashes).size, hashes.length)
   })
 
-  test('carries out the plan; once it is done, or something else is wanted, it is refused before anything is made', async (t) => {
+  test('carries out the plan; once it is done, or something else is needed, it is refused before anything is made', async (t) => {
     const { place, auth } = copied(t, sans('a.example.org'))
     const plan = await harderway(place, ...local, '--dry-run', '--json')
     const run = () => harderway(place, ...local, '--json', '--expect-plan', hashIn(plan))

@@ -69,7 +69,7 @@ describe('the current context', { skip: needs('ssh', 'kubectl') }, () => {
     assert.equal(current(), 'kubenet')
   })
 
-  test('stays where the entry is wanted alone, without a CA: what is printed makes one, or brings it back', async () => {
+  test('stays where the entry alone is selected, without a CA: what is printed makes one, or brings it back', async () => {
     const refused = told(await exits(3, place, 'local-kubeconfig'))
     assert.equal(readFileSync(config, 'utf8'), prod)
     const [, fresh = ''] = /to create a new cluster:\s+npm run (bootstrap)/.exec(refused) ?? []

@@ -81,7 +81,7 @@ for (const durable of [false, true])
     assert.deepEqual(auth.names(), ['key', 'old'])
   })
 
-test('files and folders have the wanted modes under any umask', (t) => {
+test('files and folders have the desired modes under any umask', (t) => {
   for (const umask of [0, 0o777]) {
     const auth = new AuthDir(join(folder(t).path, 'deep', 'auth'), harderWay.files)
     auth.make()

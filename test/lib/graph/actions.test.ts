@@ -24,7 +24,7 @@ test('a plan has one hash, whatever the order of its targets', async () => {
   assert.equal(await hashOf(targets.toReversed()), hash)
 })
 
-test('another cluster, target, file, place or wanted value is another plan', async () => {
+test('another cluster, target, file, place or desired value is another plan', async () => {
   const target = (told: Partial<ClusterTarget>, id = 'deploy/one') => [fakeTarget(id, { where: 'node', ...told })]
   const installed = (restarts: readonly string[]): Partial<ClusterTarget> => ({
     check: () => ({
@@ -45,8 +45,8 @@ test('another cluster, target, file, place or wanted value is another plan', asy
     hashOf(fakeCluster({ 'deploy/two': onNode({ missing: ['a.config'] }) })),
     hashOf(fakeCluster({ 'deploy/two': onNode({ wrongMode: ['a.config'] }) })),
     hashOf(target({})),
-    hashOf(target({ wanted: { host: 'one' } })),
-    hashOf(target({ wanted: { host: 'other' } })),
+    hashOf(target({ desired: { host: 'one' } })),
+    hashOf(target({ desired: { host: 'other' } })),
     hashOf(target(installed([]))),
     hashOf(target(installed(['server']))),
   ])

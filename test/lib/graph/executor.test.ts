@@ -4,13 +4,13 @@ import pLimit from 'p-limit'
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { findRefusals, openWalk } from '../../../lib/graph/executor.ts'
 import {
+  type BuildContext,
   buildGraph,
   type Earlier,
   type Force,
   isLost,
   type Row,
   Skipped,
-  type Work,
 } from '../../../lib/graph/target.ts'
 import type { Check } from '../../../lib/results.ts'
 import type { ClusterTarget } from '../../../tasks/target.ts'
@@ -173,7 +173,7 @@ test('an abort while others look skips those that wait for their turn', async ()
 })
 
 test('a build that an abort makes fail is skipped, not failed, and what it began is kept in mind', async () => {
-  const build = (_: unknown, { signal }: Work) =>
+  const build = (_: unknown, { signal }: BuildContext) =>
     new Promise<undefined>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   const run = runFakes([fakeTarget('a', { build }), fakeTarget('b', { needs: ['a'] })])
   await settled()
@@ -221,8 +221,8 @@ test('of a run that forces something, no failure advises the same command, which
 })
 
 test('a forced rebuild is checked, and refused as an unforced one is; a replacement says itself what it replaces', async () => {
-  const works: Pick<Work, 'diffs' | 'force'>[] = []
-  const build = async (_: unknown, { diffs, force }: Work) => {
+  const works: Pick<BuildContext, 'diffs' | 'force'>[] = []
+  const build = async (_: unknown, { diffs, force }: BuildContext) => {
     works.push({ diffs, force })
     return undefined
   }

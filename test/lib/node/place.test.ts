@@ -3,12 +3,12 @@ import { describe, test } from 'node:test'
 import {
   type Account,
   accessFor,
+  type DesiredFile,
   type Difference,
   diff,
   type FileAccess,
   type FileState,
   isOpenFolder,
-  type WantedFile,
 } from '../../../lib/node/place.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -17,11 +17,11 @@ const file = (change: Partial<FileState> = {}): FileState => ({
   ...{ kind: 'file', mode: 0o644, uid: 0, gid: 0, size: 1, changed: 0, sha256: 'ours', lines: '' },
   ...change,
 })
-const wanted = (change: Partial<WantedFile> = {}): WantedFile => ({
+const desired = (change: Partial<DesiredFile> = {}): DesiredFile => ({
   ...{ path, sha256: 'ours', isSecret: false, readers: [root] },
   ...change,
 })
-const differencesOf = (of: WantedFile, there: FileState | undefined): Difference['what'][] =>
+const differencesOf = (of: DesiredFile, there: FileState | undefined): Difference['what'][] =>
   diff([of], { files: new Map(there ? [[path, there]] : []) }).map((found) => {
     assert.equal(found.path, path)
     return found.what
@@ -32,26 +32,27 @@ const kube: Account = { uid: 990, gids: [991, 5] }
 const etcd: Account = { uid: 980, gids: [981] }
 
 const deployed = { readers: { login: 1000 }, isSecret: true }
-const differing: readonly (readonly [string, Partial<WantedFile>, FileState | undefined, ...Difference['what'][]])[] = [
-  ['where it is not there', {}, undefined, 'missing'],
-  ['where a folder stands there', {}, file({ kind: 'folder', sha256: undefined }), 'not a file'],
-  ['where a link stands there', {}, file({ kind: 'link', sha256: undefined }), 'not a file'],
-  ['by its content', {}, file({ sha256: 'other' }), 'differs'],
-  ['where its content is not known', {}, file({ sha256: undefined }), 'differs'],
-  ['by its content, whatever its mode is', {}, file({ sha256: 'other', mode: 0o777 }), 'differs'],
-  ['not where auth/ does not have it yet', { sha256: undefined }, file()],
-  ['by its owner in the folder that is deployed to', { readers: { login: 1000 } }, file(), 'wrong owner'],
-  ['by its mode there, though nobody else may read it', deployed, file({ uid: 1000, mode: 0o400 }), 'wrong mode'],
-  ['by both there', deployed, file({ mode: 0o640 }), 'wrong owner', 'wrong mode'],
-  ['not there where it is as deployed', deployed, file({ uid: 1000, gid: 7, mode: 0o600 })],
-]
-describe('a file differs from what is wanted', () => {
+const differing: readonly (readonly [string, Partial<DesiredFile>, FileState | undefined, ...Difference['what'][]])[] =
+  [
+    ['where it is not there', {}, undefined, 'missing'],
+    ['where a folder stands there', {}, file({ kind: 'folder', sha256: undefined }), 'not a file'],
+    ['where a link stands there', {}, file({ kind: 'link', sha256: undefined }), 'not a file'],
+    ['by its content', {}, file({ sha256: 'other' }), 'differs'],
+    ['where its content is not known', {}, file({ sha256: undefined }), 'differs'],
+    ['by its content, whatever its mode is', {}, file({ sha256: 'other', mode: 0o777 }), 'differs'],
+    ['not where auth/ does not have it yet', { sha256: undefined }, file()],
+    ['by its owner in the folder that is deployed to', { readers: { login: 1000 } }, file(), 'wrong owner'],
+    ['by its mode there, though nobody else may read it', deployed, file({ uid: 1000, mode: 0o400 }), 'wrong mode'],
+    ['by both there', deployed, file({ mode: 0o640 }), 'wrong owner', 'wrong mode'],
+    ['not there where it is as deployed', deployed, file({ uid: 1000, gid: 7, mode: 0o600 })],
+  ]
+describe('a file differs from what is desired', () => {
   for (const [what, change, there, ...differences] of differing)
-    test(what, () => assert.deepEqual(differencesOf(wanted(change), there), differences))
+    test(what, () => assert.deepEqual(differencesOf(desired(change), there), differences))
 })
 
-test('each file is compared with its own, and in the order in which they are wanted', () => {
-  const at = (name: string) => wanted({ path: `/${name}` })
+test('each file is compared with its own, and in the order in which they are desired', () => {
+  const at = (name: string) => desired({ path: `/${name}` })
   const files = new Map([
     ['/a', file({ sha256: 'x' })],
     ['/b', file()],
@@ -111,7 +112,7 @@ describe('owner and mode of', () => {
     for (const [what, readers, there, wrong, access = there] of rows)
       test(`${kind}, ${what}`, () => {
         const [mode, uid, gid] = there
-        const of = { ...wanted({ isSecret }), readers }
+        const of = { ...desired({ isSecret }), readers }
         const found = file({ mode, uid, gid })
         assert.deepEqual(differencesOf(of, found), wrong ? [wrong] : [])
         const given = accessFor(of, found)
@@ -121,7 +122,7 @@ describe('owner and mode of', () => {
   test('a new file, and of one in place of a pipe, are the least that its readers need', () => {
     const given = (isSecret: boolean, ...readers: Account[]) =>
       [undefined, file({ kind: 'other', gid: 7, mode: 0o440 })].map((there) =>
-        accessFor({ ...wanted({ isSecret }), readers }, there),
+        accessFor({ ...desired({ isSecret }), readers }, there),
       )
     const twice = (each: FileAccess) => [each, each]
     assert.deepEqual(given(true, root), twice({ mode: 0o600, uid: 0, gid: 0 }))
@@ -156,7 +157,7 @@ describe('the access that a file gets', () => {
   test('is no drift when it is looked at again', () => {
     fc.assert(
       fc.property(readers, fc.boolean(), place, (all, isSecret, there) => {
-        const of = { ...wanted({ isSecret }), readers: all }
+        const of = { ...desired({ isSecret }), readers: all }
         const given = accessFor(of, there && file(there))
         assert.deepEqual(differencesOf(of, file({ mode: given.mode, uid: given.uid, gid: given.gid })), [])
       }),
@@ -169,7 +170,7 @@ describe('the access that a file gets', () => {
       fc.property(readers, fc.boolean(), place, account, (all, isSecret, there, other) => {
         const isReaders = all.some(({ uid, gids }) => uid === other.uid || gids.some((gid) => other.gids.includes(gid)))
         fc.pre(other.uid !== 0 && !other.gids.includes(0) && !isReaders)
-        const { uid, gid, mode: bits } = accessFor({ ...wanted({ isSecret }), readers: all }, there && file(there))
+        const { uid, gid, mode: bits } = accessFor({ ...desired({ isSecret }), readers: all }, there && file(there))
         // By path_resolution(7): what the owner has, else what the group has, else what all others have.
         const [shift] = uid === other.uid ? [6] : other.gids.includes(gid) ? [3] : [0]
         const may = (bits >> (shift ?? 0)) & 7

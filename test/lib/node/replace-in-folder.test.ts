@@ -226,12 +226,12 @@ inEachShell(({ run, did, some }: NodeShell) => {
         writeFileSync(join(home, name, 'ca.pem'), 'x')
       }
       const kept = readdirSync(home).filter((name) => ![...pruned, ...leftovers].includes(name))
-      const wanted = { 'ca.pem': 0o644, 'worker0-key.pem': 0o600 }
-      const modes = Object.entries(wanted).map(([name, mode]) => ({ name, mode }))
+      const desired = { 'ca.pem': 0o644, 'worker0-key.pem': 0o600 }
+      const modes = Object.entries(desired).map(([name, mode]) => ({ name, mode }))
       const seen = swapped(home, { copies: false, modes, leftovers, pruned: [...pruned, 'not-there.pem'] })
       assert.deepEqual(readdirSync(home), kept)
       assert.deepEqual(seen.leftovers, ['.harderway-b', '.harderway-b-swap'])
-      for (const [name, mode] of Object.entries({ ...wanted, 'worker0.kubeconfig': 0o640 }))
+      for (const [name, mode] of Object.entries({ ...desired, 'worker0.kubeconfig': 0o640 }))
         assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
       assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'old ca.pem\n')
     })

@@ -30,7 +30,7 @@ const verbs = [
 ] as const satisfies readonly Verb[]
 
 const diff = described(
-  'One way in which what is there is not what is wanted.',
+  'One way in which what is there is not what is desired.',
   strictObject({
     what: text('In words, which may change.'),
     verb: optional(oneOf('What a run does about it.', verbs)),
@@ -38,7 +38,7 @@ const diff = described(
   }),
 )
 
-const diffs = list('How it differs from what is wanted; of what was made, what was done.', diff)
+const diffs = list('How it differs from what is desired; of what was made, what was done.', diff)
 const failure = {
   id: optional(id),
   message,

@@ -101,7 +101,7 @@ describe('of a CA', () => {
     assert.deepEqual([...counts.keys()].toSorted(), ['both', 'finishing', 'settled', 'unclear'])
   })
 
-  test('an expired chain is not wanted', () => {
+  test('an expired chain is not desired', () => {
     const files = filesOf({ 'ca.pem': 'new', 'ca-cross.pem': 'cross-new' })
     const rotation = caState(read(files), new Date(now.getTime() + 2 * year))
     assert.deepEqual(rotation, { stage: 'settled', issuer: 'ca', chain: undefined, trusted: ['ca'] })
@@ -118,7 +118,7 @@ describe('of a CA', () => {
     assert.equal(isPreviousCa(keyOf('old'), foreign), false)
   })
 
-  test('its common name is counted up, and accepted as the wanted one', () => {
+  test('its common name is counted up, and accepted as the desired one', () => {
     assert.deepEqual(
       ['Kubernetes', 'Kubernetes 2', 'my CA 9'].map((CN) => nextCaCommonName(CN, CN.replace(/ \d$/, ''))),
       ['Kubernetes 2', 'Kubernetes 3', 'my CA 10'],

@@ -50,7 +50,7 @@ describe('encryption-key', { concurrency: 2 }, () => {
     assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['.gitignore', 'encryption-config.yaml'])
   })
 
-  test('makes it with the wanted provider and resources', async (t) => {
+  test('makes it with the desired provider and resources', async (t) => {
     const at = place(t, undefined, [['encryption'], { provider: 'secretbox', resources: ['secrets', '*.apps'] }])
     await withStatus(0, run(at, '--json'))
     const config = readEncryptionConfig(readFileSync(at.file))

@@ -294,7 +294,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.deepEqual(entries.find(({ name }: { name: string }) => name === 'admin').user, { token: 'abc' })
     })
 
-    test('where it is wanted by itself and there is no CA: none is made for it', async (t) => {
+    test('where it is selected by itself and there is no CA: none is made for it', async (t) => {
       const { folder, config } = place(t)
       rmSync(join(folder, 'auth'), { recursive: true })
       write(config, foreign)

@@ -220,16 +220,16 @@ const ownEtcd: Cluster = { ...cluster, etcd: { ca: 'own' } }
 const rotationOf = (name: string) => rotations.filter((each) => each.name === name)
 const all = [
   ...rotations.map((rotation) => {
-    const wanted = rotation.name === 'etcd-ca' ? ownEtcd : cluster
-    return { rotation, title: rotation.name, made: wanted, wanted }
+    const desired = rotation.name === 'etcd-ca' ? ownEtcd : cluster
+    return { rotation, title: rotation.name, made: desired, desired }
   }),
   ...rotationOf('etcd-ca').map((rotation) => ({
     ...{ rotation, title: 'etcd-ca, from the CA of the cluster,' },
-    ...{ made: cluster, wanted: ownEtcd },
+    ...{ made: cluster, desired: ownEtcd },
   })),
   ...rotationOf('encryption-key').map((rotation) => ({
     ...{ rotation, title: 'encryption-key, from aescbc to secretbox,' },
-    ...{ made: cluster, wanted: toSecretbox },
+    ...{ made: cluster, desired: toSecretbox },
   })),
 ]
 
@@ -251,10 +251,10 @@ async function copySettled(t: TestContext, cluster: Cluster): Promise<string> {
   return path
 }
 
-for (const { rotation, title, made: madeFor, wanted } of all)
+for (const { rotation, title, made: madeFor, desired } of all)
   for (const step of stepsOf(rotation))
     test(`${title} ${step.name}, ended before its writes`, async (t) => {
-      const rotatingAt = (auth: AuthDir) => rotatingIn(auth, rotation.name, wanted)
+      const rotatingAt = (auth: AuthDir) => rotatingIn(auth, rotation.name, desired)
       /** At the stage from which the step goes. */
       const begun = await copySettled(t, madeFor)
       const beginning = rotatingAt(new AuthDir(begun, harderWay.files))
@@ -312,10 +312,10 @@ for (const { rotation, title, made: madeFor, wanted } of all)
       for (const last of endsIn(writes)) assert.equal((await ended(last + 1)).length, last + 1)
     })
 
-for (const { rotation, title, made, wanted } of all)
+for (const { rotation, title, made, desired } of all)
   test(`${title}: what its last stage has left is found after it, and not before it or after an undo`, async (t) => {
     const path = await copySettled(t, made)
-    const rotating = rotatingIn(new AuthDir(path, harderWay.files), rotation.name, wanted)
+    const rotating = rotatingIn(new AuthDir(path, harderWay.files), rotation.name, desired)
     const { auth } = rotating.run
     rotation.prepare?.(rotating.run)
     const { stages } = rotation
@@ -346,7 +346,7 @@ for (const { rotation, title, made, wanted } of all)
 test('etcd gets the CA of the cluster under a name of its own, ended after each write', async (t) => {
   const [rotation] = rotationOf('etcd-ca')
   const path = scratch(t)
-  const at = (auth: AuthDir, wanted = ownEtcd) => rotatingIn(auth, undefined, wanted)
+  const at = (auth: AuthDir, desired = ownEtcd) => rotatingIn(auth, undefined, desired)
   const auth = () => new AuthDir(path, harderWay.files)
   await walk(at(auth(), cluster))
   for (const endsAfter of [0, 1, 3]) {
@@ -364,9 +364,9 @@ test('etcd gets the CA of the cluster under a name of its own, ended after each 
   await walk(at(auth()))
   await assert.doesNotReject(walk(at(auth(), cluster)), 'nothing was changed yet')
   const [ca] = rotationOf('ca')
-  for (const wanted of [ownEtcd, cluster])
+  for (const desired of [ownEtcd, cluster])
     await assert.rejects(
-      ca?.stages[0]?.begin(at(auth(), wanted)) ?? assert.fail(),
+      ca?.stages[0]?.begin(at(auth(), desired)) ?? assert.fail(),
       /etcd uses the CA that would be replaced/,
     )
   await rotation?.stages[0]?.begin(at(auth()))
@@ -377,7 +377,7 @@ test('the next service-account key is not dropped once it has signed, unless tha
   const path = scratch(t)
   const rotating = rotatingIn(new AuthDir(path, harderWay.files), 'service-account', cluster)
   const [published, signing] = rotations.find(({ name }) => name === 'service-account')?.stages ?? []
-  const heldBy = async (isForced: boolean) => (await published?.undoHeldBy?.({ ...rotating, isForced }))?.length
+  const heldBy = async (isForced: boolean) => (await published?.undoBreaks?.({ ...rotating, isForced }))?.length
   await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, cluster))
   await published?.begin(rotating)
   await walk(rotating)
