@@ -230,7 +230,8 @@ describe('more rotations on six machines', { skip }, () => {
     // What etcd reads has other names by now; and where the guide has the API server's there is no folder.
     paste(lab, await mustRun(lab, 1, 'rotate', 'etcd-ca'))
     write()
-    const lost = /it needs \/var\/lib\/kubernetes\/etcd-ca\.pem, but \/var\/lib\/kubernetes does not exist, or a link leads nowhere; create/
+    const lost =
+      /it needs \/var\/lib\/kubernetes\/etcd-ca\.pem, but \/var\/lib\/kubernetes does not exist, or a link leads nowhere; create/
     assert.match((await mustRun(lab, 1, 'bootstrap')).stdout, lost)
     for (const file of ['etcd-ca.pem', 'apiserver-etcd-client.pem', 'apiserver-etcd-client-key.pem'])
       declare(lab, 'kube-apiserver', file, `/srv/kube-apiserver/${file}`)

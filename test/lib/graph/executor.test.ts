@@ -243,24 +243,6 @@ test('a forced rebuild is checked, and refused as an unforced one is; a replacem
   ])
 })
 
-test('what a build tells takes the place of what the check has told', async () => {
-  const check = (): Check => ({ ...stale, note: 'expires soon', warn: ['expires soon'], todo: ['look'] })
-  const run = runFakes([
-    fakeTarget('a', { check, build: async () => ({ note: 'new', warn: [] }) }),
-    fakeTarget('b', { check }),
-    fakeTarget('c', { check: () => ({ ...check(), ...fresh }) }),
-  ])
-  const rows = [...(await run.rows).values()]
-  assert.deepEqual(
-    rows.map(({ note, warn, todo }) => [note, warn, todo]),
-    [
-      ['new', ['expires soon'], ['look']],
-      [undefined, ['expires soon'], ['look']],
-      ['expires soon', ['expires soon'], ['look']],
-    ],
-  )
-})
-
 test('what a build is doing, and what it has made, is reported', async () => {
   const run = runFakes([
     fakeTarget('a', {
