@@ -6,15 +6,16 @@
  * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
 
+import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Client } from '../../lib/kubernetes/client.ts'
 import { isRunning } from '../../lib/node/state.ts'
 import { printable } from '../../lib/wording.ts'
 import { unsetOn } from '../inspect/agreement.ts'
 import { type Asking, isApiServer, withApi } from '../inspect/component.ts'
 import { reloadTime, repeat } from '../inspect/look.ts'
 import { checkUnitsOf } from '../install/check-units.ts'
-import { liveApiServers } from '../install/leases.ts'
 import { lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
 import { foreignMembers, readMembers } from '../install/quorum.ts'
 import { apiServer, store, type Unit } from '../layouts/layout.ts'
@@ -115,4 +116,35 @@ async function compareWithCluster(asking: Asking, running: readonly Running[]) {
           `the API server of ${node.name} renewed no lease in kube-system for 60 s (this needs Kubernetes 1.26, feature gate APIServerIdentity and synchronised clocks)`,
       ),
   }
+}
+
+/** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
+const leaseTime = 60_000
+
+const leaseList = v.object({
+  items: v.nullish(
+    v.array(
+      v.object({
+        metadata: v.object({ labels: v.optional(v.record(v.string(), v.string()), {}) }),
+        spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
+      }),
+    ),
+    [],
+  ),
+})
+
+/** From Kubernetes 1.26 on. */
+const ofApiServers = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')}`
+
+/**
+ * The host names of API servers that have renewed their lease in time, by the clock of the one that answers, whatever
+ * cluster.yaml says. A time that can't be read counts as renewed.
+ */
+async function liveApiServers(api: Client): Promise<string[]> {
+  const now = await api.time()
+  const { items } = await api.read(leaseList, 'GET', ofApiServers)
+  return items.flatMap(({ metadata, spec }) => {
+    const isOver = now.getTime() - Date.parse(spec.renewTime ?? '') > leaseTime
+    return isOver ? [] : [metadata.labels['kubernetes.io/hostname'] ?? '']
+  })
 }
