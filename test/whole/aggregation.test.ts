@@ -100,7 +100,7 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     const before = read()
     rmSync(join(place, 'auth'), { recursive: true })
     const { stdout, stderr } = await exits(3, place, 'recover', '--node', 'control0')
-    assert.match(stdout + stderr, /front-proxy-ca-key\.pem is on no node; .*bootstrap -- --replace-identity/s)
+    assert.match(stdout + stderr, /front-proxy-ca-key\.pem is on no node; restore it from a backup/)
     const refused = await exits(3, place, 'bootstrap')
     assert.match(refused.stdout + refused.stderr, /another front-proxy CA in /)
     await exits(0, place, 'bootstrap', '--replace-identity', '--yes')

@@ -4,11 +4,10 @@ import { createPrivateKey } from 'node:crypto'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import { AuthDir, authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
-import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Query } from '../../../lib/node/node.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import { holdingOf } from '../../../tasks/commands/recover-sources.ts'
+import { sourceOnNode } from '../../../tasks/commands/recover-sources.ts'
 import { readNode } from '../../../tasks/inspect/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { certTable } from '../../../tasks/layouts/tables.ts'
@@ -31,7 +30,7 @@ test('where root may not look at what units read, recover takes the folder', asy
   const auth = new AuthDir(scratch(t), harderWay.files)
   const run = { cluster, auth, options: {}, connect: async () => ({ look }) } as unknown as Run
   const node = { ...twoNodes.nodes[0], user: 'jane' } as ClusterNode
-  const { files } = holdingOf(run, node, await readNode(run, node))
+  const { files } = sourceOnNode(run, node, await readNode(run, node))
   assert.deepEqual(
     [...files].flatMap(([name, { bytes }]) => (bytes ? name : [])),
     ['ca.pem'],
@@ -57,24 +56,12 @@ test('of two certificates over the key for tokens the newer is taken from the fo
     const places = placesWith(holding(`/var/lib/kubernetes/${name}`, inPlace))
     const { files, contents } = holding(name, inFolder)
     const all = new Map([...contents, ['ca.pem', auth.bytes('ca.pem')] as const])
-    return holdingOf(run, control, seenIn(twoNodes, control, folderWith({ files, contents: all, places }))).files.get(
-      name,
-    )?.bytes
+    return sourceOnNode(
+      run,
+      control,
+      seenIn(twoNodes, control, folderWith({ files, contents: all, places })),
+    ).files.get(name)?.bytes
   }
   assert.ok(!newer.equals(older))
   assert.deepEqual([taken(newer, older), taken(older, newer)], [newer, newer])
-})
-
-test('what a run had deployed of a list, and not installed, is taken with what the API server reads', (t) => {
-  const auth = new AuthDir(scratch(t), harderWay.files)
-  const cluster = { ...twoNodes, revoked: [] }
-  const listed = (at: string, ...entries: string[]) => ({
-    files: new Map([[at, rootsFile]]),
-    contents: new Map([[at, Buffer.from(formatAuthorization(entries, '/k'))]]),
-  })
-  const places = placesWith(listed(`/var/lib/kubernetes/${authorizationConfigFile}`, 'jane'))
-  const look = folderWith({ ...listed(authorizationConfigFile, 'bob', 'jane'), places })
-  const run = { cluster, auth } as unknown as Run
-  const { revoked } = holdingOf(run, control, seenIn(cluster, control, look))
-  assert.deepEqual(revoked?.names, ['bob', 'jane', 'jane'])
 })
