@@ -192,20 +192,18 @@ const userName = checked(
 /** `sha256:…`, or as openssl prints it: until harderway 0.5.0 a key could be revoked. */
 const isFingerprint = (s: string): boolean =>
   /^(sha256[: ]|x509sha256=)/i.test(s) || /^[0-9a-f]{64}$/i.test(s.replaceAll(':', ''))
-/** Any CN, as other tools make certificates too; but none of the names that Kubernetes keeps for itself. */
+/** A CN without blanks and quotes; but none of the names that Kubernetes keeps for itself. */
+const isRevocable = (s: string) => /^[\w.@:-]{1,64}$/.test(s) && !s.startsWith('system:') && !isFingerprint(s)
 const revokedName = v.pipe(
   text('a name'),
-  v.check(
-    (s) => isPrintable(s, 64) && !s.startsWith('system:') && !isFingerprint(s),
-    ({ input }) => whyNotRevocable(String(input)),
-  ),
+  v.check(isRevocable, ({ input }) => whyNotRevocable(String(input))),
 )
 function whyNotRevocable(entry: string): string {
   if (isFingerprint(entry))
     return `${quoted(entry.slice(0, 19))} is a fingerprint, and this version revokes names alone; with harderway 0.5.0, give the user a new name and revoke the old one (docs/bad-day.md, "A list with keys")`
   const [, node] = /^system:node:(.+)$/.exec(entry) ?? []
   if (node !== undefined) return `${quoted(entry)} is how Kubernetes names a node; write ${node}`
-  return `${quoted(entry)} is not the CN of a user or node (1 to 64 characters, none of them a control character, and no system: before it)`
+  return `${quoted(entry)} is not the CN of a user or node (1 to 64 letters, digits and . _ @ : -, and no system: before it); to end the access of another name, replace the CA (rotate ca)`
 }
 const user = object({
   name: required('The CN of the certificate: lower-case letters, digits and `. _ - @`.', userName),
@@ -369,7 +367,7 @@ export const clusterSchema = object({
   install: usually('`true`: installs files where units read them, and restarts units.', install, false),
   users: usually('People besides the admin. Each gets a certificate and a kubeconfig.', listOf(user), []),
   revoked: optional(
-    'The names of former users (any CN) and nodes, which every API server denies. Needs `install`.',
+    'The names of former users and nodes, which every API server denies. Needs `install`.',
     listOf(revokedName),
   ),
   localKubeconfig: usually(

@@ -71,11 +71,6 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
   return { release: () => readPresent(path)?.token === mine.token && rmSync(path, { force: true }) }
 }
 
-/** Whether its owner is known to be dead. It would block kubectl, which can't tell. */
-export function isStaleLock(path: string): boolean {
-  return readPresent(path)?.liveness === 'dead'
-}
-
 /**
  * Waits until there is no lock, or only that of a dead owner, which it returns. Changes nothing. Throws as takeLock
  * does.

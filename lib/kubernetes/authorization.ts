@@ -4,7 +4,6 @@
  * https://kubernetes.io/docs/reference/access-authn-authz/authorization/#using-configuration-file-for-authorization
  */
 import { hash } from 'node:crypto'
-import { Failure } from '../failure.ts'
 import { scalarText } from './kubeconfig.ts'
 
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
@@ -15,40 +14,18 @@ export const nodeUser = (name: string): string => `system:node:${name}`
 /** Whoever had the name: a user, or a node. */
 export const usersOf = (name: string): string[] => [name, nodeUser(name)]
 
-/** Code points that an expression may have: the parser's default, of cel-go. */
-const longest = 100_000
-
 /** The name of a user that does not exist: an API server that denies this user enforces exactly this list. */
 const markOf = (names: readonly string[]) => `revoked:${hash('sha256', JSON.stringify(names.toSorted()))}`
 
 /**
- * Any other character than these is written as its code point: it would mean something in a comment, in YAML or in CEL.
- * https://github.com/google/cel-spec/blob/master/doc/langdef.md#string-and-bytes-values
- */
-const escaped = (text: string): string =>
-  text.replaceAll(/[^\w.:@-]/gu, (char) => `\\U${(char.codePointAt(0) ?? 0).toString(16).padStart(8, '0')}`)
-
-const unescaped = (text: string): string =>
-  text.replaceAll(/\\U(00(?:0[0-9a-f]|10)[0-9a-f]{4})/g, (_, digits) =>
-    String.fromCodePoint(Number.parseInt(digits, 16)),
-  )
-
-/**
  * If all conditions of the authorizer were true, the API server would query a webhook. The second condition is an error
  * instead, for whom the first one is true, and `failurePolicy: Deny` makes that a denial. `kubeconfig`: the absolute path of
- * the one below. In block style: a file that begins with { is read as JSON. Throws a Failure if the list is too long.
+ * the one below. In block style: a file that begins with { is read as JSON.
  */
 export function formatAuthorization(names: readonly string[], kubeconfig: string): string {
-  // In double quotes of YAML and single ones of CEL; both read two backslashes as one.
-  const users = [...names.toSorted().flatMap(usersOf), markOf(names)].map(
-    (user) => `'${escaped(user).replaceAll('\\', '\\\\')}'`,
-  )
+  // Names have no character that would mean something in a comment, in YAML or in CEL: schema.ts.
+  const users = [...names.toSorted().flatMap(usersOf), markOf(names)].map((user) => `'${user}'`)
   const isRevoked = `request.user in [${users.join(', ')}]`
-  if (isRevoked.length > longest)
-    throw new Failure(`revoked has ${names.length} names, which is more than API servers accept in a list`, {
-      kind: 'usage',
-      remedy: 'remove names whose certificates have expired, or end the others at once with rotate ca',
-    })
   return [
     header,
     'apiVersion: apiserver.config.k8s.io/v1',
@@ -65,7 +42,7 @@ export function formatAuthorization(names: readonly string[], kubeconfig: string
     '        type: KubeConfigFile',
     `        kubeConfigFile: ${scalarText(kubeconfig)}`,
     '      matchConditions:',
-    ...names.toSorted().map((name) => `        # revoked: ${escaped(name)}`),
+    ...names.toSorted().map((name) => `        # revoked: ${name}`),
     `        - expression: "${isRevoked}"`,
     `        - expression: "request.extra['this user is revoked'][0] == 'revoked'"`,
     '  - type: Node',
@@ -104,7 +81,7 @@ export interface RevokedList {
 /** The list that a file of ours has, or one of harderway 0.4 and 0.5; undefined for any other file. */
 export function readRevoked(text: string): RevokedList | undefined {
   if (!text.startsWith(header)) return undefined
-  const entries = Array.from(text.matchAll(/^ {8}# revoked: (\S+)$/gm), ([, entry = '']) => unescaped(entry))
+  const entries = Array.from(text.matchAll(/^ {8}# revoked: (\S+)$/gm), ([, entry = '']) => entry)
   const { keys = [], names = [] } = Object.groupBy(entries, (each) => (each.startsWith('sha256:') ? 'keys' : 'names'))
   return { names, keys }
 }

@@ -9,8 +9,6 @@ import type { Cluster } from '../cluster/cluster.ts'
 import { memoised } from '../files/plain-file.ts'
 import { parseFields } from './kubeconfig.ts'
 
-export type EncryptionConfig = Readonly<ReturnType<typeof configOf>>
-
 /**
  * A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): the same secret under another name decrypts
  * nothing.

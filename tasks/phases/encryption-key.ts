@@ -4,12 +4,7 @@ import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { BuildContext } from '../../lib/graph/target.ts'
-import {
-  addResources,
-  type EncryptionConfig,
-  newEncryptionConfig,
-  readEncryptionConfig,
-} from '../../lib/kubernetes/encryption.ts'
+import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { type Check, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../auth/fetch-command.ts'
@@ -45,99 +40,69 @@ export function targets(cluster: Cluster): ClusterTarget[] {
 
 /** What it finds: resources to add to what is there. */
 function check(run: Run): Check<readonly string[]> {
-  const { auth, cluster } = run
-  const { resources } = cluster.encryption
-  const {
-    value: config,
-    diffs,
-    isMissing,
-  } = auth.checkFile(file, 'a valid EncryptionConfiguration', readEncryptionConfig)
+  const { auth, cluster, stagedBy } = run
+  const { provider, resources } = cluster.encryption
+  const { value, diffs, isMissing } = auth.checkFile(file, 'a valid EncryptionConfiguration', readEncryptionConfig)
   if (isMissing) return { diffs }
-  if (!config) return refuseUnreadable(run)
-  const warning = refuseOtherEncryption(config, run)
-  const present = config.entries.flatMap((entry) => entry.resources)
+  if (!value) throw unreadable(run)
+  const removed = value.resources.filter((resource) => !resources.includes(resource))
+  if (removed.length > 0) throw fewerResources(run, removed)
+  // While a rotation is under way, cluster.yaml may name the provider before it or the one after it.
+  const { stage = 'settled', keys = [] } = readEncryptionState(run) ?? {}
+  const providers = stage === 'settled' ? [value.provider] : keys.map((key) => key.provider)
+  const isOther = !providers.includes(provider)
+  const what = `${auth.path}/${file} encrypts with ${value.provider}, but cluster.yaml has ${provider}`
+  if (isOther && stagedBy !== name) throw otherProvider(run, what, value.provider)
+  const present = value.entries.flatMap((entry) => entry.resources)
   const added = resources.filter((resource) => !present.includes(resource))
   if (added.length > 0) diffs.push({ what: `encrypts ${formatNames(added)} too`, verb: 'change' })
-  return { diffs, found: added, warn: texts(warning) }
+  return { diffs, found: added, warn: texts(isOther && `${what}; other runs are refused until both agree`) }
 }
 
 function refuseReplacing(run: Run): void {
   if ((readEncryptionState(run)?.stage ?? 'settled') === 'settled') return
-  const what = `${run.auth.path}/${file} has several keys; a rotation of the encryption key is in progress`
-  throw refusalDuring(name, what, run)
+  throw refusalDuring(
+    name,
+    `${run.auth.path}/${file} has several keys; a rotation of the encryption key is in progress`,
+    run,
+  )
 }
 
 async function build(run: Run, { found: added = [], force }: BuildContext<readonly string[] | undefined>) {
-  const { auth, cluster, now } = run
+  const { auth, cluster, command, now } = run
   const { provider, resources } = cluster.encryption
   // By its copy a node that still has it is recognised.
   const old = auth.read(file) ? backUp(auth, [file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.writeDurably([file, text, secretMode])
-  return { warn: texts(warningAfter(run, added, force === 'replace' ? old : undefined)) }
-}
-
-function warningAfter({ command }: Run, added: readonly string[], old?: string): string | undefined {
-  if (old)
-    return `moved the old key to ${old}; Secrets encrypted with it can't be read until ${file} lists it as a further key; run:\n    ${command('bootstrap --replace-identity')}\nthen restart every ${apiServer}`
-  return added.length > 0
-    ? `requests for ${added.join(', ')} may fail until every ${apiServer} has loaded ${file}`
-    : undefined
+  const replaced = `moved the old key to ${old}; Secrets encrypted with it can't be read until ${file} lists it as a further key; run:\n    ${command('bootstrap --replace-identity')}\nthen restart every ${apiServer}`
+  const more = `requests for ${added.join(', ')} may fail until every ${apiServer} has loaded ${file}`
+  return { warn: texts(force === 'replace' && old ? replaced : added.length > 0 && more) }
 }
 
 const giveUp = ({ command }: Run) => `or abandon every stored Secret:\n    ${command('encryption-key --force')}`
+
 /** It may hold the key that stored Secrets are encrypted with. */
-function refuseUnreadable(run: Run): never {
-  throw refusal(
+function unreadable(run: Run): Failure {
+  return refusal(
     `${run.auth.path}/${file} is no EncryptionConfiguration of aescbc, aesgcm or secretbox, but may hold the key of Secrets`,
     [`fix it, or restore it from a backup or from a control node:\n    ${fetchCommand(run, [file])}`, giveUp(run)],
   )
 }
 
-/**
- * If it encrypts with another provider than cluster.yaml has, or more resources. Returns what a rotation has to say of
- * it.
- */
-function refuseOtherEncryption(config: EncryptionConfig, run: Run): string | undefined {
-  const { auth, cluster, stagedBy } = run
-  const { provider, resources } = cluster.encryption
-  const isOther = !providersOf(config, run).includes(provider)
-  if (isOther && stagedBy !== name) throw otherProvider(config, run)
-  const removed = config.resources.filter((resource) => !resources.includes(resource))
-  if (removed.length > 0)
-    throw refusal(`${auth.path}/${file} encrypts ${formatNames(removed)}, which encryption.resources no longer has`, [
-      `to keep that, add ${removed.join(', ')} to encryption.resources`,
-      `or decrypt the stored objects first: make identity the first provider for ${removed.join(', ')} in that file, deploy that with --replace-identity, restart every kube-apiserver, and rewrite the objects with kubectl replace; then remove ${removed.join(', ')} from that file too`,
-    ])
-  return isOther
-    ? `${file} encrypts with ${config.provider}, but cluster.yaml has ${provider}; other runs are refused until both agree`
-    : undefined
-}
-
-/**
- * While a rotation is under way: of each key, so that cluster.yaml may name the provider before it or the one after it.
- */
-function providersOf({ provider }: EncryptionConfig, run: Run): string[] {
-  const { stage = 'settled', keys = [] } = readEncryptionState(run) ?? {}
-  return stage === 'settled' ? [provider] : keys.map((key) => key.provider)
-}
-
-function otherProvider(config: EncryptionConfig, run: Run): Failure {
-  const { auth, cluster, command } = run
-  const { provider } = cluster.encryption
-  const what = `${auth.path}/${file} encrypts with ${config.provider}, but cluster.yaml has ${provider}`
-  // The first provider is identity.
-  if (!readEncryptionState(run))
-    return refusal(what, [
-      `add a key of ${provider} to that file by hand, or restore the file that had one (https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/)`,
-      giveUp(run),
-    ])
-  // A rotation needs it; its own message would name a run, which is refused here.
-  const before = cluster.install ? '' : '; set install: true in cluster.yaml, then run'
-  return refusal(what, [
-    `to keep it, set encryption.provider: ${config.provider} in cluster.yaml`,
-    `or change it without losing a Secret${before}:\n    ${command('rotate encryption-key')}`,
-    giveUp(run),
+function fewerResources({ auth }: Run, removed: readonly string[]): Failure {
+  const names = removed.join(', ')
+  return refusal(`${auth.path}/${file} encrypts ${names}, which encryption.resources no longer has`, [
+    `to keep that, add ${names} to encryption.resources`,
+    `or decrypt the stored objects first: make identity the first provider for ${names} in that file, deploy that with --replace-identity, restart every kube-apiserver, and rewrite the objects with kubectl replace; then remove ${names} from that file too`,
   ])
+}
+
+/** `provider`: the first one in the file, which may be identity. */
+function otherProvider(run: Run, what: string, provider: string): Failure {
+  const keep = `to keep it, set encryption.provider: ${provider} in cluster.yaml`
+  const rotate = `or change it without losing a Secret (this needs install in cluster.yaml):\n    ${run.command('rotate encryption-key')}`
+  const addKey = `add a key to that file by hand, or restore the file that had one (https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/)`
+  return refusal(what, [...(readEncryptionState(run) ? [keep, rotate] : [addKey]), giveUp(run)])
 }

@@ -1,9 +1,8 @@
 /** Phase `local-kubeconfig`: the admin's entries in the user's own kubeconfig. kubectl need not be installed. */
 import { existsSync, statSync } from 'node:fs'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { refusal, tryTo } from '../../lib/failure.ts'
+import { refusal } from '../../lib/failure.ts'
 import { caName, keepFound } from '../../lib/files/auth-dir.ts'
-import { isStaleLock } from '../../lib/files/lock.ts'
 import { isInside, replaceFiles, secretMode } from '../../lib/files/plain-file.ts'
 import { type BuildContext, type Earlier, isDone, isLost, Skipped } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
@@ -19,7 +18,7 @@ import {
 import { readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa, ownCas } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
-import { formatNames, octal, quote } from '../../lib/wording.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/fetch-command.ts'
 import { localHolder } from '../layouts/tables.ts'
 import type { ClusterTarget, Run } from '../target.ts'
@@ -78,21 +77,16 @@ function check(run: Run, access: KubeconfigAccess, switches: boolean): Diff[] {
       'set localKubeconfig.path in cluster.yaml, or $KUBECONFIG, to another file',
       'or set localKubeconfig: false',
     ])
-  const lock = lockOf(path)
-  const locked: Diff = { what: `${lock} exists` }
-  // It may be half written: it is checked again under the lock.
-  const file = existsSync(lock) ? tryTo(() => readKubeconfigFile(path)) : readKubeconfigFile(path)
-  if (!file) return [locked]
+  // It may be half written: the build reads it under the lock.
+  if (existsSync(lockOf(path))) return [{ what: `${lockOf(path)} exists` }]
+  const file = readKubeconfigFile(path)
   refuse(run, file, access)
   const { changed } = mergeEntries(file, access, switches)
-  // It would block kubectl.
-  if (isStaleLock(lock)) return [locked]
-  const { real, mode } = file
-  if (mode === undefined) return missing([path])
+  if (file.mode === undefined) return missing([path])
   const what = `${formatNames(changed)} changed`
   return [
     ...(changed.length > 0 ? [{ what, verb: 'change' as const, names: [path] }] : []),
-    ...(isOpen(file, access) ? [{ what: `${real} has mode ${octal(mode)}, not 0600`, verb: 'chmod' as const }] : []),
+    ...(isOpen(file, access) ? [{ what: `${file.real} can be read by others`, verb: 'chmod' as const }] : []),
   ]
 }
 
@@ -107,37 +101,17 @@ function writeEntries(run: Run, access: KubeconfigAccess, switches: boolean): st
   refuse(run, file, access)
   const { real, mode, content } = file
   const { changed, text: data } = mergeEntries(file, access, switches)
+  // What another CA's entry has may be all that its admin has.
+  if (changed.length > 0 && trustsOurs(run, file) === false)
+    keepFound(run.auth, 'kubeconfig', new Map([[real, Buffer.from(file.text)]]), run.now)
   // As root with the user's HOME it stays the user's.
   const owner = mode === undefined ? undefined : statSync(real)
-  if (owner && changed.length > 0) keepOriginal(run, file, owner)
   if (changed.length > 0 || isOpen(file, access))
     replaceFiles([{ path: real, data, mode: secretMode }], { durable: true, owner })
   const { currentContext: current = access.context } = content
   if (content.contexts.has(access.context) || current === access.context) return undefined
-  return formatCurrent(run, access, { current, switches })
-}
-
-/** What another CA's entry has, which may be all that its admin has, in auth/backup; what had none of ours, beside it. */
-function keepOriginal(run: Run, file: KubeconfigFile, owner: { readonly uid: number; readonly gid: number }): void {
-  const { real, text } = file
-  const copy = `${real}.before-harderway`
-  const isOurs = trustsOurs(run, file)
-  if (isOurs === false) keepFound(run.auth, 'kubeconfig', new Map([[real, Buffer.from(text)]]), run.now)
-  else if (!isOurs && !existsSync(copy))
-    replaceFiles([{ path: copy, data: text, mode: secretMode }], { durable: true, owner })
-}
-
-/** For a new context of ours beside another: which one is current now, and how to switch. */
-function formatCurrent(
-  { cluster: { localKubeconfig }, kubeconfig }: Run,
-  { context }: KubeconfigAccess,
-  { current, switches }: { readonly current: string; readonly switches: boolean },
-): string {
-  const file = localKubeconfig && localKubeconfig.path !== undefined ? ` --kubeconfig ${quote(kubeconfig())}` : ''
-  const use = (name: string) => `kubectl config use-context ${quote(name)}${file}`
-  return switches
-    ? `the current context of kubectl is now ${context}; switch back to ${current}:\n    ${use(current)}`
-    : `the current context of kubectl is still ${current}; switch to ${context}:\n    ${use(context)}`
+  const [now, other] = switches ? [access.context, current] : [current, access.context]
+  return `the current context of kubectl is ${now}; switch to ${other}:\n    kubectl config use-context ${quote(other)} --kubeconfig ${quote(run.kubeconfig())}`
 }
 
 /** Throws a refusal if an entry of our names is another cluster's. */
@@ -149,7 +123,6 @@ function refuse(run: Run, file: KubeconfigFile, { cluster, context, user }: Kube
       'set localKubeconfig.context in cluster.yaml to another name',
     ])
   refuseOtherCa(run, file)
-  refuseNewCa(run)
   const data = users.get(user)?.['client-certificate-data']
   const certificate = typeof data === 'string' ? readCertificate(Buffer.from(data, 'base64')) : undefined
   const isOurs = certificate !== undefined && isOfOwnCa(run.auth, certificate)
@@ -158,19 +131,6 @@ function refuse(run: Run, file: KubeconfigFile, { cluster, context, user }: Kube
     throw refusal(`your kubeconfig already has a user ${user}, used by context ${by}`, [
       'set localKubeconfig.user in cluster.yaml to another name',
     ])
-}
-
-/**
- * Without a CA in auth/ the entry would be of a cluster that does not exist, and a lost CA must not be replaced for it.
- */
-function refuseNewCa(run: Run): void {
-  const { auth, command, options } = run
-  const isAlone = options.names.every((name) => name === id)
-  if (!isAlone || auth.files.pair(caName).some((file) => auth.read(file))) return
-  throw refusal(`${auth.path} has no CA; nothing was created`, [
-    `if this cluster runs already, recover it:\n    ${recoverCommand(run)}`,
-    `to create a new cluster:\n    ${command('bootstrap')}`,
-  ])
 }
 
 /** Whether our cluster's entry trusts a CA of ours, or an earlier one; undefined if it trusts none. */

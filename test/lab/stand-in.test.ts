@@ -14,7 +14,7 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { formatAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { makeEverything } from '../support/certificates.ts'
-import { and, hostileNames, parsed, scratch, sha256 } from '../support/files.ts'
+import { and, oddNames, parsed, scratch, sha256 } from '../support/files.ts'
 import { eventually, freePorts, needs, type Server, startServer } from '../support/programs.ts'
 import { Authorization } from './component/authorization.ts'
 import { parseFlags } from './component/flags.ts'
@@ -177,7 +177,7 @@ test('an API server does not start with a configuration that the real one refuse
 })
 
 test('who is listed is denied on every path, and nobody else; system:masters never is', options, async (t) => {
-  put(configuration(['jane', 'admin', ...hostileNames]))
+  put(configuration(['jane', 'admin', ...oddNames]))
   const api = await startApi(t, listing)
   for (const path of ['/healthz', '/version', '/api/v1/nodes?limit=1'])
     assert.deepEqual(await api('jane', path), {
@@ -187,8 +187,8 @@ test('who is listed is denied on every path, and nobody else; system:masters nev
   for (const name of ['bob', 'kube-controller-manager', 'admin'])
     assert.equal((await api(name, '/healthz')).status, 200, name)
   assert.deepEqual(await review(api, { user: 'jane' }), { allowed: false, denied: true, evaluationError })
-  for (const user of hostileNames) assert.equal((await review(api, { user })).denied, true, user)
-  for (const user of ['bob', ...hostileNames.map((name) => `${name}x`)])
+  for (const user of oddNames) assert.equal((await review(api, { user })).denied, true, user)
+  for (const user of ['bob', ...oddNames.map((name) => `${name}x`)])
     assert.deepEqual(await review(api, { user }), { allowed: false })
   assert.deepEqual(await review(api, { user: 'jane', groups: ['system:masters'] }), { allowed: true })
   const path = '/apis/authorization.k8s.io/v1/subjectaccessreviews'

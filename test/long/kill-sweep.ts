@@ -90,7 +90,6 @@ function spread(kills: readonly Kill[], count: number): Kill[] {
   const special = [
     /^(rename|half) .*\b(ca|ca-key|service-account-key)\.pem#/,
     /^rename encryption-config/,
-    /^half .*config.before-harderway#/,
     /^rm config.lock#/,
     /^ended scp control0#/,
   ]

@@ -7,7 +7,7 @@ import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto'
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { parse } from 'yaml'
-import { foreignKubeconfig, foreignParts, type State, shellFiles, type ThreeNodes } from './labs.ts'
+import { foreignParts, type State, shellFiles, type ThreeNodes } from './labs.ts'
 import { temporaryFolder } from './process.ts'
 
 const signed = [
@@ -154,7 +154,6 @@ function assertMerged(auth: string, kubeconfig: string): void {
   const cluster = named(clusters, 'kubenet')?.cluster as unknown as Fields
   assertAccess(auth, 'admin', cluster, named(users, 'admin')?.user as unknown as Fields)
   assert.equal(rest['current-context'], 'kubenet')
-  assert.deepEqual(readdirSync(dirname(kubeconfig)).toSorted(), ['config', 'config.before-harderway'])
-  assert.equal(readFileSync(`${kubeconfig}.before-harderway`, 'utf8'), foreignKubeconfig)
+  assert.deepEqual(readdirSync(dirname(kubeconfig)), ['config'])
   assert.equal(lstatSync(kubeconfig).mode & 0o777, 0o600)
 }

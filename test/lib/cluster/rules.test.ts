@@ -1,4 +1,4 @@
-import { and, edited, hostileNames, testFiles } from '../../support/files.ts'
+import { and, edited, testFiles } from '../../support/files.ts'
 
 const known =
   'expected one of name, layout, domain, subject, certificates, api, network, encryption, etcd, aggregation, ssh, install, users, revoked, localKubeconfig, nodes'
@@ -31,7 +31,9 @@ testFiles('who is revoked is a name, once, of nobody who is there, where API ser
   [cutOff('jane, worker2, j.doe@example.org')],
   [cutOff('')],
   [cutOff('jane, jane'), '7:17 "jane" is listed twice'],
-  [cutOff(hostileNames.map((name) => JSON.stringify(name)).join(', '))],
+  ...['BOB SMITH', "O'Hara", '"', '\\', '# x', '$(touch made)', '{{.}}', '😀'].map(
+    (each) => [cutOff(JSON.stringify(each)), '7:11 is not the CN of a user or node'] as const,
+  ),
   [
     cutOff('"system:node:w", "system:kube-proxy", "a\\n", " a", 7'),
     '7:11 "system:node:w" is how Kubernetes names a node; write w',

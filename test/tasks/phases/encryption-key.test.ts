@@ -90,7 +90,7 @@ describe('encryption-key', { concurrency: 2 }, () => {
     const first = stateOfFile(at.file)
     for (const args of [[], ['--json'], ['--verbose'], ['--dry-run']]) {
       const ran = await withStatus(3, run(at, ...args))
-      const said = /encrypts with identity, but cluster\.yaml has aescbc[\s\S]*add a key of aescbc to that file by hand/
+      const said = /encrypts with identity, but cluster\.yaml has aescbc[\s\S]*add a key to that file by hand/
       assert.match((ran.stdout + ran.stderr).replaceAll('\\n', '\n'), said)
     }
     assert.deepEqual(stateOfFile(at.file), first)
