@@ -48,10 +48,6 @@ export function joinClauses(...clauses: readonly (string | false | undefined)[])
   return clauses.filter(Boolean).join('; ')
 }
 
-export function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1)
-}
-
 /** "1 file", "14 files" */
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`

@@ -40,13 +40,11 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...domainProblems(raw),
     ...nameProblems({ nodes, users }, layout.isReserved),
     ...addressProblems(raw, nodes),
-    ...directoryProblems(raw, nodes),
     ...controlProblems(nodes),
     ...durationProblems(map(raw.certificates), users),
-    ...users.flatMap(({ groups }, i) => groupProblems(list(groups), ['users', i, 'groups'])),
     ...localProblems(map(raw.localKubeconfig), users),
     ...revokedProblems(raw, layout.isReserved),
-    ...drainProblems(install, nodes),
+    ...drainProblems(install),
     ...unitProblems(map(install.units), layout.units, ['install', 'units']),
     ...nodes.flatMap((node, i) => unitProblems(map(node.units), layout.units, ['nodes', i, 'units'])),
     ...layout.problems(raw),
@@ -139,31 +137,6 @@ function addressesOf({ ip, ips }: Raw, path: Path): Placed[] {
     .filter(({ value }) => addressBytes(value))
 }
 
-/** Each node has a directory of its own: another node's files there are on the wrong machine. */
-function directoryProblems({ ssh }: Raw, nodes: readonly Raw[]): Problem[] {
-  const placed = nodes.map((node, i): Placed => {
-    const machine = `${canonicalAddress(textOf(node.host ?? node.name).toLowerCase())} ${node.port ?? 22}`
-    const directory = textOf(node.directory ?? map(ssh).directory ?? '~').replace(/(.)\/$/, '$1')
-    // A home is its login's.
-    const login = directory.startsWith('~') ? textOf(node.user ?? map(ssh).user ?? 'ubuntu') : ''
-    return {
-      value: [machine, login, directory].join(' '),
-      path: ['nodes', i, node.host === undefined ? 'name' : 'host'],
-    }
-  })
-  const names = nodes.map(({ name }) => name)
-  return (
-    duplicates(placed, '')
-      // A second node of a name is reported as such.
-      .filter(({ path: [, i = 0] }) => names.indexOf(names[Number(i)]) === i)
-      .map(({ path }) => ({
-        path,
-        message: 'is the same machine as another node with the same directory',
-        remedy: 'set the directory of this node, or its host and port',
-      }))
-  )
-}
-
 function controlProblems(nodes: readonly Raw[]): Problem[] {
   if (nodes.length === 0 || nodes.some(({ role }) => role === 'control')) return []
   return [atKey(['nodes'], 'has no node with role: control')]
@@ -182,21 +155,6 @@ function durationProblems(certificates: Raw, users: readonly Raw[]): Problem[] {
       path,
       message: `${quoted(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate is out of date at once`,
     }))
-}
-
-/** https://kubernetes.io/docs/concepts/security/rbac-good-practices/#least-privilege */
-function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
-  const placed = groups.map((group, i) => ({ value: textOf(group), path: [...path, i] }))
-  return [
-    ...placed
-      .filter(({ value }) => value === 'system:masters')
-      .map(({ value, path }) => ({
-        path,
-        message: `"${value}" bypasses RBAC, and nothing can revoke it before it expires`,
-        remedy: 'bind a group of your own to the ClusterRole cluster-admin',
-      })),
-    ...duplicates(placed, 'is listed twice'),
-  ]
 }
 
 function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
@@ -228,13 +186,10 @@ function revokedProblems(raw: Raw, isReserved: LayoutRules['isReserved']): Probl
   ]
 }
 
-/** Draining needs both commands, and gateways that run them. */
-function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[]): Problem[] {
-  if (drain === '' && undrain === '') return []
-  const path = ['install', drain === '' ? 'undrain' : 'drain']
-  if (drain === '' || undrain === '') return [atKey(path, `needs ${drain === '' ? 'drain' : 'undrain'} too`)]
-  if (nodes.some(({ role }) => role === 'gateway')) return []
-  return [atKey(path, 'is run on gateways, and there is no node with role: gateway')]
+function drainProblems({ drain = '', undrain = '' }: Raw): Problem[] {
+  if ((drain === '') === (undrain === '')) return []
+  const [one, other] = drain === '' ? ['undrain', 'drain'] : ['drain', 'undrain']
+  return [atKey(['install', one], `needs ${other} too`)]
 }
 
 /** `path`: of the map of units, of all nodes or of one. */

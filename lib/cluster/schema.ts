@@ -205,11 +205,19 @@ function whyNotRevocable(entry: string): string {
   if (node !== undefined) return `${quoted(entry)} is how Kubernetes names a node; write ${node}`
   return `${quoted(entry)} is not the CN of a user or node (1 to 64 letters, digits and . _ @ : -, and no system: before it); to end the access of another name, replace the CA (rotate ca)`
 }
+/** https://kubernetes.io/docs/concepts/security/rbac-good-practices/#least-privilege */
+const group = v.pipe(
+  printable(64),
+  v.check(
+    (s) => s !== 'system:masters',
+    '"system:masters" bypasses RBAC, and nothing can revoke it before it expires; bind a group of your own to the ClusterRole cluster-admin',
+  ),
+)
 const user = object({
   name: required('The CN of the certificate: lower-case letters, digits and `. _ - @`.', userName),
   groups: usually(
     'The groups of the user, which role bindings name; each is an O of the certificate.',
-    listOf(printable(64)),
+    listOf(group),
     [],
   ),
   validity: optional('How long the certificate is valid. Default: `certificates.validity`.', duration),

@@ -119,29 +119,21 @@ export type AuthFiles = Pick<AuthDir, 'files' | 'tryBytes'>
 export type AuthFile = readonly [name: string, data: string | Uint8Array, mode: number]
 
 /** Where an AuthDir has its files, by their names in it: a name may begin with that of a folder. */
-export interface Store {
-  /** Undefined where nothing stands under that name. */
-  read(name: string): PlainFile | undefined
-  /** Sorted; empty if there is no such folder. */
-  names(folder: string): string[]
-  write(files: readonly AuthFile[], options: { readonly durable: boolean }): void
-  setMode(name: string, mode: number): void
-  /** A file or a symbolic link; a folder is the user's. */
-  remove(name: string): void
-  makeFolder(name: string): void
-}
+type Store = DiskStore | MemoryStore
 
-class DiskStore implements Store {
+class DiskStore {
   readonly #path: string
 
   constructor(path: string) {
     this.#path = path
   }
 
+  /** Undefined where nothing stands under that name. */
   read(name: string): PlainFile | undefined {
     return readPlainFile(join(this.#path, name))
   }
 
+  /** Sorted; empty if there is no such folder. */
   names(folder: string): string[] {
     const path = join(this.#path, folder)
     return doing('list', path, () =>
@@ -151,7 +143,7 @@ class DiskStore implements Store {
     )
   }
 
-  write(...[files, options]: Parameters<Store['write']>): void {
+  write(files: readonly AuthFile[], options: { readonly durable: boolean }): void {
     replaceFiles(
       files.map(([name, data, mode]) => ({ path: join(this.#path, name), data, mode })),
       options,
@@ -185,12 +177,12 @@ class DiskStore implements Store {
 }
 
 /** In memory: it has no path, and what is under it is only read. */
-export class MemoryStore implements Store {
-  readonly #under: Pick<Store, 'read' | 'names'> | undefined
+export class MemoryStore {
+  readonly #under: Pick<AuthDir, 'read' | 'names'> | undefined
   /** Undefined: removed. */
   readonly #own = new Map<string, PlainFile | undefined>()
 
-  constructor(under?: Pick<Store, 'read' | 'names'>) {
+  constructor(under?: Pick<AuthDir, 'read' | 'names'>) {
     this.#under = under
   }
 
@@ -330,16 +322,11 @@ export class AuthDir {
     return this.names().some((name) => !name.startsWith('.'))
   }
 
-  /** Whether group or others have permissions on the folder. A symbolic link is not followed. */
-  isWide(): boolean {
+  /** Takes permissions of group and others from the folder; true if there were any. A symbolic link is not followed. */
+  tightenFolder(): boolean {
     const path = this.#folder()
     const stat = doing('read', path, () => fs.lstatSync(path, { throwIfNoEntry: false }))
-    return stat?.isDirectory() === true && (stat.mode & 0o777 & ~folderMode) !== 0
-  }
-
-  /** Removes these permissions; true if there were any. */
-  tightenFolder(): boolean {
-    const [path, isWide] = [this.#folder(), this.isWide()]
+    const isWide = stat?.isDirectory() === true && (stat.mode & 0o777 & ~folderMode) !== 0
     if (isWide) doing('set the mode of', path, () => fs.chmodSync(path, folderMode))
     return isWide
   }

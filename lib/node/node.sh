@@ -492,7 +492,6 @@ replace_files() {
   trash=''
   [ -z "$as_root" ] || return 0
   rm -f -- $olds $removed
-  say_folder
 }
 
 # tar makes each file anew, whatever has its name, and gives it its owner and mode by itself: a chown or chmod by name could

@@ -10,7 +10,7 @@ import { excerpt } from '../wording.ts'
 import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import { type FileAccess, type FileState, newSuffix } from './place.ts'
-import { type NodeState, readFolder, readState } from './state.ts'
+import { type NodeState, readState } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
@@ -74,7 +74,6 @@ export interface Replacement {
 
 /** What else changes in the folder. */
 interface Tidied {
-  readonly names: FileNames
   /** Files and symbolic links that are removed. */
   readonly pruned: readonly string[]
   readonly modes: readonly { name: string; mode: number }[]
@@ -98,7 +97,7 @@ export function replaceLines(
   const lines = unchanged.flatMap((name) => seen.get(name)?.lines.split('\n') ?? [])
   const isStat = (line: string) => line.startsWith('file ')
   return [
-    ...(tidied ? folderLines(folder, tidied.names) : [`folder ${folder}`]),
+    `folder ${folder}`,
     ...(sudo === undefined ? [] : [`sudo ${sudo}`]),
     ...(archive === undefined ? [] : [`archive ${archive}`]),
     ...files.map(({ path, bytes }) => `file ${path} ${sha256(bytes)}`),
@@ -159,11 +158,10 @@ export class Node {
 
   /**
    * Replaces all of the files or none of them, from an archive that is made in a local `temporary` folder and copied there
-   * first. In the folder the old ones are
-   * gone afterwards, and the answer is a look at the folder; where units read they are kept beside the new ones. Throws a
+   * first. In the folder the old ones are gone afterwards; where units read they are kept beside the new ones. Throws a
    * Failure: nothing was changed, unless it says otherwise.
    */
-  async replace(change: Replacement, temporary: () => string): Promise<NodeState | undefined> {
+  async replace(change: Replacement, temporary: () => string): Promise<void> {
     const archive = change.files.length > 0 ? `.harderway-${newNonce().slice(16)}` : undefined
     try {
       if (archive !== undefined) await this.#copy(change.files, temporary(), `${change.folder}/${archive}`)
@@ -172,8 +170,7 @@ export class Node {
       const sent = message('replace', replaceLines(change, archive), nonce)
       const output = await this.#connection.run(sent, undefined, works.replace)
       try {
-        const records = this.#done(output, nonce, 'replace')
-        return change.tidied && readFolder(records)
+        this.#done(output, nonce, 'replace')
       } catch (error) {
         throw asUnknown(this.name, error, 'could not be inspected afterwards')
       }

@@ -65,9 +65,8 @@ function tryPlaces(output: string, nonce: string): PlacesState | Failure {
   }
 }
 
-export function readFolder(lines: readonly string[]) {
+function readFolder(lines: readonly string[]) {
   const records = new Records(lines)
-  const now = records.one('now')
   const addresses = records.all('address').map((text) => (text.includes('.') ? text : formatAddress(fromHex(text))))
   return {
     /** The absolute path of its folder; undefined where that does not exist. */
@@ -76,11 +75,11 @@ export function readFolder(lines: readonly string[]) {
     above: readAbove(records),
     /** The id of the user that ssh logs in as. */
     uid: number(records.one('uid')),
-    /** Seconds since 1970 by the node's clock; undefined after a change of the folder. */
-    now: now === undefined ? undefined : number(now),
+    /** Seconds since 1970 by the node's clock. */
+    now: number(records.one('now')),
     /** What runs that were killed have left in the folder. */
     leftovers: records.all('leftover'),
-    /** The machine's own addresses, in one spelling; empty where it lists none, and after a change of the folder. */
+    /** The machine's own addresses, in one spelling; empty where it lists none. */
     addresses: new Set(addresses) as ReadonlySet<string>,
     /** A Failure where they could not be looked at; undefined where they were not queried. */
     places: undefined as PlacesState | Failure | undefined,

@@ -89,9 +89,9 @@ export function createJsonLines(write: (line: string) => void): Reporter {
       if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
     },
     end: async (summary) => {
-      const { rows, seconds, exit, nextToExpire, goOn } = summary
+      const { rows, seconds, exit, goOn } = summary
       const counts = { ...countRows(rows), seconds: Math.round(seconds * 1000) / 1000, exit }
-      say({ type: 'summary', ...counts, todo: unlessEmpty(toDoOf(summary)), nextToExpire, goOn })
+      say({ type: 'summary', ...counts, todo: unlessEmpty(toDoOf(summary)), goOn })
     },
   }
 }

@@ -35,10 +35,6 @@ export interface Summary {
   readonly exit: number
   /** Beside targets; the notes have been printed. */
   readonly notices?: readonly Notice[]
-  /** The certificate of auth/ that expires first, and when a run begins to renew it; undefined where none does. */
-  readonly nextToExpire?:
-    | { readonly name: string; readonly expires: Date; readonly renewsFrom?: Date | undefined }
-    | undefined
   /** The command that continues an interrupted run. */
   readonly goOn?: string | undefined
   /** The next step, with its command. */

@@ -3,7 +3,7 @@ import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatDiffs, namesOf, pastOf } from '../results.ts'
-import { beside, capital, count, fit, formatDate, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
+import { beside, count, fit, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
 import type { Summary } from './reporter.ts'
 
 /** What there is now, or why it is not so: "new, expires 2036-11-21", "to change; adds SAN 192.168.1.22". */
@@ -143,21 +143,11 @@ interface HowToPrint {
   readonly verbose?: boolean
 }
 
-/** What changed, what is wrong or left to do, what expires next: a row each, its label in a column of its own. */
+/** What is wrong or left to do, and the command that goes on. */
 export function formatClosing(summary: Summary, how: HowToPrint): string[] {
-  const { rows, nextToExpire, goOn } = summary
-  if (rows.size === 0) return formatIssues(summary, how)
-  const isCut = [...rows.values()].some(({ state }) => state === 'skipped')
-  const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom)}` : ''
-  const last = [
-    nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires)}${renewed}`,
-    isCut && goOn && `Stopped    early; every file is whole; continue with:\n    ${goOn}`,
-  ]
-  return [
-    ...formatChanged(rows).map((text) => fit(text, how.columns)),
-    ...formatIssues(summary, how),
-    ...last.flatMap((text) => (text ? fit(printable(text), how.columns) : [])),
-  ]
+  const isCut = [...summary.rows.values()].some(({ state }) => state === 'skipped')
+  const goOn = isCut && summary.goOn && `Stopped    early; every file is whole; continue with:\n    ${summary.goOn}`
+  return [...formatIssues(summary, how), ...(goOn ? [fit(printable(goOn), how.columns)] : [])]
 }
 
 /** Warnings, failures with their remedies, and what is left to do: every view ends with these. */
@@ -175,19 +165,6 @@ export function formatIssues(summary: Pick<Summary, 'rows' | 'notices'>, { colum
       .map((text) => `To do      ${text.replaceAll(/\n(?! {4})/g, '\n  ')}`)
       .flatMap(paint('bold')),
   ]
-}
-
-/** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1" */
-function formatChanged(rows: Rows): string[] {
-  const changed = [...rows.values()].flatMap((row) => {
-    if (row.state !== 'built') return []
-    const units = namesOf(row.diffs, 'restart')
-    const start = `${capital(labelOf(row)).padEnd(10)} ${units.length > 0 ? `${units.join(', ')} on ` : ''}`
-    return [{ name: nameOf(row), start }]
-  })
-  return groupAlike(changed, ({ start }) => start).map((group) =>
-    printable(group[0].start + formatNames(group.map(({ name }) => name))),
-  )
 }
 
 /** By which a row is named: the first file that was made in auth/, a certificate without its key; else the target. */

@@ -22,7 +22,6 @@ import {
   findBeside,
   hasNewKubeconfig,
   isCaNew,
-  nextToExpire,
   noteOnNewIdentity,
 } from '../views/notices.ts'
 
@@ -59,7 +58,6 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       const scope = { all: graph, forced, rows }
       return {
         notices: await findAfter(run, scope),
-        nextToExpire: nextToExpire(run, desired.values()),
         goOn: signal.aborted ? command(nextTask(run, scope)) : undefined,
       }
     },

@@ -23,7 +23,7 @@ import { columnsOf } from '../run/host.ts'
 import { checkNodes } from '../run/selection.ts'
 import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
 import { findExpiries, type Item, takeInventory } from '../views/inventory.ts'
-import { adviseOnRotations, findBeside, notesOnFolder } from '../views/notices.ts'
+import { adviseOnRotations, findBeside } from '../views/notices.ts'
 import { type Observation, observe, showObservation, wholeCluster } from '../views/observe.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
@@ -63,11 +63,10 @@ function adviseOnLoss({ run, rows }: Observation): Notice[] {
 async function show(given: CommandRun, seen: Observation, told: readonly Notice[]): Promise<readonly ExitCause[]> {
   const { options, print } = given
   const { run, rows } = seen
-  const beside: ExitCause[] = notesOnFolder(run.auth).map(() => 'stale')
-  if (options.json) return showObservation(given, seen, { notices: told, beside })
+  if (options.json) return showObservation(given, seen, { notices: told })
   const items = takeInventory(run, rows)
   for (const line of formatStatus(given, { run, rows, items, told })) print(line)
-  return [...causesOf(rows.values()), ...causesIn(told), ...beside]
+  return [...causesOf(rows.values()), ...causesIn(told)]
 }
 
 interface Status {

@@ -17,7 +17,7 @@ import { AuthDir, caName, markersIn, neededMarker } from '../../lib/files/auth-d
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, quote } from '../../lib/wording.ts'
 import { layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
 import { findsClusterIn, formatCommand, type Host, ownVersion, packageFile, pathOf } from './host.ts'
@@ -167,12 +167,10 @@ function readCluster(file: string): ClusterFile {
   if (!existsSync(file)) throw usageFailure(`${file} does not exist`, `create one:\n    ${formatCommand('init DIR')}`)
   const bytes = doing('read', file, () => readFileSync(file), 'usage')
   const parsed = parseCluster(bytes, layoutRules)
-  const text = new TextDecoder().decode(bytes)
   const format = (problem: PlacedProblem) => `${file}:${problem.line}:${problem.column}: ${formatExplained(problem)}`
   const wrong = (problems: readonly PlacedProblem[]) => {
-    const lines = problems.flatMap((problem) => [format(problem), formatExcerpt(text, problem) ?? []])
     const mistakes = problems.map((problem) => ({ file, ...problem }))
-    return new Failure(lines.flat().join('\n'), { kind: 'usage', mistakes })
+    return new Failure(problems.map(format).join('\n'), { kind: 'usage', mistakes })
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
   const { cluster, problemAt } = parsed
@@ -184,19 +182,6 @@ export function noteOnExample({ file }: Pick<CommandRun, 'file'>): string | unde
   const [used, example] = [file, packageFile('cluster.yaml')].map((path) => tryTo(() => readFileSync(path)))
   if (!used || !example?.equals(used)) return undefined
   return `${file} is the unedited example; name your own with --config FILE, or create one:\n    ${formatCommand('init DIR')}`
-}
-
-/** Beyond these no excerpt is shown: the message has the column. */
-const mostColumns = 200
-
-/** The line with a caret below the column. Undefined if the line is blank or too long. */
-export function formatExcerpt(text: string, { line, column }: PlacedProblem): string | undefined {
-  const written = (text.split('\n')[line - 1] ?? '').trimEnd()
-  // With a wrong --config the line may be a kubeconfig's.
-  const shown = withoutKeys(written, (word) => '…'.repeat(word.length))
-  if (shown === '' || column > mostColumns) return undefined
-  const before = Math.min(column - 1, shown.length)
-  return `    ${shown.slice(0, mostColumns)}\n    ${' '.repeat(before)}^`
 }
 
 /**

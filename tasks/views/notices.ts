@@ -7,34 +7,14 @@ import { type AuthDir, caName, rotatedCas } from '../../lib/files/auth-dir.ts'
 import { nameInPhase } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { hasVerb, isRepair, namesOf } from '../../lib/results.ts'
-import { type Notice, notices, type Summary } from '../../lib/show/reporter.ts'
+import { type Notice, notices } from '../../lib/show/reporter.ts'
 import { formatDate, formatLeftInWords, formatNames } from '../../lib/wording.ts'
 import { noteOnFormer } from '../auth/former-files.ts'
 import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
 import { certTable } from '../layouts/tables.ts'
 import type { UnderWay } from '../rotations/rotations.ts'
-import { type ClusterRow, type ClusterRows, type ClusterTarget, endsSoon, type Run } from '../target.ts'
+import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
 import { notesOnHolders } from './holders.ts'
-
-/** The next to expire of the run's own certificates. */
-export function nextToExpire({ auth, cluster }: Run, targets: Iterable<ClusterTarget>): Summary['nextToExpire'] {
-  const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
-    const { kind, name = '' } = auth.files.parse(file) ?? {}
-    const expires = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
-    return expires ? [{ name, expires }] : []
-  })
-  if (dated.length === 0) return undefined
-  const { name, expires } = dated.reduce((first, each) => (each.expires < first.expires ? each : first))
-  // What expires with its CA would not last longer if it were reissued; no run renews a CA.
-  const { issuer = caName, phase } = certTable(cluster).find((row) => row.name === name) ?? {}
-  const end = phase === 'ca' ? undefined : tryCertificate(auth, issuer)?.notAfter
-  const isRenewed = end !== undefined && expires < end
-  return {
-    name,
-    expires,
-    renewsFrom: isRenewed ? new Date(expires.getTime() - cluster.certificates.renewBefore) : undefined,
-  }
-}
 
 /** If a CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
 function adviseOnCa(run: Run): Notice[] {
@@ -61,18 +41,10 @@ function adviseOnCa(run: Run): Notice[] {
 export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Notice[] {
   const ca = rows.get(caName)
   return [
-    ...notesOnFolder(run.auth),
     ...(isIdle ? [] : [...notices('note', noteOnFormer(run)), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
     ...(run.isObserved ? [] : adviseBackup(run, rows)),
     ...(ca && !hasVerb(ca.diffs, 'renew', 'replace') ? adviseOnCa(run) : []),
   ]
-}
-
-/** What a run will repair. */
-export function notesOnFolder(auth: AuthDir): Notice[] {
-  // An empty folder holds nothing that others could read.
-  const isOpen = auth.hasFiles() && auth.isWide()
-  return notices('note', isOpen && `permissions of ${auth.path} are too open; a run sets its mode to 0700`)
 }
 
 /** Only for files that were replaced, and that no `install` takes further. */

@@ -97,7 +97,7 @@ export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
 /** An empty folder of root's, with no places, but for what is given. */
 export function folderWith(given: Partial<NodeState> = {}): NodeState {
   return {
-    ...{ folder: '/home/ubuntu', above: new Map(), uid: 0, now: undefined, leftovers: [] },
+    ...{ folder: '/home/ubuntu', above: new Map(), uid: 0, now: 0, leftovers: [] },
     ...{ addresses: new Set(), files: new Map(), contents: new Map(), places: undefined },
     ...given,
   }

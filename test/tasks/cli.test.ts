@@ -90,7 +90,7 @@ test('bad usage exits with 2 and does nothing', async (t) => {
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
 })
 
-test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and nothing is written', async (t) => {
+test('a bad cluster.yaml exits with 2, names each place in it, and nothing is written', async (t) => {
   const folder = place(
     t,
     clusterOf(1).replace('virtualIP: 192.168.1.21', 'virtualIP: 192.168.1.321').concat('nodez: 1\n'),
@@ -98,10 +98,7 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
   const file = join(folder, 'cluster.yaml')
   const virtualIP = 'api.virtualIP "192.168.1.321" is not an IP address, such as 192.168.1.11'
   const nodez = 'nodez is an unknown key in cluster.yaml'
-  const shown = [
-    ...[`${file}:3:18: ${virtualIP}`, '    api: {virtualIP: 192.168.1.321}', '                     ^'],
-    ...[`${file}:7:1: ${nodez}; did you mean nodes?`, '    nodez: 1', '    ^', ''],
-  ]
+  const shown = [`${file}:3:18: ${virtualIP}`, `${file}:7:1: ${nodez}; did you mean nodes?\n`]
   for (const args of [['certs'], ['certs', '--dry-run']])
     assert.deepEqual(await run(folder, args), { status: 2, stdout: '', stderr: shown.join('\n') })
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])

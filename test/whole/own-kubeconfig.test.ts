@@ -32,8 +32,6 @@ describe('the current context', { skip: needs('ssh', 'kubectl') }, () => {
   /** What is printed, typed in a shell. */
   const type = (command: string) =>
     execFileSync('sh', ['-c', command], { env: { PATH: process.env.PATH, HOME: join(place, 'home') } })
-  /** Of harderway, as printed after npm's part. */
-  const typeTask = (task = '') => exits(0, place, ...task.split(' '))
 
   before(() => {
     const nodes = ['control', 'worker'].map((role, i) => ({ name: `${role}0`, role, ip: `192.168.1.1${i}` }))

@@ -16,7 +16,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { message, readAnswer } from '../../../lib/node/channel.ts'
 import { buildTar, lookLines, replaceLines } from '../../../lib/node/node.ts'
 import { oldSuffix } from '../../../lib/node/place.ts'
-import { type NodeState, readFolder, readState } from '../../../lib/node/state.ts'
+import { type NodeState, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, newSuffix, scratch, sha256, snapshot } from '../../support/files.ts'
 import {
@@ -38,8 +38,7 @@ const newFiles = [
   { path: 'worker0.kubeconfig', bytes: Buffer.alloc(5000, 'x'), access: { mode: 0o600 } },
 ]
 const folderScript = message('look', lookLines({ directory: '~', names: files, expected: new Map() }), nonce)
-/** What a node has after a swap, by its own look. */
-const readSwapped = (output: string): NodeState => readFolder(readAnswer(output, nonce, 'replace').records)
+const assertSwapped = (output: string) => assert.equal(readAnswer(output, nonce, 'replace').stopped, undefined)
 const discardScript = (folder: string) => message('forget', [`folder ${folder}`, `archive ${staging}`], nonce)
 
 interface Swap {
@@ -84,8 +83,11 @@ function staged(t: TestContext) {
 inEachShell(({ run, did, some }: NodeShell) => {
   const look = (home: string): NodeState => readState(did(home, folderScript), nonce)
   const scriptFor = (home: string, swap: Swap = {}, seen = look(home)) => swapScript(home, swap, seen)
-  /** What the node says it holds afterwards. */
-  const swapped = (home: string, swap?: Swap): NodeState => readSwapped(did(home, scriptFor(home, swap)))
+  /** What the node has afterwards, by another look. */
+  const swapped = (home: string, swap?: Swap): NodeState => {
+    assertSwapped(did(home, scriptFor(home, swap)))
+    return look(home)
+  }
   const stops = (home: string, script: string, more: { who?: object; path?: string } = {}) => {
     const { status, stdout } = run(home, script, more)
     assert.equal(status, 0)
@@ -115,7 +117,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
       const told = join(scratch(t), 'told')
       const sync = fakeTool(t, 'sync', `echo "$* $(cat ${home}/ca.pem)" >> ${told}`)
       const { stdout } = run(home, scriptFor(home), { path: sync })
-      assert.ok(readSwapped(stdout).files.size > 0)
+      assertSwapped(stdout)
       const all = newFiles.map(({ path }) => path + newSuffix).join(' ')
       assert.equal(readFileSync(told, 'utf8'), `-- ${all} old ca.pem\n-- . the new CA\n`)
     })
@@ -129,7 +131,8 @@ inEachShell(({ run, did, some }: NodeShell) => {
       const { stdout } = run(home, scriptFor(home), {
         path: fakeTool(t, 'sync', 'case "$*" in "-- .") exit 1 ;; esac'),
       })
-      assert.equal(readSwapped(stdout).files.get('ca.pem')?.sha256, sha256('the new CA\n'))
+      assertSwapped(stdout)
+      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
     })
 
     test('is the same whatever tools would read from the environment', (t) => {
@@ -139,7 +142,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
       stage(home)
       chmodSync(join(home, 'notes.txt'), 0o666)
       const script = scriptFor(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }, seen)
-      readSwapped(did(home, oddEnvironment + script))
+      assertSwapped(did(home, oddEnvironment + script))
       for (const { path, bytes, access } of newFiles) {
         assert.ok(readFileSync(join(home, path)).equals(bytes), path)
         assert.equal(lstatSync(join(home, path)).mode & 0o7777, access.mode, path)
@@ -199,7 +202,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
       const script = scriptFor(home)
       for (const suffix of [newSuffix, oldSuffix])
         symlinkSync(join(elsewhere, 'notes.txt'), join(home, `ca.pem${suffix}`))
-      readSwapped(did(home, script))
+      assertSwapped(did(home, script))
       assert.deepEqual(snapshot(elsewhere), old)
       assert.ok(lstatSync(join(home, 'ca.pem')).isFile())
     })
@@ -293,7 +296,8 @@ inEachShell(({ run, did, some }: NodeShell) => {
     stage(home)
     chownSync(join(home, staging), anybody, anybody)
     const { stdout } = run(home, scriptFor(home, {}, seen), { who: asAnybody })
-    const { files } = readSwapped(stdout)
+    assertSwapped(stdout)
+    const { files } = readState(run(home, folderScript, { who: asAnybody }).stdout, nonce)
     for (const { path, bytes } of newFiles)
       assert.deepEqual([files.get(path)?.sha256, files.get(path)?.uid], [sha256(bytes), anybody], path)
   })
@@ -326,8 +330,8 @@ inEachShell(({ run, did, some }: NodeShell) => {
       const seen = look(home)
       stage(home)
       writeFileSync(join(home, 'theirs.pem'), 'other')
-      const { files } = readSwapped(did(home, scriptFor(home, {}, seen)))
-      assert.equal(files.get('ca.pem')?.sha256, sha256('the new CA\n'))
+      assertSwapped(did(home, scriptFor(home, {}, seen)))
+      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
     })
   })
 

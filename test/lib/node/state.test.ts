@@ -54,7 +54,7 @@ const framed = (lines: readonly string[], part: string) =>
 const placesWith = (lines: readonly string[]) => framed(lines, 'root')
 /** Beside an empty folder. */
 const readPlaces = (output: string) => {
-  const { places } = readState(framed(['uid 0', 'folder /root'], 'folder') + output, nonce, true)
+  const { places } = readState(framed(['now 1', 'uid 0', 'folder /root'], 'folder') + output, nonce, true)
   if (!places || places instanceof Failure) throw places ?? new Error('no places')
   return places
 }
@@ -136,18 +136,18 @@ describe('the answer to a look at a folder', () => {
   const kinds = { '81a4': 'file', '41ed': 'folder', a1ff: 'link', '11a4': 'other', c1a4: 'other' }
   for (const [type, kind] of Object.entries(kinds))
     test(`has a file of type ${type} as ${kind}`, () =>
-      assert.equal(read('uid 0', 'folder /', file(type)).files.get('ca.pem')?.kind, kind))
+      assert.equal(read('now 1', 'uid 0', 'folder /', file(type)).files.get('ca.pem')?.kind, kind))
 
   const wrong: Readonly<Record<string, readonly string[]>> = {
     'no user': ['folder /root'],
-    'no folder': ['uid 0'],
+    'no folder': ['now 1', 'uid 0'],
   }
   for (const [what, lines] of Object.entries(wrong))
     test(`is refused with ${what}`, () => assert.throws(() => read(...lines), isFailure('no-answer')))
 })
 
 describe('the answer to a look at both', () => {
-  const folder = framed(['uid 0', 'folder /root'], 'folder')
+  const folder = framed(['now 1', 'uid 0', 'folder /root'], 'folder')
 
   test('has the folder where the places could not be looked at, with the reason, or where nobody asked', () => {
     assert.equal(readState(folder, nonce).places, undefined)

@@ -110,16 +110,6 @@ const lines = {
     seconds: described('How long it took, to the millisecond.', v.number()),
     exit: number('The exit status.'),
     todo: optional(texts('What is left to do; its words may change.')),
-    nextToExpire: optional(
-      described(
-        'What expires next.',
-        strictObject({
-          name: text('What expires.'),
-          expires: time('When it expires.'),
-          renewsFrom: optional(time('From when a run renews it.')),
-        }),
-      ),
-    ),
     goOn: optional(text('The command that continues an interrupted run.')),
   }),
   stage: line('stage', 'by `rotate --dry-run`', {

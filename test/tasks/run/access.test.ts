@@ -66,10 +66,7 @@ test('a writer works while auth/ is locked, after the cluster is named; its end 
     },
     closing: async () => {
       assert.ok(existsSync(lock))
-      return {
-        nextToExpire: undefined,
-        notices: [...notices('note', 'a note'), ...notices('todo', 'this')],
-      }
+      return { notices: [...notices('note', 'a note'), ...notices('todo', 'this')] }
     },
   })
   assert.deepEqual(causes, ['unfinished'])
