@@ -64,7 +64,6 @@ export function parseCidr(text: string): Cidr | string {
   return { network, prefix }
 }
 
-/** Undefined for what is no block. */
 export function tryCidr(text: string): Cidr | undefined {
   const parsed = parseCidr(text)
   return typeof parsed === 'string' ? undefined : parsed
@@ -78,7 +77,6 @@ export function firstAddress({ network }: Cidr): string {
   return formatAddress(bytes)
 }
 
-/** Whether the text is an address in the block; one of the other family is not. */
 export function isInside(text: string, { network, prefix }: Cidr): boolean {
   const bytes = addressBytes(text)
   return bytes?.length === network.length && maskHostBits(bytes, prefix).equals(network)

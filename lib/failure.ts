@@ -4,7 +4,6 @@ import { dirname } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { type Mistake, quote } from './wording.ts'
 
-/** What `Failure` is made with. */
 type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'mistakes' | 'cause'>>
 
 export class Failure extends Error {
@@ -15,7 +14,6 @@ export class Failure extends Error {
   readonly kind: 'usage' | 'refused' | 'failed'
   /** What happened, without where; `message` has both. */
   readonly what: string
-  /** The name of the node where it happened. */
   readonly node: string | undefined
   /** What to do now: a sentence, or lines with a command each. */
   readonly remedy: string | undefined
@@ -36,14 +34,12 @@ export class Failure extends Error {
     this.mistakes = options.mistakes ?? []
   }
 
-  /** A copy with these details changed. */
   with({ what = this.what, ...details }: Details & { readonly what?: string }): Failure {
     const { kind, node, remedy, code, cause } = this
     return new Failure(what, { kind, node, remedy, code, cause, ...details })
   }
 }
 
-/** For remedies. */
 export const runAgain = 'run the same command again'
 /** Instead, where that would do again what is done: the run ends with the command for the rest. */
 const runRest = 'run the command printed at the end'

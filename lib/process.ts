@@ -12,7 +12,6 @@ export interface Spawning {
   readonly signal: AbortSignal
 }
 
-/** A host, and the options by which ssh and scp reach it. */
 export interface Destination {
   readonly host: string
   readonly options: readonly string[]

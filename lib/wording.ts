@@ -3,7 +3,6 @@ import { createRequire } from 'node:module'
 import { stripVTControlCharacters } from 'node:util'
 
 const minute = 60_000
-/** Milliseconds. */
 const hour = 60 * minute
 export const day = 24 * hour
 
@@ -13,7 +12,6 @@ export function formatDate(date: Date, near?: Date): string {
   return near !== undefined && isNear(date, near) ? `${on} ${at}Z` : on
 }
 
-/** Less than two days apart. */
 export function isNear(one: Date, other: Date): boolean {
   return Math.abs(one.getTime() - other.getTime()) < 2 * day
 }
@@ -24,7 +22,6 @@ export function formatLeft(milliseconds: number): string {
   return milliseconds <= 0 ? 'expired' : `${number}${unit.charAt(0)}`
 }
 
-/** "3649 days", "1 hour" */
 export function formatLeftInWords(milliseconds: number): string {
   return milliseconds <= 0 ? 'expired' : count(...roundLeft(milliseconds))
 }
@@ -43,12 +40,10 @@ export function formatNames(names: readonly string[]): string {
   return short.join(', ') + (rest > 0 ? ` and ${rest} more` : '')
 }
 
-/** Those that there are. */
 export function joinClauses(...clauses: readonly (string | false | undefined)[]): string {
   return clauses.filter(Boolean).join('; ')
 }
 
-/** "1 file", "14 files" */
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
@@ -71,7 +66,6 @@ export function formatExplained({ message, remedy }: Explained): string {
   return joinClauses(message, remedy)
 }
 
-/** Formats a mode: "0600". */
 export function octal(mode: number): string {
   return mode.toString(8).padStart(4, '0')
 }
@@ -150,7 +144,6 @@ export function foldAlike<T>(items: Iterable<T>, nameOf: (item: T) => string, te
   }))
 }
 
-/** As one word for a POSIX shell. */
 export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }

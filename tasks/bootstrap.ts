@@ -42,20 +42,17 @@ async function deployTargets(): Promise<PhaseFile> {
   return { targets: (cluster, { earlier }) => targets(cluster, { earlier, lookBeside }) }
 }
 
-/** Names for several phases at once. */
 export const groups: Readonly<Record<string, readonly string[]>> = {
   bootstrap: phases.map(({ name }) => name),
   certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs', 'user-certs'],
 }
 
-/** Or a name for several. */
 export function isPhase(word: string): boolean {
   return Object.hasOwn(groups, word) || phases.some(({ name }) => name === word)
 }
 
 export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))
 
-/** None ends the others. */
 const sideBySide = { concurrent: true, exitOnError: false } as const
 
 /**

@@ -8,7 +8,6 @@ import { type ExitCause, exitStatus } from './run/exit-status.ts'
 import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './run/host.ts'
 import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './run/options.ts'
 
-/** Returns the exit status. */
 export async function main(args: readonly string[], host: Host): Promise<number> {
   const { stdout } = host
   // A pseudo-terminal without a size has 0 rows of 0 columns.
@@ -115,7 +114,6 @@ function createPrinter({ stdout, stderr }: Host) {
   }
 }
 
-/** Throws a usage Failure. */
 export function parseCommandLine(args: readonly string[]): { readonly command: Command; readonly options: Options } {
   const options = readWords(parseOptions(args))
   const [first = '', ...others] = options.names

@@ -9,22 +9,18 @@ import { type AnyRun, buildGraph, type Graph, type Row, type Rows, type Target }
 import type { Node } from '../lib/node/node.ts'
 import { type Check, isRepair, missing, namesOf } from '../lib/results.ts'
 
-/** What a walk hands to each target. */
 export interface Run extends AnyRun {
   readonly cluster: Cluster
   readonly auth: AuthDir
   /** One moment for the whole run. */
   readonly now: Date
-  /** This machine's. */
   clock(): Date
   readonly waits: {
     /** Seconds that a process which was started meanwhile has to be healthy, at least. */
     readonly healthy: number
     /** Seconds after which a component that polls a file has read it. */
     readonly polled: number
-    /** Seconds in which a client makes a request at least once. */
   }
-  /** The user's kubeconfig that gets our entries. */
   readonly kubeconfig: () => string
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
@@ -38,7 +34,6 @@ export interface Run extends AnyRun {
   disconnect(node: ClusterNode): Promise<void>
   /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */
   command(task: string): string
-  /** Reports something that belongs to no target. */
   note(text: string): void
   /** By `status` and `report`, which also ask what no target is made of. */
   readonly isObserved?: true
@@ -51,19 +46,15 @@ export interface Run extends AnyRun {
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean
-    /** Phases and targets, as they were typed. */
     readonly names: readonly string[]
-    /** The nodes are inspected too, by `status` and `report`. */
     readonly onNodes?: boolean
   }
 }
 
-/** Whether less than certificates.renewBefore is left until then. */
 export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Date): boolean {
   return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
 }
 
-/** A target with the facts that a walk does not need. */
 export interface ClusterTarget<Found = unknown> extends Target<Run, Found> {
   /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
   readonly desired?: object
@@ -77,11 +68,9 @@ export type ClusterGraph = Graph<ClusterTarget>
 export type ClusterRow = Row<ClusterTarget>
 export type ClusterRows = Rows<ClusterTarget>
 
-/** A step of the guide. */
 export interface Phase {
   readonly name: string
   readonly title: string
-  /** In a few words, for --list. */
   readonly makes: string
   /** The module that has its targets; none if cluster.yaml does not use the phase. */
   targets(cluster: Cluster): Promise<PhaseFile> | false | undefined
@@ -92,7 +81,6 @@ export interface PhaseFile {
   targets(cluster: Cluster, of: { readonly phase: string; readonly earlier: readonly ClusterTarget[] }): ClusterTarget[]
 }
 
-/** The targets of all phases. */
 export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): Promise<ClusterGraph> {
   const files = await Promise.all(phases.map((phase) => phase.targets(cluster)))
   const all: ClusterTarget[] = []
@@ -124,7 +112,6 @@ export function inMemory<AnyRun extends Run>(run: AnyRun): AnyRun {
   return { ...run, auth: run.auth.inMemory(), disk: run.auth, planKey: 'ecdsa-p256' }
 }
 
-/** auth/ as it is, also in a plan. */
 export function diskOf({ auth, disk = auth }: Pick<Run, 'auth' | 'disk'>): AuthDir {
   return disk
 }

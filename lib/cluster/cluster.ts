@@ -64,10 +64,8 @@ export function parseCluster(bytes: Uint8Array, known: RulesOf): ParsedCluster {
   return { problems: problems.map(place).sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
-/** The rules of a cluster of that layout. */
 type RulesOf = (cluster: Pick<Cluster, 'layout' | 'etcd' | 'aggregation'>) => LayoutRules
 
-/** Every problem in the parsed content of a cluster.yaml, and what the schema makes of it. */
 function validate(written: unknown, known: RulesOf) {
   const { layout: named = usualLayout, etcd, aggregation } = map(written)
   const name = layoutNames.find((each) => each === named)
@@ -210,7 +208,6 @@ function complete(input: ClusterInput) {
   }
 }
 
-/** How files get from a node's folder to where its units read them. */
 export type Install = Readonly<ReturnType<typeof completeInstall>>
 
 export function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean>>, user: string) {

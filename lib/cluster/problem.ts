@@ -34,7 +34,6 @@ export function quoted(value: unknown): string {
   return typeof value === 'string' ? short : String(value).slice(0, 40)
 }
 
-/** Empty for what is no text. */
 export function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }

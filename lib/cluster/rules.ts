@@ -7,14 +7,12 @@ import { clusterSchema, defaults } from './schema.ts'
 /** It reads the list of `revoked`. */
 const apiServerUnit = 'kube-apiserver'
 
-/** Facts from the tables that cluster.yaml must not contradict. */
 export interface LayoutRules {
   /** The values of cluster.yaml where it has none, as they are written there. */
   readonly defaults: Raw
   readonly name: string
   /** Keys of cluster.yaml that the layout does not have, each with the reason. */
   readonly without: ReadonlyMap<string, string>
-  /** The rules that only this layout has. */
   problems(raw: Raw): readonly Problem[]
   /** Whether a node or a user of that name would have a file of the cluster's own name. */
   isReserved(name: string): boolean
@@ -28,7 +26,6 @@ export interface LayoutRules {
   >
 }
 
-/** Every rule that the parsed YAML breaks, even if it has other problems. */
 export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] {
   const raw = map(value)
   const nodes = list(raw.nodes).map(map)
@@ -51,7 +48,6 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
   ]
 }
 
-/** Keys that only some layouts have. */
 function keyProblems(raw: Raw, { name, without }: LayoutRules): Problem[] {
   const virtualIP = ['api', 'virtualIP']
   const { api = {} } = raw
@@ -85,7 +81,6 @@ function duplicates(values: readonly Placed[], what: string): Problem[] {
   })
 }
 
-/** Files in auth/ have these names. */
 function nameProblems(
   entries: Readonly<Record<string, readonly Raw[]>>,
   isReserved: LayoutRules['isReserved'],
@@ -130,7 +125,6 @@ function addressProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
   ]
 }
 
-/** What is no address is the schema's problem. */
 function addressesOf({ ip, ips }: Raw, path: Path): Placed[] {
   return [{ value: textOf(ip), path: [...path, 'ip'] }]
     .concat(list(ips).map((each, i) => ({ value: textOf(each), path: [...path, 'ips', i] })))
@@ -220,19 +214,16 @@ function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Prob
   })
 }
 
-/** A problem of the key itself, not of its value. */
 function atKey(path: Path, message: string, remedy?: string): Problem {
   return { path, at: 'key', message, remedy }
 }
 
-/** The parts of a valibot schema that say which keys are allowed where. */
 interface SchemaShape {
   readonly type: string
   readonly entries?: Readonly<Record<string, SchemaShape>>
   readonly item?: SchemaShape
   readonly wrapped?: SchemaShape
   readonly options?: readonly SchemaShape[]
-  /** For a record, whose keys are arbitrary. */
   readonly value?: SchemaShape
 }
 

@@ -46,7 +46,6 @@ export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecds
 const roles = ['control', 'worker', 'gateway'] as const
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
 export const layoutNames = ['harder-way', 'hard-way'] as const
-/** Where cluster.yaml names none. */
 export const usualLayout = layoutNames[0]
 
 export const defaults = {
@@ -56,7 +55,6 @@ export const defaults = {
   serviceCIDR: '10.32.0.0/16',
 } as const
 
-/** At most one block of each family. */
 const isDualStack = (blocks: string[]) => new Set(blocks.map((block) => block.includes(':'))).size === blocks.length
 
 const isOneLine = (s: string) => !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s)
@@ -84,7 +82,6 @@ const san = v.pipe(
   canonical,
 )
 const longest = parseDuration('1000y')
-/** Parsed to milliseconds. */
 const duration = v.pipe(
   checked(
     'a duration, such as 10y, 365d or 87600h (up to 1000y)',
@@ -92,7 +89,6 @@ const duration = v.pipe(
   ),
   v.transform(parseDuration),
 )
-/** How long to wait, parsed to milliseconds. */
 const wait = v.pipe(
   checked(
     'a time to wait, such as 90s or 2m (up to 1h)',
@@ -146,7 +142,6 @@ const unitName = checked(
   'a unit of systemd, without .service, such as k8s-scheduler',
   (s) => /^[\w:.@-]{1,240}$/.test(s) && !s.endsWith('.service'),
 )
-/** Who logs in on a node. */
 const login = checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-]{0,63}\$?$/.test(s))
 
 const placedAt = {

@@ -22,13 +22,11 @@ import {
 
 export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config' | 'authorization'
 
-/** The certificate that signs the others. */
 export const caName = 'ca'
 /** It signs those of etcd and its clients, where etcd has a CA of its own. */
 export const etcdCaName = 'etcd-ca'
 /** It signs the client by which an API server speaks for its users, where there is an aggregation layer. */
 export const frontProxyCaName = 'front-proxy-ca'
-/** Each is rotated by itself, in stages. */
 export const rotatedCas = [caName, etcdCaName] as const
 export type RotatedCa = (typeof rotatedCas)[number]
 export const caNames = [...rotatedCas, frontProxyCaName] as const
@@ -45,7 +43,6 @@ export const authorizationFiles: readonly string[] = [authorizationWebhookFile, 
 export const neededMarker = 'needs-harderway-'
 export const markersIn = (auth: Pick<AuthDir, 'names'>): string[] =>
   auth.names().filter((name) => name.startsWith(neededMarker))
-/** What `report` writes for Prometheus. */
 export const metricsFile = 'report.prom'
 /** The name of what will replace another, while both are in use. */
 export const nextName = (name: string): string => `${name}-next`
@@ -62,14 +59,12 @@ interface Naming {
   readonly names: {
     /** What the API server serves, and its identity as a client. */
     readonly api: string
-    /** The user with every right. */
     readonly admin: string
     /** Its key signs the tokens of service accounts. */
     readonly tokens: string
   }
 }
 
-/** The names of a layout's files, in auth/ and on a node. */
 export type FileNames = ReturnType<typeof fileNames>
 
 export function fileNames({ endings, names }: Naming) {
@@ -128,12 +123,10 @@ class DiskStore {
     this.#path = path
   }
 
-  /** Undefined where nothing stands under that name. */
   read(name: string): PlainFile | undefined {
     return readPlainFile(join(this.#path, name))
   }
 
-  /** Sorted; empty if there is no such folder. */
   names(folder: string): string[] {
     const path = join(this.#path, folder)
     return doing('list', path, () =>
@@ -150,7 +143,6 @@ class DiskStore {
     )
   }
 
-  /** Follows no link. */
   setMode(name: string, mode: number): void {
     const path = join(this.#path, name)
     doing('set the mode of', path, () => whileOpen(fs.openSync(path, readOnly), (fd) => fs.fchmodSync(fd, mode)))
@@ -179,7 +171,6 @@ class DiskStore {
 /** In memory: it has no path, and what is under it is only read. */
 export class MemoryStore {
   readonly #under: Pick<AuthDir, 'read' | 'names'> | undefined
-  /** Undefined: removed. */
   readonly #own = new Map<string, PlainFile | undefined>()
 
   constructor(under?: Pick<AuthDir, 'read' | 'names'>) {
@@ -230,7 +221,6 @@ export class AuthDir {
     this.#store = store
   }
 
-  /** The same files, in memory: what is changed in it changes nothing here. */
   inMemory(): AuthDir {
     return new AuthDir(this.path, this.files, new MemoryStore(this))
   }
@@ -247,7 +237,6 @@ export class AuthDir {
     return file?.kind === 'file' ? file.bytes : undefined
   }
 
-  /** The bytes of a file that a needed target has just made or checked. */
   bytes(name: string): Buffer {
     const bytes = this.tryBytes(name)
     if (bytes) return bytes
@@ -283,7 +272,6 @@ export class AuthDir {
     })
   }
 
-  /** The sorted names of what is in it, or in a folder inside; empty if there is no such folder. */
   names(folder = '.'): string[] {
     return this.#store.names(folder)
   }
@@ -303,13 +291,11 @@ export class AuthDir {
     for (const [name] of files) this.#read.delete(name)
   }
 
-  /** Of a plain file. */
   setMode(name: string, mode: number): void {
     this.#store.setMode(name, mode)
     this.#read.delete(name)
   }
 
-  /** Makes the folder with its final mode; one that is there already stays as it is. */
   make(): void {
     const path = this.#folder()
     doing('create the directory', path, () => {
@@ -346,7 +332,6 @@ export class AuthDir {
     if (!this.read(gitIgnore)) this.write(gitIgnore, '*\n', secretMode)
   }
 
-  /** A private folder inside auth/; one that is there already stays. */
   makeFolder(name: string): void {
     this.#store.makeFolder(name)
   }
@@ -357,7 +342,6 @@ export class AuthDir {
     return join(this.#folder(), temporary + label)
   }
 
-  /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void {
     this.#store.remove(name)
     this.#read.delete(name)
@@ -416,7 +400,6 @@ export function copyBackups(from: AuthDir, auth: AuthDir): boolean {
   return isAny
 }
 
-/** The time as a folder's name. */
 export const backupTime = (now: Date): string => now.toISOString().replace(/[:.]/g, '-')
 
 /** The folders in auth/backup/ of files that were replaced, by their time, the latest first. */
@@ -427,7 +410,6 @@ export function backupFolders(auth: Pick<AuthDir, 'names'>): string[] {
     .reverse()
 }
 
-/** When it was made. */
 export function timeOfBackup(folder: string): Date {
   return new Date(folder.replace(/^(.*T\d\d)-(\d\d)-(\d\d).*$/, '$1:$2:$3Z'))
 }
@@ -446,7 +428,6 @@ export function hasDigest(
   return digest !== undefined && (isIt(auth.tryBytes(name)) || backups(auth, name).some(isIt))
 }
 
-/** The kept files of that name, the latest first. */
 export function backups(auth: Pick<AuthDir, 'tryBytes' | 'names'>, name: string): Buffer[] {
   return backupFolders(auth).flatMap((folder) => readBackup(auth, folder, name) ?? [])
 }

@@ -18,7 +18,6 @@ export interface LockOptions {
   readonly signal: AbortSignal
   /** Milliseconds to wait; Infinity for as long as the owner lives. */
   readonly wait: number
-  /** Called when a wait begins. */
   readonly onWait: (message: string) => void
 }
 
@@ -27,7 +26,6 @@ export interface Lock {
 }
 
 interface Owner extends Readonly<typeof thisProcess> {
-  /** No two locks have the same. */
   readonly token: string
   /** When it took the lock, by its own clock. */
   readonly since: string
@@ -53,11 +51,9 @@ const thisProcess = {
   host: hostname(),
 }
 
-/** Milliseconds. */
 const pollEvery = 50
 /** Milliseconds to wait for an owner that can't be inspected. kubectl holds its lock for less than a second. */
 const longestUnknown = 10_000
-/** Of a lock that names nobody. */
 const noToken = '00000000-0000-0000-0000-000000000000'
 
 /** Throws a Failure where the wait is over. */
@@ -140,7 +136,6 @@ async function removeDead(path: string, { token }: PresentLock, options: LockOpt
   }
 }
 
-/** Undefined where there is no lock. */
 function readPresent(path: string): PresentLock | undefined {
   const file = readPlainFile(path)
   if (!file) return undefined

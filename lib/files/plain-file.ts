@@ -42,7 +42,6 @@ export function readPlainFile(path: string): PlainFile | undefined {
   })
 }
 
-/** Closes the file after the work, however it ended. */
 export function whileOpen<T>(fd: number, work: (fd: number) => T): T {
   try {
     return work(fd)
@@ -97,7 +96,6 @@ export interface NewFile {
 interface ReplaceOptions {
   /** fsync of the content before the rename, and of the directory after it: rename(2) waits for neither. */
   readonly durable: boolean
-  /** Owner, if not the current user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
 }
 
@@ -157,5 +155,4 @@ export function memoised<T, K extends object = Buffer>(work: (key: NoInfer<K>) =
   }
 }
 
-/** In hexadecimal. */
 export const sha256 = memoised((bytes) => hash('sha256', bytes))

@@ -35,7 +35,6 @@ export interface Walk<Of extends Target = Target> {
    * cancels what needs it.
    */
   start(id: string): Promise<Row<Of>>
-  /** All of them, once they have ended. */
   rows(): Promise<Rows<Of>>
 }
 
@@ -70,11 +69,9 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
   }
 }
 
-/** The results of the targets so far. */
 interface Known extends Earlier {
   readonly rows: Map<string, Row>
   readonly found: Map<string, unknown>
-  /** Targets whose build has begun. */
   readonly begun: Set<string>
 }
 
@@ -141,7 +138,6 @@ async function lookAndBuild<Run extends AnyRun>(
   return { state: 'built', diffs, ...told, ...rest, ...(warn.length > 0 && { warn }) }
 }
 
-/** The result of the target's own check, plus what only the run knows: it is forced. */
 async function checkForced<Run extends AnyRun>(
   target: Target<Run>,
   known: Known,
@@ -155,7 +151,6 @@ async function checkForced<Run extends AnyRun>(
   return { ...checked, diffs: [...checked.diffs, forced] }
 }
 
-/** What stops a run, or its plan, before its first phase. */
 export async function findRefusals<Run extends AnyRun>(
   graph: Graph<Target<Run>>,
   run: Run,

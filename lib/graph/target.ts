@@ -5,7 +5,6 @@ import type { LimitFunction } from 'p-limit'
 import type { Failure } from '../failure.ts'
 import type { Check, Diff } from '../results.ts'
 
-/** What a walk needs of the run that it hands to targets. */
 export interface AnyRun {
   /** How much is done at once, by where. */
   readonly limits: Readonly<Record<string, LimitFunction>>
@@ -16,11 +15,9 @@ export interface AnyRun {
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew: all but that. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** What a target knows of the others. */
 export interface Earlier {
   /** What the checks of those that ended have found, without the targets that were built since. */
   readonly found: ReadonlyMap<string, unknown>
-  /** The targets that ended. */
   readonly rows: Rows
   /** Resolves when a target before it in its phase has ended; undefined if that is not in the walk. */
   ended(id: string): Promise<Row> | undefined
@@ -41,11 +38,9 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   /** The phase and a name, as in `phase/name`; the phase's own name where it has one target. */
   readonly id: string
   readonly phase: string
-  /** The node that it belongs to, if it belongs to one. */
   readonly node?: string | undefined
   /** Of earlier phases or its own: it is checked after them, and not if one was lost. They make nothing stale. */
   readonly needs: readonly string[]
-  /** Files that it makes, by their names. */
   readonly makes: readonly string[]
   /** Where its files are: each place has a limit of its own. */
   readonly where: keyof Run['limits'] & string
@@ -64,16 +59,13 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   release?(run: Run): Promise<void>
 }
 
-/** What a build tells. */
 export type Built = Partial<Pick<Check, 'diffs' | 'note' | 'todo' | 'warn'>>
 
 /** By which a target decides whether it has to wait. */
 export interface Waiting extends Pick<BuildContext, 'diffs' | 'force' | 'earlier'> {
-  /** Reports that it waits. */
   readonly wait: () => void
 }
 
-/** What a build is given. */
 export interface BuildContext<Found = unknown> {
   /** From the check just before; where force is `replace`, there was none. */
   readonly found: Found
@@ -81,7 +73,6 @@ export interface BuildContext<Found = unknown> {
   readonly force: Force | undefined
   readonly earlier: Earlier
   readonly signal: AbortSignal
-  /** Reports what it is doing now. */
   readonly tell: (step: string) => void
 }
 
@@ -92,19 +83,16 @@ export interface Row<Of extends Target = Target> extends Check {
   /** `stale`: a plan would build it, or nothing can. `skipped`: a target that it needs was lost, or the run was interrupted. */
   readonly state: 'fresh' | 'built' | 'stale' | 'failed' | 'skipped'
   readonly failure?: Failure
-  /** The lost targets. */
   readonly because?: readonly string[]
   /** Its build had begun when it failed or was interrupted. */
   readonly isBegun?: true
 }
 
-/** What a target's attempt comes to. */
 export type Outcome = Omit<Row, 'id' | 'target' | 'diffs'> & Partial<Pick<Row, 'diffs'>>
 
 /** By id, each after all that it needs. */
 export type Rows<Of extends Target = Target> = ReadonlyMap<string, Row<Of>>
 
-/** It failed, or was not reached. */
 export function isLost(row: Pick<Row, 'state'> | undefined): boolean {
   return row?.state === 'failed' || row?.state === 'skipped'
 }
@@ -116,13 +104,11 @@ export function isDone(row: Row | undefined): boolean {
 
 export type Event =
   | { readonly type: 'started'; readonly id: string }
-  /** It is to be built, and waits for its turn. */
   | { readonly type: 'queued'; readonly id: string }
   | { readonly type: 'building'; readonly id: string; readonly diffs: readonly Diff[] }
   | {
       readonly type: 'step'
       readonly id: string
-      /** What its build is doing now. */
       readonly step: string
     }
   | { readonly type: 'ended'; readonly id: string; readonly row: Row }
@@ -131,7 +117,6 @@ export function nameInPhase({ id, phase }: Pick<Target, 'id' | 'phase'>): string
   return id.startsWith(`${phase}/`) ? id.slice(phase.length + 1) : id
 }
 
-/** Each target after all that it needs. */
 export type Graph<Of extends Target = Target> = ReadonlyMap<string, Of>
 
 /** The targets of each phase that has any, by its title. Throws an Error for a target of no such phase. */

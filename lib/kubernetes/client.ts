@@ -13,7 +13,6 @@ import * as v from 'valibot'
 import { Failure } from '../failure.ts'
 import { findDistrust, whyRefused } from '../pki/handshake.ts'
 
-/** PEM files, byte for byte. */
 export interface Credentials {
   readonly certificate: Buffer
   readonly key: Buffer
@@ -27,7 +26,6 @@ export interface Server {
   /** PEM of the CA that must have signed its certificate; or 'anyone', where that proves nothing. */
   readonly trust: Buffer | 'anyone'
   readonly as?: Credentials | undefined
-  /** Without TLS. */
   readonly isPlain?: boolean | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -47,7 +45,6 @@ export async function dial({ open, address, trust, as, signal }: Server, patienc
     host: address,
     ...(isIP(address) === 0 && { servername: address }),
     ...(trust !== 'anyone' && { ca: trust }),
-    // Decided below, as Go does.
     rejectUnauthorized: false,
     ...(as && { cert: as.certificate, key: as.key }),
   })
@@ -80,7 +77,6 @@ type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 export interface Reply {
   readonly status: number
   readonly body: string
-  /** The header of that name. */
   readonly date: string | undefined
   /** DER of the certificate that the server presented; undefined without TLS. */
   readonly served: Buffer | undefined

@@ -16,7 +16,6 @@ import { parseFields } from './kubeconfig.ts'
 export interface EncryptionKey {
   readonly provider: string
   readonly name: string
-  /** In base64. */
   readonly secret: string
 }
 
@@ -116,7 +115,6 @@ function numberOf(key: EncryptionKey | undefined): number {
   return Number(/^key(\d{1,6})$/.exec(key?.name ?? '')?.[1] ?? 0)
 }
 
-/** The text with resources added to the first entry; every provider and key stays. */
 export function addResources(text: string, added: readonly string[]): string {
   return editFirst(text, (entry) => ({ ...entry, resources: [...entry.resources, ...added] }))
 }
@@ -141,7 +139,6 @@ export function encryptWithPrevious(text: string): string {
   return editKeys(text, (keys) => keys.toSorted((one, other) => numberOf(one) - numberOf(other)))
 }
 
-/** Removes every other key. */
 export function keepKeys(text: string, kept: readonly Pick<EncryptionKey, 'provider' | 'name'>[]): string {
   const isKept = (key: EncryptionKey) =>
     kept.some(({ provider, name }) => provider === key.provider && name === key.name)

@@ -64,7 +64,6 @@ export const lockOf = (path: string): string => `${path}.lock`
 const listKeys = { clusters: 'cluster', users: 'user', contexts: 'context' } as const
 type List = keyof typeof listKeys
 
-/** One of the three named entries. */
 interface NamedEntry {
   readonly list: List
   readonly name: string
@@ -117,7 +116,6 @@ function readList(root: Fields, list: List): Map<string, Fields> | undefined {
   return found
 }
 
-/** What kubectl starts a new file with. */
 const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-context: ""\nkind: Config\nusers: []\n'
 
 /**
@@ -142,7 +140,6 @@ export function mergeEntries({ text, content }: KubeconfigFile, access: Kubeconf
   return { changed, text: changed.length > 0 ? document.toString({ indentSeq: false, lineWidth: 0 }) : text }
 }
 
-/** Returns whether anything was to be changed. */
 function setEntry(root: YAMLMap, { list, name, values, dropped }: NamedEntry): boolean {
   const entries = listIn(root, list)
   const found = entries.items.find((item): item is YAMLMap => isMap(item) && item.get('name') === name)
@@ -159,7 +156,6 @@ function setEntry(root: YAMLMap, { list, name, values, dropped }: NamedEntry): b
   return set.length + removed.length > 0
 }
 
-/** It may be absent or null. */
 function listIn(root: YAMLMap, key: List): YAMLSeq {
   const found = root.get(key, true)
   const list = isSeq(found) ? found : Object.assign(new YAMLSeq(), { comment: found?.comment })

@@ -6,12 +6,10 @@ import { filesBeside } from '../files/auth-dir.ts'
 import { parseYaml } from '../yaml.ts'
 
 export interface KubeconfigAccess {
-  /** Name of the cluster entry. */
   readonly cluster: string
   readonly server: string
   readonly user: string
   readonly context: string
-  /** PEM files, byte for byte. */
   readonly ca: Buffer
   readonly certificate: Buffer
   readonly key: Buffer

@@ -5,7 +5,6 @@ import * as v from 'valibot'
 import { Failure } from '../failure.ts'
 import type { Client } from './client.ts'
 
-/** A client of etcd's JSON gateway. */
 type Etcd = Pick<Client, 'read'>
 
 /** Where kube-apiserver keeps objects: its --etcd-prefix. */

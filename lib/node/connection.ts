@@ -38,7 +38,6 @@ type LocalCommand = (how: Spawning) => Promise<ProcessOutput>
 
 interface Ran {
   readonly output: ProcessOutput
-  /** It was ended because it took too long. */
   readonly timedOut: boolean
 }
 
@@ -66,7 +65,6 @@ export class Connection {
     return { host: node.host, options }
   }
 
-  /** The control socket, if the connection may be open. */
   get socket(): string | undefined {
     return this.#wasTried ? this.#parts.controlPath : undefined
   }
@@ -255,7 +253,6 @@ class Forwards {
 
 interface SshResult {
   readonly node: string
-  /** What ssh printed. */
   readonly said: string
   readonly folder: string
   typed(options: readonly string[]): string
@@ -263,7 +260,6 @@ interface SshResult {
 
 const again = `then ${runAgain}`
 
-/** Compared on the machine itself. */
 const fingerprint = 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, run there'
 
 /**

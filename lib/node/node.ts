@@ -15,7 +15,6 @@ import { type NodeState, readState } from './state.ts'
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
 
-/** What a look is to find. */
 export interface Query {
   /** The folder that deploy puts files into, as in cluster.yaml. */
   readonly directory: string
@@ -43,7 +42,6 @@ export function lookLines({ directory, names, expected, places }: Query): string
   ]
 }
 
-/** The folder, and which of its files the answer has. */
 function folderLines(directory: string, names: FileNames): string[] {
   const patterns = [...names.patterns, kubeconfigFile('*'), encryptionConfigFile, ...authorizationFiles]
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
@@ -62,22 +60,17 @@ function placesLines({ sudo, units, paths, signs }: PlacesQuery): string[] {
 export interface Replacement {
   /** Absolute: the archive of the new files is copied there. */
   readonly folder: string
-  /** The command to become root. */
   readonly sudo?: string
   readonly files: readonly NewFile[]
   /** Files that must not have changed since the look. */
   readonly unchanged: readonly string[]
   readonly seen: ReadonlyMap<string, FileState>
-  /** Of the folder alone. */
   readonly tidied?: Tidied
 }
 
-/** What else changes in the folder. */
 interface Tidied {
-  /** Files and symbolic links that are removed. */
   readonly pruned: readonly string[]
   readonly modes: readonly { name: string; mode: number }[]
-  /** What other runs have left. */
   readonly leftovers: readonly string[]
 }
 
@@ -89,7 +82,6 @@ interface NewFile {
   readonly access: Pick<FileAccess, 'mode'> & Partial<FileAccess>
 }
 
-/** `archive`: its name in the folder. */
 export function replaceLines(
   { folder, sudo, files, unchanged, seen, tidied }: Replacement,
   archive?: string,
@@ -130,7 +122,6 @@ const works: Readonly<Record<Verb, string>> = {
 interface Request {
   readonly trouble?: string
   readonly limit?: number | undefined
-  /** For the message of a failure. */
   readonly work?: string
 }
 
@@ -234,7 +225,6 @@ export class Node {
     }
   }
 
-  /** Removes the local folder, through which the archive goes. */
   async #copy(files: readonly NewFile[], folder: string, to: string): Promise<void> {
     try {
       const path = join(folder, 'files.tar')
@@ -245,7 +235,6 @@ export class Node {
     }
   }
 
-  /** The records of an answer that did not stop. */
   #done(output: string, nonce: string, verb: Verb): readonly string[] {
     const { records, stopped } = readAnswer(output, nonce, verb)
     if (!stopped) return records

@@ -21,7 +21,6 @@ export interface FileState {
   readonly mode: number
   readonly uid: number
   readonly gid: number
-  /** Bytes. */
   readonly size: number
   /** ctime, in seconds since 1970 by the node's clock. A rename changes it. */
   readonly changed: number
@@ -31,7 +30,6 @@ export interface FileState {
   readonly lines: string
 }
 
-/** What a look found. */
 export interface FilesSeen {
   /** By name in the node's folder, by absolute path elsewhere. */
   readonly files: ReadonlyMap<string, FileState>
@@ -39,7 +37,6 @@ export interface FilesSeen {
   readonly contents: ReadonlyMap<string, Buffer>
 }
 
-/** A user's ids on a node. */
 export interface Account {
   readonly uid: number
   /** The primary group first. */
@@ -56,11 +53,9 @@ export interface DesiredFile {
   /** The digest of other content that serves its readers as well. */
   readonly accepted?: string | undefined
   readonly isSecret: boolean
-  /** The accounts that units run as; or the login user, who owns the folder: then owner and mode must match exactly. */
   readonly readers: readonly Account[] | { readonly login: number }
 }
 
-/** How a file on a node differs from what is desired there. */
 export interface Difference {
   readonly path: string
   readonly what:

@@ -62,13 +62,11 @@ export function allowedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
-  /** Paths in cluster.yaml are relative to it. */
   readonly folder: string
   /** Milliseconds to wait for nodes that are booting. */
   readonly waitNodes: number
 }
 
-/** Connections of one run. */
 export class Ssh {
   readonly #run: SshRun
   /** By which ssh reads the configuration of cluster.yaml. */

@@ -13,7 +13,6 @@ export type PlacesState = Readonly<ReturnType<typeof readPlaces>>
 
 type UnitState = Readonly<ReturnType<typeof unitState>>
 
-/** The file that a path resolves to. */
 export function fileAt({ files, real }: Pick<PlacesState, 'files' | 'real'>, path: string): FileState | undefined {
   return files.get(realPath({ real }, path))
 }
@@ -71,11 +70,8 @@ function readFolder(lines: readonly string[]) {
   return {
     /** The absolute path of its folder; undefined where that does not exist. */
     folder: records.one('absent') === undefined ? present(records.one('folder')) : undefined,
-    /** The folder and those above it, by path. */
     above: readAbove(records),
-    /** The id of the user that ssh logs in as. */
     uid: number(records.one('uid')),
-    /** Seconds since 1970 by the node's clock. */
     now: number(records.one('now')),
     /** What runs that were killed have left in the folder. */
     leftovers: records.all('leftover'),
@@ -94,21 +90,17 @@ function readPlaces(output: string, nonce: string) {
   if (stopped) throw shellEnded(stopped.said)
   const records = new Records(lines)
   return {
-    /** Seconds since 1970 by the node's clock. */
     now: number(records.one('now')),
     /** By each of its names. Empty where the node has no systemd, or knows none of them. */
     units: readUnits(records),
-    /** The queried folders that exist. */
     folders: new Set(records.all('exists')) as ReadonlySet<string>,
     /** Paths that resolve to another path, with that path. */
     real: records.by('real'),
-    /** The folders above the files, by path. */
     above: readAbove(records),
     /** Paths that can't be resolved, or resolve to a name that is not plain. */
     odd: records.all('odd'),
     /** A run has drained the node, and not undrained it yet. */
     isDrained: records.one('drained') !== undefined,
-    /** The machine's name, as the kernel has it. */
     hostname: records.one('hostname'),
     ...readFiles(records),
   }
@@ -136,7 +128,6 @@ class Records {
     return this.all(word)[0]
   }
 
-  /** What follows the first value, by that. */
   by(word: string): ReadonlyMap<string, string> {
     return new Map(this.all(word).map((text) => splitAt(text, ' ')))
   }
@@ -229,7 +220,6 @@ function unitState(
   const [, start]: readonly (string | undefined)[] =
     / ; argv\[\]=(.*?) ; ignore_errors=/.exec(properties.get('ExecStart') ?? '') ?? []
   return {
-    /** Whether systemd has read a unit file for it. */
     isLoaded: property('LoadState') === 'loaded',
     /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
     active: property('ActiveState'),

@@ -6,7 +6,6 @@ import type { Diff } from '../results.ts'
 import { formatNames, joinClauses } from '../wording.ts'
 import { blocksIn, type Der, inside, oids, readDer } from './encoding.ts'
 
-/** A distinguished name; the certificate has the attributes in this order. */
 export interface Subject {
   readonly C?: string
   readonly ST?: string
@@ -19,14 +18,12 @@ export interface Subject {
 
 export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
 
-/** The desired content of a certificate, apart from its key and its times. */
 export interface CertSpec {
   readonly subject: Subject
   /** Others that are left where they are. */
   readonly tolerated?: readonly Subject[] | undefined
   /** Of TLS, for a leaf; by default both. */
   readonly usages?: readonly ('server' | 'client')[] | undefined
-  /** DNS names and IP addresses; empty means no such extension. */
   readonly sans: readonly string[]
   readonly isCa: boolean
   readonly key: KeyKind
@@ -34,7 +31,6 @@ export interface CertSpec {
 
 const bothSides = ['server', 'client'] as const
 
-/** The extended key usages of a leaf. */
 export function usagesOf({ usages = bothSides }: Pick<CertSpec, 'usages'>): string[] {
   return usages.map((usage) => oids[`${usage}Auth`])
 }
@@ -46,7 +42,6 @@ export function enciphersKeys({ usages = bothSides, key }: CertSpec): boolean {
 
 export const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const
 
-/** The kind of a private or public key; a text such as `rsa-1024` or `ed25519` for one that is not offered. */
 export function keyKindOf(key: KeyObject): string {
   const { namedCurve, modulusLength } = key.asymmetricKeyDetails ?? {}
   if (key.asymmetricKeyType === 'rsa') return `rsa-${modulusLength}`
@@ -62,7 +57,6 @@ const bothUsages = usagesOf({})
 
 export type Certificate = Readonly<NonNullable<ReturnType<typeof readDerCertificate>>>
 
-/** The first certificate of the PEM; undefined where there is none that can be read. */
 export function readCertificate(pem: Uint8Array | string): Certificate | undefined {
   const [first] = blocksIn(pem, 'CERTIFICATE')
   return first && readDerCertificate(first)
@@ -87,7 +81,6 @@ export function readDerCertificate(der: Buffer) {
     const extKeyUsages: readonly string[] = inside(extension(oids.extKeyUsage)).map(hex)
     return {
       ...{ der, x509, issuer, subject },
-      /** `CN=kubernetes`, … */
       attributes: attributesIn(x509.subject),
       /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
       sans,
@@ -97,7 +90,6 @@ export function readDerCertificate(der: Buffer) {
       maySignCas: x509.ca && extension(oids.basicConstraints)?.content.toString('hex').endsWith('020100') === false,
       /** The first eight bits; undefined where it names none. */
       keyUsage: extension(oids.keyUsage)?.content[1],
-      /** As in `oids`. */
       extKeyUsages,
       subjectKeyId: extension(oids.subjectKeyIdentifier)?.content,
       publicKey: x509.publicKey,
@@ -157,13 +149,11 @@ export function endOf(certificate: Certificate, issuers: readonly Certificate[])
   return new Date(Math.min(Number(notAfter), ...earlier.map((by) => Number(by.notAfter))))
 }
 
-/** How the certificate differs from the profile, apart from validity and issuer. */
 export function compareWithProfile(certificate: Certificate, profile: CertSpec): Diff[] {
   const usages: Diff[] = hasUsages(certificate, profile) ? [] : [{ what: 'key usages differ', verb: 'change' }]
   return [...compareIdentity(certificate, profile), ...usages]
 }
 
-/** How its subject, its names and the kind of its key differ. */
 export function compareIdentity(certificate: Certificate, profile: CertSpec): Diff[] {
   const isTolerated = profile.tolerated?.some((each) => compareSubject(certificate.attributes, each).length === 0)
   const subject = isTolerated ? [] : compareSubject(certificate.attributes, profile.subject)
@@ -175,7 +165,6 @@ export function compareIdentity(certificate: Certificate, profile: CertSpec): Di
   return [...subject, ...names, ...compareKeyKind(certificate.publicKey, profile)]
 }
 
-/** Names and addresses that it lacks, and that it has beyond the profile. */
 export function compareNames({ sans }: Certificate, profile: CertSpec) {
   return difference(sans, [...new Set(profile.sans.map(canonicalAddress))])
 }

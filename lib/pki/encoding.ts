@@ -4,7 +4,6 @@
 export interface Der {
   readonly tag: number
   readonly content: Buffer
-  /** Tag, length and content. */
   readonly bytes: Buffer
 }
 

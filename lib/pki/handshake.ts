@@ -20,13 +20,11 @@ function isChained(certificate: Certificate, between: readonly Certificate[], ro
   )
 }
 
-/** PEM files, byte for byte: what a party presents. */
 export interface Presented {
   readonly certificate: Buffer
   readonly key: Buffer
 }
 
-/** And what it trusts. */
 export interface Party extends Presented {
   readonly ca: Buffer
 }
@@ -39,9 +37,7 @@ export interface Identity {
 
 interface Handshake {
   readonly server: Party
-  /** It may have no certificate. */
   readonly client: Party | Pick<Party, 'ca'>
-  /** The name or address that the client dials. */
   readonly dialled: string
   /** etcd rejects an unknown client in the handshake; the API server and kubelets treat it as anonymous. */
   readonly strict: boolean
@@ -85,7 +81,6 @@ async function meet({ server, client, dialled, strict }: Handshake): Promise<Met
       host: dialled,
       servername: isIP(dialled) ? '' : dialled,
       ca: client.ca,
-      // Decided below, as Go does.
       rejectUnauthorized: false,
       ...('certificate' in client && { cert: client.certificate, key: client.key }),
     })
@@ -131,7 +126,6 @@ export function formatNotFor(dialled: string): string {
   return `the server certificate has no SAN ${dialled}`
 }
 
-/** CERT_HAS_EXPIRED as words. */
 function words(code: unknown): string {
   return String(code ?? '')
     .toLowerCase()

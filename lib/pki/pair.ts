@@ -39,7 +39,6 @@ export type Pair = Readonly<ReturnType<typeof readPair>>
 export function readPair(auth: AuthDir, name: string) {
   const files = auth.files.pair(name)
   const certificateFile = auth.checkFile(files[0], 'a valid certificate', readChain)
-  /** `chain`: DER of the certificates that follow it in its file. */
   const { certificate, chain } = certificateFile.value ?? { certificate: undefined, chain: [] }
   const keyFile = auth.checkFile(files[1], 'an unencrypted private key', keyIn)
   const isMismatched = certificate !== undefined && keyFile.value !== undefined && !isKeyOf(certificate, keyFile.value)
@@ -47,9 +46,7 @@ export function readPair(auth: AuthDir, name: string) {
     certificate,
     chain,
     key: keyFile.value,
-    /** The names of the files that are not there. */
     missing: files.filter((_, i) => [certificateFile, keyFile][i]?.isMissing),
-    /** What is wrong with the files themselves. */
     ofFiles:
       certificateFile.isMissing && keyFile.isMissing
         ? missing(files)
@@ -70,12 +67,10 @@ function mismatchOf(key: string): Diff {
   return { what: `${key} is not the key of its certificate`, verb: 'replace', names: [key] }
 }
 
-/** All that is wrong with the two files. */
 export function wrongIn({ ofFiles, mismatch }: Pair): Diff[] {
   return [...ofFiles, ...mismatch]
 }
 
-/** `chain`: what follows the certificate in its file. */
 export function checkPair(
   pair: Pair,
   desired: Parameters<typeof checkCertificate>[1] & { readonly chain?: Certificate | undefined },
@@ -145,11 +140,8 @@ export async function makePair(
     readonly profile: CertSpec
     readonly issuer: Issuer
     readonly now: Date
-    /** Milliseconds. */
     readonly validity: number
-    /** A key to keep; else a new one is made. */
     readonly key?: KeyObject | undefined
-    /** PEM of what follows it in its file. */
     readonly chain?: string | undefined
     /** Of a new key, where it is not that of the profile. */
     readonly keyKind?: KeyKind | undefined
@@ -172,7 +164,6 @@ export async function makePair(
   return note
 }
 
-/** When a certificate that is issued now begins to be valid. */
 function nextStart(auth: AuthDir, name: string, now: Date): Date {
   const { notBefore } = validityPeriod(now, 0)
   const earlier = tryCertificate(auth, name)?.notBefore

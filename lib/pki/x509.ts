@@ -54,13 +54,11 @@ export function privateKeyPem(key: KeyObject): string {
   return key.export({ type: key.asymmetricKeyType === 'ec' ? 'sec1' : 'pkcs1', format: 'pem' }).toString()
 }
 
-/** PEM of a certificate signed by the issuer. */
 export function issueCertificate(request: CertificateRequest, { certificate, privateKey }: Issuer): string {
   const keyId = certificate.subjectKeyId ?? subjectKeyId(certificate.publicKey)
   return signCertificate(request, { subject: certificate.subject, keyId, privateKey })
 }
 
-/** PEM of a certificate signed by its own key. */
 export function selfSign(request: Omit<CertificateRequest, 'publicKey'>, privateKey: KeyObject): string {
   return signCertificate({ ...request, publicKey: createPublicKey(privateKey) }, { privateKey })
 }

@@ -15,7 +15,6 @@ import {
   toDoOf,
 } from './rows.ts'
 
-/** What the views in lines are made with. */
 export interface LinesOptions {
   readonly phases: Phases
   readonly verbose: boolean
@@ -104,7 +103,6 @@ function plainRow(row: Row): object {
   return { type: state, id, ...rest, ...texts, ...why }
 }
 
-/** A field that has nothing to say is absent. */
 const unlessEmpty = (texts: readonly string[] = []) => (texts.length > 0 ? texts : undefined)
 
 function plainFailure(failure: Failure): object {

@@ -57,7 +57,6 @@ function textOfBuilt({ diffs, note }: Row): string {
   return onNode || joinClauses(note ? `${label}, ${note}` : label, why)
 }
 
-/** The target and its outcome on a line: "certs/a: new", "certs/b: failed; no room". */
 export function formatRow(row: Row): string {
   return `${row.id}: ${joinClauses(row.failure && labelOf(row), beside(row.id, textOf(row)))}`
 }
@@ -100,7 +99,6 @@ export function joinFailures(failures: readonly [string, Failure][]): [string | 
   })
 }
 
-/** The warnings of all targets, each with its target's id. */
 export function warningsOf(rows: Rows): string[] {
   return [...rows].flatMap(([id, { warn = [] }]) => warn.map((text) => `${id}: ${text}`))
 }
@@ -130,7 +128,6 @@ export function countRows(rows: Rows) {
     targets: rows.size,
     made: number('built'),
     fresh: number('fresh'),
-    /** In a dry run: targets that would be built. */
     stale: number('stale'),
     failed: number('failed'),
     skipped: number('skipped'),
@@ -138,7 +135,6 @@ export function countRows(rows: Rows) {
 }
 
 interface HowToPrint {
-  /** Of a terminal. */
   readonly columns?: number | undefined
   readonly verbose?: boolean
 }

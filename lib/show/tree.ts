@@ -9,7 +9,6 @@ import { beside, fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import { formatClosing, formatFailure, formatSummary, summariseGroup, textOf } from './rows.ts'
 
-/** Terminal rows for what is printed below the finished tree. */
 const closingRows = 12
 
 /** Milliseconds between two redraws: without it, listr2 redraws everything at every event. */
@@ -17,13 +16,11 @@ const redrawEvery = 80
 
 interface TreeOptions {
   readonly phases: Phases
-  /** Progress only: erased at the end, and no outcome is printed. */
   readonly transient: boolean
   readonly stdout: Writable & { readonly rows?: number; readonly columns?: number }
   readonly writeError: (text: string) => void
 }
 
-/** A target, and the last that happened to it. */
 interface TreeRow {
   readonly target: Target
   event: Event | undefined
@@ -121,11 +118,9 @@ interface Line {
   readonly level: 0 | 1
   readonly mark: Mark
   readonly text: string
-  /** Shown after the text, dimmed. */
   readonly note: string
 }
 
-/** Each line with its note, which begins in one column on each level. */
 function withNotes(lines: readonly Line[]): Line[] {
   const oneLine = (text: string) => printable(text).replaceAll('\n', ' ')
   const width = (level: Line['level']) =>
@@ -137,7 +132,6 @@ function withNotes(lines: readonly Line[]): Line[] {
   })
 }
 
-/** A phase, with its targets. */
 interface PhaseRows {
   readonly title: string
   readonly rows: readonly TreeRow[]
@@ -166,7 +160,6 @@ export function layOut(phases: readonly PhaseRows[], most: number): Line[] {
   return lines
 }
 
-/** With the mark of the worst of its targets, and how many are done. */
 function phaseLine(title: string, rows: readonly TreeRow[]): Line {
   const marks = new Set(rows.map(markOf))
   const line = (mark: Mark, note: string): Line => ({ level: 0, mark, text: title, note })
@@ -190,7 +183,6 @@ function childLine(row: TreeRow): Line {
   }
 }
 
-/** A target that is only checked is done if it is fresh. */
 function markOf({ target: { build }, event }: TreeRow): Mark {
   if (!event) return 'waiting'
   if (event.type !== 'ended') return 'active'
@@ -198,7 +190,6 @@ function markOf({ target: { build }, event }: TreeRow): Mark {
   return state === 'built' || (state === 'fresh' && !build) ? 'made' : state
 }
 
-/** What is being done with a target: "copying 14 files"; at its end, its outcome. */
 function formatEvent(event: Event): string {
   if (event.type === 'step') return event.step
   return event.type === 'ended'

@@ -16,7 +16,6 @@ export type HolderInput = Pick<Run, 'auth' | 'cluster' | 'now'>
 
 export interface Holder {
   readonly name: string
-  /** When the last of these certificates expires. */
   readonly until: Date
   readonly why: 'replaced' | 'removed' | 'group removed'
   /** Those that it has, and that cluster.yaml would not give it now. */
@@ -54,9 +53,7 @@ export function holdersOf(run: HolderInput): Holder[] {
 }
 
 interface KeptCertificate {
-  /** Of its file, without the ending. */
   readonly name: string
-  /** In auth/ itself, not in its backup. */
   readonly isPresent: boolean
   readonly certificate: Certificate
 }
@@ -89,7 +86,6 @@ function holderOf(
 
 const casOf = (auth: AuthDir) => [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
 
-/** Those of auth/, then those of its backup. */
 function keptCertificates(auth: AuthDir): KeptCertificate[] {
   const folders = ['.', ...auth.names('backup').map((folder) => join('backup', folder))]
   return folders.flatMap((folder) =>

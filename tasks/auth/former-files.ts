@@ -21,7 +21,6 @@ function formerFiles({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): string[]
   )
 }
 
-/** Those that this run moves. */
 export function filesToMove(run: Pick<Run, 'auth' | 'cluster' | 'options'>): string[] {
   return run.options.prune ? formerFiles(run) : []
 }
@@ -33,7 +32,6 @@ export function noteOnFormer(run: Run): string | undefined {
   return `no node or user of cluster.yaml has the name of ${formatNames(files)} in auth/; a name that comes back keeps its key, unless they are moved to auth/backup:\n    ${run.command('bootstrap --prune')}`
 }
 
-/** Moves them to auth/backup. */
 export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note' | 'options'>): void {
   const { auth, now, note } = run
   const files = filesToMove(run)

@@ -33,7 +33,6 @@ import type { Run } from '../target.ts'
 interface Unclear {
   readonly stage: 'unclear'
   readonly why: string
-  /** The file to restore, or to remove. */
   readonly file: string
 }
 
@@ -46,7 +45,6 @@ export function caFiles({ certificate, key }: FileNames, name: string) {
   }
 }
 
-/** In the order in which they are made. */
 export function caRotationFiles(files: FileNames, name: string): string[] {
   const { nextKey, next, cross } = caFiles(files, name)
   return [nextKey, next, cross]
@@ -58,18 +56,15 @@ export interface CaState {
    * certificate has replaced the present one's, its key has not yet.
    */
   readonly stage: 'settled' | 'both' | 'finishing'
-  /** The name of the CA that signs leaves. */
   readonly issuer: string
   /** Follows each leaf in its file, for clients that trust only the previous CA. */
   readonly chain: Certificate | undefined
-  /** The names of the CAs that kubeconfigs trust. */
   readonly trusted: readonly string[]
 }
 
 const settledBy = (name: string) => ({ issuer: name, trusted: [name] })
 const unclear = (file: string, why: string): Unclear => ({ stage: 'unclear', file, why: `${file} ${why}` })
 
-/** By its key. */
 function isSame(one: Certificate, other: Certificate): boolean {
   return one.publicKey.equals(other.publicKey)
 }
@@ -144,7 +139,6 @@ export function refuseWithCopy({ auth, cluster, command }: Run): void {
   ])
 }
 
-/** The CAs in auth/backup, the latest first. */
 export function replacedCas(auth: AuthDir, name: string): Certificate[] {
   return backups(auth, caFiles(auth.files, name).present).flatMap((pem) => readCertificate(pem) ?? [])
 }
@@ -182,7 +176,6 @@ interface TokenState {
   readonly others: readonly KeyObject[]
 }
 
-/** Of a file of certificates. */
 export const keysIn = memoised<KeyObject[]>((pem) =>
   blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
 )

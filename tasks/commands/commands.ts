@@ -6,13 +6,9 @@ import type { OptionName } from '../run/options.ts'
 interface CommandRow {
   /** The word that is typed for it; '' for the run, whose words are phases and targets. */
   readonly name: string
-  /** The further words that it takes, as --help shows them. */
   readonly operands?: string
-  /** For --help. */
   readonly does: string
-  /** For --help: what is typed. */
   readonly examples: readonly [string, string]
-  /** Besides those that every command takes. */
   readonly options: readonly OptionName[]
   /** What an option means to it, if that differs from the table of options. */
   readonly means?: Readonly<Partial<Record<OptionName, string>>>
@@ -27,9 +23,7 @@ export type Command = CommandRow &
     | { readonly isWithoutCluster: true; readonly load: Load<WithoutCluster>; readonly loadPlan?: undefined }
   )
 
-/** Every command takes these. */
 export const commonOptions: readonly OptionName[] = ['config', 'json', 'verbose', 'quiet']
-/** Each is answered instead of running the command. */
 export const questions: readonly OptionName[] = ['list', 'version', 'help']
 
 export const run: Command = {

@@ -6,7 +6,6 @@ import { formatCommand } from '../run/host.ts'
 import { type OptionName, optionTable } from '../run/options.ts'
 import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './commands.ts'
 
-/** Columns. */
 const width = 80
 
 /** For a word that is no command, nor a phase or one of its targets, the same as for none. */
@@ -49,7 +48,6 @@ const meanings = {
   '128+': 'ended by a signal: 128 + its number',
 }
 
-/** Each phase and each command. */
 export function listText(): string {
   return [
     'Phases',

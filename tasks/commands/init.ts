@@ -58,7 +58,6 @@ export async function init(given: WithoutCluster): Promise<readonly ExitCause[]>
   return report(file, data, given)
 }
 
-/** With init's own help. */
 function wrong(message: string) {
   return usage(message, 'init')
 }
@@ -71,7 +70,6 @@ function refuseInAuth(path: string): void {
   if (cluster !== path) refuseInAuth(cluster)
 }
 
-/** The layout by whose name there is a CA's certificate. */
 function layoutIn(path: string): Layout | undefined {
   return Object.values(layouts).find(({ files }) => new AuthDir(path, files).read(files.certificate(caName)))
 }
@@ -128,7 +126,6 @@ function set(document: Document, path: Path, value: unknown): void {
   if (value === null && isScalar(node)) node.comment = ` MISSING: ${missing[String(path.at(-1))]}`
 }
 
-/** On a line of its own. */
 function entryOf(document: Document, { ips, ...node }: InitNode) {
   const [ip = null, ...more] = ips
   const made = document.createNode({ ...node, ...(more.length > 0 ? { ips } : { ip }) }, { flow: true })
@@ -228,7 +225,6 @@ function readSubject({ attributes }: Certificate) {
 
 interface Found {
   readonly server: ReturnType<typeof readServer>
-  /** Of the API server's certificate. */
   readonly sans: readonly string[]
   readonly nodes: readonly (readonly [name: string, certificate: Certificate])[]
 }

@@ -40,7 +40,6 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   return readAuth(given, graph, read, { isPlan: true })
 }
 
-/** The run would make nothing, so there is no plan. */
 async function refuse(
   { reporterFor, endedStatus }: CommandRun,
   graph: ClusterGraph,
@@ -52,7 +51,6 @@ async function refuse(
   return ['refused']
 }
 
-/** What `--offline` leaves out. */
 function notLookedAt(whole: ClusterGraph): string[] {
   const nodes = new Set([...whole.values()].flatMap(({ where, node }) => (where === 'node' ? (node ?? []) : [])))
   const hasKubeconfig = [...whole.values()].some(({ where }) => where === 'kubeconfig')
@@ -60,7 +58,6 @@ function notLookedAt(whole: ClusterGraph): string[] {
   return skipped.length > 0 ? [`--offline skips ${skipped.join(' and ')}`] : []
 }
 
-/** `warnings`: of what was looked at before the targets. */
 async function show(given: CommandRun, seen: Observation, warnings: readonly string[]) {
   const { run, rows } = seen
   const all = [...rows.values()]
@@ -102,7 +99,6 @@ export async function readPlanned(
 
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
-/** With all that a plan's hash is of. */
 function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
   return planOf(rows, given, [...stagesIn(run), ...filesToMove(run)])
 }
@@ -116,7 +112,6 @@ export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, besid
   if (all.some(isLost)) return undefined
   const actions = all.filter(({ state }) => state === 'stale').flatMap(({ target, diffs }) => actionsOf(target, diffs))
   const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
-  /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
 }
 

@@ -13,10 +13,8 @@ import { nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 
 export interface Source {
-  /** A node's name, or the folder. */
   readonly where: string
   readonly files: ReadonlyMap<string, SourceFile>
-  /** Undefined for a node. */
   readonly backup?: AuthDir
 }
 
@@ -24,7 +22,6 @@ interface SourceFile {
   /** Absolute; it may be that nothing is there. */
   readonly path: string
   readonly bytes?: Buffer | undefined
-  /** Why it was not read. */
   readonly unread?: string | undefined
 }
 

@@ -271,7 +271,6 @@ function refuseWrong(run: Run, { where }: Source, wrong: readonly string[], take
     ])
 }
 
-/** Throws a refusal if the files of a rotation do not fit together. */
 function refuseUnclear(found: Run, source: Source): void {
   const { auth, now } = found
   const states = [...caNames.map((name) => caState(auth, now, name)), tokenState(auth)]

@@ -31,7 +31,6 @@ import { type ClusterGraph, type ClusterTarget, clusterGraph } from '../target.t
 import { notesOnHolders } from '../views/holders.ts'
 import { adviseAfter, adviseBackup, adviseOnRotations, backUp } from '../views/notices.ts'
 
-/** A rotation that is carried out. */
 interface Drive extends Rotating {
   readonly rotation: Rotation
   readonly run: CommandRun
@@ -165,7 +164,6 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   }
 }
 
-/** The heading of a stage, or of the state before all stages. */
 function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
   if (!stage) return `${what}: bringing everything up to date before the rotation`
   return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
@@ -229,7 +227,6 @@ async function mayBegin(drive: Drive, next: Stage): Promise<boolean> {
   return true
 }
 
-/** `remedy`: what the user does first; `force`: what --force does. */
 function refuseUnlessForced(
   { rotation, run, isForced, say }: Drive,
   next: Stage,

@@ -67,7 +67,6 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
 interface RunScope {
   readonly all: ClusterGraph
   readonly forced: ReadonlyMap<string, Force>
-  /** Of the targets of this run. */
   readonly rows: ClusterRows
 }
 
@@ -87,7 +86,6 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Notice[]> 
   ]
 }
 
-/** Users hold copies of their kubeconfigs. */
 function adviseUsers({ cluster }: Run, rows: ClusterRows): string[] {
   const names = cluster.users.flatMap(({ name }) => (hasNewKubeconfig(rows, name) ? [name] : []))
   if (names.length === 0) return []

@@ -18,7 +18,6 @@ const unitFolder = '/etc/systemd/system'
 
 export async function schedule(given: CommandRun): Promise<readonly ExitCause[]> {
   const { auth, cluster, file, host, options, print } = given
-  // Of the units and of the file with metrics.
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
   // Ends the line of the crontab, by which it is found again: two clusters may have one name.
   const mark = `# ${name}.crontab of ${file.replaceAll('%', '\\%')} every day`
@@ -51,7 +50,6 @@ or with cron:
   return []
 }
 
-/** By their names: the service, the timer and the crontab. */
 function formatFiles(given: CommandRun, name: string, mark: string): Record<string, string> {
   const { auth, cluster, file, host, options } = given
   const folder = host.cwd()
@@ -62,7 +60,6 @@ function formatFiles(given: CommandRun, name: string, mark: string): Record<stri
   const report = [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output]
   // Unattended no new identity is made: auth/ may be on a disk that is not mounted.
   const ca = join(auth.path, auth.files.certificate(caName))
-  // If bootstrap reads it.
   const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && host.env.KUBECONFIG
   const kubeconfig = isRead ? `KUBECONFIG=${kubectlFiles(host).join(delimiter)}` : undefined
   const description = `Description=harderway bootstrap of ${escapeSpecifiers(cluster.name)}`

@@ -112,11 +112,9 @@ interface TableRow {
   readonly mark: '✔' | '●' | '✖'
   readonly colour: 'red' | 'yellow' | 'green'
   readonly phase: string
-  /** A file of auth/, or the target. */
   readonly name: string
   /** Which its text may have: `admin`, of admin.pem. */
   readonly own: string
-  /** What it is for, when it expires, and what is left until then. */
   readonly cells: readonly string[]
   readonly text: string
 }
@@ -143,7 +141,6 @@ function tableRow(run: Status['run'], row: ClusterRow, item: Item | undefined): 
   }
 }
 
-/** Rows that differ in their names alone are one. */
 function foldRows(rows: readonly TableRow[]): (readonly [row: TableRow, ...others: TableRow[]])[] {
   const textOf = ({ name, own, ...shown }: TableRow) => Object.values(shown).join('\n')
   return foldAlike(rows, ({ own }) => own, textOf).map(({ group, shared }) => {

@@ -19,13 +19,11 @@ export interface DeployFound<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
   readonly units: Units | undefined
   readonly look: NodeLook
-  /** How the directory differs from what belongs there. */
   readonly differences: readonly Diff[]
   /** Of another cluster, or somebody else's: auth/backup gets a copy before they are overwritten. */
   readonly others: readonly Other[]
 }
 
-/** What else a node's check tells, beside its directory. */
 export interface Beside extends Pick<Check, 'warn' | 'until'> {
   readonly units?: unknown
 }
@@ -68,7 +66,6 @@ export async function checkFolder(
   }
 }
 
-/** `left`: files of ours that do not belong there, and that the run leaves. */
 function warningsOn(
   { cluster, options }: Run,
   { name }: ClusterNode,
@@ -126,7 +123,6 @@ function listed(names: readonly string[], what: string, verb?: Diff['verb']): Di
   return names.length === 0 ? [] : [{ what: `${formatNames(names)} ${what}`, ...(verb && { verb, names }) }]
 }
 
-/** Compares what belongs there with what is there. */
 export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Diff[] {
   const differences = diff(
     nodeFiles(run.cluster, node).map((name) => ({

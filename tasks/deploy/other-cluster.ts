@@ -43,7 +43,6 @@ export async function findOtherCluster(
   return unseen && [maker, refuseUnseen(run, unseen.node, label, unseen.why)]
 }
 
-/** The parts of the identity, such as the CA, of which auth/ has nothing; named by the first of them. */
 function missingIdentity({ auth, cluster }: Run, graph: ClusterGraph) {
   // A cluster that runs gets its front proxy later: the deploy refuses to replace one.
   const ofFrontProxy: string[] = auth.files.pair(frontProxyCaName)

@@ -30,11 +30,8 @@ import { digestAt, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 
-/** A file of ours on a node. */
 export interface FileOnNode {
-  /** Its name in auth/. */
   readonly file: string
-  /** Its name in the node's folder, or its absolute path. */
   readonly at: string
   readonly state: FileState
   /** Undefined if it is the same as in auth/, or could not be read. */
@@ -60,7 +57,6 @@ export function fileOn({ files, contents }: FilesSeen, at: string, file: string,
   return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/'), part }] : []
 }
 
-/** Why the node did not send the file's content. */
 export function whyNotCompared({ kind, size, sha256 }: FileState): string {
   if (kind !== 'file') return 'not a regular file'
   return size > largestFile || sha256 ? 'too large to compare' : 'not readable'

@@ -28,7 +28,6 @@ import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, type Un
 import { nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag } from './command-line.ts'
 
-/** A flag that a component has to be started with, and the file that it is for. */
 interface MissingFlag {
   readonly file: string
   readonly flag: string
@@ -37,28 +36,23 @@ interface MissingFlag {
   readonly replaces?: readonly string[] | undefined
 }
 
-/** A unit of a node, compared with its command line. */
 export interface UnitOnNode extends Unit {
-  /** Where its files are installed, and when it loads each. */
   readonly files: readonly Place[]
   /** Flags that neither its process nor its unit file has: its owner has to set them. */
   readonly unset: readonly MissingFlag[]
   /** Flags that its unit file has, and its process has not: a restart sets them. */
   readonly notStartedWith: readonly MissingFlag[]
-  /** Why nothing is installed on the node. */
   readonly disagreement: Failure | undefined
   /** Why an API server gets no list of the revoked: a clause. */
   readonly owned: string | undefined
 }
 
-/** The units that a node has, in the order of the table. */
 export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState): UnitOnNode[] {
   const units = nodeUnits(cluster, node)
   const declared = new Map(units.flatMap(({ files }) => files.map(({ path, file }) => [realPath(places, path), file])))
   return units.map((unit) => compareUnit({ cluster, node, unit, places, declared }))
 }
 
-/** Throws the first disagreement. */
 export function refuseDisagreement(units: readonly UnitOnNode[]): void {
   for (const { disagreement } of units) if (disagreement) throw disagreement
 }
@@ -79,7 +73,6 @@ export function unsetOn(units: readonly UnitOnNode[], concerns: (file: string) =
   })
 }
 
-/** A unit of a node as it is declared, and what a look at the node has found. */
 interface Site {
   readonly cluster: Cluster
   readonly node: ClusterNode
@@ -126,7 +119,6 @@ function commandAtStart({ unit, places }: Site): CommandLine | undefined {
   return start.includes('$') || program.replace(/.*\//, '') !== unit.unit ? undefined : readCommand(args, places)
 }
 
-/** The API server's unit without the list of who is revoked. */
 function withoutList(unit: Unit): Unit {
   const reads = unit.reads.filter(({ replaces }) => !replaces)
   return { ...unit, reads, files: unit.files.filter(({ file }) => reads.some((row) => row.file === file)) }
@@ -150,13 +142,11 @@ function whyOwned({ unit, places }: Site, { named, last, flags }: CommandLine): 
     : `its --authorization-mode is ${mode ?? 'not set'}`
 }
 
-/** What the command lines of a unit say of a row. */
 interface Setting {
   readonly row: Reads
   readonly is: 'placed' | 'not read' | 'missing' | 'elsewhere'
   /** The setting, as cluster.yaml writes it: another node may have it in a YAML file. */
   readonly by: string
-  /** What the setting names. */
   readonly path?: string | undefined
   /** The declared path is not named yet: by neither command, or by that of the unit file alone. */
   readonly flag?: 'unset' | 'at its next start'
@@ -204,7 +194,6 @@ function placesIn(settings: readonly Setting[], process: CommandLine | undefined
   )
 }
 
-/** `<node>` stands for the name of the node. */
 const general = (node: ClusterNode, text: string): string => text.replaceAll(node.name, NODE)
 
 /** A unit that reads other paths: with the line of cluster.yaml that says the same. */

@@ -29,13 +29,11 @@ export function readCommand(args: readonly string[], places: Pick<PlacesState, '
     const paths = valuesOf(set)
     return { by: set, paths, path: paths.at(-1) }
   }
-  /** The value that counts of a flag which may be given more than once. */
   const last = (flag: string) => named([flag]).path
   const { by: configFlag, path: config } = named(configs)
   const bytes = config === undefined ? undefined : places.contents.get(realPath(places, config))
   fields = bytes && parseFields(bytes)
   return {
-    /** The YAML file that it names, and by which setting. */
     configFlag,
     config,
     isConfigRead: config === undefined || fields !== undefined,
@@ -63,7 +61,6 @@ function readFlags(args: readonly string[]): Map<string, string[]> {
   return new Map([...byName].map(([name, all]) => [name, all.map(({ value }) => value)]))
 }
 
-/** The text at a path; undefined where there is none. */
 type Fields = (path: string) => string | undefined
 
 /** Undefined if it is no map. What an alias or `<<` brings in is not read. Once a look. */

@@ -41,7 +41,6 @@ function wayTo(
   }
 }
 
-/** Throws a Failure if auth/ has no CA to trust. */
 export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): Server & { readonly path: string } {
   return {
     ...wayTo(asking, node, health),
@@ -59,7 +58,6 @@ export async function readHealth(asking: Asking, node: ClusterNode, health: Heal
   try {
     const { status, served } = await ask(healthQuestion(asking, node, health))
     const isHealthy = status === 200 || (status === 403 && health.as !== undefined)
-    /** Undefined if it is healthy. */
     return { why: isHealthy ? undefined : `${health.path} answers ${status}`, served }
   } catch (error) {
     asking.signal?.throwIfAborted()
@@ -85,14 +83,12 @@ export function addressOf({ ips: [address = ''] }: ClusterNode): string {
   return address
 }
 
-/** Undefined if auth/ has none of that name. */
 function credentialsOf(run: Pick<Run, 'auth' | 'disk'>, name: string): Credentials | undefined {
   const auth = diskOf(run)
   const [certificate, key] = [auth.tryBytes(auth.files.certificate(name)), auth.tryBytes(auth.files.key(name))]
   return certificate && key && { certificate, key }
 }
 
-/** PEM. Throws a Failure if there is no CA. */
 function trustOf(run: Pick<Run, 'auth' | 'disk'>, { ca = caName }: { readonly ca?: string | undefined }): Buffer {
   const auth = diskOf(run)
   return auth.bytes(auth.files.certificate(ca))
@@ -121,7 +117,6 @@ export async function readServedCertificate(
   }
 }
 
-/** When a certificate begins and ends. */
 export type Life = Pick<Certificate, 'notBefore' | 'notAfter'>
 
 /** Of the certificate that an API server has made itself; undefined where it shows none. */

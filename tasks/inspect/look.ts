@@ -17,7 +17,6 @@ import type { Run } from '../target.ts'
 import { refuseDisagreement, type UnitOnNode, unitsOn } from './agreement.ts'
 import { addressOf, readServedCertificate } from './component.ts'
 
-/** The digest of the file in auth/; undefined if there is none. */
 export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
   const bytes = auth.tryBytes(name)
   return bytes && sha256(bytes)
@@ -34,12 +33,10 @@ export function digestAt(run: Pick<Run, 'auth'>, place: Pick<Place, 'file' | 'pa
   return bytes && sha256(bytes)
 }
 
-/** A look at a node, with what its units read; none where its places were not looked at. */
 export interface NodeLook extends NodeState {
   readonly units: readonly UnitOnNode[]
 }
 
-/** With the places where its units read, in one command. */
 export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   const there = await run.connect(node)
   return withUnits(run, node, await there.look({ ...folderQuery(run, node), places: placesQuery(run, node) }))
@@ -128,7 +125,6 @@ export function limitBeside({ cluster }: Pick<Run, 'cluster'>): LimitFunction {
   return pLimit(cluster.ssh.concurrency)
 }
 
-/** For what is done with `install` alone. */
 export function installOf({ cluster: { install } }: Pick<Run, 'cluster'>): Install {
   if (!install) throw new Error('cluster.yaml has no install')
   return install
@@ -164,7 +160,6 @@ function folderQuery(run: Run, node: ClusterNode): Query {
   return { directory: node.directory, names: auth.files, expected }
 }
 
-/** The same for places. */
 function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   const { cluster } = run
   const { install } = cluster
@@ -187,7 +182,6 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   }
 }
 
-/** Path → digest. */
 function expectedAt(run: Run, unit: Unit): [string, string][] {
   return [
     ...unit.files.map((place): [string, string] => [

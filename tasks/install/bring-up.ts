@@ -48,26 +48,21 @@ import {
 interface Installation {
   readonly on: NodeRun
   readonly found: UnitsFound
-  /** The units that differ from what is desired. */
   readonly stale: readonly UnitCheck[]
-  /** All files of the units, each once, even if several units read it. */
   readonly all: readonly DesiredPlace[]
   /** Those of `all` that differ. A certificate and its key are adjacent, as in the table. */
   readonly desired: readonly DesiredPlace[]
   /** Real paths beside which an interrupted run has left the old files: with them the units were last healthy. */
   readonly unfinished: readonly string[]
-  /** True if each stale unit was healthy. */
   readonly areHealthy: boolean
   /** Of the store's cluster, if the store is stale. */
   readonly quorumState: QuorumState
-  /** The units that this run has restarted, so far. */
   readonly restarted: UnitOnNode[]
 }
 
 interface BroughtUp {
   readonly restarted: readonly UnitOnNode[]
   readonly warning: string | undefined
-  /** The last look. */
   readonly found: UnitsFound
 }
 
@@ -317,7 +312,6 @@ async function succeeds(work: Promise<void>): Promise<boolean> {
   )
 }
 
-/** Removes the old files. */
 async function forget(installation: Installation): Promise<void> {
   const { on, found, all, desired } = installation
   const replaced = replacedPaths(installation)

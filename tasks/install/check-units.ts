@@ -16,19 +16,14 @@ import { diskOf, type Run } from '../target.ts'
 import { isInstalled, isLoaded, isUp, type UnitsFound } from './look-at-units.ts'
 import { desiredAt } from './places.ts'
 
-/** An installed unit, compared with what is desired. */
 export interface UnitCheck {
-  /** With the files that it is to have. */
   readonly unit: UnitOnNode
-  /** The unit runs, or tries to. */
   readonly isUp: boolean
   /** Files to install, by the paths by which the unit reads them. */
   readonly places: readonly Difference[]
-  /** What else is wrong: clauses. */
   readonly why: readonly string[]
   /** It has to load files, or a certificate, that are new to it. */
   readonly isToLoad: boolean
-  /** It does not run as it should. */
   readonly isUnhealthy: boolean
   /** Otherwise it reloads installed files without a restart. */
   readonly restarts: boolean
@@ -43,7 +38,6 @@ export function isStale({ places, why }: UnitCheck): boolean {
   return places.length > 0 || why.length > 0
 }
 
-/** Empty for a unit that lacks nothing. */
 export function diffsOfUnit(check: Pick<UnitCheck, 'unit' | 'places' | 'why' | 'isToLoad' | 'restarts'>): Diff[] {
   const { places, why, isToLoad, restarts } = check
   const { unit, isDrained } = check.unit
@@ -61,7 +55,6 @@ export function diffsOfUnit(check: Pick<UnitCheck, 'unit' | 'places' | 'why' | '
 
 const baseNames = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
 
-/** The checks of the installed units, in the order of the layout's table. */
 export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const { places } = found
   const there = found.units.filter((unit) => isInstalled(unit, places))
@@ -164,7 +157,6 @@ function whyStale(run: Run, unit: Unit, found: UnitsFound, differing: readonly D
   )
 }
 
-/** In a plan: the certificate would be replaced. */
 function isReplaced(run: Run, name: string): boolean {
   const [there, planned] = [diskOf(run), run.auth].map((auth) => tryCertificate(auth, name)?.der)
   return there !== undefined && planned !== undefined && !there.equals(planned)
@@ -178,7 +170,6 @@ function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | un
   return by > places.now ? by : undefined
 }
 
-/** Why a unit that runs, or tries to, is not healthy. */
 export function whyUnhealthy(
   unit: Unit,
   { places, served, unhealthy }: Pick<UnitsFound, 'places' | 'served' | 'unhealthy'>,

@@ -15,9 +15,7 @@ import { isInstalled, isLeftDrained, lookAtUnits, type UnitsFound } from './look
 import { openFolders, refuseNewKeys } from './places.ts'
 
 export type InstallFound = UnitsFound & {
-  /** What would be overwritten. */
   readonly others: readonly Other[]
-  /** Of the units that are installed. */
   readonly checks: readonly UnitCheck[]
 }
 
@@ -74,7 +72,6 @@ export async function updateUnits(
   }
 }
 
-/** What its owner has to change in the units. */
 function toDoOn(run: Run, found: UnitsFound, checks: readonly UnitCheck[]): string[] {
   const units = checks.map(({ unit }) => unit)
   // An API server could not start with a list that is not there yet.

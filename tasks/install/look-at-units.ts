@@ -27,11 +27,9 @@ import type { Run } from '../target.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
-  /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, ServedCertificate>
   /** Of the certificate that its API server made itself; undefined where it shows none. */
   readonly selfMade: Life | undefined
-  /** Why a unit that runs is not healthy, by its name. */
   readonly unhealthy: ReadonlyMap<string, string>
   /** SHA-256 of the encryption config that its API server has loaded; undefined if it did not tell. */
   readonly loadedConfig?: string | undefined
@@ -83,7 +81,6 @@ async function withPolledCa(run: Run, node: ClusterNode, unit: UnitOnNode, place
   return { ...unit, files: files.map((place) => (isPolled(place) ? { ...place, loads: 'poll' } : place)) }
 }
 
-/** True if it has finished its start. */
 function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
   return units.get(unit)?.active === 'active'
 }

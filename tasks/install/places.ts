@@ -52,7 +52,6 @@ function isAccepted(run: Run, { file, path, isOfKeys }: Place, { contents }: Pla
   return keys.length > 0 && isDeepStrictEqual(keys, keysOf(contents.get(path)))
 }
 
-/** The public keys of all certificates in the file, sorted. */
 function keysOf(pem: Buffer | undefined): string[] {
   const keys = readCertificates(pem ?? '').map(({ publicKey }) => publicKey.export({ type: 'spki', format: 'pem' }))
   return [...new Set(keys.map(String))].toSorted()
@@ -83,7 +82,6 @@ export async function replaceAtPlaces(
   await (await run.connect(node)).replace(change, () => run.auth.makeTemporaryFolder(node.name))
 }
 
-/** Throws a Failure where they are not back. */
 export async function putBack(on: NodeRun, found: UnitsFound, paths: readonly string[]): Promise<void> {
   await (await on.run.connect(on.node)).back(rootOf(on, found, paths), paths)
 }

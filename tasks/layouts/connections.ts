@@ -25,7 +25,6 @@ import { apiServer, type EtcdNames } from './layout.ts'
 import { frontProxyClient } from './shared.ts'
 import { anyones, type CertRow, certTable, etcdOf, layoutOf } from './tables.ts'
 
-/** Who connects to whom. */
 export interface ConnectionRow {
   readonly id: string
   readonly node?: string | undefined
@@ -35,15 +34,12 @@ export interface ConnectionRow {
     | 'nobody'
     | 'of another CA'
     | 'expired'
-  /** The name of the server's certificate. */
   readonly server: string
-  /** The server, in words. */
   readonly to: string
   /** The CA whose certificates the server wants, and that clients trust: by default the cluster's. */
   readonly ca?: string | undefined
   /** The CA that the client trusts, where the client trusts another. */
   readonly trusts?: string | undefined
-  /** Every name and address that is dialled. */
   readonly dialled: readonly string[]
   /** The server refuses unknown clients, as etcd does; any other server treats them as anonymous. */
   readonly strict?: boolean
@@ -55,10 +51,8 @@ export interface ConnectionRow {
   readonly notice?: string
 }
 
-/** A server, as its clients see it. */
 type Server = Pick<ConnectionRow, 'to' | 'server' | 'ca' | 'strict'>
 
-/** What rows are made of. */
 interface Ends {
   readonly cluster: Cluster
   readonly certs: ReadonlyMap<string, CertRow>
@@ -66,7 +60,6 @@ interface Ends {
   readonly etcd: EtcdNames | undefined
   readonly api: Server
   readonly kubelets: readonly ClusterNode[]
-  /** The addresses of the control nodes, where etcd and the API servers are. */
   readonly controls: readonly string[]
 }
 
@@ -94,7 +87,6 @@ export function connectionTable(cluster: Cluster): ConnectionRow[] {
 
 const etcdEnd = ({ server, ca }: EtcdNames): Server => ({ to: 'etcd', server, ca, strict: true })
 
-/** A client with its own files. */
 function clientOf({ certs }: Ends, name: string) {
   const row = certs.get(name)
   return { client: { name, in: 'files' }, expected: row && identityIn(row.profile.subject) } as const

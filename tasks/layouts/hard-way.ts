@@ -34,7 +34,6 @@ const certs: readonly CertKind[] = [
   shared.certs.frontProxyClient,
 ]
 
-/** The control node runs no kubelet. */
 function nodeCert(node: ClusterNode): CertKind | undefined {
   if (node.role !== 'worker') return undefined
   return { ...shared.kubeletCert(node), sans: () => [...nodeSans(node), ...node.sans] }

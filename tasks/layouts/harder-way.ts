@@ -75,7 +75,6 @@ const certs: readonly CertKind[] = [
 
 const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.${domain}`, ...ips]
 
-/** A gateway runs no kubelet. */
 function nodeCert(node: ClusterNode): CertKind | undefined {
   if (node.role === 'gateway') return undefined
   // The API server dials a kubelet by its host name, then by its address.
@@ -202,7 +201,6 @@ function etcdUnit(kind: keyof typeof etcd): UnitRow {
   }
 }
 
-/** Of an API server, as a client of etcd. */
 function etcdReads(kind: keyof typeof etcd): Reads[] {
   const { ca, client } = etcd[kind]
   const row = { when: `etcd.ca: ${kind}`, isOptional: true } as const

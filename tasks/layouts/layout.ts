@@ -10,48 +10,37 @@ import type { CertSpec, Subject } from '../../lib/pki/certificate.ts'
 
 type Role = ClusterNode['role']
 
-/** What cluster.yaml has to say for a row to be in force. */
 export type When = 'aggregation' | 'revoked' | 'etcd.ca: shared' | 'etcd.ca: own'
 
 interface Conditional {
-  /** By default the row is in force in every cluster. */
   readonly when?: When
 }
 
 export interface Layout extends Pick<LayoutRules, 'defaults' | 'without' | 'problems'> {
-  /** As cluster.yaml has it. */
   readonly name: LayoutName
   readonly files: FileNames
-  /** The certificates of a cluster whatever its nodes are; the CA's is the first. */
   readonly certs: readonly CertKind[]
   /** What it makes of a row's subject, beside the location. */
   subject(named: Subject, cluster: Cluster['subject']): Subject
   /** Undefined for a role without a certificate of its own. */
   nodeCert(node: ClusterNode): CertKind | undefined
   userCert(user: ClusterUser): CertKind
-  /** The names and addresses in a node's certificate. */
   nodeSans(node: { readonly name: string; readonly ips: readonly string[] }, domain: string): string[]
   /** Every name and address under which the API is reached, from inside the cluster and from outside. */
   apiSans(naming: ApiNaming): string[]
-  /** Those of them that pods dial. */
   serviceSans(network: Cluster['network']): string[]
-  /** Servers before their clients. */
   readonly units: readonly UnitRow[]
-  /** Undefined where etcd has no TLS. */
   readonly etcd: Readonly<Record<Cluster['etcd']['ca'], EtcdNames>> | undefined
 }
 
-/** Names of certificates. */
 export interface EtcdNames {
   /** Signs the others. etcd asks its clients for a certificate of it, whoever's. */
   readonly ca: RotatedCa
   /** A member's, as server, and as a client of other members and of itself. */
   readonly server: string
-  /** The API server's, as a client of etcd. */
   readonly client: string
 }
 
-/** The files of one certificate. */
 export type OfCert = Exclude<FileKind, 'encryption-config' | 'authorization'>
 
 /** A certificate of the guide's: what is the same in every cluster, and functions of the cluster. */
@@ -59,13 +48,10 @@ export interface CertKind extends Conditional {
   readonly phase: 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
   /** The base of its file names. No node may have that name. */
   readonly name: string
-  /** Whose it is. */
   readonly node?: string
-  /** It is the identity of a client of the API: it gets a kubeconfig. */
   readonly isClient?: boolean
   /** Which of its files belong on a node, by the node's role. */
   readonly on: Readonly<Partial<Record<Role, readonly OfCert[]>>>
-  /** In a few letters. */
   readonly purpose: string
   /** Replacing it, or its key, breaks a running cluster: it is done only if the target itself is named. */
   readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
@@ -74,7 +60,6 @@ export interface CertKind extends Conditional {
   readonly hasNoLocation?: true
   /** Subjects that are not made, and left where they are. */
   readonly tolerated?: readonly Subject[]
-  /** By default both. */
   readonly usages?: CertSpec['usages']
   /**
    * The row that signs it, before it in the table: by default the CA of the cluster. During a rotation of a CA the next
@@ -88,7 +73,6 @@ export interface CertKind extends Conditional {
   sans?(cluster: Cluster): readonly string[]
 }
 
-/** The parts of a cluster that determine the names of its API. */
 export interface ApiNaming {
   readonly domain: string
   readonly api: Pick<Cluster['api'], 'host' | 'virtualIP' | 'extraSANs'>
@@ -107,7 +91,6 @@ export interface Reads extends Conditional, Pick<Place, 'file' | 'loads' | 'mayR
   readonly usual: string
   /** cluster.yaml has that path, so no flag need name it. */
   readonly isDeclared?: true
-  /** The unit works without it. */
   readonly isOptional?: true
   /** Where the setting is missing, the user has to add the flag. */
   readonly isDesired?: true
@@ -116,11 +99,8 @@ export interface Reads extends Conditional, Pick<Place, 'file' | 'loads' | 'mayR
 }
 
 export interface Place {
-  /** Its name in auth/. */
   readonly file: string
-  /** Absolute, on the node. */
   readonly path: string
-  /** The setting that names it. */
   readonly by: string
   /**
    * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute,
@@ -137,10 +117,8 @@ export interface Place {
   readonly isOfKeys?: true | undefined
 }
 
-/** A port where a unit serves a certificate. */
 export interface Port {
   readonly port: number
-  /** The name of the certificate that it serves. */
   readonly name: string
   /** Whose credentials are presented: by default the API server's. */
   readonly as?: string
@@ -159,15 +137,12 @@ export interface Health {
   readonly as?: string
   /** The CA of its certificate: by default that of the cluster. */
   readonly ca?: string
-  /** Without TLS. */
   readonly isPlain?: true
-  /** Dialled at the loopback address. */
   readonly isLocal?: true
   /** By a certificate that it has made itself. */
   readonly isSelfSigned?: true
 }
 
-/** A component, as the guide runs it. */
 export interface UnitRow extends Conditional {
   readonly unit: string
   readonly on: readonly Role[]
@@ -193,7 +168,6 @@ export interface UnitRow extends Conditional {
   readonly bundle?: string
   /** Its files are installed as soon as their folders exist: the guide fills them before there is a unit. */
   readonly isInstalledEarly?: true
-  /** For root's shell. */
   readonly restart?: string
 }
 
@@ -202,11 +176,8 @@ export interface StartFlag extends Conditional, Pick<Place, 'file'> {
   readonly value: string
 }
 
-/** A unit of a node, with what cluster.yaml says of it. */
 export interface Unit extends UnitRow {
-  /** Its name in systemd, without .service. */
   readonly service: string
-  /** Where its files are, each path once. */
   readonly files: readonly Place[]
   readonly restart: string
 }

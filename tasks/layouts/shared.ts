@@ -112,7 +112,6 @@ export function inFolder(folder: string, file: string): Pick<Reads, 'file' | 'us
   return { file, usual: `${folder}/${file}` }
 }
 
-/** In the guides' folder of the control plane. */
 export const ofControl = (file: string) => inFolder('/var/lib/kubernetes', file)
 
 /** kube-apiserver's client of itself: LoopbackClientServerNameOverride of k8s.io/apiserver. */

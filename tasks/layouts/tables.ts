@@ -37,10 +37,8 @@ export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': har
 
 export const layoutOf = ({ layout }: Pick<Cluster, 'layout'>): Layout => layouts[layout]
 
-/** The parts of a cluster that determine what it consists of. */
 type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation' | 'revoked'>>
 
-/** The rows that are in force in that cluster. */
 function inForce<Row extends { readonly when?: When }>(cluster: LaidOut, rows: readonly Row[]): Row[] {
   const facts: Readonly<Record<When, boolean>> = {
     aggregation: cluster.aggregation === true,
@@ -51,7 +49,6 @@ function inForce<Row extends { readonly when?: When }>(cluster: LaidOut, rows: r
   return rows.filter(({ when }) => when === undefined || facts[when])
 }
 
-/** Undefined where etcd has no TLS. */
 export const etcdOf = (cluster: Cluster): EtcdNames | undefined => layoutOf(cluster).etcd?.[cluster.etcd.ca]
 
 const certsOf = (cluster: LaidOut): CertKind[] => inForce(cluster, layoutOf(cluster).certs)
@@ -82,7 +79,6 @@ function certRow(cluster: Cluster, kind: CertKind, warning?: string) {
     isCa: use.phase === 'ca',
     key,
   }
-  /** `id`: of the target that makes it. */
   const id = isAlone ? use.phase : `${use.phase}/${use.name}`
   const purpose =
     use.name === etcdOf(cluster)?.server && use.phase === 'cluster-cert' ? `${use.purpose}, etcd` : use.purpose
@@ -99,7 +95,6 @@ function warningOf(cluster: Cluster, { name, groups }: ClusterUser): string | un
   return all.join('; ') || undefined
 }
 
-/** The rows of the certificates that the CA signs. */
 export function issuedBy(cluster: Cluster, ca: string): CertRow[] {
   return certTable(cluster).filter(({ phase, issuer = caName }) => phase !== 'ca' && issuer === ca)
 }
@@ -113,7 +108,6 @@ export function anyones({ nodes, users }: Cluster): { readonly kind: 'worker' | 
   ]
 }
 
-/** Whose identity is in the user's own kubeconfig. */
 export function localHolder(cluster: Cluster): CertRow | undefined {
   const { localKubeconfig } = cluster
   const as = (localKubeconfig ? localKubeconfig.as : undefined) ?? layoutOf(cluster).files.names.admin
@@ -125,7 +119,6 @@ export function desiredValues({ profile, validity }: Pick<CertRow, 'profile' | '
   return { ...profile, sans: profile.sans.toSorted(), validity }
 }
 
-/** The only identity that is no certificate's. */
 export const encryptionConfig = {
   file: encryptionConfigFile,
   on: 'control',
@@ -176,7 +169,6 @@ export function nodeFiles(cluster: Cluster, node: ClusterNode): string[] {
   ]
 }
 
-/** Facts that cluster.yaml must not contradict. */
 export function layoutRules(cluster: LaidOut): LayoutRules {
   const layout = layoutOf(cluster)
   const units = [...Map.groupBy(layout.units, ({ unit }) => unit)].map(([unit, rows]) => {
@@ -212,7 +204,6 @@ function isReserved(cluster: LaidOut, name: string): boolean {
 
 type UnitOverride = Exclude<ReturnType<Install['units']['get']>, false | undefined>
 
-/** What cluster.yaml says of a unit of all nodes; false where it leaves the unit out. */
 const overrideOf = ({ install }: Cluster, unit: string): UnitOverride | false | undefined =>
   install ? install.units.get(unit) : undefined
 
@@ -267,7 +258,6 @@ function unitOf(cluster: Cluster, node: ClusterNode, row: UnitRow, override: Uni
   }
 }
 
-/** The path that cluster.yaml has for a row: of its file, or of one of its settings. */
 function declaredAt(files: UnitOverride['files'], { file, by }: Reads): string | undefined {
   const at = files[file]
   return typeof at === 'object' ? by.map((setting) => at[setting]).find((path) => path !== undefined) : at

@@ -103,7 +103,6 @@ export function lostNames({ command }: Run, id: string, found: string): Failure 
   ])
 }
 
-/** What a kubeconfig in auth/ dials. */
 function readHost(auth: AuthDir, file: string): string | undefined {
   const text = auth.files.parse(file)?.kind === 'kubeconfig' ? tryTo(() => auth.tryBytes(file)) : undefined
   return text && readServer(text.toString())?.host

@@ -34,7 +34,6 @@ export function deployId({ name }: ClusterNode): string {
   return `deploy/${name}`
 }
 
-/** Where its files go. */
 export function placeOf({ host, port, user, directory }: ClusterNode) {
   return { host, port, user, directory }
 }

@@ -14,7 +14,6 @@ import { encryptionConfig } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 const { file } = encryptionConfig
-/** Of the phase, of its target, and of the rotation. */
 const name = 'encryption-key'
 
 export function targets(cluster: Cluster): ClusterTarget[] {
@@ -38,7 +37,6 @@ export function targets(cluster: Cluster): ClusterTarget[] {
   ]
 }
 
-/** What it finds: resources to add to what is there. */
 function check(run: Run): Check<readonly string[]> {
   const { auth, cluster, stagedBy } = run
   const { provider, resources } = cluster.encryption

@@ -54,13 +54,11 @@ function check(run: Run, row: CertRow): Check {
   return { diffs }
 }
 
-/** What the fields of a kubeconfig are to its reader. */
 const contents = new Map([
   ['users', 'credentials'],
   ['clusters', 'server or CA'],
 ])
 
-/** Whether everything is there that a kubeconfig is made of. */
 export function hasAccess({ auth, now }: Run, { name }: CertRow): boolean {
   const { trusted } = signingCa(auth, now)
   return [...trusted.map(auth.files.certificate), ...auth.files.pair(name)].every((file) => auth.tryBytes(file))

@@ -32,7 +32,6 @@ export function targets(cluster: Cluster): ClusterTarget<boolean>[] {
   const { api, localKubeconfig } = cluster
   const holder = localHolder(cluster)
   if (!localKubeconfig || !holder) return []
-  // Used here, wherever admin.kubeconfig is.
   const row = { ...holder, dials: api.host }
   const { context, user } = localKubeconfig
   const names = { cluster: cluster.name, context, user, server: serverUrl(api.host, api.port) }

@@ -23,7 +23,6 @@ import { serviceOf } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 
 export type ListFound = UnitsFound & {
-  /** How many entries of `revoked` its API server denies. */
   readonly revokedInForce: number
 }
 
@@ -50,7 +49,6 @@ export function isListPlaced(found: { readonly units: readonly UnitOnNode[]; rea
   return found.units.flatMap(({ files }) => files.filter(isOfList)).every(({ path }) => fileAt(found.places, path))
 }
 
-/** `before`: a look of earlier in this walk. */
 export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<Check<ListFound>> {
   const look = before && (await checkFound({ run, node }, before))
   return look?.diffs.length === 0 ? look : checkFound({ run, node }, await lookAtUnits(run, node))
@@ -94,7 +92,6 @@ const ofApiServer = ({ units, places }: UnitsFound) =>
 
 const isOfList = ({ file }: { readonly file: string }) => authorizationFiles.includes(file)
 
-/** The API server's unit, with the files of the list alone. */
 function listUnit(found: UnitsFound): UnitOnNode | undefined {
   const unit = ofApiServer(found)
   return unit && { ...unit, files: unit.files.filter(isOfList) }

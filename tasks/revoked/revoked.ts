@@ -28,7 +28,6 @@ import { digestOf, type NodeLook } from '../inspect/look.ts'
 import { etcdOf, listPath } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
-/** Of the phase, and of its target in auth/. */
 const name = 'revoked'
 
 export function targets({ revoked }: Cluster): ClusterTarget[] {
@@ -125,7 +124,6 @@ export function listsOn({ cluster }: Pick<Run, 'cluster'>, { role }: ClusterNode
   return [...inFolder, ...atPlaces.filter(({ bytes }) => !bytes || !isForeignAuthorization(bytes.toString()))]
 }
 
-/** `text`: undefined if it could not be read. */
 function refusedList(run: Run, file: string, text: string | undefined): Failure | undefined {
   const { cluster, command, options } = run
   const { names = [], keys = [] } = readRevoked(text ?? '') ?? {}

@@ -57,7 +57,6 @@ import { issueTest } from './trial.ts'
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5
 
-/** `both` and `finishing`: the proofs of the stages, in words. */
 const rotationOfCa = (name: RotatedCa, { both, finishing }: Record<'both' | 'finishing', string>) => ({
   name,
   stages: [
@@ -194,7 +193,6 @@ async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tel
   return units.map(({ unit }) => unit)
 }
 
-/** A unit that answers to a certificate. */
 interface Askable extends Unit {
   readonly health: Health & { readonly as: string }
 }
@@ -206,7 +204,6 @@ async function unitsAsking(rotating: Rotating, node: ClusterNode, { name, tell }
   return checks.flatMap(({ isUp, unit }) => (isUp && isAsking(unit) ? [unit] : []))
 }
 
-/** Both times are of the node's clock, in seconds. */
 async function untilPolled(
   { run, signal }: Rotating,
   node: ClusterNode,
@@ -289,7 +286,6 @@ async function previousCa(run: Run, name: RotatedCa) {
   return undefined
 }
 
-/** The latest folder of auth/backup with the CA that has signed the cross certificate. */
 function finishedIn(auth: AuthDir, name: RotatedCa): string | undefined {
   const cross = tryCertificate(auth, crossName(name))
   return backupFolders(auth).find((folder) => {

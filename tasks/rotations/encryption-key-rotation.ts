@@ -167,7 +167,6 @@ export const rewritePhase = {
   makes: 'each one encrypted with the current key',
 }
 
-/** Objects that are rewritten at once. */
 const atOnce = 8
 
 /**

@@ -15,7 +15,6 @@ export type Rotating = Pick<NodeRun, 'run' | 'signal'> & { readonly isForced: bo
 
 export interface Stage {
   readonly name: string
-  /** What holds in it, in a few words. */
   readonly title: string
   /** For the plan: the proof that completes the stage. */
   readonly proof: string
@@ -30,7 +29,6 @@ export interface Stage {
    * that gave the right answer.
    */
   prove?(rotating: Rotating, node: ClusterNode, tell: BuildContext['tell']): Promise<readonly string[]>
-  /** Further work, after the proofs. */
   targets?(rotating: Rotating): ClusterTarget[]
   /** Rolls back to the previous stage; absent if that is impossible. */
   undo?(rotating: Rotating): Promise<void>
@@ -39,9 +37,7 @@ export interface Stage {
 }
 
 export interface Rotation {
-  /** As it is typed. */
   readonly name: string
-  /** In a sentence. */
   readonly what: string
   /** Those after the settled state, in order. After the last, which only --finish begins, the old one is not trusted. */
   readonly stages: readonly Stage[]
@@ -74,7 +70,6 @@ export function stageNumber({ stages, stageOf }: Rotation, run: Run): number {
   return stages.findIndex(({ name }) => name === at) + 1
 }
 
-/** A rotation that has begun, as it is reported. */
 export type UnderWay = Readonly<ReturnType<typeof underWay>[number]>
 
 /** Throws a refusal if the files of one do not fit together. */

@@ -101,7 +101,6 @@ export const serviceAccountRotation: Rotation = {
   },
 }
 
-/** Undefined if auth/ has no key. */
 function signingKid({ auth }: Pick<Run, 'auth'>): string | undefined {
   const present = publicKeyIn(auth.tryBytes(tokenFiles(auth.files).key))
   return present && kidOf(present)

@@ -24,7 +24,6 @@ import type { Run } from '../target.ts'
 
 const hasApiServer = ({ cluster }: Run, node: ClusterNode) => nodeUnits(cluster, node).some(isApiServer)
 
-/** The places of a node whose API server runs; undefined for any other node. */
 export async function lookAtApiServer(run: Run, node: ClusterNode) {
   if (!hasApiServer(run, node)) return undefined
   const found = await lookAtUnits(run, node)
@@ -64,7 +63,6 @@ export async function survey(asking: Asking) {
   const running = looks.filter(({ isUp }) => isUp)
   return {
     ...(await compareWithCluster(asking, running)),
-    /** Units of cluster.yaml that systemd does not know. */
     absent: looks.flatMap(({ absent }) => absent),
     /** What only the user can change on the nodes; a sentence each. */
     toChange: looks.flatMap(({ toChange }) => toChange),
@@ -133,7 +131,6 @@ const leaseList = v.object({
   ),
 })
 
-/** From Kubernetes 1.26 on. */
 const ofApiServers = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')}`
 
 /**

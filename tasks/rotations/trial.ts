@@ -45,9 +45,7 @@ export async function makeInMemory(
 }
 
 export interface TriedStage {
-  /** Undefined for the walk that comes before the first stage. */
   readonly stage: Stage | undefined
-  /** Files of auth/ that it changes. */
   readonly files: readonly string[]
   readonly tried: Tried
 }
@@ -88,7 +86,6 @@ export interface AuthChange {
 }
 
 export interface Refusal {
-  /** The id of its row. */
   readonly connection: string
   readonly client: string
   readonly server: string
@@ -99,9 +96,7 @@ export interface Refusal {
 
 export interface Tried {
   readonly connections: number
-  /** Distinct handshakes. */
   readonly states: number
-  /** The first of each connection. */
   readonly refused: readonly Refusal[]
 }
 
@@ -120,7 +115,6 @@ export function formatRefused({ client, server, state, why }: Refusal): string {
 /** Nodes of a role are alike, and so are users: so many of each are tried, as a handshake takes milliseconds. */
 const mostAlike = 50
 
-/** All control nodes have a place in it. */
 export function triedConnections(cluster: Cluster): ConnectionRow[] {
   const nodes = [...Map.groupBy(cluster.nodes, ({ role }) => role)].flatMap(([role, alike]) =>
     role === 'control' ? alike : alike.slice(0, mostAlike),
@@ -154,7 +148,6 @@ function statesOf(before: Parties, after: Parties) {
   return states.filter((each, i) => states.findIndex((other) => isSame(each, other)) === i)
 }
 
-/** `tried`: how many handshakes. `refusal`: the first. */
 async function tryConnection(
   run: Pick<Run, 'cluster' | 'now'>,
   change: AuthChange,
@@ -192,7 +185,6 @@ async function isRefused(row: ConnectionRow, parties: Parties): Promise<boolean>
   return met !== undefined && ('refused' in met || (row.expected === undefined && met.seen === undefined))
 }
 
-/** `dials`: the host in its kubeconfig. */
 type ClientParty = (Party & { readonly dials?: string | undefined }) | Pick<Party, 'ca'>
 
 interface Parties {
@@ -206,7 +198,6 @@ export function missingFiles(auth: AuthDir, names: readonly string[]): Diff[] {
   return missing([...new Set([auth.files.certificate(caName), ...names])].filter((name) => !auth.tryBytes(name)))
 }
 
-/** What is not there of what it needs. */
 export function missingOf(auth: AuthDir, { client, server, ca = caName, trusts = ca }: ConnectionRow): Diff[] {
   const { pair, certificate } = auth.files
   const isNamed = typeof client === 'object'

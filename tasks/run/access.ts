@@ -38,7 +38,6 @@ export async function readAuth(
 }
 
 interface Writer {
-  /** With the nodes that may be contacted. */
   readonly graph?: ClusterGraph
   /** Without one, a failure ends the command, and a wait for another run is reported on stderr. */
   readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>

@@ -26,13 +26,11 @@ import type { Options } from './options.ts'
 export interface CommandRun extends Run, ClusterFile {
   readonly host: Host
   readonly options: Options
-  /** The cluster.yaml in use: auth/ is beside it. */
   readonly file: string
   readonly signal: AbortSignal
   /** 128 + signal, if a signal has ended the run. */
   readonly endedStatus: () => number | undefined
   readonly reporterFor: (phases: Phases, isPlan: boolean) => Promise<Reporter>
-  /** Shows progress only. */
   readonly progressFor: (phases: Phases) => Promise<Reporter>
   readonly print: (line: string) => void
   readonly printError: (text: string) => void
@@ -83,7 +81,6 @@ export function authBeside(run: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
   return openAuth(join(dirname(run.file), 'auth'), run)
 }
 
-/** The same for a backup of it. */
 export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
   const auth = new AuthDir(path, layoutOf(cluster).files)
   const target = followLinks(path)
@@ -158,11 +155,9 @@ function connector(cluster: Cluster, place: SshRun) {
 
 interface ClusterFile {
   readonly cluster: Cluster
-  /** For a mistake that is found only when a value is used. */
   readonly mistake: (path: Path, message: string, remedy?: string) => Failure
 }
 
-/** Throws a usage Failure with every problem. */
 function readCluster(file: string): ClusterFile {
   if (!existsSync(file)) throw usageFailure(`${file} does not exist`, `create one:\n    ${formatCommand('init DIR')}`)
   const bytes = doing('read', file, () => readFileSync(file), 'usage')

@@ -7,7 +7,6 @@ import type { ClusterRow } from '../target.ts'
 /** What a command found. Without one, the status is 0. */
 export type ExitCause = Failure['kind'] | 'stale' | 'unfinished'
 
-/** In order of precedence. */
 export const statuses = { usage: 2, refused: 3, failed: 1, stale: 4, unfinished: 4 } satisfies Record<ExitCause, number>
 
 /** `ended` is 128 + the signal that ended the run: only bad usage takes precedence over it. */
@@ -17,7 +16,6 @@ export function exitStatus(causes: readonly ExitCause[], ended?: number): number
   return ended ?? (first === undefined ? 0 : statuses[first])
 }
 
-/** Unless it was refused. */
 const causes: Readonly<Record<Row['state'], readonly ExitCause[]>> = {
   failed: ['failed'],
   skipped: ['failed'],

@@ -10,7 +10,6 @@ import { Failure, isErrno } from '../../lib/failure.ts'
 import { quote } from '../../lib/wording.ts'
 import type { Run } from '../target.ts'
 
-/** A stream, which may be a terminal. */
 interface Output extends Writable {
   isTTY?: boolean
   rows?: number
@@ -19,7 +18,6 @@ interface Output extends Writable {
 
 export interface Host {
   readonly env: NodeJS.ProcessEnv
-  /** The current folder. */
   cwd(): string
   now(): Date
   readonly waits: Run['waits']
@@ -48,7 +46,6 @@ export const processHost: Host = {
 /** Undefined where it is no terminal, and nothing is to be wrapped. */
 export const columnsOf = ({ isTTY, columns }: Output): number | undefined => (isTTY ? columns : undefined)
 
-/** Of this harderway. */
 export function ownVersion(): string {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
 }
@@ -87,10 +84,8 @@ export const program: readonly [node: string, entry: string] = [
   join(import.meta.dirname, ownForm === 'clone' ? '../main.js' : 'main.js'),
 ]
 
-/** The folder of the clone, or of the package. */
 const folder = dirname(String(findPackageJSON(import.meta.url)))
 
-/** Beside package.json. */
 export const packageFile = (name: string) => join(folder, name)
 
 /**

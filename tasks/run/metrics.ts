@@ -40,7 +40,6 @@ export const metrics = {
   last_run_exit_status: { labels: [], help: 'Exit status of that run.' },
 } as const satisfies Readonly<Record<string, { readonly labels: readonly string[]; readonly help: string }>>
 
-/** A metric, and its value for each set of labels; an undefined one has no line. */
 export function family<T = MetricValue>(
   name: keyof typeof metrics,
   samples: readonly (readonly [labels: Readonly<Record<string, string>>, T])[],
@@ -62,7 +61,6 @@ export function formatLines(lines: readonly string[]): string {
   return lines.map((line) => `${line}\n`).join('')
 }
 
-/** The metrics, with this run in place of the one before. */
 export function replaceLastRun(
   metrics: string,
   { cluster, ended, exit }: { readonly cluster: string; readonly ended: Date; readonly exit: number },

@@ -7,7 +7,6 @@ import { formatCommand } from './host.ts'
 interface Option {
   /** The name of its field, if it is not the option's in camel case. */
   readonly as?: string
-  /** Throws a usage Failure. */
   readonly parse?: (value: string) => unknown
   /** What it means unless the row of the command says otherwise. */
   readonly help?: string
@@ -106,7 +105,6 @@ const parserOptions: ParseArgsOptionsConfig = Object.fromEntries(
   ]),
 )
 
-/** Throws a usage Failure. */
 export function parseOptions(args: readonly string[]): Options {
   const { values, positionals, tokens } = parseArgs({
     args: [...args],
@@ -158,7 +156,6 @@ function names(text: string): readonly string[] {
   return all
 }
 
-/** SHA-256, in hexadecimal. */
 function planHash(text: string): string {
   if (/^[0-9a-f]{64}$/.test(text)) return text
   throw usage(`--expect-plan ${text}: expected the hash from the last line of --dry-run, 64 digits`)

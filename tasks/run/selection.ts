@@ -39,7 +39,6 @@ function forcedOf(
   return forced
 }
 
-/** As it is typed again. */
 export function formatTask({ names, nodes, force, renew, prune, replaceIdentity, yes }: Options): string {
   const flags = { '--force': force, '--renew': renew, '--prune': prune, '--replace-identity': replaceIdentity }
   const given = Object.entries({ ...flags, '--yes': yes }).flatMap(([flag, isGiven]) => (isGiven ? flag : []))

@@ -9,7 +9,6 @@ import { runPhases } from '../bootstrap.ts'
 import type { ClusterGraph, ClusterRows, Run } from '../target.ts'
 import { causesOf, type ExitCause } from './exit-status.ts'
 
-/** Without a row if it was refused. */
 export async function walk(
   graph: ClusterGraph,
   {
@@ -44,7 +43,6 @@ export async function refusalsBefore(
   return joinFailures(other ? [...refusals, other] : refusals)
 }
 
-/** Before anything is written there. */
 export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
   auth.keepOutOfGit()
   if (auth.tightenFolder() && auth.hasFiles()) note(`permissions of ${auth.path} were too open; its mode is now 0700`)

@@ -9,7 +9,6 @@ import type { ClusterRow, ClusterRows, Run } from '../target.ts'
 
 export interface Item {
   readonly row: ClusterRow
-  /** Of its file, without the ending. */
   readonly name: string
   /** Its own, or the one in the kubeconfig. */
   readonly certificate: Certificate | undefined
@@ -17,7 +16,6 @@ export interface Item {
   readonly end: Date | undefined
 }
 
-/** Of the rows of auth/, by their ids. */
 export function takeInventory({ auth }: Run, rows: ClusterRows): ReadonlyMap<string, Item> {
   const cas = ownCas(auth)
   const made = [...rows.values()].filter(({ target: { where, makes } }) => where === 'auth' && makes.length > 0)
@@ -32,7 +30,6 @@ export function takeInventory({ auth }: Run, rows: ClusterRows): ReadonlyMap<str
   )
 }
 
-/** A certificate, or of a kubeconfig the one in it and its CA. */
 function readFile(
   auth: AuthDir,
   file: string,
@@ -43,7 +40,6 @@ function readFile(
   return { certificate: readCertificate(certificate), ca: readCertificate(ca) }
 }
 
-/** The names of what has expired, and what expires next. */
 export function findExpiries(items: ReadonlyMap<string, Item>, now: Date) {
   const dated = [...items.values()].flatMap(({ name, end }) => (end ? [{ name, end }] : []))
   const namesOf = (some: typeof dated) => [...new Set(some.map(({ name }) => name))]

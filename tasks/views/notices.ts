@@ -83,7 +83,6 @@ export function noteOnNewIdentity(rows: ClusterRows): string | undefined {
   return `${does} (${formatNames(made.map(({ target }) => nameInPhase(target)))})`
 }
 
-/** This run has made it. */
 export function hasNewKubeconfig(rows: ClusterRows, user: string): boolean {
   const row = rows.get(`kubeconfigs/${user}`)
   return row?.state === 'built' && !isRepair(row.diffs)

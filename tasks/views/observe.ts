@@ -44,7 +44,6 @@ export async function observe(
   const reporter = await given.progressFor(phases)
   const noting = { ...given, note: reporter.note }
   const run: Run = mode === 'plan' ? noting : { ...noting, isObserved: true as const }
-  /** In the order in which they happened. */
   const events: Event[] = []
   const emit = (event: Event) => {
     events.push(event)
@@ -58,7 +57,6 @@ export async function observe(
 
 interface End extends Pick<Summary, 'notices' | 'planHash' | 'next'> {
   readonly isPlan?: boolean
-  /** Causes that no row has. */
   readonly beside?: readonly ExitCause[]
 }
 

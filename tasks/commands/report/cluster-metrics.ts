@@ -50,7 +50,6 @@ export async function formatMetrics({ run, rows }: { readonly run: Run; readonly
   ])
 }
 
-/** What the rows of a node come to; undefined if it was not to be looked at. What is not known is undefined. */
 function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
   const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((phase) => rows.get(`${phase}/${node.name}`))
   if (!deploy) return undefined

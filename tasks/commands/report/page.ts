@@ -57,7 +57,6 @@ export async function formatPage(seen: Seen): Promise<string> {
 `
 }
 
-/** What expires next, and whether all is well. */
 function showHeadline({ run, rows }: Seen, items: Items): string {
   const { now, cluster } = run
   const { expired, next } = findExpiries(items, now)
