@@ -13,7 +13,7 @@ process.umask(0o022)
 rmSync('dist', { recursive: true, force: true })
 /** Those that are bundled. */
 export const packages = await bundle()
-for (const path of ['tasks/commands/report/page.css', 'lib/node/node.sh'])
+for (const path of ['tasks/commands/report.css', 'lib/node/node.sh'])
   writeFileSync(`dist/bin/${basename(path)}`, readFileSync(path))
 writeFileSync('dist/package.json', manifest())
 writeFileSync('dist/LICENSES', licences())

@@ -1,6 +1,6 @@
 /** The command line: the answers that need no cluster, what a command is given, and where its output goes. */
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
-import type { Phases, Reporter } from '../lib/show/reporter.ts'
+import type { Phases, Reporter } from '../lib/show/rows.ts'
 import { fit } from '../lib/wording.ts'
 import { isPhase } from './bootstrap.ts'
 import { type Command, commands, commonOptions, nodeOperands, planWord, questions, run } from './commands/commands.ts'

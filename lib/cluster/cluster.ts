@@ -2,6 +2,7 @@
  * Reads the text of cluster.yaml into a Cluster with every default filled in, or into its problems. Pure, but for
  * `sshConfigPath`, which asks for the home folder.
  */
+
 import { isUtf8 } from 'node:buffer'
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
@@ -20,8 +21,7 @@ import {
 import { tryCidr } from '../address.ts'
 import { memoised } from '../files/plain-file.ts'
 import { type Explained, excerpt, type Mistake } from '../wording.ts'
-import { parseYaml } from '../yaml.ts'
-import { isMap, map, type Path, type Problem, quoted, type Raw } from './problem.ts'
+import { isMap, map, type Path, type Problem, parseYaml, quoted, type Raw } from '../yaml.ts'
 import { clusterProblems, type LayoutRules } from './rules.ts'
 import { clusterSchema, type keyKinds, layoutNames, usualLayout } from './schema.ts'
 

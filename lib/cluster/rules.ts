@@ -1,7 +1,7 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
 import { addressBytes, canonicalAddress, isInside, specialUse, tryCidr } from '../address.ts'
 import { parseDuration, suggest } from '../wording.ts'
-import { isDomain, isMap, list, map, type Path, type Problem, quoted, type Raw, textOf } from './problem.ts'
+import { isDomain, isMap, list, map, type Path, type Problem, quoted, type Raw, textOf } from '../yaml.ts'
 import { clusterSchema, defaults } from './schema.ts'
 
 /** It reads the list of `revoked`. */

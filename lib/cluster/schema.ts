@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
 import { parseDuration, suggest } from '../wording.ts'
-import { isDnsName, isDomain, quoted, textOf } from './problem.ts'
+import { isDnsName, isDomain, quoted, textOf } from '../yaml.ts'
 
 /** Digits and dots alone would be a mistyped address. */
 const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)

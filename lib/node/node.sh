@@ -1,6 +1,6 @@
 #!/bin/sh
 # All that runs on a node, as the login user and as root, in POSIX sh (dash, bash, busybox sh, ksh, zsh) with the tools
-# of coreutils or of busybox. channel.ts sends it with a verb and lines of values; state.ts reads the records that it
+# of coreutils or of busybox. state.ts sends it with a verb and lines of values, and reads the records that it
 # prints.
 #
 #   look     reports the folder, and the places where units read our files. It changes nothing, except that it makes the

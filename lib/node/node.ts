@@ -7,10 +7,9 @@ import { doing, Failure, runAgain } from '../failure.ts'
 import { authorizationFiles, encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/auth-dir.ts'
 import { secretMode, sha256 } from '../files/plain-file.ts'
 import { excerpt } from '../wording.ts'
-import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import { type FileAccess, type FileState, newSuffix } from './place.ts'
-import { type NodeState, readState } from './state.ts'
+import { message, type NodeState, notWhole, readAnswer, readState, shellEnded, type Verb } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'

@@ -2,7 +2,6 @@
 import { type Failure, stackOf } from '../failure.ts'
 import type { Row } from '../graph/target.ts'
 import { fit, printable } from '../wording.ts'
-import type { Phases, Reporter } from './reporter.ts'
 import {
   countRows,
   formatClosing,
@@ -10,6 +9,8 @@ import {
   formatIssues,
   formatRow,
   formatSummary,
+  type Phases,
+  type Reporter,
   summariseGroup,
   textOf,
   toDoOf,

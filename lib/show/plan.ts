@@ -4,8 +4,7 @@ import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatDiffs, hasVerb, namesOf } from '../results.ts'
 import { count, fit, foldAlike, formatNames, joinClauses, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
-import type { Reporter } from './reporter.ts'
-import { formatFailure, formatIssues, nameOf, toDoOf } from './rows.ts'
+import { formatFailure, formatIssues, nameOf, type Reporter, toDoOf } from './rows.ts'
 
 type Mark = '+' | '~' | '-'
 

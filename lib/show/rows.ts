@@ -1,10 +1,13 @@
-/** Events, rows, failures and the end of a run in words: every view prints these. Pure. */
+/**
+ * What every view of a run has in common: the tree, plain lines, --json and the plan read the same events, and print
+ * rows, failures and the end of a run in these words. Pure.
+ */
 import { styleText } from 'node:util'
+import type { ListrRendererFactory } from 'listr2'
 import { type Failure, stackOf } from '../failure.ts'
-import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
-import { formatDiffs, namesOf, pastOf } from '../results.ts'
+import { type Event, nameInPhase, type Row, type Rows, type Target } from '../graph/target.ts'
+import { formatDiffs, namesOf, pastOf, texts } from '../results.ts'
 import { beside, count, fit, formatNames, groupAlike, joinClauses, printable } from '../wording.ts'
-import type { Summary } from './reporter.ts'
 
 /** What there is now, or why it is not so: "new, expires 2036-11-21", "to change; adds SAN 192.168.1.22". */
 export function textOf(row: Row): string {
@@ -178,3 +181,36 @@ export function toDoOf({ rows, notices = [] }: Pick<Summary, 'rows' | 'notices'>
   })
   return [...notices.flatMap(({ kind, text }) => (kind === 'note' ? [] : text)), ...folded]
 }
+
+export interface Reporter {
+  readonly renderer?: ListrRendererFactory
+  event(event: Event): void
+  /** Information that belongs to no target: a wait for a lock, a mode that was tightened. */
+  note(text: string): void
+  /** Before anything can run: bad usage, a bad cluster.yaml, a refusal. */
+  problem(failure: Failure, id?: string): void
+  end(summary: Summary): Promise<void>
+}
+
+export interface Notice {
+  /** `todo`: left to the user, and the command ends with 4. `after`: what comes next, once the command has done all its own. */
+  readonly kind: 'note' | 'todo' | 'after'
+  readonly text: string
+}
+
+export function notices(kind: Notice['kind'], ...all: readonly (string | false | undefined)[]): Notice[] {
+  return texts(...all).map((text) => ({ kind, text }))
+}
+
+export interface Summary {
+  readonly rows: Rows
+  readonly seconds: number
+  readonly exit: number
+  readonly notices?: readonly Notice[]
+  readonly goOn?: string | undefined
+  readonly next?: string | undefined
+  /** Of a plan whose targets could all be looked at. */
+  readonly planHash?: string | undefined
+}
+
+export type Phases = ReadonlyMap<string, readonly Target[]>

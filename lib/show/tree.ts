@@ -6,8 +6,15 @@ import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, type ListrRendererFactory, Spinner } from 'listr2'
 import { type Event, nameInPhase, type Target } from '../graph/target.ts'
 import { beside, fit, printable } from '../wording.ts'
-import type { Phases, Reporter } from './reporter.ts'
-import { formatClosing, formatFailure, formatSummary, summariseGroup, textOf } from './rows.ts'
+import {
+  formatClosing,
+  formatFailure,
+  formatSummary,
+  type Phases,
+  type Reporter,
+  summariseGroup,
+  textOf,
+} from './rows.ts'
 
 const closingRows = 12
 

@@ -1,14 +1,17 @@
 /**
  * Who may still be let in: client certificates that a CA of auth/ has signed, that have not expired, and that
- * cluster.yaml would not issue now. A function of auth/, its backup and cluster.yaml alone.
+ * cluster.yaml would not issue now; and the files in auth/ of nodes and users that cluster.yaml no longer has. A function
+ * of auth/, its backup and cluster.yaml alone.
  */
 import { join } from 'node:path'
 import { tryTo } from '../../lib/failure.ts'
-import { type AuthDir, caName, nextName } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, backUp, caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'
 import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { scalarText } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
-import { certificateIn, tryCertificate } from '../../lib/pki/pair.ts'
+import { certificateIn, isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
+import { type Notice, notices } from '../../lib/show/rows.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { endsSoon, type Run } from '../target.ts'
 
@@ -110,4 +113,62 @@ function isForClients({ isCa, x509 }: Certificate): boolean {
 export function revokedLine({ cluster }: Pick<HolderInput, 'cluster'>, more: readonly string[]): string {
   const names = [...new Set([...(cluster.revoked ?? []), ...more])]
   return `revoked: [${names.map(scalarText).join(', ')}]`
+}
+
+/** Of a name that no row of cluster.yaml has, and whose certificate a CA of auth/ has signed for that name. */
+function formerFiles({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): string[] {
+  const known = new Set(certTable(cluster).map(({ name }) => name))
+  const names = new Set(auth.names().flatMap((file) => auth.files.parse(file)?.name ?? []))
+  const isFormer = (name: string) => {
+    const certificate = known.has(name) ? undefined : tryCertificate(auth, name)
+    return certificate && usersOf(name).includes(commonNameOf(certificate) ?? '') && isOfOwnCa(auth, certificate)
+  }
+  return [...names].filter(isFormer).flatMap((name) =>
+    // The certificate last: by it an interrupted move is found.
+    [auth.files.key(name), kubeconfigFile(name), auth.files.certificate(name)].filter((file) => auth.read(file)),
+  )
+}
+
+export function filesToMove(run: Pick<Run, 'auth' | 'cluster' | 'options'>): string[] {
+  return run.options.prune ? formerFiles(run) : []
+}
+
+export function noteOnFormer(run: Run): string | undefined {
+  const files = formerFiles(run)
+  if (files.length === 0) return undefined
+  if (run.options.prune) return `--prune moves ${formatNames(files)} to auth/backup`
+  return `no node or user of cluster.yaml has the name of ${formatNames(files)} in auth/; a name that comes back keeps its key, unless they are moved to auth/backup:\n    ${run.command('bootstrap --prune')}`
+}
+
+export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note' | 'options'>): void {
+  const { auth, now, note } = run
+  const files = filesToMove(run)
+  const folder = files.length > 0 ? backUp(auth, files, now) : undefined
+  for (const file of files) auth.remove(file)
+  if (folder !== undefined)
+    note(`moved ${formatNames(files)} to ${folder}, as no node or user of cluster.yaml has that name`)
+}
+
+/** A note with all of them, and the line of cluster.yaml that ends the access of those who are gone. */
+export function notesOnHolders(run: HolderInput): Notice[] {
+  const holders = holdersOf(run)
+  if (holders.length === 0) return []
+  const gone = holders.filter(({ why, isBeyondList }) => why === 'removed' && !isBeyondList).map(({ name }) => name)
+  const list = formatNames(holders.map((each) => `${each.name} (until ${formatDate(each.until)}; ${reasonOf(each)})`))
+  const line = `; to revoke who is gone, write in cluster.yaml:\n    ${revokedLine(run, gone)}`
+  const isOver = gone.length > 0 && run.cluster.install
+  return notices('note', `may still be let in: ${list} (docs/bad-day.md, "Revoke a stolen key")${isOver ? line : ''}`)
+}
+
+function reasonOf({ why, groups, isBeyondList }: Holder): string {
+  const reason = why === 'group removed' ? `no longer in ${formatNames(groups)}` : why
+  return isBeyondList ? `${reason}, and only another CA ends that` : reason
+}
+
+/** When the last certificate by which each of these is let in expires, by name. */
+export function untilOf(run: HolderInput, isMeant: (why: Holder['why']) => boolean): ReadonlyMap<string, Date> {
+  const ends = new Map<string, Date>()
+  for (const { name, why, until } of holdersOf(run))
+    if (isMeant(why) && until > (ends.get(name) ?? 0)) ends.set(name, until)
+  return ends
 }

@@ -88,7 +88,7 @@ export const commands: readonly Command[] = [
     examples: ['report --on-nodes', 'report --format prometheus'],
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { output: 'write a copy there, with mode 0644' },
-    load: async () => (await import('./report/report.ts')).report,
+    load: async () => (await import('./report.ts')).report,
   },
   {
     name: 'schedule',

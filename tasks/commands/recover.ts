@@ -1,3 +1,5 @@
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { asFailure, Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import {
@@ -9,33 +11,32 @@ import {
   copyBackups,
   crossName,
   etcdCaName,
+  type FileNames,
   MemoryStore,
   markersIn,
 } from '../../lib/files/auth-dir.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
-import { readCertificates } from '../../lib/pki/certificate.ts'
+import { realPath } from '../../lib/node/state.ts'
+import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate, wrongIn } from '../../lib/pki/pair.ts'
 import { isRepair, type Verb } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
-import { recoverCommand } from '../auth/fetch-command.ts'
-import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../auth/states.ts'
+import { caRotationFiles, caState, isTwin, recoverCommand, tokenFiles, tokenState } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
 import { waysOutOfOlder } from '../deploy/guards.ts'
-import { type FileOnNode, filesOn, type Owner, ownerOf } from '../deploy/owner.ts'
-import { lookAtNode, placesOf, readNode, withPlaces } from '../inspect/look.ts'
-import { identityFiles, isKeptOff } from '../layouts/tables.ts'
+import { type FileOnNode, filesOn, type Owner, ownerOf, whyNotCompared } from '../deploy/owner.ts'
+import { lookAtNode, type NodeLook, placesOf, readNode, withList, withPlaces } from '../inspect/look.ts'
+import { identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
-import { writeAuth } from '../run/access.ts'
+import { closeFolder, writeAuth } from '../run/access.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { pathOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
 import { checkNodes } from '../run/selection.ts'
-import { closeFolder } from '../run/walk.ts'
 import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
-import { type Source, sourceInBackup, sourceOnNode } from './recover-sources.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly ExitCause[]> {
@@ -293,4 +294,62 @@ function refusePresent(run: CommandRun, { where, files }: Source, names: readonl
   const aside = `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(now)}`)} && ${typed}`
   const what = `${auth.path} has another ${formatNames(others)}, which recover never overwrites`
   throw refusal(`restored nothing from ${where}: ${what}`, [`if it is not needed, move it aside:\n    ${aside}`])
+}
+
+export interface Source {
+  readonly where: string
+  readonly files: ReadonlyMap<string, SourceFile>
+  readonly backup?: AuthDir
+}
+
+interface SourceFile {
+  /** Absolute; it may be that nothing is there. */
+  readonly path: string
+  readonly bytes?: Buffer | undefined
+  readonly unread?: string | undefined
+}
+
+/** The files that the units of the node read, which the cluster runs with; otherwise the deployed ones. */
+export function sourceOnNode(run: Run, node: ClusterNode, look: NodeLook): Source {
+  const places = placesOf(look)
+  const pathOf = new Map(look.units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
+  const { files } = run.auth
+  const inFolder = (name: string) => look.contents.get(name)
+  const ca = readCertificate(inFolder(files.certificate(caName)) ?? '')
+  const read = (name: string): SourceFile => {
+    const at = realPath(places, pathOf.get(name) ?? '')
+    const place = places.files.get(at)
+    const bytes = place ? places.contents.get(at) : inFolder(name)
+    const path = place ? at : join(look.folder ?? node.directory, name)
+    // Units read the service account's key alone, so its certificate may be older there.
+    if (bytes) return { path, bytes: newer(files, name, bytes, inFolder(name), ca) }
+    const there = place ?? look.files.get(name)
+    return { path, unread: there && whyNotCompared(there) }
+  }
+  const names = nodeFiles(withList(run).cluster, node).filter((name) => files.parse(name)?.kind !== 'kubeconfig')
+  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])) }
+}
+
+/** Of two certificates over one key the one that was issued later, if it holds all keys that the other does. */
+function newer(files: FileNames, name: string, placed: Buffer, other: Buffer | undefined, ca?: Certificate): Buffer {
+  const [one, two] = [placed, other ?? ''].map((pem) => readCertificate(pem))
+  if (!one || !two?.publicKey.equals(one.publicKey) || two.notBefore <= one.notBefore) return placed
+  if (!other || !ca || !two.x509.verify(ca.publicKey)) return placed
+  const tryBytes = (file: string) => (file === name ? other : undefined)
+  return isOtherIdentity(name, { files, tryBytes }, placed) ? placed : other
+}
+
+/** Follows no link. Throws a Failure if there is no such directory. */
+export function sourceInBackup(backup: AuthDir, names: readonly string[]): Source {
+  const { path, files } = backup
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new Failure(`directory ${path} does not exist`, {
+      remedy: `give the directory that contains ${files.certificate(caName)}`,
+    })
+  const read = (name: string): SourceFile => {
+    const file = backup.read(name)
+    const found = file?.kind === 'file' ? { bytes: file.bytes } : { unread: file && 'not a regular file' }
+    return { path: join(path, name), ...found }
+  }
+  return { where: path, files: new Map([...markersIn(backup), ...names].map((name) => [name, read(name)])), backup }
 }

@@ -1,8 +1,7 @@
 /** `rotate … --dry-run`: its stages, what each changes and how long it waits, and the trial of each in memory. */
 
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { notices } from '../../lib/show/reporter.ts'
-import { formatIssues } from '../../lib/show/rows.ts'
+import { formatIssues, notices } from '../../lib/show/rows.ts'
 import { formatNames, wrap } from '../../lib/wording.ts'
 import type { Rotation } from '../rotations/rotations.ts'
 import { formatTried, notTried, type TriedStage, tryStages } from '../rotations/trial.ts'

@@ -2,8 +2,7 @@
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { nameInPhase } from '../../lib/graph/target.ts'
-import { type Notice, notices } from '../../lib/show/reporter.ts'
-import { formatCounts, formatIssues, textOf } from '../../lib/show/rows.ts'
+import { formatCounts, formatIssues, type Notice, notices, textOf } from '../../lib/show/rows.ts'
 import {
   beside,
   fit,
@@ -15,16 +14,23 @@ import {
   printable,
   wrap,
 } from '../../lib/wording.ts'
-import { recoverCommand } from '../auth/fetch-command.ts'
+import { recoverCommand } from '../auth/states.ts'
 import { readAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
 import { checkNodes } from '../run/selection.ts'
 import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
-import { findExpiries, type Item, takeInventory } from '../views/inventory.ts'
 import { adviseOnRotations, findBeside } from '../views/notices.ts'
-import { type Observation, observe, showObservation, wholeCluster } from '../views/observe.ts'
+import {
+  findExpiries,
+  type Item,
+  type Observation,
+  observe,
+  showObservation,
+  takeInventory,
+  wholeCluster,
+} from '../views/observe.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly ExitCause[]> {

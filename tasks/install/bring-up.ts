@@ -33,13 +33,15 @@ import {
 } from './check-units.ts'
 import { isInstalled, isLeftDrained, isUp, lookAtUnits, type UnitsFound } from './look-at-units.ts'
 import { type DesiredPlace, desiredAt, forgetOld, putBack, replaceAtPlaces } from './places.ts'
-import { type QuorumState, quorumStateOf, waitForOthers } from './quorum.ts'
 import {
   notHealthy,
+  type QuorumState,
+  quorumStateOf,
   restart,
   restartUndrained,
   startAgain,
   undrain,
+  waitForOthers,
   waitUntilHealthy,
   waitUntilServed,
   whyNotHealthy,

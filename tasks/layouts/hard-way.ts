@@ -5,8 +5,8 @@
 
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
 import { caName, fileNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { list, map, type Problem, type Raw } from '../../lib/yaml.ts'
 import { type ApiNaming, apiServer, type CertKind, type Layout, NODE, store, type UnitRow } from './layout.ts'
 import * as shared from './shared.ts'
 

@@ -35,16 +35,17 @@ import {
 } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, formatDiffs, missing, texts } from '../../lib/results.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { fetchCommand, recoverCommand } from '../auth/fetch-command.ts'
 import {
   type CaState,
   caFiles,
   caProfile,
   caRotationFiles,
+  fetchCommand,
   isCopyOfCa,
   isTwin,
   nextCaCommonName,
   readCaState,
+  recoverCommand,
   refusalDuring,
   refuseWithCopy,
   replacedCas,

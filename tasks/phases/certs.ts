@@ -23,8 +23,7 @@ import {
 } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, formatDiffs, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { fetchCommand } from '../auth/fetch-command.ts'
-import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
+import { chainOf, fetchCommand, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
 import { type CertRow, certTable, desiredValues, layoutOf } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 

@@ -6,20 +6,21 @@ import { caName, keepFound } from '../../lib/files/auth-dir.ts'
 import { isInside, replaceFiles, secretMode } from '../../lib/files/plain-file.ts'
 import { type BuildContext, type Earlier, isDone, isLost, Skipped } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import { type KubeconfigAccess, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import {
+  type KubeconfigAccess,
   type KubeconfigFile,
   lockOf,
   mergeEntries,
   readKubeconfigFile,
   readTrusted,
+  serverUrl,
   whileLocked,
-} from '../../lib/kubernetes/kubeconfig-merge.ts'
+} from '../../lib/kubernetes/kubeconfig.ts'
 import { readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa, ownCas } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
-import { recoverCommand } from '../auth/fetch-command.ts'
+import { recoverCommand } from '../auth/states.ts'
 import { localHolder } from '../layouts/tables.ts'
 import type { ClusterTarget, Run } from '../target.ts'
 import { deployId } from './deploy.ts'

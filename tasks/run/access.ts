@@ -1,15 +1,18 @@
-/** How every command has its access to auth/: the lock, the connections, how a failure and the end are reported. */
+/** How every command has its access to auth/: the lock, a walk over targets, how a failure and the end are reported. */
 import { existsSync, realpathSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { asFailure, Failure, tryTo } from '../../lib/failure.ts'
-import { type AuthDir, metricsFile } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, authorizationConfigFile, metricsFile } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import type { Reporter, Summary } from '../../lib/show/reporter.ts'
+import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executor.ts'
+import { joinFailures, type Phases, type Reporter, type Summary } from '../../lib/show/rows.ts'
 import { count, excerpt, formatNames, printable, quote } from '../../lib/wording.ts'
-import type { ClusterGraph, ClusterRows } from '../target.ts'
+import { setAside } from '../auth/accepted.ts'
+import { runPhases } from '../bootstrap.ts'
+import type { ClusterGraph, ClusterRows, Run } from '../target.ts'
 import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
-import { causesIn, type ExitCause, exitStatus } from './exit-status.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from './exit-status.ts'
 
 /**
  * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows what was found: it is
@@ -102,7 +105,7 @@ function lockOptions({ options, signal }: CommandRun, onWait: (text: string) => 
 async function recordRun({ auth, cluster, host }: CommandRun, exit: number): Promise<void> {
   const metrics = tryTo(() => auth.tryBytes(metricsFile))
   if (!metrics) return
-  const { replaceLastRun } = await import('./metrics.ts')
+  const { replaceLastRun } = await import('../commands/report-metrics.ts')
   const text = replaceLastRun(String(metrics), { cluster: cluster.name, ended: host.now(), exit })
   tryTo(() => auth.write(metricsFile, text, publicMode))
 }
@@ -152,4 +155,43 @@ async function refuseTracked({ path, files }: AuthDir, env: NodeJS.ProcessEnv): 
 function workTreeOf(folder: string): string | undefined {
   if (existsSync(join(folder, '.git'))) return folder
   return folder === dirname(folder) ? undefined : workTreeOf(dirname(folder))
+}
+
+export async function walk(
+  graph: ClusterGraph,
+  {
+    phases,
+    reporter,
+    ...options
+  }: Pick<RunOptions<Run>, 'run' | 'forced' | 'signal'> & { readonly phases: Phases; readonly reporter: Reporter },
+): Promise<{ rows: ClusterRows; causes: readonly ExitCause[] }> {
+  const { run } = options
+  const { auth } = run
+  const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
+  for (const [id, failure] of refusals) reporter.problem(failure, id)
+  if (refusals.length > 0) return { rows: new Map(), causes: ['refused'] }
+  closeFolder(auth, reporter.note)
+  setAside({ ...run, note: reporter.note })
+  const opened = openWalk(graph, { ...options, run, mode: 'run', emit: reporter.event })
+  const rows = await runPhases(phases, opened, reporter.renderer)
+  return { rows, causes: causesOf(rows.values()) }
+}
+
+/** What stops a run before it builds anything, and so a plan. */
+export async function refusalsBefore(
+  graph: ClusterGraph,
+  { run, forced, tell }: Pick<RunOptions<Run>, 'run' | 'forced'> & { readonly tell: Run['note'] },
+): Promise<[string | undefined, Failure][]> {
+  const list = run.auth.read(authorizationConfigFile) && (await import('../revoked/revoked.ts')).findRefusedList(run)
+  if (list) return [['revoked', list]]
+  const refusals = await findRefusals(graph, run, forced)
+  if (![...graph.values()].some(({ where }) => where === 'node')) return joinFailures(refusals)
+  const { findOtherCluster } = await import('../deploy/guards.ts')
+  const other = await findOtherCluster(run, graph, tell)
+  return joinFailures(other ? [...refusals, other] : refusals)
+}
+
+export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
+  auth.keepOutOfGit()
+  if (auth.tightenFolder() && auth.hasFiles()) note(`permissions of ${auth.path} were too open; its mode is now 0700`)
 }

@@ -11,13 +11,13 @@ import {
   parseCluster,
   sshConfigPath,
 } from '../../lib/cluster/cluster.ts'
-import type { Path } from '../../lib/cluster/problem.ts'
 import { asFailure, doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName, markersIn, neededMarker } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
-import type { Phases, Reporter } from '../../lib/show/reporter.ts'
+import type { Phases, Reporter } from '../../lib/show/rows.ts'
 import { formatExplained, quote } from '../../lib/wording.ts'
+import type { Path } from '../../lib/yaml.ts'
 import { layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
 import { findsClusterIn, formatCommand, type Host, ownVersion, packageFile, pathOf } from './host.ts'

@@ -1,7 +1,7 @@
 /** The causes of an exit status, and which one follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
 import type { Row } from '../../lib/graph/target.ts'
-import type { Notice } from '../../lib/show/reporter.ts'
+import type { Notice } from '../../lib/show/rows.ts'
 import type { ClusterRow } from '../target.ts'
 
 /** What a command found. Without one, the status is 0. */

@@ -7,14 +7,13 @@ import { type AuthDir, caName, rotatedCas } from '../../lib/files/auth-dir.ts'
 import { nameInPhase } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { hasVerb, isRepair, namesOf } from '../../lib/results.ts'
-import { type Notice, notices } from '../../lib/show/reporter.ts'
+import { type Notice, notices } from '../../lib/show/rows.ts'
 import { formatDate, formatLeftInWords, formatNames } from '../../lib/wording.ts'
-import { noteOnFormer } from '../auth/former-files.ts'
+import { noteOnFormer, notesOnHolders } from '../auth/accepted.ts'
 import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
 import { certTable } from '../layouts/tables.ts'
 import type { UnderWay } from '../rotations/rotations.ts'
 import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
-import { notesOnHolders } from './holders.ts'
 
 /** If a CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
 function adviseOnCa(run: Run): Notice[] {

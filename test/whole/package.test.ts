@@ -67,7 +67,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
       filesPacked().filter((path) => !/^bin\/[\w-]+-[\w-]{8}\.js$/.test(path)),
       [
         ...['CHANGELOG.md', 'LICENSE', 'LICENSES', 'README.md', 'SECURITY.md', 'cluster.yaml', 'package.json'],
-        ...['bin/main.js', 'bin/node.sh', 'bin/page.css'],
+        ...['bin/main.js', 'bin/node.sh', 'bin/report.css'],
         ...docs.map((name) => `docs/${name}`),
       ].toSorted(),
     )
@@ -159,6 +159,6 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
     for (const args of [['bootstrap', '--dry-run'], ['status'], ['verify'], ['report']])
       assert.equal((await its(...args)).status, 0, args.join(' '))
     const page = readFileSync(join(theirs(), 'auth/report.html'), 'utf8')
-    assert.ok(page.includes(readFileSync(join(root, 'tasks/commands/report/page.css'), 'utf8')))
+    assert.ok(page.includes(readFileSync(join(root, 'tasks/commands/report.css'), 'utf8')))
   })
 })

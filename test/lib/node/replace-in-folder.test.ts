@@ -13,10 +13,9 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { message, readAnswer } from '../../../lib/node/channel.ts'
 import { buildTar, lookLines, replaceLines } from '../../../lib/node/node.ts'
 import { oldSuffix } from '../../../lib/node/place.ts'
-import { type NodeState, readState } from '../../../lib/node/state.ts'
+import { message, type NodeState, readAnswer, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, newSuffix, scratch, sha256, snapshot } from '../../support/files.ts'
 import {

@@ -4,7 +4,7 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
 import { missing } from '../../../lib/results.ts'
 import { createLines } from '../../../lib/show/lines.ts'
-import { notices, type Summary } from '../../../lib/show/reporter.ts'
+import { notices, type Summary } from '../../../lib/show/rows.ts'
 import { fakeRow, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 

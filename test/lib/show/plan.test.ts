@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Check, Diff } from '../../../lib/results.ts'
 import { countPlan } from '../../../lib/show/plan.ts'
-import { notices } from '../../../lib/show/reporter.ts'
+import { notices } from '../../../lib/show/rows.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 
 const plan = (looks: Readonly<Record<string, Check>>) => planFakes(fakeCluster(looks))

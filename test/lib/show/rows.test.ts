@@ -3,12 +3,13 @@ import { test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Diff, Verb } from '../../../lib/results.ts'
-import { notices, type Summary } from '../../../lib/show/reporter.ts'
 import {
   formatClosing,
   formatFailures,
   formatSummary,
   joinFailures,
+  notices,
+  type Summary,
   summariseGroup,
   textOf,
   toDoOf,

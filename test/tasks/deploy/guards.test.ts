@@ -10,7 +10,7 @@ import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../
 import type { FileState } from '../../../lib/node/place.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import { fetchCommand } from '../../../tasks/auth/fetch-command.ts'
+import { fetchCommand } from '../../../tasks/auth/states.ts'
 import { refusePlaces } from '../../../tasks/deploy/folder.ts'
 import { guard, keepOthers } from '../../../tasks/deploy/guards.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'

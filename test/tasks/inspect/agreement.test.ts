@@ -3,8 +3,7 @@ import { describe, test } from 'node:test'
 import { parse, parseDocument } from 'yaml'
 import type { Cluster, ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import type { PlacesState } from '../../../lib/node/state.ts'
-import { type UnitOnNode, unitsOn, unsetOn } from '../../../tasks/inspect/agreement.ts'
-import { reloadFlag } from '../../../tasks/inspect/command-line.ts'
+import { reloadFlag, type UnitOnNode, unitsOn, unsetOn } from '../../../tasks/inspect/agreement.ts'
 import {
   allThere,
   twoNodes as cluster,

@@ -1,7 +1,7 @@
 /** Which members etcd has beside the control nodes, from what etcd itself reports. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { foreignMembers } from '../../../tasks/install/quorum.ts'
+import { foreignMembers } from '../../../tasks/install/restart.ts'
 
 const control0 = { name: 'control0', ips: ['192.168.1.11', 'fd00::11'] }
 const control1 = { name: 'control1', ips: ['192.168.1.12'] }

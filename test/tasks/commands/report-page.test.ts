@@ -6,9 +6,9 @@ import { after, before, describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import axe from 'axe-core'
 import type { Browser, Page } from 'playwright-core'
-import { openssl } from '../../../support/certificates.ts'
-import { exits, gateway, makePlace, writeCluster } from '../../../support/harderway.ts'
-import { needs, startBrowser } from '../../../support/programs.ts'
+import { openssl } from '../../support/certificates.ts'
+import { exits, gateway, makePlace, writeCluster } from '../../support/harderway.ts'
+import { needs, startBrowser } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const wide = { width: 1280, height: 900 }

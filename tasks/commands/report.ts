@@ -1,9 +1,12 @@
-/** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
+/** `report`: auth/report.html, one page without a script and without a secret; or the same expiries as metrics. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import { kubeconfigFile } from '../../../lib/files/auth-dir.ts'
-import { nameInPhase } from '../../../lib/graph/target.ts'
-import { formatCounts, formatFailures, textOf, toDoOf, warningsOf } from '../../../lib/show/rows.ts'
+import { Failure } from '../../lib/failure.ts'
+import { kubeconfigFile, metricsFile } from '../../lib/files/auth-dir.ts'
+import { checkOutput, publicMode, writeOutput } from '../../lib/files/plain-file.ts'
+import { nameInPhase } from '../../lib/graph/target.ts'
+import { formatJsonLine } from '../../lib/show/lines.ts'
+import { formatCounts, formatFailures, textOf, toDoOf, warningsOf } from '../../lib/show/rows.ts'
 import {
   foldAlike,
   formatDate,
@@ -12,15 +15,52 @@ import {
   formatNames,
   groupAlike,
   printable,
-} from '../../../lib/wording.ts'
-import { phaseTitles } from '../../bootstrap.ts'
-import { localHolder, nodeFiles } from '../../layouts/tables.ts'
-import { causesOf } from '../../run/exit-status.ts'
-import { type ClusterRows, endsSoon, type Run } from '../../target.ts'
-import { findExpiries, takeInventory } from '../../views/inventory.ts'
-import { adviseOnRotations, findBeside } from '../../views/notices.ts'
+} from '../../lib/wording.ts'
+import { phaseTitles } from '../bootstrap.ts'
+import { localHolder, nodeFiles } from '../layouts/tables.ts'
+import { writeAuth } from '../run/access.ts'
+import type { CommandRun } from '../run/command-run.ts'
+import { causesOf, type ExitCause } from '../run/exit-status.ts'
+import { pathOf } from '../run/host.ts'
+import { usage } from '../run/options.ts'
+import { type ClusterRows, endsSoon, type Run } from '../target.ts'
+import { adviseOnRotations, findBeside } from '../views/notices.ts'
+import { findExpiries, observe, takeInventory, wholeCluster } from '../views/observe.ts'
 
-const style = readFileSync(new URL('page.css', import.meta.url), 'utf8')
+/** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
+export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
+  const { auth, command, host, options, print, signal } = given
+  const { format = 'html' } = options
+  if (format !== 'html' && format !== 'prometheus')
+    throw usage(`--format ${format}: expected html or prometheus`, 'report')
+  const file = format === 'html' ? 'report.html' : metricsFile
+  if (!auth.hasFiles())
+    throw new Failure(`nothing to report: ${auth.path} has no files yet`, {
+      remedy: `create them:\n    ${command('bootstrap')}`,
+    })
+  const graph = await wholeCluster(given)
+  const copy = options.output === undefined ? undefined : pathOf(host, options.output)
+  if (copy !== undefined) checkOutput(copy, auth.path)
+  return writeAuth(given, {
+    graph,
+    work: async (run) => {
+      const seen = await observe(run, graph)
+      const text =
+        format === 'html'
+          ? await (await import('./report.ts')).formatPage(seen)
+          : await (await import('./report-metrics.ts')).formatMetrics(seen)
+      if (!signal.aborted) {
+        auth.write(file, text, publicMode)
+        if (copy !== undefined) writeOutput(copy, text)
+        for (const path of [`${auth.path}/${file}`, copy ?? []].flat())
+          print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
+      }
+      return { rows: seen.rows, causes: [] }
+    },
+  })
+}
+
+const style = readFileSync(new URL('report.css', import.meta.url), 'utf8')
 
 interface Seen {
   readonly run: Run

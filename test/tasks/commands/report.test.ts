@@ -4,10 +4,10 @@ import { createPrivateKey } from 'node:crypto'
 import { chmodSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { openssl } from '../../../support/certificates.ts'
-import { scratch, stateOf } from '../../../support/files.ts'
-import { copyPlace, type Edit, exits, gateway, harderway, madePlace, writeCluster } from '../../../support/harderway.ts'
-import { needs, startBrowser } from '../../../support/programs.ts'
+import { openssl } from '../../support/certificates.ts'
+import { scratch, stateOf } from '../../support/files.ts'
+import { copyPlace, type Edit, exits, gateway, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
+import { needs, startBrowser } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const keyKind = (kind: string): Edit => [['certificates', 'key'], kind]

@@ -5,10 +5,10 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync }
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
-import { openssl } from '../../../support/certificates.ts'
-import { scratch } from '../../../support/files.ts'
-import { type Edit, exits, gateway, harderway, writeCluster } from '../../../support/harderway.ts'
-import { needs } from '../../../support/programs.ts'
+import { openssl } from '../../support/certificates.ts'
+import { scratch } from '../../support/files.ts'
+import { type Edit, exits, gateway, harderway, writeCluster } from '../../support/harderway.ts'
+import { needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 

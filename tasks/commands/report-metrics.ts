@@ -1,0 +1,156 @@
+/**
+ * Metrics for node_exporter's textfile collector: what `report` writes, and what a run leaves in them when it ends.
+ * https://prometheus.io/docs/instrumenting/exposition_formats/
+ */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { metricsFile } from '../../lib/files/auth-dir.ts'
+import { untilOf } from '../auth/accepted.ts'
+import { isStale, type UnitCheck } from '../install/check-units.ts'
+import { type InstallFound, needReload } from '../install/install-node.ts'
+import { nodeUnits } from '../layouts/tables.ts'
+import type { ListFound } from '../revoked/on-node.ts'
+import { rotations } from '../rotations/rotations.ts'
+import type { ClusterRow, ClusterRows, Run } from '../target.ts'
+import { rotationsUnderWay } from '../views/notices.ts'
+import { takeInventory } from '../views/observe.ts'
+
+export async function formatMetrics({ run, rows }: { readonly run: Run; readonly rows: ClusterRows }): Promise<string> {
+  const { name: cluster, nodes, revoked } = run.cluster
+  const items = [...takeInventory(run, rows).values()].map((item) => {
+    const { id, node = '', purpose = '' } = item.row.target
+    return [{ cluster, id, node, purpose }, item] as const
+  })
+  const each = nodes.flatMap((node) => {
+    const state = stateOf(run, rows, node)
+    return state ? [[{ cluster, node: node.name }, state] as const] : []
+  })
+  const underWay = new Map((await rotationsUnderWay(run)).map(({ name, stage }) => [name, stage]))
+  const stages = rotations.map(({ name }) => [{ cluster, rotation: name }, underWay.get(name) ?? 0] as const)
+  const ends = (isReplaced: boolean) =>
+    [...untilOf(run, (why) => (why === 'replaced') === isReplaced)].map(
+      ([name, end]) => [{ cluster, name }, end] as const,
+    )
+  const lastRun = String(run.auth.tryBytes(metricsFile) ?? '')
+    .split('\n')
+    .filter(isOfLastRun)
+  return formatLines([
+    ...family('not_after_timestamp_seconds', items, ({ certificate }) => certificate?.notAfter),
+    ...family('end_timestamp_seconds', items, ({ end }) => end),
+    ...family('fresh', items, ({ row }) => row.state === 'fresh'),
+    ...family('node_inspected', each, ({ inspected }) => inspected),
+    ...family('node_deployed', each, ({ deployed }) => deployed),
+    ...family('node_installed', each, ({ installed }) => installed),
+    ...family('node_loaded', each, ({ loaded }) => loaded),
+    ...family('node_api_server_end_timestamp_seconds', each, ({ until }) => until),
+    ...family('revoked_entries', revoked ? [[{ cluster }, revoked.length]] : []),
+    ...family('revoked_in_force', each, ({ revokedInForce }) => revokedInForce),
+    ...family('unneeded_certificate_end_timestamp_seconds', ends(false)),
+    ...family('earlier_certificate_end_timestamp_seconds', ends(true)),
+    ...family('rotation_stage', stages),
+    ...family('report_timestamp_seconds', [[{ cluster }, run.now]]),
+    ...lastRun,
+  ])
+}
+
+function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
+  const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((phase) => rows.get(`${phase}/${node.name}`))
+  if (!deploy) return undefined
+  const units = install?.found as InstallFound | undefined
+  const checks = units?.checks ?? []
+  // Where no unit is due, nothing is there to be installed or loaded.
+  const due = cluster.install !== false && nodeUnits(cluster, node).length > 0 ? install : undefined
+  const have = (isWrong: (check: UnitCheck) => boolean) =>
+    answerOf(due, () => checks.length > 0 && !checks.some(isWrong))
+  const isReloaded = (units === undefined || needReload(units).length === 0) && !list?.todo?.length
+  const deployed = answerOf(deploy, ({ diffs }) => diffs.length === 0)
+  return {
+    deployed,
+    inspected: deployed !== undefined && ![deploy, install, list].some((row) => row && isUnknown(row)),
+    installed: have(({ places }) => places.length > 0),
+    // What is not installed yet is loaded by nobody.
+    loaded: units && checks.length === 0 ? undefined : have(isStale) && isReloaded,
+    revokedInForce: (list?.found as ListFound | undefined)?.revokedInForce,
+    until: install?.until ?? deploy.until,
+  }
+}
+
+const isUnknown = ({ state, failure }: ClusterRow) => state === 'failed' && failure?.kind !== 'refused'
+
+/** A refusal is an answer: the files there are not ours. So is that they are newer. */
+function answerOf(row: ClusterRow | undefined, isSo: (row: ClusterRow) => boolean): boolean | undefined {
+  if (row?.state === 'fresh' || row?.state === 'stale') return isSo(row)
+  return row?.failure?.kind === 'refused' || row?.failure?.code === 'newer-on-node' ? false : undefined
+}
+
+type MetricValue = number | boolean | Date | undefined
+
+const ofItem = ['id', 'node', 'purpose']
+const ofNode = ['node']
+
+/** The labels of each besides `cluster`, and its HELP; docs/everyday.md has both (`npm run docs`). */
+export const metrics = {
+  not_after_timestamp_seconds: { labels: ofItem, help: 'Expiry of the certificate, or of the one in the kubeconfig.' },
+  end_timestamp_seconds: { labels: ofItem, help: 'Effective expiry: the earliest along the chain.' },
+  fresh: { labels: ofItem, help: '1 if it is up to date, else 0.' },
+  node_inspected: { labels: ofNode, help: '1 if the node was inspected, else 0.' },
+  node_deployed: { labels: ofNode, help: '1 if the node has the files of auth/, else 0.' },
+  node_installed: { labels: ofNode, help: '1 if these files are where its units read them, else 0.' },
+  node_loaded: { labels: ofNode, help: '1 if its units have loaded them, else 0.' },
+  node_api_server_end_timestamp_seconds: {
+    labels: ofNode,
+    help: 'Expiry of the loopback certificate of its API server.',
+  },
+  revoked_entries: { labels: [], help: 'Number of entries of revoked in cluster.yaml.' },
+  revoked_in_force: {
+    labels: ofNode,
+    help: 'Number of these entries that its API server denies; 0 if it does not run.',
+  },
+  unneeded_certificate_end_timestamp_seconds: {
+    labels: ['name'],
+    help: 'Expiry of a certificate that cluster.yaml no longer needs.',
+  },
+  earlier_certificate_end_timestamp_seconds: {
+    labels: ['name'],
+    help: 'Expiry of an earlier certificate of a user, who may still have it.',
+  },
+  rotation_stage: { labels: ['rotation'], help: 'Stage of the rotation in progress, else 0.' },
+  report_timestamp_seconds: { labels: [], help: 'Time of this report.' },
+  last_run_timestamp_seconds: { labels: [], help: 'End of the last run of bootstrap over everything, or of rotate.' },
+  last_run_exit_status: { labels: [], help: 'Exit status of that run.' },
+} as const satisfies Readonly<Record<string, { readonly labels: readonly string[]; readonly help: string }>>
+
+export function family<T = MetricValue>(
+  name: keyof typeof metrics,
+  samples: readonly (readonly [labels: Readonly<Record<string, string>>, T])[],
+  read: (of: T) => MetricValue = (of) => of as MetricValue,
+): string[] {
+  const lines = samples.flatMap(([labels, of]) => {
+    // JSON escapes what Prometheus does, and no label here has more.
+    const pairs = Object.entries(labels).map(([label, text]) => `${label}=${JSON.stringify(text)}`)
+    const value = read(of)
+    const number = value instanceof Date ? Math.floor(value.getTime() / 1000) : Number(value)
+    return value === undefined ? [] : [`harderway_${name}{${pairs}} ${number}`]
+  })
+  return lines.length === 0
+    ? []
+    : [`# HELP harderway_${name} ${metrics[name].help}`, `# TYPE harderway_${name} gauge`, ...lines]
+}
+
+export function formatLines(lines: readonly string[]): string {
+  return lines.map((line) => `${line}\n`).join('')
+}
+
+export function replaceLastRun(
+  metrics: string,
+  { cluster, ended, exit }: { readonly cluster: string; readonly ended: Date; readonly exit: number },
+): string {
+  return formatLines([
+    ...metrics.split('\n').filter((line) => line !== '' && !isOfLastRun(line)),
+    ...family('last_run_timestamp_seconds', [[{ cluster }, ended]]),
+    ...family('last_run_exit_status', [[{ cluster }, exit]]),
+  ])
+}
+
+export function isOfLastRun(line: string): boolean {
+  return /^(# \w+ )?harderway_last_run_/.test(line)
+}
