@@ -11,10 +11,10 @@
  * that are left are tried in memory.
  */
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
-import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { notices } from '../../lib/show/rows.ts'
-import { day, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { notesOnHolders } from '../auth/accepted.ts'
 import { refusalDuring } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
@@ -106,27 +106,16 @@ function presentStage(rotation: Rotation, run: CommandRun): number {
   }
 }
 
-/** Milliseconds: whoever types --finish later means another rotation than the last one that was finished. */
-const provenAgain = 7 * day
-
 /**
  * The number of the stage in progress, and a note for the user. The files do not tell whether the last stage was proven
- * before the run ended, so --finish proves that stage again, for a week by this machine's clock. Throws a refusal if
- * there is nothing to finish.
+ * before the run ended, so --finish proves that stage again.
  */
 export function startOf(rotation: Rotation, run: CommandRun): { at: number; note?: string } {
   const { name, what, stages } = rotation
   const at = stageNumber(rotation, run)
   if (at > 0 || !run.options.finish) return { at }
-  const folder = rotation.finishedIn(run)
-  const time = folder === undefined ? undefined : timeOfBackup(folder)
-  const none = joinClauses(
-    `no rotation of ${what} is in progress`,
-    time && `the last one finished on ${formatDate(time)}`,
-  )
-  if (time && run.now.getTime() - time.getTime() < provenAgain)
-    return { at: stages.length, note: `${none}, and its last stage is checked again` }
-  throw refusal(none, [`begin one:\n    ${run.command(`rotate ${name}`)}`])
+  const note = `no rotation of ${what} is in progress, and its last stage is checked again; to begin one:\n    ${run.command(`rotate ${name}`)}`
+  return { at: stages.length, note }
 }
 
 export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from (with the --endpoints, --cacert, --cert and --key of a control node):\n    etcdctl snapshot save FILE`

@@ -25,7 +25,6 @@ import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, isUnreached, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import {
-  type AuthDir,
   backUp,
   backupFolders,
   caName,
@@ -87,7 +86,6 @@ const rotationOfCa = (name: RotatedCa, { both, finishing }: Record<'both' | 'fin
   ] satisfies Stage[],
   undoesUnclear: true as const,
   stageOf: (run: Run) => readCaState(run, name).stage,
-  finishedIn: ({ auth }: Pick<Run, 'auth'>) => finishedIn(auth, name),
 })
 
 export const caRotation: Rotation = {
@@ -274,24 +272,19 @@ function ownCredentials({ auth }: Run, name: string): Credentials {
 async function previousCa(run: Run, name: RotatedCa) {
   const { auth, now } = run
   const files = auth.files.pair(name)
-  const folder = finishedIn(auth, name)
+  const cross = tryCertificate(auth, crossName(name))
+  const folder = backupFolders(auth).find((each) => {
+    const kept = readCertificate(readBackup(auth, each, auth.files.certificate(name)) ?? Buffer.of())
+    return cross && kept && isIssuedBy(cross, kept)
+  })
   const [pem, keyPem] = files.map((file) => folder && readBackup(auth, folder, file))
   const [ca, privateKey] = [pem && readCertificate(pem), keyPem && readPrivateKey(keyPem)]
   if (ca && privateKey) return { ca, client: await issueTest(run, { certificate: ca, privateKey }) }
-  const cross = tryCertificate(auth, crossName(name))
   if (cross && cross.notAfter > now)
     throw new Failure(`can't verify that the previous CA is untrusted: it is not in ${auth.path}/backup`, {
       remedy: `restore its ${formatNames(files)} there from a backup, then ${runAgain}`,
     })
   return undefined
-}
-
-function finishedIn(auth: AuthDir, name: RotatedCa): string | undefined {
-  const cross = tryCertificate(auth, crossName(name))
-  return backupFolders(auth).find((folder) => {
-    const ca = readCertificate(readBackup(auth, folder, auth.files.certificate(name)) ?? Buffer.of())
-    return cross && ca && isIssuedBy(cross, ca)
-  })
 }
 
 // From this ConfigMap aggregated API servers read whose client certificates to accept. kube-apiserver only adds CAs to

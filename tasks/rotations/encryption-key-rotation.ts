@@ -4,11 +4,10 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
-import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
+import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { type Client, isAnswer } from '../../lib/kubernetes/client.ts'
 import {
@@ -98,14 +97,6 @@ export const encryptionKeyRotation: Rotation = {
   needsSnapshot: true,
   stages: [added, first, finishing],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
-  finishedIn({ auth }) {
-    const { keys: [present] = [] } = readEncryptionState({ auth }) ?? {}
-    return backupFolders(auth).find((folder) => {
-      const bytes = readBackup(auth, folder, file)
-      const { stage, keys: [kept] = [] } = (bytes && readEncryptionKeys(bytes)) ?? {}
-      return stage === 'first' && isDeepStrictEqual(kept, present)
-    })
-  },
 }
 
 /** The old text is kept: a key that has encrypted something is never lost. */

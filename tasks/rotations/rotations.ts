@@ -53,8 +53,6 @@ export interface Rotation {
   stageOf(run: Run): string
   /** True if the undo of its first stage also repairs files that do not fit together. */
   readonly undoesUnclear?: true
-  /** The folder that its last --finish has left in auth/backup; undefined if what that made is not in use. */
-  finishedIn(run: Pick<Run, 'auth'>): string | undefined
 }
 
 export const rotations: readonly Rotation[] = [

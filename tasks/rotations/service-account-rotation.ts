@@ -7,14 +7,14 @@ import { createHash, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { type AuthDir, backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, backUp, backups } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { texts } from '../../lib/results.ts'
-import { keysIn, publicKeyIn, readTokenPair, readTokenState, tokenFiles } from '../auth/states.ts'
+import { publicKeyIn, readTokenPair, readTokenState, tokenFiles } from '../auth/states.ts'
 import { readMetrics, withApi } from '../inspect/component.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
@@ -89,16 +89,6 @@ export const serviceAccountRotation: Rotation = {
   what: 'the service-account key',
   stages: [published, signing, finishing],
   stageOf: (run) => readTokenState(run).stage,
-  finishedIn({ auth }) {
-    const { certificate, key, nextKey } = tokenFiles(auth.files)
-    const present = publicKeyIn(auth.tryBytes(key))
-    return backupFolders(auth).find((folder) => {
-      const accepted = keysIn(readBackup(auth, folder, certificate) ?? Buffer.of())
-      // The undo of the first stage keeps the next key beside the certificates.
-      const isUndone = readBackup(auth, folder, nextKey) !== undefined
-      return !isUndone && accepted.length > 1 && accepted.some((each) => present?.equals(each))
-    })
-  },
 }
 
 function signingKid({ auth }: Pick<Run, 'auth'>): string | undefined {
