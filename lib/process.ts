@@ -105,7 +105,6 @@ function startFailure(
   const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not in PATH'
   return new Failure(`can't start ${program}: ${why}`, {
     code: 'ssh-not-started',
-    remedy: `check that the OpenSSH client is installed:\n    command -v ${program}
-if this machine is at a limit (ulimit -n, ulimit -u, of a container), work on fewer nodes at once: --concurrency 2`,
+    remedy: `check that the OpenSSH client is installed, or set ssh.concurrency: 2 if this machine is at a limit (ulimit -n, ulimit -u):\n    command -v ${program}`,
   })
 }

@@ -261,17 +261,6 @@ export class AuthDir {
     return { value, diffs, isMissing: false }
   }
 
-  /**
-   * Changes whenever a file in the folder is made, replaced or removed, even a lock; undefined if there is no folder.
-   */
-  version(): string | undefined {
-    const path = this.#folder()
-    return doing('read', path, () => {
-      const stat = fs.statSync(path, { bigint: true, throwIfNoEntry: false })
-      return stat && `${stat.dev} ${stat.ino} ${stat.ctimeNs}`
-    })
-  }
-
   names(folder = '.'): string[] {
     return this.#store.names(folder)
   }

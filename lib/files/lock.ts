@@ -16,8 +16,8 @@ import { readPlainFile, secretMode, syncFolder, temporary, writeNew } from './pl
 
 export interface LockOptions {
   readonly signal: AbortSignal
-  /** Milliseconds to wait; Infinity for as long as the owner lives. */
-  readonly wait: number
+  /** Milliseconds to wait; without, for as long as the owner lives. */
+  readonly wait?: number
   readonly onWait: (message: string) => void
 }
 
@@ -73,7 +73,7 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
  */
 export async function waitUntilFree(
   path: string,
-  { signal, wait, onWait }: LockOptions,
+  { signal, wait = Number.POSITIVE_INFINITY, onWait }: LockOptions,
 ): Promise<PresentLock | undefined> {
   const begun = performance.now()
   for (let isReported = false; ; isReported = true) {
@@ -126,7 +126,6 @@ function tryLink(from: string, to: string): boolean {
  * is gone, and leaves the next one alone. Its owner may die too, so it is a lock like any other.
  */
 async function removeDead(path: string, { token }: PresentLock, options: LockOptions): Promise<void> {
-  // PresentLock only briefly, so --no-lock-wait waits for it too.
   const turn = await takeLock(besideOf(path, `${token}.lock`), { ...options, wait: Number.POSITIVE_INFINITY })
   try {
     const present = readPresent(path)

@@ -11,7 +11,7 @@ import type { LimitFunction } from 'p-limit'
 import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
-import { Failure, isUnreached, runAgain } from '../failure.ts'
+import { Failure, runAgain } from '../failure.ts'
 import { copyFile, type Destination, runScript, type Spawning, spawn } from '../process.ts'
 import { excerpt, printable, quote } from '../wording.ts'
 
@@ -29,7 +29,6 @@ interface ConnectionParts {
   readonly folder: string
   readonly limit: LimitFunction
   readonly signal: AbortSignal
-  readonly waitNodes: number
   /** A command to type: ssh with these options to the node. */
   typed(options: readonly string[]): string
 }
@@ -50,8 +49,6 @@ interface RemoteWork {
 export class Connection {
   readonly #parts: ConnectionParts
   readonly #forwards: Forwards
-  /** Whether it was waited for, and not reached. */
-  hasGivenUp = false
   #isOpen = false
   #wasTried = false
 
@@ -77,27 +74,19 @@ export class Connection {
     return this.#isOpen ? this.#once(script, { what, limit }) : this.#opened(script, { what, limit })
   }
 
-  /** Tries again while the machine boots (--wait-nodes), and where the connection was dropped at its beginning. */
+  /** Tries again where the connection was dropped at its beginning. */
   async #opened(script: string, work: RemoteWork): Promise<string> {
-    const { limit: opening, waitNodes, signal } = this.#parts
-    const waitUntil = Date.now() + waitNodes
-    for (let tries = 0; ; tries++) {
+    const { limit: opening, signal } = this.#parts
+    for (const pause of retryAfter) {
       try {
-        const output = await opening(() => this.#once(script, work))
-        this.hasGivenUp = false
-        return output
+        return await opening(() => this.#once(script, work))
       } catch (error) {
-        if (!(error instanceof Failure)) throw error
-        const mayBoot = isUnreached(error) && !this.hasGivenUp && Date.now() < waitUntil
-        const pause = mayBoot ? 2000 : error.code === 'connection-lost' ? retryAfter[tries] : undefined
-        if (this.#isOpen || pause === undefined) {
-          this.hasGivenUp = isUnreached(error)
-          throw error
-        }
+        if (this.#isOpen || !(error instanceof Failure && error.code === 'connection-lost')) throw error
         // With jitter, so that the retries do not arrive all at once.
         await delay(pause * (0.5 + Math.random()), undefined, { signal })
       }
     }
+    return opening(() => this.#once(script, work))
   }
 
   async #once(script: string, work: RemoteWork): Promise<string> {

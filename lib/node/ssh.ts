@@ -63,8 +63,6 @@ export function allowedEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 
 export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
   readonly folder: string
-  /** Milliseconds to wait for nodes that are booting. */
-  readonly waitNodes: number
 }
 
 export class Ssh {
@@ -94,10 +92,10 @@ export class Ssh {
     return connection
   }
 
-  /** Never throws: a connection that does not exist needs no closing. That the node was not reached is kept. */
+  /** Never throws: a connection that does not exist needs no closing. */
   async disconnect({ name }: Pick<ClusterNode, 'name'>): Promise<void> {
     const connection = this.#connections.get(name)
-    if (!connection?.hasGivenUp) this.#connections.delete(name)
+    this.#connections.delete(name)
     await closeConnections([connection], this.#run)
   }
 

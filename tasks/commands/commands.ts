@@ -34,7 +34,6 @@ export const run: Command = {
   options: [
     ...(['dry-run', 'offline', 'expect-plan', 'node', 'force', 'renew'] as const),
     ...(['replace-identity', 'yes', 'prune'] as const),
-    ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
   ],
   means: {
     force:
@@ -62,8 +61,8 @@ export const commands: readonly Command[] = [
     name: 'verify',
     operands: nodeOperands,
     does: 'tries all TLS connections in memory',
-    examples: ['verify', 'verify --planned'],
-    options: ['node', 'planned', 'no-lock-wait'],
+    examples: ['verify', 'verify --node worker0'],
+    options: ['node'],
     load: async () => (await import('./verify.ts')).verify,
   },
   {
@@ -71,7 +70,7 @@ export const commands: readonly Command[] = [
     operands: nodeOperands,
     does: 'shows whether each file is up to date and when it expires',
     examples: ['status --on-nodes', 'status worker0 --verbose'],
-    options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    options: ['node', 'on-nodes'],
     load: async () => (await import('./status.ts')).status,
   },
   {
@@ -86,7 +85,7 @@ export const commands: readonly Command[] = [
     name: 'report',
     does: 'writes auth/report.html: what expires when, and who holds which file',
     examples: ['report --on-nodes', 'report --format prometheus'],
-    options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    options: ['format', 'output', 'on-nodes'],
     means: { output: 'write a copy there, with mode 0644' },
     load: async () => (await import('./report.ts')).report,
   },
@@ -103,7 +102,7 @@ export const commands: readonly Command[] = [
     operands: 'WHAT',
     does: 'replaces ca, etcd-ca, service-account or encryption-key in stages, while the cluster runs',
     examples: ['rotate ca --dry-run', 'rotate ca --finish'],
-    options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    options: ['dry-run', 'finish', 'undo', 'force', 'yes'],
     means: {
       force: 'continue although something still uses the old CA or key, or a connection would be refused',
     },
@@ -114,7 +113,7 @@ export const commands: readonly Command[] = [
     name: 'recover',
     does: 'restores a lost auth/, from a control node (--node) or a backup (--from)',
     examples: ['recover --node control0', 'recover --from /mnt/backup/auth --dry-run'],
-    options: ['node', 'from', 'dry-run', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    options: ['node', 'from', 'dry-run'],
     means: {
       node: 'from this control node',
       from: 'from this backup of auth/',

@@ -2,12 +2,11 @@
 import { hash } from 'node:crypto'
 import { Failure } from '../../lib/failure.ts'
 import { byPhase, closure, isLost } from '../../lib/graph/target.ts'
-import { type Diff, formatDiffs, namesOf } from '../../lib/results.ts'
+import { type Diff, formatDiffs } from '../../lib/results.ts'
 import { formatFailures, notices } from '../../lib/show/rows.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { filesToMove } from '../auth/accepted.ts'
 import { phases } from '../bootstrap.ts'
-import { outageOf } from '../layouts/tables.ts'
 import { readAuth, refusalsBefore } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/exit-status.ts'
@@ -31,9 +30,9 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     const noting = { ...run, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { run: noting, forced, tell })
-    if (refusals.length > 0) return () => refuse(run, graph, refusals)
+    if (refusals.length > 0) return refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced, mode: 'plan' })
-    return () => show(run, seen, [...warnings, ...(offline ? notLookedAt(whole) : [])])
+    return show(run, seen, [...warnings, ...(offline ? notLookedAt(whole) : [])])
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
@@ -59,11 +58,9 @@ function notLookedAt(whole: ClusterGraph): string[] {
 async function show(given: CommandRun, seen: Observation, warnings: readonly string[]) {
   const { run, rows } = seen
   const all = [...rows.values()]
-  const restarts = all.flatMap(({ diffs }) => namesOf(diffs, 'restart'))
   const told = [
     ...notices('note', noteOnNewIdentity(rows), ...warnings),
     ...findBeside(run, rows),
-    ...notices('note', outageOf(run.cluster, restarts)),
     ...(await adviseOnRotations(run)),
   ]
   const isMoving = filesToMove(run).length > 0

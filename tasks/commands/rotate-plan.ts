@@ -16,7 +16,7 @@ import { checkedRotation, refuseOther, snapshotReminder, startOf } from './rotat
 export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const { rotation, graph } = await checkedRotation(given)
   const { name, stages } = rotation
-  const read = async (run: CommandRun) => {
+  const read = async (run: CommandRun): Promise<readonly ExitCause[]> => {
     refuseOther(rotation, run)
     const { at, note } = startOf(rotation, run)
     const trials = await tryStages({ run, signal: run.signal, isForced: false }, rotation, at)
@@ -30,11 +30,9 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
       `after each stage, ${backUp(run.auth)}`,
       ...(isFinishLeft ? [`complete the rotation:\n    ${run.command(`rotate ${name} --finish`)}`] : []),
     ]
-    return async (): Promise<readonly ExitCause[]> => {
-      if (run.options.json) printJson(run, planned, [...notes, notTried, ...toDo])
-      else printText(run, planned, { notes, toDo })
-      return trials.some(({ tried }) => tried.refused.length > 0) ? ['refused'] : ['stale']
-    }
+    if (run.options.json) printJson(run, planned, [...notes, notTried, ...toDo])
+    else printText(run, planned, { notes, toDo })
+    return trials.some(({ tried }) => tried.refused.length > 0) ? ['refused'] : ['stale']
   }
   return readAuth(given, graph, read, { isPlan: true })
 }

@@ -45,7 +45,7 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
       ...findBeside(seen.run, seen.rows),
       ...notices('note', noteOnExample(given)),
     ]
-    return async () => (signal.aborted ? [] : show(given, ofNodes(seen, options.nodes), told))
+    return signal.aborted ? [] : show(given, ofNodes(seen, options.nodes), told)
   })
 }
 

@@ -4,71 +4,32 @@ import { providers } from '../../lib/cluster/schema.ts'
 import { Failure } from '../../lib/failure.ts'
 import { type AuthDir, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
-import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
-import { readPair, tryCertificate, wrongIn } from '../../lib/pki/pair.ts'
+import { readPair, wrongIn } from '../../lib/pki/pair.ts'
 import { type Check, formatDiffs, missing } from '../../lib/results.ts'
 import { notices } from '../../lib/show/rows.ts'
-import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { joinClauses } from '../../lib/wording.ts'
 import { notesOnHolders } from '../auth/accepted.ts'
-import { phases } from '../bootstrap.ts'
 import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
-import { encryptionConfig, layoutOf } from '../layouts/tables.ts'
-import {
-  connect,
-  formatRefused,
-  formatTried,
-  makeInMemory,
-  missingFiles,
-  missingOf,
-  notTried,
-  partiesOf,
-  type Tried,
-  triedConnections,
-  tryChange,
-} from '../rotations/trial.ts'
+import { encryptionConfig } from '../layouts/tables.ts'
+import { connect, missingFiles, missingOf, partiesOf } from '../rotations/trial.ts'
 import { readAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { selectNodes } from '../run/selection.ts'
-import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
+import type { ClusterTarget, Run } from '../target.ts'
 import { checkTarget, observe, showObservation } from '../views/observe.ts'
 
 /** Throws a usage Failure for a node without connections. */
 export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
-  if (given.options.planned) return verifyPlanned(given)
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.rows.values()].every(({ state }) => state === 'fresh' || state === 'skipped')
     const text = `see what is wrong, and how to repair it:\n    ${run.command('status')}`
     const beside = [...notesOnHolders(run), ...notices('after', !isAllRight && text)]
-    return () => showObservation(run, seen, { notices: beside })
-  })
-}
-
-/** What the next run makes is made in memory, and each connection tried with the files from before it and after it. */
-async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
-  const files = await clusterGraph(phases, given.cluster)
-  let tried: Tried
-  const targets = triedConnections(given.cluster).map(({ id, node }) => {
-    const check = () => {
-      const refused = tried.refused.find(({ connection }) => connection === id)
-      if (refused) throw new Failure(formatRefused(refused))
-      return { diffs: [], note: 'as expected in every state' }
-    }
-    return checkTarget(id, check, { node })
-  })
-  const graph = buildGraph(selectNodes(given, targets))
-  return readAuth(given, graph, async (run) => {
-    // As if each were named: a name that only then may be lost is tried too.
-    const planned = { ...run, options: { ...run.options, names: [...files.keys()] } }
-    const after = await makeInMemory(planned, files, run.auth, given.signal)
-    tried = await tryChange(planned, { before: run.auth, after })
-    const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
-    const notes = [formatTried(tried)[0], notTried]
-    return () => showObservation(run, seen, { notices: notices('note', ...notes) })
+    return showObservation(run, seen, { notices: beside })
   })
 }
 
@@ -76,7 +37,6 @@ async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
 const connectionKinds = [
   { name: 'etcd', title: 'Clients to etcd' },
   { name: 'kubelets', title: 'API server to kubelets' },
-  { name: 'names', title: 'Names of kubelets' },
   { name: 'clients', title: 'Clients to API server' },
   { name: 'front-proxy', title: 'Who may set X-Remote-User' },
   { name: 'keys', title: 'Tokens and Secrets' },
@@ -87,7 +47,6 @@ function connectionTargets(cluster: Cluster): ClusterTarget[] {
   const rows = connectionTable(cluster)
   return [
     ...rows.map((row) => checkTarget(row.id, (run) => checkConnection(run, row), { node: row.node })),
-    checkTarget('names/kubelets', checkKubeletNames),
     ...keyRows.map(({ id, check }) => checkTarget(id, check)),
   ]
 }
@@ -123,23 +82,6 @@ function formatSeen(seen: Identity | undefined): string {
   return seen
     ? `authenticated as ${seen.user} (${seen.groups.length > 0 ? `groups ${seen.groups.join(', ')}` : 'no groups'})`
     : 'anonymous, as without a certificate'
-}
-
-/**
- * Of the certificate that a kubelet serves; an API server may refuse one that is of no such user:
- * https://kep.k8s.io/4872
- */
-function checkKubeletNames({ auth, cluster }: Run): Check {
-  const names = cluster.nodes.flatMap((node) => (layoutOf(cluster).nodeCert(node) ? [node.name] : []))
-  const lacking = missingFiles(
-    auth,
-    names.map((name) => auth.files.certificate(name)),
-  )
-  if (lacking.length > 0) return { diffs: lacking }
-  const others = names.filter((name) => !tryCertificate(auth, name)?.attributes.includes(`CN=${nodeUser(name)}`))
-  if (others.length > 0)
-    throw new Failure(`the CN in the certificate of ${formatNames(others)} is not system:node:<name>`)
-  return { diffs: [], note: 'each has the CN system:node:<name>, which API servers may require (KEP-4872)' }
 }
 
 /** kube-controller-manager signs tokens with the key, and kube-apiserver verifies them with the certificate. */

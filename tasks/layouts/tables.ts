@@ -262,10 +262,3 @@ function declaredAt(files: UnitOverride['files'], { file, by }: Reads): string |
   const at = files[file]
   return typeof at === 'object' ? by.map((setting) => at[setting]).find((path) => path !== undefined) : at
 }
-
-/** What a restart of these units interrupts; undefined where another node serves the same meanwhile. */
-export function outageOf({ nodes }: Cluster, restarts: readonly string[]): string | undefined {
-  const [control, ...more] = nodes.filter(({ role }) => role === 'control')
-  if (!control || more.length > 0 || !restarts.includes(apiServer)) return undefined
-  return `${control.name} has the only API server; its restart takes the API down for about a minute, or seconds with --shutdown-watch-termination-grace-period=2s`
-}

@@ -85,7 +85,7 @@ export interface AuthChange {
   readonly isLast?: boolean
 }
 
-export interface Refusal {
+interface Refusal {
   readonly connection: string
   readonly client: string
   readonly server: string
@@ -104,18 +104,17 @@ export interface Tried {
 export function formatTried({ connections, states, refused }: Tried): readonly [string, ...string[]] {
   return [
     `tried ${count(connections, 'connection')} in ${count(states, 'distinct state')}, ${refused.length} refused`,
-    ...refused.map((each) => `${each.connection}, ${formatRefused(each)}`),
+    ...refused.map(
+      ({ connection, client, server, state, why }) =>
+        `${connection}, ${client} to ${server} would fail (${state}): ${why}`,
+    ),
   ]
-}
-
-export function formatRefused({ client, server, state, why }: Refusal): string {
-  return `${client} to ${server} would fail (${state}): ${why}`
 }
 
 /** Nodes of a role are alike, and so are users: so many of each are tried, as a handshake takes milliseconds. */
 const mostAlike = 50
 
-export function triedConnections(cluster: Cluster): ConnectionRow[] {
+function triedConnections(cluster: Cluster): ConnectionRow[] {
   const nodes = [...Map.groupBy(cluster.nodes, ({ role }) => role)].flatMap(([role, alike]) =>
     role === 'control' ? alike : alike.slice(0, mostAlike),
   )

@@ -3,7 +3,7 @@ import { existsSync, realpathSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { asFailure, Failure, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, authorizationConfigFile, metricsFile } from '../../lib/files/auth-dir.ts'
-import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
+import { type Lock, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executor.ts'
 import { joinFailures, type Phases, type Reporter, type Summary } from '../../lib/show/rows.ts'
@@ -15,14 +15,13 @@ import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from './exit-status.ts'
 
 /**
- * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows what was found: it is
- * called when they are certain. `graph` has the nodes that may be contacted. Writes nothing, so auth/ may be read-only
- * and no run waits for a reader. With --no-lock-wait, throws a Failure if another run holds the lock.
+ * Reads once no run holds auth/. `graph` has the nodes that may be contacted. Writes nothing, so auth/ may be read-only
+ * and no run waits for a reader.
  */
 export async function readAuth(
   run: CommandRun,
   graph: ClusterGraph,
-  read: (run: CommandRun) => Promise<() => Promise<readonly ExitCause[]>>,
+  read: (run: CommandRun) => Promise<readonly ExitCause[]>,
   { isPlan = false } = {},
 ): Promise<readonly ExitCause[]> {
   const auth = authBeside(run)
@@ -31,13 +30,8 @@ export async function readAuth(
   if (isPlan) await announce(run)
   const { host, options, printError, signal } = run
   const onWait = options.quiet ? () => {} : printError
-  for (;;) {
-    // Before the lock is checked, so that a run that begins in between is noticed.
-    const version = auth.version()
-    await waitUntilFree(lockFile(auth), lockOptions(run, onWait))
-    const show = await read({ ...run, auth: authBeside(run), now: host.now(), note: () => {} })
-    if (signal.aborted || auth.version() === version) return show()
-  }
+  await waitUntilFree(lockFile(auth), { signal, onWait })
+  return read({ ...run, auth: authBeside(run), now: host.now(), note: () => {} })
 }
 
 interface Writer {
@@ -51,7 +45,7 @@ interface Writer {
   readonly closing?: (rows: ClusterRows, run: CommandRun) => Promise<Partial<Summary>>
 }
 
-/** Works while no other run can change auth/. With --no-lock-wait, throws a Failure if another run holds the lock. */
+/** Works while no other run can change auth/. */
 export async function writeAuth(
   given: CommandRun,
   { graph, reporter, isWhole = false, work, closing }: Writer,
@@ -70,7 +64,7 @@ export async function writeAuth(
   try {
     try {
       auth.make()
-      lock = await takeLock(lockFile(auth), lockOptions(run, run.note))
+      lock = await takeLock(lockFile(auth), { signal, onWait: run.note })
       // After the wait: what another run has issued meanwhile is valid by now.
       run = { ...run, now: host.now() }
       auth.removeLeftovers()
@@ -95,10 +89,6 @@ export async function writeAuth(
 
 function lockFile({ path }: AuthDir): string {
   return join(path, '.lock')
-}
-
-function lockOptions({ options, signal }: CommandRun, onWait: (text: string) => void): LockOptions {
-  return { signal, wait: options.noLockWait ? 0 : Number.POSITIVE_INFINITY, onWait }
 }
 
 /** In the metrics, if auth/ has them. Nothing is decided by it, so a run does not fail where it can't be written. */

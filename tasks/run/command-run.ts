@@ -1,6 +1,6 @@
 /** What a command is given: a run, and what only the command needs of it. */
 
-import { accessSync, constants, existsSync, lstatSync, readFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
@@ -16,7 +16,7 @@ import { AuthDir, caName, markersIn, neededMarker } from '../../lib/files/auth-d
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import type { Phases, Reporter } from '../../lib/show/rows.ts'
-import { formatExplained, quote } from '../../lib/wording.ts'
+import { formatExplained } from '../../lib/wording.ts'
 import type { Path } from '../../lib/yaml.ts'
 import { layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
@@ -44,15 +44,13 @@ export function openRun(
   given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file'> & Pick<CommandRun, 'options'>,
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
-  const { file, isAbove } = configOf(host, options.config)
+  const file = configOf(host, options.config)
   const isFound = file === join(host.cwd(), 'cluster.yaml') && findsClusterIn(host.cwd())
   const config = isFound ? undefined : options.config
-  if (isAbove) printError(`using ${file}; this directory has no cluster.yaml`)
-  const { cluster: read, mistake } = readCluster(file)
-  const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
+  const { cluster, mistake } = readCluster(file)
   return {
     ...given,
-    ...connector(cluster, { folder: dirname(file), env: host.env, signal, waitNodes: options.waitNodes ?? 0 }),
+    ...connector(cluster, { folder: dirname(file), env: host.env, signal }),
     cluster,
     mistake,
     file,
@@ -179,22 +177,11 @@ export function noteOnExample({ file }: Pick<CommandRun, 'file'>): string | unde
   return `${file} is the unedited example; name your own with --config FILE, or create one:\n    ${formatCommand('init DIR')}`
 }
 
-/**
- * The cluster.yaml in use: that of the current folder, else of the nearest folder above that has one. npm runs scripts
- * in the folder of the clone. Throws a usage Failure if there is none, or if whoever owns it could have put it above a
- * stranger's folder: it has commands.
- */
-function configOf(host: Host, typed?: string): { readonly file: string; readonly isAbove: boolean } {
-  if (typed !== undefined) return { file: pathOf(host, typed), isAbove: false }
-  const here = host.cwd()
+/** The cluster.yaml in use: npm runs scripts in the folder of the clone. Throws a usage Failure if there is none. */
+function configOf(host: Host, typed?: string): string {
+  if (typed !== undefined) return pathOf(host, typed)
+  const file = join(host.cwd(), 'cluster.yaml')
+  if (existsSync(file)) return file
   const remedy = `give one with --config FILE, or create one:\n    ${formatCommand('init DIR')}`
-  for (let at = here; ; at = dirname(at)) {
-    const file = join(at, 'cluster.yaml')
-    const found = doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')
-    const isAbove = at !== here
-    if (found && isAbove && ![0, process.getuid?.()].includes(found.uid))
-      throw usageFailure(`${file}, in a directory above, belongs to another user`, `to use it: --config ${quote(file)}`)
-    if (found) return { file, isAbove }
-    if (at === dirname(at)) throw usageFailure(`no cluster.yaml in ${here} or a directory above`, remedy)
-  }
+  throw usageFailure(`${file} does not exist`, remedy)
 }

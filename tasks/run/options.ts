@@ -1,7 +1,7 @@
 /** The options: one table, read by the parser, by --help and by the table of commands. Pure. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { type Failure, usageFailure } from '../../lib/failure.ts'
-import { day, parseDuration, suggest } from '../../lib/wording.ts'
+import { suggest } from '../../lib/wording.ts'
 import { formatCommand } from './host.ts'
 
 interface Option {
@@ -17,7 +17,7 @@ interface Option {
 }
 
 const table = {
-  config: { value: 'FILE', help: 'another cluster.yaml (default: in this directory, or in one above)' },
+  config: { value: 'FILE', help: 'another cluster.yaml (default: in this directory)' },
   'dry-run': { help: 'show what would be done and why; change nothing' },
   offline: { help: 'with --dry-run: read only auth/ and cluster.yaml; no ssh' },
   'expect-plan': {
@@ -52,15 +52,11 @@ const table = {
     help: 'overwrite a node or kubeconfig that has another cluster identity (CA, service-account key, encryption key)',
   },
   yes: { help: 'skip the confirmation, as needed without a terminal' },
-  planned: { help: 'try the files of the next run beside the current ones' },
   finish: { help: 'complete the rotation; stop trusting the old CA or key' },
   undo: { help: 'go back to the previous stage; possible until --finish' },
   prune: {
     help: 'remove what no longer belongs in a deploy directory; move files of former nodes and users to auth/backup',
   },
-  'wait-nodes': { value: 'TIME', parse: duration, help: 'how long to wait (2m, 90s) for nodes that are booting' },
-  concurrency: { value: 'N', parse: wholeNumber, help: 'nodes at once, 1 to 1000, instead of ssh.concurrency' },
-  'no-lock-wait': { help: 'fail at once if another run holds auth/; do not wait' },
   'on-nodes': { help: 'inspect nodes too, and what their units have loaded' },
   format: { value: 'F', help: 'html or prometheus' },
   output: { value: 'FILE' },
@@ -143,12 +139,6 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
     throw usage(`${rawName} needs a value: ${rawName} ${option.value}`)
 }
 
-function duration(text: string): number {
-  const milliseconds = parseDuration(text)
-  if (milliseconds <= day) return milliseconds
-  throw usage(`--wait-nodes ${text}: expected a time such as 2m or 90s, up to 24h`)
-}
-
 /** Of all that were given, joined by commas. An empty one is a mistake: none at all would be every node. */
 function names(text: string): readonly string[] {
   const all = text === '' ? [] : text.split(',')
@@ -159,12 +149,6 @@ function names(text: string): readonly string[] {
 function planHash(text: string): string {
   if (/^[0-9a-f]{64}$/.test(text)) return text
   throw usage(`--expect-plan ${text}: expected the hash from the last line of --dry-run, 64 digits`)
-}
-
-function wholeNumber(text: string): number {
-  const number = Number(text)
-  if (/^\d+$/.test(text) && number >= 1 && number <= 1000) return number
-  throw usage(`--concurrency ${text}: expected a whole number from 1 to 1000`)
 }
 
 /** Names the help of the command, if that is known. */

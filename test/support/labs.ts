@@ -320,7 +320,6 @@ export interface ConfigUse {
   /** What is set before all stanzas, and so counts first. */
   readonly options?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
-  readonly waitNodes?: number
 }
 
 export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<SshLab> {
@@ -336,11 +335,11 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
     return [`Host ${name}`, ...own, `UserKnownHostsFile ${lab.knownHosts}`, 'GlobalKnownHostsFile none', ''].join('\n')
   }
   const connect: SshLab['connect'] = async (name, { config, options = {}, ...use }, work) => {
-    const { signal = new AbortController().signal, waitNodes = 0 } = use
+    const { signal = new AbortController().signal } = use
     const lines = Object.entries(options).map(([key, value]) => `${key} ${value}\n`)
     writeFileSync(join(folder, 'ssh_config'), [...lines, config].join(''))
     const cluster = clusterOf(name)
-    const ssh = new Ssh(cluster, { folder, env: process.env, signal, waitNodes })
+    const ssh = new Ssh(cluster, { folder, env: process.env, signal })
     const [node] = cluster.nodes
     try {
       if (!node) throw new Error('no node')

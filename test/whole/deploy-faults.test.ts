@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import type { RelayBehaviour } from '../lab/relay.ts'
@@ -123,28 +121,5 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
       assert.match(stdout + stderr, /find the cause on the node \(its login shell/)
     })
     await assertMended()
-  })
-
-  test('with --wait-nodes waits for those that are still booting', async () => {
-    const attempts = await Promise.all(
-      nodes().map(async (node) => {
-        await node.stop()
-        const server = createServer().listen(node.port, '127.0.0.1')
-        await once(server, 'listening')
-        const tried = once(server, 'connection').then(async ([socket]) => {
-          const closed = once(server, 'close')
-          server.close()
-          socket.resume().end()
-          await closed
-          await node.start()
-        })
-        return { server, tried }
-      }),
-    )
-    const ran = await seven.run('deploy', '--wait-nodes', '30s')
-    for (const { server } of attempts) server.close()
-    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
-    await Promise.all(attempts.map(({ tried }) => tried))
-    assert.deepEqual(seven.rightNodes(), sevenNames)
   })
 })

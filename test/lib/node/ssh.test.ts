@@ -214,17 +214,6 @@ test('a connection that ssh has closed is opened again, and no script is sent tw
   })
 })
 
-test('a node that was waited for and not reached is not waited for again', { skip }, async () => {
-  const config = at.host('node')
-  await at.connect('node', { config: config.replace(/Port \d+/, 'Port 1') }, async (connection) => {
-    await assert.rejects(connection.run('true'), { code: 'unreachable' })
-    assert.equal(connection.hasGivenUp, true)
-    writeFileSync(join(at.folder, 'ssh_config'), config)
-    await connection.run('true')
-    assert.equal(connection.hasGivenUp, false)
-  })
-})
-
 describe('a command that takes too long', { skip }, () => {
   /** Its limit is over as soon as a process has written its id to the file, and so is that process afterwards. */
   async function endAt(t: TestContext, file: string): Promise<void> {

@@ -68,7 +68,6 @@ describe('auth/', { concurrency: 2 }, () => {
   })
 
   const origin = madePlace(edits, 'certs')
-  const holdLock = (place: string) => writeFileSync(join(place, 'auth/.lock'), '')
   const spoiled = (title: string, status: number, spoil: (place: string) => void, args: readonly string[]) =>
     test(`is left as it was by a run that ${title}`, async (t) => {
       const { place, auth } = copyPlace(t, origin, edits)
@@ -81,7 +80,6 @@ describe('auth/', { concurrency: 2 }, () => {
   spoiled('is to replace the CA, with nobody to confirm it', 3, () => {}, ['ca', '--force'])
   spoiled('is asked for with a bad option', 2, () => {}, ['certs', '--forse'])
   spoiled('has a bad cluster.yaml', 2, (place) => writeFileSync(join(place, 'cluster.yaml'), 'name: 1'), ['certs'])
-  spoiled('finds auth/ held by another', 1, holdLock, ['certs', '--no-lock-wait'])
 })
 
 test('a run that makes a CA says so, and is followed by a backup, and by nothing that alarms; no other run is', async (t) => {

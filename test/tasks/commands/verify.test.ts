@@ -32,7 +32,6 @@ const connections: Readonly<Record<string, RegExp>> = {
   ...Object.fromEntries(
     kubelets.map((name) => [`kubelets/${name}`, /^authenticated as kubernetes \(groups Kubernetes\)$/]),
   ),
-  'names/kubelets': /^each has the CN system:node:<name>, .*KEP-4872/,
   'clients/admin': /^authenticated as admin \(groups system:masters\)$/,
   'clients/kube-scheduler': /^authenticated as system:kube-scheduler \(groups system:kube-scheduler\)$/,
   'clients/kube-controller-manager':
@@ -143,11 +142,11 @@ const rows: Readonly<
   ],
   'a key of the API that is not its own': [
     (auth) => cpSync(join(auth, 'worker0-key.pem'), join(auth, 'kubernetes-key.pem')),
-    Object.keys(connections).filter((id) => !/^keys|^names|^strangers.kubelet/.test(id)),
+    Object.keys(connections).filter((id) => !/^keys|^strangers.kubelet/.test(id)),
   ],
   'a certificate of a kubelet that is none': [
     (auth) => writeFileSync(join(auth, 'worker1.pem'), 'garbage'),
-    ['clients/worker1', 'kubelets/worker1', 'names/kubelets'],
+    ['clients/worker1', 'kubelets/worker1'],
   ],
 }
 
@@ -221,22 +220,6 @@ describe('verify', { concurrency: 2 }, () => {
     }
     await exits(2, place, 'verify', '--node', 'worker9')
     assert.deepEqual(stateOf(place), spoiled)
-  })
-
-  test('--planned tries what the next run makes beside what is there, writes nothing, and names who is refused', async (t) => {
-    const { place, auth } = copied(t)
-    writeCluster(place, [...edits, [['users'], [{ name: 'jane' }]], [['api', 'extraSANs'], ['api.example.org']]])
-    const seen = stateOf(auth)
-    const added = await exits(0, place, 'verify', '--planned')
-    assert.match(added.stdout, /tried \d+ connections in \d+ distinct states, 0 refused/)
-    assert.match(added.stdout, /not tried: what docs\/rotation\.md lists/)
-    writeCluster(place, [...edits, [['api', 'host'], 'elsewhere']])
-    const moved = await exits(1, place, 'verify', '--planned', '--node', 'worker0')
-    assert.match(
-      moved.stdout,
-      /^clients\/worker0: (worker0 )?to kube-apiserver would fail \(the client with its new files\): the server certificate has no SAN elsewhere$/m,
-    )
-    assert.deepEqual(stateOf(auth), seen)
   })
 })
 

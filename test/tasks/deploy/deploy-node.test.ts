@@ -69,13 +69,13 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
 
   for (const [title, more, count] of [
     ['and install use one connection to a node', [], 1],
-    ['and install use one each if there are more nodes than are worked on at once', ['--concurrency', '4'], 2],
+    ['and install use one each if there are more nodes than are worked on at once', [[['ssh', 'concurrency'], 4]], 2],
   ] as const)
     test(title, async () => {
-      write(five, [['install'], true])
+      write(five, [['install'], true], ...more)
       for (const name of names) rmSync(join(home(name), 'ca.pem'), { force: true })
       const before = await counts()
-      const ran = await exits(0, place, 'deploy', 'install', '--json', ...more)
+      const ran = await exits(0, place, 'deploy', 'install', '--json')
       assert.equal(idsOf(ran, 'built').length, five.length)
       assert.deepEqual(
         await counts(),

@@ -9,8 +9,6 @@ const understood: readonly [string, Partial<Options>][] = [
   ['deploy --node a,b --node c', { names: ['deploy'], nodes: ['a', 'b', 'c'] }],
   ['--dry-run certs --offline', { names: ['certs'], dryRun: true, offline: true }],
   ['--force --replace-identity --prune', { force: true, replaceIdentity: true, prune: true }],
-  ['--concurrency=1000 --no-lock-wait', { concurrency: 1000, noLockWait: true }],
-  ['--wait-nodes 24h', { waitNodes: 24 * 3_600_000 }],
   ['-h', { help: true }],
   ['status --on-nodes --verbose', { names: ['status'], onNodes: true, verbose: true }],
   ['init --virtual-ip 10.0.0.1', { names: ['init'], virtualIp: '10.0.0.1' }],
@@ -34,8 +32,6 @@ test('what is not understood is bad usage, and the message says why', () => {
     // No name would be every node.
     ['deploy --node ,', /--node ,: a name is empty/],
     ['--config --force', /--config needs a value: --config FILE/],
-    ['--concurrency 0', /--concurrency 0: expected a whole number from 1 to 1000/],
-    ['--wait-nodes 25h', /expected a time/],
     ['--expect-plan abc', /expected the hash/],
     ['--json=false', /--json takes no value/],
     ['--quiet --verbose', /--quiet and --verbose can't be combined/],

@@ -1,12 +1,10 @@
 /** Looks while another run holds auth/, or begins to: what they show is what stands between two runs. */
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { readAuth } from '../../../tasks/run/access.ts'
-import type { CommandRun } from '../../../tasks/run/command-run.ts'
-import { scratch, stateOf } from '../../support/files.ts'
-import { copyPlace, type Edit, exits, harderway, holdAuth, madePlace, writeCluster } from '../../support/harderway.ts'
+import { stateOf } from '../../support/files.ts'
+import { copyPlace, type Edit, exits, holdAuth, madePlace, writeCluster } from '../../support/harderway.ts'
 import { needsModes, obeysModes, start } from '../../support/process.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
@@ -53,7 +51,7 @@ describe('a look', { concurrency: 2 }, () => {
       assert.ok(stderr.includes(lockOf(auth)), stderr)
     })
 
-  test('is ended by a signal while it waits, without a word more; with --no-lock-wait it stops at once', async (t) => {
+  test('is ended by a signal while it waits, without a word more', async (t) => {
     const { place, auth } = copied(t)
     await holdAuth(auth)
     const waiting = start(place, ['status'])
@@ -62,9 +60,6 @@ describe('a look', { concurrency: 2 }, () => {
     const ended = await waiting.ended
     assert.deepEqual([ended.status, ended.stdout], [143, ''])
     assert.match(ended.stderr, /^waiting for process .*:\n +ps .*\nstop:\n +kill \d+\n$/)
-    const ran = await harderway(place, 'status', '--no-lock-wait')
-    assert.deepEqual([ran.status, ran.stdout], [1, ''])
-    assert.ok(ran.stderr.startsWith(`${lockOf(auth)} is held by process ${process.pid} on `), ran.stderr)
     await exits(0, place, 'graph')
   })
 
@@ -81,76 +76,4 @@ describe('a look', { concurrency: 2 }, () => {
     assert.equal(ran.status, 0, ran.stdout + ran.stderr)
     assert.deepEqual(stateOf(auth), state)
   })
-})
-
-/** As much of a CommandRun as a read needs. */
-function requestIn(place: string, noLockWait: boolean, told: string[] = []): CommandRun {
-  const options = { noLockWait, quiet: false }
-  const { signal } = new AbortController()
-  const printError = (text: string) => told.push(text)
-  const cluster = { layout: 'harder-way', etcd: { ca: 'shared' }, ssh: {} }
-  const host = { now: () => new Date() }
-  return { file: join(place, 'cluster.yaml'), cluster, host, options, signal, printError } as unknown as CommandRun
-}
-
-function emptyAuth(t: TestContext) {
-  const place = scratch(t)
-  const auth = join(place, 'auth')
-  mkdirSync(auth)
-  return { place, auth }
-}
-
-/** What the read found that is shown. */
-async function readUnlocked<T>(run: CommandRun, read: () => Promise<T>): Promise<T | undefined> {
-  let shown: T | undefined
-  await readAuth(run, new Map(), async () => {
-    const found = await read()
-    return async () => {
-      shown = found
-      return []
-    }
-  })
-  return shown
-}
-
-test('what was read while a run began and ended is read again; while nothing changes there is one read', async (t) => {
-  const { place, auth } = emptyAuth(t)
-  const readsFor = async (first: () => Promise<void>) => {
-    let reads = 0
-    return readUnlocked(requestIn(place, false), async () => {
-      reads += 1
-      if (reads === 1) await first()
-      return reads
-    })
-  }
-  assert.equal(await readsFor(async () => (await holdAuth(auth))()), 2)
-  assert.equal(await readsFor(async () => {}), 1)
-})
-
-test('what was read while a run began is read again when that run has ended', async (t) => {
-  const { place, auth } = emptyAuth(t)
-  let release: (() => void) | undefined
-  const told: string[] = []
-  const request = requestIn(place, false, told)
-  const printError = (text: string) => {
-    told.push(text)
-    writeFileSync(join(auth, 'ca.pem'), 'whole')
-    release?.()
-  }
-  const found = await readUnlocked({ ...request, printError }, async () => {
-    release ??= await holdAuth(auth)
-    return readdirSync(auth)
-  })
-  assert.deepEqual(found, ['ca.pem'])
-  assert.match(told.join('\n'), /^waiting for process \d+ on /)
-})
-
-test('where there is no auth/ nobody is waited for, and a run that makes it is noticed', async (t) => {
-  const place = scratch(t)
-  const seen = await readUnlocked(requestIn(place, false), async () => {
-    const names = readdirSync(place)
-    if (names.length === 0) mkdirSync(join(place, 'auth'))
-    return names
-  })
-  assert.deepEqual(seen, ['auth'])
 })
