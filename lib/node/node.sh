@@ -202,19 +202,16 @@ say_above() {
   with_lines say_each "$above"
 }
 
-# Reports what runs have left in the current folder: archives, of 0.5.0 also where they were unpacked, and what is beside a
-# file of ours. A run that is at work there may lose its archive to the next one, and then changes nothing.
+# Reports what runs have left in the current folder: archives, and what is beside a file of ours. A run that is at work
+# there may lose its archive to the next one, and then changes nothing.
 say_leftovers() {
   for f in .harderway-* *"$new_suffix" *"$old_suffix"; do
     case $f in
       *[!A-Za-z0-9._-]*) continue ;;
-      .harderway-*)
-        g=${f#.harderway-} g=${g%-swap} g=${g%-unpacked} g=${g%-discarded}
-        case $g in ''|*[!0-9a-f-]*) continue ;; esac
-        ;;
+      .harderway-*) case ${f#.harderway-} in ''|*[!0-9a-f-]*) continue ;; esac ;;
       *) if [ -d "$f" ] || ! is_name "${f%.harderway-*}"; then continue; fi ;;
     esac
-    if [ ! -L "$f" ] && { [ -f "$f" ] || [ -d "$f" ]; }; then say leftover "$f"; fi
+    if [ ! -L "$f" ] && [ -f "$f" ]; then say leftover "$f"; fi
   done
 }
 # is_name NAME: true for a name that a file of ours may have.
@@ -318,10 +315,7 @@ look_as_root() {
   [ -z "$units" ] || say_units
   if { read -r name < /proc/sys/kernel/hostname; } 2>/dev/null; then say hostname "$name"; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
-  # The other marks are of 0.5.0.
-  for f in "$marks/drained" "$marks"/.harderway-*; do
-    if [ -e "$f" ]; then say drained; break; fi
-  done
+  [ ! -e "$marks/drained" ] || say drained
   found='' expected='' resolved=' ' above=' /'
   with_lines find_places "$places"
   cd /
@@ -346,36 +340,17 @@ find_places() {
   done
 }
 
-# resolve PATH: sets $real to the resolved path, and $ways to every link and folder on the way, one link after the
-# other. It fails if the path can't be resolved, or resolves to a name that is not plain. Without a link it starts no
-# process.
+# resolve PATH: sets $real to the resolved path, and $ways to the folders and the link on the way to both. It fails if the
+# path can't be resolved, or resolves to a name that is not plain. Without a link it starts no process.
 resolve() {
-  real=$1 ways='' hops=0
-  while :; do
-    case $real in ''|*[!A-Za-z0-9_@%+=:,./-]*) return 1 ;; esac
-    at='' rest=${real#/}
-    while [ -n "$rest" ]; do
-      at=$at/${rest%%/*}
-      case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
-      [ ! -L "$at" ] || break
-      [ -z "$rest" ] || ways="$ways $at"
-    done
-    [ -L "$at" ] || break
-    ways="$ways $at" hops=$((hops + 1))
-    [ $hops -le 40 ] || return 1
-    to=$(readlink -- "$at")
-    case $to in /*) ;; *) to=${at%/*}/$to ;; esac
-    real=$to${rest:+/$rest}
-    while :; do
-      case $real in
-        */../*) rest=${real%%/../*} real=${rest%/*}/${real#*/../} ;;
-        */./*) real=${real%%/./*}/${real#*/./} ;;
-        *//*) real=${real%%//*}/${real#*//} ;;
-        *) break ;;
-      esac
-    done
+  real=$1 ways='' at=$1
+  while [ -n "$at" ] && [ ! -L "$at" ]; do at=${at%/*}; done
+  [ -z "$at" ] || real=$(readlink -f -- "$1") || return 1
+  case $1$real in *[!A-Za-z0-9_@%+=:,./-]*) return 1 ;; esac
+  for at in "$1" "$real"; do
+    [ -L "$at" ] || at=${at%/*}
+    while [ -n "$at" ]; do ways="$ways $at" at=${at%/*}; done
   done
-  [ $hops -eq 0 ] || [ ! -e "$1" ] || [ "$real" = "$(readlink -f -- "$1")" ]
 }
 
 #### What systemd and the kernel say of units
@@ -483,7 +458,7 @@ replace_files() {
   trash=$archive
   lock_all
   refuse_changed
-  [ -z "$leftovers" ] || rm -rf -- $leftovers
+  rm -f -- $leftovers
   with_lines change_modes "$modes"
   [ -z "$archive" ] || unpack
   trap '' HUP INT TERM PIPE

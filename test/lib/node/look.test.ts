@@ -225,12 +225,12 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
 
   test('what a run has left is reported, and nothing else that is called like it', (t) => {
     const home = scratch(t)
-    for (const name of ['.harderway-0a-swap', '.harderway-b ad', '.harder', '.harderway-notes', 'pki.harderway-old'])
+    for (const name of ['.harderway-b ad', '.harder', '.harderway-notes', 'pki.harderway-old'])
       mkdirSync(join(home, name))
     for (const name of ['.harderway-0a', 'ca.pem.harderway-new', 'ca.pem.harderway-old', 'notes.txt.harderway-old'])
       writeFileSync(join(home, name), '')
     symlinkSync('.harderway-0a', join(home, '.harderway-link'))
-    const left = ['.harderway-0a', '.harderway-0a-swap', 'ca.pem.harderway-new', 'ca.pem.harderway-old']
+    const left = ['.harderway-0a', 'ca.pem.harderway-new', 'ca.pem.harderway-old']
     assert.deepEqual(look(home).leftovers.toSorted(), left)
   })
 })

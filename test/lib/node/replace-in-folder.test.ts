@@ -218,21 +218,14 @@ inEachShell(({ run, did, some }: NodeShell) => {
 
     test('without new files sets modes, and removes what is pruned or other runs have left; nothing that is not named', (t) => {
       const home = oldHome(t)
-      const [pruned, leftovers] = [
-        ['-rf.pem', 'it.pem'],
-        ['.harderway-a', '.harderway-a-swap'],
-      ]
+      const [pruned, leftovers] = [['-rf.pem', 'it.pem'], ['.harderway-a']]
       for (const name of [...pruned, 'kept.pem', '.harderway-a', '.harderway-b']) writeFileSync(join(home, name), 'x')
-      for (const name of ['.harderway-a-swap', '.harderway-b-swap']) {
-        mkdirSync(join(home, name))
-        writeFileSync(join(home, name, 'ca.pem'), 'x')
-      }
       const kept = readdirSync(home).filter((name) => ![...pruned, ...leftovers].includes(name))
       const desired = { 'ca.pem': 0o644, 'worker0-key.pem': 0o600 }
       const modes = Object.entries(desired).map(([name, mode]) => ({ name, mode }))
       const seen = swapped(home, { copies: false, modes, leftovers, pruned: [...pruned, 'not-there.pem'] })
       assert.deepEqual(readdirSync(home), kept)
-      assert.deepEqual(seen.leftovers, ['.harderway-b', '.harderway-b-swap'])
+      assert.deepEqual(seen.leftovers, ['.harderway-b'])
       for (const [name, mode] of Object.entries({ ...desired, 'worker0.kubeconfig': 0o640 }))
         assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
       assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'old ca.pem\n')
