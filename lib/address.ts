@@ -4,10 +4,7 @@ import { isIPv4, isIPv6 } from 'node:net'
 /** Prefix of IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2), which Go refuses in a certificate. */
 const mappedPrefix = '00000000000000000000ffff'
 
-/**
- * The bytes of a textual address, in network order; undefined if it is not an address, or has a zone. ::ffff:10.0.0.1
- * is 10.0.0.1.
- */
+/** The bytes of an address, in network order; undefined for anything else. ::ffff:10.0.0.1 is 10.0.0.1. */
 export function addressBytes(text: string): Buffer | undefined {
   if (isIPv4(text)) return Buffer.from(text.split('.').map(Number))
   // The expression behind isIPv6 takes milliseconds to compile: few have such addresses.

@@ -7,10 +7,7 @@ import { type Mistake, quote } from './wording.ts'
 type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'mistakes' | 'cause'>>
 
 export class Failure extends Error {
-  /**
-   * `usage`: bad usage or a bad cluster.yaml, exit 2. `refused`: something irreplaceable would have been replaced, exit
-   * 3. `failed`: everything else, exit 1.
-   */
+  /** What ends the run with exit 2 (`usage`), with 3 as it would replace what can't be made again, or with 1. */
   readonly kind: 'usage' | 'refused' | 'failed'
   /** What happened, without where; `message` has both. */
   readonly what: string

@@ -17,10 +17,7 @@ export interface Destination {
   readonly options: readonly string[]
 }
 
-/**
- * The host's sh reads the script from its input: nothing of it is in an argument list. SessionType precedes the
- * options, as ssh takes the first value; scp requests a subsystem, and must not have it.
- */
+/** The host's sh reads the script from its input. SessionType comes first, as the first value counts. */
 export function runScript({ host, options }: Destination, script: string, how: Spawning): Promise<ProcessOutput> {
   return spawn({ ...how, input: script })`ssh -o SessionType=default ${options} -- ${host} sh -s`
 }
@@ -60,10 +57,7 @@ function settings({ cwd, env, input = '', signal }: Spawning): Partial<Options> 
 /** zx has no streams for a process that could not be started, despite its types. */
 type Started = PromiseLike<ProcessOutput> & Partial<Pick<ProcessPromise, 'stdin' | 'stdout' | 'stderr'>>
 
-/**
- * A template of the command, as zx has it: each value is quoted, and a list is a word for each item. Throws if it can't
- * be started, or prints more than any answer has; a status other than 0 is part of the result.
- */
+/** A template as of zx. Throws if it can't be started, or prints too much; a status other than 0 is a result. */
 export function spawn(how: Spawning) {
   return async (
     pieces: TemplateStringsArray,

@@ -70,9 +70,7 @@ export function octal(mode: number): string {
   return mode.toString(8).padStart(4, '0')
 }
 
-/**
- * Without what could move the cursor, recolour the terminal or turn the text round: parts come from files and nodes.
- */
+/** Without what could move the cursor or recolour the terminal: parts come from files and nodes. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) =>
     char === '\n' ? char : '\uFFFD',

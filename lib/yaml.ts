@@ -5,10 +5,7 @@
 import { type Document, isScalar, type LineCounter, parseDocument, visit, YAMLParseError } from 'yaml'
 import { type Explained, withoutKeys } from './wording.ts'
 
-/**
- * Never throws; problems are in `errors`, which may quote the text: then its values must not be read. A key that is
- * a map would be written as text again for each map around it, and none of our files has one.
- */
+/** Never throws. With `errors`, which may quote the text, the values must not be read. No key may be a map. */
 export function parseYaml(
   text: string,
   { lineCounter, merge = false, schema = 'core' }: YamlUse = {},

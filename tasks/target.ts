@@ -24,10 +24,7 @@ export interface Run extends AnyRun {
   readonly kubeconfig: () => string
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
-  /**
-   * How much is done at once in auth/, on nodes, and in the user's own kubeconfig. Several nodes are queried through
-   * `limits.node`, but not by a node's own target: it holds a slot already.
-   */
+  /** How much is done at once. Nodes are queried through `limits.node`, but by a node's target, which has a slot. */
   readonly limits: Readonly<Record<'auth' | 'node' | 'kubeconfig', LimitFunction>>
   readonly planned: 'auth'
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
@@ -91,10 +88,7 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
   return buildGraph(all)
 }
 
-/**
- * Wraps a target: repairs modes, and skips the build if only modes were wrong. What is to be replaced is not checked: it
- * may be unreadable.
- */
+/** Repairs modes, and skips the build if only they were wrong. What is to be replaced is not checked. */
 export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<Found> {
   return {
     ...target,

@@ -16,10 +16,7 @@ export interface LayoutRules {
   problems(raw: Raw): readonly Problem[]
   /** Whether a node or a user of that name would have a file of the cluster's own name. */
   isReserved(name: string): boolean
-  /**
-   * The units of the layout: by each of its files, whatever it is in force for, the settings that name it; and whether
-   * it reads settings from a YAML file.
-   */
+  /** The units of the layout: the settings that name each of its files, and whether it reads a YAML file. */
   readonly units: ReadonlyMap<
     string,
     { readonly files: ReadonlyMap<string, readonly string[]>; readonly hasConfig: boolean }

@@ -36,10 +36,7 @@ export const authorizationConfigFile = 'authorization-config.yaml'
 /** The kubeconfig that this names: it has to be there first. */
 export const authorizationWebhookFile = 'authorization-webhook.yaml'
 export const authorizationFiles: readonly string[] = [authorizationWebhookFile, authorizationConfigFile]
-/**
- * The beginning of the name of an empty file. A version that puts into auth/ what those before it would misread writes
- * this first, with its own number, and they refuse to run. A backup has the file too.
- */
+/** An empty file, with the oldest version that reads this auth/ aright: one before it refuses to run. */
 export const neededMarker = 'needs-harderway-'
 export const markersIn = (auth: Pick<AuthDir, 'names'>): string[] =>
   auth.names().filter((name) => name.startsWith(neededMarker))
@@ -96,10 +93,7 @@ export function fileNames({ endings, names }: Naming) {
   }
 }
 
-/**
- * The files that an installed kubeconfig names: certificate and key, which one rename replaces, and the CA that it
- * trusts.
- */
+/** The files that an installed kubeconfig names: certificate and key, which one rename replaces, and its CA. */
 export function filesBeside(kubeconfig: string): { readonly pair: string; readonly ca: string } {
   const name = kubeconfig.slice(0, -kubeconfigEnding.length)
   return { pair: `${name}-client.pem`, ca: `${name}-ca.pem` }
@@ -342,10 +336,7 @@ export class AuthDir {
   }
 }
 
-/**
- * Copies the named files to backup/<time>/, and returns that folder if there was anything to copy. Files already kept
- * at the same time stay. Of a symbolic link nothing is lost: where it leads stays.
- */
+/** Copies the files to backup/<time>/; returns that folder if there was one to copy. A link is left out. */
 export function backUp(auth: AuthDir, names: readonly string[], now: Date): string | undefined {
   const time = backupTime(now)
   const isTaken = (folder: string) => names.some((name) => auth.read(join('backup', folder, name)))
@@ -360,10 +351,7 @@ export function backUp(auth: AuthDir, names: readonly string[], now: Date): stri
   return join(auth.path, 'backup', folder)
 }
 
-/**
- * Keeps files that are about to be overwritten elsewhere, by name or absolute path, in a folder that `backups` never
- * reads.
- */
+/** Keeps files that are about to be overwritten elsewhere, in a folder that `backups` never reads. */
 export function keepFound(auth: AuthDir, from: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
   const named = [...files].map(([at, bytes]) => [at.replace(/^\//, '').replaceAll('/', '%2F'), bytes] as const)
   if (named.length > 0) keep(auth, `${from}-${backupTime(now)}`, new Map(named))

@@ -67,10 +67,7 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
   return { release: () => readPresent(path)?.token === mine.token && rmSync(path, { force: true }) }
 }
 
-/**
- * Waits until there is no lock, or only that of a dead owner, which it returns. Changes nothing. Throws as takeLock
- * does.
- */
+/** Waits until there is no lock, or only that of a dead owner, which it returns. Throws as takeLock does. */
 export async function waitUntilFree(
   path: string,
   { signal, wait = Number.POSITIVE_INFINITY, onWait }: LockOptions,
@@ -121,10 +118,7 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
-/**
- * Serialised by a second lock that is named for the dead one's token: of two waiters the second sees that the dead lock
- * is gone, and leaves the next one alone. Its owner may die too, so it is a lock like any other.
- */
+/** Under a second lock, named for the dead one's token: a second waiter must not remove the lock after it. */
 async function removeDead(path: string, { token }: PresentLock, options: LockOptions): Promise<void> {
   const turn = await takeLock(besideOf(path, `${token}.lock`), { ...options, wait: Number.POSITIVE_INFINITY })
   try {
@@ -212,10 +206,7 @@ function readMachine(): string {
   return text?.kind === 'file' ? (/^[0-9a-f]{32}$/m.exec(text.bytes.toString())?.[0] ?? '') : ''
 }
 
-/**
- * The start of the process: a reused pid has another one. '' for a zombie, which is dead; undefined if there is none,
- * or it is hidden (hidepid).
- */
+/** When the process began. '' for a zombie, which is dead; undefined if there is none, or it is hidden (hidepid). */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -50,10 +50,7 @@ export function whileOpen<T>(fd: number, work: (fd: number) => T): T {
   }
 }
 
-/**
- * Resolves symbolic links; the target of the last one need not exist, since a writer would create it. A path in a loop
- * of links is returned unchanged.
- */
+/** Resolves links; the last may lead to where nothing is. A path in a loop of links is returned unchanged. */
 export function followLinks(path: string): string {
   return doing('read', path, () => {
     let at = path
@@ -99,10 +96,7 @@ interface ReplaceOptions {
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
 }
 
-/**
- * One after the other, in their order. Throws where a folder stands in the way; a symbolic link is replaced, never
- * followed. Requires the lock: a temporary file that a killed run left is overwritten.
- */
+/** In their order, under the lock. A link is replaced, never followed. Throws where a folder is in the way. */
 export function replaceFiles(files: readonly NewFile[], options: ReplaceOptions): void {
   for (const { path, data, mode } of files) {
     // Without the ending of its name, by which others pick what they read: node_exporter's collector reads *.prom.

@@ -30,10 +30,7 @@ export interface RunOptions<Run extends AnyRun = AnyRun> {
 
 /** A run over a graph, in which nothing begins by itself. */
 export interface Walk<Of extends Target = Target> {
-  /**
-   * Begins what the target needs, then the target; a second call begins nothing. A failure is the target's outcome, and
-   * cancels what needs it.
-   */
+  /** Begins what the target needs, then the target, once. A failure cancels what needs it. */
   start(id: string): Promise<Row<Of>>
   rows(): Promise<Rows<Of>>
 }
@@ -95,10 +92,7 @@ async function attempt<Run extends AnyRun>(
   }
 }
 
-/**
- * Checking and writing thousands of files blocks the event loop: each target begins its work in a turn of its own, so
- * that signals and the tree are served in between.
- */
+/** Each target begins in a turn of its own, so that signals and the tree are served in between. */
 const turns = pLimit(1)
 
 async function lookAndBuild<Run extends AnyRun>(

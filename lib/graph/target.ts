@@ -48,10 +48,7 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   refuse?(run: Run, force?: Force): void | Promise<void>
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(run: Run, force?: Force, before?: Earlier): Check<Found> | Promise<Check<Found>>
-  /**
-   * Before a build: resolves when it is its turn, with whether another target has changed something meanwhile, so that it
-   * is checked again. Throws Skipped where no turn comes.
-   */
+  /** Resolves when it is its turn: true if it is to be checked again. Throws Skipped where no turn comes. */
   waitForTurn?(waiting: Waiting): Promise<boolean>
   /** Makes it; absent for targets that are only checked. What it returns takes the place of what the check has found. */
   build?(run: Run, work: BuildContext<Found>): Promise<Built | undefined>

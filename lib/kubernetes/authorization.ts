@@ -91,10 +91,7 @@ export function isForeignAuthorization(text: string): boolean {
   return !text.startsWith(header) && text.includes('AuthorizationConfiguration')
 }
 
-/**
- * What an API server denies while exactly this list is in force: the spec of a SubjectAccessReview. RBAC allows
- * everybody who is authenticated to read /version, so no authorizer behind the list denies that.
- */
+/** A SubjectAccessReview that is denied only by this list: RBAC allows everybody authenticated to read /version. */
 export function reviewOf(names: readonly string[]): object {
   return {
     ...{ user: markOf(names), groups: ['system:authenticated'] },

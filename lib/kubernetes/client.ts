@@ -82,10 +82,7 @@ export interface Reply {
   readonly served: Buffer | undefined
 }
 
-/**
- * Bytes of an answer: a page of the largest objects that etcd takes is some fifty megabytes. Milliseconds for a
- * connection, and for one answer: longer than a server takes for one request.
- */
+/** Bytes of an answer, above a page of the largest objects of etcd; milliseconds for a connection or an answer. */
 const generous = { longestBody: 64 * 1024 * 1024, patience: 70_000 }
 
 export class Client {

@@ -9,10 +9,7 @@ import type { Cluster } from '../cluster/cluster.ts'
 import { memoised } from '../files/plain-file.ts'
 import { parseFields } from './kubeconfig.ts'
 
-/**
- * A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): the same secret under another name decrypts
- * nothing.
- */
+/** A stored value names provider and key (`k8s:enc:aescbc:v1:key1:`): under another name nothing is decrypted. */
 export interface EncryptionKey {
   readonly provider: string
   readonly name: string
@@ -119,10 +116,7 @@ export function addResources(text: string, added: readonly string[]): string {
   return editFirst(text, (entry) => ({ ...entry, resources: [...entry.resources, ...added] }))
 }
 
-/**
- * Adds a key, in base64, behind those that are there: it decrypts, and does not encrypt yet. It is named after all of
- * them, and after those of `kept`, earlier texts: what an undone rotation has encrypted names another key.
- */
+/** Adds a key (base64) that decrypts alone, named after all that are there and in `kept`, earlier texts. */
 export function addKey(text: string, secret: string, provider: string, kept: readonly Buffer[] = []): string {
   const texts = [Buffer.from(text), ...kept]
   const numbers = texts.map((each) => numberOf(readEncryptionKeys(each)?.newest))

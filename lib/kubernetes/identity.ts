@@ -25,10 +25,7 @@ export function isOtherIdentity(file: string, ours: AuthFiles, theirs: Buffer, k
     : isOtherKey(file, ours, theirs, kept)
 }
 
-/**
- * False if each key there is ours, by its name too, for the same resource. What ours has replaced last may have further
- * keys, which a rotation took out; a key that encrypts there is never one of these.
- */
+/** False if each key there is ours, or one that a rotation took out and that does not encrypt there. */
 function isOtherEncryption(our: Buffer | undefined, their: Buffer, replaced: Buffer | undefined): boolean {
   const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionConfig(bytes))
   if (!ours || !theirs || theirs.keys.length === 0) return true
@@ -54,9 +51,7 @@ function isOtherKey(file: string, our: AuthFiles, their: Buffer, kept: Kept): bo
   return !theirs.some(name === frontProxyCaName ? isKnown : isOurs) || !theirs.every(isKnown)
 }
 
-/**
- * True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold.
- */
+/** True for the key of the CA before ours: it signed the cross certificate that we hold. */
 export function isPreviousCa(key: KeyObject, ours: AuthFiles, ca: string = caName): boolean {
   const read = (name: string) => readCertificate(ours.tryBytes(ours.files.certificate(name)) ?? '')
   const [present, cross] = [read(ca), read(crossName(ca))]

@@ -72,10 +72,7 @@ export function compareKubeconfig(text: string, access: KubeconfigAccess): strin
   )
 }
 
-/**
- * The PEM files that are embedded in a kubeconfig, of several the first: an absent one is undefined. Not by a YAML
- * parser: the text may be a node's, and of any kind.
- */
+/** The PEM files in a kubeconfig. Not by a YAML parser: the text may be a node's, and of any kind. */
 export function readEmbedded(text: string) {
   const [ca, certificate, key] = embedded.map((name) => {
     const [, data] = new RegExp(`${name}-data["']?:[ \\t]*["']?([A-Za-z0-9+/=]+)`).exec(text) ?? []
@@ -122,10 +119,7 @@ export function readServer(text: string): { cluster: string; host: string; port:
 
 export type Fields = Record<string, unknown>
 
-/**
- * The map that the text holds, an empty one for nothing; undefined for anything else, and for a text with aliases: each
- * may cost the parser as much as the whole text.
- */
+/** The map in the text; undefined for anything else, and for aliases, which may cost the parser without bound. */
 export function parseFields(text: string): Fields | undefined {
   try {
     const document = parseYaml(text, { merge: true })
@@ -156,10 +150,7 @@ export function readKubeconfigFile(path: string) {
   ])
 }
 
-/**
- * The certificates that kubectl trusts for this cluster, in PEM; undefined if its entry names none. Throws a Failure
- * if they can't be read.
- */
+/** The certificates that kubectl trusts for this cluster, in PEM. Throws a Failure if they can't be read. */
 export function readTrusted({ path, content }: KubeconfigFile, cluster: string): Buffer | undefined {
   const { 'certificate-authority-data': data, 'certificate-authority': named } = content.clusters.get(cluster) ?? {}
   if (typeof data === 'string' && data !== '') return Buffer.from(data, 'base64')
@@ -243,10 +234,7 @@ function readList(root: Fields, list: List): Map<string, Fields> | undefined {
 
 const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-context: ""\nkind: Config\nusers: []\n'
 
-/**
- * The text with our entries, and what is changed by them: nothing where it has them. Other fields in them are the
- * user's. `switches`: another current context gives way to a new one of ours.
- */
+/** The text with our entries, and what is changed by them. `switches`: to our context, if it is new. */
 export function mergeEntries({ text, content }: KubeconfigFile, access: KubeconfigAccess, switches: boolean) {
   // The parser leaves the carriage return in a comment.
   const parse = (from: string) => parseYaml(from.replaceAll('\r\n', '\n'), { schema: 'failsafe' })

@@ -13,10 +13,7 @@ export const registry = '/registry/'
 /** Objects per query, of at most a megabyte and a half each. */
 const page = 25
 
-/**
- * The prefix of a value that is encrypted with the key:
- * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
- */
+/** https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
 export function encryptedPrefix({ provider, name }: { readonly provider: string; readonly name: string }): string {
   return `k8s:enc:${provider}:v1:${name}:`
 }
@@ -35,10 +32,7 @@ export async function findStored(etcd: Etcd, folder: string, isMeant: (prefix: s
   return found
 }
 
-/**
- * The number of objects by prefix. Throws a Failure if there is no object: an etcd with another --etcd-prefix proves
- * nothing.
- */
+/** The number of objects by prefix. Throws a Failure if there is none, as with another --etcd-prefix. */
 export async function countEncrypted(etcd: Etcd): Promise<Map<string, number>> {
   const counts = new Map<string, number>()
   for await (const { encryptedBy } of list(etcd, registry)) counts.set(encryptedBy, (counts.get(encryptedBy) ?? 0) + 1)

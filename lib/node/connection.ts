@@ -66,10 +66,7 @@ export class Connection {
     return this.#wasTried ? this.#parts.controlPath : undefined
   }
 
-  /**
-   * Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in
-   * milliseconds; `what` is the script, for messages.
-   */
+  /** The node's sh reads the script from its input. `limit` in milliseconds; `what` it is, for messages. */
   async run(script: string, limit = commandTimeLimit, what = 'a command'): Promise<string> {
     return this.#isOpen ? this.#once(script, { what, limit }) : this.#opened(script, { what, limit })
   }
@@ -102,10 +99,7 @@ export class Connection {
     if (ran.output.exitCode !== 0) throw this.#failure(ran, { what: 'scp', limit: commandTimeLimit })
   }
 
-  /**
-   * Bytes to and from a port as the node reaches it, by a socket that the connection forwards. Throws a Failure if ssh
-   * does not forward it; if nothing listens there, the stream ends.
-   */
+  /** Bytes to and from a port as the node reaches it. If nothing listens there, the stream ends. */
   tunnel(host: string, port: number): Promise<Duplex> {
     return this.#forwards.open(`${bracketed(host)}:${port}`, this.#parts.signal)
   }
@@ -178,10 +172,7 @@ async function spawnLast(
   }
 }
 
-/**
- * With one child process: for Node to fork takes longer than ssh does. Never throws: a connection that is not there
- * needs no closing.
- */
+/** With one child process: for Node to fork takes longer than ssh does. Never throws. */
 export async function closeConnections(
   connections: readonly (Connection | undefined)[],
   run: Pick<ConnectionParts, 'folder' | 'env'>,
@@ -191,10 +182,7 @@ export async function closeConnections(
   if (sockets.length > 0) await spawnLast((how) => spawn(how)`sh -c ${script} sh ${sockets}`, run)
 }
 
-/**
- * Ports of a node that its connection forwards, each to a socket that only this user may use (ssh -O forward), so that
- * a repeated query starts no process.
- */
+/** Ports that a connection forwards to sockets (ssh -O forward): a repeated query starts no process. */
 class Forwards {
   readonly #path: string
   readonly #ask: (words: readonly string[]) => Promise<void>

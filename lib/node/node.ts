@@ -185,10 +185,7 @@ export class Node {
     await this.#ask('forget', lines, (output, nonce) => this.#done(output, nonce, 'forget'))
   }
 
-  /**
-   * Runs the command, in root's shell if sudo is not ''. `limit` in milliseconds. Throws a Failure if the status is
-   * unknown, with the code `hung` if the command has not ended by then.
-   */
+  /** In root's shell if sudo is not ''. `limit` in milliseconds. Throws a Failure (`hung`, or of no status). */
   run({ sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number }) {
     const read = (output: string, nonce: string) => {
       const [first = '', ...said] = this.#done(output, nonce, 'run').map((record) => record.replace(/^said /, ''))

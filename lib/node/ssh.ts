@@ -48,10 +48,7 @@ const ownOptions = {
   ServerAliveInterval: '5',
 }
 
-/**
- * What ssh and the programs of a ProxyCommand need; of clouds, where their configuration is. SendEnv could pass on any
- * other variable, and can't be reset by an option.
- */
+/** What ssh and the programs of a ProxyCommand need. SendEnv could pass on any other, and no option resets it. */
 const allowedVariables = [
   /^(PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|SSH_AUTH_SOCK|KRB5CCNAME|XDG_RUNTIME_DIR|(https?|all|no)_proxy)$/i,
   /^(AWS_(PROFILE|REGION|DEFAULT_REGION|CONFIG_FILE|SHARED_CREDENTIALS_FILE)|CLOUDSDK_\w*CONFIG\w*|AZURE_CONFIG_DIR|TELEPORT_HOME)$/,
@@ -128,10 +125,7 @@ export function typedCommand(folder: string, config: readonly string[], words: r
   return config.length > 0 ? `(cd ${quote(folder)} && ${command})` : command
 }
 
-/**
- * Bytes of a folder in which a socket's path fits: sun_path has 104 on macOS (108 on Linux), of which ssh takes 17 for
- * a suffix of its own while it makes the socket, and we at most 31 for `/harderway-<pid>-XXXXXX/<number>`.
- */
+/** Bytes: sun_path has 104 on macOS, of which ssh takes 17, and we at most 31 (`/harderway-<pid>-XXXXXX/<number>`). */
 const longest = 55
 
 /** A new folder only for this run. Throws a Failure about this machine. */
@@ -140,10 +134,7 @@ export function makeSocketFolder(temporary: string): string {
   return doing('create the directory', `${folder}XXXXXX`, () => mkdtempSync(folder))
 }
 
-/**
- * /tmp where TMPDIR is no directory, is too long for a socket, or has what ssh interprets itself: a blank, %, ${
- * (ssh_config(5)).
- */
+/** /tmp where TMPDIR is no directory, is too long, or has what ssh interprets: ssh_config(5). */
 function socketBase(temporary: string): string {
   const isUsable = temporary.length <= longest && /^[\w./+-]+$/.test(temporary) && existsSync(`${temporary}/`)
   return isUsable ? temporary : '/tmp'

@@ -26,10 +26,7 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
   return real.get(path) ?? path
 }
 
-/**
- * The folders and links through which root, and a unit, come to a file, and in which users other than root and these
- * readers may rename or replace files: of the path, and of where it leads.
- */
+/** The folders and links to a file, and to where it leads, that users other than root and the readers may change. */
 export function openFoldersTo(
   { above, real }: Pick<PlacesState, 'above' | 'real'>,
   path: string,

@@ -126,18 +126,12 @@ function formatSan({ tag, content }: Der): string {
   return `type ${tag & 0x1f}:${text}`
 }
 
-/**
- * The attributes in x509.subject or x509.issuer. OpenSSL escapes as in RFC 2253; escaped control characters stay
- * escaped: none is ever desired.
- */
+/** Of x509.subject or x509.issuer. OpenSSL escapes as in RFC 2253; none with a control character is desired. */
 function attributesIn(name: string | undefined): string[] {
   return name === undefined ? [] : name.split('\n').map((line) => line.replace(/\\([^0-9A-F])/g, '$1'))
 }
 
-/**
- * The issuer name equals the subject byte for byte (as Go requires), the key identifiers match, and the signature
- * verifies.
- */
+/** The issuer name equals the subject (byte for byte, as in Go), the key identifiers match, the signature verifies. */
 export function isIssuedBy({ issuer, x509 }: Certificate, by: Certificate): boolean {
   return issuer.equals(by.subject) && x509.checkIssued(by.x509) && x509.verify(by.publicKey)
 }

@@ -28,10 +28,7 @@ export function inside(element: Der | undefined): Der[] {
   return element ? readDer(element.content) : []
 }
 
-/**
- * Object identifiers in hex, as they stand in DER (2.5.4.3 is 550403): RFC 5280, RFC 3279 (keys), RFC 4055 (RSA) and
- * RFC 5758 (ECDSA).
- */
+/** In hex, as in DER (2.5.4.3 is 550403): RFC 5280, RFC 3279 (keys), RFC 4055 (RSA), RFC 5758 (ECDSA). */
 export const oids = {
   C: '550406',
   ST: '550408',

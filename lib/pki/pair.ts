@@ -84,10 +84,7 @@ export function checkPair(
   return { ...checked, diffs: [...wrongIn(pair), ...diffs, ...ofChain] }
 }
 
-/**
- * Checks the certificate alone, without its key and chain. Undefined as its issuer: there is no CA yet; `renewBefore`
- * in milliseconds.
- */
+/** The certificate alone. An undefined issuer: there is no CA yet; `renewBefore` in milliseconds. */
 export function checkCertificate(
   certificate: Certificate,
   desired: {
@@ -119,10 +116,7 @@ export function checkCertificate(
   return { diffs, until, note }
 }
 
-/**
- * The key that a new certificate keeps if only its contents change. Components may read the two files at any moment,
- * and so never see a certificate with a key that does not match.
- */
+/** A new certificate keeps its key, so that no component reads one that does not match the other. */
 export function keptKey({ key }: Pair, diffs: readonly Diff[]): KeyObject | undefined {
   return hasVerb(diffs, 'make', 'replace', 'renew') ? undefined : key
 }

@@ -26,10 +26,7 @@ export interface LinesOptions {
   readonly writeError: (text: string) => void
 }
 
-/**
- * A line for each target that changed, failed or is only checked; fresh ones are counted by phase. `quiet`: only what
- * is wrong or left to do.
- */
+/** A line for each target that is not fresh; fresh ones are counted by phase. `quiet`: only what is wrong. */
 export function createLines({ phases, verbose, quiet, columns, write, writeError }: LinesOptions): Reporter {
   const phaseOf = new Map(
     [...phases].flatMap(([title, targets]) => {

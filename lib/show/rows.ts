@@ -73,10 +73,7 @@ export function summariseGroup(rows: readonly Row[]): string {
     .join(', ')
 }
 
-/**
- * The message, prefixed with the target's id if there is one, and the remedy below it. With --verbose, a bug's stack
- * trace.
- */
+/** The message after the target's id, and the remedy below it. With --verbose, a bug's stack trace. */
 export function formatFailure(failure: Failure, id?: string, isVerbose = false): string {
   const { message, remedy } = failure
   const lines = remedy?.split('\n').map((line) => `  ${line}`) ?? []

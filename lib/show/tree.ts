@@ -144,10 +144,7 @@ interface PhaseRows {
   readonly rows: readonly TreeRow[]
 }
 
-/**
- * A line for each phase, and below it one for each of its targets that has begun and is not fresh. Where there is not
- * room for all, only those that failed, are stale or are at work.
- */
+/** A line for each phase, and for its targets that are not fresh; without room, only for what needs eyes. */
 export function layOut(phases: readonly PhaseRows[], most: number): Line[] {
   const children = phases.flatMap(({ rows }) => (rows.length > 1 ? rows : []))
   const byMark = Map.groupBy(children, markOf)

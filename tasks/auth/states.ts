@@ -117,9 +117,7 @@ export function readCaState({ auth, now, command }: Run, name: string = caName):
   ])
 }
 
-/**
- * For leaves and kubeconfigs. Files that do not fit together count as no rotation: the CA's own target reports them.
- */
+/** For leaves and kubeconfigs. Files that don't fit together count as no rotation: the CA's target reports them. */
 export function signingCa(auth: AuthDir, now: Date, name: string = caName): CaState {
   const state = caState(auth, now, name)
   return state.stage === 'unclear' ? { stage: 'settled', ...settledBy(name), chain: undefined } : state
@@ -242,9 +240,7 @@ export function readEncryptionState({ auth }: { readonly auth: AuthDir }): Encry
   return bytes && readEncryptionKeys(bytes)
 }
 
-/**
- * What is refused while the rotation of that name is under way, with each way out. From its last stage none leads back.
- */
+/** What is refused while that rotation is under way, with each way out. */
 export function refusalDuring(
   name: string,
   what: string,
@@ -255,10 +251,7 @@ export function refusalDuring(
   return refusal(what, [`finish it:\n    ${command(`rotate ${name} --finish`)}`, ...(isLast ? [] : [undo])])
 }
 
-/**
- * The command that restores all of auth/: from the given node or else the first control node, or from a backup if no
- * node has all of it. It overwrites nothing, and says what to move aside.
- */
+/** Restores all of auth/ from a node, or from a backup if no node has all of it. It overwrites nothing. */
 export function recoverCommand(run: Run, from?: ClusterNode): string {
   return run.cluster.certificates.caKeyOnNodes ? recoverFromNode(run, from) : run.command('recover --from DIR')
 }

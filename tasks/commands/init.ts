@@ -182,10 +182,7 @@ function report(file: string, text: string, { host, options, print }: WithoutClu
   return left.length > 0 ? ['stale'] : []
 }
 
-/**
- * What the files of an auth/ show of the cluster that they were made for; undefined without a CA's certificate.
- * `usual`: the values that it has by its layout.
- */
+/** The cluster that an auth/ was made for; undefined without a CA. `usual`: values by its layout. */
 function readAuth(path: string, layout: Layout, usual: Raw) {
   const { files, without } = layout
   const auth = new AuthDir(path, files)

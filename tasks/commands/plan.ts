@@ -73,10 +73,7 @@ async function show(given: CommandRun, seen: Observation, warnings: readonly str
   return showObservation(given, seen, { isPlan: true, beside, notices: told, planHash, next })
 }
 
-/**
- * `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is
- * another plan.
- */
+/** `--expect-plan`: the same targets, which do nothing else. Throws a refusal if that is another plan. */
 export async function readPlanned(
   given: CommandRun,
   graph: ClusterGraph,
@@ -98,10 +95,7 @@ function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
   return planOf(rows, given, [...stagesIn(run), ...filesToMove(run)])
 }
 
-/**
- * Of a dry run; undefined if a target could not be looked at. `beside`: what is no target's: rotations in progress, and
- * files that a run moves.
- */
+/** Undefined if a target could not be looked at. `beside`: rotations in progress, and files that a run moves. */
 export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
   if (all.some(isLost)) return undefined
@@ -129,10 +123,7 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>, task: string
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }
 
-/**
- * The target with the values that it is to have, with each file and with each unit to restart. The user's own
- * kubeconfig is of one machine, and part of no plan that others review.
- */
+/** The target, its desired values, each file and unit. The user's own kubeconfig is part of no plan. */
 function actionsOf({ id, where, desired }: ClusterTarget, diffs: readonly Diff[]): string[] {
   if (where === 'kubeconfig') return []
   const works = diffs.flatMap(({ verb, names = [''] }) => (verb ? names.map((name) => `${verb} ${name}`) : []))

@@ -157,10 +157,7 @@ function identityNames({ auth: { files }, cluster }: Run): string[] {
   return [...identity, authorizationConfigFile, tokenFiles(files).nextKey, ...ofRotations, ...ofCa]
 }
 
-/**
- * Each file is complete or absent: this may be killed at any moment, and run again. What the backup has kept comes
- * first: when the CA is there, nothing is left to take.
- */
+/** May be killed at any moment and run again: what the backup has kept comes first, and the CA last. */
 function take({ auth, note, options }: CommandRun, files: ReadonlyMap<string, Buffer>, backup?: AuthDir): void {
   if (!options.dryRun) closeFolder(auth, note)
   const kept = backup && copyBackups(backup, auth) ? ['backup/'] : []
@@ -171,10 +168,7 @@ function take({ auth, note, options }: CommandRun, files: ReadonlyMap<string, Bu
   note(`${names.length > 0 ? `${did} ${formatNames(names)}` : 'nothing to restore'} in ${auth.path}`)
 }
 
-/**
- * What to take, in writing order, and what is wrong with the rest. Throws a Failure if what was found may be of another
- * cluster.
- */
+/** What to take, in writing order, and what is wrong with the rest. Throws a Failure for another cluster's. */
 async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], source: Source) {
   const identity = identityNames(run)
   refusePresent(run, source, identity)
@@ -215,10 +209,7 @@ function complete(run: CommandRun, { where, files: found, backup }: Source): Com
   return { ...run, auth }
 }
 
-/**
- * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it
- * is checked as for its renewal.
- */
+/** What no new certificate repairs. A CA that has expired is still the cluster's. */
 async function findWrong(found: Run, { files, backup }: Source, { makes, check }: ClusterTarget): Promise<string[]> {
   const { auth, cluster } = found
   const keptOff = makes.find((file) => !backup && isKeptOff(cluster, file) && !auth.read(file))
@@ -244,10 +235,7 @@ async function findWrong(found: Run, { files, backup }: Source, { makes, check }
 
 const losses: readonly Verb[] = ['make', 'replace', 'renew']
 
-/**
- * Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would
- * run here.
- */
+/** Also files that a run would not touch. Another's kubeconfig may name a program that kubectl would run here. */
 async function findFresh(found: Run, targets: readonly ClusterTarget[]): Promise<string[]> {
   const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
   const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))

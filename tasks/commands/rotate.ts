@@ -85,10 +85,7 @@ function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
   return rotation
 }
 
-/**
- * Two rotations at once would each wait for what the other changes. If both are in progress nevertheless, either may
- * continue.
- */
+/** Two rotations at once would each wait for the other. Where both are in progress, either may continue. */
 export function refuseOther(rotation: Rotation, run: CommandRun): void {
   if (presentStage(rotation, run) > 0) return
   const others = rotations.filter((each) => each !== rotation)
@@ -106,10 +103,7 @@ function presentStage(rotation: Rotation, run: CommandRun): number {
   }
 }
 
-/**
- * The number of the stage in progress, and a note for the user. The files do not tell whether the last stage was proven
- * before the run ended, so --finish proves that stage again.
- */
+/** The stage in progress, and a note. Whether the last one was proven is in no file: --finish proves it again. */
 export function startOf(rotation: Rotation, run: CommandRun): { at: number; note?: string } {
   const { name, what, stages } = rotation
   const at = stageNumber(rotation, run)
@@ -123,10 +117,7 @@ export const snapshotReminder = `take a snapshot of etcd first, to restore lost 
 const unitsAlone =
   'the rotation sees the units of cluster.yaml, and nothing else: whatever else reads these files gets the new ones from you'
 
-/**
- * True unless all that is left is for the user to change, on nodes that are otherwise up to date: the survey finds what
- * of that a stage needs.
- */
+/** True unless all that is left is for the user to change, on nodes that are otherwise up to date. */
 const isStopped = (causes: readonly ExitCause[]) => causes.some((cause) => cause !== 'unfinished')
 
 async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
@@ -159,9 +150,7 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 
 const typedAgain = ({ rotation, run }: Drive) => `rotate ${rotation.name}${run.options.finish ? ' --finish' : ''}`
 
-/**
- * Tries all stages that are left, before the first of them begins. Throws a refusal if a connection would be refused.
- */
+/** Tries all stages that are left, before the first. Throws a refusal if a connection would be refused. */
 async function tryFirst(drive: Drive, at: number): Promise<void> {
   const { rotation, run, say, isForced } = drive
   const refused: string[] = []

@@ -91,10 +91,7 @@ function adviseUsers({ cluster }: Run, rows: ClusterRows): string[] {
   return [`give ${names.length === 1 ? names[0] : 'each user'} the new ${formatNames(names.map(kubeconfigFile))}`]
 }
 
-/**
- * After a phase that was run alone: other targets still hold what it replaced, or take further what it copied. After
- * --force or --renew that failed: what makes nothing twice.
- */
+/** After a phase that was run alone: what still has the old files. After a failed --force: what makes nothing twice. */
 function adviseOthers(run: CommandRun, scope: RunScope): string[] {
   const { command, options } = run
   const { all, rows } = scope
@@ -113,10 +110,7 @@ function adviseOthers(run: CommandRun, scope: RunScope): string[] {
   return isStopped ? [`run:\n    ${command(nextTask(run, scope))}`] : []
 }
 
-/**
- * The same command, without the CA or key that it has replaced; once nothing in auth/ is left of what --force or --renew
- * was to make, `bootstrap`.
- */
+/** The same command without the CA or key that it has replaced; `bootstrap` once all is replaced. */
 function nextTask({ options }: CommandRun, { all, forced, rows }: RunScope): string {
   const hasMade = [...rows.values()].some(({ state }) => state === 'built')
   if (forced.size === 0 || !hasMade) return formatTask(options)
@@ -126,10 +120,7 @@ function nextTask({ options }: CommandRun, { all, forced, rows }: RunScope): str
   return ['bootstrap', ...options.nodes.map((node) => `--node ${node}`)].join(' ')
 }
 
-/**
- * `loss` is what it does, `again` the task. Throws a refusal unless the cluster's name is typed on a terminal, or --yes
- * is given.
- */
+/** Throws a refusal unless the cluster's name is typed, or --yes given. `loss` is what it does, `again` the task. */
 export async function confirm(run: CommandRun, loss: string, again: string): Promise<void> {
   const { cluster, command, file, host, options, signal } = run
   if (options.yes) return

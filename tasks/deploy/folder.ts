@@ -28,10 +28,7 @@ export interface Beside extends Pick<Check, 'warn' | 'until'> {
   readonly units?: unknown
 }
 
-/**
- * Looks at what install has on the node, of which deploy knows nothing: tasks/bootstrap.ts gives it. `isCopied`: files are
- * copied first, so that answers of units are of no use. Throws a Failure where nothing may be copied.
- */
+/** What install has on the node. `isCopied`: answers of units are of no use. Throws where nothing may be copied. */
 export type LookBeside = (on: OnNode, look: NodeLook, isCopied: boolean) => Promise<Beside>
 
 /** `known`: names of files of ours, wherever they belong. Throws a Failure if the node may not be written to. */
@@ -94,10 +91,7 @@ export async function copyFiles(
   await replaceInFolder(run, node, { seen: found.look, diffs, tell })
 }
 
-/**
- * Files that units read are not replaced by a deploy: `install` does that, in turns, with the old ones kept until they
- * are healthy.
- */
+/** What units read is replaced by `install`, in turns, with the old files kept until units are healthy. */
 export function refusePlaces({ cluster }: Run, node: ClusterNode, { folder, places, units }: NodeLook): void {
   if (!cluster.install || !places || places instanceof Failure) return
   const reader = units.find(({ files }) => files.some(({ path }) => folderOf(realPath(places, path)) === folder))
@@ -159,10 +153,7 @@ function adviseOnKey({ auth, command }: Run, look: NodeLook, file: string): stri
     : `${text}, once you have a copy of it: auth/ has none`
 }
 
-/**
- * Files of ours that do not belong on this node. A folder is not, nor a switched-off file that auth/ never had, unless
- * a CA key.
- */
+/** Files of ours that don't belong on the node; no folder, nor a switched-off file that auth/ never had. */
 function foreignFiles(
   { auth, cluster }: Run,
   node: ClusterNode,

@@ -22,10 +22,7 @@ export interface Other {
   readonly why: string | undefined
 }
 
-/**
- * Before anything is replaced on the node: what it has in its folder and its places. Returns what is to be kept before it
- * is overwritten. Throws a refusal or a Failure.
- */
+/** Before anything is replaced there. Returns what is to be kept first. Throws a refusal or a Failure. */
 export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
   const all = filesOn(run, node, seen)
   const owned = all.map((there) => ({ there, owner: ownerOf(run, there, all) }))
@@ -135,10 +132,7 @@ function newerThere(run: Run, node: ClusterNode, newer: readonly FileOnNode[]): 
   })
 }
 
-/**
- * Throws a refusal if the machine has the address of another node, and not its own. A host name is no proof: it may be
- * of the image, or of the provider.
- */
+/** Throws a refusal if the machine has only another node's address. A host name is no proof: images have one. */
 export function refuseOtherMachine({ cluster }: Run, node: ClusterNode, look: NodeLook): void {
   if (node.ips.some((address) => hasAddress(look, address))) return
   // Any control node may have the virtual address.

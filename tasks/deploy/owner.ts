@@ -122,10 +122,7 @@ function isTrustOurs(auth: AuthDir, trusted: readonly Certificate[]): boolean {
   return ours.length === 0 || trusted.some(({ publicKey }) => isKnown(publicKey))
 }
 
-/**
- * Signed by our CA, or in a rotation that was begun elsewhere by one that ours has signed, and later than ours. What is
- * not valid yet was issued with a wrong clock.
- */
+/** Signed later by our CA, or by one that ours has signed. What is not valid yet was issued with a wrong clock. */
 function isNewer({ auth, now }: Run, there: FileOnNode): boolean {
   const { file, part } = there
   const [theirs, ...links] = part === 'ca' ? [] : certificatesIn(auth, there)

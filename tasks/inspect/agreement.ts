@@ -60,10 +60,7 @@ export function refuseDisagreement(units: readonly UnitOnNode[]): void {
   for (const { disagreement } of units) if (disagreement) throw disagreement
 }
 
-/**
- * A sentence for each unit whose owner has to set flags, with all of them: a certificate needs its key. Where the unit
- * file has variables, a run does not see that the flags are there.
- */
+/** For each unit, the flags that its owner has to set. Where it has variables, a run can't see them. */
 export function unsetOn(units: readonly UnitOnNode[], concerns: (file: string) => boolean = () => true): string[] {
   const instead = ({ replaces = [] }: MissingFlag) =>
     replaces.length > 0 ? ` (instead of ${formatNames(replaces)})` : ''
@@ -321,10 +318,7 @@ function readCommand(args: readonly string[], places: Pick<PlacesState, 'real' |
   }
 }
 
-/**
- * The values of each flag, with its hyphens. As pflag reads them: `--name=value`, `--name value`, and of a yes or no
- * `--name` alone. etcd takes one hyphen too.
- */
+/** The values of each flag, as pflag reads them: `--name=value`, `--name value`, `--name`. etcd takes one hyphen. */
 function readFlags(args: readonly string[]): Map<string, string[]> {
   const flags = args.flatMap((arg, at) => {
     const [, given, value] = /^--?([a-zA-Z][^=]*)(?:=(.*))?$/s.exec(arg) ?? []

@@ -49,10 +49,7 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
   }
 }
 
-/**
- * 403 means that we were recognised, but have no permission. `served`: DER of the certificate that it showed with its
- * answer.
- */
+/** 403: known, without permission. `served`: DER of the certificate that it showed with its answer. */
 export async function readHealth(asking: Asking, node: ClusterNode, health: Health) {
   const { ask } = await loadClient()
   try {
@@ -97,10 +94,7 @@ function trustOf(run: Pick<Run, 'auth' | 'disk'>, { ca = caName }: { readonly ca
 /** DER of the served certificate; 'nothing' if none was served. */
 export type ServedCertificate = Buffer | 'nothing'
 
-/**
- * Presents a certificate, since etcd serves none to others, and names the server so (SNI): by default not at all, as
- * clients that dial an address. Throws a Failure if the node can't be reached.
- */
+/** With a certificate of ours, since etcd serves none to others. `names` it so (SNI). Throws if it is not reached. */
 export async function readServedCertificate(
   asking: Asking,
   node: ClusterNode,
@@ -158,10 +152,7 @@ export async function readMetrics(asking: Asking, node: ClusterNode): Promise<st
   throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
 }
 
-/**
- * SHA-256, in hex, of the encryption config that an API server has loaded, by its metrics: from Kubernetes 1.34 on.
- * Undefined if they have none, or two: the series of the config before may still be there.
- */
+/** SHA-256, in hex, by the API server's metrics (Kubernetes 1.34); undefined without one, or with two series. */
 export function loadedConfigIn(metrics: string): string | undefined {
   const digests = metrics.split('\n').flatMap((line) => {
     const isIt = line.startsWith('apiserver_encryption_config_controller_last_config_info{')

@@ -83,10 +83,7 @@ export function withList({ cluster, ...run }: Run): Run {
   return { ...run, cluster: { ...cluster, revoked: cluster.revoked ?? [] } }
 }
 
-/**
- * Reads the content of every file that belongs there, unless it is larger than one of ours can be. Without `install`,
- * where root may not be had, what units read is left out.
- */
+/** Reads every file that belongs there. Without `install`, what units read is left out: it may need root. */
 export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook> {
   const run = withList(given)
   const expected = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
@@ -143,10 +140,7 @@ function isSent({ auth, options }: Run, file: string): boolean {
   return options.replaceIdentity || (kind !== 'key' && kind !== 'encryption-config')
 }
 
-/**
- * Queries the content of what differs from ours, to see whose it is, and whether it is newer; of CAs even if they do not
- * belong on the node or are missing in auth/; with --prune, of certificates and kubeconfigs that do not belong there too.
- */
+/** Also the content of what differs from ours: whose it is, and whether it is newer. Of CAs, wherever they are. */
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth, options } = run
   const others = options.prune

@@ -166,10 +166,7 @@ async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, f
   return (await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) === undefined
 }
 
-/**
- * Restarts units without a quorum, so their health can't be proven, nor is there a request to drain. But the store has to
- * serve its new certificate, so that the next member can find a quorum.
- */
+/** Without a quorum nothing proves health, but the store has to serve its new certificate to the next member. */
 async function loadUnproven({ on, stale, restarted }: Installation): Promise<void> {
   for (const { unit, restarts, isUp } of stale) {
     if (!isUp) continue
@@ -199,10 +196,7 @@ function replacedPaths({ desired, unfinished }: Installation): string[] {
   return [...new Set([...desired.map(({ path }) => path), ...unfinished])]
 }
 
-/**
- * Looks once more: a restart command may have restarted nothing, or a unit may have failed since its restart. Returns that
- * look. Throws a Failure if anything is out of date.
- */
+/** Looks once more, as a unit may have failed since its restart. Throws a Failure if anything is out of date. */
 async function prove(installation: Installation): Promise<UnitsFound> {
   const { run, node, tell } = installation.on
   tell('checking again')
@@ -223,10 +217,7 @@ async function prove(installation: Installation): Promise<UnitsFound> {
 /** Milliseconds from one look to the next while a unit is not healthy. */
 const pause = 500
 
-/**
- * Returns a look that finds every unit healthy; after a restart, with the same main processes as some seconds before.
- * Throws a Failure if there is none within install.timeout.
- */
+/** A look that finds every unit healthy, with the same processes as some seconds before, within install.timeout. */
 async function waitUntilStable({ on, unfinished, restarted }: Installation): Promise<UnitsFound> {
   const { run, node, signal, tell } = on
   const until = performance.now() + installOf(run).timeout
@@ -244,10 +235,7 @@ async function waitUntilStable({ on, unfinished, restarted }: Installation): Pro
   }
 }
 
-/**
- * The first unit that is not healthy, was restarted by this run and has stopped since, or has another main process than in
- * the look that found all healthy.
- */
+/** The first unit that is not healthy, has stopped since its restart, or has another main process than before. */
 export function findUnstable(
   seen: UnitsFound,
   { healthy, restarted }: { readonly healthy: UnitsFound | undefined; readonly restarted: readonly UnitOnNode[] },
@@ -264,10 +252,7 @@ export function findUnstable(
   return undefined
 }
 
-/**
- * Puts the old files back, and restarts the units with them, unless the new files stay (the header says when). Returns the
- * error, with what this has done added to it.
- */
+/** Puts the old files back and restarts the units, unless the new ones stay (see above). Returns the error. */
 async function undo(installation: Installation, error: unknown): Promise<unknown> {
   const { on, found, areHealthy, unfinished } = installation
   const areOldFilesProven = areHealthy || unfinished.length > 0
@@ -282,10 +267,7 @@ async function undo(installation: Installation, error: unknown): Promise<unknown
   return failure.with({ what: `${failure.what}; ${done}` })
 }
 
-/**
- * Restarts the units that use new files, as this run has restarted them, or as an interrupted run may have: each, even if
- * another one fails, and undrained. Returns what was done, in words.
- */
+/** Restarts, undrained, each unit that uses a new file, even if another one fails. Returns what was done. */
 async function restartRestored({ on, stale, found, restarted }: Installation): Promise<string> {
   const mayUseNew = ({ unit, isUp }: UnitCheck) =>
     isUp && isUnfinished(unit, found.places) && unit.files.some(({ loads }) => loads === 'restart')

@@ -27,10 +27,7 @@ export interface UnitCheck {
   readonly isUnhealthy: boolean
   /** Otherwise it reloads installed files without a restart. */
   readonly restarts: boolean
-  /**
-   * When the unit will use a pair that is installed and that it polls for, in seconds since 1970 by the node's clock;
-   * undefined if it does already.
-   */
+  /** Seconds since 1970, by the node's clock, when the unit polls the new pair; undefined if it uses it already. */
   readonly reloadsBy: number | undefined
 }
 
@@ -144,10 +141,7 @@ function expiringLoopback(run: Run, unit: Unit, { selfMade }: UnitsFound): Date 
   return isApiServer(unit) && selfMade && renewsFrom(run, selfMade) <= run.now ? selfMade.notAfter : undefined
 }
 
-/**
- * Answers to credentials that are about to be replaced, on the node or in a plan, do not count: the unit may reject these
- * for a good reason.
- */
+/** What credentials that are about to be replaced were answered does not count. */
 function whyStale(run: Run, unit: Unit, found: UnitsFound, differing: readonly Difference[]): string | undefined {
   const doAnswersCount = differing.length === 0 && !isReplaced(run, unit.health?.as ?? '')
   const noAnswers = { served: new Map(), unhealthy: new Map() }

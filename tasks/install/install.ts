@@ -76,10 +76,7 @@ export function byTurn(nodes: readonly ClusterNode[]): ClusterNode[] {
   return nodes.toSorted((a, b) => roles.indexOf(a.role) - roles.indexOf(b.role))
 }
 
-/**
- * `waitForTurn` of the node's target. Throws Skipped for a restart if a node before it was lost, and for what needs no
- * restart if the work on one has failed. Workers that restart nothing need not wait.
- */
+/** Throws Skipped if a node before it was lost, or its restart failed. Without a restart it need not wait. */
 export function turnOf(node: ClusterNode, nodes: readonly ClusterNode[]) {
   const isBefore = (other: ClusterNode) =>
     other.role === node.role

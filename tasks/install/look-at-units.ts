@@ -127,10 +127,7 @@ export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, pla
   return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(places, unit))
 }
 
-/**
- * True if the unit was started after the last change of the file, by the node's clock, or the file is not there. For a
- * bundle of certificates its last change is the start.
- */
+/** True if the unit was started after the last change of the file (of a bundle, its certificates), or has none. */
 export function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): boolean {
   const changed = fileAt(places, path)?.changed
   if (changed === undefined) return true

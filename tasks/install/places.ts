@@ -86,9 +86,7 @@ export async function putBack(on: NodeRun, found: UnitsFound, paths: readonly st
   await (await on.run.connect(on.node)).back(rootOf(on, found, paths), paths)
 }
 
-/**
- * The files are those that are proven, each with its digest. Throws a Failure where the old ones could not be removed.
- */
+/** Of files that are proven, each with its digest. Throws a Failure where the old ones could not be removed. */
 export async function forgetOld(on: NodeRun, found: UnitsFound, files: ReadonlyMap<string, string>): Promise<void> {
   if (files.size === 0) return
   await (await on.run.connect(on.node)).forget(rootOf(on, found, [...files.keys()]), files)

@@ -24,10 +24,7 @@ import { installOf, limitBeside, reloadTime, repeat } from '../inspect/look.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
 import type { Run } from '../target.ts'
 
-/**
- * Drains the node meanwhile, for a unit that gateways send requests to. Throws a Failure with the unit's last log lines if
- * it does not become healthy within install.timeout.
- */
+/** Drains the node if gateways send it requests. Throws a Failure with the last log lines if it is not healthy. */
 export async function restart(on: NodeRun, unit: UnitOnNode): Promise<void> {
   const { run, node, tell } = on
   if (!unit.isDrained) return restartUndrained(on, unit)
@@ -229,10 +226,7 @@ function notRestarted({ node }: NodeRun, { unit }: Unit, why: string, remedy: st
   return new Failure(`${unit} not restarted; ${why}`, { node: node.name, code: 'no-quorum', remedy })
 }
 
-/**
- * The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts
- * first. A loopback address is of the control node that was queried: no member elsewhere can have it.
- */
+/** Members that are on no control node, by their addresses. Names are often alike; a loopback address is its own. */
 export function foreignMembers(
   members: readonly Member[],
   controls: readonly Pick<ClusterNode, 'name' | 'ips'>[],
@@ -255,10 +249,7 @@ export function foreignMembers(
 
 export type QuorumState = 'healthy' | 'not healthy' | 'without a quorum'
 
-/**
- * The member's state before anything is changed. While certificates of other members are out of time, a first new one is
- * refused by them, and refuses theirs: no quorum is healthy before a majority has new ones.
- */
+/** Before anything is changed: with expired certificates no quorum is healthy until a majority has new ones. */
 export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
   if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
   const asked = othersOf(on).flatMap((node) => unit.serves.map((port) => ({ node, port })))

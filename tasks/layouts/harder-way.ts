@@ -170,10 +170,7 @@ const units: readonly UnitRow[] = [
   { ...shared.proxyUnit, on: ['control', 'worker'] },
 ]
 
-/**
- * Where the guide's etcd reads what it shares with the cluster, it reads its own. Fields are of its --config-file, which
- * is then the only one that counts: etcd's configuration page.
- */
+/** The guide's etcd, or one with its own CA. A --config-file is then the only one that counts (etcd's page). */
 function etcdUnit(kind: keyof typeof etcd): UnitRow {
   const { ca, server, client } = etcd[kind]
   const caFile = { file: files.certificate(ca), usual: '/etc/etcd/ca.pem', loads: 'restart' } as const

@@ -61,10 +61,7 @@ export interface CertKind extends Conditional {
   /** Subjects that are not made, and left where they are. */
   readonly tolerated?: readonly Subject[]
   readonly usages?: CertSpec['usages']
-  /**
-   * The row that signs it, before it in the table: by default the CA of the cluster. During a rotation of a CA the next
-   * one signs.
-   */
+  /** The row that signs it, before it in the table; by default the CA of the cluster. */
   readonly issuer?: string
   /** Milliseconds; by default the cluster's. */
   readonly validity?: number
@@ -82,10 +79,7 @@ export interface ApiNaming {
 
 /** A file that a unit reads, and the settings of its process that name it. */
 export interface Reads extends Conditional, Pick<Place, 'file' | 'loads' | 'mayReload' | 'isOfKeys'> {
-  /**
-   * The first that is set counts: a flag, or a path in the YAML file of its --config. Empty where its path is always
-   * the same.
-   */
+  /** The first that is set counts: a flag, or a path in the file of --config. Empty where its path is fixed. */
   readonly by: readonly string[]
   /** Absolute: where cluster.yaml, else the guide, has it. Of a kubeconfig: the pair is beside it. */
   readonly usual: string
@@ -102,10 +96,7 @@ export interface Place {
   readonly file: string
   readonly path: string
   readonly by: string
-  /**
-   * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute,
-   * and it says when.
-   */
+  /** When the unit reads a new file: at once, by client-go's poll, at its start, or within a minute (`reload`). */
   readonly loads: 'now' | 'poll' | 'restart' | 'reload'
   /** Where the unit's command line says so, it reloads the file: `loads` is then `reload`. */
   readonly mayReload?: true | undefined
@@ -122,10 +113,7 @@ export interface Port {
   readonly name: string
   /** Whose credentials are presented: by default the API server's. */
   readonly as?: string
-  /**
-   * The name (SNI) by which it shows another certificate: it makes that at its start, in memory alone, and only a
-   * restart renews it.
-   */
+  /** The name (SNI) by which it shows a certificate that it makes at its start, in memory alone. */
   readonly selfMade?: string
 }
 
@@ -161,10 +149,7 @@ export interface UnitRow extends Conditional {
   readonly isDrained?: true | undefined
   /** Those of all other nodes must be healthy before one is restarted. */
   readonly isQuorum?: true
-  /**
-   * For a unit without a process: the file that a restart makes from the others. It counts as installed if its file
-   * exists.
-   */
+  /** For a unit without a process: the file that a restart makes from the others, if it is installed. */
   readonly bundle?: string
   /** Its files are installed as soon as their folders exist: the guide fills them before there is a unit. */
   readonly isInstalledEarly?: true
@@ -188,10 +173,7 @@ export const NODE = '<node>'
 /** The units that are queried for more than their health: every layout has them. */
 export const [apiServer, store] = ['kube-apiserver', 'etcd']
 
-/**
- * Where it is declared to be; a kubeconfig names its pair and its CA by file, so that a new one can be reloaded without
- * a restart.
- */
+/** A kubeconfig names its pair and CA by file, so that a new one can be reloaded without a restart. */
 export function placesAt({ file, usual: path, by: [by = ''], loads, mayReload, isOfKeys }: Reads): Place[] {
   const place = { file, path, by }
   if (!file.endsWith(kubeconfigFile(''))) return [{ ...place, loads, mayReload, isOfKeys }]

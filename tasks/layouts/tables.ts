@@ -134,10 +134,7 @@ export const identityFiles = memoised<ReadonlyMap<string, string>, Cluster>((clu
   return new Map([...pairs, [encryptionConfig.file, encryptionConfig.label]])
 })
 
-/**
- * True for a key that no node is to have: of what is switched off, of the front proxy's CA, and in some clusters of
- * each CA.
- */
+/** True for a key that no node is to have: of what is switched off, of the front proxy's CA, or of each CA. */
 export function isKeptOff(cluster: Cluster, file: string): boolean {
   const { files } = layoutOf(cluster)
   const isOfCa = (name: string) => name === frontProxyCaName || !cluster.certificates.caKeyOnNodes

@@ -177,10 +177,7 @@ function adviseAfter({ auth, cluster, command }: Run, row: CertRow, force: Force
   return `moved the old ${labelOf(row)} to ${folder}; run:\n    ${command('bootstrap --replace-identity')}\nthen restart every component on every node`
 }
 
-/**
- * What a rotation has made of the next CA, and what is still to be made. A certificate that a wrong clock has dated in
- * the future counts as missing: it is made again, with the cross one.
- */
+/** One that a wrong clock has dated in the future counts as missing, and is made again with the cross one. */
 function readNext({ auth, now }: Run, name: string) {
   const pair = readPair(auth, nextName(name))
   const { key, certificate } = pair
@@ -252,20 +249,14 @@ export function refuseSharedEtcd(run: Run): void {
   )
 }
 
-/**
- * True after a run that replaces the CA was killed between its files: certificates are still of a CA in backup/. Where
- * its key is still there, another certificate gets the same name.
- */
+/** True after a kill in the replacement of the CA: certificates are still of a CA in backup/. */
 function isBeingReplaced({ auth, cluster }: Run, { name }: CertRow, { key }: Pair): boolean {
   const [first] = issuedBy(cluster, name)
   const issued = first && tryCertificate(auth, first.name)
   return key !== undefined && issued !== undefined && replacedCas(auth, name).some((ca) => isIssuedBy(issued, ca))
 }
 
-/**
- * Files that stop working with a new CA, or with another name of the same one. Those of former nodes and users are of
- * the cluster's CA.
- */
+/** Files that stop working with a new CA. Those of former nodes and users are of the cluster's CA. */
 function issuedIn({ auth, cluster }: Run, ca: string): string[] {
   const hasName = (rows: readonly CertRow[], name: string) => rows.some((row) => row.name === name)
   return auth.names().filter((file) => {

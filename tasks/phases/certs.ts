@@ -68,10 +68,7 @@ function check(run: Run, row: CertRow): Check {
   return { ...checked, warn: texts(isSaid && warning) }
 }
 
-/**
- * Throws a refusal if the API's certificate would lose a name that pods or components dial: what a new name of
- * cluster.yaml replaces, and what the kubeconfigs dial. The names of a control node that has left may go.
- */
+/** Throws a refusal if the API's certificate would lose a name that pods, components or kubeconfigs dial. */
 function refuseLostNames(run: Run, { id, name, profile }: CertRow, present: Certificate): void {
   const { auth, cluster, options } = run
   const { added, removed } = compareNames(present, profile)

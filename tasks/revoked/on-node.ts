@@ -28,10 +28,7 @@ export type ListFound = UnitsFound & {
 
 const reviewed = v.object({ status: v.nullish(v.object({ denied: v.optional(v.boolean()) })) })
 
-/**
- * True if the API server denies everybody on the list of cluster.yaml, before Node or RBAC allows anything; undefined if
- * it did not answer.
- */
+/** True if the API server denies everybody on the list, ahead of Node and RBAC; undefined without an answer. */
 async function readInForce({ run, node }: OnNode): Promise<boolean | undefined> {
   const spec = reviewOf(run.cluster.revoked ?? [])
   const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec }
@@ -111,9 +108,7 @@ function diffsOfList(run: Run, found: UnitsFound, isInForce: boolean | undefined
   return diffsOfUnit({ unit, places, why, isToLoad: true, restarts: false })
 }
 
-/**
- * Restores the old file if the API server does not load the new one: it would not start with a file that it can't read.
- */
+/** Restores the old file if the API server does not load the new one: it would not start with it. */
 export async function bringList(on: OnNode, { found, signal, tell }: BuildContext<ListFound>): Promise<undefined> {
   const { run, node } = on
   const unit = listUnit(found)

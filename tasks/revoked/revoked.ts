@@ -143,10 +143,7 @@ function refusedList(run: Run, file: string, text: string | undefined): Failure 
   ])
 }
 
-/**
- * Of a list with keys, which only harderway 0.4 and 0.5 write: by it API servers deny every certificate that they don't
- * know of a user of a revoked key, so nothing may be issued beside it.
- */
+/** Of a list with keys, as 0.4 and 0.5 write: API servers deny any new certificate of a revoked key's user. */
 export function refusalOfKeys(file: string, keys: readonly string[]): Failure {
   return refusal(`${file} revokes keys (${formatNames(keys)}), and this version revokes names alone`, [
     'with harderway 0.5.0, give these people new names in the same groups, and revoke the old names',

@@ -161,10 +161,7 @@ async function proveBoth(rotating: Rotating, node: ClusterNode, { name, tell }: 
   return units.map(({ unit }) => unit)
 }
 
-/**
- * Each server refuses what the previous CA signs, in the time of a reload. That it accepts our own certificate shows
- * that it was that which it refused.
- */
+/** Each server refuses what the previous CA signs, within a reload, and accepts our own certificate. */
 async function proveFinishing(rotating: Rotating, node: ClusterNode, { name, tell }: Proof): Promise<string[]> {
   const units = await unitsAsking(rotating, node, { name, tell })
   const previous = await previousCa(rotating.run, name)
@@ -237,10 +234,7 @@ async function proveAccepted(probe: Probe): Promise<void> {
     throw new Failure(`${unit.unit} does not accept our certificate: ${answer}`, { node: node.name })
 }
 
-/**
- * A known user without permission gets 403. An unknown one gets 401, or an alert in the handshake. Any other status or
- * failure may have other reasons: it is returned in words.
- */
+/** 403: a known user. 401, or an alert in the handshake: an unknown one. Any other answer is returned in words. */
 async function answerTo({ rotating, node, unit, trusted }: Probe, as: Credentials): Promise<string> {
   const { auth } = rotating.run
   const trust = auth.bytes(auth.files.certificate(trusted))
@@ -265,10 +259,7 @@ function ownCredentials({ auth }: Run, name: string): Credentials {
   return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
-/**
- * The CA that preceded the current one, and what it would sign for a client now; undefined where the backup has not both
- * its certificate and its key. Throws a Failure for that while a cross certificate of it is valid.
- */
+/** The CA before this one, and what it signs for a client. Throws a Failure if it is lost while still trusted. */
 async function previousCa(run: Run, name: RotatedCa) {
   const { auth, now } = run
   const files = auth.files.pair(name)
@@ -296,10 +287,7 @@ const field = 'client-ca-file'
 /** Everything but the field of the CA is written back as it was read. */
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
-/**
- * Takes the previous CA out of the ConfigMap, by its key: a CA that was renewed is there with each of its certificates.
- * Called once every API server has loaded the new CA alone: any other would add the previous one again.
- */
+/** By its key, once every API server has loaded the new CA alone: any other would add the previous one again. */
 async function forgetPreviousCa(rotating: Rotating, node: ClusterNode, previous: Certificate): Promise<void> {
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
   const forget = (api: Client) => async () => {

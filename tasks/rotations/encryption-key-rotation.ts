@@ -122,10 +122,7 @@ async function countUses(rotating: Rotating, keys: readonly EncryptionKey[]): Pr
   })
 }
 
-/**
- * An empty Secret is written through the API server of the node, read from etcd, and removed. Where Secrets are not
- * encrypted, each API server has loaded the file, and no more is proven.
- */
+/** Writes an empty Secret by the node's API server, reads it from etcd, and removes it. Else its metrics tell. */
 async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const { auth } = rotating.run
   const { keys: [first] = [] } = readEncryptionState(rotating.run) ?? {}
@@ -160,10 +157,7 @@ export const rewritePhase = {
 
 const atOnce = 8
 
-/**
- * One target a resource, one after the other: the work is etcd's. Every API server encrypts with the present key by
- * now, so what others write meanwhile needs no second pass.
- */
+/** One target a resource, one after the other: the work is etcd's. What others write is encrypted already. */
 function rewriteTargets(asking: Asking): ClusterTarget[] {
   const { name: phase } = rewritePhase
   // Of the entry whose keys are rotated: other entries of the file have keys of their own.
@@ -270,10 +264,7 @@ function pathOf(folder: string, resource: string, stored: string): string {
   return name === undefined ? `${folder}/${plural}/${namespace}` : `${folder}/namespaces/${namespace}/${plural}/${name}`
 }
 
-/**
- * With the text that was read, which has the resourceVersion, and integers that JSON.parse would round. 404: it is
- * gone. 409: somebody wrote it meanwhile, which encrypted it with the present key.
- */
+/** The text as read, with its resourceVersion. 404: it is gone. 409: another has written, and so encrypted, it. */
 export async function rewrite(api: Client, path: string): Promise<void> {
   try {
     await api.readText('PUT', path, await api.readText('GET', path))

@@ -24,10 +24,7 @@ export interface Stage {
   usedBy?(rotating: Rotating): Promise<readonly string[]>
   /** What holds it back would be lost, so --force does not apply. */
   readonly isNeverForced?: true
-  /**
-   * Tries the components of a node that has loaded the stage, and may write a throw-away object for that; returns the units
-   * that gave the right answer.
-   */
+  /** Tries the components of a node that has loaded the stage; returns the units that gave the right answer. */
   prove?(rotating: Rotating, node: ClusterNode, tell: BuildContext['tell']): Promise<readonly string[]>
   targets?(rotating: Rotating): ClusterTarget[]
   /** Rolls back to the previous stage; absent if that is impossible. */
@@ -47,9 +44,7 @@ export interface Rotation {
   refuse?(run: Run): void
   /** Before the first walk, where none is under way. */
   prepare?(run: Run): void
-  /**
-   * The name of the present stage; `settled` if none is under way. Throws a refusal if the files do not fit together.
-   */
+  /** `settled` if none is under way. Throws a refusal if the files do not fit together. */
   stageOf(run: Run): string
   /** True if the undo of its first stage also repairs files that do not fit together. */
   readonly undoesUnclear?: true

@@ -154,10 +154,7 @@ async function findOldTokens(rotating: Rotating): Promise<string[]> {
   return [...(await findLegacySecrets(rotating, first.node)), ...[first, ...more].flatMap(({ clients }) => clients)]
 }
 
-/**
- * Made once, and never signed again:
- * https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets
- */
+/** https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */
 async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const kid = signingKid(rotating.run)
   const path = '/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fservice-account-token'
@@ -174,10 +171,7 @@ export function oldTokenIn(
   return `the token in Secret ${namespace}/${name} (remove data.token; Kubernetes creates a new one)`
 }
 
-/**
- * Of an API server, since its start, which was after the next key began to sign. A token that is older than an hour is
- * one that its pod has read only once. Throws a Failure without metrics.
- */
+/** Of an API server since its start: tokens older than an hour, which their pod has read only once. */
 async function findOldClients(rotating: Rotating, node: ClusterNode, { units, now }: PlacesState): Promise<string[]> {
   const { started = now } = units.get(apiServer) ?? {}
   const age = Math.floor(now - started)
@@ -207,10 +201,7 @@ function kidIn(token: string): string | undefined {
   }
 }
 
-/**
- * Keeps only the certificate of the key that signs: tokens of every other key are refused. Throws a Failure without
- * that one.
- */
+/** Keeps the certificate of the key that signs. Throws a Failure without it. */
 function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
   const { certificate, key } = readTokenPair(auth)
   if (!certificate || !key)

@@ -133,10 +133,7 @@ const leaseList = v.object({
 
 const ofApiServers = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')}`
 
-/**
- * The host names of API servers that have renewed their lease in time, by the clock of the one that answers, whatever
- * cluster.yaml says. A time that can't be read counts as renewed.
- */
+/** Hosts of API servers that have renewed their lease, by the answering one's clock; an odd time counts too. */
 async function liveApiServers(api: Client): Promise<string[]> {
   const now = await api.time()
   const { items } = await api.read(leaseList, 'GET', ofApiServers)

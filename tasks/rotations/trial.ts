@@ -50,10 +50,7 @@ export interface TriedStage {
   readonly tried: Tried
 }
 
-/**
- * What is left to be made before the stage after that number, and then each stage. What is under way was tried before
- * it began.
- */
+/** What is to be made before the stage of that number, and then each stage. What is under way was tried before. */
 export async function tryStages({ run, signal }: Rotating, rotation: Rotation, at: number): Promise<TriedStage[]> {
   const trying = { ...run, stagedBy: rotation.name, note: () => {} }
   const graph = await clusterGraph(phases, run.cluster)
@@ -221,10 +218,7 @@ export async function partiesOf(seen: Seen, row: ConnectionRow): Promise<Parties
   return { ...ends, client: { ca: trusted, certificate, key, dials: readServer(text)?.host } }
 }
 
-/**
- * What comes of a connection: the handshake under the first name that the client dials. The other names need only stand
- * in the server's certificate. Undefined where no name is dialled.
- */
+/** The handshake under the first name dialled; others need only be SANs. Undefined where none is dialled. */
 export async function connect(
   row: Pick<ConnectionRow, 'dialled' | 'strict'>,
   { server, client }: Parties,

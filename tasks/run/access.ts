@@ -14,10 +14,7 @@ import type { ClusterGraph, ClusterRows, Run } from '../target.ts'
 import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from './exit-status.ts'
 
-/**
- * Reads once no run holds auth/. `graph` has the nodes that may be contacted. Writes nothing, so auth/ may be read-only
- * and no run waits for a reader.
- */
+/** Reads, without writing, once no run holds auth/. `graph` has the nodes that may be contacted. */
 export async function readAuth(
   run: CommandRun,
   graph: ClusterGraph,
@@ -110,10 +107,7 @@ async function announce({ cluster, file, options, print }: CommandRun): Promise<
   } else if (!options.quiet) print(printable(`${name}: ${file}, ${size}`))
 }
 
-/**
- * Throws a refusal if git tracks a file of auth/, or does not answer: whoever may commit one would choose the CA. Where
- * there is no repository, nothing is run.
- */
+/** Throws a refusal if git tracks a file of auth/, or does not answer: who may commit one would choose the CA. */
 async function refuseTracked({ path, files }: AuthDir, env: NodeJS.ProcessEnv): Promise<void> {
   if (!existsSync(path)) return
   const cwd = realpathSync(path)

@@ -71,10 +71,7 @@ export function openRun(
   }
 }
 
-/**
- * Throws a Failure if it is a link to nothing, and a refusal if it is of a newer harderway or of another layout:
- * whatever was done would be done beside that identity.
- */
+/** Throws if it is a link to nothing, of a newer harderway, or of another layout. */
 export function authBeside(run: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
   return openAuth(join(dirname(run.file), 'auth'), run)
 }

@@ -50,10 +50,7 @@ export function ownVersion(): string {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
 }
 
-/**
- * What ends a run early: a signal, or a stdout or stderr that can no longer be written to, which ends it as SIGPIPE
- * would. `signal` is aborted by the first cause, and `endedStatus` is 128 + its number.
- */
+/** A signal, or a stdout that nobody reads (as SIGPIPE). `endedStatus` is 128 + the number of the first. */
 export function watchEndings(host: Host) {
   const { stdout, stderr } = host
   const controller = new AbortController()
@@ -72,10 +69,7 @@ export function watchEndings(host: Host) {
   return { signal: controller.signal, endedStatus: () => first && 128 + constants.signals[first] }
 }
 
-/**
- * A clone has npm scripts; a package, installed in somebody's own repository, has a bin. Only the package is
- * JavaScript: Node strips no types under node_modules.
- */
+/** A clone has npm scripts; a package has a bin, in JavaScript: Node strips no types under node_modules. */
 const ownForm = import.meta.filename.endsWith('.ts') ? 'clone' : 'package'
 
 /** This program by absolute paths, for what starts it without npm: the Node that runs it, and its entry. */
@@ -88,10 +82,7 @@ const folder = dirname(String(findPackageJSON(import.meta.url)))
 
 export const packageFile = (name: string) => join(folder, name)
 
-/**
- * How harderway was started, if not by npm: what the commands that it prints begin with. The clone's executable sets
- * HARDERWAY.
- */
+/** What the commands that are printed begin with, if not npm. The clone's executable sets HARDERWAY. */
 const start = ownForm === 'package' ? 'npx harderway' : process.env.HARDERWAY && quote(process.env.HARDERWAY)
 
 /** If npm was called from another folder than the clone: npm --prefix. */

@@ -159,10 +159,7 @@ export function usage(message: string, command = ''): Failure {
 /** Options that npm has too, and that an .npmrc may set. No run does more for want of them. */
 const optionsOfNpm: readonly OptionName[] = ['force', 'json']
 
-/**
- * `npm run bootstrap --dry-run`: without the `--`, npm takes the option for its own, and the script gets an environment
- * variable instead. https://docs.npmjs.com/cli/v11/using-npm/scripts#environment
- */
+/** Without `--`, npm turns an option into a variable: https://docs.npmjs.com/cli/v11/using-npm/scripts#environment */
 export function refuseTakenByNpm(env: NodeJS.ProcessEnv): void {
   const valueIn = (name: string) => env[`npm_config_${name.replaceAll('-', '_')}`] ?? ''
   const lost = optionNames.filter((name) => !optionsOfNpm.includes(name) && !['', 'false'].includes(valueIn(name)))

@@ -33,10 +33,7 @@ function adviseOnCa(run: Run): Notice[] {
   return notices('todo', text)
 }
 
-/**
- * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and
- * the report. A run that `isIdle` opens no certificates of others.
- */
+/** What there is beside the targets, for every view. A run that `isIdle` opens no certificates of others. */
 export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Notice[] {
   const ca = rows.get(caName)
   return [
