@@ -250,7 +250,7 @@ describe('more rotations on six machines', { skip }, () => {
       lab,
       async () => {
         const before = await readStarts(lab)
-        assert.match((await mustRun(lab, 0, 'bootstrap')).stdout, /Restarted +kube-apiserver on control0, control1/)
+        await mustRun(lab, 0, 'bootstrap')
         assert.deepEqual(await startedSince(lab, before), ['control0 kube-apiserver', 'control1 kube-apiserver'])
       },
       probedOwn(lab),
