@@ -164,11 +164,3 @@ function reasonOf({ why, groups, isBeyondList }: Holder): string {
   const reason = why === 'group removed' ? `no longer in ${formatNames(groups)}` : why
   return isBeyondList ? `${reason}, and only another CA ends that` : reason
 }
-
-/** When the last certificate by which each of these is let in expires, by name. */
-export function untilOf(run: HolderInput, isMeant: (why: Holder['why']) => boolean): ReadonlyMap<string, Date> {
-  const ends = new Map<string, Date>()
-  for (const { name, why, until } of holdersOf(run))
-    if (isMeant(why) && until > (ends.get(name) ?? 0)) ends.set(name, until)
-  return ends
-}

@@ -4,7 +4,6 @@
  */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { metricsFile } from '../../lib/files/auth-dir.ts'
-import { untilOf } from '../auth/accepted.ts'
 import { isStale, type UnitCheck } from '../install/check-units.ts'
 import { type InstallFound, needReload } from '../install/install-node.ts'
 import { nodeUnits } from '../layouts/tables.ts'
@@ -26,10 +25,6 @@ export async function formatMetrics({ run, rows }: { readonly run: Run; readonly
   })
   const underWay = new Map((await rotationsUnderWay(run)).map(({ name, stage }) => [name, stage]))
   const stages = rotations.map(({ name }) => [{ cluster, rotation: name }, underWay.get(name) ?? 0] as const)
-  const ends = (isReplaced: boolean) =>
-    [...untilOf(run, (why) => (why === 'replaced') === isReplaced)].map(
-      ([name, end]) => [{ cluster, name }, end] as const,
-    )
   const lastRun = String(run.auth.tryBytes(metricsFile) ?? '')
     .split('\n')
     .filter(isOfLastRun)
@@ -44,8 +39,6 @@ export async function formatMetrics({ run, rows }: { readonly run: Run; readonly
     ...family('node_api_server_end_timestamp_seconds', each, ({ until }) => until),
     ...family('revoked_entries', revoked ? [[{ cluster }, revoked.length]] : []),
     ...family('revoked_in_force', each, ({ revokedInForce }) => revokedInForce),
-    ...family('unneeded_certificate_end_timestamp_seconds', ends(false)),
-    ...family('earlier_certificate_end_timestamp_seconds', ends(true)),
     ...family('rotation_stage', stages),
     ...family('report_timestamp_seconds', [[{ cluster }, run.now]]),
     ...lastRun,
@@ -104,14 +97,6 @@ export const metrics = {
   revoked_in_force: {
     labels: ofNode,
     help: 'Number of these entries that its API server denies; 0 if it does not run.',
-  },
-  unneeded_certificate_end_timestamp_seconds: {
-    labels: ['name'],
-    help: 'Expiry of a certificate that cluster.yaml no longer needs.',
-  },
-  earlier_certificate_end_timestamp_seconds: {
-    labels: ['name'],
-    help: 'Expiry of an earlier certificate of a user, who may still have it.',
   },
   rotation_stage: { labels: ['rotation'], help: 'Stage of the rotation in progress, else 0.' },
   report_timestamp_seconds: { labels: [], help: 'Time of this report.' },
