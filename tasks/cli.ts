@@ -78,11 +78,11 @@ async function createReporter(options: Options, phases: Phases, isPlan: boolean,
   const { print: write, printError: writeError } = createPrinter(host)
   if (options.json) {
     const lines = (await import('../lib/show/lines.ts')).createJsonLines(write)
-    return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(write, lines) : lines
+    return isPlan ? (await import('../lib/show/lines.ts')).createPlanJson(write, lines) : lines
   }
   if (!isPlan) return createProgress(options, phases, false, host)
   const { verbose, quiet } = options
-  const { createPlanLines } = await import('../lib/show/plan.ts')
+  const { createPlanLines } = await import('../lib/show/lines.ts')
   return createPlanLines({ phases, verbose, quiet, columns: columnsOf(host.stdout), write, writeError })
 }
 

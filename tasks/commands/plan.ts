@@ -13,8 +13,15 @@ import { type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { usage } from '../run/options.ts'
 import { formatTask, type Selection, select } from '../run/selection.ts'
 import { type ClusterGraph, type ClusterRows, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
-import { adviseOnRotations, findBeside, noteOnNewIdentity, stagesIn } from '../views/notices.ts'
-import { type Observation, observe, showObservation } from '../views/observe.ts'
+import {
+  adviseOnRotations,
+  findBeside,
+  noteOnNewIdentity,
+  type Observation,
+  observe,
+  showObservation,
+  stagesIn,
+} from '../views/observe.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {

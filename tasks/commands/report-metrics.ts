@@ -7,11 +7,10 @@ import { metricsFile } from '../../lib/files/auth-dir.ts'
 import { isStale, type UnitCheck } from '../install/check-units.ts'
 import { type InstallFound, needReload } from '../install/install-node.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import type { ListFound } from '../revoked/on-node.ts'
+import type { ListFound } from '../revoked/revoked.ts'
 import { rotations } from '../rotations/rotations.ts'
 import type { ClusterRow, ClusterRows, Run } from '../target.ts'
-import { rotationsUnderWay } from '../views/notices.ts'
-import { takeInventory } from '../views/observe.ts'
+import { rotationsUnderWay, takeInventory } from '../views/observe.ts'
 
 export async function formatMetrics({ run, rows }: { readonly run: Run; readonly rows: ClusterRows }): Promise<string> {
   const { name: cluster, nodes, revoked } = run.cluster

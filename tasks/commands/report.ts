@@ -24,8 +24,7 @@ import { causesOf, type ExitCause } from '../run/exit-status.ts'
 import { pathOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
 import { type ClusterRows, endsSoon, type Run } from '../target.ts'
-import { adviseOnRotations, findBeside } from '../views/notices.ts'
-import { findExpiries, observe, takeInventory, wholeCluster } from '../views/observe.ts'
+import { adviseOnRotations, findBeside, findExpiries, observe, takeInventory, wholeCluster } from '../views/observe.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
 export async function report(given: CommandRun): Promise<readonly ExitCause[]> {

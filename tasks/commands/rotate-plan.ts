@@ -9,7 +9,7 @@ import { readAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import type { ExitCause } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
-import { backUp } from '../views/notices.ts'
+import { backUp } from '../views/observe.ts'
 import { checkedRotation, refuseOther, snapshotReminder, startOf } from './rotate.ts'
 
 /** Throws a usage Failure before anything is printed. */

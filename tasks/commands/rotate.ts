@@ -28,7 +28,7 @@ import type { CommandRun } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/exit-status.ts'
 import { type Options, usage } from '../run/options.ts'
 import { type ClusterGraph, type ClusterTarget, clusterGraph } from '../target.ts'
-import { adviseAfter, adviseBackup, adviseOnRotations, backUp } from '../views/notices.ts'
+import { adviseAfter, adviseBackup, adviseOnRotations, backUp } from '../views/observe.ts'
 
 interface Drive extends Rotating {
   readonly rotation: Rotation

@@ -22,7 +22,7 @@ import {
   hasNewKubeconfig,
   isCaNew,
   noteOnNewIdentity,
-} from '../views/notices.ts'
+} from '../views/observe.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {

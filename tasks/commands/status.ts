@@ -21,8 +21,9 @@ import { causesIn, causesOf, type ExitCause } from '../run/exit-status.ts'
 import { columnsOf } from '../run/host.ts'
 import { checkNodes } from '../run/selection.ts'
 import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
-import { adviseOnRotations, findBeside } from '../views/notices.ts'
 import {
+  adviseOnRotations,
+  findBeside,
   findExpiries,
   type Item,
   type Observation,

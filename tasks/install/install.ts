@@ -9,7 +9,7 @@ import { isLost, Skipped, type Waiting } from '../../lib/graph/target.ts'
 import { hasVerb } from '../../lib/results.ts'
 import type { DeployFound } from '../deploy/folder.ts'
 import { deployId, placeOf } from '../phases/deploy.ts'
-import type { ListFound } from '../revoked/on-node.ts'
+import type { ListFound } from '../revoked/revoked.ts'
 import type { ClusterTarget } from '../target.ts'
 import type { InstallFound } from './install-node.ts'
 import type { UnitsFound } from './look-at-units.ts'
@@ -44,7 +44,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
 /** The list of who is revoked, from auth/ to each API server, without a restart. */
 function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
   if (!install || !revoked) return []
-  const load = () => import('../revoked/on-node.ts')
+  const load = () => import('../revoked/revoked.ts')
   return nodes
     .filter(({ role }) => role === 'control')
     .map(

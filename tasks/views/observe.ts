@@ -1,13 +1,19 @@
-/** A read-only walk over targets, whose rows `status`, `verify`, `report` and a dry run show; and the expiries in auth/. */
+/** A read-only walk over targets, whose rows `status`, `verify`, `report` and a dry run show; and what every view tells beside. */
 import { tryTo } from '../../lib/failure.ts'
-import { type AuthDir, caName } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, caName, rotatedCas } from '../../lib/files/auth-dir.ts'
 import { openWalk } from '../../lib/graph/executor.ts'
 import { byPhase, closure, type Event, type Force, nameInPhase } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, endOf, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import type { Phases, Summary } from '../../lib/show/rows.ts'
+import { hasVerb, isRepair, namesOf } from '../../lib/results.ts'
+import { type Notice, notices, type Phases, type Summary } from '../../lib/show/rows.ts'
+import { formatDate, formatLeftInWords, formatNames } from '../../lib/wording.ts'
+import { noteOnFormer, notesOnHolders } from '../auth/accepted.ts'
+import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
 import { phases as allPhases, runPhases } from '../bootstrap.ts'
+import { certTable } from '../layouts/tables.ts'
+import type { UnderWay } from '../rotations/rotations.ts'
 import type { CommandRun } from '../run/command-run.ts'
 import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
 import {
@@ -16,6 +22,7 @@ import {
   type ClusterRows,
   type ClusterTarget,
   clusterGraph,
+  endsSoon,
   inMemory,
   type Run,
 } from '../target.ts'
@@ -131,4 +138,119 @@ export function findExpiries(items: ReadonlyMap<string, Item>, now: Date) {
     expired: namesOf(dated.filter(({ end }) => end <= now)),
     next: first && { end: first.end, names: namesOf(left.filter(({ end }) => Number(end) === Number(first.end))) },
   }
+}
+
+/**
+ * What a run, a plan and a look tell beside what they did: what expires, who is gone or revoked, which rotation is
+ * under way, what to do.
+ */
+
+/** If a CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
+function adviseOnCa(run: Run): Notice[] {
+  const { auth, now, command, cluster } = run
+  const cas = certTable(cluster).flatMap(({ phase, name, irreplaceable }) => {
+    const expires = phase === 'ca' ? tryCertificate(auth, name)?.notAfter : undefined
+    return expires && expires > now && endsSoon(run, expires) ? [{ name, label: irreplaceable?.label, expires }] : []
+  })
+  const [first] = cas.toSorted((a, b) => Number(a.expires) - Number(b.expires))
+  if (!first) return []
+  const { name, label, expires } = first
+  const isRotating = stagesIn(run).some((each) => each.startsWith(`${name} `))
+  const commands = isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')]
+  const left = expires.getTime() - now.getTime()
+  const when = `on ${formatDate(expires, now)} (in ${formatLeftInWords(left)})`
+  const text = `the ${label} expires ${when}, and its certificates with it; before that, run:\n    ${commands.join('\n    ')}`
+  return notices('todo', text)
+}
+
+/** What there is beside the targets, for every view. A run that `isIdle` opens no certificates of others. */
+export function findBeside(run: Run, rows: ClusterRows, { isIdle = false } = {}): Notice[] {
+  const ca = rows.get(caName)
+  return [
+    ...(isIdle ? [] : [...notices('note', noteOnFormer(run)), ...(isCaNew(rows) ? [] : notesOnHolders(run))]),
+    ...(run.isObserved ? [] : adviseBackup(run, rows)),
+    ...(ca && !hasVerb(ca.diffs, 'renew', 'replace') ? adviseOnCa(run) : []),
+  ]
+}
+
+/** Only for files that were replaced, and that no `install` takes further. */
+export function adviseAfter({ cluster }: Pick<Run, 'cluster'>, rows: ClusterRows): Notice[] {
+  if (cluster.install) return []
+  const nodes = [...rows.values()].flatMap(({ state, target: { node = '' }, diffs }) =>
+    state === 'built' && hasVerb(diffs, 'update') ? node : [],
+  )
+  const text = `on ${formatNames(nodes)}, one node at a time, copy the deployed files to where the units read them, then restart what reads them (docs/install.md, "What a unit reads")`
+  return notices('after', nodes.length > 0 && text)
+}
+
+/** After what made or replaced something that can't be made again; of a plan, what would. */
+export function adviseBackup({ auth }: Run, rows: ClusterRows): Notice[] {
+  const [first] = [...rows.values()].filter((row) => {
+    const { state, diffs, target } = row
+    if (!target.irreplaceable || !['built', 'stale'].includes(state) || isRepair(diffs)) return false
+    return target.phase === caName || hasVerb(diffs, 'make', 'replace')
+  })
+  const when = first?.state === 'stale' ? 'after the run, ' : ''
+  return notices('after', first && when + backUp(auth))
+}
+
+/** Not the next one of a rotation, which is beside the one that is there. */
+function isNewIdentity({ state, diffs, target: { irreplaceable, makes } }: ClusterRow): boolean {
+  const isMade = state === 'built' || state === 'stale'
+  return irreplaceable !== undefined && isMade && makes.every((file) => namesOf(diffs, 'make').includes(file))
+}
+
+/** Of a run, and of a plan, where it comes first: a deploy refuses nodes that hold another one. */
+export function noteOnNewIdentity(rows: ClusterRows): string | undefined {
+  if (!isCaNew(rows)) return undefined
+  const made = [...rows.values()].filter(isNewIdentity)
+  const isPlanned = made.some(({ state }) => state === 'stale')
+  const does = isPlanned ? 'creates a new cluster identity' : 'made a new cluster identity'
+  return `${does} (${formatNames(made.map(({ target }) => nameInPhase(target)))})`
+}
+
+export function hasNewKubeconfig(rows: ClusterRows, user: string): boolean {
+  const row = rows.get(`kubeconfigs/${user}`)
+  return row?.state === 'built' && !isRepair(row.diffs)
+}
+
+/** Nobody has a certificate of it yet. */
+export function isCaNew(rows: ClusterRows): boolean {
+  const ca = rows.get(caName)
+  return ca !== undefined && isNewIdentity(ca)
+}
+
+export const backUp = ({ path }: AuthDir): string => `back up ${path} (docs/everyday.md)`
+
+/** How the stage of each rotation is read, without what its stages load. */
+const states = new Map<string, (run: Run) => { readonly stage: string } | undefined>([
+  ...rotatedCas.map((name) => [name, (run: Run) => readCaState(run, name)] as const),
+  ['service-account', readTokenState],
+  ['encryption-key', readEncryptionState],
+])
+
+/** "ca both": the stage of each rotation in progress. Files that do not fit together have no stage. */
+export function stagesIn(run: Run): string[] {
+  return [...states].flatMap(([name, read]) => {
+    const stage = tryTo(() => read(run)?.stage) ?? 'settled'
+    return stage === 'settled' ? [] : `${name} ${stage}`
+  })
+}
+
+/** Loads the stages only if a rotation is under way: most runs don't need them. */
+export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
+  if (stagesIn(run).length === 0) return []
+  const { underWay } = await import('../rotations/rotations.ts')
+  // The target of files that do not fit together reports them.
+  return tryTo(() => underWay(run)) ?? []
+}
+
+export async function adviseOnRotations(run: Run): Promise<Notice[]> {
+  return (await rotationsUnderWay(run)).map((each) => noticeOfRotation(each, run))
+}
+
+function noticeOfRotation({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): Notice {
+  const text = `rotation of ${what} in progress, stage ${stage} of ${of} (${title})`
+  const next = `continue:\n    ${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}\nundo:\n    ${command(`rotate ${name} --undo`)}`
+  return { kind: 'after', text: `${text}; ${next}` }
 }

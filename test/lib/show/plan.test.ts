@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Check, Diff } from '../../../lib/results.ts'
-import { countPlan } from '../../../lib/show/plan.ts'
+import { countPlan } from '../../../lib/show/lines.ts'
 import { notices } from '../../../lib/show/rows.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 

@@ -5,7 +5,7 @@ import { unitsOn } from '../../../tasks/inspect/agreement.ts'
 import type { UnitsFound } from '../../../tasks/install/look-at-units.ts'
 import { refuseOpen } from '../../../tasks/install/places.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { checkList } from '../../../tasks/revoked/on-node.ts'
+import { checkList } from '../../../tasks/revoked/revoked.ts'
 import type { Run } from '../../../tasks/target.ts'
 import { allThere, control, failureOf, placesWith, runningUnit, startedAs, twoNodes } from '../../support/fakes.ts'
 

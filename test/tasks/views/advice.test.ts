@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
 import type { Diff } from '../../../lib/results.ts'
-import { adviseAfter } from '../../../tasks/views/notices.ts'
+import { adviseAfter } from '../../../tasks/views/observe.ts'
 import { fakeCluster, fresh as found, onNode, twoNodes } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
