@@ -37,8 +37,8 @@ export const phases: readonly Phase[] = [
 
 /** Deploy is the chapter's, and knows nothing of install: what is looked at beside a node's directory is given to it. */
 async function deployTargets(): Promise<PhaseFile> {
-  const { targets } = await import('./phases/deploy.ts')
-  const lookBeside: LookBeside = async (...asked) => (await import('./install/look-at-units.ts')).lookBeside(...asked)
+  const { targets } = await import('./deploy/folder.ts')
+  const lookBeside: LookBeside = async (...asked) => (await import('./install/places.ts')).lookBeside(...asked)
   return { targets: (cluster, { earlier }) => targets(cluster, { earlier, lookBeside }) }
 }
 

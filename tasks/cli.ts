@@ -3,9 +3,26 @@ import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/rows.ts'
 import { fit } from '../lib/wording.ts'
 import { isPhase } from './bootstrap.ts'
-import { type Command, commands, commonOptions, nodeOperands, planWord, questions, run } from './commands/commands.ts'
-import { type ExitCause, exitStatus } from './run/exit-status.ts'
-import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './run/host.ts'
+import {
+  type Command,
+  commands,
+  commonOptions,
+  help as helpText,
+  listText,
+  nodeOperands,
+  planWord,
+  questions,
+  run,
+} from './commands/commands.ts'
+import {
+  columnsOf,
+  type ExitCause,
+  exitStatus,
+  formatCommand,
+  type Host,
+  ownVersion,
+  watchEndings,
+} from './run/host.ts'
 import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './run/options.ts'
 
 export async function main(args: readonly string[], host: Host): Promise<number> {
@@ -51,9 +68,9 @@ async function respond(
 
 /** What needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a name. */
 async function answer(command: Command, { help, version, list, names }: Options): Promise<string | undefined> {
-  if (help) return (await import('./commands/help.ts')).help(command, names)
+  if (help) return helpText(command, names)
   if (version) return ownVersion()
-  if (list) return (await import('./commands/help.ts')).listText()
+  if (list) return listText()
   if (names.length > 0) return undefined
   throw usageFailure(
     'no phase or target given',

@@ -20,13 +20,13 @@ import {
 import { memoised } from '../../lib/files/plain-file.ts'
 import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
 import {
+  blocksIn,
   type Certificate,
   type CertSpec,
   commonNameOf,
   readCertificate,
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
-import { blocksIn } from '../../lib/pki/encoding.ts'
 import { certificateIn, isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { quote } from '../../lib/wording.ts'
 import { encryptionConfig } from '../layouts/tables.ts'

@@ -3,8 +3,8 @@ import { closure } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { phases, phaseTitles } from '../bootstrap.ts'
 import type { CommandRun } from '../run/command-run.ts'
-import type { ExitCause } from '../run/exit-status.ts'
-import { selectNodes } from '../run/selection.ts'
+import type { ExitCause } from '../run/host.ts'
+import { selectNodes } from '../run/options.ts'
 import { type ClusterTarget, clusterGraph } from '../target.ts'
 
 export async function graph(run: CommandRun): Promise<readonly ExitCause[]> {

@@ -27,8 +27,7 @@ import { isMap, map, type Path, type Raw } from '../../lib/yaml.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { encryptionConfig, layoutRules, layouts } from '../layouts/tables.ts'
 import { refuseNewer, type WithoutCluster } from '../run/command-run.ts'
-import type { ExitCause } from '../run/exit-status.ts'
-import { formatCommand, packageFile, pathOf } from '../run/host.ts'
+import { type ExitCause, formatCommand, packageFile, pathOf } from '../run/host.ts'
 import { type Options, usage } from '../run/options.ts'
 
 const roles = ['control', 'worker', 'gateway'] as const

@@ -9,9 +9,8 @@ import { filesToMove } from '../auth/accepted.ts'
 import { phases } from '../bootstrap.ts'
 import { readAuth, refusalsBefore } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
-import { type ExitCause, exitStatus } from '../run/exit-status.ts'
-import { usage } from '../run/options.ts'
-import { formatTask, type Selection, select } from '../run/selection.ts'
+import { type ExitCause, exitStatus } from '../run/host.ts'
+import { formatTask, type Selection, select, usage } from '../run/options.ts'
 import { type ClusterGraph, type ClusterRows, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import {
   adviseOnRotations,

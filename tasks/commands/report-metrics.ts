@@ -5,7 +5,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { metricsFile } from '../../lib/files/auth-dir.ts'
 import { isStale, type UnitCheck } from '../install/check-units.ts'
-import { type InstallFound, needReload } from '../install/install-node.ts'
+import { type InstallFound, needReload } from '../install/install.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import type { ListFound } from '../revoked/revoked.ts'
 import { rotations } from '../rotations/rotations.ts'

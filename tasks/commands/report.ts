@@ -20,8 +20,7 @@ import { phaseTitles } from '../bootstrap.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { writeAuth } from '../run/access.ts'
 import type { CommandRun } from '../run/command-run.ts'
-import { causesOf, type ExitCause } from '../run/exit-status.ts'
-import { pathOf } from '../run/host.ts'
+import { causesOf, type ExitCause, pathOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
 import { type ClusterRows, endsSoon, type Run } from '../target.ts'
 import { adviseOnRotations, findBeside, findExpiries, observe, takeInventory, wholeCluster } from '../views/observe.ts'
@@ -45,9 +44,7 @@ export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
     work: async (run) => {
       const seen = await observe(run, graph)
       const text =
-        format === 'html'
-          ? await (await import('./report.ts')).formatPage(seen)
-          : await (await import('./report-metrics.ts')).formatMetrics(seen)
+        format === 'html' ? await formatPage(seen) : await (await import('./report-metrics.ts')).formatMetrics(seen)
       if (!signal.aborted) {
         auth.write(file, text, publicMode)
         if (copy !== undefined) writeOutput(copy, text)

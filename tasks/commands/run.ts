@@ -10,10 +10,8 @@ import { phases } from '../bootstrap.ts'
 import { frontProxyOutage } from '../phases/ca.ts'
 import { walk, writeAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
-import type { ExitCause } from '../run/exit-status.ts'
-import { columnsOf } from '../run/host.ts'
-import { usage } from '../run/options.ts'
-import { formatTask, select } from '../run/selection.ts'
+import { columnsOf, type ExitCause } from '../run/host.ts'
+import { formatTask, select, usage } from '../run/options.ts'
 import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
 import {
   adviseAfter,

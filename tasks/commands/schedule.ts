@@ -8,8 +8,7 @@ import { checkOutput, followLinks, readPlainFile, writeOutput } from '../../lib/
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { escapeSpecifiers, formatExec, quote, quoteInUnit } from '../../lib/wording.ts'
 import { type CommandRun, kubectlFiles } from '../run/command-run.ts'
-import type { ExitCause } from '../run/exit-status.ts'
-import { pathOf, program } from '../run/host.ts'
+import { type ExitCause, pathOf, program } from '../run/host.ts'
 
 /** Where the textfile collector of Debian's prometheus-node-exporter reads. */
 const collectorFolder = '/var/lib/prometheus/node-exporter'

@@ -17,9 +17,8 @@ import {
 import { recoverCommand } from '../auth/states.ts'
 import { readAuth } from '../run/access.ts'
 import { type CommandRun, noteOnExample } from '../run/command-run.ts'
-import { causesIn, causesOf, type ExitCause } from '../run/exit-status.ts'
-import { columnsOf } from '../run/host.ts'
-import { checkNodes } from '../run/selection.ts'
+import { causesIn, causesOf, columnsOf, type ExitCause } from '../run/host.ts'
+import { checkNodes } from '../run/options.ts'
 import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
 import {
   adviseOnRotations,

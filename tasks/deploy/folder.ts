@@ -1,5 +1,5 @@
 /** A node's deploy directory: what differs there from what belongs there, and its replacement, all files or none. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { caNames, hasDigest } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -11,9 +11,17 @@ import { count, formatNames, quote } from '../../lib/wording.ts'
 import type { OnNode } from '../inspect/component.ts'
 import { digestOf, lookAtNode, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
-import type { Run } from '../target.ts'
-import { formatOthers, guard, keepOthers, type Other, refuseOtherMachine, refuseWrongClock } from './guards.ts'
-import { fileOn, ownerOf } from './owner.ts'
+import type { ClusterTarget, Run } from '../target.ts'
+import {
+  fileOn,
+  formatOthers,
+  guard,
+  keepOthers,
+  type Other,
+  ownerOf,
+  refuseOtherMachine,
+  refuseWrongClock,
+} from './guards.ts'
 
 export interface DeployFound<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
@@ -32,7 +40,7 @@ export interface Beside extends Pick<Check, 'warn' | 'until'> {
 export type LookBeside = (on: OnNode, look: NodeLook, isCopied: boolean) => Promise<Beside>
 
 /** `known`: names of files of ours, wherever they belong. Throws a Failure if the node may not be written to. */
-export async function checkFolder(
+async function checkFolder(
   { run, node, known }: OnNode & { readonly known: ReadonlySet<string> },
   lookBeside: LookBeside,
   force?: Force,
@@ -82,10 +90,7 @@ function warningsOn(
   )
 }
 
-export async function copyFiles(
-  { run, node }: OnNode,
-  { diffs, found, tell }: BuildContext<DeployFound>,
-): Promise<undefined> {
+async function copyFiles({ run, node }: OnNode, { diffs, found, tell }: BuildContext<DeployFound>): Promise<undefined> {
   if (diffs.length === 0) return
   keepOthers(run, node, found.others)
   await replaceInFolder(run, node, { seen: found.look, diffs, tell })
@@ -212,4 +217,37 @@ function refuseOpenFolder(node: ClusterNode, { above, folder, uid }: NodeState):
     code: 'open-folder',
     remedy: `run as root on ${node.name}:\n    chown ${user} ${quote(open)} && chmod go-w ${quote(open)}\nor set another directory in cluster.yaml`,
   })
+}
+
+/** `earlier`: with the targets that make what is deployed. */
+export function targets(
+  cluster: Cluster,
+  { earlier, lookBeside }: { readonly earlier: readonly ClusterTarget[]; readonly lookBeside: LookBeside },
+): ClusterTarget[] {
+  const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
+  const known = new Set(makers.keys())
+  // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
+  const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
+  return cluster.nodes.map(
+    (node): ClusterTarget<DeployFound> => ({
+      id: deployId(node),
+      phase: 'deploy',
+      node: node.name,
+      needs: [...new Set(nodeFiles(cluster, node).flatMap((file) => makers.get(file) ?? []))],
+      makes: [],
+      desired: placeOf(node),
+      where: 'node',
+      check: (run, force) => checkFolder({ run, node, known }, lookBeside, force),
+      build: (run, work) => copyFiles({ run, node }, work),
+      ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
+    }),
+  )
+}
+
+export function deployId({ name }: ClusterNode): string {
+  return `deploy/${name}`
+}
+
+export function placeOf({ host, port, user, directory }: ClusterNode) {
+  return { host, port, user, directory }
 }

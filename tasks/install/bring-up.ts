@@ -31,8 +31,18 @@ import {
   unfinishedPaths,
   whyUnhealthy,
 } from './check-units.ts'
-import { isInstalled, isLeftDrained, isUp, lookAtUnits, type UnitsFound } from './look-at-units.ts'
-import { type DesiredPlace, desiredAt, forgetOld, putBack, replaceAtPlaces } from './places.ts'
+import {
+  type DesiredPlace,
+  desiredAt,
+  forgetOld,
+  isInstalled,
+  isLeftDrained,
+  isUp,
+  lookAtUnits,
+  putBack,
+  replaceAtPlaces,
+  type UnitsFound,
+} from './places.ts'
 import {
   notHealthy,
   type QuorumState,

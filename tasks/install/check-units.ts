@@ -13,8 +13,7 @@ import type { UnitOnNode } from '../inspect/agreement.ts'
 import { isApiServer, renewsFrom } from '../inspect/component.ts'
 import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { diskOf, type Run } from '../target.ts'
-import { isInstalled, isLoaded, isUp, type UnitsFound } from './look-at-units.ts'
-import { desiredAt } from './places.ts'
+import { desiredAt, isInstalled, isLoaded, isUp, type UnitsFound } from './places.ts'
 
 export interface UnitCheck {
   readonly unit: UnitOnNode

@@ -5,20 +5,22 @@
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import { isLost, Skipped, type Waiting } from '../../lib/graph/target.ts'
-import { hasVerb } from '../../lib/results.ts'
-import type { DeployFound } from '../deploy/folder.ts'
-import { deployId, placeOf } from '../phases/deploy.ts'
-import type { ListFound } from '../revoked/revoked.ts'
-import type { ClusterTarget } from '../target.ts'
-import type { InstallFound } from './install-node.ts'
-import type { UnitsFound } from './look-at-units.ts'
+import { type BuildContext, type Built, type Force, isLost, Skipped, type Waiting } from '../../lib/graph/target.ts'
+import { type Check, type Diff, hasVerb } from '../../lib/results.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { type DeployFound, deployId, placeOf } from '../deploy/folder.ts'
+import { guard, type Other } from '../deploy/guards.ts'
+import { unsetOn } from '../inspect/agreement.ts'
+import type { OnNode } from '../inspect/component.ts'
+import { bringList, checkList, guardList, isListPlaced, type ListFound } from '../revoked/revoked.ts'
+import type { ClusterTarget, Run } from '../target.ts'
+import { asForced, checkUnitsOf, diffsOfUnit, type UnitCheck } from './check-units.ts'
+import { isInstalled, isLeftDrained, lookAtUnits, openFolders, refuseNewKeys, type UnitsFound } from './places.ts'
 
 export function targets(cluster: Cluster): ClusterTarget[] {
   const { install, nodes } = cluster
   if (!install) return []
   const lists = listTargets(cluster)
-  const load = () => import('./install-node.ts')
   const installs = byTurn(nodes).map(
     (node): ClusterTarget<InstallFound> => ({
       id: installId(node),
@@ -31,10 +33,10 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       check: async (run, force, earlier) => {
         await Promise.all(lists.map(({ id }) => earlier?.ended(id)))
         const before = earlier?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
-        return (await load()).checkUnits({ run, node }, { force, before })
+        return checkUnits({ run, node }, { force, before })
       },
       waitForTurn: turnOf(node, nodes),
-      build: async (run, work) => (await load()).updateUnits({ run, node }, work),
+      build: (run, work) => updateUnits({ run, node }, work),
       release: (run) => run.disconnect(node),
     }),
   )
@@ -44,7 +46,6 @@ export function targets(cluster: Cluster): ClusterTarget[] {
 /** The list of who is revoked, from auth/ to each API server, without a restart. */
 function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
   if (!install || !revoked) return []
-  const load = () => import('../revoked/revoked.ts')
   return nodes
     .filter(({ role }) => role === 'control')
     .map(
@@ -56,11 +57,11 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
         makes: [],
         desired: { list: authorizationConfigFile },
         where: 'node',
-        check: async (run, _force, before) => {
+        check: (run, _force, before) => {
           const copied = before?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
-          return (await load()).checkList(run, node, copied?.units)
+          return checkList(run, node, copied?.units)
         },
-        build: async (run, work) => (await load()).bringList({ run, node }, work),
+        build: (run, work) => bringList({ run, node }, work),
       }),
     )
 }
@@ -94,4 +95,86 @@ export function turnOf(node: ClusterNode, nodes: readonly ClusterNode[]) {
     if (lost.length > 0) throw new Skipped(lost.map(({ id }) => id))
     return rows.some(({ state }) => state === 'built')
   }
+}
+
+export type InstallFound = UnitsFound & {
+  readonly others: readonly Other[]
+  readonly checks: readonly UnitCheck[]
+}
+
+/** `before` is what the check of the node's deploy has found, if nothing was copied since. */
+export async function checkUnits(
+  on: OnNode,
+  { force, before }: { readonly force: Force | undefined; readonly before: DeployFound<UnitsFound> | undefined },
+): Promise<Check<InstallFound>> {
+  // Much may have happened since, while others were restarted: what is wrong is looked at again.
+  if (before?.units && !force) {
+    const look = checkFound(on, before.units)
+    if (look.diffs.length === 0) return look
+  }
+  // A plan uses the same look, if files would have to be copied first.
+  const made = before && before.differences.length > 0 ? before.look : undefined
+  return checkFound(on, await lookAtUnits(on.run, on.node, made), force)
+}
+
+function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Check<InstallFound> {
+  guardList(run, node, found)
+  const others = guard(run, node, found, force !== undefined)
+  const installed = found.units.filter((unit) => isInstalled(unit, found.places))
+  refuseNewKeys({ run, node }, installed, found.places)
+  const checks = checkUnitsOf(run, found)
+  const names = formatNames(checks.map(({ unit }) => unit.unit))
+  const drained: Diff = { what: 'may be left drained by an interrupted run', verb: 'undrain' }
+  return {
+    diffs: [
+      ...(isLeftDrained(run, found) ? [drained] : []),
+      ...(force ? checks.map(asForced) : checks).flatMap(diffsOfUnit),
+    ],
+    until: found.selfMade?.notAfter,
+    // A unit that is not installed has nothing to load.
+    hasNothing: checks.length === 0,
+    note: checks.length === 0 ? 'not installed yet' : `${names} up to date`,
+    warn: stoppedUnits(checks),
+    todo: toDoOn(run, found, checks),
+    found: { ...found, others, checks },
+  }
+}
+
+export async function updateUnits(
+  { run, node }: OnNode,
+  { found, diffs, signal, force, tell }: BuildContext<InstallFound>,
+): Promise<Built> {
+  const { bringUp } = await import('./bring-up.ts')
+  const { restarted, warning, found: last } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
+  const names = restarted.map(({ unit }) => unit)
+  const restarts: Diff[] = names.length > 0 ? [{ what: `restart ${formatNames(names)}`, verb: 'restart', names }] : []
+  return {
+    diffs: [...diffs.filter(({ verb }) => verb !== 'restart'), ...restarts],
+    warn: warning === undefined ? stoppedUnits(found.checks) : [warning],
+    todo: toDoOn(run, last, found.checks),
+  }
+}
+
+function toDoOn(run: Run, found: UnitsFound, checks: readonly UnitCheck[]): string[] {
+  const units = checks.map(({ unit }) => unit)
+  // An API server could not start with a list that is not there yet.
+  const isReady = (file: string) => file !== authorizationConfigFile || isListPlaced(found)
+  return [
+    ...needReload(found),
+    ...unsetOn(found.units, isReady),
+    ...openFolders(run, units, found.places).map(({ what, remedy }) => `${what}; ${remedy}`),
+  ]
+}
+
+/** systemd starts a unit as it was when it read its file. */
+export function needReload({ units, places }: UnitsFound): string[] {
+  return units.flatMap(({ unit }) =>
+    places.units.get(unit)?.needsReload === true
+      ? [`${unit}: its unit file has changed since systemd read it; run:\n    systemctl daemon-reload`]
+      : [],
+  )
+}
+
+function stoppedUnits(checks: readonly UnitCheck[]): string[] {
+  return checks.flatMap(({ unit, isUp }) => (isUp ? [] : `${unit.unit} does not run; its files are installed`))
 }

@@ -27,13 +27,21 @@ import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { type Check, type Diff, texts } from '../../lib/results.ts'
 import { count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { holdersOf, revokedLine } from '../auth/accepted.ts'
-import { type FileOnNode, fileOn } from '../deploy/owner.ts'
+import { type FileOnNode, fileOn } from '../deploy/guards.ts'
 import type { UnitOnNode } from '../inspect/agreement.ts'
 import { type OnNode, withApi } from '../inspect/component.ts'
 import { digestOf, installOf, type NodeLook, reloadTime, repeat } from '../inspect/look.ts'
 import { diffsOfUnit, isUnfinished } from '../install/check-units.ts'
-import { isInstalled, lookAtUnits, type UnitsFound } from '../install/look-at-units.ts'
-import { desiredAt, forgetOld, putBack, refuseOpen, replaceAtPlaces } from '../install/places.ts'
+import {
+  desiredAt,
+  forgetOld,
+  isInstalled,
+  lookAtUnits,
+  putBack,
+  refuseOpen,
+  replaceAtPlaces,
+  type UnitsFound,
+} from '../install/places.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { etcdOf, listPath, serviceOf } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'

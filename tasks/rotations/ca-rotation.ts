@@ -37,8 +37,14 @@ import {
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { BuildContext } from '../../lib/graph/target.ts'
 import { ask, type Client, type Credentials, isAnswer } from '../../lib/kubernetes/client.ts'
-import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
-import { blocksIn, certificatePem } from '../../lib/pki/encoding.ts'
+import {
+  blocksIn,
+  type Certificate,
+  certificatePem,
+  isIssuedBy,
+  readCertificate,
+  readDerCertificate,
+} from '../../lib/pki/certificate.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
@@ -46,7 +52,7 @@ import { caFiles, caRotationFiles, readCaState, refuseWithCopy } from '../auth/s
 import { healthQuestion, isApiServer, withApi } from '../inspect/component.ts'
 import { reloadTime, repeat } from '../inspect/look.ts'
 import { checkUnitsOf, type UnitCheck } from '../install/check-units.ts'
-import { lookAtUnits } from '../install/look-at-units.ts'
+import { lookAtUnits } from '../install/places.ts'
 import type { Health, Unit } from '../layouts/layout.ts'
 import { issuedBy, layoutOf } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'

@@ -12,15 +12,19 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import { type Client, isAnswer } from '../../lib/kubernetes/client.ts'
 import {
   addKey,
+  countEncrypted,
   type EncryptionKey,
   type EncryptionKeys,
+  encryptedPrefix,
   encryptWithNewest,
   encryptWithPrevious,
+  findStored,
   keepKeys,
+  readEncryptedBy,
   readEncryptionConfig,
   readEncryptionKeys,
+  registry,
 } from '../../lib/kubernetes/encryption.ts'
-import { countEncrypted, encryptedPrefix, findStored, readEncryptedBy, registry } from '../../lib/kubernetes/stored.ts'
 import { count } from '../../lib/wording.ts'
 import { readEncryptionState } from '../auth/states.ts'
 import { type Asking, withApi, withEtcd } from '../inspect/component.ts'

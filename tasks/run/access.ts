@@ -12,7 +12,7 @@ import { setAside } from '../auth/accepted.ts'
 import { runPhases } from '../bootstrap.ts'
 import type { ClusterGraph, ClusterRows, Run } from '../target.ts'
 import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
-import { causesIn, causesOf, type ExitCause, exitStatus } from './exit-status.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from './host.ts'
 
 /** Reads, without writing, once no run holds auth/. `graph` has the nodes that may be contacted. */
 export async function readAuth(

@@ -15,7 +15,7 @@ import { phases as allPhases, runPhases } from '../bootstrap.ts'
 import { certTable } from '../layouts/tables.ts'
 import type { UnderWay } from '../rotations/rotations.ts'
 import type { CommandRun } from '../run/command-run.ts'
-import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/exit-status.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/host.ts'
 import {
   type ClusterGraph,
   type ClusterRow,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { Client } from '../../../lib/kubernetes/client.ts'
-import { countEncrypted, findStored, readEncryptedBy, registry } from '../../../lib/kubernetes/stored.ts'
+import { countEncrypted, findStored, readEncryptedBy, registry } from '../../../lib/kubernetes/encryption.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const header = { cluster_id: '1', revision: '7' }

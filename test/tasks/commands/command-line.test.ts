@@ -2,8 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/cli.ts'
-import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/commands.ts'
-import { help } from '../../../tasks/commands/help.ts'
+import { type Command, commands, commonOptions, help, questions, run } from '../../../tasks/commands/commands.ts'
 import { optionNames } from '../../../tasks/run/options.ts'
 
 const helpOf = (command: Command) => help(command, [command.name || 'bootstrap'])

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { unitsOn } from '../../../tasks/inspect/agreement.ts'
 import { findUnstable } from '../../../tasks/install/bring-up.ts'
-import type { UnitsFound } from '../../../tasks/install/look-at-units.ts'
+import type { UnitsFound } from '../../../tasks/install/places.ts'
 import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { twoNodes as cluster, placesWith, runningUnit, type UnitState, worker } from '../../support/fakes.ts'
 

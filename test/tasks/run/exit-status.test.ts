@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import { causesOf, type ExitCause, exitStatus } from '../../../tasks/run/exit-status.ts'
+import { causesOf, type ExitCause, exitStatus } from '../../../tasks/run/host.ts'
 import { fakeRow } from '../../support/fakes.ts'
 
 test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale or left to the user last', () => {
