@@ -1,7 +1,4 @@
-/**
- * What happens, in the guide's order: each phase, what it makes, and the file that has its targets; and `runPhases`, by
- * which listr2 runs them in that order.
- */
+/** The phases in the guide's order: what each makes, and the file of its targets; and how listr2 runs them. */
 import type { ListrRendererFactory, ListrTask } from 'listr2'
 import type { Walk } from '../lib/graph/executor.ts'
 import type { Target } from '../lib/graph/target.ts'

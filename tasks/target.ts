@@ -1,7 +1,4 @@
-/**
- * What a target of this program is: the run that a walk hands to it, and its facts that a walk does not need; and the
- * graph of all targets.
- */
+/** What a target of this program is: the run that it is given, and its facts that a walk does not need. */
 import type { LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode, KeyKind } from '../lib/cluster/cluster.ts'
 import type { AuthDir } from '../lib/files/auth-dir.ts'

@@ -1,7 +1,4 @@
-/**
- * Reads the text of cluster.yaml into a Cluster with every default filled in, or into its problems. Pure, but for
- * `sshConfigPath`, which asks for the home folder.
- */
+/** Reads the text of cluster.yaml into a Cluster with every default filled in, or into its problems. */
 
 import { isUtf8 } from 'node:buffer'
 import { homedir } from 'node:os'

@@ -1,7 +1,4 @@
-/**
- * The schema of cluster.yaml, one entry per key: its meaning, type and default, and a message that says what is
- * allowed. docs/cluster.schema.json, for editors, and the table in docs/cluster-yaml.md are made from this (`npm run docs`).
- */
+/** The schema of cluster.yaml, a row per key: `npm run docs` makes docs/cluster.schema.json and a table of it. */
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'

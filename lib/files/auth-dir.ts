@@ -1,7 +1,4 @@
-/**
- * The folder auth/: its files are the only state there is. Those about to be replaced are kept in auth/backup/. The
- * names of the files are spelled nowhere else but in tasks/layouts/.
- */
+/** The folder auth/: its files are the only state there is. What is about to be replaced is kept in auth/backup/. */
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
@@ -107,121 +104,24 @@ export type AuthFiles = Pick<AuthDir, 'files' | 'tryBytes'>
 
 export type AuthFile = readonly [name: string, data: string | Uint8Array, mode: number]
 
-/** Where an AuthDir has its files, by their names in it: a name may begin with that of a folder. */
-type Store = DiskStore | MemoryStore
-
-class DiskStore {
-  readonly #path: string
-
-  constructor(path: string) {
-    this.#path = path
-  }
-
-  read(name: string): PlainFile | undefined {
-    return readPlainFile(join(this.#path, name))
-  }
-
-  names(folder: string): string[] {
-    const path = join(this.#path, folder)
-    return doing('list', path, () =>
-      fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() || (folder === '.' && fs.existsSync(path))
-        ? fs.readdirSync(path).sort()
-        : [],
-    )
-  }
-
-  write(files: readonly AuthFile[], options: { readonly durable: boolean }): void {
-    replaceFiles(
-      files.map(([name, data, mode]) => ({ path: join(this.#path, name), data, mode })),
-      options,
-    )
-  }
-
-  setMode(name: string, mode: number): void {
-    const path = join(this.#path, name)
-    doing('set the mode of', path, () => whileOpen(fs.openSync(path, readOnly), (fd) => fs.fchmodSync(fd, mode)))
-  }
-
-  remove(name: string): void {
-    const path = join(this.#path, name)
-    doing('remove', path, () => fs.rmSync(path, { force: true }))
-  }
-
-  makeFolder(name: string): void {
-    const path = join(this.#path, name)
-    doing('create the directory', path, () => {
-      try {
-        fs.mkdirSync(path, { mode: folderMode })
-        fs.chmodSync(path, folderMode)
-        syncFolder(dirname(path))
-      } catch (error) {
-        // Files written through a symbolic link would end up elsewhere.
-        if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
-      }
-    })
-  }
-}
-
-/** In memory: it has no path, and what is under it is only read. */
-export class MemoryStore {
-  readonly #under: Pick<AuthDir, 'read' | 'names'> | undefined
-  readonly #own = new Map<string, PlainFile | undefined>()
-
-  constructor(under?: Pick<AuthDir, 'read' | 'names'>) {
-    this.#under = under
-  }
-
-  read(name: string): PlainFile | undefined {
-    return this.#own.has(name) ? this.#own.get(name) : this.#under?.read(name)
-  }
-
-  names(folder: string): string[] {
-    const names = new Set(this.#under?.names(folder))
-    const above = folder === '.' ? '' : `${folder}/`
-    for (const [name, file] of this.#own) {
-      const [first = '', ...deeper] = name.startsWith(above) ? name.slice(above.length).split('/') : []
-      if (first !== '' && file) names.add(first)
-      else if (first !== '' && deeper.length === 0) names.delete(first)
-    }
-    return [...names].sort()
-  }
-
-  write(files: readonly AuthFile[]): void {
-    for (const [name, data, mode] of files) this.#own.set(name, { kind: 'file', bytes: Buffer.from(data), mode })
-  }
-
-  setMode(name: string, mode: number): void {
-    const file = this.read(name)
-    if (file?.kind === 'file') this.#own.set(name, { ...file, mode })
-  }
-
-  remove(name: string): void {
-    this.#own.set(name, undefined)
-  }
-
-  makeFolder(): void {}
-}
-
 export class AuthDir {
   /** Of the folder; of one in memory, where its files are from, for messages alone. */
   readonly path: string
   readonly files: FileNames
-  readonly #store: Store
   readonly #read = new Map<string, PlainFile | undefined>()
 
-  constructor(path: string, files: FileNames, store: Store = new DiskStore(path)) {
+  constructor(path: string, files: FileNames) {
     this.path = path
     this.files = files
-    this.#store = store
   }
 
   inMemory(): AuthDir {
-    return new AuthDir(this.path, this.files, new MemoryStore(this))
+    return new MemoryAuthDir(this.path, this.files, this)
   }
 
   /** Undefined where nothing stands under that name. Cached: only the holder of the lock changes it. */
   read(name: string): PlainFile | undefined {
-    if (!this.#read.has(name)) this.#read.set(name, this.#store.read(name))
+    if (!this.#read.has(name)) this.#read.set(name, readPlainFile(join(this.path, name)))
     return this.#read.get(name)
   }
 
@@ -234,9 +134,7 @@ export class AuthDir {
   bytes(name: string): Buffer {
     const bytes = this.tryBytes(name)
     if (bytes) return bytes
-    throw new Failure(`${join(this.path, name)} was removed during the run`, {
-      remedy: runAgain,
-    })
+    throw new Failure(`${join(this.path, name)} was removed during the run`, { remedy: runAgain })
   }
 
   /** The content of a required file, and everything that is wrong with the file. `what` it has to be. */
@@ -256,31 +154,60 @@ export class AuthDir {
   }
 
   names(folder = '.'): string[] {
-    return this.#store.names(folder)
+    const path = join(this.path, folder)
+    return doing('list', path, () =>
+      fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() || (folder === '.' && fs.existsSync(path))
+        ? fs.readdirSync(path).sort()
+        : [],
+    )
   }
 
   /** For what can be made again: it does not wait for the disk. */
   write(...file: AuthFile): void {
-    this.#write([file], false)
+    this.replace([file], { durable: false })
   }
 
   /** Waits for the disk; a power cut leaves each file as it was, or whole. In their order. */
   writeDurably(...files: readonly AuthFile[]): void {
-    this.#write(files, true)
+    this.replace(files, { durable: true })
   }
 
-  #write(files: readonly AuthFile[], durable: boolean): void {
-    this.#store.write(files, { durable })
+  protected replace(files: readonly AuthFile[], options: { readonly durable: boolean }): void {
+    replaceFiles(
+      files.map(([name, data, mode]) => ({ path: join(this.path, name), data, mode })),
+      options,
+    )
     for (const [name] of files) this.#read.delete(name)
   }
 
   setMode(name: string, mode: number): void {
-    this.#store.setMode(name, mode)
+    const path = join(this.path, name)
+    doing('set the mode of', path, () => whileOpen(fs.openSync(path, readOnly), (fd) => fs.fchmodSync(fd, mode)))
     this.#read.delete(name)
   }
 
+  remove(name: string): void {
+    const path = join(this.path, name)
+    doing('remove', path, () => fs.rmSync(path, { force: true }))
+    this.#read.delete(name)
+  }
+
+  makeFolder(name: string): void {
+    const path = join(this.path, name)
+    doing('create the directory', path, () => {
+      try {
+        fs.mkdirSync(path, { mode: folderMode })
+        fs.chmodSync(path, folderMode)
+        syncFolder(dirname(path))
+      } catch (error) {
+        // Files written through a symbolic link would end up elsewhere.
+        if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
+      }
+    })
+  }
+
   make(): void {
-    const path = this.#folder()
+    const path = this.folder()
     doing('create the directory', path, () => {
       if (fs.mkdirSync(path, { recursive: true, mode: folderMode })) fs.chmodSync(path, folderMode)
     })
@@ -293,7 +220,7 @@ export class AuthDir {
 
   /** Takes permissions of group and others from the folder; true if there were any. A symbolic link is not followed. */
   tightenFolder(): boolean {
-    const path = this.#folder()
+    const path = this.folder()
     const stat = doing('read', path, () => fs.lstatSync(path, { throwIfNoEntry: false }))
     const isWide = stat?.isDirectory() === true && (stat.mode & 0o777 & ~folderMode) !== 0
     if (isWide) doing('set the mode of', path, () => fs.chmodSync(path, folderMode))
@@ -305,7 +232,7 @@ export class AuthDir {
     this.#read.clear()
     for (const folder of ['.', ...this.names('backup').map((name) => join('backup', name))])
       for (const name of this.names(folder).filter((each) => each.startsWith(temporary))) {
-        const path = join(this.#folder(), folder, name)
+        const path = join(this.folder(), folder, name)
         doing('remove', path, () => fs.rmSync(path, { recursive: true, force: true }))
       }
   }
@@ -315,23 +242,59 @@ export class AuthDir {
     if (!this.read(gitIgnore)) this.write(gitIgnore, '*\n', secretMode)
   }
 
-  makeFolder(name: string): void {
-    this.#store.makeFolder(name)
-  }
-
   /** A new private folder for files on their way to a node; the next run removes one that a killed run left. */
   makeTemporaryFolder(label: string): string {
+    const path = join(this.folder(), temporary + label)
     this.makeFolder(temporary + label)
-    return join(this.#folder(), temporary + label)
+    return path
   }
 
-  remove(name: string): void {
-    this.#store.remove(name)
-    this.#read.delete(name)
+  protected folder(): string {
+    return this.path
+  }
+}
+
+/** What is under it is only read, and nothing reaches the disk: a plan, the trial of a rotation. */
+export class MemoryAuthDir extends AuthDir {
+  readonly #under: Pick<AuthDir, 'read' | 'names'> | undefined
+  readonly #own = new Map<string, PlainFile | undefined>()
+
+  constructor(path: string, files: FileNames, under?: Pick<AuthDir, 'read' | 'names'>) {
+    super(path, files)
+    this.#under = under
   }
 
-  #folder(): string {
-    if (this.#store instanceof DiskStore) return this.path
+  override read(name: string): PlainFile | undefined {
+    return this.#own.has(name) ? this.#own.get(name) : this.#under?.read(name)
+  }
+
+  override names(folder = '.'): string[] {
+    const names = new Set(this.#under?.names(folder))
+    const above = folder === '.' ? '' : `${folder}/`
+    for (const [name, file] of this.#own) {
+      const [first = '', ...deeper] = name.startsWith(above) ? name.slice(above.length).split('/') : []
+      if (first !== '' && file) names.add(first)
+      else if (first !== '' && deeper.length === 0) names.delete(first)
+    }
+    return [...names].sort()
+  }
+
+  protected override replace(files: readonly AuthFile[]): void {
+    for (const [name, data, mode] of files) this.#own.set(name, { kind: 'file', bytes: Buffer.from(data), mode })
+  }
+
+  override setMode(name: string, mode: number): void {
+    const file = this.read(name)
+    if (file?.kind === 'file') this.#own.set(name, { ...file, mode })
+  }
+
+  override remove(name: string): void {
+    this.#own.set(name, undefined)
+  }
+
+  override makeFolder(): void {}
+
+  protected override folder(): string {
     throw new Error(`${this.path} is in memory`)
   }
 }

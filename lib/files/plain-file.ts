@@ -1,6 +1,4 @@
-/**
- * Files that are read without following symbolic links, and replaced so that a reader sees the old bytes or the new.
- */
+/** Files are read without following links, and replaced so that a reader sees the old bytes or the new. */
 import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { basename, dirname, join, relative, resolve } from 'node:path'

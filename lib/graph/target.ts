@@ -1,6 +1,4 @@
-/**
- * Targets, units of work that can check whether they are fresh, and be built; and the graph of the edges between them.
- */
+/** Targets, units of work that can be checked and built, and the graph of the edges between them. */
 import type { LimitFunction } from 'p-limit'
 import type { Failure } from '../failure.ts'
 import type { Check, Diff } from '../results.ts'

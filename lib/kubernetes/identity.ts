@@ -1,7 +1,4 @@
-/**
- * Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored
- * Secrets. Pure.
- */
+/** Whether two places hold the same cluster identity: the keys of CA, tokens and stored Secrets. Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { type AuthFiles, caName, crossName, type FileNames, frontProxyCaName } from '../files/auth-dir.ts'

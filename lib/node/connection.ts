@@ -1,7 +1,4 @@
-/**
- * One connection to a node, shared by every command and copy (ControlMaster, ssh_config(5)), through the user's own
- * ssh and scp, with the user's configuration, agent and known_hosts.
- */
+/** One connection to a node, through the user's own ssh and scp: ControlMaster of ssh_config(5). */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { resolve } from 'node:path'

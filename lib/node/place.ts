@@ -1,7 +1,4 @@
-/**
- * Files in a node's folder, or where its units read them: what is there, what is desired, and the one comparison of the
- * two. Pure.
- */
+/** Files on a node: what is there, what is desired, and the one comparison of the two. Pure. */
 import { publicMode, secretMode } from '../files/plain-file.ts'
 
 /** Bytes. Our files have a few thousand; the content of a larger file is not sent (node.sh). */

@@ -7,7 +7,6 @@ import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
 import { type Check, type Diff, hasVerb, missing, type Verb } from '../results.ts'
 import { formatDate, isNear } from '../wording.ts'
 import {
-  blocksIn,
   type Certificate,
   type CertSpec,
   compareWithProfile,
@@ -15,6 +14,7 @@ import {
   isIssuedBy,
   readDerCertificate,
 } from './certificate.ts'
+import { blocksIn } from './encoding.ts'
 import type { Issuer } from './x509.ts'
 
 /** The unencrypted private key of the PEM; undefined where there is none, or several. */

@@ -12,17 +12,14 @@ import type { KeyKind } from '../cluster/cluster.ts'
 import {
   type Certificate,
   type CertSpec,
-  certificatePem,
   ellipticCurves,
   enciphersKeys,
-  inside,
   keyKindOf,
-  oids,
-  readDer,
   type Subject,
   subjectOrder,
   usagesOf,
 } from './certificate.ts'
+import { certificatePem, inside, oids, readDer } from './encoding.ts'
 
 type Asn1 = Asn1Module.Asn1
 

@@ -1,7 +1,4 @@
-/**
- * What every view of a run has in common: the tree, plain lines, --json and the plan read the same events, and print
- * rows, failures and the end of a run in these words. Pure.
- */
+/** What every view of a run has in common: its words for rows, failures and the end of a run. Pure. */
 import { styleText } from 'node:util'
 import type { ListrRendererFactory } from 'listr2'
 import { type Failure, stackOf } from '../failure.ts'

@@ -1,8 +1,4 @@
-/**
- * Who may still be let in: client certificates that a CA of auth/ has signed, that have not expired, and that
- * cluster.yaml would not issue now; and the files in auth/ of nodes and users that cluster.yaml no longer has. A function
- * of auth/, its backup and cluster.yaml alone.
- */
+/** Who may still be let in: valid certificates that cluster.yaml would not issue now; and files of who left. */
 import { join } from 'node:path'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'

@@ -1,7 +1,4 @@
-/**
- * What the files in auth/ say of rotations: the stage that each is in, and what that stage requires. Every run reads
- * this, and it connects to no node; the stages are in the file of each rotation.
- */
+/** What the files in auth/ say of rotations: the stage of each, and what it requires. Every run reads this. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -20,13 +17,13 @@ import {
 import { memoised } from '../../lib/files/plain-file.ts'
 import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
 import {
-  blocksIn,
   type Certificate,
   type CertSpec,
   commonNameOf,
   readCertificate,
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
+import { blocksIn } from '../../lib/pki/encoding.ts'
 import { certificateIn, isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { quote } from '../../lib/wording.ts'
 import { encryptionConfig } from '../layouts/tables.ts'

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { asFailure, Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import {
-  AuthDir,
+  type AuthDir,
   authorizationConfigFile,
   backupTime,
   caName,
@@ -12,13 +12,14 @@ import {
   crossName,
   etcdCaName,
   type FileNames,
-  MemoryStore,
+  MemoryAuthDir,
   markersIn,
 } from '../../lib/files/auth-dir.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import { isOtherIdentity } from '../../lib/kubernetes/identity.ts'
 import { realPath } from '../../lib/node/state.ts'
-import { type Certificate, certificatePem, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate, wrongIn } from '../../lib/pki/pair.ts'
 import { isRepair, type Verb } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
@@ -62,7 +63,7 @@ async function tryOut(
   const { auth, cluster, endedStatus, limits, signal } = given
   const started = performance.now()
   const reporter = await given.reporterFor(new Map(), false)
-  const inMemory = new AuthDir(auth.path, auth.files, new MemoryStore())
+  const inMemory = new MemoryAuthDir(auth.path, auth.files)
   const run: CommandRun = { ...given, auth: inMemory, note: reporter.note }
   const results = await Promise.allSettled([restore(run, source, targets)])
   if (typeof source === 'string' && inMemory.hasFiles()) {
@@ -191,7 +192,7 @@ async function checkFound(run: CommandRun, targets: readonly ClusterTarget[], so
 /** With an auth/ of what was found, and of what is there already, for the ordinary checks. */
 function complete(run: CommandRun, { where, files: found, backup }: Source): CommandRun {
   const { files } = run.auth
-  const auth = new AuthDir(where, files, new MemoryStore())
+  const auth = new MemoryAuthDir(where, files)
   const present = identityNames(run).map((name) => [name, { bytes: run.auth.tryBytes(name) }] as const)
   for (const [name, { bytes }] of [...found, ...present]) if (bytes) auth.write(name, bytes, files.mode(name))
   if (backup) copyBackups(backup, auth)

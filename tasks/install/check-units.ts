@@ -1,7 +1,4 @@
-/**
- * The check of a node's units, from a look at them: which files differ where the units read them, and what the units
- * have not loaded. Pure.
- */
+/** The check of a node's units: which files differ where they are read, and what is not loaded. Pure. */
 import { basename, dirname } from 'node:path'
 import { authorizationFiles } from '../../lib/files/auth-dir.ts'
 import { besideOf, type Difference, diff } from '../../lib/node/place.ts'

@@ -1,7 +1,4 @@
-/**
- * The files that belong where the units of a node read them: what they are to be, how they are replaced, and whether a
- * directory above them can be trusted.
- */
+/** The files where a node's units read them: how they are replaced, and whether the path is trusted. */
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'

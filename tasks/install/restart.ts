@@ -1,7 +1,4 @@
-/**
- * Restarts one unit of a node, and queries the node with our credentials until the unit is healthy; a member of a store
- * only while the others are healthy.
- */
+/** Restarts one unit, and waits until it is healthy; a member of a store only while the others are. */
 import { isIP } from 'node:net'
 import * as v from 'valibot'
 import { specialUse } from '../../lib/address.ts'

@@ -1,7 +1,4 @@
-/**
- * What a guide's cluster consists of, as rows: its certificates, its units, and the files that they read.
- * docs/decisions.md says why.
- */
+/** What a guide's cluster consists of, as rows: docs/decisions.md says why. */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import { type FileKind, type FileNames, filesBeside, kubeconfigFile, type RotatedCa } from '../../lib/files/auth-dir.ts'

@@ -1,7 +1,4 @@
-/**
- * What follows from its layout for a cluster: every certificate, the files of each node, and where its units read them.
- * Pure.
- */
+/** What follows from its layout for a cluster: certificates, the files of each node, and its units. Pure. */
 import type { Cluster, ClusterNode, ClusterUser, Install, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import {

@@ -7,13 +7,8 @@ import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir
 import type { BuildContext } from '../../lib/graph/target.ts'
 import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import {
-  type Certificate,
-  certificatePem,
-  commonNameOf,
-  compareKeyKind,
-  compareNames,
-} from '../../lib/pki/certificate.ts'
+import { type Certificate, commonNameOf, compareKeyKind, compareNames } from '../../lib/pki/certificate.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
   checkCertificate,
   checkPair,

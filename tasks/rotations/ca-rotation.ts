@@ -37,14 +37,8 @@ import {
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { BuildContext } from '../../lib/graph/target.ts'
 import { ask, type Client, type Credentials, isAnswer } from '../../lib/kubernetes/client.ts'
-import {
-  blocksIn,
-  type Certificate,
-  certificatePem,
-  isIssuedBy,
-  readCertificate,
-  readDerCertificate,
-} from '../../lib/pki/certificate.ts'
+import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
+import { blocksIn, certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'

@@ -1,7 +1,4 @@
-/**
- * `rotate encryption-key`: every API server can decrypt with the next key before any encrypts with it; then every
- * stored object is rewritten. What the file means is in states.ts.
- */
+/** `rotate encryption-key`: all decrypt with the next key before any encrypts with it. Stages: states.ts. */
 
 import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'

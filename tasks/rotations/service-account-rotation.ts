@@ -1,7 +1,4 @@
-/**
- * `rotate service-account`: every API server accepts the next key before any signs with it, and the old key until the
- * end. What its files mean is in states.ts.
- */
+/** `rotate service-account`: all accept the next key before any signs with it. Stages: states.ts. */
 
 import { createHash, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
@@ -11,7 +8,7 @@ import { type AuthDir, backUp, backups } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
-import { certificatePem } from '../../lib/pki/certificate.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { texts } from '../../lib/results.ts'
 import { publicKeyIn, readTokenPair, readTokenState, tokenFiles } from '../auth/states.ts'

@@ -1,6 +1,4 @@
-/**
- * The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own.
- */
+/** The environment of a call of the program, what ends it early, and its exit status. */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'

@@ -17,7 +17,7 @@ import { createServer } from 'node:net'
 import { join, relative } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { AuthDir, backUp, backups, copyBackups, MemoryStore } from '../../../lib/files/auth-dir.ts'
+import { AuthDir, type AuthFile, backUp, backups, copyBackups, MemoryAuthDir } from '../../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch, stateOf } from '../../support/files.ts'
@@ -220,22 +220,20 @@ test('in memory everything is written, moved to backup and removed as on disk, a
 })
 
 test('what another folder has kept is copied by the next run where one was killed, after whichever write', () => {
-  const [from, kept] = [new MemoryStore(), new MemoryStore()]
+  const [source, kept] = [new MemoryAuthDir('from', harderWay.files), new MemoryAuthDir('auth', harderWay.files)]
   const names = ['2026-11-28T22-33-13-114Z/ca.pem', '2026-11-28T22-33-13-114Z/ca-key.pem', 'worker0-2026/ca.pem']
-  from.write(names.map((name) => [join('backup', name), `${name}\n`, publicMode]))
-  const source = new AuthDir('from', harderWay.files, from)
+  for (const name of names) source.write(join('backup', name), `${name}\n`, publicMode)
   for (const writes of names.keys()) {
     let left = writes
-    class Killed extends MemoryStore {
-      override write(files: Parameters<MemoryStore['write']>[0]) {
+    class Killed extends MemoryAuthDir {
+      override replace(files: readonly AuthFile[]) {
         for (const file of files) {
           if (left-- === 0) throw new Failure('killed')
-          super.write([file])
+          super.replace([file])
         }
       }
     }
-    const store = new Killed(kept)
-    const auth = new AuthDir('auth', harderWay.files, store)
+    const auth = new Killed('auth', harderWay.files, kept)
     assert.throws(() => copyBackups(source, auth), { message: 'killed' })
     left = names.length
     assert.equal(copyBackups(source, auth), true)

@@ -7,9 +7,9 @@ import {
   type CertSpec,
   compareWithProfile,
   isIssuedBy,
-  oids,
   readCertificate,
 } from '../../../lib/pki/certificate.ts'
+import { oids } from '../../../lib/pki/encoding.ts'
 import {
   encodeSubject,
   generatePrivateKey,

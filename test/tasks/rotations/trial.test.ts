@@ -3,9 +3,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { AuthDir, kubeconfigFile, MemoryStore } from '../../../lib/files/auth-dir.ts'
+import { type AuthDir, kubeconfigFile, MemoryAuthDir } from '../../../lib/files/auth-dir.ts'
 import { formatKubeconfig, type KubeconfigAccess, readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
-import { blocksIn, certificatePem } from '../../../lib/pki/certificate.ts'
+import { blocksIn, certificatePem } from '../../../lib/pki/encoding.ts'
 import { phases } from '../../../tasks/bootstrap.ts'
 import { layoutOf } from '../../../tasks/layouts/tables.ts'
 import { rotations } from '../../../tasks/rotations/rotations.ts'
@@ -30,7 +30,7 @@ function runIn(auth: AuthDir, cluster: Cluster): Run {
 
 /** Throws where nothing may be made. */
 async function make(cluster: Cluster, from?: AuthDir): Promise<AuthDir> {
-  const auth = from ?? new AuthDir('/nowhere/auth', layoutOf(cluster).files, new MemoryStore())
+  const auth = from ?? new MemoryAuthDir('/nowhere/auth', layoutOf(cluster).files)
   return makeInMemory(runIn(auth, cluster), await graphOf(cluster), auth, signal)
 }
 
