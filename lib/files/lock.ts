@@ -96,19 +96,26 @@ const besideOf = (path: string, name: string) => join(dirname(path), `${temporar
 function claim(path: string, mine: Owner): boolean {
   const beside = besideOf(path, mine.token)
   return doing('create the lock', path, () => {
-    writeNew(beside, JSON.stringify(mine), secretMode)
     try {
-      linkSync(beside, path)
+      writeNew(beside, JSON.stringify(mine), secretMode)
+      if (!tryLink(beside, path)) return false
       syncFolder(dirname(path))
       return true
-    } catch (error) {
-      // Something stands there, or the holder of the lock has removed our temporary file.
-      if (isErrno(error, 'EEXIST', 'ENOENT')) return false
-      throw error
     } finally {
       rmSync(beside, { force: true })
     }
   })
+}
+
+/** False where something stands there, or where the holder of the lock has removed our temporary file. */
+function tryLink(from: string, to: string): boolean {
+  try {
+    linkSync(from, to)
+    return true
+  } catch (error) {
+    if (isErrno(error, 'EEXIST', 'ENOENT')) return false
+    throw error
+  }
 }
 
 /** Under a second lock, named for the dead one's token: a second waiter must not remove the lock after it. */
