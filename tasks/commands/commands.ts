@@ -76,14 +76,6 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./status.ts')).status,
   },
   {
-    name: 'graph',
-    operands: nodeOperands,
-    does: 'draws the dependency graph (Mermaid); with --verbose a box for each target',
-    examples: ['graph', 'graph worker0 --verbose'],
-    options: ['node'],
-    load: async () => (await import('./graph.ts')).graph,
-  },
-  {
     name: 'report',
     does: 'writes auth/report.html: what expires when, and who holds which file',
     examples: ['report --on-nodes', 'report --format prometheus'],
@@ -93,7 +85,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'schedule',
-    does: 'prints a systemd timer and a line for cron, to run bootstrap every day',
+    does: 'prints a systemd timer that runs bootstrap every day',
     examples: ['schedule', 'schedule --write /etc/systemd/system'],
     options: ['write', 'output'],
     means: { output: 'write metrics there, for node_exporter' },

@@ -1,4 +1,4 @@
-/** `schedule`: what runs bootstrap every day, unattended: a systemd service and timer, or a line for cron. */
+/** `schedule`: a systemd service and timer that run bootstrap every day, unattended. */
 import { mkdirSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -18,9 +18,7 @@ const unitFolder = '/etc/systemd/system'
 export async function schedule(given: CommandRun): Promise<readonly ExitCause[]> {
   const { auth, cluster, file, host, options, print } = given
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
-  // Ends the line of the crontab, by which it is found again: two clusters may have one name.
-  const mark = `# ${name}.crontab of ${file.replaceAll('%', '\\%')} every day`
-  const files = Object.entries(formatFiles(given, name, mark))
+  const files = Object.entries(formatFiles(given, name))
   if (options.write === undefined) {
     for (const [each, text] of files)
       print(options.json ? formatJsonLine({ type: 'file', name: each, text }) : `# ${each}\n${text}`)
@@ -36,12 +34,10 @@ export async function schedule(given: CommandRun): Promise<readonly ExitCause[]>
     print(options.json ? formatJsonLine({ type: 'file', name: each, path }) : path)
   }
   if (options.json || options.quiet) return []
-  const [service, timer, crontab] = files.map(([each]) => quote(join(folder, each)))
+  const [service, timer] = files.map(([each]) => quote(join(folder, each)))
   print(`install with systemd:
     sudo cp ${service} ${timer} ${unitFolder}/
-    sudo systemctl enable --now ${name}.timer
-or with cron:
-    (crontab -l | grep -vF ${quote(mark)}; cat ${crontab}) | crontab -`)
+    sudo systemctl enable --now ${name}.timer`)
   if (!cluster.install)
     print(
       'without install in cluster.yaml, the service only copies renewed files to nodes; copy them to where units read them and restart the units yourself',
@@ -49,7 +45,7 @@ or with cron:
   return []
 }
 
-function formatFiles(given: CommandRun, name: string, mark: string): Record<string, string> {
+function formatFiles(given: CommandRun, name: string): Record<string, string> {
   const { auth, cluster, file, host, options } = given
   const folder = host.cwd()
   const config = ['--config', file]
@@ -94,16 +90,7 @@ Persistent=true
 [Install]
 WantedBy=timers.target
 `
-  const typed = (words: readonly string[]) => words.map(quote).join(' ')
-  const steps = [
-    `test -e ${quote(ca)}`,
-    `cd ${quote(folder)}`,
-    ...(kubeconfig === undefined ? [] : [`export ${quote(kubeconfig)}`]),
-    `{ ${typed([...run, '--quiet'])}; ${typed(report)} >/dev/null; }`,
-  ]
-  // crontab(5): cron mails what is printed, and an unescaped % would be a new line.
-  const line = `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')} ${mark}\n`
-  return { [`${name}.service`]: service, [`${name}.timer`]: timer, [`${name}.crontab`]: line }
+  return { [`${name}.service`]: service, [`${name}.timer`]: timer }
 }
 
 /** Throws a usage Failure if it is the unit of another cluster.yaml. */

@@ -88,14 +88,6 @@ for (const { count, controls, isDeployed } of [
     assertGolden(`plan-${count}.txt`, await run(looked, 4, ...all, '--dry-run'))
   })
 
-test("the graph of the guide's cluster is drawn as it should", async (t) => {
-  const place = scratch(t)
-  writeCluster(place, [[['install'], true]])
-  const { status, stdout, stderr } = await harderway(place, 'graph')
-  assert.deepEqual([status, stderr], [0, ''])
-  assertGolden('graph.txt', stdout)
-})
-
 /** Fields and lines in the order of their names; without how far it is. */
 function stableLines(events: Ran['events'], place: string): string[] {
   const lines = events.filter(({ type }) => !['started', 'queued', 'building', 'step'].includes(String(type)))
@@ -131,7 +123,7 @@ test('what --json prints, and the metrics, read as they should', { skip: needs('
   write([['certificates', 'renewBefore'], '1d'], users({ name: 'jane', validity: '20d' }))
   await recordAll(
     'A new cluster',
-    ...['init new --control c0=10.0.0.1 --worker w0.invalid', 'graph', 'bootstrap --dry-run', 'bootstrap', 'bootstrap'],
+    ...['init new --control c0=10.0.0.1 --worker w0.invalid', 'bootstrap --dry-run', 'bootstrap', 'bootstrap'],
     ...['status --on-nodes', 'verify', 'report'],
   )
 

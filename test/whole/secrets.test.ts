@@ -186,7 +186,6 @@ describe('a bootstrap, watched call by call under a umask of 000', {
       ]),
       ['status', '--on-nodes'],
       ['status', '--on-nodes', '--json'],
-      ['graph', '--json'],
     ]) {
       const told = await exits(0, place, ...args)
       assertShowsNone(told, secrets)

@@ -61,7 +61,6 @@ const stack = optional(text('The stack trace of an internal error.'))
 const title = text('What text output calls it; its words may change.')
 const of = number('How many stages there are.')
 const phase = text('The phase.')
-const node = text('The node.')
 
 const lines = {
   cluster: line('cluster', 'first, by runs, plans, `rotate` and `recover`', {
@@ -146,13 +145,6 @@ const lines = {
     name: text('The name of the file.'),
     text: optional(text('Its contents.')),
     path: optional(text('Where it was written.')),
-  }),
-  target: line('target', 'by `graph`', {
-    id,
-    phase,
-    node: optional(node),
-    needs: texts('Targets that it is made of.'),
-    makes: texts('The files that it makes.'),
   }),
   report: line('report', 'by `report`', { path: text('The file that was written.') }),
 }

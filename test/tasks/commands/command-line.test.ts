@@ -39,8 +39,7 @@ test('words of other tools mean what they mean there: plan is bootstrap --dry-ru
 
 test('a command takes no other command beside it, and no option of others: the message says which take it', () => {
   for (const [line, message] of [
-    ['bootstrap graph', "bootstrap can't be combined with graph"],
-    ['status verify', "status can't be combined with verify"],
+    ['bootstrap verify', "bootstrap can't be combined with verify"],
     ['status certs', "status can't be combined with certs"],
     ['recover ca', "recover can't be combined with ca"],
     ['certs --on-nodes', '--on-nodes is not an option of runs, only of status and report'],

@@ -55,7 +55,7 @@ describe('auth/', { concurrency: 2 }, () => {
     const { place, auth } = makeFolder(t)
     const looks = [
       ...[[...phases, '--dry-run'], ['bootstrap', '--dry-run', '--json'], ['verify'], ['status'], ['status', '--json']],
-      ...[['graph'], ['--list'], ['--help']],
+      ...[['--list'], ['--help']],
     ]
     for (const args of looks) await harderway(place, ...args)
     assert.ok(!existsSync(auth))

@@ -1,7 +1,7 @@
-/** `schedule`: systemd accepts the units, and the line does under cron's conditions what a run by hand does. */
+/** `schedule`: systemd accepts the units, and they do what a run by hand does. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -13,7 +13,7 @@ import { needs } from '../../support/programs.ts'
 const closed: readonly Edit[] = [
   [['nodes'], [{ name: 'control0', role: 'control', ip: '192.168.1.11', host: '127.0.0.1', port: 1 }]],
 ]
-const names = ['crontab', 'service', 'timer'].map((end) => `harderway-kubenet.${end}`)
+const names = ['service', 'timer'].map((end) => `harderway-kubenet.${end}`)
 
 /** A folder that nobody would name so, with a cluster.yaml. */
 function prepare(t: { after(work: () => void): void }, edits: readonly Edit[] = []): string {
@@ -39,7 +39,7 @@ test('systemd accepts the units, and with what docs/everyday.md adds it finds th
     const { status, stdout, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
     return { status, said: stdout + stderr }
   }
-  const units = names.slice(1).map((name) => join(folder, name))
+  const units = names.map((name) => join(folder, name))
   const verified = () => assert.deepEqual(analyze('verify', '--man=no', ...units), { status: 0, said: '' })
   verified()
   // It accepts a % that begins a specifier, and a $ that begins a variable.
@@ -50,37 +50,6 @@ test('systemd accepts the units, and with what docs/everyday.md adds it finds th
   verified()
   const { status, said } = analyze('security', '--no-pager', '--offline=true', '--threshold=30', units[0] ?? '')
   assert.equal(status, 0, said)
-})
-
-test('the line does under cron what bootstrap and report do, and leaves the metrics where they are read', {
-  skip: needs('ssh'),
-}, async (t) => {
-  const place = prepare(t)
-  mkdirSync(join(place, 'textfile'))
-  const { text } = await written(place)
-  const [line = '', end] = text('crontab').split('\n')
-  assert.equal(end, '')
-  const command = line.replace(/^\d+ \d+ \* \* \* /, '')
-  assert.notEqual(command, line)
-  // As cron reads it, up to a % without a backslash: crontab(5).
-  assert.doesNotMatch(command, /(?<!\\)%/)
-  const env = { PATH: '/usr/bin:/bin', HOME: join(place, 'home'), LOGNAME: userInfo().username }
-  const run = () => spawnSync('sh', ['-c', command.replaceAll('\\%', '%')], { cwd: '/', env, encoding: 'utf8' })
-  // Without a CA nothing is run that would make one.
-  assert.equal(run().status, 1)
-  assert.ok(!existsSync(join(place, 'auth')))
-  await harderway(place, 'certs', 'encryption-key')
-  for (const _ of [1, 2]) {
-    const { stdout, stderr } = run()
-    assert.match(stdout + stderr, /control0: .*refused/)
-    assert.doesNotMatch(stdout, /report\.prom/)
-  }
-  assert.ok(existsSync(join(place, 'auth/ca.pem')))
-  const file = join(place, 'textfile/kubenet.prom')
-  assert.equal(statSync(file).mode & 0o777, 0o644)
-  const metrics = readFileSync(file, 'utf8')
-  assert.match(metrics, /^harderway_last_run_exit_status\{cluster="kubenet"\} 1$/m)
-  assert.match(metrics, /^harderway_node_inspected\{cluster="kubenet",node="control0"\} 0$/m)
 })
 
 test('the units run this Node and this entry as this user, with the KUBECONFIG that bootstrap reads', async (t) => {
@@ -96,7 +65,6 @@ test('the units run this Node and this entry as this user, with the KUBECONFIG t
   const kept = await written(place, env)
   const both = `KUBECONFIG=${place}/a/config:${place}/b/config`
   assert.match(kept.text('service'), new RegExp(`^Environment=${both}$`, 'm'))
-  assert.ok(kept.text('crontab').includes(` && export ${both} && `))
   // Where bootstrap does not read it.
   writeCluster(place, [[['localKubeconfig'], { path: './kubeconfig' }]])
   assert.doesNotMatch((await written(place, env)).text('service'), /KUBECONFIG/)
@@ -106,7 +74,7 @@ test('it is printed if no folder is given, under a name that systemd allows', as
   const place = scratch(t)
   writeCluster(place, [[['name'], 'a:b/c@d.e_f-G']])
   const { stdout } = await harderway(place, 'schedule')
-  const names = ['service', 'timer', 'crontab'].map((end) => `# harderway-a-b-c-d.e_f-G.${end}`)
+  const names = ['service', 'timer'].map((end) => `# harderway-a-b-c-d.e_f-G.${end}`)
   assert.deepEqual(stdout.match(/^# harderway-.*$/gm), names)
   const { events } = await harderway(place, 'schedule', '--json')
   for (const { type, text } of events) assert.ok(type === 'file' && stdout.includes(String(text)))

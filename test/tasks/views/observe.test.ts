@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { stateOf } from '../../support/files.ts'
-import { copyPlace, type Edit, exits, holdAuth, madePlace, writeCluster } from '../../support/harderway.ts'
+import { copyPlace, type Edit, holdAuth, madePlace, writeCluster } from '../../support/harderway.ts'
 import { needsModes, obeysModes, start } from '../../support/process.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
@@ -60,7 +60,6 @@ describe('a look', { concurrency: 2 }, () => {
     const ended = await waiting.ended
     assert.deepEqual([ended.status, ended.stdout], [143, ''])
     assert.match(ended.stderr, /^waiting for process .*:\n +ps .*\nstop:\n +kill \d+\n$/)
-    await exits(0, place, 'graph')
   })
 
   test('needs no leave to write in auth/, though a killed run has left its lock there', {
