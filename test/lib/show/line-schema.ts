@@ -60,7 +60,6 @@ const row = {
 const stack = optional(text('The stack trace of an internal error.'))
 const title = text('What text output calls it; its words may change.')
 const of = number('How many stages there are.')
-const phase = text('The phase.')
 
 const lines = {
   cluster: line('cluster', 'first, by runs, plans, `rotate` and `recover`', {
