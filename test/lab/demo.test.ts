@@ -1,29 +1,12 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { takeLock } from '../../lib/files/lock.ts'
 import { scratch } from '../support/files.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-
-test('a demo leaves the nodes of another one alone', async (t) => {
-  const clone = scratch(t)
-  for (const path of ['package.json', 'cluster.yaml', 'lib', 'test/lab'])
-    cpSync(join(root, path), join(clone, path), { recursive: true })
-  symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
-  const nodes = join(clone, 'demo/lab')
-  mkdirSync(nodes, { recursive: true })
-  const options = { signal: t.signal, wait: 0, onWait: () => {} }
-  const other = await takeLock(join(clone, 'demo/lock'), options)
-  t.after(() => other.release())
-  const { status, stdout } = spawnSync(process.execPath, [join(clone, 'test/lab/demo.ts')], { encoding: 'utf8' })
-  assert.equal(status, 1)
-  assert.match(stdout, /^The demo needs the folder \S+ for itself\.\n\S+\/demo\/lock is held by process \d+ on/)
-  assert.ok(existsSync(nodes))
-})
 
 test('before npm ci, npm is what is named, whichever Node there is', (t) => {
   const script = join(root, 'test/lab/node.sh')

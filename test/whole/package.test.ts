@@ -95,24 +95,6 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
     }
   })
 
-  test('runs on each Node of this machine that is new enough, and tells an older one apart', async () => {
-    const older = `Object.defineProperty(process, 'versions', { value: { node: '22.20.0' } })`
-    const found = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'node'))
-    const nodes: [string, ...string[]][] = [
-      [process.execPath, '--import', `data:text/javascript,${older}`],
-      ...[process.execPath, ...found.filter((path) => existsSync(path))].map((path): [string] => [path]),
-    ]
-    for (const node of nodes) {
-      const { stdout: major } = await run(place, [...node, '-p', 'parseInt(process.versions.node)'])
-      const ran = await run(place, [...node, join(theirs(), 'node_modules/.bin/harderway'), '--version'])
-      if (Number(major) >= 24) assert.deepEqual(ran, { status: 0, stdout: `${version}\n`, stderr: '' })
-      else {
-        assert.equal(ran.status, 2, ran.stderr)
-        assert.match(ran.stderr, /^harderway needs Node 24 or later, and \S+ is v\d+\.\d+\.\d+\.\n.*install one/)
-      }
-    }
-  })
-
   test('is not packed from the folder of the clone, where it would be without its code', async () => {
     const { status, stderr } = await run(join(place, 'source'), ['npm', 'pack'])
     assert.equal(status, 1)

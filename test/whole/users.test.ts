@@ -58,10 +58,3 @@ test("etcd's server, in Go, takes a user for its CN, and lets it do what that us
   await assert.rejects(as('joe', 'get greeting'), /permission denied/)
   await assert.rejects(as('jane', 'put greeting bye'), /permission denied/)
 })
-
-test('verify sees a user as it is, and as of its groups', async () => {
-  const ran = await exits(0, place, 'verify', '--json')
-  const notes = ran.events.filter(({ type }) => type === 'fresh').map(({ id, note }) => `${id}: ${note}`)
-  assert.ok(notes.includes('clients/jane: authenticated as jane (groups devs, ops)'), notes.join('\n'))
-  assert.ok(notes.includes('clients/joe: authenticated as joe (no groups)'), notes.join('\n'))
-})

@@ -2,11 +2,9 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
-  chownSync,
   linkSync,
   lstatSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
   readlinkSync,
   statSync,
@@ -23,7 +21,6 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch, stateOf } from '../../support/files.ts'
 import { needs } from '../../support/programs.ts'
 
-const isRoot = process.getuid?.() === 0
 const folder = (t: TestContext) => new AuthDir(scratch(t), harderWay.files)
 
 const mode = (path: string) => statSync(path).mode & 0o7777
@@ -57,13 +54,6 @@ test('what is written is read again, with its mode', (t) => {
   assert.deepEqual(auth.read('ca.pem'), { kind: 'file', bytes: Buffer.from('public'), mode: 0o644 })
   assert.partialDeepStrictEqual(auth.read('ca-key.pem'), { bytes: Buffer.from('secret'), mode: 0o600 })
   assert.deepEqual(auth.names(), ['ca-key.pem', 'ca.pem'])
-})
-
-test('nothing where nothing stands, and no names where there is no folder', (t) => {
-  const auth = new AuthDir(join(folder(t).path, 'gone'), harderWay.files)
-  assert.equal(auth.read('ca.pem'), undefined)
-  assert.deepEqual(auth.names(), [])
-  assert.throws(() => auth.bytes('ca.pem'), naming(join(auth.path, 'ca.pem'), /was removed during the run/))
 })
 
 for (const durable of [false, true])
@@ -132,39 +122,6 @@ test('a folder, a FIFO and a socket are something else, and nobody waits for the
   await new Promise((resolve) => server.once('listening', resolve))
   for (const name of ['fifo', 'socket']) assert.deepEqual(auth.read(name), { kind: 'other' }, name)
   assert.deepEqual(auth.read('folder'), { kind: 'folder' })
-})
-
-test('a folder in the way of a file stays, with what it holds, and a Failure names it', (t) => {
-  const auth = folder(t)
-  mkdirSync(join(auth.path, 'key'))
-  writeFileSync(join(auth.path, 'key', 'inside'), '')
-  assert.throws(
-    () => auth.write('key', 'x', secretMode),
-    naming(join(auth.path, 'key'), /illegal operation on a directory/),
-  )
-  // fs.rmSync gives the error's number without its sign.
-  assert.throws(() => auth.remove('key'), naming(join(auth.path, 'key'), /illegal operation on a directory/))
-  assert.deepEqual(readdirSync(auth.path, { recursive: true }).map(String).sort(), ['key', 'key/inside'])
-})
-
-test('a folder without leave to write leaves the old file whole, and a Failure names the path', (t) => {
-  const auth = folder(t)
-  auth.write('key', 'old', secretMode)
-  chmodSync(auth.path, 0o500)
-  // Root may write everywhere.
-  if (isRoot) {
-    const somebody = 54321
-    for (const path of [auth.path, join(auth.path, 'key')]) chownSync(path, somebody, somebody)
-    process.seteuid?.(somebody)
-  }
-  try {
-    assert.throws(() => auth.write('key', 'new', secretMode), naming(join(auth.path, 'key'), /permission denied/))
-  } finally {
-    if (isRoot) process.seteuid?.(0)
-  }
-  chmodSync(auth.path, 0o700)
-  assert.equal(auth.bytes('key').toString(), 'old')
-  assert.deepEqual(auth.names(), ['key'])
 })
 
 test('the holder of the lock removes what a killed run left, follows no link out of the folder, and reads anew', (t) => {

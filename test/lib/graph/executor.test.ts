@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import pLimit from 'p-limit'
-import { Failure, runAgain } from '../../../lib/failure.ts'
+import { Failure } from '../../../lib/failure.ts'
 import { findRefusals, openWalk } from '../../../lib/graph/executor.ts'
 import {
   type BuildContext,
@@ -161,17 +161,6 @@ test('a check and a build know the targets before them, wait for those that they
   assert.deepEqual(bare(rows.get('d')), { state: 'skipped', because: ['b'] })
 })
 
-test('an abort while others look skips those that wait for their turn', async () => {
-  const check = () => {
-    setImmediate(() => run.abort.abort())
-    return fresh
-  }
-  const run = runFakes([fakeTarget('a', { check }), fakeTarget('b'), fakeTarget('c')])
-  const { a, c } = states(await run.rows)
-  assert.deepEqual([a, c], ['fresh', 'skipped'])
-  assert.ok(!run.told.includes('started c'), run.told.join(', '))
-})
-
 test('a build that an abort makes fail is skipped, not failed, and what it began is kept in mind', async () => {
   const build = (_: unknown, { signal }: BuildContext) =>
     new Promise<undefined>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
@@ -205,19 +194,6 @@ test('a look builds nothing; a plan builds what is in memory, and checks the res
   const planned = await runFakes(targets, { mode: 'plan' }).rows
   assert.deepEqual(bare(planned.get('a')), { state: 'stale', ...stale, note: 'expires 2036-11-21' })
   assert.deepEqual(bare(planned.get('node')), { state: 'stale', ...copied })
-})
-
-test('of a run that forces something, no failure advises the same command, which would force all of it again; a plan may be made again', async () => {
-  const failure = new Failure('down', { remedy: `start it, then ${runAgain}` })
-  const targets = [fakeTarget('a'), fakeTarget('b', { check: throws(failure) })]
-  const remedyOf = async (options: Parameters<typeof runFakes>[1]) => {
-    const outcome = (await runFakes(targets, options).rows).get('b')
-    return outcome?.failure?.remedy
-  }
-  const forced = { a: 'rebuild' } as const
-  assert.equal(await remedyOf({}), failure.remedy)
-  assert.equal(await remedyOf({ forced, mode: 'plan' }), failure.remedy)
-  assert.equal(await remedyOf({ forced }), 'start it, then run the command printed at the end')
 })
 
 test('a forced rebuild is checked, and refused as an unforced one is; a replacement says itself what it replaces', async () => {

@@ -189,15 +189,6 @@ function commentsIn(text: string): string[] {
   return [...text.matchAll(/#.*/g)].map(([comment]) => comment.trim())
 }
 
-test('a new entry has lines of its own, in a list that was empty too', () =>
-  assert.match(applied('clusters: []\n'), /^clusters:\n- cluster:\n {4}certificate-authority-data: \S+\n {4}server: /))
-
-test('a value that could be read as another type stays as it is written', () => {
-  const values = ['yes', '"yes"', "'012'", '012', '0x1F', '1_000', '~', '2020-01-01', '!!str 5', '1e3', '.inf']
-  const text = values.map((value, at) => `x-${at}: ${value}\n`).join('')
-  assert.ok(applied(text).startsWith(text), applied(text))
-})
-
 describe('what a kubeconfig says', () => {
   const read = (text: string) => readKubeconfig(text) ?? assert.fail('not read')
 

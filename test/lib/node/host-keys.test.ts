@@ -60,11 +60,6 @@ describe('an impostor with another host key is given nothing', { skip }, () => {
       assertFails(await at.run('node', 'echo in', { config: at.host('node', ...lines) }), 'host-key-refused')
     })
 
-  test('with a stanza that only a session with a command matches', { skip: atLeast(9, 10) }, async () => {
-    const lines = ['Match sessiontype exec', 'StrictHostKeyChecking no']
-    assertFails(await at.run('node', 'echo in', { config: at.host('node', ...lines) }), 'host-key-refused')
-  })
-
   test('with an unknown name, whatever StrictHostKeyChecking says', async () => {
     for (const lax of ['no', 'accept-new']) {
       const config = at.host('node', 'HostKeyAlias nobody', `StrictHostKeyChecking ${lax}`)
@@ -90,11 +85,3 @@ test('nothing is learnt of a node that is known: known_hosts stays as it is', { 
   assert.equal(await at.run('node', 'echo in', { config }), 'in\n')
   assert.equal(readFileSync(at.lab.knownHosts, 'utf8'), known)
 })
-
-/** For what only newer ones know. */
-function atLeast(major: number, minor: number): false | string {
-  const said = skip === false ? execFileSync('sh', ['-c', 'ssh -V 2>&1'], { encoding: 'utf8' }) : ''
-  const [, a = '0', b = '0'] = /OpenSSH_(\d+)\.(\d+)/.exec(said) ?? []
-  const isNew = Number(a) > major || (Number(a) === major && Number(b) >= minor)
-  return isNew ? false : `needs OpenSSH ${major}.${minor}`
-}

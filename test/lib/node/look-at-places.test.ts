@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, chownSync, lchownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -143,27 +143,6 @@ inUsualShells(({ did, run }) => {
       const openTo = (of: string) => openFoldersTo(seen, of, [rootAccount]).map(({ path }) => path)
       assert.deepEqual([led, file, own].map(openTo), [[folder], [file], []])
     })
-
-    test('one that leads to a name that none of ours could have is reported, and not looked at', (t) => {
-      const home = node(t)
-      for (const [i, odd] of ['a b', "it's", 'new\nline', '$(id)', 'é'].entries()) {
-        mkdirSync(join(home, odd))
-        symlinkSync(odd, join(home, `${i}`))
-        const [path = ''] = inHome(home, `${i}/ca.pem`)
-        const seen = look(queryOf([path]))
-        assert.deepEqual([seen.odd, seen.files.size], [[path], 0], odd)
-      }
-    })
-  })
-
-  test('a command of a unit file that has line breaks is left out', (t) => {
-    const ofStart = (start: string) => {
-      const command = `ExecStart={ path=/bin/sh ; argv[]=${start} ; ignore_errors=no ; pid=0 ; code=(null) ; status=0/0 }`
-      const path = systemctl(t, [command, ...shownUnit('a')])
-      return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.start
-    }
-    assert.equal(ofStart('/bin/sh -c x'), '/bin/sh -c x')
-    assert.equal(ofStart('/bin/sh -c a\n\nUser=b\nMainPID=1\nc }\nd'), undefined)
   })
 
   test('the main process of a unit has its arguments as they are; none passes for another process', {
@@ -182,13 +161,6 @@ inUsualShells(({ did, run }) => {
       args.map((arg) => arg.replaceAll('\n', '\u0001')),
     )
     assert.equal(units.get('b')?.command, undefined)
-  })
-
-  test('a pipe or a device is not opened', (t) => {
-    const [pipe = ''] = inHome(node(t), 'pipe')
-    execFileSync('mkfifo', [pipe])
-    const { files, contents } = look(queryOf([pipe, '/dev/zero']))
-    assert.deepEqual([[...files.keys()], contents.size], [[pipe, '/dev/zero'], 0])
   })
 
   test("a unit's account is root, or has its group first and those it adds last; it is not known where the node does not know it", (t) => {
@@ -213,11 +185,6 @@ inUsualShells(({ did, run }) => {
       [...units].map(([name, { account }]) => [name, account]),
       rows.map(([name, , , , account]) => [name, account]),
     )
-  })
-
-  test('root is not needed where nothing of ours is there', (t) => {
-    const none = { sudo: 'exit 9;', signs: ['/etc/harderway-has-none'] }
-    assert.equal(look(queryOf(inHome(node(t), 'places/ca.pem'), none)).files.size, 0)
   })
 
   test('a sudo that refuses, asks or prints, and a tool that fails, leave places unknown, and the folder known', (t) => {

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import {
   chownSync,
   lstatSync,
@@ -189,22 +187,6 @@ inUsualShells(({ run, some }) => {
       assert.deepEqual(snapshot(folder), before)
     })
 
-    test('says why it stopped also where it can not tidy up', (t) => {
-      const { change } = folders(t)
-      const path = `${refusing(t, `*key.pem${newSuffix}*`)}:${fakeTool(t, 'rm', 'case "$1" in -rf) exit 1 ;; esac; real "$@"')}`
-      assert.equal(place(change, { path }), 'undone no')
-    })
-
-    test('waits for a run that deploys to another folder of the node, and logs in as another user there', async (t) => {
-      const { change } = folders(t)
-      const holder = spawn('sh', ['-c', `exec flock ${nodeFolderHere} sh -c 'echo held; cat'`])
-      await once(holder.stdout, 'data')
-      assert.equal(place(change), 'busy')
-      holder.stdin.end()
-      await once(holder, 'exit')
-      assert.equal(place(change), 'done')
-    })
-
     const link = 'ln -s "$VICTIM" "$f" 2>/dev/null || :'
     for (const [when, tool, script] of [
       ['before it is written', 'rm', `real "$@"; for f; do :; done; ${link}`],
@@ -233,9 +215,5 @@ inUsualShells(({ run, some }) => {
     assert.deepEqual(said('if true\nthen printf "%s\\n" \'a  b\' "*"\nfi # done'), ['status 0', 'a  b', '*'])
     assert.deepEqual(said(`printf '${nonce}-run end 0\n'`), ['status 0', `${nonce}-run end 0`])
     assert.equal(said('seq 100').length, 40)
-  })
-
-  test('a shell of root that does not start is reported', () => {
-    for (const sudo of ['false', 'exit 1;']) assert.equal(ran(sudo, 'echo one').stopped?.why, 'shell', sudo)
   })
 })

@@ -1,16 +1,5 @@
 import assert from 'node:assert/strict'
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { buildTar, lookLines, replaceLines } from '../../../lib/node/node.ts'
@@ -18,15 +7,7 @@ import { oldSuffix } from '../../../lib/node/place.ts'
 import { message, type NodeState, readAnswer, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, newSuffix, scratch, sha256, snapshot } from '../../support/files.ts'
-import {
-  anybody,
-  asAnybody,
-  inEachShell,
-  isRoot,
-  type NodeShell,
-  nonce,
-  oddEnvironment,
-} from '../../support/node-shells.ts'
+import { inEachShell, type NodeShell, nonce } from '../../support/node-shells.ts'
 
 const { files } = harderWay
 const staging = '.harderway-0123456789abcdef'
@@ -134,21 +115,6 @@ inEachShell(({ run, did, some }: NodeShell) => {
       assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
     })
 
-    test('is the same whatever tools would read from the environment', (t) => {
-      const home = oldHome(t)
-      const seen = readState(did(home, oddEnvironment + folderScript), nonce)
-      assert.deepEqual({ ...seen, now: 0 }, { ...look(home), now: 0 })
-      stage(home)
-      chmodSync(join(home, 'notes.txt'), 0o666)
-      const script = scriptFor(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }, seen)
-      assertSwapped(did(home, oddEnvironment + script))
-      for (const { path, bytes, access } of newFiles) {
-        assert.ok(readFileSync(join(home, path)).equals(bytes), path)
-        assert.equal(lstatSync(join(home, path)).mode & 0o7777, access.mode, path)
-      }
-      assert.equal(lstatSync(join(home, 'notes.txt')).mode & 0o7777, 0o640)
-    })
-
     const broken: Readonly<Record<string, Buffer | undefined>> = {
       'has other bytes': buildTar(newFiles.map((file) => ({ ...file, bytes: Buffer.from('other') }))),
       'is cut off': buildTar(newFiles).subarray(0, 3000),
@@ -182,17 +148,6 @@ inEachShell(({ run, did, some }: NodeShell) => {
       assert.deepEqual(snapshot(elsewhere), old)
     })
 
-    test('puts no file into a folder that stands in its way, and undoes the rest', (t) => {
-      const home = oldHome(t)
-      rmSync(join(home, 'worker0.kubeconfig'))
-      mkdirSync(join(home, 'worker0.kubeconfig'))
-      const old = snapshot(home)
-      stage(home)
-      assert.equal(stops(home, scriptFor(home))?.why, 'undone')
-      assert.deepEqual(snapshot(home), old)
-      assert.deepEqual(readdirSync(join(home, 'worker0.kubeconfig')), [])
-    })
-
     test('follows no link under the name of a new or an old file', (t) => {
       const home = oldHome(t)
       const elsewhere = oldHome(t)
@@ -204,16 +159,6 @@ inEachShell(({ run, did, some }: NodeShell) => {
       assertSwapped(did(home, script))
       assert.deepEqual(snapshot(elsewhere), old)
       assert.ok(lstatSync(join(home, 'ca.pem')).isFile())
-    })
-
-    test('unpacks only the files that are named', (t) => {
-      const home = oldHome(t)
-      const evil = { path: '../evil', bytes: Buffer.from('evil'), access: { mode: 0o600 } }
-      stage(home, buildTar([...newFiles, { ...evil, path: 'notes.txt' }, evil]))
-      assert.equal(run(home, scriptFor(home)).status, 0)
-      assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
-      assert.deepEqual(readdirSync(home).toSorted(), [...newFiles.map(({ path }) => path), 'notes.txt'].toSorted())
-      assert.ok(!existsSync(join(home, `../evil${newSuffix}`)))
     })
 
     test('without new files sets modes, and removes what is pruned or other runs have left; nothing that is not named', (t) => {
@@ -254,44 +199,10 @@ inEachShell(({ run, did, some }: NodeShell) => {
         assert.match(String(stopped?.said), /Operation not permitted$/)
       })
 
-    test('and says so where a file can not be put back, and keeps it', (t) => {
-      const { home } = staged(t)
-      const path = refusing(t, `*worker0-key.pem${newSuffix}*|*ca.pem${oldSuffix}*`)
-      assert.equal(stops(home, scriptFor(home), { path })?.why, 'half')
-      assert.equal(readFileSync(join(home, `ca.pem${oldSuffix}`), 'utf8'), 'old ca.pem\n')
-      assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
-    })
-
-    test('and where the old files are lost meanwhile, none of those in their places is removed', (t) => {
-      const { home } = staged(t)
-      const lost = `rm -f *${oldSuffix}; exit 1`
-      const mv = fakeTool(t, 'mv', `case "$*" in *worker0-key.pem${newSuffix}*) ${lost} ;; esac; real "$@"`)
-      assert.equal(stops(home, scriptFor(home), { path: mv })?.why, 'half')
-      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
-      assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
-    })
-
     test('where no second links can be made, files are moved away and back', (t) => {
       const { home, old } = staged(t)
       assertUndone(home, old, `${fakeTool(t, 'ln', 'exit 1')}:${refusing(t, `*kubeconfig${newSuffix}*`)}`)
     })
-  })
-
-  test('a file of another owner, to which no second link may be made, is replaced', {
-    skip: !isRoot && 'only root gives a file away',
-  }, (t) => {
-    const home = oldHome(t)
-    for (const name of ['ca.pem', 'worker0-key.pem']) chownSync(join(home, name), 12345, 12345)
-    chmodSync(join(home, 'worker0-key.pem'), 0o600)
-    chownSync(home, anybody, anybody)
-    const seen = readState(run(home, folderScript, { who: asAnybody }).stdout, nonce)
-    stage(home)
-    chownSync(join(home, staging), anybody, anybody)
-    const { stdout } = run(home, scriptFor(home, {}, seen), { who: asAnybody })
-    assertSwapped(stdout)
-    const { files } = readState(run(home, folderScript, { who: asAnybody }).stdout, nonce)
-    for (const { path, bytes } of newFiles)
-      assert.deepEqual([files.get(path)?.sha256, files.get(path)?.uid], [sha256(bytes), anybody], path)
   })
 
   describe('what has changed since the look', () => {
@@ -315,16 +226,6 @@ inEachShell(({ run, did, some }: NodeShell) => {
         assert.equal(stops(home, scriptFor(home, {}, seen))?.why, 'changed')
         assert.deepEqual(snapshot(home), old)
       })
-
-    test('does not stop it in a file that is none of its own', (t) => {
-      const home = oldHome(t)
-      writeFileSync(join(home, 'theirs.pem'), 'x')
-      const seen = look(home)
-      stage(home)
-      writeFileSync(join(home, 'theirs.pem'), 'other')
-      assertSwapped(did(home, scriptFor(home, {}, seen)))
-      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
-    })
   })
 
   test('a lock that another keeps, or no flock, stops the swap with nothing changed', (t) => {

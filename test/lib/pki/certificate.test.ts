@@ -61,11 +61,6 @@ test('a certificate says what it was made to say', () => {
   })
 })
 
-test('letters of any script are read as they were written', () => {
-  const subject = { C: 'PL', O: 'Zażółć gęślą jaźń 🐙', CN: 'ключ_1' }
-  assert.deepEqual(changes({ subject }, { subject }), [])
-})
-
 test('an IPv6 address in another spelling is the same address', () => {
   assert.deepEqual(changes({ sans: ['FD00:0:0::0003'] }, { sans: ['fd00::3'] }), [])
 })
@@ -108,13 +103,6 @@ test('a server certificate that is none of a client has other usages, and an add
     assert.deepEqual(said(`extendedKeyUsage=${wrong}`, ['client']), ['key usages differ'], wrong)
   extensions[2] = 'subjectAltName=DNS:w0,DNS:10.0.0.3'
   assert.deepEqual(said('extendedKeyUsage=serverAuth,clientAuth'), ['adds SAN 10.0.0.3; drops SAN DNS:10.0.0.3'])
-})
-
-test('several changes are all named', () => {
-  const said = compareWithProfile(ca, leafProfile({ key: 'ecdsa-p384' })).map(({ what }) =>
-    what.replace(/ \S+,.*| \S+;.*/, ''),
-  )
-  assert.equal(said.length, 4, said.join())
 })
 
 test('naming the CA and its key identifier does not prove its signature', async () => {

@@ -56,23 +56,6 @@ test('a target that changed or failed has a line at its end; what is fresh is co
   ])
 })
 
-test('what is only checked has a line each, since that is the result', async () => {
-  const targets = phase('arrows', 2).map(({ build, ...target }) => target)
-  const { written, endAll, close } = lines({ Arrows: targets })
-  const passed = { ...fresh, note: 'is seen as admin' }
-  endAll(targets, passed)
-  await close({ 'arrows/0': passed, 'arrows/1': passed })
-  const last = '2 checks: 2 passed, 0 failed in 1.3 s'
-  assert.deepEqual(written, ['arrows/0: is seen as admin', 'arrows/1: is seen as admin', last])
-})
-
-test('--verbose lists every target however many there are', () => {
-  const certs = phase('certs', 200)
-  const { written, endAll } = lines({ certs }, 'verbose')
-  endAll(certs, made)
-  assert.equal(written.length, 200)
-})
-
 test('--quiet tells of failures, warnings, what is stale and what is left to do, and of nothing that went well', async () => {
   const certs = phase('certs', 200)
   const { written, reporter, end, endAll, close } = lines({ certs }, 'quiet')

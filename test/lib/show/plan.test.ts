@@ -39,34 +39,6 @@ test('a first run is all new: what is new in auth/ needs no reason', async () =>
   ])
 })
 
-test('a node with something else to do has a line of its own', async () => {
-  const { lines } = await plan({ leaf: changed, 'deploy/one': onNode({ missing: ['a.config'] }) })
-  assert.deepEqual((await lines()).slice(5, 7), [
-    '  ~ one  a.config missing; leaf.pem differ',
-    '  ~ two  leaf.pem, a.config differ',
-  ])
-})
-
-test('files that are only removed from a node are marked so', async () => {
-  const { lines } = await plan({ 'deploy/one': onNode({ pruned: ['old.pem', 'old-key.pem'] }) })
-  assert.deepEqual((await lines()).slice(1, 4), [
-    '  - one  old.pem, old-key.pem not needed there',
-    '',
-    'Plan: - 2 files removed',
-  ])
-})
-
-test('nothing follows from a mode', async () => {
-  const openMode: Check = { diffs: [{ what: 'leaf.pem has mode 0644', verb: 'chmod', names: ['leaf.pem'] }] }
-  assert.equal((await (await plan({ leaf: openMode })).lines()).at(-1), 'Plan: ~ 1 changed')
-})
-
-test('a certificate is shown with what there would be', async () => {
-  const build = async () => ({ note: 'new key, expires 2036-11-22 (was 2027-03-20)' })
-  const { lines } = await planFakes([fakeTarget('leaf', { check: () => changed, build })])
-  assert.equal((await lines())[1], '  ~ leaf  adds SAN 192.168.1.22; new key, expires 2036-11-22 (was 2027-03-20)')
-})
-
 test('units that are restarted are counted on every node, whatever is folded', async () => {
   const diffs = ['store', 'server'].flatMap((unit): Diff[] => [
     { what: `${unit} has not loaded a` },

@@ -6,17 +6,14 @@ import type { Diff, Verb } from '../../../lib/results.ts'
 import {
   formatClosing,
   formatFailures,
-  formatSummary,
   joinFailures,
   notices,
   type Summary,
-  summariseGroup,
   textOf,
   toDoOf,
 } from '../../../lib/show/rows.ts'
 import { fakeRow, fakeRows } from '../../support/fakes.ts'
 
-const row = (outcome: Outcome) => fakeRow('a', outcome)
 const missing: Diff = { what: 'a.pem missing', verb: 'make', names: ['a.pem'] }
 const expires: Diff = { what: 'expires 2027-11-25', verb: 'renew' }
 const moreNames: Diff = { what: 'adds SAN 192.168.1.22', verb: 'change' }
@@ -55,35 +52,6 @@ test('an outcome says what there is now, or why', () => {
     [{ state: 'skipped', because: [], isBegun: true }, 'interrupted; the next run checks it again'],
   ] as const satisfies readonly [Outcome, string][])
     assert.equal(textOf(fakeRow('a', outcome)), text)
-})
-
-test('what a run does and how it ended is counted', () => {
-  const fails = (failure: Failure): Outcome => ({ state: 'failed', failure })
-  for (const [all, text] of [
-    [[fails(refused('a')), fails(down('b')), built(missing)], '3 targets: 1 changed, 0 up to date, 2 failed in 1.3 s'],
-    [
-      [fails(down('b')), { state: 'skipped', because: [] }],
-      '2 targets: 0 changed, 0 up to date, 1 failed, 1 skipped in 1.3 s',
-    ],
-    [[{ state: 'stale' }], '1 target: 1 to change, 0 up to date, 0 failed in 1.3 s'],
-  ] satisfies [Outcome[], string][]) {
-    const rows = fakeRows(Object.fromEntries(all.map((each, i) => [`deploy/${i}`, each])))
-    assert.equal(formatSummary({ rows, seconds: 1.25, exit: 3 }), text)
-  }
-  assert.equal(summariseGroup([fails(refused('a')), fails(down('b'))].map(row)), '1 refused, 1 failed')
-})
-
-test('a group is summed up in a line', () => {
-  const renewed = built(expires)
-  for (const [outcomes, text] of [
-    [[fresh, { ...fresh, note: 'odd' }], '2 up to date'],
-    [[notYet, notYet], '2 not installed yet'],
-    [[notYet, built(done('copy', 'a'))], '1 not installed yet, 1 deployed'],
-    [[fresh, notYet, fresh, notYet], '2 up to date, 2 not installed yet'],
-    [[built(done('restart', 'etcd')), built(done('install', '/a'))], '1 restarted, 1 installed'],
-    [[renewed, renewed, built(missing), built(openMode)], '2 renewed, 1 new, 1 repaired'],
-  ] as const satisfies readonly [readonly Outcome[], string][])
-    assert.equal(summariseGroup(outcomes.map(row)), text)
 })
 
 const closing = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summary> = {}) =>

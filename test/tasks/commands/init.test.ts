@@ -95,11 +95,6 @@ test('addresses are those of /etc/hosts, both families of a name that has both',
   assert.match(text, /name: w0, role: worker, ip: 10\.0\.0\.2 \}\n.*w1, role: worker, ip: \} # MISSING/)
 })
 
-test('--quiet lists only what is missing', async (t) => {
-  const { printed } = await make(t, '--control', 'c.invalid', '--virtual-ip', '10.0.0.9', '--quiet')
-  assert.match(printed.join('\n'), /^\S+\/kubenet\/cluster\.yaml:\d+: fill in the address of c\.invalid$/)
-})
-
 async function refused(folder: string, args: readonly string[]): Promise<string> {
   const { status, printed, stderr } = await callInit(folder, args)
   assert.deepEqual([status, printed], [2, []])

@@ -1,12 +1,11 @@
 /** The command `report`: what it writes and what it leaves alone, whatever is in auth/; and that no secret is in it. */
 import assert from 'node:assert/strict'
-import { createPrivateKey } from 'node:crypto'
-import { chmodSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, cpSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { openssl } from '../../support/certificates.ts'
-import { scratch, stateOf } from '../../support/files.ts'
-import { copyPlace, type Edit, exits, gateway, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
+import { stateOf } from '../../support/files.ts'
+import { copyPlace, type Edit, exits, gateway, harderway, madePlace } from '../../support/harderway.ts'
 import { needs, startBrowser } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -111,21 +110,6 @@ describe('report', { concurrency: 2 }, () => {
     )
   })
 
-  test('tells its path as one object with --json; with what it has not it is bad usage, and writes nothing', async (t) => {
-    const { place, auth } = copied(t)
-    for (const args of [
-      ['--format', 'pdf'],
-      ['--format', 'constructor'],
-      ['--node', 'worker0'],
-    ]) {
-      const before = stateOf(place)
-      await exits(2, place, 'report', ...args)
-      assert.deepEqual(stateOf(place), before)
-    }
-    const { status, events } = await harderway(place, 'report', '--json')
-    assert.deepEqual([status, events], [0, [{ type: 'report', path: join(auth, 'report.html') }]])
-  })
-
   test('with no auth/, or an empty one, says what to do, exits 1 and makes nothing', async (t) => {
     const { place, auth } = copied(t)
     rmSync(auth, { recursive: true })
@@ -171,44 +155,3 @@ describe('report', { concurrency: 2 }, () => {
     assert.deepEqual(happened, [`file://${file}`])
   })
 })
-
-for (const kind of ['rsa-2048', 'ecdsa-p256'])
-  test(`no private key of ${kind} and no encryption key is in a report, in any encoding`, async (t) => {
-    const place = scratch(t)
-    mkdirSync(join(place, 'home'))
-    writeCluster(place, [keyKind(kind), gateway])
-    await exits(0, place, ...phases)
-    const auth = join(place, 'auth')
-    for (const [format, file] of Object.entries(formats)) {
-      await exits(0, place, 'report', '--format', format)
-      assert.deepEqual(leaks(readFileSync(join(auth, file), 'utf8'), auth), [], file)
-    }
-    // What would give one away is found.
-    const pem = readFileSync(join(auth, 'worker0-key.pem'), 'utf8')
-    const der = createPrivateKey(pem).export({ type: 'pkcs8', format: 'der' })
-    const shifted = Buffer.concat([Buffer.from('x'), der]).toString('base64')
-    for (const text of [pem, der.toString('base64'), shifted, der.toString('hex').toUpperCase()])
-      assert.ok(leaks(`<pre>${text}</pre>`, auth).includes('worker0-key.pem'))
-    assert.deepEqual(leaks(readFileSync(join(auth, 'encryption-config.yaml'), 'utf8'), auth), [
-      'encryption-config.yaml',
-    ])
-  })
-
-/** The files of which a secret number or key is in the text, in base64 at any offset, or in hexadecimal. */
-function leaks(text: string, auth: string): string[] {
-  const packed = text.replace(/\s/g, '')
-  const hex = packed.replaceAll(':', '').toLowerCase()
-  const isIn = (secret: Buffer) =>
-    hex.includes(secret.toString('hex')) ||
-    [0, 1, 2].some((from) => packed.includes(secret.subarray(from, from + 27).toString('base64')))
-  return readdirSync(auth).filter((name) => secretsOf(readFileSync(join(auth, name), 'utf8')).some(isIn))
-}
-
-function secretsOf(text: string): Buffer[] {
-  const { d, p, q } = text.includes('PRIVATE KEY') ? createPrivateKey(text).export({ format: 'jwk' }) : {}
-  const [, encryption] = /secret: (\S+)/.exec(text) ?? []
-  return [
-    ...[d, p, q].flatMap((number) => (number ? [Buffer.from(number, 'base64url')] : [])),
-    ...(encryption ? [Buffer.from(encryption, 'base64')] : []),
-  ]
-}

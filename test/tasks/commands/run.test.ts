@@ -3,11 +3,8 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { openssl } from '../../support/certificates.ts'
 import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, idsOf, madePlace, writeCluster } from '../../support/harderway.ts'
-import { start } from '../../support/process.ts'
-import { needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const nodes = [
@@ -95,21 +92,6 @@ test('a run that makes a CA says so, and is followed by a backup, and by nothing
     assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
 })
 
-test('a CA that expires soon is left to do, by its own name', { skip: needs('openssl') }, async (t) => {
-  const { place, auth } = makeFolder(t, [[['aggregation'], true]])
-  await exits(0, place, 'certs')
-  const [pem, key] = [join(auth, 'front-proxy-ca.pem'), join(auth, 'front-proxy-ca-key.pem')]
-  openssl('x509', '-in', pem, '-signkey', key, '-days', '9', '-out', pem)
-  for (const args of [['certs'], ['certs', '--dry-run'], ['status']]) {
-    const { stdout } = await exits(4, place, ...args)
-    assert.match(
-      stdout,
-      /^To do {6}the front-proxy CA expires on .* \(in 8 days\), .*run:\s+npm run task -- ca --renew\s+npm run /m,
-    )
-    assert.doesNotMatch(stdout, /The CA expires/)
-  }
-})
-
 test('what replaces something that cannot be made again, or a CA of the same key, is followed by a backup, in its plan too', async (t) => {
   const { place, auth } = makeFolder(t)
   const countBackups = async (when: string, ...args: string[]) => {
@@ -127,16 +109,4 @@ test('what replaces something that cannot be made again, or a CA of the same key
     assert.equal(await countBackups('', name, how, ...(how === '--force' ? ['--yes'] : [])), 1, name)
   }
   assert.equal(await countBackups('', 'certs'), 0)
-})
-
-test('a run that is interrupted after it made the CA says to back up auth/, with 130', async (t) => {
-  const { place } = makeFolder(t)
-  const go = join(place, 'go')
-  const run = start(place, ['certs'], { at: { event: 'rename kubernetes.pem#1', do: 'hold', go } })
-  await run.told('ca: new')
-  run.child.kill('SIGINT')
-  writeFileSync(go, '')
-  const { status, stdout } = await run.ended
-  assert.equal(status, 130)
-  assert.match(stdout, /^To do {6}back up \S+\/auth \(docs\/everyday\.md\)$/m)
 })

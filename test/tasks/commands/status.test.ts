@@ -72,17 +72,6 @@ describe('status', { concurrency: 2 }, () => {
     assert.deepEqual([fresh, exit], [17, 0])
   })
 
-  test('exits with 4 where the CA expires soon, though what it issued counts as fresh', async (t) => {
-    const { place } = copied(t)
-    const late = 3650 - 25
-    await exits(4, { place, now: new Date(made + late * day) }, 'certs', 'kubeconfigs', 'local-kubeconfig')
-    const ran = await statusAt(place, late + 1, '--json')
-    assert.deepEqual([ran.status, notFresh(ran)], [4, []])
-    assert.match((await statusAt(place, late + 1)).stdout.replace(/\s+/g, ' '), /npm run task -- ca --renew/)
-    const quiet = await statusAt(place, late + 1, '--quiet')
-    assert.equal(quiet.status, 4)
-  })
-
   describe("the user's own kubeconfig", () => {
     test('counts where it is another, none, or has expired, unless cluster.yaml has localKubeconfig: false', async (t) => {
       const { place } = copied(t)
@@ -150,16 +139,6 @@ describe('status', { concurrency: 2 }, () => {
     await withStatus(3, statusAt(place, 1))
     await withStatus(1, statusAt(place, 400, '--node', 'worker0'))
   })
-
-  test('exits with 1 where a file is too large to read, and names it', async (t) => {
-    const { place, auth } = copied(t)
-    truncateSync(join(auth, 'admin.kubeconfig'), 100 * 2 ** 20)
-    const ran = await withStatus(1, statusAt(place, 1, '--json'))
-    const { type, message } = outcomeOf(ran, 'kubeconfigs/admin') ?? {}
-    assert.equal(type, 'failed')
-    assert.match(String(message), /auth\/admin\.kubeconfig is too large to read/)
-    assert.doesNotMatch(ran.stdout + ran.stderr, /mistake in harderway/)
-  })
 })
 
 describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
@@ -215,22 +194,5 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     )
     const ran = await withStatus(3, status('--on-nodes', '--json'))
     assert.match(String(nodesOf(ran)[2]), /^deploy\/gateway,failed,gateway: another CA in ca\.pem than in /)
-  })
-
-  test('--node of one that has nothing of its own here says so, and looks at it with --on-nodes', async () => {
-    const here = await withStatus(0, status('--node', 'gateway'))
-    assert.match(here.stdout, /nodes were not inspected \(--on-nodes\)$/m)
-    const there = await status('--node', 'gateway', '--on-nodes')
-    assert.deepEqual([there.status, rowsOf(there)], [0, [['deploy/gateway']]])
-  })
-
-  test('--node of one looks at that one alone', async () => {
-    const before = await connections()
-    const ran = await status('--on-nodes', '--node', 'worker0', '--json')
-    assert.deepEqual([ran.status, nodesOf(ran)], [0, [same[1]]])
-    const table = await withStatus(0, status('--on-nodes', '--node', 'worker0'))
-    assert.doesNotMatch(table.stdout, /control0/)
-    const [control0, worker0 = 0, other] = before
-    assert.deepEqual(await connections(), [control0, worker0 + 2, other])
   })
 })

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import {
   appendFileSync,
   chmodSync,
-  chownSync,
   cpSync,
   existsSync,
   readdirSync,
@@ -21,7 +20,6 @@ const names = ['control0', 'control1', 'worker0', 'worker1', 'gateway', 'late']
 const machine = (name: string, role: string, i: number) => ({ name, role, ip: `192.168.1.${11 + i}` })
 const roles = ['control', 'control', 'worker', 'worker', 'gateway']
 const five = roles.map((role, i) => machine(names[i] ?? '', role, i))
-const isRoot = process.getuid?.() === 0
 const whole = { recursive: true, preserveTimestamps: true }
 
 describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
@@ -169,17 +167,6 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
         ([name, state]) => `${name} ${state.split(' ').slice(1, 3)} ${state.split(' ').at(-1)}`,
       )
     assert.deepEqual(content(homes().worker0), content(sound.worker0))
-    await exits(0, place, 'deploy', '--dry-run')
-  })
-
-  test('a wrong owner on a node is found, and the file is ours again', {
-    skip: !isRoot && 'only root gives a file away',
-  }, async () => {
-    const before = homes()
-    chownSync(join(home('worker0'), 'worker0-key.pem'), 12345, 12345)
-    const ran = await exits(0, place, 'deploy', '--json')
-    assert.equal(messageOf(ran, 'deploy/worker0'), 'worker0-key.pem deployed')
-    assert.deepEqual(changes(before), { worker0: ['worker0-key.pem'] })
     await exits(0, place, 'deploy', '--dry-run')
   })
 

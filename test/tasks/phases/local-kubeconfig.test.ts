@@ -10,7 +10,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -175,20 +174,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.equal(lstatSync(config).mode & 0o7777, 0o600)
       assert.equal(readFileSync(config, 'utf8'), text)
     })
-
-    test('a link into a folder that does not exist, or round in a circle, is reported and left', async (t) => {
-      for (const [to, status] of [
-        ['gone/config', 1],
-        ['config', 3],
-      ] as const) {
-        const { folder, config } = place(t)
-        mkdirSync(dirname(config), { recursive: true })
-        symlinkSync(to, config)
-        const ran = await run(folder, 'local-kubeconfig')
-        assert.equal(ran.status, status, ran.output)
-        assert.deepEqual(readdirSync(dirname(config)), ['config'])
-      }
-    })
   })
 
   describe('in a list of kubeconfigs', () => {
@@ -235,19 +220,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         }
         assert.deepEqual(stateOfFile(config), first)
         assert.deepEqual(readdirSync(dirname(config)), ['config'])
-      })
-
-    for (const [file, by] of Object.entries({ 'ca-key.pem': 'auth', 'admin.kubeconfig': 'link', new: 'auth' }))
-      test(`where it is auth/${file}`, async (t) => {
-        const { folder } = place(t)
-        symlinkSync('auth', join(folder, 'link'))
-        symlinkSync(join(by, file), join(folder, 'alias'))
-        const snapshot = () =>
-          readdirSync(join(folder, 'auth')).map((name) => [name, readFileSync(join(folder, 'auth', name), 'utf8')])
-        const first = snapshot()
-        const ran = await withStatus(3, runIn(folder, { KUBECONFIG: 'alias' }, 'local-kubeconfig'))
-        assert.match(ran.output, /is in \S+auth, where no entry is written[\s\S]*localKubeconfig\.path/)
-        assert.deepEqual(snapshot(), first)
       })
 
     const users = foreign.replace('users:\n- name: one', 'users:\n- name: admin').replace('user: one}', 'user: admin}')

@@ -9,7 +9,6 @@ import { writeAuth } from '../../../tasks/run/access.ts'
 import { authBeside, type CommandRun } from '../../../tasks/run/command-run.ts'
 import { parseOptions } from '../../../tasks/run/options.ts'
 import { scratch } from '../../support/files.ts'
-import { holdAuth } from '../../support/harderway.ts'
 
 const nothing = { causes: [] }
 
@@ -92,26 +91,4 @@ test('the end of a run over everything is left in the metrics, if there are any 
   const closing = async () => ({ notices: notices('todo', 'this') })
   assert.equal(await exitAfter({ ...whole, closing, work }), '4')
   assert.match(readFileSync(metrics, 'utf8'), /^other 1$/m)
-})
-
-test('a run that waited for another has the time at which it begins to work, not that of its start', async (t) => {
-  const { run } = runIn(t)
-  let minutes = 0
-  const host = { ...run.host, now: () => new Date(minutes * 60_000) }
-  const release = await holdAuth(run.auth.path)
-  const note = () => {
-    minutes = 10
-    release()
-  }
-  const times: Date[] = []
-  const work = async ({ now }: CommandRun) => {
-    times.push(now)
-    return nothing
-  }
-  const closing = async (_: unknown, { now }: CommandRun) => {
-    times.push(now)
-    return {}
-  }
-  await writeAuth({ ...run, host, now: host.now(), note }, { work, closing })
-  assert.deepEqual(times, [new Date(600_000), new Date(600_000)])
 })
