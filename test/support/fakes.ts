@@ -2,18 +2,15 @@
 
 import assert from 'node:assert/strict'
 import { setImmediate } from 'node:timers/promises'
-import { stripVTControlCharacters } from 'node:util'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { openWalk, type RunOptions } from '../../lib/graph/executor.ts'
-import { type BuildContext, buildGraph, byPhase, type Event, type Force, type Outcome } from '../../lib/graph/target.ts'
+import { buildGraph, type Event, type Force, type Outcome } from '../../lib/graph/target.ts'
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { type Check, hasVerb, isRepair, missing as missingFiles, namesOf } from '../../lib/results.ts'
-import { createPlanLines } from '../../lib/show/lines.ts'
-import type { Summary } from '../../lib/show/rows.ts'
+import { type Check, missing as missingFiles } from '../../lib/results.ts'
 import { unitsOn } from '../../tasks/inspect/agreement.ts'
 import { digestAt, type NodeLook } from '../../tasks/inspect/look.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
@@ -232,92 +229,4 @@ export function runFakes(targets: readonly ClusterTarget[], options: FakeRunOpti
  */
 export async function settled(): Promise<void> {
   for (let turn = 0; turn < 40; turn++) await setImmediate()
-}
-
-/** A leaf, the config made of it, and two nodes that get both: what a dry run of them plans. */
-
-export const changed: Check = { diffs: [{ what: 'adds SAN 192.168.1.22', verb: 'change' }] }
-export const missing = (...paths: string[]): Check => ({ diffs: missingFiles(paths) })
-const onNodes = {
-  missing: { verb: 'copy', text: 'missing' },
-  differ: { verb: 'update', text: 'differ' },
-  wrongMode: { verb: 'chmod', text: 'with a wrong mode' },
-  pruned: { verb: 'remove', text: 'not needed there' },
-} as const
-type OnNode = Partial<Record<keyof typeof onNodes, readonly string[]>>
-/** As the check of a deploy tells it. */
-export const onNode = (told: OnNode): Check => ({
-  diffs: (Object.keys(onNodes) as (keyof typeof onNodes)[]).flatMap((kind) => {
-    const names = told[kind] ?? []
-    const { verb, text } = onNodes[kind]
-    return names.length > 0 ? [{ what: `${names.join(', ')} ${text}`, verb, names }] : []
-  }),
-})
-
-const phases = ['leaf', 'config', 'deploy', 'install'].map((name) => ({ name, title: `The ${name}s` }))
-
-/** What is made anew differs there, unless it is missing. */
-function checkNode(look: Check | undefined, made: ReadonlySet<string>): Check {
-  if (look && !hasVerb(look.diffs, 'copy', 'update', 'remove')) return look
-  const missing = namesOf(look?.diffs ?? [], 'copy')
-  const differ = [...new Set([...namesOf(look?.diffs ?? [], 'update'), ...made])]
-  const others = differ.filter((file) => !missing.includes(file))
-  return onNode({ missing, differ: others, pruned: namesOf(look?.diffs ?? [], 'remove') })
-}
-
-/** All of them fresh unless told otherwise, or made of what a plan makes. */
-export function fakeCluster(looks: Readonly<Record<string, Check>>): ClusterTarget[] {
-  const made = new Set<string>()
-  const pair = ['leaf.pem', 'leaf-key.pem']
-  const target = (id: string, told: Partial<ClusterTarget>) =>
-    fakeTarget(id, { check: () => looks[id] ?? fresh, ...told })
-  const build = (files: readonly string[]) => async (_: Run, work: BuildContext) => {
-    if (isRepair(work.diffs)) return undefined
-    // What is there keeps its key.
-    for (const file of hasVerb(work.diffs, 'make') ? files : files.slice(0, 1)) made.add(file)
-    return {}
-  }
-  const node = (name: string) =>
-    target(`deploy/${name}`, {
-      needs: ['leaf', 'config/a'],
-      where: 'node',
-      node: name,
-      check: () => checkNode(looks[`deploy/${name}`], made),
-    })
-  const changedLeaf: Check = { diffs: [{ what: 'credentials changed', verb: 'change' }] }
-  return [
-    target('leaf', { makes: pair, build: build(pair) }),
-    target('config/a', {
-      needs: ['leaf'],
-      makes: ['a.config'],
-      check: () => looks['config/a'] ?? (made.has('leaf.pem') ? changedLeaf : fresh),
-      build: build(['a.config']),
-    }),
-    node('one'),
-    node('two'),
-  ]
-}
-
-export async function planFakes(all: readonly ClusterTarget[]) {
-  const shown = byPhase(phases, buildGraph(all))
-  const rows = await runFakes(all, { mode: 'plan' }).rows
-  /** As it is written, without a colour. */
-  const lines = async (
-    detail: 'verbose' | 'normal' | 'quiet' = 'normal',
-    { columns, ...closing }: Partial<Summary> & { readonly columns?: number } = {},
-  ) => {
-    const written: string[] = []
-    const write = (text: string) => void written.push(stripVTControlCharacters(text))
-    const plan = createPlanLines({
-      phases: shown,
-      verbose: detail === 'verbose',
-      quiet: detail === 'quiet',
-      columns,
-      write,
-      writeError: write,
-    })
-    await plan.end({ rows, seconds: 0.3, exit: 4, ...closing })
-    return written
-  }
-  return { rows, lines }
 }

@@ -39,19 +39,6 @@ describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 
     return place
   }
 
-  test('in the folder: every node, subject, kind of key and address of it', async (t) => {
-    const place = copy(t)
-    const { status, printed } = await callInit(place, ['old'])
-    assert.equal(status, 0)
-    assert.equal(printed.at(-1), '    npm run bootstrap -- --dry-run --config old/cluster.yaml')
-    const found = clusterIn(join(place, 'old'))
-    const asked = readCluster(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
-    for (const key of ['name', 'domain', 'subject', 'api', 'network', 'encryption', 'nodes'] as const)
-      assert.deepEqual(found[key], asked[key], key)
-    assert.equal(found.certificates.key, 'ecdsa-p256')
-    await assertFresh(join(place, 'old'), 24)
-  })
-
   test('what is named beside it is added: a gateway, a worker, and another address of a node', async (t) => {
     const place = copy(t)
     await callInit(place, ['old', '--gateway', 'lb=10.0.0.1', '--worker', 'worker0=10.0.0.9,worker3=10.0.0.3'])
