@@ -100,13 +100,28 @@ function fill(page: string): string {
   return page.replace(isMarked, (_, name: keyof typeof tables) => `\n${format(tables[name]())}\n`)
 }
 
-/** As `npm run format` has it. */
+/** A table; a list where a row of the table would be longer than 120 characters. */
 function format(rows: readonly (readonly string[])[]): string {
   const cells = rows.map((row) => row.map((cell) => cell.replaceAll('|', '\\|')))
   const widths = (cells[0] ?? []).map((_, i) => Math.max(3, ...cells.map((row) => row[i]?.length ?? 0)))
   const [head = [], ...body] = cells
   const all = [head, widths.map((width) => '-'.repeat(width)), ...body]
-  return all.map((row) => `| ${widths.map((width, i) => (row[i] ?? '').padEnd(width)).join(' | ')} |\n`).join('')
+  const lines = all.map((row) => `| ${widths.map((width, i) => (row[i] ?? '').padEnd(width)).join(' | ')} |\n`)
+  if (lines.every((line) => line.length <= 121)) return lines.join('')
+  // A row of one cell is the heading of those below it.
+  const isNested = rows.some((row) => row.length === 1)
+  return rows
+    .slice(1)
+    .map((row) => `${isNested && row.length > 1 ? '  ' : ''}${formatItem(row)}`)
+    .join('')
+}
+
+/** The last cell says what the first is; those between them are in brackets. */
+function formatItem(row: readonly string[]): string {
+  const [first = '', ...others] = row
+  const [last, ...between] = others.toReversed()
+  const inBrackets = between.some(Boolean) ? ` (${between.toReversed().join(', ')})` : ''
+  return last === undefined ? `- ${first}\n` : `- ${first}${inBrackets}${last && `: ${last}`}\n`
 }
 
 /** `nodes[].name`: each key that may be written, by its path. A map of keys has no row, only those inside it. */
