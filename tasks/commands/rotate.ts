@@ -5,7 +5,7 @@
  *   rotate             all stages but the last, from the one that is in progress
  *   rotate --finish    the last one too: from then on the old CA or key is no longer trusted
  *   rotate --undo      back to the previous stage
- *   rotate --dry-run   tasks/commands/rotate-plan.ts
+ *   rotate --dry-run   says all this, and tries each stage in memory
  *
  * Before a stage begins, a survey shows what stands in its way (mayBegin). Before the first that a run begins, all
  * that are left are tried in memory.
