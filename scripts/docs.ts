@@ -7,11 +7,9 @@ import assert from 'node:assert/strict'
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { toJsonSchema } from '@valibot/to-json-schema'
-import { parse } from 'yaml'
 import { clusterSchema } from '../lib/cluster/schema.ts'
 import { phases } from '../tasks/bootstrap.ts'
 import { commands, commonOptions, questions } from '../tasks/commands/commands.ts'
-import { metrics } from '../tasks/commands/report-metrics.ts'
 import { NODE } from '../tasks/layouts/layout.ts'
 import { nodeUnits } from '../tasks/layouts/tables.ts'
 import { type OptionName, optionNames, optionTable } from '../tasks/run/options.ts'
@@ -66,19 +64,8 @@ export const tables = {
     ...commands.map(({ name, operands, does }) => [code([name, operands].filter(Boolean).join(' ')), mark(does)]),
   ],
   options: () => [['option', 'with', 'meaning'], ...optionNames.map(optionRow)],
-  metrics: () => [
-    ['metric', 'labels', 'value'],
-    ...Object.entries(metrics).map(([name, { labels, help }]) => [
-      code(`harderway_${name}`),
-      codes(labels),
-      mark(help),
-    ]),
-  ],
-  alerts: () => [['alert', 'it fires', 'do this'], ...alertRows()],
   files: () => [['file, where the guide has it', 'named by', 'loaded by'], ...fileRows()],
-  types: () => [['type', 'printed'], ...Object.values(definitions).flatMap(typeRow)],
 }
-const definitions = outputJson.$defs as Readonly<Record<string, Schema>>
 
 if (import.meta.main) for (const [path, text] of generate()) writeFileSync(join(root, path), text)
 
@@ -164,18 +151,6 @@ function optionRow(name: OptionName): string[] {
   return [option, named(takers), texts.join('; ')]
 }
 
-function alertRows(): string[][] {
-  const rules: readonly { alert: string; annotations: { summary: string; description: string } }[] = parse(
-    read('docs/alerts.yaml'),
-  ).groups[0].rules
-  const plain = (text: string, value: string) => text.replace(/\{\{ \$(?:labels\.)?(\w+) \}\}/g, value)
-  return rules.map(({ alert, annotations: { summary, description } }) => [
-    code(alert),
-    plain(summary, '`<$1>`').replace(/^.*?: /, ''),
-    plain(description, '<$1>'),
-  ])
-}
-
 /** In the layout harder-way: a row for each unit, and below it those of its files. */
 function fileRows(): string[][] {
   const cluster = parsed(read('cluster.yaml'))
@@ -197,8 +172,4 @@ function fileRows(): string[][] {
     })
     return [[`**${unit}**, on ${same.map(({ role }) => role).join(', ')}`], ...rows]
   })
-}
-
-function typeRow({ description = '', properties: { type } = {} }: Schema): string[][] {
-  return type ? [[code(type.const), description]] : []
 }
