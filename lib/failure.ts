@@ -107,7 +107,7 @@ export function asFailure(error: unknown): Failure {
   const detail = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
   return new Failure(`internal error: ${detail}`, {
     code: 'bug',
-    remedy: 'report it, with the command and its output with --verbose',
+    remedy: 'report it, with the command and its output',
     cause: error,
   })
 }

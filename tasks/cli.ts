@@ -87,7 +87,7 @@ async function reportFailure(
   if (args.includes('--json')) (await import('../lib/show/lines.ts')).createJsonLines(print).problem(failure)
   else {
     const { formatFailure } = await import('../lib/show/rows.ts')
-    printError(fit(formatFailure(failure, undefined, args.includes('--verbose')), columns))
+    printError(fit(formatFailure(failure), columns))
   }
 }
 

@@ -53,9 +53,9 @@ export function createLines({ phases, verbose, quiet, columns, write, writeError
       if (phase.left === 0 && phase.fresh.length > 0) say(`${phase.title}: ${summariseGroup(phase.fresh)}`)
     },
     note: say,
-    problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
+    problem: (failure, id) => writeError(fit(formatFailure(failure, id), columns)),
     end: async (summary) => {
-      for (const line of (quiet ? formatIssues : formatClosing)(summary, { columns, verbose })) write(line)
+      for (const line of (quiet ? formatIssues : formatClosing)(summary, columns)) write(line)
       if (summary.rows.size > 0) say(formatSummary(summary))
     },
   }
@@ -162,7 +162,7 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       isNoted = true
       say(styleText('dim', fit(printable(text), columns)))
     },
-    problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
+    problem: (failure, id) => writeError(fit(formatFailure(failure, id), columns)),
     end: async (summary) => {
       const { rows, planHash, next } = summary
       const entries = [...phases].flatMap(([title, targets]) => {
@@ -172,7 +172,7 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       })
       for (const line of entries) say(line)
       if (entries.length > 0) say('')
-      for (const line of formatIssues(summary, { columns, verbose })) write(line)
+      for (const line of formatIssues(summary, columns)) write(line)
       if (rows.size > 0)
         say(formatHeadline(rows, `Nothing ${isNoted ? 'else ' : ''}to ${toDoOf(summary).length > 0 ? 'change' : 'do'}`))
       if (next) say(fit(next, columns))

@@ -70,19 +70,18 @@ export function summariseGroup(rows: readonly Row[]): string {
     .join(', ')
 }
 
-/** The message after the target's id, and the remedy below it. With --verbose, a bug's stack trace. */
-export function formatFailure(failure: Failure, id?: string, isVerbose = false): string {
+/** The message after the target's id, and the remedy below it; of a bug, the stack trace. */
+export function formatFailure(failure: Failure, id?: string): string {
   const { message, remedy } = failure
   const lines = remedy?.split('\n').map((line) => `  ${line}`) ?? []
-  const stack = isVerbose ? (stackOf(failure) ?? []) : []
   const found = id === undefined ? message : `${id}: ${beside(id, message)}`
-  return printable([found, ...lines, ...[stack].flat()].join('\n'))
+  return printable([found, ...lines, stackOf(failure) ?? []].flat().join('\n'))
 }
 
 /** All failures at the end of a run, each with its target's id, unless several are alike. */
-export function formatFailures(rows: Rows, isVerbose = false): string[] {
+export function formatFailures(rows: Rows): string[] {
   const failures = [...rows].flatMap(([id, { failure }]): [string, Failure][] => (failure ? [[id, failure]] : []))
-  return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
+  return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id))
 }
 
 /** Failures of equal text and remedy become one, of all their nodes or targets. */
@@ -131,20 +130,15 @@ export function countRows(rows: Rows) {
   }
 }
 
-interface HowToPrint {
-  readonly columns?: number | undefined
-  readonly verbose?: boolean
-}
-
 /** What is wrong or left to do, and the command that goes on. */
-export function formatClosing(summary: Summary, how: HowToPrint): string[] {
+export function formatClosing(summary: Summary, columns?: number): string[] {
   const isCut = [...summary.rows.values()].some(({ state }) => state === 'skipped')
   const goOn = isCut && summary.goOn && `Stopped    early; every file is whole; continue with:\n    ${summary.goOn}`
-  return [...formatIssues(summary, how), ...(goOn ? [fit(printable(goOn), how.columns)] : [])]
+  return [...formatIssues(summary, columns), ...(goOn ? [fit(printable(goOn), columns)] : [])]
 }
 
 /** Warnings, failures with their remedies, and what is left to do: every view ends with these. */
-export function formatIssues(summary: Pick<Summary, 'rows' | 'notices'>, { columns, verbose }: HowToPrint): string[] {
+export function formatIssues(summary: Pick<Summary, 'rows' | 'notices'>, columns?: number): string[] {
   const paint = (style: 'yellow' | 'red' | 'bold') => (text: string) =>
     fit(printable(text), columns)
       .split('\n')
@@ -153,7 +147,7 @@ export function formatIssues(summary: Pick<Summary, 'rows' | 'notices'>, { colum
     ...warningsOf(summary.rows)
       .map((text) => `warning ${text}`)
       .flatMap(paint('yellow')),
-    ...formatFailures(summary.rows, verbose).flatMap(paint('red')),
+    ...formatFailures(summary.rows).flatMap(paint('red')),
     ...toDoOf(summary)
       .map((text) => `To do      ${text.replaceAll(/\n(?! {4})/g, '\n  ')}`)
       .flatMap(paint('bold')),

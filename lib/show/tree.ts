@@ -61,7 +61,7 @@ export function createTree(options: TreeOptions): Reporter {
     end: async (summary) => {
       if (!transient) {
         if (isDrawn) trailer.push('')
-        trailer.push(...formatClosing(summary, { columns }))
+        trailer.push(...formatClosing(summary, columns))
         if (isDrawn) trailer.push(fit(formatSummary(summary), columns))
       }
       for (const line of trailer) stdout.write(`${line}\n`)

@@ -76,35 +76,26 @@ function answerOf(row: ClusterRow | undefined, isSo: (row: ClusterRow) => boolea
 
 type MetricValue = number | boolean | Date | undefined
 
-const ofItem = ['id', 'node', 'purpose']
-const ofNode = ['node']
+/** The HELP of each, in which the label `cluster` needs no word. */
+const help = {
+  not_after_timestamp_seconds: 'Expiry of the certificate, or of the one in the kubeconfig.',
+  end_timestamp_seconds: 'Effective expiry: the earliest along the chain.',
+  fresh: '1 if it is up to date, else 0.',
+  node_inspected: '1 if the node was inspected, else 0.',
+  node_deployed: '1 if the node has the files of auth/, else 0.',
+  node_installed: '1 if these files are where its units read them, else 0.',
+  node_loaded: '1 if its units have loaded them, else 0.',
+  node_api_server_end_timestamp_seconds: 'Expiry of the loopback certificate of its API server.',
+  revoked_entries: 'Number of entries of revoked in cluster.yaml.',
+  revoked_in_force: 'Number of these entries that its API server denies; 0 if it does not run.',
+  rotation_stage: 'Stage of the rotation in progress, else 0.',
+  report_timestamp_seconds: 'Time of this report.',
+  last_run_timestamp_seconds: 'End of the last run of bootstrap over everything, or of rotate.',
+  last_run_exit_status: 'Exit status of that run.',
+}
 
-/** The labels of each besides `cluster`, and its HELP; docs/everyday.md has both (`npm run docs`). */
-export const metrics = {
-  not_after_timestamp_seconds: { labels: ofItem, help: 'Expiry of the certificate, or of the one in the kubeconfig.' },
-  end_timestamp_seconds: { labels: ofItem, help: 'Effective expiry: the earliest along the chain.' },
-  fresh: { labels: ofItem, help: '1 if it is up to date, else 0.' },
-  node_inspected: { labels: ofNode, help: '1 if the node was inspected, else 0.' },
-  node_deployed: { labels: ofNode, help: '1 if the node has the files of auth/, else 0.' },
-  node_installed: { labels: ofNode, help: '1 if these files are where its units read them, else 0.' },
-  node_loaded: { labels: ofNode, help: '1 if its units have loaded them, else 0.' },
-  node_api_server_end_timestamp_seconds: {
-    labels: ofNode,
-    help: 'Expiry of the loopback certificate of its API server.',
-  },
-  revoked_entries: { labels: [], help: 'Number of entries of revoked in cluster.yaml.' },
-  revoked_in_force: {
-    labels: ofNode,
-    help: 'Number of these entries that its API server denies; 0 if it does not run.',
-  },
-  rotation_stage: { labels: ['rotation'], help: 'Stage of the rotation in progress, else 0.' },
-  report_timestamp_seconds: { labels: [], help: 'Time of this report.' },
-  last_run_timestamp_seconds: { labels: [], help: 'End of the last run of bootstrap over everything, or of rotate.' },
-  last_run_exit_status: { labels: [], help: 'Exit status of that run.' },
-} as const satisfies Readonly<Record<string, { readonly labels: readonly string[]; readonly help: string }>>
-
-export function family<T = MetricValue>(
-  name: keyof typeof metrics,
+function family<T = MetricValue>(
+  name: keyof typeof help,
   samples: readonly (readonly [labels: Readonly<Record<string, string>>, T])[],
   read: (of: T) => MetricValue = (of) => of as MetricValue,
 ): string[] {
@@ -117,10 +108,10 @@ export function family<T = MetricValue>(
   })
   return lines.length === 0
     ? []
-    : [`# HELP harderway_${name} ${metrics[name].help}`, `# TYPE harderway_${name} gauge`, ...lines]
+    : [`# HELP harderway_${name} ${help[name]}`, `# TYPE harderway_${name} gauge`, ...lines]
 }
 
-export function formatLines(lines: readonly string[]): string {
+function formatLines(lines: readonly string[]): string {
   return lines.map((line) => `${line}\n`).join('')
 }
 
@@ -135,6 +126,6 @@ export function replaceLastRun(
   ])
 }
 
-export function isOfLastRun(line: string): boolean {
+function isOfLastRun(line: string): boolean {
   return /^(# \w+ )?harderway_last_run_/.test(line)
 }

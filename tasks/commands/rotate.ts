@@ -370,5 +370,5 @@ function printText(
     print(`  undo: ${undo ? command(`rotate ${name} --undo`) : 'not possible'}\n`)
   }
   print(wrap(notTried, columns, 4))
-  for (const text of formatIssues({ rows: new Map(), notices: notices('after', ...toDo) }, { columns })) print(text)
+  for (const text of formatIssues({ rows: new Map(), notices: notices('after', ...toDo) }, columns)) print(text)
 }

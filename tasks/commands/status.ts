@@ -1,4 +1,4 @@
-/** `status`: everything that was made, and whether it is still right: a table for people, rows of JSON, an exit status for cron. */
+/** `status`: everything that was made, and whether it is still right: a table for people, rows of JSON, an exit status for scripts. */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { nameInPhase } from '../../lib/graph/target.ts'
@@ -100,7 +100,7 @@ export function formatStatus(
       : [joinClauses(formatCounts(rows, { isLook: true }), scope), ...formatExpiries(items, run.now)].map(prose),
     formatTable(options.verbose ? shown.map((row) => [row]) : foldRows(shown), columns),
     notes.map(prose),
-    formatIssues({ rows, notices: told }, { columns }),
+    formatIssues({ rows, notices: told }, columns),
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }

@@ -55,7 +55,7 @@ test('an outcome says what there is now, or why', () => {
 })
 
 const closing = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summary> = {}) =>
-  formatClosing({ rows: fakeRows(outcomes), seconds: 0, exit: 0, ...more }, {})
+  formatClosing({ rows: fakeRows(outcomes), seconds: 0, exit: 0, ...more })
 
 test('a run ends with what is left to do, and the command that goes on', () => {
   const beside = [...notices('after', 'look:\n    at it'), ...notices('note', 'a note')]
