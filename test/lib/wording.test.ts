@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, fit, foldAlike, formatNames, groupAlike, printable, wrap } from '../../lib/wording.ts'
+import { excerpt, fit, foldAlike, formatNames, printable, wrap } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
   /** As it is for two targets with the same text. */
@@ -39,18 +39,6 @@ test('what moves the cursor, recolours or turns the text round is replaced; line
   assert.equal(printable('a\nb\tc\x1b[31md\x9be\x7ff'), 'a\nb\uFFFDc\uFFFD[31md\uFFFDe\uFFFDf')
   assert.equal(printable('\u2028\u2029\u200e\u200f\u202a\u202e\u2066\u2069'), '\uFFFD'.repeat(8))
   assert.equal(printable('Kraków שלום 😀'), 'Kraków שלום 😀')
-})
-
-test('groups are in the order of their first, and what is in them too', () => {
-  const words = ['two', 'three', 'one', 'seven', 'four', 'six']
-  assert.deepEqual(
-    groupAlike(words, ({ length }) => length),
-    [['two', 'one', 'six'], ['three', 'seven'], ['four']],
-  )
-  assert.deepEqual(
-    groupAlike([], (item) => item),
-    [],
-  )
 })
 
 describe('of what a program elsewhere says', () => {

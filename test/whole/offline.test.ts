@@ -1,6 +1,6 @@
 /** A plan of a stranger's cluster.yaml: it names commands and files of this machine, and none of them is touched. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { scratch } from '../support/files.ts'
@@ -70,27 +70,4 @@ test('--offline is for a plan alone', async (t) => {
   assert.match(alone.stderr, /--offline can only be used with --dry-run/)
   await exits(2, place, 'status', '--offline')
   assert.ok(!existsSync(join(place, 'auth')))
-})
-
-test('a plan waits once for a control node that is down, though it reads its list of the revoked before its files', {
-  skip: needs('ssh'),
-}, async (t) => {
-  const place = scratch(t)
-  const log = join(place, 'connections')
-  const down = `Host *\n  HostName 127.0.0.1\n  Port 1\nMatch final exec "echo %n >>${log}"\n`
-  writeFileSync(join(place, 'ssh_config'), down)
-  writeCluster(place, [
-    ...oneOfEach,
-    [['ssh'], { configFile: './ssh_config' }],
-    [['localKubeconfig'], false],
-    [['install'], true],
-    [['revoked'], []],
-  ])
-  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key', 'revoked')
-  rmSync(join(place, 'auth/authorization-config.yaml'))
-  rmSync(log, { force: true })
-  const ran = await harderway(place, 'bootstrap', '--dry-run', '--json')
-  assertStatus(ran, 1)
-  const connections = readFileSync(log, 'utf8').split('\n')
-  assert.equal(connections.filter((name) => name === 'control0').length, 1)
 })

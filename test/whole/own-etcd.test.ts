@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync 
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { nodeFiles } from '../../tasks/layouts/tables.ts'
-import { minimal, parsed, scratch } from '../support/files.ts'
+import { minimal, parsed } from '../support/files.ts'
 import {
   callInit,
   copyPlace,
@@ -100,18 +100,6 @@ test('ca --force replaces the CA of the cluster, and not that of etcd; ca --rene
     read().map((pem, i) => pem === renewed[i]),
     [false, true],
   )
-})
-
-test('cluster.yaml: a node of such a name, and the layout whose etcd has no TLS', async (t) => {
-  const at = scratch(t)
-  writeCluster(at, [own, [['nodes', 3, 'name'], 'etcd']])
-  assert.match((await exits(2, at, 'certs')).stderr, /"etcd" is reserved by harderway/)
-  writeCluster(at, [[['nodes', 3, 'name'], 'etcd']])
-  await exits(4, at, 'certs', '--dry-run')
-  writeCluster(at, [own, [['layout'], 'hard-way']])
-  assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /etcd\.ca is not a key of layout hard-way.*no TLS/)
-  writeCluster(at, [[['install'], true]])
-  assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /set there:\s+etcd: \{ ca: own \}/)
 })
 
 test('init takes it over from an auth/ that has it', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import pLimit from 'p-limit'
 import { Failure } from '../../../lib/failure.ts'
-import { findRefusals, openWalk } from '../../../lib/graph/executor.ts'
+import { findRefusals } from '../../../lib/graph/executor.ts'
 import {
   type BuildContext,
   buildGraph,
@@ -36,43 +36,6 @@ function bare(row: Row | undefined): object {
   const { id, target, diffs, ...outcome } = row ?? assert.fail()
   return diffs.length > 0 ? { ...outcome, diffs } : outcome
 }
-
-test('nothing begins by itself: a start begins what the target needs, then the target, once', async () => {
-  const started: string[] = []
-  const target = (id: string, told: Partial<ClusterTarget> = {}) =>
-    fakeTarget(id, {
-      check: () => {
-        started.push(id)
-        return fresh
-      },
-      ...told,
-    })
-  const graph = buildGraph([target('other'), target('a'), target('b', { needs: ['a'] }), target('c', { needs: ['b'] })])
-  const options = { run: { ...nowhere, limits: unlimited }, mode: 'run', forced: new Map(), emit: () => {} } as const
-  const walk = openWalk(graph, { ...options, signal: new AbortController().signal })
-  await settled()
-  assert.deepEqual(started, [])
-  const row = walk.start('c')
-  assert.equal(walk.start('c'), row)
-  assert.equal((await row).id, 'c')
-  assert.deepEqual(started, ['a', 'b', 'c'])
-  assert.deepEqual([...(await walk.rows()).keys()], ['other', 'a', 'b', 'c'])
-})
-
-test('builds without an edge between them run at once, and a slow one holds up only those that need it', async () => {
-  const slow = gate()
-  const run = runFakes([
-    fakeTarget('slow', { build: slow.build }),
-    fakeTarget('a'),
-    fakeTarget('b', { needs: ['a'] }),
-    fakeTarget('c', { needs: ['slow'] }),
-  ])
-  await settled()
-  assert.deepEqual(run.told.slice(0, 4), ['started slow', 'building slow', 'started a', 'building a'])
-  assert.equal(run.told.at(-1), 'built b')
-  slow.open()
-  await run.rows
-})
 
 test('a limit of one has the targets of one place made one after the other, and beside those of another', async () => {
   const [a, b, node] = [gate(), gate(), gate()]

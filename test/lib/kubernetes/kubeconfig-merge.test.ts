@@ -202,39 +202,6 @@ describe('what a kubeconfig says', () => {
       })
   })
 
-  test('entries by their names, those with nothing in them too', () =>
-    assert.deepEqual(
-      [...read('users:\n- name: a\n- name: b\n  user: null\n- {name: c, user: {token: t}}\n').users],
-      [
-        ['a', {}],
-        ['b', {}],
-        ['c', { token: 't' }],
-      ],
-    ))
-
-  test('is nothing where kubectl refuses the file, too', (t) => {
-    const texts = [
-      'contexts:\n- {name: a, context: {cluster: b}}\n- {name: a, context: {cluster: c}}\n',
-      'users:\n- {name: a, user: {token: b}}\n- {name: a, user: {token: b}}\n',
-      'clusters:\n- {name: 5}\n',
-      'users: 5\n',
-      'users: [a]\n',
-      'current-context: 5\n',
-      'apiVersion: v1\nkind: Pod\n',
-      'apiVersion: v2\nkind: Config\n',
-      'clusters: [\n',
-      '- a\n',
-      'word\n',
-      'clusters:\n\t- name: one\n',
-    ]
-    const file = join(scratch(t), 'config')
-    for (const text of texts) {
-      assert.equal(readKubeconfig(text), undefined, text)
-      writeFileSync(file, text)
-      if (!needs('kubectl')) assert.throws(() => kubectl('/', ['config', 'view', `--kubeconfig=${file}`]), text)
-    }
-  })
-
   test('is nothing in a file of two documents, or with a key that stands twice', () => {
     for (const text of ['kind: Config\n---\nkind: Config\n', 'kind: Config\nkind: Config\n'])
       assert.equal(readKubeconfig(text), undefined)

@@ -127,33 +127,6 @@ test('what it means is compared, not how it is written', () => {
   for (const [title, other] of Object.entries(cases)) assert.deepEqual(compareKubeconfig(other, access), [], title)
 })
 
-test('what changed is named', () => {
-  const changes: readonly (readonly [changed: Partial<KubeconfigAccess>, named: string[]])[] = [
-    [{ ca: Buffer.from('another') }, ['clusters']],
-    [{ server: 'https://kubernetes:7443' }, ['clusters']],
-    [{ cluster: 'other' }, ['clusters', 'contexts']],
-    [{ certificate: Buffer.from('another') }, ['users']],
-    [{ key: Buffer.from('another') }, ['users']],
-    [{ user: 'root' }, ['contexts', 'users']],
-    [{ context: 'other' }, ['contexts', 'current-context']],
-  ]
-  for (const [changed, named] of changes) assert.deepEqual(compareKubeconfig(text, { ...access, ...changed }), named)
-  const edits: readonly (readonly [edit: (data: ReturnType<typeof parse>) => void, named: string[]])[] = [
-    [(data) => Object.assign(data, { extensions: [] }), ['extensions']],
-    [(data) => data.users.push({ name: 'other', user: {} }), ['users']],
-    [(data) => Object.assign(data.clusters[0].cluster, { 'proxy-url': 'x' }), ['clusters']],
-    [(data) => delete data.users, ['users']],
-    [(data) => Object.assign(data, { kind: 'Pod' }), ['kind']],
-  ]
-  for (const [edit, named] of edits) {
-    const data = parse(text)
-    edit(data)
-    assert.deepEqual(compareKubeconfig(stringify(data), access), named)
-  }
-  const half = text.slice(0, text.indexOf('current-context'))
-  assert.deepEqual(compareKubeconfig(half, access), ['current-context', 'kind', 'users'])
-})
-
 test('what is no kubeconfig has no parts to compare', () => {
   const garbage = ['', '# nothing', 'a word', '42', 'null', '"', 'a: [', 'a: 1\na: 2', '\u0000', 'a: 1\n---\nb: 2\n']
   for (const each of garbage) assert.equal(compareKubeconfig(each, access), undefined, each)

@@ -34,7 +34,6 @@ function lay(phases: readonly Phase[], room = rows) {
   }))
   return layOut(shown, room)
 }
-const all = (targets: readonly Target[], state: State): Phase => [targets, targets.map(() => state)]
 const children = (lines: ReturnType<typeof lay>) => lines.filter(({ level }) => level === 1).map(({ text }) => text)
 
 test('a run of any size fits its rows at any stage, with every phase in it, and failures before anything else', () => {
@@ -67,36 +66,6 @@ test('a run of any size fits its rows at any stage, with every phase in it, and 
       )
     }),
   )
-})
-
-test('a small run shows every target that has begun and is not fresh below its phase, in their order', () => {
-  const lines = lay([all(phase('ca', 1), made), [phase('deploy', 6), [fresh, made, making, checking, queued]]])
-  assert.deepEqual(
-    lines.map(({ level, mark, text, note }) => [level, mark, text, note]),
-    [
-      [0, 'made', 'ca', 'new'],
-      [0, 'active', 'deploy', '2/6'],
-      [1, 'made', 'node1', 'new'],
-      [1, 'active', 'node2', 'changing'],
-      [1, 'active', 'node3', 'checking'],
-      [1, 'active', 'node4', 'waiting'],
-    ],
-  )
-  assert.deepEqual(lay([[phase('deploy', 3), []]]), [{ level: 0, mark: 'waiting', text: 'deploy', note: '' }])
-})
-
-test('a phase has the mark of the worst of its targets, and their number', () => {
-  for (const [states, mark, note] of [
-    [[made, made, failed], 'failed', '2 new, 1 failed'],
-    [[made, skipped, skipped], 'skipped', '1 new, 2 skipped'],
-    [[stale, fresh, fresh], 'stale', '1 to change, 2 up to date'],
-    [[made, fresh, fresh], 'made', '1 new, 2 up to date'],
-    [[fresh, fresh, fresh], 'fresh', '3 up to date'],
-    [[failed, making, undefined], 'failed', '1/3'],
-  ] as const) {
-    const [line] = lay([[phase('deploy', 3), states]])
-    assert.deepEqual([line?.mark, line?.note], [mark, note])
-  }
 })
 
 test('where there is not room for all, those that failed come first, then stale ones, then those at work', () => {

@@ -9,12 +9,11 @@ import { noDigest, type Query } from '../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { formatDiffs } from '../../../lib/results.ts'
-import { refuseDisagreement, reloadFlag, unitsOn } from '../../../tasks/inspect/agreement.ts'
+import { reloadFlag, unitsOn } from '../../../tasks/inspect/agreement.ts'
 import { lookAtNode, readNode } from '../../../tasks/inspect/look.ts'
 import { checkUnitsOf, diffsOfUnit, isStale } from '../../../tasks/install/check-units.ts'
 import { openFolders, refuseNewKeys } from '../../../tasks/install/places.ts'
 import { hardWay } from '../../../tasks/layouts/hard-way.ts'
-import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { processHost } from '../../../tasks/run/host.ts'
@@ -29,7 +28,6 @@ import {
   lookedAt as now,
   placedAt as placed,
   placesWith,
-  processAs,
   rootsFile,
   startedAs,
   startedAt,
@@ -412,29 +410,6 @@ describe("the check of a node's units", () => {
       test(`where ${what}`, () => assert.deepEqual(judge(node, change), told))
 })
 
-describe('paths that root does not write to', () => {
-  const refused = (args: readonly string[], more: Partial<PlacesState> = {}) => {
-    const { command } = processAs('kube-apiserver', ...args)
-    const places = placesWith({ ...allThere, units: new Map([['kube-apiserver', { ...healthy, command }]]), ...more })
-    const units = unitsOn(cluster, control, places).filter(({ unit }) => unit === 'kube-apiserver')
-    const { code, what } = failureOf(() => refuseDisagreement(units)) ?? {}
-    return code && `${code} ${what}`
-  }
-  const [, ...usual] = startedAs('kube-apiserver').command
-
-  test('are those that lead nowhere', () => {
-    assert.equal(refused(usual), undefined)
-    assert.match(
-      String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })),
-      /^wrong-setting .* a link leads nowhere/,
-    )
-  })
-
-  test('are any, while a command line is wrong', () => {
-    assert.match(String(refused(usual.slice(1))), /^wrong-setting kube-apiserver: it has no --client-ca-file/)
-  })
-})
-
 describe('the table of places', () => {
   test('is changed by cluster.yaml: a place, a restart, a unit that is left alone', () => {
     const units: Install['units'] = new Map<
@@ -456,16 +431,6 @@ describe('the table of places', () => {
     ])
     assert.ok(placesOf('kubelet').includes('c0.pem /opt/c0.pem'))
     assert.equal(unit('kube-proxy'), undefined)
-  })
-
-  test('has a pair next to each other, so that it is renamed so', () => {
-    for (const { unit, files } of nodeUnits(cluster, control)) {
-      const names = files.map(({ file }) => file)
-      for (const [i, name] of names.entries()) {
-        const key = harderWay.files.key(harderWay.files.parse(name)?.name ?? '')
-        if (name.endsWith('.pem') && name !== key && names.includes(key)) assert.equal(names[i + 1], key, unit)
-      }
-    }
   })
 })
 

@@ -343,16 +343,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     })
   })
 
-  test('a user admin that only contexts of our cluster use is no conflict', async (t) => {
-    const { folder, config } = place(t)
-    write(
-      config,
-      'users:\n- {name: admin, user: {token: old}}\ncontexts:\n- {name: dev, context: {cluster: kubenet, user: admin}}\n',
-    )
-    await withStatus(0, run(folder, 'local-kubeconfig'))
-    assert.match(readFileSync(config, 'utf8'), /client-key-data/)
-  })
-
   describe('a lock beside the kubeconfig', () => {
     test('that kubectl left is named after ten seconds, and nothing is changed', async (t) => {
       const { folder, config } = place(t)
