@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import pLimit from 'p-limit'
 import { Failure } from '../../../lib/failure.ts'
 import { findRefusals } from '../../../lib/graph/executor.ts'
 import {
@@ -22,7 +21,6 @@ const throws = (error: unknown) => () => {
   throw error
 }
 const notBuilt = async () => assert.fail('built')
-const unlimited = { auth: pLimit(100), node: pLimit(100), kubeconfig: pLimit(1) }
 const states = (rows: ReadonlyMap<string, Row>) => Object.fromEntries([...rows].map(([id, { state }]) => [id, state]))
 
 /** A build that is begun, waits, and is ended by hand. */
