@@ -15,8 +15,7 @@ import {
   wrap,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/states.ts'
-import { readAuth } from '../run/access.ts'
-import { type CommandRun, noteOnExample } from '../run/command-run.ts'
+import { type CommandRun, noteOnExample, readAuth } from '../run/command-run.ts'
 import { causesIn, causesOf, columnsOf, type ExitCause } from '../run/host.ts'
 import { checkNodes } from '../run/options.ts'
 import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
