@@ -28,7 +28,6 @@ const tests: readonly Part[] = [
   { command: 'etcd', debian: 'etcd-server', brew: 'etcd' },
   { command: 'etcdctl', debian: 'etcd-client', brew: 'etcd' },
   { command: 'curl', debian: 'curl', brew: 'curl' },
-  { command: 'zlint', debian: 'zlint', brew: 'zlint' },
   { command: 'tar', debian: 'tar', brew: '' },
   { command: 'bsdtar', debian: 'libarchive-tools', brew: 'libarchive' },
   { command: 'script', debian: 'bsdutils', brew: '' },
