@@ -315,7 +315,7 @@ export function backUp(auth: AuthDir, names: readonly string[], now: Date): stri
 }
 
 /** Keeps files that are about to be overwritten elsewhere, in a folder that `backups` never reads. */
-export function keepFound(auth: AuthDir, from: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
+export function keepOverwritten(auth: AuthDir, from: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
   const named = [...files].map(([at, bytes]) => [at.replace(/^\//, '').replaceAll('/', '%2F'), bytes] as const)
   if (named.length > 0) keep(auth, `${from}-${backupTime(now)}`, new Map(named))
 }

@@ -5,9 +5,9 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { metricsFile } from '../../lib/files/auth-dir.ts'
 import { isStale, type UnitCheck } from '../install/check-units.ts'
-import { type InstallFound, needReload } from '../install/install.ts'
+import { type InstallLook, needReload } from '../install/install.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import type { ListFound } from '../revoked/revoked.ts'
+import type { ListLook } from '../revoked/revoked.ts'
 import { rotations } from '../rotations/rotations.ts'
 import type { ClusterRow, ClusterRows, Run } from '../target.ts'
 import { rotationsUnderWay, takeInventory } from '../views/observe.ts'
@@ -47,7 +47,7 @@ export async function formatMetrics({ run, rows }: { readonly run: Run; readonly
 function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
   const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((phase) => rows.get(`${phase}/${node.name}`))
   if (!deploy) return undefined
-  const units = install?.found as InstallFound | undefined
+  const units = install?.found as InstallLook | undefined
   const checks = units?.checks ?? []
   // Where no unit is due, nothing is there to be installed or loaded.
   const due = cluster.install !== false && nodeUnits(cluster, node).length > 0 ? install : undefined
@@ -61,7 +61,7 @@ function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
     installed: have(({ places }) => places.length > 0),
     // What is not installed yet is loaded by nobody.
     loaded: units && checks.length === 0 ? undefined : have(isStale) && isReloaded,
-    revokedInForce: (list?.found as ListFound | undefined)?.revokedInForce,
+    revokedInForce: (list?.found as ListLook | undefined)?.revokedInForce,
     until: install?.until ?? deploy.until,
   }
 }

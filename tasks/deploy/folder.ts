@@ -23,7 +23,7 @@ import {
   refuseWrongClock,
 } from './guards.ts'
 
-export interface DeployFound<Units = unknown> {
+export interface FolderLook<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
   readonly units: Units | undefined
   readonly look: NodeLook
@@ -44,7 +44,7 @@ async function checkFolder(
   { run, node, known }: OnNode & { readonly known: ReadonlySet<string> },
   lookBeside: LookBeside,
   force?: Force,
-): Promise<Check<DeployFound>> {
+): Promise<Check<FolderLook>> {
   const asked = run.clock()
   const look = await lookAtNode(run, node)
   refuseWrongClock(run, node, look.now, asked)
@@ -90,7 +90,7 @@ function warningsOn(
   )
 }
 
-async function copyFiles({ run, node }: OnNode, { diffs, found, tell }: BuildContext<DeployFound>): Promise<undefined> {
+async function copyFiles({ run, node }: OnNode, { diffs, found, tell }: BuildContext<FolderLook>): Promise<undefined> {
   if (diffs.length === 0) return
   keepOthers(run, node, found.others)
   await replaceInFolder(run, node, { seen: found.look, diffs, tell })
@@ -229,7 +229,7 @@ export function targets(
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
   return cluster.nodes.map(
-    (node): ClusterTarget<DeployFound> => ({
+    (node): ClusterTarget<FolderLook> => ({
       id: deployId(node),
       phase: 'deploy',
       node: node.name,

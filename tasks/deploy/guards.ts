@@ -16,7 +16,7 @@ import {
   caNames,
   frontProxyCaName,
   hasDigest,
-  keepFound,
+  keepOverwritten,
 } from '../../lib/files/auth-dir.ts'
 import { secretMode, sha256 } from '../../lib/files/plain-file.ts'
 import { isForeignAuthorization } from '../../lib/kubernetes/authorization.ts'
@@ -83,7 +83,7 @@ export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readon
       remedy: `move it aside on ${node.name}, then ${runAgain}`,
     })
   const files = others.flatMap(({ there: { at, bytes } }): [string, Buffer][] => (bytes ? [[at, bytes]] : []))
-  keepFound(auth, node.name, new Map(files), now)
+  keepOverwritten(auth, node.name, new Map(files), now)
 }
 
 /** "CA in ca.pem, ca-key.pem (not readable) and encryption key in /var/lib/kubernetes/encryption-config.yaml" */

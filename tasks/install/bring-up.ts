@@ -41,7 +41,7 @@ import {
   lookAtUnits,
   putBack,
   replaceAtPlaces,
-  type UnitsFound,
+  type UnitsLook,
 } from './places.ts'
 import {
   notHealthy,
@@ -59,7 +59,7 @@ import {
 
 interface Installation {
   readonly on: NodeRun
-  readonly found: UnitsFound
+  readonly found: UnitsLook
   readonly stale: readonly UnitCheck[]
   readonly all: readonly DesiredPlace[]
   /** Those of `all` that differ. A certificate and its key are adjacent, as in the table. */
@@ -75,13 +75,13 @@ interface Installation {
 interface BroughtUp {
   readonly restarted: readonly UnitOnNode[]
   readonly warning: string | undefined
-  readonly found: UnitsFound
+  readonly found: UnitsLook
 }
 
 /** `found` must come from a look made just now. Throws a Failure. */
 export async function bringUp(
   on: NodeRun,
-  found: UnitsFound & { readonly others: readonly Other[] },
+  found: UnitsLook & { readonly others: readonly Other[] },
   isForced: boolean,
 ): Promise<BroughtUp> {
   const installation = await planInstallation(on, found, isForced)
@@ -90,7 +90,7 @@ export async function bringUp(
   keepOthers(on.run, on.node, found.others)
   if (desired.length > 0) on.tell(`installing ${count(desired.length, 'file')}`)
   await replaceAtPlaces(on, found, { desired, all })
-  let last: UnitsFound = found
+  let last: UnitsLook = found
   try {
     if (isProvable) {
       await load(installation)
@@ -106,7 +106,7 @@ export async function bringUp(
   return { restarted, warning: isProvable ? undefined : warning, found: last }
 }
 
-async function planInstallation(on: NodeRun, found: UnitsFound, isForced: boolean): Promise<Installation> {
+async function planInstallation(on: NodeRun, found: UnitsLook, isForced: boolean): Promise<Installation> {
   const { run } = on
   const { places } = found
   const checks = checkUnitsOf(run, found).map((check) => (isForced ? asForced(check) : check))
@@ -126,7 +126,7 @@ async function planInstallation(on: NodeRun, found: UnitsFound, isForced: boolea
 }
 
 /** A stopped unit counts as healthy: it is not restarted, so nothing that is installed can harm it. */
-function wasHealthy(check: UnitCheck, found: UnitsFound): boolean {
+function wasHealthy(check: UnitCheck, found: UnitsLook): boolean {
   return !check.isUp || (!check.isUnhealthy && whyUnhealthy(check.unit, found) === undefined)
 }
 
@@ -207,7 +207,7 @@ function replacedPaths({ desired, unfinished }: Installation): string[] {
 }
 
 /** Looks once more, as a unit may have failed since its restart. Throws a Failure if anything is out of date. */
-async function prove(installation: Installation): Promise<UnitsFound> {
+async function prove(installation: Installation): Promise<UnitsLook> {
   const { run, node, tell } = installation.on
   tell('checking again')
   const found = await waitUntilStable(installation)
@@ -228,12 +228,12 @@ async function prove(installation: Installation): Promise<UnitsFound> {
 const pause = 500
 
 /** A look that finds every unit healthy, with the same processes as some seconds before, within install.timeout. */
-async function waitUntilStable({ on, unfinished, restarted }: Installation): Promise<UnitsFound> {
+async function waitUntilStable({ on, unfinished, restarted }: Installation): Promise<UnitsLook> {
   const { run, node, signal, tell } = on
   const until = performance.now() + installOf(run).timeout
   const seconds = run.waits.healthy
   const isWatched = unfinished.length > 0 || restarted.some(({ bundle }) => bundle === undefined)
-  let healthy: UnitsFound | undefined
+  let healthy: UnitsLook | undefined
   for (;;) {
     const seen = await lookAtUnits(run, node)
     const unstable = findUnstable(seen, { healthy, restarted })
@@ -247,10 +247,10 @@ async function waitUntilStable({ on, unfinished, restarted }: Installation): Pro
 
 /** The first unit that is not healthy, has stopped since its restart, or has another main process than before. */
 export function findUnstable(
-  seen: UnitsFound,
-  { healthy, restarted }: { readonly healthy: UnitsFound | undefined; readonly restarted: readonly UnitOnNode[] },
+  seen: UnitsLook,
+  { healthy, restarted }: { readonly healthy: UnitsLook | undefined; readonly restarted: readonly UnitOnNode[] },
 ): readonly [UnitOnNode, string] | undefined {
-  const mainProcess = (unit: UnitOnNode, { places }: UnitsFound) => places.units.get(unit.unit)?.process
+  const mainProcess = (unit: UnitOnNode, { places }: UnitsLook) => places.units.get(unit.unit)?.process
   for (const unit of seen.units.filter((each) => isInstalled(each, seen.places))) {
     const hasStopped = !isUp(unit, seen.places) && restarted.some((each) => each.unit === unit.unit)
     const hasRestarted = healthy && mainProcess(unit, healthy) !== mainProcess(unit, seen)

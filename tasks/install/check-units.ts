@@ -10,7 +10,7 @@ import type { UnitOnNode } from '../inspect/agreement.ts'
 import { isApiServer, renewsFrom } from '../inspect/component.ts'
 import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { diskOf, type Run } from '../target.ts'
-import { desiredAt, isInstalled, isLoaded, isUp, type UnitsFound } from './places.ts'
+import { desiredAt, isInstalled, isLoaded, isUp, type UnitsLook } from './places.ts'
 
 export interface UnitCheck {
   readonly unit: UnitOnNode
@@ -48,7 +48,7 @@ export function diffsOfUnit(check: Pick<UnitCheck, 'unit' | 'places' | 'why' | '
 
 const baseNames = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
 
-export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
+export function checkUnitsOf(run: Run, found: UnitsLook): UnitCheck[] {
   const { places } = found
   const there = found.units.filter((unit) => isInstalled(unit, places))
   const units = there.map(withoutList)
@@ -74,7 +74,7 @@ export function asForced(check: UnitCheck): UnitCheck {
   return { ...check, places, isToLoad: places.length > 0, restarts }
 }
 
-function checkUnit(run: Run, unit: UnitOnNode, found: UnitsFound, places: readonly Difference[]): UnitCheck {
+function checkUnit(run: Run, unit: UnitOnNode, found: UnitsLook, places: readonly Difference[]): UnitCheck {
   const differing = places.map(({ path }) => path)
   const unhealthy = whyStale(run, unit, found, places)
   const checked = { unit, places, isUnhealthy: unhealthy !== undefined }
@@ -120,25 +120,25 @@ function isStartHelping({ unit }: Unit, { units }: PlacesState, places: readonly
 }
 
 /** The file has changed since the unit has read it, at its start or as it reports. */
-function isOld(unit: Unit, { path, loads, mayReload }: Place, { places, loadedConfig }: UnitsFound): boolean {
+function isOld(unit: Unit, { path, loads, mayReload }: Place, { places, loadedConfig }: UnitsLook): boolean {
   if (loads !== 'restart' && loads !== 'reload') return false
   // An API server that reports the digest of its encryption config shows so whether it has loaded that.
   if (mayReload && loadedConfig !== undefined) return loadedConfig !== fileAt(places, path)?.sha256
   return !isLoaded(unit, path, places)
 }
 
-function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFound): boolean {
+function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsLook): boolean {
   const [leaf, ours] = [served.get(port), tryCertificate(auth, name)?.der]
   return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
 }
 
 /** When the certificate expires that an API server has made itself at its start, if that is soon. */
-function expiringLoopback(run: Run, unit: Unit, { selfMade }: UnitsFound): Date | undefined {
+function expiringLoopback(run: Run, unit: Unit, { selfMade }: UnitsLook): Date | undefined {
   return isApiServer(unit) && selfMade && renewsFrom(run, selfMade) <= run.now ? selfMade.notAfter : undefined
 }
 
 /** What credentials that are about to be replaced were answered does not count. */
-function whyStale(run: Run, unit: Unit, found: UnitsFound, differing: readonly Difference[]): string | undefined {
+function whyStale(run: Run, unit: Unit, found: UnitsLook, differing: readonly Difference[]): string | undefined {
   const doAnswersCount = differing.length === 0 && !isReplaced(run, unit.health?.as ?? '')
   const noAnswers = { served: new Map(), unhealthy: new Map() }
   return (
@@ -162,7 +162,7 @@ function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | un
 
 export function whyUnhealthy(
   unit: Unit,
-  { places, served, unhealthy }: Pick<UnitsFound, 'places' | 'served' | 'unhealthy'>,
+  { places, served, unhealthy }: Pick<UnitsLook, 'places' | 'served' | 'unhealthy'>,
 ): string | undefined {
   if (unit.bundle !== undefined || !isUp(unit, places)) return undefined
   const { active = 'active', sub } = places.units.get(unit.unit) ?? {}

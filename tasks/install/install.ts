@@ -8,21 +8,21 @@ import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import { type BuildContext, type Built, type Force, isLost, Skipped, type Waiting } from '../../lib/graph/target.ts'
 import { type Check, type Diff, hasVerb } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { type DeployFound, deployId, placeOf } from '../deploy/folder.ts'
+import { deployId, type FolderLook, placeOf } from '../deploy/folder.ts'
 import { guard, type Other } from '../deploy/guards.ts'
 import { unsetOn } from '../inspect/agreement.ts'
 import type { OnNode } from '../inspect/component.ts'
-import { bringList, checkList, guardList, isListPlaced, type ListFound } from '../revoked/revoked.ts'
+import { bringList, checkList, guardList, isListPlaced, type ListLook } from '../revoked/revoked.ts'
 import type { ClusterTarget, Run } from '../target.ts'
 import { asForced, checkUnitsOf, diffsOfUnit, type UnitCheck } from './check-units.ts'
-import { isInstalled, isLeftDrained, lookAtUnits, openFolders, refuseNewKeys, type UnitsFound } from './places.ts'
+import { isInstalled, isLeftDrained, lookAtUnits, openFolders, refuseNewKeys, type UnitsLook } from './places.ts'
 
 export function targets(cluster: Cluster): ClusterTarget[] {
   const { install, nodes } = cluster
   if (!install) return []
   const lists = listTargets(cluster)
   const installs = byTurn(nodes).map(
-    (node): ClusterTarget<InstallFound> => ({
+    (node): ClusterTarget<InstallLook> => ({
       id: installId(node),
       phase: 'install',
       node: node.name,
@@ -32,7 +32,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       where: 'node',
       check: async (run, force, earlier) => {
         await Promise.all(lists.map(({ id }) => earlier?.ended(id)))
-        const before = earlier?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
+        const before = earlier?.found.get(deployId(node)) as FolderLook<UnitsLook> | undefined
         return checkUnits({ run, node }, { force, before })
       },
       waitForTurn: turnOf(node, nodes),
@@ -49,7 +49,7 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
   return nodes
     .filter(({ role }) => role === 'control')
     .map(
-      (node): ClusterTarget<ListFound> => ({
+      (node): ClusterTarget<ListLook> => ({
         id: `revoked/${node.name}`,
         phase: 'install',
         node: node.name,
@@ -58,7 +58,7 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
         desired: { list: authorizationConfigFile },
         where: 'node',
         check: (run, _force, before) => {
-          const copied = before?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
+          const copied = before?.found.get(deployId(node)) as FolderLook<UnitsLook> | undefined
           return checkList(run, node, copied?.units)
         },
         build: (run, work) => bringList({ run, node }, work),
@@ -97,7 +97,7 @@ export function turnOf(node: ClusterNode, nodes: readonly ClusterNode[]) {
   }
 }
 
-export type InstallFound = UnitsFound & {
+export type InstallLook = UnitsLook & {
   readonly others: readonly Other[]
   readonly checks: readonly UnitCheck[]
 }
@@ -105,8 +105,8 @@ export type InstallFound = UnitsFound & {
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(
   on: OnNode,
-  { force, before }: { readonly force: Force | undefined; readonly before: DeployFound<UnitsFound> | undefined },
-): Promise<Check<InstallFound>> {
+  { force, before }: { readonly force: Force | undefined; readonly before: FolderLook<UnitsLook> | undefined },
+): Promise<Check<InstallLook>> {
   // Much may have happened since, while others were restarted: what is wrong is looked at again.
   if (before?.units && !force) {
     const look = checkFound(on, before.units)
@@ -117,7 +117,7 @@ export async function checkUnits(
   return checkFound(on, await lookAtUnits(on.run, on.node, made), force)
 }
 
-function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Check<InstallFound> {
+function checkFound({ run, node }: OnNode, found: UnitsLook, force?: Force): Check<InstallLook> {
   guardList(run, node, found)
   const others = guard(run, node, found, force !== undefined)
   const installed = found.units.filter((unit) => isInstalled(unit, found.places))
@@ -142,7 +142,7 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
 
 export async function updateUnits(
   { run, node }: OnNode,
-  { found, diffs, signal, force, tell }: BuildContext<InstallFound>,
+  { found, diffs, signal, force, tell }: BuildContext<InstallLook>,
 ): Promise<Built> {
   const { bringUp } = await import('./bring-up.ts')
   const { restarted, warning, found: last } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
@@ -155,7 +155,7 @@ export async function updateUnits(
   }
 }
 
-function toDoOn(run: Run, found: UnitsFound, checks: readonly UnitCheck[]): string[] {
+function toDoOn(run: Run, found: UnitsLook, checks: readonly UnitCheck[]): string[] {
   const units = checks.map(({ unit }) => unit)
   // An API server could not start with a list that is not there yet.
   const isReady = (file: string) => file !== authorizationConfigFile || isListPlaced(found)
@@ -167,7 +167,7 @@ function toDoOn(run: Run, found: UnitsFound, checks: readonly UnitCheck[]): stri
 }
 
 /** systemd starts a unit as it was when it read its file. */
-export function needReload({ units, places }: UnitsFound): string[] {
+export function needReload({ units, places }: UnitsLook): string[] {
   return units.flatMap(({ unit }) =>
     places.units.get(unit)?.needsReload === true
       ? [`${unit}: its unit file has changed since systemd read it; run:\n    systemctl daemon-reload`]

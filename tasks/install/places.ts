@@ -72,7 +72,7 @@ function keysOf(pem: Buffer | undefined): string[] {
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function replaceAtPlaces(
   { run, node }: NodeRun,
-  { folder, places: { files: seen } }: UnitsFound,
+  { folder, places: { files: seen } }: UnitsLook,
   { desired, all }: { readonly desired: readonly DesiredPlace[]; readonly all: readonly DesiredPlace[] },
 ): Promise<void> {
   if (desired.length === 0) return
@@ -94,18 +94,18 @@ export async function replaceAtPlaces(
   await (await run.connect(node)).replace(change, () => run.auth.makeTemporaryFolder(node.name))
 }
 
-export async function putBack(on: NodeRun, found: UnitsFound, paths: readonly string[]): Promise<void> {
+export async function putBack(on: NodeRun, found: UnitsLook, paths: readonly string[]): Promise<void> {
   await (await on.run.connect(on.node)).back(rootOf(on, found, paths), paths)
 }
 
 /** Of files that are proven, each with its digest. Throws a Failure where the old ones could not be removed. */
-export async function forgetOld(on: NodeRun, found: UnitsFound, files: ReadonlyMap<string, string>): Promise<void> {
+export async function forgetOld(on: NodeRun, found: UnitsLook, files: ReadonlyMap<string, string>): Promise<void> {
   if (files.size === 0) return
   await (await on.run.connect(on.node)).forget(rootOf(on, found, [...files.keys()]), files)
 }
 
 /** The node's folder may be gone: it is only locked here, so that of the first place serves too. */
-function rootOf({ run }: NodeRun, { folder }: UnitsFound, [path = '']: readonly string[]): Root {
+function rootOf({ run }: NodeRun, { folder }: UnitsLook, [path = '']: readonly string[]): Root {
   return { folder: folder ?? folderOf(path), sudo: installOf(run).sudo }
 }
 
@@ -167,7 +167,7 @@ export function refuseNewKeys(on: OnNode, units: readonly Unit[], places: Places
   }
 }
 
-export interface UnitsFound extends NodeLook {
+export interface UnitsLook extends NodeLook {
   readonly places: PlacesState
   readonly served: ReadonlyMap<number, ServedCertificate>
   /** Of the certificate that its API server made itself; undefined where it shows none. */
@@ -195,7 +195,7 @@ export async function lookBeside({ run, node }: OnNode, look: NodeLook, isCopied
 }
 
 /** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
-export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsFound> {
+export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsLook> {
   try {
     const look = made ?? (await lookAtNode(run, node))
     const places = placesOf(look)
@@ -239,7 +239,7 @@ async function readLoadedConfig(
   return units.some(isRead) ? tryToAwait(async () => loadedConfigIn(await readMetrics({ run }, node))) : undefined
 }
 
-type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
+type Answers = Pick<UnitsLook, 'served' | 'selfMade' | 'unhealthy'>
 
 async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
   const served = new Map<number, ServedCertificate>()
@@ -283,6 +283,6 @@ export function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
 }
 
 /** By a killed run, and cluster.yaml says how to undo that. */
-export function isLeftDrained(run: Run, { places }: UnitsFound): boolean {
+export function isLeftDrained(run: Run, { places }: UnitsLook): boolean {
   return places.isDrained && installOf(run).undrain !== ''
 }

@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { refusal } from '../../lib/failure.ts'
-import { caName, keepFound } from '../../lib/files/auth-dir.ts'
+import { caName, keepOverwritten } from '../../lib/files/auth-dir.ts'
 import { isInside, replaceFiles, secretMode } from '../../lib/files/plain-file.ts'
 import { type BuildContext, type Earlier, isDone, isLost, Skipped } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
@@ -103,7 +103,7 @@ function writeEntries(run: Run, access: KubeconfigAccess, switches: boolean): st
   const { changed, text: data } = mergeEntries(file, access, switches)
   // What another CA's entry has may be all that its admin has.
   if (changed.length > 0 && trustsOurs(run, file) === false)
-    keepFound(run.auth, 'kubeconfig', new Map([[real, Buffer.from(file.text)]]), run.now)
+    keepOverwritten(run.auth, 'kubeconfig', new Map([[real, Buffer.from(file.text)]]), run.now)
   // As root with the user's HOME it stays the user's.
   const owner = mode === undefined ? undefined : statSync(real)
   if (changed.length > 0 || isOpen(file, access))

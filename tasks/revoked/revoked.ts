@@ -40,7 +40,7 @@ import {
   putBack,
   refuseOpen,
   replaceAtPlaces,
-  type UnitsFound,
+  type UnitsLook,
 } from '../install/places.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { etcdOf, listPath, serviceOf } from '../layouts/tables.ts'
@@ -175,7 +175,7 @@ export function refusalOfKeys(file: string, keys: readonly string[]): Failure {
  * proven there by a review that only this list denies.
  */
 
-export type ListFound = UnitsFound & {
+export type ListLook = UnitsLook & {
   readonly revokedInForce: number
 }
 
@@ -199,12 +199,12 @@ export function isListPlaced(found: { readonly units: readonly UnitOnNode[]; rea
   return found.units.flatMap(({ files }) => files.filter(isOfList)).every(({ path }) => fileAt(found.places, path))
 }
 
-export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<Check<ListFound>> {
+export async function checkList(run: Run, node: ClusterNode, before?: UnitsLook): Promise<Check<ListLook>> {
   const look = before && (await checkFound({ run, node }, before))
   return look?.diffs.length === 0 ? look : checkFound({ run, node }, await lookAtUnits(run, node))
 }
 
-async function checkFound(on: OnNode, found: UnitsFound): Promise<Check<ListFound>> {
+async function checkFound(on: OnNode, found: UnitsLook): Promise<Check<ListLook>> {
   const { run, node } = on
   refuseOwned(node, found)
   const { revoked = [] } = run.cluster
@@ -220,7 +220,7 @@ async function checkFound(on: OnNode, found: UnitsFound): Promise<Check<ListFoun
 }
 
 /** An API server whose owner has an authorization of their own gets no list. */
-function refuseOwned(node: ClusterNode, found: UnitsFound): void {
+function refuseOwned(node: ClusterNode, found: UnitsLook): void {
   const why = ofApiServer(found)?.owned
   if (why === undefined) return
   throw refusal(`revoked can't be enforced by ${apiServer}, as ${why}`, [
@@ -229,7 +229,7 @@ function refuseOwned(node: ClusterNode, found: UnitsFound): void {
 }
 
 /** Why its API server does not enforce the list, unless this run is about to change that. */
-function whyOpen(found: UnitsFound, isInForce: boolean | undefined): string | undefined {
+function whyOpen(found: UnitsLook, isInForce: boolean | undefined): string | undefined {
   const unit = ofApiServer(found)
   if (!unit) return `revoked is not enforced, as ${apiServer} is not installed as a unit`
   if (isInForce) return undefined
@@ -237,12 +237,12 @@ function whyOpen(found: UnitsFound, isInForce: boolean | undefined): string | un
   return reloads(unit) || unit.notStartedWith.some(isOfList) ? undefined : `revoked is not enforced by ${apiServer}`
 }
 
-const ofApiServer = ({ units, places }: UnitsFound) =>
+const ofApiServer = ({ units, places }: UnitsLook) =>
   units.find((unit) => unit.unit === apiServer && isInstalled(unit, places))
 
 const isOfList = ({ file }: { readonly file: string }) => authorizationFiles.includes(file)
 
-function listUnit(found: UnitsFound): UnitOnNode | undefined {
+function listUnit(found: UnitsLook): UnitOnNode | undefined {
   const unit = ofApiServer(found)
   return unit && { ...unit, files: unit.files.filter(isOfList) }
 }
@@ -250,7 +250,7 @@ function listUnit(found: UnitsFound): UnitOnNode | undefined {
 /** Its process was started with the list, so it reloads it. */
 const reloads = ({ files }: UnitOnNode) => files.some((place) => isOfList(place) && place.loads === 'reload')
 
-function diffsOfList(run: Run, found: UnitsFound, isInForce: boolean | undefined): Diff[] {
+function diffsOfList(run: Run, found: UnitsLook, isInForce: boolean | undefined): Diff[] {
   const unit = listUnit(found)
   if (!unit) return []
   const places = diff(desiredAt(run, [unit], found.places), found.places)
@@ -262,7 +262,7 @@ function diffsOfList(run: Run, found: UnitsFound, isInForce: boolean | undefined
 }
 
 /** Restores the old file if the API server does not load the new one: it would not start with it. */
-export async function bringList(on: OnNode, { found, signal, tell }: BuildContext<ListFound>): Promise<undefined> {
+export async function bringList(on: OnNode, { found, signal, tell }: BuildContext<ListLook>): Promise<undefined> {
   const { run, node } = on
   const unit = listUnit(found)
   if (!unit) return

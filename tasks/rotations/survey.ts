@@ -16,7 +16,7 @@ import { unsetOn } from '../inspect/agreement.ts'
 import { type Asking, isApiServer, withApi } from '../inspect/component.ts'
 import { reloadTime, repeat } from '../inspect/look.ts'
 import { checkUnitsOf } from '../install/check-units.ts'
-import { lookAtUnits, type UnitsFound } from '../install/places.ts'
+import { lookAtUnits, type UnitsLook } from '../install/places.ts'
 import { foreignMembers, readMembers } from '../install/restart.ts'
 import { apiServer, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../layouts/tables.ts'
@@ -30,7 +30,7 @@ export async function lookAtApiServer(run: Run, node: ClusterNode) {
   return isApiServerUp(run, found) ? found.places : undefined
 }
 
-function isApiServerUp(run: Run, found: UnitsFound): boolean {
+function isApiServerUp(run: Run, found: UnitsLook): boolean {
   return checkUnitsOf(run, found).some(({ unit, isUp }) => isUp && isApiServer(unit))
 }
 

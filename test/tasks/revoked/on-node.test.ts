@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import { unitsOn } from '../../../tasks/inspect/agreement.ts'
-import { refuseOpen, type UnitsFound } from '../../../tasks/install/places.ts'
+import { refuseOpen, type UnitsLook } from '../../../tasks/install/places.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { checkList } from '../../../tasks/revoked/revoked.ts'
 import type { Run } from '../../../tasks/target.ts'
@@ -17,7 +17,7 @@ function found(...flags: string[]) {
   const { command } = startedAs('kube-apiserver', ...flags)
   const units = new Map([['kube-apiserver', { ...runningUnit, command, start: command.join(' ') }]])
   const places = placesWith({ ...allThere, units, hostname: 'c0' })
-  return { units: unitsOn(cluster, control, places), places } as unknown as UnitsFound
+  return { units: unitsOn(cluster, control, places), places } as unknown as UnitsLook
 }
 
 test('a configuration of its owner is left alone, and the list refused with the reason', async () => {

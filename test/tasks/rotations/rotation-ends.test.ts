@@ -22,7 +22,7 @@ import { compareFolder } from '../../../tasks/deploy/folder.ts'
 import { unitsOn } from '../../../tasks/inspect/agreement.ts'
 import { digestOf } from '../../../tasks/inspect/look.ts'
 import { checkUnitsOf, diffsOfUnit } from '../../../tasks/install/check-units.ts'
-import type { InstallFound } from '../../../tasks/install/install.ts'
+import type { InstallLook } from '../../../tasks/install/install.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { type Rotating, type Rotation, rotations } from '../../../tasks/rotations/rotations.ts'
@@ -149,7 +149,7 @@ async function nodesAsIn({ auth, cluster }: Run): Promise<ClusterTarget[]> {
       )
       const units = unitsOn(cluster, node, found.places)
       const look = { ...found, selfMade: undefined, units, places: { ...found.places, contents }, otherProcesses: [] }
-      return [node.name, { ...look, uid: 0, files } as unknown as InstallFound]
+      return [node.name, { ...look, uid: 0, files } as unknown as InstallLook]
     }),
   )
   return (await targetsOf(cluster)).flatMap((target): ClusterTarget[] => {
