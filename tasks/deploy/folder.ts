@@ -79,11 +79,10 @@ function warningsOn(
 ): string[] {
   // What is kept off nodes is more than a warning.
   const unwanted = options.prune ? [] : left.filter((file) => !isKeptOff(cluster, file))
-  const [verb, which] = unwanted.length === 1 ? ['does', 'which'] : ['do', 'which']
+  const verb = unwanted.length === 1 ? 'does' : 'do'
   return texts(
     others.length > 0 && `another ${formatOthers(others)} on ${name} is backed up to auth/backup and overwritten`,
-    unwanted.length > 0 &&
-      `${name} has ${formatNames(unwanted)}, ${which} ${verb} not belong on it; remove with --prune`,
+    unwanted.length > 0 && `${name} has ${formatNames(unwanted)}, which ${verb} not belong on it; remove with --prune`,
     options.prune &&
       left.length > 0 &&
       `--prune leaves ${formatNames(left)} on ${name}, which are not of this cluster, or newer than in auth/`,
