@@ -247,22 +247,3 @@ for (const [args, env] of [
     // What is left to do may be in bold: nothing moves the cursor.
     assert.doesNotMatch(stdout, /\x1b(?!\[\d+m)/)
   })
-
-test('SIGINT in the middle of the tree exits with 130 and gives the cursor back', onTerminal, async (t) => {
-  const folder = place(t)
-  mkdirSync(join(folder, '.kube'))
-  writeFileSync(join(folder, '.kube', 'config.lock'), '')
-  const stopped = startOnTerminal(folder, ['certs', 'local-kubeconfig'])
-  await stopped.told('Local kubeconfig        \x1b[2mchanging')
-  const { pid } = JSON.parse(readFileSync(join(folder, 'auth', '.lock'), 'utf8'))
-  process.kill(pid, 'SIGINT')
-  const { status, stdout } = await stopped.ended
-  assert.equal(status, 130)
-  const { lines, isCursorShown } = await showOn(size, stdout)
-  assert.equal(isCursorShown, true)
-  assert.ok(
-    lines.some((line) => line.startsWith('⊘ Local kubeconfig        interrupted; the next run')),
-    lines.join('\n'),
-  )
-  assert.ok(!existsSync(join(folder, 'auth', '.lock')))
-})

@@ -9,11 +9,8 @@ import { isSince } from './version.ts'
 export const loopbackName = 'apiserver-loopback-client'
 
 const day = 86_400_000
-/** Milliseconds: kubernetes#130047. Less by the unit's environment, in seconds, which may be below zero. */
-const life =
-  process.env.STAND_IN_LOOPBACK_LIFE === undefined
-    ? (isSince('1.33') ? 3 * 365 + 1 : 365) * day
-    : Number(process.env.STAND_IN_LOOPBACK_LIFE) * 1000
+/** Milliseconds: kubernetes#130047. */
+const life = (isSince('1.33') ? 3 * 365 + 1 : 365) * day
 
 export class Loopback {
   readonly #notAfter = new Date(Date.now() + life)

@@ -342,19 +342,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       })
     })
   })
-
-  describe('a lock beside the kubeconfig', () => {
-    test('that kubectl left is named after ten seconds, and nothing is changed', async (t) => {
-      const { folder, config } = place(t)
-      write(config, foreign)
-      write(`${config}.lock`, '')
-      const ran = await withStatus(1, run(folder, 'local-kubeconfig'))
-      assert.ok(ran.output.includes(`${config}.lock is held by another program`), ran.output)
-      assert.ok(ran.output.includes(`if you are sure that it has ended:\\n    rm ${config}.lock`), ran.output)
-      assert.equal(readFileSync(config, 'utf8'), foreign)
-      assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.lock'])
-    })
-  })
 })
 
 const run = (folder: string, ...args: string[]) => runIn(folder, {}, ...args)
