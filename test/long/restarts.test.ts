@@ -1,7 +1,4 @@
-/**
- * Phase `install`, on real machines: what is restarted where etcd has no quorum, where everything has expired, and where
- * an API server's own certificate has. Other restarts: test/machines/install-restarts.test.ts.
- */
+/** Phase `install`, on real machines, where everything has expired: test/machines/install-restarts.test.ts has the rest. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'
@@ -9,7 +6,7 @@ import type { Machines } from '../lab/machines/machines.ts'
 import { eventually } from '../support/programs.ts'
 import { assertNothingLeft, everyInstall, installs, mustRun, skip, startRunning } from '../support/running.ts'
 
-describe('restarts of what has no quorum or has expired, on six machines', { skip }, () => {
+describe('restarts of what has expired, on six machines', { skip }, () => {
   let lab: Machines
   const on = (name: string, command: string) => lab.machine(name).exec(command)
   const must = (status: number, ...args: string[]) => mustRun(lab, status, ...args, '--json')

@@ -152,6 +152,21 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     })
   })
 
+  test("holds somebody else's kubeconfig under a name of ours: it stays, until --replace-identity keeps a copy", async () => {
+    const [path, text] = [join(home(), 'admin.kubeconfig'), 'users: [{name: x, user: {token: a-secret}}]\n']
+    writeFileSync(path, text)
+    for (const args of [['--dry-run'], []]) {
+      const ran = await withStatus(3, deploy('--node', 'control0', ...args))
+      assert.match(String(messageOf(ran, 'deploy/control0')), /another kubeconfig in admin\.kubeconfig than in /)
+      assert.ok(!ran.stdout.includes('a-secret'))
+    }
+    await withStatus(0, deploy('--node', 'control0', '--replace-identity', '--yes'))
+    assert.ok(readFileSync(path).equals(readFileSync(join(auth(), 'admin.kubeconfig'))))
+    const backup = join(auth(), 'backup')
+    const [kept = ''] = readdirSync(backup).filter((folder) => folder.startsWith('control0-'))
+    assert.equal(readFileSync(join(backup, kept, 'admin.kubeconfig'), 'utf8'), text)
+  })
+
   /** Somebody's self-signed certificate and key, under these names. */
   const strangersPair = (folder: string, name: string) =>
     execFileSync('openssl', [

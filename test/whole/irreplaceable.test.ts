@@ -179,6 +179,17 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         if (damaged) assert.deepEqual(backupIn(auth).files, damaged, 'what nothing could read is kept')
       })
 
+  test('a CA that has replaced another is refused without its certificate, too', async (t) => {
+    const { place, auth } = spoiled(t)
+    await exits(0, place, 'ca', '--force', '--yes')
+    await exits(0, place, ...phases)
+    rmSync(join(auth, 'ca.pem'))
+    noKubeconfigs(auth)
+    const state = stateOf(auth)
+    await exits(3, place, ...phases)
+    assert.deepEqual(stateOf(auth), state)
+  })
+
   describe('--force', () => {
     // The first is the copy in backup/.
     for (const event of ['rename ca-key.pem#1', 'rename ca.pem#1', 'rename ca-key.pem#2', 'rename ca.pem#2'])
@@ -337,6 +348,24 @@ describe('a node', { skip: needs('ssh', 'openssl') }, () => {
     assertShowsNone(over, secrets)
     for (const name of belong)
       assert.ok(readFileSync(join(home(), name)).equals(readFileSync(join(auth(), name))), name)
+    await exits(0, place, 'bootstrap', '--dry-run')
+  })
+
+  test('that is one of several with another identity is reported like each of them, with a command for each', async () => {
+    const names = ['control0', 'worker0', 'gateway']
+    for (const { home: folder } of suite.lab.nodes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
+    const ran = await exits(3, place, 'deploy', '--quiet')
+    const said = ran.stdout + ran.stderr
+    for (const name of names) assert.match(said, new RegExp(`^deploy/${name}: another CA in ca\\.pem than in `, 'm'))
+    const commandFor = (name: string) => `npm run task -- deploy --node ${name} --replace-identity`
+    assert.deepEqual(commandsIn(said), [recover, ...names.map(commandFor)])
+    const command = commandFor('control0')
+    const planned = await follow(place, `${command} --dry-run`)
+    assert.match(
+      planned.stdout,
+      /another\s+CA\s+in\s+ca\.pem[^)]*\)?\s+on\s+control0\s+is\s+backed\s+up\s+to\s+auth\/backup/,
+    )
+    for (const name of names) assertStatus(await follow(place, commandFor(name)), 0)
     await exits(0, place, 'bootstrap', '--dry-run')
   })
 })

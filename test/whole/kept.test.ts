@@ -1,6 +1,6 @@
 /** What stays where a certificate is made anew: the bytes that name a CA, and the key of a leaf. */
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, lstatSync, readFileSync } from 'node:fs'
+import { chmodSync, cpSync, lstatSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { certificateIn, openssl } from '../support/certificates.ts'
@@ -31,6 +31,23 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
       assert.equal(idsOf(ran, 'built').length, leaves.length)
       assert.match(String(messageOf(ran, 'cluster-cert')), /^changed, expires [-\d]+; not issued by the current CA$/)
       assert.deepEqual(keysIn(auth), keys)
+      await dial(place, auth)
+    })
+
+    test('of which a killed --force has left the key alone is named as in backup/, and its leaves stay', async (t) => {
+      const { place, auth } = copyPlace(t, origin, oneOfEach)
+      recertify(auth, 'subjectKeyIdentifier=0102030405')
+      await exits(0, place, 'certs')
+      const [{ subject }, issued] = [certificateIn(auth, 'ca'), certificatesIn(auth)]
+      const kept = join(auth, 'backup/2026-01-01T00-00-00-000Z')
+      mkdirSync(kept, { recursive: true })
+      cpSync(join(auth, 'ca-key.pem'), join(kept, 'ca-key.pem'))
+      renameSync(join(auth, 'ca.pem'), join(kept, 'ca.pem'))
+      const ran = await exits(0, place, 'certs', '--json')
+      assert.deepEqual(idsOf(ran, 'built'), ['ca'])
+      const ca = certificateIn(auth, 'ca')
+      assert.deepEqual([ca.subject, ca.issuer, ca.subjectKeyId?.toString('hex')], [subject, subject, '0102030405'])
+      assert.deepEqual(certificatesIn(auth), issued)
       await dial(place, auth)
     })
 
@@ -109,7 +126,7 @@ function recertify(auth: string, ...extensions: readonly string[]): void {
 }
 
 const keysIn = (auth: string) => leaves.map((name) => readFileSync(join(auth, `${name}-key.pem`), 'utf8'))
-const _certificatesIn = (auth: string) => leaves.map((name) => readFileSync(join(auth, `${name}.pem`), 'utf8'))
+const certificatesIn = (auth: string) => leaves.map((name) => readFileSync(join(auth, `${name}.pem`), 'utf8'))
 
 /** kubectl, with ca.pem, dials a server with the API's certificate. */
 async function dial(place: string, auth: string): Promise<void> {

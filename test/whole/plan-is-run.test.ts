@@ -92,6 +92,26 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     assert.ok(Number(certificate('kubernetes.pem')?.notBefore) < Date.now())
   })
 
+  test('where this clock was three hours ahead when certificates were issued that no node has yet', async () => {
+    edits([['install'], true])
+    await exits(0, { place, now: new Date(Date.now() + day / 8) }, 'certs', '--force')
+    const seen = await harderway(place, 'status', '--on-nodes', '--json')
+    assert.deepEqual([seen.status, seen.events.filter(({ type }) => type === 'failed')], [4, []], seen.stdout)
+    assert.match(seen.stdout, /not valid before/)
+    const { status, said, built } = await assertAgree(new Date(), 'bootstrap')
+    assert.equal(status, 0, said)
+    assert.ok(built > 10)
+    assert.ok(Number(certificate('kubernetes.pem')?.notBefore) < Date.now())
+  })
+
+  test("where this machine's clock is two years ahead", async () => {
+    edits([['install'], true])
+    const { status, said } = await assertAgree(new Date(Date.now() + 730 * day), 'bootstrap')
+    assert.equal(status, 1)
+    for (const name of ['control0', 'worker0'])
+      assert.match(said, new RegExp(`clocks differ \\(\\S+ here, \\S+ on ${name}\\)`))
+  })
+
   test('where the clock of one worker is wrong: that worker alone is stopped, by each run that would copy a file to it', async () => {
     await setClocks({ nodes: [suite.lab.node('worker0')] }, place, 10_800)
     for (const [force, built] of [
@@ -129,6 +149,19 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     const { status, built } = await assertAgree(new Date(Date.now() + 600_000 / 4), 'bootstrap')
     assert.equal(status, 0)
     assert.ok(built > 10)
+  })
+
+  test('where it is one whose certificates would stay', async () => {
+    await setDays(1)
+    const tomorrow = new Date(Date.now() + day)
+    await exits(0, { place, now: tomorrow }, 'certs', 'bootstrap', '--force')
+    restore()
+    const { status, said } = await assertAgree(tomorrow, 'bootstrap')
+    assert.equal(status, 1)
+    assert.match(
+      said,
+      /newer than in.*issue newer certificates:(\\n| )+npm run task -- certs --force(\\n| )+npm run bootstrap/,
+    )
   })
 
   test('where all is forced, on nodes without units: nothing is done to them, and nothing is to be restarted for files that are copied again', async () => {

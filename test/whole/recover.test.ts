@@ -132,6 +132,24 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assertWhole()
   })
 
+  test('nor is another service-account key made where the nodes have it: recover brings it back', async () => {
+    const lost = ['service-account.pem', 'service-account-key.pem']
+    cpSync(made, auth, { recursive: true })
+    for (const file of lost) rmSync(join(auth, file))
+    const before = [onNodes(), kubeconfig(), names()]
+    for (const args of [['bootstrap'], ['bootstrap', '--dry-run']]) {
+      const ran = await exits(3, place, ...args)
+      assert.ok(
+        told(ran).includes(`${lost.join(', ')} on control0, control1, but ${auth} has no service-account key; nothing`),
+      )
+      assert.match(told(ran), /- recover the cluster:\s+npm run task -- recover --node control0$/m)
+    }
+    assert.deepEqual([onNodes(), kubeconfig(), names()], before)
+    await withStatus(0, recover('--node', 'control0'))
+    assertBack(readdirSync(made).filter((name) => name !== '.gitignore'))
+    await exits(0, place, 'bootstrap', '--dry-run')
+  })
+
   test('recover restores from a control node what cannot be made again, and bootstrap issues the rest for every node', async () => {
     const before = onNodes()
     const ran = await withStatus(0, recover('--node', 'control0'))
@@ -329,6 +347,17 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     execFileSync('sh', ['-c', move])
     await exits(0, place, ...args)
     assertBack()
+  })
+
+  test('an auth/ of another cluster is in the way: the refused run names recover, which says to move it away', async () => {
+    cpSync(other, auth, { recursive: true })
+    const before = stateOf(auth)
+    const run = await exits(3, place, 'bootstrap')
+    assert.match(told(run), /recover the cluster:\s+npm run task -- recover --node control0$/m)
+    const ran = await withStatus(3, recover('--node', 'control0'))
+    assert.match(told(ran), /auth has another .*\bca\.pem, .*which recover never overwrites/)
+    assert.match(told(ran), /move it aside:\n +mv (\S+) \1-\S+ && npm run task -- recover --node control0$/m)
+    assert.deepEqual(stateOf(auth), before)
   })
 
   for (const file of ['service-account-key.pem', 'ca.pem', 'ca-key.pem'])

@@ -3,8 +3,8 @@
  * ahead of them, Webhooks that are never dialled: the first match condition lists users, and the second is an error,
  * which denies (apiserver, authorization/cel/matcher.go). It starts with no other configuration.
  */
-import { readFileSync, watch } from 'node:fs'
-import { dirname } from 'node:path'
+import { readFileSync, statSync, watch } from 'node:fs'
+import { dirname, isAbsolute } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { parse } from 'yaml'
 import type { Flags } from './flags.ts'
@@ -86,24 +86,48 @@ export class Authorization {
 
 function readConfiguration(text: string): Configuration {
   const document = parse(text) ?? {}
-  const { kind, authorizers } = document
-  if (kind !== 'AuthorizationConfiguration' || !Array.isArray(authorizers))
-    throw new Error(`failed to load AuthorizationConfiguration from file: kind "${kind}"`)
+  const { apiVersion, kind, authorizers, ...unknown } = document
+  const isKnown = /^apiserver\.config\.k8s\.io\/v1(beta1)?$/.test(apiVersion) && kind === 'AuthorizationConfiguration'
+  if (text !== '' && !isKnown) throw refused(`no kind "${kind}" is registered for version "${apiVersion}"`)
+  if (Object.keys(unknown).length > 0)
+    throw refused(`strict decoding error: unknown field "${Object.keys(unknown)[0]}"`)
+  if (!Array.isArray(authorizers) || authorizers.length === 0)
+    throw new Error('authorizers: Required value: at least one authorization mode must be defined')
   const order = authorizers.map(({ type, name }) => `${type} ${name}`).join()
   if (!/^(Webhook [a-z0-9.-]+,)*Node node,RBAC rbac$/.test(order))
     throw new Error(`authorizers: this stand-in plays Webhooks, Node and RBAC, in this order, and not ${order}`)
+  const names = authorizers.map(({ name }) => name)
+  if (new Set(names).size < names.length) throw new Error(`authorizers: Duplicate value: one of ${names}`)
   return { document, webhooks: authorizers.slice(0, -2).map(({ name, webhook }) => readWebhook(name, webhook)) }
 }
 
-function readWebhook(name: string, { connectionInfo, matchConditions }: Record<string, unknown>): Webhook {
-  const { kubeConfigFile: kubeconfig } = connectionInfo as { kubeConfigFile: string }
-  const [first = '', second = ''] = (matchConditions as { expression: string }[]).map(({ expression }) => expression)
+const webhookFields: Readonly<Record<string, RegExp>> = {
+  timeout: /^([1-9]|[12]\d|30)s$/,
+  subjectAccessReviewVersion: /^v1(beta1)?$/,
+  matchConditionSubjectAccessReviewVersion: /^v1$/,
+  failurePolicy: /^Deny$/,
+}
+const optionalFields = ['authorizedTTL', 'unauthorizedTTL', 'cacheAuthorizedRequests', 'cacheUnauthorizedRequests']
+
+function readWebhook(name: string, { connectionInfo, matchConditions, ...fields }: Record<string, unknown>): Webhook {
+  for (const [field, pattern] of Object.entries(webhookFields))
+    if (!pattern.test(String(fields[field]))) throw new Error(`${field}: Invalid value: ${fields[field]}`)
+  const unknown = Object.keys(fields).find((field) => !(field in webhookFields) && !optionalFields.includes(field))
+  if (unknown !== undefined) throw refused(`strict decoding error: unknown field "webhook.${unknown}"`)
+  const { type, kubeConfigFile: file } = connectionInfo as Record<string, unknown>
+  if (type !== 'KubeConfigFile' || typeof file !== 'string' || !isAbsolute(file))
+    throw new Error(`kubeConfigFile: Invalid value: "${file}": must be an absolute path`)
+  const stat = statSync(file, { throwIfNoEntry: false })
+  if (!stat) throw new Error(`kubeConfigFile: Invalid value: "${file}": error loading file: no such file or directory`)
+  if (!stat.isFile()) throw new Error(`kubeConfigFile: Invalid value: "${file}": must be a regular file`)
+  const [first, second, ...more] = (matchConditions as { expression: string }[]).map(({ expression }) => expression)
+  if (first === undefined || second === undefined || more.length > 0) throw notCompiled(more[0] ?? first ?? '')
   const [, users] = condition.exec(first) ?? []
+  if (users === undefined) throw notCompiled(first)
   const [, key] = /^request\.extra\['([^'\\]+)'\]\[0\] == '[^'\\]*'$/.exec(second) ?? []
-  if (users === undefined || key === undefined)
-    throw new Error(`matchConditions: this stand-in does not play ${first} and ${second}`)
+  if (key === undefined) throw notCompiled(second)
   return {
-    ...{ name, kubeconfig, users: valuesOf(users) },
+    ...{ name, kubeconfig: file, users: valuesOf(users) },
     error: `expression '${second}' resulted in error: no such key: ${key}`,
   }
 }
@@ -132,3 +156,7 @@ const valuesOf = (text = '') =>
   Array.from(text.matchAll(/'([^']*)'/g), ([, value = '']) =>
     value.replaceAll(/\\U(.{8})/g, (_, digits) => String.fromCodePoint(Number.parseInt(digits, 16))),
   )
+
+const refused = (why: string) => new Error(`failed to load AuthorizationConfiguration from file: ${why}`)
+const notCompiled = (expression: string) =>
+  new Error(`matchConditions: Invalid value: "${expression}": compilation failed: this stand-in does not play it`)

@@ -6,6 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync }
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
@@ -149,6 +150,24 @@ await takeLock(process.argv[1], { signal: new AbortController().signal, wait: 0,
     call ? `${call} ${path.replace(/\.tmp-.*/, 'beside')}` : 'link',
   )
   assert.deepEqual(names, [`fsync ${auth}/beside`, 'link', `fsync ${auth}`])
+})
+
+test('so is one that has ended, though nobody has asked for its exit status yet', onLinux, async (t) => {
+  // The cat knows nothing of the child that the shell before it had, and which ends when its own pipe does.
+  const script = 'cat <&3 >/dev/null & exec 3<&-; echo $!; exec cat'
+  const parent = spawn('sh', ['-c', script], { stdio: ['pipe', 'pipe', 'inherit', 'pipe'] })
+  t.after(() => parent.kill('SIGKILL'))
+  const [stdin, stdout, , own] = parent.stdio as unknown as [Writable, Readable, null, Writable]
+  const lines = createInterface(stdout)[Symbol.asyncIterator]()
+  const pid = Number((await lines.next()).value)
+  stdin.write('is the shell a cat?\n')
+  await lines.next()
+  own.end()
+  const stat = () => readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\) /s, '').split(' ')
+  while (stat()[0] !== 'Z') await new Promise(setImmediate)
+  const { lock } = place(t)
+  writeFileSync(lock, ownerText({ pid, start: String(stat()[19]) }))
+  ;(await take(lock)).release()
 })
 
 for (const [what, text, named] of [

@@ -78,3 +78,23 @@ test('a port that is closed is an error, once', async () => {
   const dialed = dial(server, 10_000)
   await assert.rejects(dialed, { code: 'ECONNREFUSED' })
 })
+
+test('a server is named as its address is, unless that is no name', async (t) => {
+  const names: string[] = []
+  const server = createServer({
+    SNICallback: (name, done) => {
+      names.push(name)
+      done(null)
+    },
+  })
+  server.on('tlsClientError', () => {})
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  for (const address of ['127.0.0.1', 'worker0']) {
+    const peer = { address, trust: 'anyone', open: () => connect(port, '127.0.0.1') } as const
+    await assert.rejects(dial(peer, 10_000))
+  }
+  assert.deepEqual(names, ['worker0'])
+})

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { parse } from 'yaml'
+import { parse, stringify } from 'yaml'
 import { type KubeconfigAccess, mergeEntries, readKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { scratch } from '../../support/files.ts'
 import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
+import { fc } from '../../support/properties.ts'
 
 const access: KubeconfigAccess = {
   cluster: 'kubenet',
@@ -242,4 +243,55 @@ test('what the user added to our entries stays, and another way to say the same 
   assert.deepEqual(merge(text), { text, changed: [] })
   const other = text.replace('    server:', '    tls-server-name: y\n    server:')
   assert.deepEqual(merge(other), { text, changed: ['cluster kubenet'] })
+})
+
+test('whatever its texts and its style, a kubeconfig is changed, and means the same but for our entries', () => {
+  const words = fc.oneof(
+    fc.constantFrom(
+      'a #b',
+      'a: b',
+      "'",
+      '"',
+      '\\',
+      'two words',
+      '\nline\n',
+      '\n\n  indented\n',
+      ' ',
+      ',]}',
+      'yes',
+      '0x1',
+    ),
+    fc.string({ maxLength: 100, unit: 'grapheme' }),
+  )
+  const list = (key: string, name: string) =>
+    fc.uniqueArray(
+      fc.record({ [key]: fc.dictionary(words, words, { maxKeys: 3 }), name: fc.oneof(words, fc.constant(name)) }),
+      {
+        maxLength: 3,
+        selector: (entry) => entry.name,
+      },
+    )
+  const data = fc.record(
+    {
+      clusters: list('cluster', 'kubenet'),
+      users: list('user', 'admin'),
+      contexts: list('context', 'kubenet'),
+      'x-more': words,
+    },
+    { requiredKeys: [] },
+  )
+  const style = fc.record({
+    collectionStyle: fc.constantFrom('any' as const, 'flow' as const),
+    defaultStringType: fc.constantFrom('PLAIN' as const, 'QUOTE_SINGLE' as const, 'BLOCK_LITERAL' as const),
+    indent: fc.constantFrom(2, 4),
+    indentSeq: fc.boolean(),
+    lineWidth: fc.constantFrom(0, 20),
+  })
+  fc.assert(
+    fc.property(data, style, (before, options) => {
+      const text = stringify(before, { version: '1.1', ...options })
+      assert.deepEqual(foreignIn(applied(text)), foreignIn(text))
+    }),
+    { numRuns: 50 },
+  )
 })

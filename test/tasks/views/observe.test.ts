@@ -1,10 +1,11 @@
 /** Looks while another run holds auth/, or begins to: what they show is what stands between two runs. */
 import assert from 'node:assert/strict'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { copyPlace, type Edit, holdAuth, madePlace } from '../../support/harderway.ts'
-import { start } from '../../support/process.ts'
+import { stateOf } from '../../support/files.ts'
+import { copyPlace, type Edit, holdAuth, madePlace, writeCluster } from '../../support/harderway.ts'
+import { needsModes, obeysModes, start } from '../../support/process.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
 const looks = [['status'], ['verify'], [...local, '--dry-run']]
@@ -20,7 +21,7 @@ const edits: readonly Edit[] = [
 
 const lockOf = (auth: string) => join(auth, '.lock')
 /** As a run leaves it that was killed. */
-async function _leaveLock(place: string): Promise<void> {
+async function leaveLock(place: string): Promise<void> {
   const kubectlLock = join(place, 'home/.kube/config.lock')
   mkdirSync(join(place, 'home/.kube'), { recursive: true })
   writeFileSync(kubectlLock, '')
@@ -59,5 +60,19 @@ describe('a look', { concurrency: 2 }, () => {
     const ended = await waiting.ended
     assert.deepEqual([ended.status, ended.stdout], [143, ''])
     assert.match(ended.stderr, /^waiting for process .*:\n +ps .*\nstop:\n +kill \d+\n$/)
+  })
+
+  test('needs no leave to write in auth/, though a killed run has left its lock there', {
+    skip: needsModes(),
+  }, async (t) => {
+    const { place, auth } = copied(t)
+    await leaveLock(place)
+    writeCluster(place, [...edits, [['localKubeconfig'], false]])
+    chmodSync(auth, 0o500)
+    const state = stateOf(auth)
+    const ran = await start(place, ['status'], { by: obeysModes }).ended
+    chmodSync(auth, 0o700)
+    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    assert.deepEqual(stateOf(auth), state)
   })
 })
