@@ -34,7 +34,7 @@ export const run: Command = {
   does: 'runs phases or targets (node-certs/worker0) and what they depend on',
   examples: ['bootstrap --dry-run', 'node-certs/worker0 --force'],
   options: [
-    ...(['dry-run', 'offline', 'expect-plan', 'node', 'force', 'renew'] as const),
+    ...(['dry-run', 'expect-plan', 'node', 'force', 'renew'] as const),
     ...(['replace-identity', 'yes', 'prune'] as const),
   ],
   means: {

@@ -4,7 +4,6 @@ import { Failure } from '../../lib/failure.ts'
 import { byPhase, closure, isLost } from '../../lib/graph/target.ts'
 import { type Diff, formatDiffs } from '../../lib/results.ts'
 import { formatFailures, notices } from '../../lib/show/rows.ts'
-import { formatNames } from '../../lib/wording.ts'
 import { filesToMove } from '../auth/accepted.ts'
 import { phases } from '../bootstrap.ts'
 import { type CommandRun, readAuth, refusalsBefore } from '../run/command-run.ts'
@@ -23,13 +22,10 @@ import {
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { expectPlan, offline } = given.options
-  if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
+  if (given.options.expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
   const all = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, all)
-  const whole = closure(all, ids)
-  // cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md.
-  const graph = offline ? new Map([...whole].filter(([, { where }]) => where === 'auth')) : whole
+  const graph = closure(all, ids)
   const read = async (run: CommandRun) => {
     const warnings: string[] = []
     const noting = { ...run, note: (text: string) => void warnings.push(text) }
@@ -37,7 +33,7 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     const refusals = await refusalsBefore(graph, { run: noting, forced, tell })
     if (refusals.length > 0) return refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced, mode: 'plan' })
-    return show(run, seen, [...warnings, ...(offline ? notLookedAt(whole) : [])])
+    return show(run, seen, warnings)
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
@@ -51,13 +47,6 @@ async function refuse(
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   await reporter.end({ rows: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()) })
   return ['refused']
-}
-
-function notLookedAt(whole: ClusterGraph): string[] {
-  const nodes = new Set([...whole.values()].flatMap(({ where, node }) => (where === 'node' ? (node ?? []) : [])))
-  const hasKubeconfig = [...whole.values()].some(({ where }) => where === 'kubeconfig')
-  const skipped = [formatNames([...nodes]), hasKubeconfig && 'your kubeconfig'].filter(Boolean)
-  return skipped.length > 0 ? [`--offline skips ${skipped.join(' and ')}`] : []
 }
 
 async function show(given: CommandRun, seen: Observation, warnings: readonly string[]) {

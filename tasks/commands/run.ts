@@ -10,7 +10,7 @@ import { phases } from '../bootstrap.ts'
 import { frontProxyOutage } from '../phases/ca.ts'
 import { type CommandRun, noteOnExample, walk, writeAuth } from '../run/command-run.ts'
 import { columnsOf, type ExitCause } from '../run/host.ts'
-import { formatTask, select, usage } from '../run/options.ts'
+import { formatTask, select } from '../run/options.ts'
 import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
 import {
   adviseAfter,
@@ -24,7 +24,6 @@ import {
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const { command, options, signal } = given
-  if (options.offline) throw usage('--offline can only be used with --dry-run')
   const graph = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, graph)
   const desired = closure(graph, ids)

@@ -25,7 +25,6 @@ interface Option {
 const table = {
   config: { value: 'FILE', help: 'another cluster.yaml (default: in this directory)' },
   'dry-run': { help: 'show what would be done and why; change nothing' },
-  offline: { help: 'with --dry-run: read only auth/ and cluster.yaml; no ssh' },
   'expect-plan': {
     value: 'HASH',
     parse: planHash,

@@ -44,7 +44,7 @@ describe("the clone's executable, from another folder,", () => {
     assert.deepEqual([none.status, none.stdout], [2, ''])
     assert.match(none.stderr, /cluster\.yaml does not exist\n.*--config FILE, or create one:\n.* init DIR\n$/)
     writeCluster(place)
-    const here = call(place, `${executable} bootstrap --dry-run --offline`)
+    const here = call(place, `${executable} plan certs`)
     assert.equal(here.stderr, '')
     assert.match(here.stdout, new RegExp(`^kubenet: ${place}/cluster.yaml, `))
   })

@@ -36,7 +36,7 @@ describe('--expect-plan', () => {
     const words = await harderway(here.place, ...local, '--dry-run')
     const env = { HOME: scratch(t), KUBECONFIG: join(there.place, 'other') }
     const now = new Date(Date.now() + 3 * day)
-    const json = await harderway({ place: there.place, env, now }, 'bootstrap', '--dry-run', '--offline', '--json')
+    const json = await harderway({ place: there.place, env, now }, ...local, '--dry-run', '--json')
     assert.match(words.stdout, new RegExp(`\nPlan hash: ${hashIn(json)}\n$`))
     const { type, hash, ...counts } = json.events.find(({ type }) => type === 'plan') ?? {}
     assert.deepEqual(counts, { added: 0, changed: 1, removed: 0, restarts: 0 })

@@ -26,7 +26,6 @@ test('words of other tools mean what they mean there: plan is bootstrap --dry-ru
   }
   for (const [line, same] of [
     ['plan', 'bootstrap --dry-run'],
-    ['plan --offline', 'bootstrap --dry-run --offline'],
     ['plan certs', 'certs --dry-run'],
     ['plan rotate ca', 'rotate ca --dry-run'],
     ['status worker0', 'status --node worker0'],

@@ -14,7 +14,6 @@ test('an option that npm took is refused; what npm sets itself is not', () => {
     ['dry_run', 'true'],
     ['node', 'worker0\n\nworker1'],
     ['config', 'true'],
-    ['offline', 'true'],
   ])
     assert.throws(() => refuseTakenByNpm({ [`npm_config_${name}`]: value }), { kind: 'usage' }, name)
   refuseTakenByNpm({

@@ -7,7 +7,7 @@ const understood: readonly [string, Partial<Options>][] = [
   ['', {}],
   ['ca node-certs/worker0', { names: ['ca', 'node-certs/worker0'] }],
   ['deploy --node a,b --node c', { names: ['deploy'], nodes: ['a', 'b', 'c'] }],
-  ['--dry-run certs --offline', { names: ['certs'], dryRun: true, offline: true }],
+  ['--dry-run certs --verbose', { names: ['certs'], dryRun: true, verbose: true }],
   ['--force --replace-identity --prune', { force: true, replaceIdentity: true, prune: true }],
   ['-h', { help: true }],
   ['status --on-nodes --verbose', { names: ['status'], onNodes: true, verbose: true }],
