@@ -1,9 +1,8 @@
 /**
- * Metrics for node_exporter's textfile collector: what `report` writes, and what a run leaves in them when it ends.
+ * Metrics for node_exporter's textfile collector: what `report --format prometheus` writes.
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { metricsFile } from '../../lib/files/auth-dir.ts'
 import { isStale, type UnitCheck } from '../install/check-units.ts'
 import { type InstallLook, needReload } from '../install/install.ts'
 import { nodeUnits } from '../layouts/tables.ts'
@@ -24,10 +23,7 @@ export async function formatMetrics({ run, rows }: { readonly run: Run; readonly
   })
   const underWay = new Map((await rotationsUnderWay(run)).map(({ name, stage }) => [name, stage]))
   const stages = rotations.map(({ name }) => [{ cluster, rotation: name }, underWay.get(name) ?? 0] as const)
-  const lastRun = String(run.auth.tryBytes(metricsFile) ?? '')
-    .split('\n')
-    .filter(isOfLastRun)
-  return formatLines([
+  const lines = [
     ...family('not_after_timestamp_seconds', items, ({ certificate }) => certificate?.notAfter),
     ...family('end_timestamp_seconds', items, ({ end }) => end),
     ...family('fresh', items, ({ row }) => row.state === 'fresh'),
@@ -40,8 +36,8 @@ export async function formatMetrics({ run, rows }: { readonly run: Run; readonly
     ...family('revoked_in_force', each, ({ revokedInForce }) => revokedInForce),
     ...family('rotation_stage', stages),
     ...family('report_timestamp_seconds', [[{ cluster }, run.now]]),
-    ...lastRun,
-  ])
+  ]
+  return lines.map((line) => `${line}\n`).join('')
 }
 
 function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
@@ -90,8 +86,6 @@ const help = {
   revoked_in_force: 'Number of these entries that its API server denies; 0 if it does not run.',
   rotation_stage: 'Stage of the rotation in progress, else 0.',
   report_timestamp_seconds: 'Time of this report.',
-  last_run_timestamp_seconds: 'End of the last run of bootstrap over everything, or of rotate.',
-  last_run_exit_status: 'Exit status of that run.',
 }
 
 function family<T = MetricValue>(
@@ -109,23 +103,4 @@ function family<T = MetricValue>(
   return lines.length === 0
     ? []
     : [`# HELP harderway_${name} ${help[name]}`, `# TYPE harderway_${name} gauge`, ...lines]
-}
-
-function formatLines(lines: readonly string[]): string {
-  return lines.map((line) => `${line}\n`).join('')
-}
-
-export function replaceLastRun(
-  metrics: string,
-  { cluster, ended, exit }: { readonly cluster: string; readonly ended: Date; readonly exit: number },
-): string {
-  return formatLines([
-    ...metrics.split('\n').filter((line) => line !== '' && !isOfLastRun(line)),
-    ...family('last_run_timestamp_seconds', [[{ cluster }, ended]]),
-    ...family('last_run_exit_status', [[{ cluster }, exit]]),
-  ])
-}
-
-function isOfLastRun(line: string): boolean {
-  return /^(# \w+ )?harderway_last_run_/.test(line)
 }

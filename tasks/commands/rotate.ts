@@ -45,7 +45,6 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
   return writeAuth(given, {
     graph,
     reporter: between,
-    isWhole: true,
     work: async (locked) => {
       const run = { ...locked, stagedBy: rotation.name }
       const drive = { rotation, run, signal, isForced: options.force, say: between.note }

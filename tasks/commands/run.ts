@@ -41,7 +41,6 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   return writeAuth(given, {
     graph: desired,
     reporter,
-    isWhole: desired.size === graph.size,
     work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, desired, forced) : desired

@@ -12,16 +12,9 @@ import {
   sshConfigPath,
 } from '../../lib/cluster/cluster.ts'
 import { asFailure, doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
-import {
-  AuthDir,
-  authorizationConfigFile,
-  caName,
-  markersIn,
-  metricsFile,
-  neededMarker,
-} from '../../lib/files/auth-dir.ts'
+import { AuthDir, authorizationConfigFile, caName, markersIn, neededMarker } from '../../lib/files/auth-dir.ts'
 import { type Lock, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
-import { followLinks, publicMode } from '../../lib/files/plain-file.ts'
+import { followLinks } from '../../lib/files/plain-file.ts'
 import { findRefusals, openWalk, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { joinFailures, type Phases, type Reporter, type Summary } from '../../lib/show/rows.ts'
@@ -226,8 +219,6 @@ interface Writer {
   readonly graph?: ClusterGraph
   /** Without one, a failure ends the command, and a wait for another run is reported on stderr. */
   readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
-  /** Its end counts as that of the last run, in the metrics. */
-  readonly isWhole?: boolean
   readonly work: (run: CommandRun) => Promise<{ readonly rows?: ClusterRows; readonly causes: readonly ExitCause[] }>
   /** After the work, whether or not it failed. */
   readonly closing?: (rows: ClusterRows, run: CommandRun) => Promise<Partial<Summary>>
@@ -236,7 +227,7 @@ interface Writer {
 /** Works while no other run can change auth/. */
 export async function writeAuth(
   given: CommandRun,
-  { graph, reporter, isWhole = false, work, closing }: Writer,
+  { graph, reporter, work, closing }: Writer,
 ): Promise<readonly ExitCause[]> {
   await refuseTracked(given.auth, given.host.env)
   if (graph) checkConfigFile(given, graph)
@@ -266,7 +257,6 @@ export async function writeAuth(
     end = await closing?.(worked.rows ?? new Map(), run)
     for (const { kind, text } of end?.notices ?? []) if (kind === 'note') run.note(text)
     causes = [...worked.causes, ...causesIn(end?.notices)]
-    if (isWhole && lock) await recordRun(run, status())
   } finally {
     lock?.release()
   }
@@ -277,15 +267,6 @@ export async function writeAuth(
 
 function lockFile({ path }: AuthDir): string {
   return join(path, '.lock')
-}
-
-/** In the metrics, if auth/ has them. Nothing is decided by it, so a run does not fail where it can't be written. */
-async function recordRun({ auth, cluster, host }: CommandRun, exit: number): Promise<void> {
-  const metrics = tryTo(() => auth.tryBytes(metricsFile))
-  if (!metrics) return
-  const { replaceLastRun } = await import('../commands/report-metrics.ts')
-  const text = replaceLastRun(String(metrics), { cluster: cluster.name, ended: host.now(), exit })
-  tryTo(() => auth.write(metricsFile, text, publicMode))
 }
 
 /** Printed first, so that a wrong folder is noticed before anything is done to its cluster. */

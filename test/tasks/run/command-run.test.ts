@@ -1,15 +1,15 @@
 /** The access to auth/: the lock, the report of a failure and the end are the same for all commands. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
+import type { Failure } from '../../../lib/failure.ts'
 import { notices, type Summary, toDoOf } from '../../../lib/show/rows.ts'
 import { authBeside, type CommandRun, writeAuth } from '../../../tasks/run/command-run.ts'
 import { parseOptions } from '../../../tasks/run/options.ts'
 import { scratch } from '../../support/files.ts'
 
-const nothing = { causes: [] }
+const _nothing = { causes: [] }
 
 /** As much of a CommandRun as it takes, and what is printed. */
 function runIn(t: TestContext) {
@@ -68,26 +68,4 @@ test('a writer works while auth/ is locked, after the cluster is named; its end 
   })
   assert.deepEqual(causes, ['unfinished'])
   assert.deepEqual(printed, [cluster, 'note: working', 'note: a note', 'exit 4, to do: this'])
-})
-
-test('the end of a run over everything is left in the metrics, if there are any and however it ends; that of another is not', async (t) => {
-  const { run, reporter, lock } = runIn(t)
-  const metrics = join(lock, '../report.prom')
-  const exitAfter = async (writer: Parameters<typeof writeAuth>[1]) => {
-    await writeAuth({ ...run, auth: authBeside(run) }, writer)
-    return (
-      existsSync(metrics) && /last_run_exit_status\{cluster="kubenet"\} (\d)/.exec(readFileSync(metrics, 'utf8'))?.[1]
-    )
-  }
-  const work = async () => nothing
-  const whole = { reporter, isWhole: true }
-  assert.equal(await exitAfter({ ...whole, work }), false)
-  writeFileSync(metrics, 'other 1\n')
-  assert.equal(await exitAfter({ reporter, work }), undefined)
-  assert.equal(await exitAfter({ ...whole, work: () => Promise.reject(new Failure('no')) }), '1')
-  // After a failed night one good command is no good night.
-  assert.equal(await exitAfter({ reporter, work }), '1')
-  const closing = async () => ({ notices: notices('todo', 'this') })
-  assert.equal(await exitAfter({ ...whole, closing, work }), '4')
-  assert.match(readFileSync(metrics, 'utf8'), /^other 1$/m)
 })
