@@ -1,13 +1,11 @@
 /** What the files in auth/ say of rotations: the stage of each, and what it requires. Every run reads this. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import {
   type AuthDir,
   type AuthFiles,
   backups,
-  backupTime,
   caName,
   crossName,
   etcdCaName,
@@ -253,7 +251,8 @@ export function recoverCommand(run: Run, from?: ClusterNode): string {
   return run.cluster.certificates.caKeyOnNodes ? recoverFromNode(run, from) : run.command('recover --from DIR')
 }
 
-function recoverFromNode({ cluster, command }: Run, from?: ClusterNode): string {
+/** Restores what a control node has, also without the key of the CA. */
+export function recoverFromNode({ cluster, command }: Run, from?: ClusterNode): string {
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   return command(`recover --node ${node?.name}`)
 }
@@ -266,13 +265,4 @@ export function waysOutOfLost(run: Run, from?: ClusterNode): string[] {
     ...[...ways].map((each, i) => `${i === 0 ? 'recover the cluster' : 'or recover it from a backup'}:\n    ${each}`),
     `or abandon it and everything that depends on it:\n    ${command('bootstrap --replace-identity')}`,
   ]
-}
-
-/** Of these files of auth/. Those that are there are moved to backup/ first: recover overwrites nothing. */
-export function fetchCommand(run: Run, names: readonly string[], recover = recoverFromNode(run)): string {
-  const { auth, now } = run
-  const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
-  const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))
-  const move = there.length > 0 ? `mkdir -m 700 -p ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
-  return move + recover
 }

@@ -8,18 +8,11 @@ import { type Notice, notices } from '../../lib/show/rows.ts'
 import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { phases } from '../bootstrap.ts'
 import { frontProxyOutage } from '../phases/ca.ts'
-import { type CommandRun, noteOnExample, walk, writeAuth } from '../run/command-run.ts'
+import { type CommandRun, walk, writeAuth } from '../run/command-run.ts'
 import { columnsOf, type ExitCause } from '../run/host.ts'
 import { formatTask, select } from '../run/options.ts'
 import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
-import {
-  adviseAfter,
-  adviseOnRotations,
-  findBeside,
-  hasNewKubeconfig,
-  isCaNew,
-  noteOnNewIdentity,
-} from '../views/observe.ts'
+import { adviseAfter, adviseOnRotations, findBeside, hasNewKubeconfig, noteOnNewIdentity } from '../views/observe.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
@@ -72,7 +65,7 @@ async function findAfter(given: CommandRun, scope: RunScope): Promise<Notice[]> 
   const reachesNodes = all.some(({ target }) => target.where === 'node')
   const isIdle = !reachesNodes && all.every(({ state }) => state === 'fresh')
   return [
-    ...notices('note', noteOnNewIdentity(rows), isCaNew(rows) && noteOnExample(given)),
+    ...notices('note', noteOnNewIdentity(rows)),
     ...adviseAfter(given, rows),
     ...notices('after', ...(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)])),
     ...findBeside(given, rows, { isIdle }),

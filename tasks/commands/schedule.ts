@@ -2,9 +2,9 @@
 import { mkdirSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { doing, usageFailure } from '../../lib/failure.ts'
+import { doing } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { checkOutput, followLinks, readPlainFile, writeOutput } from '../../lib/files/plain-file.ts'
+import { checkOutput, writeOutput } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { escapeSpecifiers, formatExec, quote, quoteInUnit } from '../../lib/wording.ts'
 import { type CommandRun, kubectlFiles } from '../run/command-run.ts'
@@ -13,10 +13,8 @@ import { type ExitCause, pathOf, program } from '../run/host.ts'
 /** Where the textfile collector of Debian's prometheus-node-exporter reads. */
 const collectorFolder = '/var/lib/prometheus/node-exporter'
 
-const unitFolder = '/etc/systemd/system'
-
 export async function schedule(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { auth, cluster, file, host, options, print } = given
+  const { auth, cluster, host, options, print } = given
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
   const files = Object.entries(formatFiles(given, name))
   if (options.write === undefined) {
@@ -26,7 +24,6 @@ export async function schedule(given: CommandRun): Promise<readonly ExitCause[]>
   }
   const folder = pathOf(host, options.write)
   for (const [each] of files) checkOutput(join(folder, each), auth.path)
-  for (const each of [folder, unitFolder]) refuseOther(join(each, `${name}.service`), file)
   doing('create the directory', folder, () => mkdirSync(folder, { recursive: true }))
   for (const [each, text] of files) {
     const path = join(folder, each)
@@ -36,7 +33,7 @@ export async function schedule(given: CommandRun): Promise<readonly ExitCause[]>
   if (options.json || options.quiet) return []
   const [service, timer] = files.map(([each]) => quote(join(folder, each)))
   print(`install with systemd:
-    sudo cp ${service} ${timer} ${unitFolder}/
+    sudo cp ${service} ${timer} /etc/systemd/system/
     sudo systemctl enable --now ${name}.timer`)
   if (!cluster.install)
     print(
@@ -91,15 +88,4 @@ Persistent=true
 WantedBy=timers.target
 `
   return { [`${name}.service`]: service, [`${name}.timer`]: timer }
-}
-
-/** Throws a usage Failure if it is the unit of another cluster.yaml. */
-function refuseOther(path: string, file: string): void {
-  const there = readPlainFile(followLinks(path))
-  const text = there?.kind === 'file' ? there.bytes.toString() : ''
-  if (text === '' || text.includes(`${formatExec(['--config', file])}\n`)) return
-  throw usageFailure(
-    `${path} belongs to another cluster.yaml (${/--config (".*?"|\S+)/.exec(text)?.[1] ?? 'unknown'})`,
-    `rename one of the clusters; if the other is gone:\n    sudo rm ${quote(path)}`,
-  )
 }

@@ -15,7 +15,7 @@ import {
   wrap,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/states.ts'
-import { type CommandRun, noteOnExample, readAuth } from '../run/command-run.ts'
+import { type CommandRun, readAuth } from '../run/command-run.ts'
 import { causesIn, causesOf, columnsOf, type ExitCause } from '../run/host.ts'
 import { checkNodes } from '../run/options.ts'
 import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
@@ -38,12 +38,7 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
   const graph = await wholeCluster(given)
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph)
-    const told = [
-      ...adviseOnLoss(seen),
-      ...(await adviseOnRotations(seen.run)),
-      ...findBeside(seen.run, seen.rows),
-      ...notices('note', noteOnExample(given)),
-    ]
+    const told = [...adviseOnLoss(seen), ...(await adviseOnRotations(seen.run)), ...findBeside(seen.run, seen.rows)]
     return signal.aborted ? [] : show(given, ofNodes(seen, options.nodes), told)
   })
 }

@@ -40,12 +40,12 @@ import {
   caFiles,
   caProfile,
   caRotationFiles,
-  fetchCommand,
   isCopyOfCa,
   isTwin,
   nextCaCommonName,
   readCaState,
   recoverCommand,
+  recoverFromNode,
   refusalDuring,
   refuseWithCopy,
   replacedCas,
@@ -278,18 +278,15 @@ function refuseUnusable(run: Run, row: CertRow, pair: Pair, force: Force | undef
   // The certificate alone is on control nodes wherever the keys are.
   const isOnNodes = cluster.certificates.caKeyOnNodes || key !== undefined
   const source = `a backup${isOnNodes ? ' or from a control node' : ''}`
-  const restoreBeside = (existing: readonly string[]) =>
-    `restore ${pairOf(run, name)} from ${source}:\n    ${fetchCommand(run, existing, isOnNodes ? undefined : recoverCommand(run))}`
+  const recover = isOnNodes ? recoverFromNode(run) : recoverCommand(run)
+  const restore = `move aside what can't be used, and restore ${pairOf(run, name)} from ${source}:\n    ${recover}`
 
   // A missing certificate can be made again, and a wrong mode corrected.
   const isOfMissing = ({ names = [] }: Diff) => names.some((file) => missing.includes(file))
   const isRepaired = (diff: Diff) => diff.verb === 'chmod' || (isOfMissing(diff) && !missing.includes(files[1]))
   const broken = wrongIn(pair).filter((diff) => !isRepaired(diff))
   if (!isAbsent(pair) && broken.length > 0)
-    throw refusal(`${ca} can't be used; ${formatDiffs(broken)}`, [
-      restoreBeside(broken.every(isOfMissing) ? [] : files),
-      startOver,
-    ])
+    throw refusal(`${ca} can't be used; ${formatDiffs(broken)}`, [restore, startOver])
 
   const profile = caProfile(certificate, row.profile)
   const differences = certificate ? compareIdentity(certificate, profile) : key ? compareKeyKind(key, profile) : []
@@ -305,7 +302,7 @@ function refuseUnusable(run: Run, row: CertRow, pair: Pair, force: Force | undef
     if (issued.length > 0) {
       const lost = files.filter((file) => !auth.read(file)).join(' and ')
       const what = `${auth.path} has no ${lost}, but ${formatNames(issued)}, issued by a previous CA`
-      throw refusal(what, [restoreBeside([]), startOver])
+      throw refusal(what, [restore, startOver])
     }
     if (name === etcdCaName && auth.names().some((file) => auth.files.parse(file)?.kind === 'certificate'))
       throw refusal(`etcd shares the CA in ${auth.path}, but cluster.yaml has etcd.ca: own`, [

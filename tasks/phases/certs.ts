@@ -23,7 +23,7 @@ import {
 } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, formatDiffs, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { chainOf, fetchCommand, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
+import { chainOf, readTokenPair, readTokenState, recoverFromNode, refusalDuring, signingCa } from '../auth/states.ts'
 import { type CertRow, certTable, desiredValues, layoutOf } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
@@ -171,15 +171,14 @@ function certificateOf(key: KeyObject, pair: Pair): Certificate | undefined {
 function refuseOtherKey(run: Run, { id, name, profile }: CertRow, { label, loss }: Irreplaceable, pair: Pair): void {
   const { key, missing } = pair
   const { auth, command } = run
-  const lost = wrongIn(pair).filter(({ verb, names }) => verb !== 'chmod' && names?.includes(auth.files.key(name)))
+  const keyFile = auth.files.key(name)
+  const lost = wrongIn(pair).filter(({ verb, names }) => verb !== 'chmod' && names?.includes(keyFile))
   const other = key ? compareKeyKind(key, profile) : []
   if (missing.length === 2 || lost.length + other.length === 0) return
-  const isMissing = lost.length === 0 || missing.includes(auth.files.key(name))
-  const files = [auth.files.key(name), ...(isMissing ? [] : [auth.files.certificate(name)])]
   throw refusal(`the ${label} in ${auth.path} can't be used; ${formatDiffs([...lost, ...other])}`, [
     other.length > 0
       ? 'change certificates.key in cluster.yaml to match the key'
-      : `restore ${files.join(' and ')} from a backup or from a control node:\n    ${fetchCommand(run, files)}`,
+      : `move aside what can't be used, and restore ${keyFile} from a backup or from a control node:\n    ${recoverFromNode(run)}`,
     `or abandon ${loss}:\n    ${command(`${id} --force`)}`,
   ])
 }

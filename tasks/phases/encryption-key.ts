@@ -7,7 +7,7 @@ import type { BuildContext } from '../../lib/graph/target.ts'
 import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { type Check, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { fetchCommand, readEncryptionState, refusalDuring } from '../auth/states.ts'
+import { readEncryptionState, recoverFromNode, refusalDuring } from '../auth/states.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
@@ -84,7 +84,10 @@ const giveUp = ({ command }: Run) => `or abandon every stored Secret:\n    ${com
 function unreadable(run: Run): Failure {
   return refusal(
     `${run.auth.path}/${file} is no EncryptionConfiguration of aescbc, aesgcm or secretbox, but may hold the key of Secrets`,
-    [`fix it, or restore it from a backup or from a control node:\n    ${fetchCommand(run, [file])}`, giveUp(run)],
+    [
+      `fix it, or move it aside and restore it from a backup or from a control node:\n    ${recoverFromNode(run)}`,
+      giveUp(run),
+    ],
   )
 }
 

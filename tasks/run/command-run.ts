@@ -11,7 +11,7 @@ import {
   parseCluster,
   sshConfigPath,
 } from '../../lib/cluster/cluster.ts'
-import { asFailure, doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
+import { asFailure, doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, authorizationConfigFile, caName, markersIn, neededMarker } from '../../lib/files/auth-dir.ts'
 import { type Lock, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
@@ -33,7 +33,6 @@ import {
   formatCommand,
   type Host,
   ownVersion,
-  packageFile,
   pathOf,
 } from './host.ts'
 import type { Options } from './options.ts'
@@ -180,13 +179,6 @@ function readCluster(file: string): ClusterFile {
   if ('problems' in parsed) throw wrong(parsed.problems)
   const { cluster, problemAt } = parsed
   return { cluster, mistake: (...problem) => wrong([problemAt(...problem)]) }
-}
-
-/** A sentence if it is the guide's cluster.yaml, as in the clone and the package: it is nobody's, until it is edited. */
-export function noteOnExample({ file }: Pick<CommandRun, 'file'>): string | undefined {
-  const [used, example] = [file, packageFile('cluster.yaml')].map((path) => tryTo(() => readFileSync(path)))
-  if (!used || !example?.equals(used)) return undefined
-  return `${file} is the unedited example; name your own with --config FILE, or create one:\n    ${formatCommand('init DIR')}`
 }
 
 /** The cluster.yaml in use: npm runs scripts in the folder of the clone. Throws a usage Failure if there is none. */

@@ -215,7 +215,7 @@ export function hasNewKubeconfig(rows: ClusterRows, user: string): boolean {
 }
 
 /** Nobody has a certificate of it yet. */
-export function isCaNew(rows: ClusterRows): boolean {
+function isCaNew(rows: ClusterRows): boolean {
   const ca = rows.get(caName)
   return ca !== undefined && isNewIdentity(ca)
 }

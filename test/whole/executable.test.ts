@@ -1,7 +1,7 @@
 /** The executable of a clone: what it prints, and which cluster.yaml it takes. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, symlinkSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { scratch } from '../support/files.ts'
@@ -11,7 +11,7 @@ import { needs } from '../support/programs.ts'
 const root = join(import.meta.dirname, '../..')
 
 describe("the clone's executable, from another folder,", () => {
-  const own = join(root, 'cluster.yaml')
+  const _own = join(root, 'cluster.yaml')
   const executable = join(root, 'bin/harderway')
   const call = (place: string, command: string, path = '') => {
     const env = { PATH: [path, process.env.PATH].join(delimiter), HOME: place, INIT_CWD: '/' }
@@ -57,23 +57,6 @@ describe("the clone's executable, from another folder,", () => {
     )
     assert.match(byTimer?.stdout ?? '', new RegExp(`npm .*run task -- certs --config ${place}/cluster\\.yaml\\b`))
     assert.doesNotMatch(here?.stdout ?? '', /--config/)
-  })
-
-  test("says of the clone's own cluster.yaml, once, that it is an example: when it makes a CA, and in status, until it is edited", (t) => {
-    const place = scratch(t)
-    const file = join(place, 'cluster.yaml')
-    copyFileSync(own, file)
-    const warning = `${file} is the unedited example; name your own with --config FILE, or create one:`
-    const says = (command: string) => call(place, `${executable} ${command}`).stdout.includes(warning)
-    assert.deepEqual(['certs --dry-run', 'certs', 'certs', 'status', 'status --json'].map(says), [
-      false,
-      true,
-      false,
-      true,
-      true,
-    ])
-    writeFileSync(file, readFileSync(own, 'utf8').replace('192.168.1.11', '192.168.1.31'))
-    assert.equal(says('status'), false)
   })
 
   test('has no complaint of shellcheck', { skip: needs('shellcheck') }, () => {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, lstatSync, readFileSync } from 'node:fs'
+import { cpSync, lstatSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
@@ -10,7 +9,6 @@ import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../
 import type { FileState } from '../../../lib/node/place.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import { fetchCommand } from '../../../tasks/auth/states.ts'
 import { refusePlaces } from '../../../tasks/deploy/folder.ts'
 import { guard, keepOthers } from '../../../tasks/deploy/guards.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
@@ -148,18 +146,6 @@ const ownAuth = (t: TestContext) => {
   cpSync(auth.path, own.path, { recursive: true })
   return new AuthDir(own.path, harderWay.files)
 }
-
-test('a file of auth/ that can not be used is moved to backup/ by the command that restores it: recover overwrites nothing', (t) => {
-  const own = ownAuth(t)
-  const command = fetchCommand(at({}, own), ['ca.pem', 'lost.pem'])
-  const moves = /^(mkdir -m 700 -p (\S+) .*) && npm run task -- recover --node c0$/
-  const [, move = '', kept = ''] = moves.exec(command) ?? []
-  execFileSync('sh', ['-c', move])
-  assert.ok(!existsSync(join(own.path, 'ca.pem')))
-  assert.ok(existsSync(join(kept, 'ca.pem')))
-  const anew = new AuthDir(own.path, harderWay.files)
-  assert.equal(fetchCommand(at({}, anew), ['ca.pem']), 'npm run task -- recover --node c0')
-})
 
 describe('an old identity of ours', () => {
   /** `others` is made a day later than ours: ours is kept, and theirs has replaced it. */
