@@ -58,7 +58,7 @@ export async function tryStages({ run, signal }: Rotating, rotation: Rotation, a
   const tryStage = async (stage: Stage | undefined, { before, after }: AuthChange): Promise<TriedStage> => ({
     stage,
     files: made.filter((file) => !isDeepStrictEqual(before.tryBytes(file), after.tryBytes(file))),
-    tried: await tryChange(run, { before, after, isLast: stage !== undefined && stage === rotation.stages.at(-1) }),
+    tried: await tryChange(run, { before, after }),
   })
   const start = run.auth.inMemory()
   if (at === 0) rotation.prepare?.({ ...trying, auth: start })
@@ -78,8 +78,6 @@ export async function tryStages({ run, signal }: Rotating, rotation: Rotation, a
 export interface AuthChange {
   readonly before: AuthDir
   readonly after: AuthDir
-  /** The old CA or key is no longer trusted afterwards: what only that vouches for is refused at the end. */
-  readonly isLast?: boolean
 }
 
 interface Refusal {
@@ -111,11 +109,15 @@ export function formatTried({ connections, states, refused }: Tried): readonly [
 /** Nodes of a role are alike, and so are users: so many of each are tried, as a handshake takes milliseconds. */
 const mostAlike = 50
 
+/** Those that must be accepted: each stage has a live proof of what must be refused. */
 function triedConnections(cluster: Cluster): ConnectionRow[] {
   const nodes = [...Map.groupBy(cluster.nodes, ({ role }) => role)].flatMap(([role, alike]) =>
     role === 'control' ? alike : alike.slice(0, mostAlike),
   )
-  return connectionTable({ ...cluster, nodes, users: cluster.users.slice(0, mostAlike) })
+  const rows = connectionTable({ ...cluster, nodes, users: cluster.users.slice(0, mostAlike) })
+  return rows.filter(
+    ({ client, expected }) => expected !== 'refused' && (client === 'nobody' || expected !== undefined),
+  )
 }
 
 export const notTried = `not tried: what docs/rotation.md lists ("What no run sees"), and more than ${mostAlike} nodes of a role, or users`
@@ -156,13 +158,6 @@ async function tryConnection(
   const { client } = row
   const name = typeof client === 'object' ? client.name : row.id.slice(row.id.indexOf('/') + 1)
   const of = { connection: row.id, client: name, server: row.to }
-  if (row.expected === 'refused' || client === 'of another CA' || client === 'expired') {
-    // What is let in before, such as a worker by an etcd that shares the CA, may be until the last stage.
-    const isDue = change.isLast || (await isRefused(row, before))
-    if (!isDue || (await isRefused(row, after))) return { tried: 1 }
-    const refusal = { ...of, state: 'both with their new files', why: 'accepted, but must be rejected' }
-    return { tried: 1, refusal }
-  }
   // Nobody connects by a new name to a server that has no certificate for it yet, but a kubeconfig that has it.
   const named = row.dialled.filter((each) => isServerFor(before.server, each))
   const states = statesOf(before, after)
@@ -174,11 +169,6 @@ async function tryConnection(
       return { tried: states.length, refusal: { ...of, state, why: `anonymous (${met.why})` } }
   }
   return { tried: states.length }
-}
-
-async function isRefused(row: ConnectionRow, parties: Parties): Promise<boolean> {
-  const met = await connect(row, parties)
-  return met !== undefined && ('refused' in met || (row.expected === undefined && met.seen === undefined))
 }
 
 type ClientParty = (Party & { readonly dials?: string | undefined }) | Pick<Party, 'ca'>
