@@ -8,7 +8,6 @@ import {
   commands,
   commonOptions,
   help as helpText,
-  listText,
   nodeOperands,
   planWord,
   questions,
@@ -67,14 +66,13 @@ async function respond(
 }
 
 /** What needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a name. */
-async function answer(command: Command, { help, version, list, names }: Options): Promise<string | undefined> {
+async function answer(command: Command, { help, version, names }: Options): Promise<string | undefined> {
   if (help) return helpText(command, names)
   if (version) return ownVersion()
-  if (list) return listText()
   if (names.length > 0) return undefined
   throw usageFailure(
     'no phase or target given',
-    `list them:\n    ${formatCommand('--list')}\nrun all:\n    ${formatCommand('bootstrap')}`,
+    `see all:\n    ${formatCommand('--help')}\nrun all:\n    ${formatCommand('bootstrap')}`,
   )
 }
 

@@ -26,7 +26,7 @@ export type Command = CommandRow &
   )
 
 export const commonOptions: readonly OptionName[] = ['config', 'json', 'verbose', 'quiet']
-export const questions: readonly OptionName[] = ['list', 'version', 'help']
+export const questions: readonly OptionName[] = ['version', 'help']
 
 export const run: Command = {
   name: '',
@@ -50,7 +50,7 @@ export const planWord = 'plan'
 /** The operands of a command that takes nodes with and without --node. */
 export const nodeOperands = 'NODE...'
 
-/** What --list names beside the commands: of what is typed for a run, the words for several phases. */
+/** The words for several phases, of what is typed for a run. */
 const runsOfSeveral = [
   { name: 'bootstrap', does: 'runs every phase, in order' },
   { name: planWord, does: 'bootstrap --dry-run: shows what would be done' },
@@ -141,7 +141,7 @@ function helpText(): string {
     'harderway manages the PKI of a Kubernetes cluster from cluster.yaml',
     ...['', ...[...runsOfSeveral, ...commands].flatMap(formatUsage)],
     ...formatRow(formatCommand('COMMAND --help'), 'shows its options, examples and exit statuses', 33),
-    ...['', ...formatPhases(), ''],
+    ...['', ...breakLines(`Phases: ${phases.map(({ name }) => name).join(', ')}`, width), ''],
     'Options of every command',
     ...formatOptions([...commonOptions, ...questions], run),
   ].join('\n')
@@ -151,7 +151,7 @@ function helpOf(command: Command): string {
   const { options } = command
   return [
     ...formatUsage(command),
-    ...(command === run ? ['', ...formatPhases()] : []),
+    ...(command === run ? ['', 'Phases', ...phases.flatMap(({ name, makes }) => formatRow(name, makes, 20))] : []),
     ...(options.length > 0 ? ['', 'Options', ...formatOptions(options, command)] : []),
     ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}`)],
     ...['', `For the options of every command, see ${formatCommand('--help')}`, ''],
@@ -170,21 +170,8 @@ const meanings = {
   '128+': 'ended by a signal: 128 + its number',
 }
 
-export function listText(): string {
-  return [
-    'Phases',
-    ...phases.flatMap(({ name, makes }) => formatRow(name, makes, 20)),
-    ...['', 'Commands'],
-    ...[...runsOfSeveral, ...commands].flatMap(({ name, does }) => (name === '' ? [] : formatRow(name, does, 20))),
-  ].join('\n')
-}
-
 function formatUsage({ name, operands = '', does }: Pick<Command, 'name' | 'operands' | 'does'>): string[] {
   return formatRow(formatCommand([name, operands].filter(Boolean).join(' ')), does, 33)
-}
-
-function formatPhases(): string[] {
-  return breakLines(`Phases: ${phases.map(({ name }) => name).join(', ')}`, width)
 }
 
 function formatOptions(names: readonly OptionName[], { means }: Command): string[] {

@@ -10,7 +10,7 @@ import { type Check, type Diff, namesOf, texts } from '../../lib/results.ts'
 import { count, formatNames, quote } from '../../lib/wording.ts'
 import type { OnNode } from '../inspect/component.ts'
 import { digestOf, lookAtNode, type NodeLook } from '../inspect/look.ts'
-import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
+import { identityFiles, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import type { ClusterTarget, Run } from '../target.ts'
 import {
   fileOn,
@@ -66,23 +66,22 @@ async function checkFolder(
     diffs: [...differences, ...listed(again, 'copied again', 'copy')],
     until,
     warn: [...warningsOn(run, node, left, others), ...warn],
-    todo: left.flatMap((file) => (isKeptOff(run.cluster, file) ? adviseOnKey(run, look, file) : [])),
     found: { look, differences, others, units },
   }
 }
 
 function warningsOn(
-  { cluster, options }: Run,
+  { options }: Run,
   { name }: ClusterNode,
   left: readonly string[],
   others: readonly Other[],
 ): string[] {
-  // What is kept off nodes is more than a warning.
-  const unwanted = options.prune ? [] : left.filter((file) => !isKeptOff(cluster, file))
-  const verb = unwanted.length === 1 ? 'does' : 'do'
+  const verb = left.length === 1 ? 'does' : 'do'
   return texts(
     others.length > 0 && `another ${formatOthers(others)} on ${name} is backed up to auth/backup and overwritten`,
-    unwanted.length > 0 && `${name} has ${formatNames(unwanted)}, which ${verb} not belong on it; remove with --prune`,
+    !options.prune &&
+      left.length > 0 &&
+      `${name} has ${formatNames(left)}, which ${verb} not belong on it; remove with --prune`,
     options.prune &&
       left.length > 0 &&
       `--prune leaves ${formatNames(left)} on ${name}, which are not of this cluster, or newer than in auth/`,
@@ -147,14 +146,6 @@ function isPrunable(run: Run, look: NodeLook, name: string): boolean {
   const all = [...look.files.keys()].flatMap((each) => fileOn(look, each, each))
   const there = all.find(({ file }) => file === name)
   return there !== undefined && ['same', 'earlier'].includes(ownerOf(run, there, all))
-}
-
-/** A key that no node is to have is its user's to remove: no run does it without --prune. It may be the only one. */
-function adviseOnKey({ auth, command }: Run, look: NodeLook, file: string): string {
-  const text = `remove ${look.folder}/${file}, which cluster.yaml has on no node`
-  return hasDigest(auth, file, look.files.get(file)?.sha256)
-    ? `${text}:\n    ${command('bootstrap --prune')}`
-    : `${text}, once you have a copy of it: auth/ has none`
 }
 
 /** Files of ours that don't belong on the node; no folder, nor a switched-off file that auth/ never had. */

@@ -66,7 +66,6 @@ const table = {
   format: { value: 'F', help: 'html or prometheus' },
   output: { value: 'FILE' },
   write: { value: 'DIR', help: 'write the files to this directory' },
-  list: { help: 'list phases and commands' },
   json: { help: 'print one JSON object a line instead of text' },
   verbose: { help: 'print a line for every target' },
   quiet: { help: 'print only failures, warnings and what is left to do' },
@@ -231,7 +230,7 @@ function unknownName(name: string, graph: ClusterGraph): Failure {
   const known = [...Object.keys(groups), ...words.filter(Boolean), ...graph.keys()]
   const like = suggest(name, known)
   const what = `unknown ${name.includes('/') ? 'target' : 'command'} "${name}"`
-  return like ? usageFailure(`${what}; ${like}`) : usageFailure(what, `list all:\n    ${formatCommand('--list')}`)
+  return like ? usageFailure(`${what}; ${like}`) : usageFailure(what, `see all:\n    ${formatCommand('--help')}`)
 }
 
 /** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */

@@ -52,7 +52,7 @@ describe('auth/', { concurrency: 2 }, () => {
     const { place, auth } = makeFolder(t)
     const looks = [
       ...[[...phases, '--dry-run'], ['bootstrap', '--dry-run', '--json'], ['verify'], ['status'], ['status', '--json']],
-      ...[['--list'], ['--help']],
+      ['--help'],
     ]
     for (const args of looks) await harderway(place, ...args)
     assert.ok(!existsSync(auth))

@@ -52,7 +52,7 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
   for (const [line, message] of [
     ['certz', /unknown command "certz"; did you mean certs\?/],
     ['node-certs/worker1', /"node-certs\/worker1"; did you mean node-certs\/worker0\?/],
-    ['something-else-altogether', /"something-else-altogether"\nlist all/],
+    ['something-else-altogether', /"something-else-altogether"\nsee all/],
     ['deploy --node worker0 --node worker1', /cluster\.yaml has no node worker1; did you mean worker0\?/],
     ['ca --node worker0', /ca has no target on worker0/],
     ['deploy worker0', /^worker0 is a node\n.*:\n +npm run bootstrap -- --node worker0$/],
