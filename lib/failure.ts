@@ -65,7 +65,6 @@ export function isErrno(error: unknown, ...codes: readonly string[]): error is N
   )
 }
 
-/** True if the machine may be down, or still booting. */
 export function isUnreached({ code = '' }: Failure): boolean {
   return ['unreachable', 'connection-lost'].includes(code)
 }
@@ -87,14 +86,12 @@ export function doing<T>(what: string, path: string, work: () => T, kind: Failur
   }
 }
 
-/** Of the file and its folder, what can be seen. In a folder of ours it is root's after a run by sudo. */
 function seeOwner(path: string): string | undefined {
   const seen = [dirname(path), path].filter((each) => existsSync(each)).map(quote)
   if (seen.length === 0) return undefined
   return `check the owner:\n    ls -ld ${seen.join(' ')}\nif a run with sudo created it, chown it to its user`
 }
 
-/** A full or read-only disk affects every file of a folder. */
 function diskFailure(folder: string, why: string, details: Details): Failure {
   const way = details.code === 'erofs' ? 'mount the disk read-write' : `check the disk:\n    df -h ${quote(folder)}`
   return new Failure(`can't write in ${folder}: ${why}`, { ...details, remedy: `${way}\nthen ${runAgain}` })

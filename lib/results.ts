@@ -34,7 +34,6 @@ export interface Check<Found = unknown> {
   readonly note?: string | undefined
   /** Left to the user: the command ends with 4. Commands stand on lines of their own. */
   readonly todo?: readonly string[]
-  /** Nobody has to act on these. */
   readonly warn?: readonly string[]
   /** There is nothing to make: it stays fresh, forced or not. */
   readonly hasNothing?: boolean

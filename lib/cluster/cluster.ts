@@ -114,7 +114,6 @@ function parseBytes(
     }
     return { document, value: document.toJS({ reviver: withoutNull }) }
   } catch (error) {
-    // Too many calls.
     if (error instanceof RangeError) return wrong('the file is nested too deeply', 'write each section once')
     throw error
   }

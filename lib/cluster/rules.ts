@@ -4,7 +4,6 @@ import { parseDuration, suggest } from '../wording.ts'
 import { isDomain, isMap, list, map, type Path, type Problem, quoted, type Raw, textOf } from '../yaml.ts'
 import { clusterSchema, defaults } from './schema.ts'
 
-/** It reads the list of `revoked`. */
 const apiServerUnit = 'kube-apiserver'
 
 export interface LayoutRules {
@@ -155,7 +154,6 @@ function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
   return [{ path: ['localKubeconfig', 'as'], message: `${quoted(as)} is not in users`, remedy }]
 }
 
-/** Who is denied by its API servers, and only with `install` is known to be. */
 function revokedProblems(raw: Raw, isReserved: LayoutRules['isReserved']): Problem[] {
   const { revoked, install = false } = raw
   if (revoked === undefined) return []
@@ -183,7 +181,6 @@ function drainProblems({ drain = '', undrain = '' }: Raw): Problem[] {
   return [atKey(['install', one], `needs ${other} too`)]
 }
 
-/** `path`: of the map of units, of all nodes or of one. */
 function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Problem[] {
   return Object.entries(units).flatMap(([unit, override]): Problem[] => {
     const { files, hasConfig } = known.get(unit) ?? {}

@@ -29,7 +29,6 @@ const listOf = <T extends v.GenericSchema>(item: T, least = 0) => {
 const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
   received === 'undefined' ? 'is missing' : isNot(input, 'a map of keys')
 const object = <T extends v.ObjectEntries>(entries: T) => v.object(entries, mapMessage)
-/** A key, with what it means for whoever writes it. */
 const required = <const T extends v.GenericSchema>(meaning: string, schema: T) => v.pipe(schema, v.description(meaning))
 const optional = <const T extends v.GenericSchema>(meaning: string, schema: T) => required(meaning, v.optional(schema))
 const usually = <const T extends v.GenericSchema, const D extends v.Default<T, undefined>>(
@@ -104,7 +103,6 @@ const command = checked('a command on one line', (s) => isOneLine(s) && s.trim()
 const placePath = checked('an absolute path of plain characters, without .. in it; <node> is its name', (s) =>
   isPlainPath(s.replaceAll('<node>', 'node')),
 )
-/** Where a unit reads a file of auth/; by setting where it reads it at several places. */
 const unitFiles = record(
   v.union(
     [placePath, record(placePath)],

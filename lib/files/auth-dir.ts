@@ -28,7 +28,6 @@ export const rotatedCas = [caName, etcdCaName] as const
 export type RotatedCa = (typeof rotatedCas)[number]
 export const caNames = [...rotatedCas, frontProxyCaName] as const
 export const encryptionConfigFile = 'encryption-config.yaml'
-/** By which an API server denies who is revoked. */
 export const authorizationConfigFile = 'authorization-config.yaml'
 /** The kubeconfig that this names: it has to be there first. */
 export const authorizationWebhookFile = 'authorization-webhook.yaml'
@@ -38,7 +37,6 @@ export const neededMarker = 'needs-harderway-'
 export const markersIn = (auth: Pick<AuthDir, 'names'>): string[] =>
   auth.names().filter((name) => name.startsWith(neededMarker))
 export const metricsFile = 'report.prom'
-/** The name of what will replace another, while both are in use. */
 export const nextName = (name: string): string => `${name}-next`
 /** Of a next CA's key, signed by the present CA of that name. */
 export const crossName = (name: string): string => `${name}-cross`
@@ -99,13 +97,11 @@ export function filesBeside(kubeconfig: string): { readonly pair: string; readon
 const folderMode = 0o700
 const gitIgnore = '.gitignore'
 
-/** What reads files of auth/ by their names, or of a copy of it. */
 export type AuthFiles = Pick<AuthDir, 'files' | 'tryBytes'>
 
 export type AuthFile = readonly [name: string, data: string | Uint8Array, mode: number]
 
 export class AuthDir {
-  /** Of the folder; of one in memory, where its files are from, for messages alone. */
   readonly path: string
   readonly files: FileNames
   readonly #read = new Map<string, PlainFile | undefined>()

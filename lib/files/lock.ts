@@ -27,7 +27,6 @@ export interface Lock {
 
 interface Owner extends Readonly<typeof thisProcess> {
   readonly token: string
-  /** When it took the lock, by its own clock. */
   readonly since: string
 }
 

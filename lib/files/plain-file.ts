@@ -14,7 +14,6 @@ const largest = 64 * 1024 * 1024
 
 export const secretMode = 0o600
 export const publicMode = 0o644
-/** The prefix of a file's name until the file is complete. */
 export const temporary = '.tmp-'
 
 /** Does not follow a symbolic link, nor wait for a writer of a pipe. */
@@ -62,7 +61,6 @@ export function followLinks(path: string): string {
   })
 }
 
-/** Whether the path, once followed, leads into the folder. */
 export function isInside(path: string, folder: string): boolean {
   const realOf = (each: string) => (fs.existsSync(each) ? fs.realpathSync(each) : each)
   const target = followLinks(path)
@@ -77,7 +75,6 @@ export function checkOutput(path: string, folder: string): void {
   if (stat && !stat.isFile()) throw usageFailure(`${path} is not a regular file`)
 }
 
-/** Writes what the command line names, where its links lead. */
 export function writeOutput(path: string, text: string): void {
   replaceFiles([{ path: followLinks(path), data: text, mode: publicMode }], { durable: false })
 }

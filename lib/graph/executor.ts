@@ -28,7 +28,6 @@ export interface RunOptions<Run extends AnyRun = AnyRun> {
   readonly emit: (event: Event) => void
 }
 
-/** A run over a graph, in which nothing begins by itself. */
 export interface Walk<Of extends Target = Target> {
   /** Begins what the target needs, then the target, once. A failure cancels what needs it. */
   start(id: string): Promise<Row<Of>>

@@ -4,7 +4,6 @@ import type { Failure } from '../failure.ts'
 import type { Check, Diff } from '../results.ts'
 
 export interface AnyRun {
-  /** How much is done at once, by where. */
   readonly limits: Readonly<Record<string, LimitFunction>>
   /** What a plan builds as well: in memory, so that the checks after it see what there would be. */
   readonly planned: string
@@ -56,7 +55,6 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
 
 export type Built = Partial<Pick<Check, 'diffs' | 'note' | 'todo' | 'warn'>>
 
-/** By which a target decides whether it has to wait. */
 export interface Waiting extends Pick<BuildContext, 'diffs' | 'force' | 'earlier'> {
   readonly wait: () => void
 }

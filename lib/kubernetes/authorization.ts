@@ -11,7 +11,6 @@ const header = '# Made by harderway from `revoked` in cluster.yaml: what is chan
 /** The user that a kubelet of that name is: https://kubernetes.io/docs/reference/access-authn-authz/node/ */
 export const nodeUser = (name: string): string => `system:node:${name}`
 
-/** Whoever had the name: a user, or a node. */
 export const usersOf = (name: string): string[] => [name, nodeUser(name)]
 
 /** The name of a user that does not exist: an API server that denies this user enforces exactly this list. */

@@ -193,7 +193,6 @@ export function isAnswer(error: unknown, ...statuses: readonly number[]): boolea
   return error instanceof Failure && statuses.some((status) => error.code === `http-${status}`)
 }
 
-/** For a component that answers with a word or two. */
 const brief = { longestBody: 64 * 1024, patience: 10_000 }
 
 /** DER of the first certificate that the server presents, whoever signed it. Throws a Failure if there is none. */

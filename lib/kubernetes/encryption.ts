@@ -87,7 +87,6 @@ function keysOf({ providers }: ConfigEntry): EncryptionKey[] {
   return kinds.flatMap(([provider, { keys = [] }]) => keys.map((each) => ({ provider, ...each })))
 }
 
-/** The keys that may encrypt what the first entry names. */
 export interface EncryptionKeys {
   /**
    * How far a rotation has come. `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet.

@@ -54,7 +54,6 @@ users:
 /** What YAML 1.1 and 1.2 take for a text as it stands: no boolean, no null, no `key:`, nothing near a number. */
 const plainText = /^(?!(?:y|n|yes|no|on|off|true|false|null|e[-+]?\d+)$)[a-z/](?:[\w./@:+=-]*[\w=])?$/i
 
-/** A YAML scalar, in quotes where it could be read as anything else. */
 export function scalarText(text: string): string {
   return plainText.test(text) ? text : JSON.stringify(text)
 }

@@ -68,7 +68,6 @@ export class Connection {
     return this.#isOpen ? this.#once(script, { what, limit }) : this.#opened(script, { what, limit })
   }
 
-  /** Tries again where the connection was dropped at its beginning. */
   async #opened(script: string, work: RemoteWork): Promise<string> {
     const { limit: opening, signal } = this.#parts
     for (const pause of retryAfter) {

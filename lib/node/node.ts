@@ -15,7 +15,6 @@ import { message, type NodeState, notWhole, readAnswer, readState, shellEnded, t
 export const noDigest = '-'
 
 export interface Query {
-  /** The folder that deploy puts files into, as in cluster.yaml. */
   readonly directory: string
   readonly names: FileNames
   /** Name → SHA-256 in hex. The answer includes the content of a file that differs. */
@@ -109,7 +108,6 @@ export interface Root {
 const runLines = (sudo: string, command: string) => [`sudo ${sudo}`, ...command.split('\n').map((line) => `do ${line}`)]
 const rootLines = ({ folder, sudo }: Root) => [`folder ${folder}`, `sudo ${sudo}`]
 
-/** What did not end, where it hangs. */
 const works: Readonly<Record<Verb, string>> = {
   look: 'its inspection',
   replace: 'replacing its files',
@@ -201,7 +199,6 @@ export class Node {
     return this.#connection.tidy(message('run', runLines('', command), newNonce()))
   }
 
-  /** Bytes to and from a port as the node reaches it: `tunnel` of connection.ts. */
   tunnel(host: string, port: number): Promise<Duplex> {
     return this.#connection.tunnel(host, port)
   }

@@ -7,7 +7,6 @@ export const largestFile = 256 * 1024
 /** Beside a file that is replaced: the old one, until the units that read it are healthy, and the new one (node.sh). */
 export const oldSuffix = '.harderway-old'
 export const newSuffix = '.harderway-new'
-/** Files that remain there if the run or the node is killed. */
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
 
 export const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
@@ -127,5 +126,4 @@ export function accessFor(
 
 /** Root's folder, which replace locks; node.sh names the same. */
 export const marksFolder = '/var/lib/harderway'
-/** Marks the node as drained, and outlasts a reboot. */
 export const drainMark = `${marksFolder}/drained`

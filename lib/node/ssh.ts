@@ -64,7 +64,6 @@ export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
 
 export class Ssh {
   readonly #run: SshRun
-  /** By which ssh reads the configuration of cluster.yaml. */
   readonly #config: readonly string[]
   readonly #sockets: string
   readonly #limit = pLimit(halfOpen)
@@ -82,7 +81,6 @@ export class Ssh {
     return new Node(node.name, this.connection(node))
   }
 
-  /** The one to the node: every command of a target goes through it. */
   connection(node: ClusterNode): Connection {
     const connection = this.#connections.get(node.name) ?? this.#connect(node)
     this.#connections.set(node.name, connection)

@@ -75,7 +75,6 @@ function readFolder(lines: readonly string[]) {
     above: readAbove(records),
     uid: number(records.one('uid')),
     now: number(records.one('now')),
-    /** What runs that were killed have left in the folder. */
     leftovers: records.all('leftover'),
     /** The machine's own addresses, in one spelling; empty where it lists none. */
     addresses: new Set(addresses) as ReadonlySet<string>,
@@ -101,7 +100,6 @@ function readPlaces(output: string, nonce: string) {
     above: readAbove(records),
     /** Paths that can't be resolved, or resolve to a name that is not plain. */
     odd: records.all('odd'),
-    /** A run has drained the node, and not undrained it yet. */
     isDrained: records.one('drained') !== undefined,
     hostname: records.one('hostname'),
     ...readFiles(records),
@@ -225,7 +223,6 @@ function unitState(
     isLoaded: property('LoadState') === 'loaded',
     /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
     active: property('ActiveState'),
-    /** `running`, `auto-restart`, … */
     sub: property('SubState'),
     /** When its main process was started, in seconds since 1970 by the node's clock; undefined if it never was. */
     started: readStart(property('ExecMainStartTimestamp')),
@@ -318,7 +315,6 @@ export function notWhole(): Failure {
   })
 }
 
-/** Of a shell that node.sh starts: root's, or for a command. */
 export function shellEnded(said: string): Failure {
   return new Failure(`a shell on the node ended early (${said})`, { code: 'other' })
 }

@@ -10,7 +10,6 @@ export interface Subject {
   readonly C?: string
   readonly ST?: string
   readonly L?: string
-  /** The groups of a client, of which there may be several. */
   readonly O?: string | readonly string[]
   readonly OU?: string
   readonly CN: string

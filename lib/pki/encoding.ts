@@ -67,7 +67,6 @@ export function blocksIn(pem: Uint8Array | string, label: 'CERTIFICATE' | 'PRIVA
   return decoded.every((der) => der !== undefined) ? decoded : []
 }
 
-/** As OpenSSL and Go write it. */
 export function certificatePem(der: Buffer): string {
   const lines = der.toString('base64').match(/.{1,64}/g) ?? []
   return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`

@@ -137,7 +137,6 @@ export async function makePair(
     readonly validity: number
     readonly key?: KeyObject | undefined
     readonly chain?: string | undefined
-    /** Of a new key, where it is not that of the profile. */
     readonly keyKind?: KeyKind | undefined
     readonly tell?: (step: string) => void
   },
@@ -201,7 +200,6 @@ export function isOfOwnCa(auth: AuthDir, certificate: Certificate): boolean {
   return ownCas(auth).some((ca) => isIssuedBy(certificate, ca))
 }
 
-/** A CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir, name: string = caName): Issuer {
   const certificate = certificateIn(auth.bytes(auth.files.certificate(name)))
   const privateKey = keyIn(auth.bytes(auth.files.key(name)))

@@ -34,7 +34,6 @@ export interface LinesOptions {
 export function createLines({ phases, verbose, quiet, columns, write, writeError }: LinesOptions): Reporter {
   const phaseOf = new Map(
     [...phases].flatMap(([title, targets]) => {
-      /** `left`: targets without an outcome. */
       const phase = { title, left: targets.length, fresh: [] as Row[] }
       return targets.map(({ id }) => [id, phase] as const)
     }),
@@ -116,7 +115,6 @@ function plainFailure(failure: Failure): object {
 
 type Mark = '+' | '~' | '-'
 
-/** New, removed, or changed: whether or not it is forced. */
 function markOf({ diffs }: Row): Mark {
   if (diffs.length > 0 && diffs.every(({ verb }) => verb === 'remove')) return '-'
   const isNew = diffs.every(({ verb }) => verb && ['make', 'copy', 'renew'].includes(verb))
@@ -181,7 +179,6 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
   }
 }
 
-/** A line for each row, or for all that are alike but for their names. */
 function formatEntries(rows: readonly Row[], isVerbose: boolean): string[] {
   const lineOf = (row: Row, names: string, text: string) =>
     `  ${paint(markOf(row))} ${printable(names)}  ${printable(text)}`.trimEnd()

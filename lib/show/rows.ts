@@ -23,7 +23,6 @@ export function textOf(row: Row): string {
   }
 }
 
-/** In one word, to count rows by. */
 function labelOf({ state, diffs, note, failure, hasNothing, isBegun, target }: Row): string {
   switch (state) {
     case 'fresh':
@@ -130,7 +129,6 @@ export function countRows(rows: Rows) {
   }
 }
 
-/** What is wrong or left to do, and the command that goes on. */
 export function formatClosing(summary: Summary, columns?: number): string[] {
   const isCut = [...summary.rows.values()].some(({ state }) => state === 'skipped')
   const goOn = isCut && summary.goOn && `Stopped    early; every file is whole; continue with:\n    ${summary.goOn}`

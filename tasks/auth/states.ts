@@ -176,7 +176,6 @@ export const keysIn = memoised<KeyObject[]>((pem) =>
   blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
 )
 
-/** The public half of a private key in PEM. */
 export function publicKeyIn(pem: Buffer | undefined): KeyObject | undefined {
   const key = pem && keyIn(pem)
   return key && createPublicKey(key)
@@ -251,7 +250,6 @@ export function recoverCommand(run: Run, from?: ClusterNode): string {
   return run.cluster.certificates.caKeyOnNodes ? recoverFromNode(run, from) : run.command('recover --from DIR')
 }
 
-/** Restores what a control node has, also without the key of the CA. */
 export function recoverFromNode({ cluster, command }: Run, from?: ClusterNode): string {
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   return command(`recover --node ${node?.name}`)

@@ -160,7 +160,6 @@ function helpOf(command: Command): string {
   ].join('\n')
 }
 
-/** docs/commands.md has more about each. */
 const meanings = {
   0: 'success',
   [statuses.failed]: 'something failed; the rest was done, unless it depends on that',

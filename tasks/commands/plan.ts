@@ -111,7 +111,6 @@ export function keepTo({ actions }: Plan, graph: ClusterGraph, task: string): Cl
   return new Map([...graph].map(([id, target]) => [id, target.build ? kept(target) : target]))
 }
 
-/** Something else would be done than what was planned for the task. */
 function otherPlan(what: string, { command }: Pick<Run, 'command'>, task: string): Failure {
   const remedy = `make a new plan:\n    ${command(`${task} --dry-run`)}`
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })

@@ -76,7 +76,6 @@ interface Status {
   readonly told: readonly Notice[]
 }
 
-/** With --quiet only what is wrong or left to do. */
 export function formatStatus(
   { host, options }: Pick<CommandRun, 'host' | 'options'>,
   { run, rows, items, told }: Status,

@@ -113,7 +113,6 @@ function refuseUnseen({ cluster }: Run, { places }: NodeState, files: readonly s
   if (places instanceof Failure && files.some((name) => identityFiles(cluster).has(name))) throw places
 }
 
-/** Of a directory: those that are copied, also where their modes are wrong. */
 const filesToCopy = (diffs: readonly Diff[]) => [...new Set(namesOf(diffs, 'copy', 'update'))]
 
 function listed(names: readonly string[], what: string, verb?: Diff['verb']): Diff[] {
@@ -209,7 +208,6 @@ function refuseOpenFolder(node: ClusterNode, { above, folder, uid }: NodeState):
   })
 }
 
-/** `earlier`: with the targets that make what is deployed. */
 export function targets(
   cluster: Cluster,
   { earlier, lookBeside }: { readonly earlier: readonly ClusterTarget[]; readonly lookBeside: LookBeside },

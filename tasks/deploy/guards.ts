@@ -310,7 +310,6 @@ export function ownerOf(run: Run, there: FileOnNode, all: readonly FileOnNode[])
   const { file, state } = there
   if (state.sha256 !== undefined && state.sha256 === digestAt(run, there)) return 'same'
   const isIdentity = identityFiles(run.cluster).has(file)
-  // Nothing could be lost.
   if (state.size === 0 || (state.kind === 'link' && !isIdentity)) return 'earlier'
   const owner = isIdentity ? ownerOfIdentity(run, there) : ownerByKind(run, there, all)
   return owner === 'earlier' && isNewer(run, there) ? 'newer' : owner

@@ -13,7 +13,6 @@ import { diskOf, type Run } from '../target.ts'
 /** It loads Node's TLS and HTTP, which most runs do not need. */
 const loadClient = () => import('../../lib/kubernetes/client.ts')
 
-/** A run, and the node that it is at. Who needs less takes less. */
 export interface NodeRun {
   readonly run: Run
   readonly node: ClusterNode

@@ -99,7 +99,6 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
   return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), units: [] } : look
 }
 
-/** Every machine has each loopback address. */
 export function hasAddress({ addresses }: Pick<NodeState, 'addresses'>, address: string): boolean {
   return specialUse(address) === 'loopback' || addresses.has(address)
 }

@@ -131,7 +131,6 @@ function checkFound({ run, node }: OnNode, found: UnitsLook, force?: Force): Che
       ...(force ? checks.map(asForced) : checks).flatMap(diffsOfUnit),
     ],
     until: found.selfMade?.notAfter,
-    // A unit that is not installed has nothing to load.
     hasNothing: checks.length === 0,
     note: checks.length === 0 ? 'not installed yet' : `${names} up to date`,
     warn: stoppedUnits(checks),

@@ -110,7 +110,6 @@ function rootOf({ run }: NodeRun, { folder }: UnitsLook, [path = '']: readonly s
 }
 
 interface OpenFolder {
-  /** "kubelet reads files below /srv, where …" */
   readonly what: string
   readonly remedy: string
 }

@@ -58,7 +58,6 @@ export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
   if (why !== undefined) throw await notHealthy(on, unit, why)
 }
 
-/** Undefined if the unit is healthy. */
 export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
   return health && (await readHealth(on, node, health)).why
 }

@@ -45,9 +45,7 @@ export interface ConnectionRow {
   readonly strict?: boolean
   /** Who the client must be for the server; undefined for an anonymous one. */
   readonly expected: Identity | 'refused' | undefined
-  /** Identities that are accepted in place of the expected one. */
   readonly tolerated?: readonly Identity[]
-  /** What the user should know of a connection, even one that is as expected. */
   readonly notice?: string
 }
 

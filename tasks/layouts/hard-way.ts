@@ -19,7 +19,6 @@ const { scheduler, controllerManager, proxy } = shared.certs
 const certs: readonly CertKind[] = [
   { ...shared.certs.ca, subject: { CN: 'CA' }, on: { control: shared.pair, worker: ['certificate'] } },
   { ...shared.certs.api, name: names.api, sans: apiSans },
-  // It is used on the control node.
   { ...shared.certs.admin, hasNoLocation: true, dials: loopback },
   {
     ...scheduler,
