@@ -294,15 +294,7 @@ function header({ path, bytes, access: { mode, uid = 0, gid = 0 } }: NewFile): B
   if (name === '') throw new Failure(`the path ${path} is too long`, { remedy: 'set a shorter one in cluster.yaml' })
   head.write(name, 0)
   head.write(octal(mode, 8), 100)
-  head.write(octal(0, 8) + octal(0, 8) + octal(bytes.length, 12) + octal(0, 12), 108)
-  for (const [at, id] of [
-    [108, uid],
-    [116, gid],
-  ] as const) {
-    // An id that has more than seven octal digits is written as bytes, as GNU tar does.
-    if (id < 8 ** 7) head.write(octal(id, 8), at)
-    else head.writeBigUInt64BE((1n << 63n) | BigInt(id), at)
-  }
+  head.write(octal(uid, 8) + octal(gid, 8) + octal(bytes.length, 12) + octal(0, 12), 108)
   // The checksum is computed with its own field as spaces.
   head.write(' '.repeat(8), 148)
   head.write('0', 156)

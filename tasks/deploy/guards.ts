@@ -59,8 +59,6 @@ export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boo
   return others
 }
 
-const privateKey = 'private key'
-
 function describe({ auth, cluster }: Run, there: FileOnNode, owner: Owner): Other {
   const { file, state, bytes } = there
   const kind = auth.files.parse(file)?.kind
@@ -70,7 +68,7 @@ function describe({ auth, cluster }: Run, there: FileOnNode, owner: Owner): Othe
     const label = labels.get(auth.files.certificate(caName)) ?? kind
     return { there, label, why: unread ?? 'it trusts another CA' }
   }
-  return { there, label: labels.get(file) ?? (kind === 'key' ? privateKey : (kind ?? 'file')), why: unread }
+  return { there, label: labels.get(file) ?? (kind === 'key' ? 'private key' : (kind ?? 'file')), why: unread }
 }
 
 /** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */
@@ -99,24 +97,21 @@ function formatOther({ there: { at }, why }: Other): string {
 /** A control node has all of the identity, and no other node has a key. */
 function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Other[]): Failure {
   const { auth, cluster } = run
-  const isStrangers = ({ label }: Other) => ['certificate', privateKey, 'kubeconfig'].includes(label)
-  const isLost = (other: Other) =>
-    !isStrangers(other) &&
-    [...identityFiles(cluster)].every(([name, label]) => label !== other.label || !auth.read(name))
+  const isLost = others.some(({ label }) => {
+    const own = [...identityFiles(cluster)].filter(([, each]) => each === label)
+    return own.length > 0 && own.every(([name]) => !auth.read(name))
+  })
   const source = node.role === 'control' ? node : undefined
   const command = run.command(`${cluster.install ? 'install' : 'deploy'} --node ${node.name} --replace-identity`)
-  const overwrite = `if auth/ is right, overwrite the node (auth/backup keeps its files):\n    ${command}`
-  const right = [
-    'to tell which is right, see docs/bad-day.md, "A node of another cluster"',
+  const ways = [
     source
       ? `if ${node.name} is right, recover the cluster:\n    ${recoverCommand(run, source)}`
-      : 'if the node is right, this auth/ belongs to another cluster; use the auth/ that the node was deployed from',
-    overwrite,
+      : 'if the node is right, use the auth/ that it was deployed from; or move these files aside',
+    `if auth/ is right (docs/bad-day.md, "A node of another cluster"), overwrite the node (auth/backup keeps its files):\n    ${command}`,
   ]
-  const ways = others.every(isStrangers) ? [`move them aside on ${node.name}, then ${runAgain}`, overwrite] : right
   return refusal(
     `another ${formatOthers(others)} than in ${auth.path}`,
-    others.some(isLost) ? waysOutOfLost(run, source) : ways,
+    isLost ? waysOutOfLost(run, source) : ways,
   ).with({ node: node.name })
 }
 
@@ -141,8 +136,7 @@ function newerThere(run: Run, node: ClusterNode, newer: readonly FileOnNode[]): 
     node: node.name,
     code: 'newer-on-node',
     remedy: [
-      `${auth.path} is older than the nodes; use the auth/ that they were deployed from`,
-      `if that auth/ is lost, issue newer certificates:${waysOutOfOlder(run, newer)}`,
+      `use the auth/ that the nodes were deployed from; if that auth/ is lost, issue newer certificates:${waysOutOfOlder(run, newer)}`,
       `or overwrite them with the older ones${restarts}:\n    ${command(`${phases} --node ${node.name} --force`)}`,
       `if a clock is wrong (compare date -u on both machines), set it, then ${runAgain}`,
     ].join('\n'),

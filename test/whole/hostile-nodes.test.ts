@@ -127,7 +127,10 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
       const ran = await withStatus(1, deploy())
       const { message, remedy } = failureOf(ran)
       assert.equal(message, `control0: control0.pem, control0.kubeconfig are newer than in ${auth()}`)
-      assert.match(String(remedy), /auth is older than the nodes; use the auth\/ [\s\S]*deploy --node control0 --force/)
+      assert.match(
+        String(remedy),
+        /^use the auth\/ that the nodes were deployed from[\s\S]*deploy --node control0 --force/,
+      )
       assert.deepEqual(homes(), before)
       await withStatus(1, deploy('--dry-run'))
       await withStatus(0, deploy('--node', 'control0', '--force'))
