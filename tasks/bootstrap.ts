@@ -28,7 +28,7 @@ export const phases: readonly Phase[] = [
     makes: "each role's files on each node, by ssh and scp" },
   { name: 'install', title: 'Install on nodes', targets: ({ install }) => install && import('./install/install.ts'),
     makes: 'the same files where units read them, loaded; if cluster.yaml has install' },
-  { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./phases/local-kubeconfig.ts'),
+  { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./phases/kubeconfigs.ts'),
     makes: "the admin's entry in your own kubeconfig" },
 ]
 
