@@ -13,8 +13,8 @@ import { commands, commonOptions, questions } from '../tasks/commands/commands.t
 import { NODE } from '../tasks/layouts/layout.ts'
 import { nodeUnits } from '../tasks/layouts/tables.ts'
 import { type OptionName, optionNames, optionTable } from '../tasks/run/options.ts'
-import { lineSchema, parts } from '../test/lib/show/line-schema.ts'
 import { parsed } from '../test/support/files.ts'
+import { lineSchema, parts } from './line-schema.ts'
 
 interface Schema {
   readonly const?: unknown

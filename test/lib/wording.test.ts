@@ -85,11 +85,5 @@ test('prose is broken between words at the width of a terminal, and a command, i
     '    npm run task -- ca --renew',
     'then do nothing else',
   ])
-  const way = "  - if the node's is the right one, recover:\n      mkdir -m 700 -p a && mv 'b c' a"
-  assert.deepEqual(fit(way, 30).split('\n'), [
-    "  - if the node's is the right",
-    '    one, recover:',
-    "      mkdir -m 700 -p a && mv 'b c' a",
-  ])
   for (const columns of [undefined, 200]) assert.equal(fit(text, columns), text)
 })

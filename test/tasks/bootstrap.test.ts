@@ -44,13 +44,6 @@ async function tasksOf(t: { mock: typeof import('node:test').mock }, work: () =>
   return roots.flatMap((task) => [task, ...(task.subtasks ?? [])]).map(({ path, state }) => [path.join(' > '), state])
 }
 
-test('without a renderer a phase is a task of listr2, in the order of the table, and ends as its targets do', async (t) => {
-  assert.deepEqual(await tasksOf(t, () => runFakePhases(targets)), [
-    ['Certificate authority', 'SKIPPED'],
-    ['Certificates', 'FAILED'],
-  ])
-})
-
 test('with a renderer each target has a task of its own below its phase, and ends as it does', async (t) => {
   class Renderer extends SilentRenderer {}
   const drawn = await tasksOf(t, () => runFakePhases(targets, Renderer as ListrRendererFactory))
@@ -88,20 +81,6 @@ for (const renderer of [undefined, SilentRenderer as unknown as ListrRendererFac
     assert.ok(Math.max(ends(own), ends(other)) < Math.min(begins(a), begins(b)), told.join(', '))
     assert.ok(Math.max(begins(a), begins(b)) < Math.min(ends(a), ends(b)), told.join(', '))
   })
-
-test('the rows are those of all targets, each after what it is made of', async () => {
-  const rows = await runFakePhases(targets)
-  assert.deepEqual(
-    [...rows].map(([id, { state }]) => [id, state]),
-    [
-      ['ca', 'fresh'],
-      ['certs/made', 'built'],
-      ['certs/fresh', 'fresh'],
-      ['certs/failed', 'failed'],
-      ['certs/held', 'skipped'],
-    ],
-  )
-})
 
 test('a target of a phase that is not in the table is a bug, before anything is made', async () => {
   const built: string[] = []

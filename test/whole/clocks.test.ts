@@ -45,30 +45,6 @@ describe('by a clock', { concurrency: 2 }, () => {
 
   const copied = (t: TestContext, more: readonly Edit[] = []) => copyPlace(t, origin, [...edits, ...more])
 
-  describe('on the day of renewal', () => {
-    /** The leaves' end less renewBefore. */
-    const renewal = made.getTime() + (365 - 30) * day
-
-    test('a day before it everything is fresh; a day after it every leaf is issued again, and the CA is not', async (t) => {
-      const { place, auth } = copied(t)
-      const state = stateOf(auth)
-      const fresh = await withStatus(0, runAt(place, new Date(renewal - day)))
-      assert.deepEqual(idsOf(fresh, 'built'), [])
-      assert.ok(!fresh.stdout.includes('"warn"'))
-      assert.deepEqual(stateOf(auth), state)
-      const then = new Date(renewal + day)
-      const isCa = (name: string) => name.startsWith('ca')
-      const ca = stateOf(auth, isCa)
-      const ran = await withStatus(0, runAt(place, then))
-      assert.equal(idsOf(ran, 'built').filter((id) => id.includes('cert')).length, leaves.length)
-      assert.equal(messageOf(ran, 'cluster-cert'), 'renewed, new key, expires 2029-01-29 (was 2028-02-28)')
-      assert.deepEqual(stateOf(auth, isCa), ca)
-      for (const name of leaves)
-        assert.ok(certificateIn(auth, name).notAfter.getTime() > then.getTime() + 364 * day, name)
-      assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
-    })
-  })
-
   test('that was ahead: a CA that is not yet valid is refused, with both times, and is reissued where the clock is right', async (t) => {
     const { place, auth } = copied(t)
     const state = stateOf(auth)

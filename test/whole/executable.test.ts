@@ -11,7 +11,6 @@ import { needs } from '../support/programs.ts'
 const root = join(import.meta.dirname, '../..')
 
 describe("the clone's executable, from another folder,", () => {
-  const _own = join(root, 'cluster.yaml')
   const executable = join(root, 'bin/harderway')
   const call = (place: string, command: string, path = '') => {
     const env = { PATH: [path, process.env.PATH].join(delimiter), HOME: place, INIT_CWD: '/' }

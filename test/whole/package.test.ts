@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { copySource } from '../support/files.ts'
@@ -110,26 +110,6 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
     const wrong = await npx('certs', '--frce')
     assert.equal(wrong.status, 2)
     assert.match(wrong.stderr, /\n {6}npx harderway --help\n$/)
-  })
-
-  test('is scheduled as it is installed: by its own file, in the folder in which npx finds it', async () => {
-    const { status, stdout, stderr } = await npx('schedule')
-    assert.equal(status, 0, stderr)
-    const [, program = ''] = /^ExecStart=(.*) bootstrap --config /m.exec(stdout) ?? []
-    assert.equal(program, `${process.execPath} ${join(theirs(), 'node_modules/harderway/bin/main.js')}`)
-    assert.match(stdout, new RegExp(`^WorkingDirectory=${theirs()}$`, 'm'))
-    const [node = '', ...args] = program.split(' ')
-    assert.equal((await run('/', [node, ...args, '--version'])).stdout, `${version}\n`)
-  })
-
-  test('begins a cluster in the repository that it is installed in', async () => {
-    rmSync(join(theirs(), 'cluster.yaml'))
-    const { status, stdout, stderr } = await npx('init', '.', '--control', 'c0=10.0.0.1')
-    assert.equal(status, 0, stderr)
-    assert.match(stdout, /^now run:\s+npx harderway bootstrap --dry-run$/m)
-    const text = readFileSync(join(theirs(), 'cluster.yaml'), 'utf8')
-    assert.match(text, /^# yaml-language-server: \$schema=\.\/node_modules\/harderway\/docs\/cluster\.schema\.json\n/)
-    writeCluster(theirs(), [...oneOfEach, ...labEdits(suite.lab)])
   })
 
   test('bootstraps a cluster, finds everything fresh after it, and reports', async () => {

@@ -1,7 +1,7 @@
 /** `report --format prometheus`, read by promtool, beside what openssl says of the files. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
@@ -91,31 +91,6 @@ test("the expiries in report.prom are those that openssl reads, and the CA's whe
   assert.deepEqual(sorted(metrics.end_timestamp_seconds), sorted(first))
   const [read = 0] = metrics.report_timestamp_seconds?.values() ?? []
   assert.ok(read >= before && read <= Date.now() / 1000)
-})
-
-test('fresh is 1, and 0 for what does not match cluster.yaml, whatever its name', {
-  skip: needs('promtool'),
-}, async (t) => {
-  const odd = 'a:b/c@d.e_f-G'
-  const name: Edit = [['name'], odd]
-  const place = prepare(t, name)
-  await exits(0, place.path, ...phases)
-  const before = (await metricsOf(place, odd)).fresh
-  assert.equal(before?.size, 24)
-  assert.deepEqual(new Set(before.values()), new Set([1]))
-  rmSync(join(place.auth, 'worker1.pem'))
-  writeFileSync(join(place.auth, 'kube-proxy.kubeconfig'), 'clusters: [')
-  writeCluster(place.path, [name, [['nodes', 3, 'ip'], '192.168.1.44']])
-  const { fresh, not_after_timestamp_seconds: ends } = await metricsOf(place, odd)
-  assert.deepEqual([...(fresh?.keys() ?? [])], [...before.keys()])
-  const stale = ['kubeconfigs/kube-proxy', 'kubeconfigs/worker1', ...['worker0', 'worker1'].map(idOf)]
-  assert.deepEqual(
-    sorted(fresh).flatMap(([id, value]) => (value === 0 ? id : [])),
-    stale.toSorted(),
-  )
-  // What can't be read has no end.
-  const [without] = [[...before.keys()].filter((id) => !ends?.has(id))]
-  assert.deepEqual(without?.toSorted(), ['encryption-key', 'kubeconfigs/kube-proxy', 'node-certs/worker1'])
 })
 
 test('--output writes a copy that others can read, and nothing else in its folder', async (t) => {

@@ -65,15 +65,6 @@ test('rows that differ in their names alone are one; what is wrong is said below
   ])
 })
 
-test('--verbose has a row for everything; --quiet for what is not right alone, and no heading line', () => {
-  assert.equal(format(rows, {}, { verbose: true }).filter((line) => /^[✔●✖]/.test(line)).length, 7)
-  assert.deepEqual(format(rows, {}, { quiet: true }).slice(0, 3), [
-    '  NAME              FOR      EXPIRES     LEFT',
-    '● d.pem and 1 more  kubelet  2027-12-26  300d',
-    '    to change; <name>.pem missing',
-  ])
-})
-
 test('what has expired is said first, with its names; without a row of a node, nodes were not inspected', () => {
   assert.deepEqual(format([file('a'), file('b')], { a: -1 }).slice(0, 3), [
     '2 targets: 2 up to date, 0 failed; nodes were not inspected (--on-nodes)',

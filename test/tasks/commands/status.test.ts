@@ -1,10 +1,9 @@
 /** `status`, as its users and their cron call it. */
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
-import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import { openssl } from '../../support/certificates.ts'
 import { stateOf } from '../../support/files.ts'
 import {
   copyPlace,
@@ -156,21 +155,7 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
   const connections = async () => Promise.all(suite.lab.nodes.map(async (node) => (await node.counts()).connections))
   const nodesOf = (ran: Ran) =>
     outcomesOf(ran).flatMap(({ type, id, message }) => (String(id).startsWith('deploy/') ? [[id, type, message]] : []))
-  /** Spoils a file on a node for the time of a test. */
-  const spoiled = (t: TestContext, node: string, file: string, spoil: (path: string) => void) => {
-    const [path, kept] = [join(home(node), file), join(place, `kept-${file}`)]
-    cpSync(path, kept, { preserveTimestamps: true })
-    t.after(() => cpSync(kept, path, { preserveTimestamps: true }))
-    spoil(path)
-  }
   const same = names.map((name) => [`deploy/${name}`, 'fresh', 'up to date'])
-
-  test('without it no node is reached, and nothing is said of nodes', async () => {
-    const before = await connections()
-    const ran = await status('--json')
-    assert.deepEqual([ran.status, nodesOf(ran)], [0, []])
-    assert.deepEqual(await connections(), before)
-  })
 
   test('all is the same on each node, at a connection a node, and nothing is touched there or here', async () => {
     const before = await connections()
@@ -185,14 +170,5 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
       [join(place, 'auth'), ...names.map(home)].map((folder) => stateOf(folder)),
       state,
     )
-  })
-
-  test('exits with 3 where a node has another CA, as a run does', async (t) => {
-    const request = ['req', '-x509', '-newkey', 'ed25519', '-nodes', '-subj', '/CN=Kubernetes']
-    spoiled(t, 'gateway', 'ca.pem', (path) =>
-      openssl(...request, '-keyout', join(place, 'other-key.pem'), '-out', path),
-    )
-    const ran = await withStatus(3, status('--on-nodes', '--json'))
-    assert.match(String(nodesOf(ran)[2]), /^deploy\/gateway,failed,gateway: another CA in ca\.pem than in /)
   })
 })

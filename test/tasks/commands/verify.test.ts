@@ -53,7 +53,7 @@ const connections: Readonly<Record<string, RegExp>> = {
   ),
   'strangers/name-not-in-sans': /^rejected$/,
   'keys/service-account-token': /^service-account\.pem verifies tokens signed by service-account-key\.pem$/,
-  'keys/encryption': /encrypts with its (aescbc|aesgcm|secretbox) key$/,
+  'keys/encryption': /encrypts with its (aescbc|secretbox) key$/,
 }
 
 const ofServer = [...etcd, ...kubelets.map((name) => `kubelets/${name}`)]
@@ -74,30 +74,15 @@ const rows: Readonly<
     ['clients/kube-scheduler'],
     /connecting to kube-apiserver: rejected \(/,
   ],
-  'a kubeconfig that dials another server': [
-    (auth) => replaceIn(auth, 'worker1.kubeconfig', /server: \S+/, 'server: https://elsewhere.invalid:6443'),
-    ['clients/worker1'],
-    /the server certificate has no SAN elsewhere\.invalid/,
-  ],
   'a kubeconfig that is none': [
     (auth) => writeFileSync(join(auth, 'admin.kubeconfig'), 'clusters: ['),
     ['clients/admin'],
     /^admin\.kubeconfig has no certificate and key$/,
   ],
-  'an API certificate without the address of a control node': [
-    (auth) => issue(auth, 'kubernetes', { without: 'IP:192.168.1.12' }),
-    etcd,
-    /the server certificate has no SAN 192\.168\.1\.12/,
-  ],
   'an API certificate without the name of the API': [
     (auth) => issue(auth, 'kubernetes', { without: 'DNS:kubernetes' }),
     [...clients, 'clients/pods', ...strangers('api-server')],
     /the server certificate has no SAN kubernetes/,
-  ],
-  "a kubelet's certificate without its address": [
-    (auth) => issue(auth, 'worker0', { without: 'IP:192.168.1.14', embedded: true }),
-    ['kubelets/worker0'],
-    /the server certificate has no SAN 192\.168\.1\.14/,
   ],
   'an API certificate with a name that is nowhere dialled': [
     (auth) => issue(auth, 'kubernetes', { more: ['DNS:elsewhere.invalid'] }),
@@ -113,11 +98,6 @@ const rows: Readonly<
     (auth) => issue(auth, 'worker1', { subject: '/O=system:masters/CN=system:node:worker1', embedded: true }),
     ['clients/worker1'],
     /authenticated as system:node:worker1 \(groups system:masters\), /,
-  ],
-  'an API certificate that is for servers alone': [
-    (auth) => issue(auth, 'kubernetes', { extendedKeyUsage: 'serverAuth' }),
-    ofServer,
-    /purpose/,
   ],
   'a client of another CA': [
     (auth, elsewhere) => {
@@ -140,33 +120,21 @@ const rows: Readonly<
     (auth) => replaceIn(auth, 'encryption-config.yaml', /providers:\n/, 'providers:\n  - identity: {}\n'),
     ['keys/encryption'],
   ],
-  'a key of the API that is not its own': [
-    (auth) => cpSync(join(auth, 'worker0-key.pem'), join(auth, 'kubernetes-key.pem')),
-    Object.keys(connections).filter((id) => !/^keys|^strangers.kubelet/.test(id)),
-  ],
-  'a certificate of a kubelet that is none': [
-    (auth) => writeFileSync(join(auth, 'worker1.pem'), 'garbage'),
-    ['clients/worker1', 'kubelets/worker1'],
-  ],
 }
 
-for (const [kind, provider] of [
-  ['ecdsa-p384', 'secretbox'],
-  ['ecdsa-p256', 'aesgcm'],
-] as const)
-  test(`verify names each kind of connection with the identity that the other side saw, with ${kind} and ${provider}`, async (t) => {
-    const place = scratch(t)
-    mkdirSync(join(place, 'home'))
-    writeCluster(place, [nodes, [['certificates', 'key'], kind], [['encryption', 'provider'], provider]])
-    await exits(0, place, ...phases)
-    const ran = await exits(0, place, 'verify', '--json')
-    const { length } = Object.keys(connections)
-    assert.deepEqual(idsOf(ran, 'fresh'), Object.keys(connections).toSorted())
-    for (const { id, message } of ran.events.filter(({ type }) => type === 'fresh'))
-      assert.match(String(message), connections[String(id)] ?? /^$/, String(id))
-    const { type, targets, fresh, exit } = ran.events.at(-1) ?? {}
-    assert.deepEqual([type, targets, fresh, exit], ['summary', length, length, 0])
-  })
+test('verify names each kind of connection with the identity that the other side saw', async (t) => {
+  const place = scratch(t)
+  mkdirSync(join(place, 'home'))
+  writeCluster(place, [nodes, [['certificates', 'key'], 'ecdsa-p384'], [['encryption', 'provider'], 'secretbox']])
+  await exits(0, place, ...phases)
+  const ran = await exits(0, place, 'verify', '--json')
+  const { length } = Object.keys(connections)
+  assert.deepEqual(idsOf(ran, 'fresh'), Object.keys(connections).toSorted())
+  for (const { id, message } of ran.events.filter(({ type }) => type === 'fresh'))
+    assert.match(String(message), connections[String(id)] ?? /^$/, String(id))
+  const { type, targets, fresh, exit } = ran.events.at(-1) ?? {}
+  assert.deepEqual([type, targets, fresh, exit], ['summary', length, length, 0])
+})
 
 describe('verify', { concurrency: 2 }, () => {
   const edits: readonly Edit[] = [nodes]
@@ -182,15 +150,6 @@ describe('verify', { concurrency: 2 }, () => {
       const said = ran.events.flatMap(({ type, message }) => (type === 'failed' ? String(message) : []))
       assert.match(said.join('\n'), cause)
       assert.equal(idsOf(ran, 'fresh').length, Object.keys(connections).length - named.length)
-    })
-
-  for (const san of ['IP:10.32.0.1', 'DNS:kubernetes.default.svc', 'DNS:kubernetes.kubenet', 'IP:192.168.1.21'])
-    test(`an API certificate without ${san} fails, since pods or people dial that`, {
-      skip: needs('openssl'),
-    }, async (t) => {
-      const { place, auth } = copied(t)
-      issue(auth, 'kubernetes', { without: san })
-      await exits(1, place, 'verify')
     })
 
   test('nothing is written, touched or removed, and each node is judged by its own', async (t) => {
@@ -245,17 +204,12 @@ interface Issue {
   readonly subject?: string
   readonly without?: string
   readonly more?: readonly string[]
-  readonly extendedKeyUsage?: string
   readonly expired?: boolean
   readonly embedded?: boolean
 }
 
 /** Has openssl issue the certificate of a name under the CA in auth/, for the key that is there. */
-function issue(
-  auth: string,
-  name: string,
-  { subject, without, more = [], extendedKeyUsage = 'serverAuth,clientAuth', expired, embedded }: Issue,
-): void {
+function issue(auth: string, name: string, { subject, without, more = [], expired, embedded }: Issue): void {
   const [file, key] = [join(auth, `${name}.pem`), join(auth, `${name}-key.pem`)]
   const { subjectAltName } = new X509Certificate(readFileSync(file))
   const sans = subjectAltName?.replaceAll('IP Address:', 'IP:').split(', ')
@@ -263,7 +217,7 @@ function issue(
   const own = name === 'kubernetes' ? '/O=Kubernetes/CN=kubernetes' : `/O=system:nodes/CN=system:node:${name}`
   const extensions = [
     ...['basicConstraints=critical,CA:FALSE', 'keyUsage=critical,digitalSignature'],
-    `extendedKeyUsage=${extendedKeyUsage}`,
+    'extendedKeyUsage=serverAuth,clientAuth',
     ...(sans ? [`subjectAltName=${[...sans.filter((san) => san !== without), ...more]}`] : []),
   ]
   const times = expired ? ['-not_before', '20200101000000Z', '-not_after', '20200102000000Z'] : ['-days', '300']

@@ -58,14 +58,6 @@ describe('encryption-key', { concurrency: 2 }, () => {
     assert.deepEqual(config.resources, ['secrets', '*.apps'])
   })
 
-  test("the guide's own file is fresh", async (t) => {
-    const at = place(t, guide)
-    const first = stateOfFile(at.file)
-    await withStatus(0, run(at, '--dry-run'))
-    await withStatus(0, run(at, '--verbose'))
-    assert.deepEqual(stateOfFile(at.file), first)
-  })
-
   test('a resource that is added is written into it, and every key stays', async (t) => {
     const text = guide.replace(
       `        secret: ${secret}\n`,

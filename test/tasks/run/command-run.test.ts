@@ -9,8 +9,6 @@ import { authBeside, type CommandRun, writeAuth } from '../../../tasks/run/comma
 import { parseOptions } from '../../../tasks/run/options.ts'
 import { scratch } from '../../support/files.ts'
 
-const _nothing = { causes: [] }
-
 /** As much of a CommandRun as it takes, and what is printed. */
 function runIn(t: TestContext) {
   const place = scratch(t)

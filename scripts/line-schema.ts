@@ -3,7 +3,7 @@
  * docs/json.md are made from this (`npm run docs`), and every line that a test has printed is held to it.
  */
 import * as v from 'valibot'
-import type { Verb } from '../../../lib/results.ts'
+import type { Verb } from '../lib/results.ts'
 
 const { optional, strictObject } = v
 const described = <const T extends v.GenericSchema>(meaning: string, schema: T) =>
