@@ -32,8 +32,8 @@ export class Failure extends Error {
   }
 
   with({ what = this.what, ...details }: Details & { readonly what?: string }): Failure {
-    const { kind, node, remedy, code, cause } = this
-    return new Failure(what, { kind, node, remedy, code, cause, ...details })
+    const { kind, node, remedy, code, mistakes, cause } = this
+    return new Failure(what, { kind, node, remedy, code, mistakes, cause, ...details })
   }
 }
 

@@ -55,7 +55,7 @@ const sideBySide = { concurrent: true, exitOnError: false } as const
 /**
  * Runs the phases one after the other: listr2 has a task for each, in their order. A task starts the targets of its
  * phase side by side; each waits until all that it needs has ended (lib/graph/executor.ts). With a renderer, a target
- * has a task of its own. Throws an Error for a target of the walk that is in none of the phases.
+ * has a task of its own.
  */
 export async function runPhases(
   phases: Phases,

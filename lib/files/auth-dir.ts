@@ -346,10 +346,6 @@ export function backupFolders(auth: Pick<AuthDir, 'names'>): string[] {
     .reverse()
 }
 
-export function timeOfBackup(folder: string): Date {
-  return new Date(folder.replace(/^(.*T\d\d)-(\d\d)-(\d\d).*$/, '$1:$2:$3Z'))
-}
-
 export function readBackup(auth: Pick<AuthDir, 'tryBytes'>, folder: string, name: string): Buffer | undefined {
   return auth.tryBytes(join('backup', folder, name))
 }

@@ -154,7 +154,8 @@ export async function findRefusals<Run extends AnyRun>(
     try {
       await target.refuse?.(run, forced.get(target.id))
     } catch (error) {
-      if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
+      if (!(error instanceof Failure)) throw error
+      if (error.kind === 'refused') refusals.push([target.id, error])
     }
   return refusals
 }

@@ -8,7 +8,7 @@ import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts
 /** Why a PEM chain (the leaf first) is not trusted by these PEM certificates. Times and usages are not checked. */
 export function findDistrust(served: Uint8Array | string, trusted: Uint8Array | string): string | undefined {
   const [leaf, ...between] = readCertificates(served)
-  return leaf && isChained(leaf, between, readCertificates(trusted)) ? undefined : 'not issued by the current CA'
+  return leaf && isChained(leaf, between, readCertificates(trusted)) ? undefined : 'not issued by a trusted CA'
 }
 
 function isChained(certificate: Certificate, between: readonly Certificate[], roots: readonly Certificate[]): boolean {

@@ -67,7 +67,9 @@ async function tryOut(
   const results = await Promise.allSettled([restore(run, source, targets)])
   if (typeof source === 'string' && inMemory.hasFiles()) {
     const controls = cluster.nodes.filter(({ role }) => role === 'control')
-    const compared = controls.map((node) => limits.node(() => compareNode(run, source, node)))
+    const compared = controls.map((node) =>
+      limits.node(() => compareNode(run, source, node).finally(() => run.disconnect(node))),
+    )
     results.push(...(await Promise.allSettled(compared)))
   }
   const failures = results.flatMap((result) => (result.status === 'rejected' ? asFailure(result.reason) : []))
@@ -90,7 +92,6 @@ async function compareNode(run: CommandRun, from: string, node: ClusterNode): Pr
     return [...new Set(known.flatMap(({ file }) => identityFiles(cluster).get(file) ?? []))]
   }
   const others = labelsOf(ownedAs('otherCluster'))
-  await run.disconnect(node)
   if (others.length > 0)
     throw refusal(`${node.name} has another ${others.join(', ')} than ${from}`, [
       'if the backup is of another cluster, or older than a rotation, back up the auth/ that nodes were deployed from (docs/everyday.md)',

@@ -122,6 +122,7 @@ export async function undrain(run: Run, node: ClusterNode): Promise<void> {
   await limitBeside(run).map(gatewaysOf(run), (gateway) => change(run, gateway, node, 'undrain').catch(failed))
   try {
     if (failures.length > 0) throw failures[0]
+    // Harderway 0.5.0 had marks of its own there.
     await mark(run, node, `rm -rf -- ${drainMark} ${marksFolder}/.harderway-*`)
   } catch (error) {
     throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error

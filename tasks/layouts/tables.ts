@@ -208,7 +208,7 @@ export function serviceOf(cluster: Cluster, component: string): string {
 }
 
 /** Where API servers read a file of the list of who is revoked. */
-export function listPath(cluster: Cluster, file: (typeof authorizationFiles)[number]): string {
+export function listPath(cluster: Cluster, file: string): string {
   const row = layoutOf(cluster)
     .units.flatMap(({ reads }) => reads)
     .find((each) => each.file === file)

@@ -186,7 +186,9 @@ export function select(run: Selecting, graph: ClusterGraph) {
   if (renew && force) throw usageFailure("--renew and --force can't be combined")
   if (renew && (names.length !== 1 || names[0] !== 'ca'))
     throw usageFailure('--renew can only be used with ca', `renew it:\n    ${run.command('ca --renew')}`)
-  return { ids: chosen.map(({ id }) => id), forced: forcedOf(chosen, run.options) }
+  const isChosen = new Set(chosen.map(({ id }) => id))
+  // In the order of the graph, whatever was typed first: who waits for a turn holds a slot.
+  return { ids: [...graph.keys()].filter((id) => isChosen.has(id)), forced: forcedOf(chosen, run.options) }
 }
 
 function forcedOf(

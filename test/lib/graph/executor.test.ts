@@ -202,7 +202,6 @@ test('every refusal is found, and nothing else', async () => {
     fakeTarget('key', { refuse: async () => throws(refused('two'))() }),
     fakeTarget('well', refuse()),
     fakeTarget('unreadable', refuse(new Failure('three'))),
-    fakeTarget('bug', refuse(new TypeError('four'))),
     fakeTarget('other', { check: throws(refused('five')) }),
     fakeTarget('forced', {
       refuse: (_, force) => {
@@ -215,6 +214,8 @@ test('every refusal is found, and nothing else', async () => {
     [...refusals].map(([id, { message }]) => `${id}: ${message}`),
     ['ca: one', 'key: two', 'forced: six'],
   )
+  const bug = buildGraph([fakeTarget('bug', refuse(new TypeError('four')))])
+  await assert.rejects(findRefusals(bug, nowhere, new Map()), TypeError)
 })
 
 /** A graph, and what goes wrong in it. */

@@ -64,9 +64,9 @@ test('a server whose Netscape type says client is accepted', { skip }, async (t)
 const refused: Readonly<Record<string, readonly [Parameters<typeof reach>[1], RegExp]>> = {
   'where its usages say so too': [{ usages: 'clientAuth' }, /invalid purpose/],
   'under another name': [{ san: 'IP:127.0.0.2' }, /invalid purpose/],
-  'of another CA of the same name': [{ ca: 'other' }, /not issued by the current CA/],
-  'of another CA that it presents': [{ ca: 'other', presentsCa: true }, /not issued by the current CA/],
-  'of none but itself': [{ ca: 'itself' }, /not issued by the current CA/],
+  'of another CA of the same name': [{ ca: 'other' }, /not issued by a trusted CA/],
+  'of another CA that it presents': [{ ca: 'other', presentsCa: true }, /not issued by a trusted CA/],
+  'of none but itself': [{ ca: 'itself' }, /not issued by a trusted CA/],
   'after its end': [{ days: 'over' }, /expired/],
 }
 for (const [what, [how, why]] of Object.entries(refused))

@@ -48,6 +48,10 @@ test('a name selects what it names, and nothing is forced', () => {
   }
 })
 
+test('targets begin in the order of the graph, whatever was typed first: a node that waits for its turn holds a slot', () => {
+  assert.deepEqual(selected('deploy/gateway deploy/worker0 deploy/control0').ids, selected('deploy').ids)
+})
+
 test('a name, a node or an option that does not fit is bad usage, and the message says why', () => {
   for (const [line, message] of [
     ['certz', /unknown command "certz"; did you mean certs\?/],
