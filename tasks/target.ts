@@ -23,7 +23,7 @@ export interface Run extends AnyRun {
   connect(node: ClusterNode): Promise<Node>
   /** How much is done at once. Nodes are queried through `limits.node`, but by a node's target, which has a slot. */
   readonly limits: Readonly<Record<'auth' | 'node' | 'kubeconfig', LimitFunction>>
-  readonly planned: 'auth'
+  readonly builtInPlan: 'auth'
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
   /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */
@@ -99,7 +99,7 @@ export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<F
 }
 
 /** For a plan: what it makes is made in memory alone. */
-export function inMemory<AnyRun extends Run>(run: AnyRun): AnyRun {
+export function inMemory<Of extends Run>(run: Of): Of {
   return { ...run, auth: run.auth.inMemory(), disk: run.auth, planKey: 'ecdsa-p256' }
 }
 

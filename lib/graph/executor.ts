@@ -111,7 +111,7 @@ async function lookAndBuild<Run extends AnyRun>(
   }
   let checked = await look()
   if (checked.diffs.length === 0) return { state: 'fresh', ...checked }
-  const isInMemory = mode === 'plan' && where === run.planned
+  const isInMemory = mode === 'plan' && where === run.builtInPlan
   if (!build || (mode !== 'run' && !isInMemory)) return { state: 'stale', ...checked }
   const wait = () => emit({ type: 'queued', id })
   if (await target.waitForTurn?.({ diffs: checked.diffs, force, earlier: known, wait })) {

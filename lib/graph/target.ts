@@ -6,7 +6,7 @@ import type { Check, Diff } from '../results.ts'
 export interface AnyRun {
   readonly limits: Readonly<Record<string, LimitFunction>>
   /** What a plan builds as well: in memory, so that the checks after it see what there would be. */
-  readonly planned: string
+  readonly builtInPlan: string
 }
 
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew: all but that. */
@@ -44,7 +44,7 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   /** Reads only. A refusal that it throws stops the run, and its plan, before the first phase. */
   refuse?(run: Run, force?: Force): void | Promise<void>
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(run: Run, force?: Force, before?: Earlier): Check<Found> | Promise<Check<Found>>
+  check(run: Run, force?: Force, earlier?: Earlier): Check<Found> | Promise<Check<Found>>
   /** Resolves when it is its turn: true if it is to be checked again. Throws Skipped where no turn comes. */
   waitForTurn?(waiting: Waiting): Promise<boolean>
   /** Makes it; absent for targets that are only checked. What it returns takes the place of what the check has found. */

@@ -11,12 +11,7 @@ import type { Duplex } from 'node:stream'
 import { connect, TLSSocket } from 'node:tls'
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
-import { findDistrust, whyRefused } from '../pki/handshake.ts'
-
-export interface Credentials {
-  readonly certificate: Buffer
-  readonly key: Buffer
-}
+import { type Credentials, findDistrust, whyRefused } from '../pki/handshake.ts'
 
 export interface Server {
   /** Opens a stream to its port; each is used for one connection. */

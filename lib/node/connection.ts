@@ -111,7 +111,7 @@ export class Connection {
   }
 
   /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
-  async tidy(script: string): Promise<void> {
+  async runLast(script: string): Promise<void> {
     if (this.#isOpen) await spawnLast((how) => runScript(this.#destination, script, how), this.#parts)
   }
 

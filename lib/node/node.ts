@@ -165,7 +165,7 @@ export class Node {
     } catch (error) {
       if (archive !== undefined) {
         const discard = [`folder ${change.folder}`, `archive ${archive}`]
-        await this.#connection.tidy(message('forget', discard, newNonce()))
+        await this.#connection.runLast(message('forget', discard, newNonce()))
       }
       throw error
     }
@@ -195,8 +195,8 @@ export class Node {
   }
 
   /** Runs the command as the login user on an open connection, even after the run was interrupted. Never throws. */
-  tidy(command: string): Promise<void> {
-    return this.#connection.tidy(message('run', runLines('', command), newNonce()))
+  runLast(command: string): Promise<void> {
+    return this.#connection.runLast(message('run', runLines('', command), newNonce()))
   }
 
   tunnel(host: string, port: number): Promise<Duplex> {

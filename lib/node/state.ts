@@ -220,7 +220,7 @@ function unitState(
   const [, start]: readonly (string | undefined)[] =
     / ; argv\[\]=(.*?) ; ignore_errors=/.exec(properties.get('ExecStart') ?? '') ?? []
   return {
-    isLoaded: property('LoadState') === 'loaded',
+    hasUnitFile: property('LoadState') === 'loaded',
     /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
     active: property('ActiveState'),
     sub: property('SubState'),

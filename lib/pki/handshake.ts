@@ -20,12 +20,13 @@ function isChained(certificate: Certificate, between: readonly Certificate[], ro
   )
 }
 
-export interface Presented {
+/** PEM: a certificate, with what follows it, and its key. */
+export interface Credentials {
   readonly certificate: Buffer
   readonly key: Buffer
 }
 
-export interface Party extends Presented {
+export interface Party extends Credentials {
   readonly ca: Buffer
 }
 

@@ -15,6 +15,7 @@ import {
   readDerCertificate,
 } from './certificate.ts'
 import { blocksIn } from './encoding.ts'
+import type { Credentials } from './handshake.ts'
 import type { Issuer } from './x509.ts'
 
 /** The unencrypted private key of the PEM; undefined where there is none, or several. */
@@ -97,20 +98,20 @@ export function checkCertificate(
   const { profile, issuer, now, renewBefore } = desired
   const { notBefore, notAfter } = certificate
   // A leaf limited by its CA's expiry would not last longer if it were reissued.
-  const isCut = issuer !== undefined && notAfter >= issuer.notAfter
+  const isCappedByCa = issuer !== undefined && notAfter >= issuer.notAfter
   const left = notAfter.getTime() - now.getTime()
   const diffs = compareWithProfile(certificate, profile)
   // Before there is a CA, a dry run says that it will be made.
   if (issuer && !isIssuedBy(certificate, issuer)) diffs.push({ what: 'not issued by the current CA', verb: 'change' })
   // It was made by a wrong clock.
   if (notBefore > now) diffs.push({ what: `not valid before ${notBefore.toISOString().slice(0, 16)}Z`, verb: 'change' })
-  else if (left <= 0 || (left <= renewBefore && !isCut))
+  else if (left <= 0 || (left <= renewBefore && !isCappedByCa))
     diffs.push({
       what: `${left <= 0 ? 'expired' : 'expires'} ${formatDate(notAfter, isNear(notAfter, now) ? notAfter : undefined)}`,
       verb: 'renew',
     })
   const until = endOf(certificate, issuer ? [issuer] : [])
-  const note = isCut
+  const note = isCappedByCa
     ? `expires ${formatDate(until)} (with the CA)`
     : `renews from ${formatDate(new Date(notAfter.getTime() - renewBefore))}`
   return { diffs, until, note }
@@ -198,6 +199,11 @@ export function ownCas(auth: AuthDir): Certificate[] {
 
 export function isOfOwnCa(auth: AuthDir, certificate: Certificate): boolean {
   return ownCas(auth).some((ca) => isIssuedBy(certificate, ca))
+}
+
+/** Of files that are there. */
+export function readCredentials(auth: AuthDir, name: string): Credentials {
+  return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
 export function readIssuer(auth: AuthDir, name: string = caName): Issuer {

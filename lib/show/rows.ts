@@ -130,8 +130,9 @@ export function countRows(rows: Rows) {
 }
 
 export function formatClosing(summary: Summary, columns?: number): string[] {
-  const isCut = [...summary.rows.values()].some(({ state }) => state === 'skipped')
-  const goOn = isCut && summary.goOn && `Stopped    early; every file is whole; continue with:\n    ${summary.goOn}`
+  const isEarlyEnd = [...summary.rows.values()].some(({ state }) => state === 'skipped')
+  const goOn =
+    isEarlyEnd && summary.goOn && `Stopped    early; every file is whole; continue with:\n    ${summary.goOn}`
   return [...formatIssues(summary, columns), ...(goOn ? [fit(printable(goOn), columns)] : [])]
 }
 

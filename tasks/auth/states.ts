@@ -83,7 +83,7 @@ export function caState(auth: AuthFiles, now: Date, name: string = caName): CaSt
   const nextKey = parse(files.nextKey, keyIn)
   const [next, cross] = [parse(files.next, certificateIn), parse(files.cross, certificateIn)]
   const present = next || nextKey || cross ? parse(files.present, certificateIn) : undefined
-  const chainOf = (signer: Certificate | undefined) =>
+  const crossOf = (signer: Certificate | undefined) =>
     signer && cross && isTwin(cross, signer) && cross.notAfter > now ? cross : undefined
 
   if (!nextKey && isThere(files.nextKey)) return unclear(files.nextKey, 'is not an unencrypted private key')
@@ -92,14 +92,14 @@ export function caState(auth: AuthFiles, now: Date, name: string = caName): CaSt
   if (next && nextKey && !isKeyOf(next, nextKey)) return unclear(files.next, `does not match ${files.nextKey}`)
   const nextPublic = nextKey ? createPublicKey(nextKey) : next?.publicKey
   if (present && nextPublic?.equals(present.publicKey))
-    return { stage: 'finishing', ...settledBy(name), chain: chainOf(present) }
+    return { stage: 'finishing', ...settledBy(name), chain: crossOf(present) }
   if (next && !nextKey) return unclear(files.nextKey, `is missing, but ${files.next} exists`)
   if (next && present?.subject.equals(next.subject))
     return unclear(files.next, `has the same subject as ${files.present}`)
-  if (nextKey) return { stage: 'both', issuer: nextName(name), trusted: [nextName(name), name], chain: chainOf(next) }
+  if (nextKey) return { stage: 'both', issuer: nextName(name), trusted: [nextName(name), name], chain: crossOf(next) }
   if (cross && present && !isSame(cross, present))
     return unclear(files.cross, `does not have the key of ${files.present}`)
-  return { stage: 'settled', ...settledBy(name), chain: chainOf(present) }
+  return { stage: 'settled', ...settledBy(name), chain: crossOf(present) }
 }
 
 /** Throws a refusal if the files do not fit together. */

@@ -81,7 +81,7 @@ async function formatCluster(folderName: string, auth: string, options: Options)
   const layout = named ? layouts[named] : (layoutIn(auth) ?? layouts[usualLayout])
   const document = parseDocument(readFileSync(packageFile('cluster.yaml'), 'utf8'))
   set(document, [], layout.defaults)
-  const found = readAuth(auth, layout, document.toJS())
+  const found = clusterIn(auth, layout, document.toJS())
   if (!found && options.from !== undefined)
     throw usageFailure(`--from ${options.from} has no readable ${layout.files.certificate(caName)}`)
   const nodes = await Promise.all(mergeNodes(found?.nodes ?? [], options).map(withAddresses))
@@ -182,7 +182,7 @@ function report(file: string, text: string, { host, options, print }: WithoutClu
 }
 
 /** The cluster that an auth/ was made for; undefined without a CA. `usual`: values by its layout. */
-function readAuth(path: string, layout: Layout, usual: Raw) {
+function clusterIn(path: string, layout: Layout, usual: Raw) {
   const { files, without } = layout
   const auth = new AuthDir(path, files)
   refuseNewer(auth)

@@ -31,14 +31,14 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     const noting = { ...run, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { run: noting, forced, tell })
-    if (refusals.length > 0) return refuse(run, graph, refusals)
+    if (refusals.length > 0) return reportRefusals(run, graph, refusals)
     const seen = await observe(run, graph, { forced, mode: 'plan' })
     return show(run, seen, warnings)
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
 
-async function refuse(
+async function reportRefusals(
   { reporterFor, endedStatus }: CommandRun,
   graph: ClusterGraph,
   refusals: readonly [string | undefined, Failure][],

@@ -27,7 +27,7 @@ import { caRotationFiles, caState, isTwin, recoverCommand, tokenFiles, tokenStat
 import { phases } from '../bootstrap.ts'
 import { type FileOnNode, filesOn, type Owner, ownerOf, waysOutOfOlder, whyNotCompared } from '../deploy/guards.ts'
 import { lookAtNode, type NodeLook, placesOf, readNode, withList, withPlaces } from '../inspect/look.ts'
-import { identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
+import { controlsOf, identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { type CommandRun, checkConfigFile, closeFolder, openAuth, writeAuth } from '../run/command-run.ts'
 import { type ExitCause, exitStatus, pathOf } from '../run/host.ts'
@@ -66,7 +66,7 @@ async function tryOut(
   const run: CommandRun = { ...given, auth: inMemory, note: reporter.note }
   const results = await Promise.allSettled([restore(run, source, targets)])
   if (typeof source === 'string' && inMemory.hasFiles()) {
-    const controls = cluster.nodes.filter(({ role }) => role === 'control')
+    const controls = controlsOf(cluster)
     const compared = controls.map((node) =>
       limits.node(() => compareNode(run, source, node).finally(() => run.disconnect(node))),
     )
@@ -130,7 +130,7 @@ function namedSource({ options: { nodes, from }, cluster }: CommandRun): string 
     throw usage('recover needs one source: --node NAME or --from DIR', 'recover')
   if (from !== undefined) return from
   checkNodes(cluster, nodes)
-  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const controls = controlsOf(cluster)
   const node = controls.find((each) => each.name === name)
   if (node) return node
   throw usageFailure(

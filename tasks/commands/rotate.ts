@@ -28,7 +28,7 @@ import { type CommandRun, readAuth, walk, writeAuth } from '../run/command-run.t
 import { columnsOf, type ExitCause, exitStatus } from '../run/host.ts'
 import { type Options, usage } from '../run/options.ts'
 import { type ClusterGraph, type ClusterTarget, clusterGraph } from '../target.ts'
-import { adviseAfter, adviseBackup, adviseOnRotations, backUp } from '../views/observe.ts'
+import { adviseAfter, adviseBackup, adviseOnRotations, backupAdvice } from '../views/observe.ts'
 
 interface Drive extends Rotating {
   readonly rotation: Rotation
@@ -258,7 +258,7 @@ async function walkTo(drive: Drive, stage?: Stage): Promise<readonly ExitCause[]
   const { rows, causes } = await walk(graph, { phases: shown, run: walked, forced: new Map(), signal, reporter })
   const exit = exitStatus(causes, run.endedStatus())
   const seconds = (performance.now() - started) / 1000
-  const backup = stage ? notices('after', backUp(run.auth)) : adviseBackup(run, rows)
+  const backup = stage ? notices('after', backupAdvice(run.auth)) : adviseBackup(run, rows)
   await reporter.end({ rows, seconds, exit, notices: [...adviseAfter(run, rows), ...backup] })
   return causes
 }
@@ -313,7 +313,7 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
     const isFinishLeft = at >= stages.length - 1 && !run.options.finish
     const toDo = [
       ...(at === 0 && rotation.needsSnapshot ? [snapshotReminder] : []),
-      `after each stage, ${backUp(run.auth)}`,
+      `after each stage, ${backupAdvice(run.auth)}`,
       ...(isFinishLeft ? [`complete the rotation:\n    ${run.command(`rotate ${name} --finish`)}`] : []),
     ]
     if (run.options.json) printJson(run, planned, [...notes, notTried, ...toDo])

@@ -30,7 +30,7 @@ import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/states.ts'
 import { digestAt, hasAddress, lookAtNode, type NodeLook, readServedCertificates, withPlaces } from '../inspect/look.ts'
 import { apiServer } from '../layouts/layout.ts'
-import { identityFiles, layoutOf, nodeFiles } from '../layouts/tables.ts'
+import { controlsOf, identityFiles, layoutOf, nodeFiles } from '../layouts/tables.ts'
 import type { ClusterGraph, Run } from '../target.ts'
 
 export interface Other {
@@ -190,7 +190,7 @@ export async function findOtherCluster(
   const missing = missingIdentity(run, graph)
   if (!missing || run.options.replaceIdentity) return undefined
   const { maker, label, files } = missing
-  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
+  const controls = controlsOf(run.cluster)
   // This may take as long as the timeout of a node that is down.
   tell(`looking for an existing ${label} on ${formatNames(controls.map(({ name }) => name))}`)
   const looks = await run.limits.node.map(controls, async (node) => ({
@@ -206,7 +206,7 @@ export async function findOtherCluster(
     return [maker, refusal(what, waysOutOfLost(run, found[0].node))]
   }
   const [unseen] = looks.flatMap(({ node, trace }) => (trace instanceof Failure ? [{ node, why: trace }] : []))
-  return unseen && [maker, refuseUnseen(run, unseen.node, label, unseen.why)]
+  return unseen && [maker, unseenRefusal(run, unseen.node, label, unseen.why)]
 }
 
 function missingIdentity({ auth, cluster }: Run, graph: ClusterGraph) {
@@ -238,7 +238,7 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
   }
 }
 
-function refuseUnseen(run: Run, node: ClusterNode, label: string, why: Failure): Failure {
+function unseenRefusal(run: Run, node: ClusterNode, label: string, why: Failure): Failure {
   return refusal(
     `nothing was created: ${node.name} may hold the ${label} of this cluster, but couldn't be inspected; ${why.what}`,
     [

@@ -48,7 +48,7 @@ import {
   type QuorumState,
   quorumStateOf,
   restart,
-  restartUndrained,
+  restartWithoutDrain,
   startAgain,
   undrain,
   waitForOthers,
@@ -287,7 +287,7 @@ async function restartRestored({ on, stale, found, restarted }: Installation): P
     const isMember = unit.isQuorum === true && (await whyNotHealthy(on, on.node, unit)) === undefined
     const again = async () => {
       if (isMember) await waitForOthers(on, unit)
-      await restartUndrained(on, unit)
+      await restartWithoutDrain(on, unit)
     }
     if (!(await succeeds(again()))) unhealthy.push(unit)
   }

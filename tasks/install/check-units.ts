@@ -76,7 +76,7 @@ export function asForced(check: UnitCheck): UnitCheck {
 
 function checkUnit(run: Run, unit: UnitOnNode, found: UnitsLook, places: readonly Difference[]): UnitCheck {
   const differing = places.map(({ path }) => path)
-  const unhealthy = whyStale(run, unit, found, places)
+  const unhealthy = whyUnproven(run, unit, found, places)
   const checked = { unit, places, isUnhealthy: unhealthy !== undefined }
   const health = texts(unhealthy && `${unit.unit}: ${unhealthy}`)
   if (!isUp(unit, found.places)) {
@@ -138,7 +138,7 @@ function expiringLoopback(run: Run, unit: Unit, { selfMade }: UnitsLook): Date |
 }
 
 /** What credentials that are about to be replaced were answered does not count. */
-function whyStale(run: Run, unit: Unit, found: UnitsLook, differing: readonly Difference[]): string | undefined {
+function whyUnproven(run: Run, unit: Unit, found: UnitsLook, differing: readonly Difference[]): string | undefined {
   const doAnswersCount = differing.length === 0 && !isReplaced(run, unit.health?.as ?? '')
   const noAnswers = { served: new Map(), unhealthy: new Map() }
   return (

@@ -12,6 +12,7 @@ import { deployId, type FolderLook, placeOf } from '../deploy/folder.ts'
 import { guard, type Other } from '../deploy/guards.ts'
 import { unsetOn } from '../inspect/agreement.ts'
 import type { OnNode } from '../inspect/component.ts'
+import { controlsOf } from '../layouts/tables.ts'
 import { bringList, checkList, guardList, isListPlaced, type ListLook } from '../revoked/revoked.ts'
 import type { ClusterTarget, Run } from '../target.ts'
 import { asForced, checkUnitsOf, diffsOfUnit, type UnitCheck } from './check-units.ts'
@@ -33,7 +34,7 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       check: async (run, force, earlier) => {
         await Promise.all(lists.map(({ id }) => earlier?.ended(id)))
         const before = earlier?.found.get(deployId(node)) as FolderLook<UnitsLook> | undefined
-        return checkUnits({ run, node }, { force, before })
+        return checkInstall({ run, node }, { force, before })
       },
       waitForTurn: turnOf(node, nodes),
       build: (run, work) => updateUnits({ run, node }, work),
@@ -46,24 +47,22 @@ export function targets(cluster: Cluster): ClusterTarget[] {
 /** The list of who is revoked, from auth/ to each API server, without a restart. */
 function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
   if (!install || !revoked) return []
-  return nodes
-    .filter(({ role }) => role === 'control')
-    .map(
-      (node): ClusterTarget<ListLook> => ({
-        id: `revoked/${node.name}`,
-        phase: 'install',
-        node: node.name,
-        needs: ['revoked', deployId(node)],
-        makes: [],
-        desired: { list: authorizationConfigFile },
-        where: 'node',
-        check: (run, _force, before) => {
-          const copied = before?.found.get(deployId(node)) as FolderLook<UnitsLook> | undefined
-          return checkList(run, node, copied?.units)
-        },
-        build: (run, work) => bringList({ run, node }, work),
-      }),
-    )
+  return controlsOf({ nodes }).map(
+    (node): ClusterTarget<ListLook> => ({
+      id: `revoked/${node.name}`,
+      phase: 'install',
+      node: node.name,
+      needs: ['revoked', deployId(node)],
+      makes: [],
+      desired: { list: authorizationConfigFile },
+      where: 'node',
+      check: (run, _force, before) => {
+        const copied = before?.found.get(deployId(node)) as FolderLook<UnitsLook> | undefined
+        return checkList(run, node, copied?.units)
+      },
+      build: (run, work) => bringList({ run, node }, work),
+    }),
+  )
 }
 
 const roles: readonly ClusterNode['role'][] = ['gateway', 'control', 'worker']
@@ -103,7 +102,7 @@ export type InstallLook = UnitsLook & {
 }
 
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
-export async function checkUnits(
+export async function checkInstall(
   on: OnNode,
   { force, before }: { readonly force: Force | undefined; readonly before: FolderLook<UnitsLook> | undefined },
 ): Promise<Check<InstallLook>> {

@@ -265,7 +265,7 @@ export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, pla
   const isThere = files.every(({ path }) => places.folders.has(folderOf(path)))
   if (isInstalledEarly && isThere) return true
   // A unit that runs is installed, even if its unit file is now gone, masked or invalid.
-  return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(places, unit))
+  return isThere && (places.units.get(unit)?.hasUnitFile === true || isRunning(places, unit))
 }
 
 /** True if the unit was started after the last change of the file (of a bundle, its certificates), or has none. */

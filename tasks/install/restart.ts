@@ -19,17 +19,18 @@ import {
 } from '../inspect/component.ts'
 import { installOf, limitBeside, reloadTime, repeat } from '../inspect/look.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
+import { controlsOf } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 
 /** Drains the node if gateways send it requests. Throws a Failure with the last log lines if it is not healthy. */
 export async function restart(on: NodeRun, unit: UnitOnNode): Promise<void> {
   const { run, node, tell } = on
-  if (!unit.isDrained) return restartUndrained(on, unit)
+  if (!unit.isDrained) return restartWithoutDrain(on, unit)
   try {
     await mark(run, node, `mkdir -p -m 700 -- ${marksFolder} && : >${drainMark}`)
     tell(`draining ${node.name}`)
     for (const gateway of gatewaysOf(run)) await change(run, gateway, node, 'drain')
-    await restartUndrained(on, unit)
+    await restartWithoutDrain(on, unit)
   } catch (error) {
     await undrain(run, node).catch((second) =>
       run.note(`${node.name} may still be drained; the next run undrains it (${asFailure(second).message})`),
@@ -40,7 +41,7 @@ export async function restart(on: NodeRun, unit: UnitOnNode): Promise<void> {
   await undrain(run, node)
 }
 
-export async function restartUndrained(on: NodeRun, unit: Unit): Promise<void> {
+export async function restartWithoutDrain(on: NodeRun, unit: Unit): Promise<void> {
   on.tell(`restarting ${unit.unit}`)
   await runAsRoot(on, unit.restart, unit)
   await waitUntilHealthy(on, unit)
@@ -139,7 +140,7 @@ async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: '
   const there = await run.connect(gateway)
   const outcome = await there.run({ sudo: '', command, limit }).catch(async (error) => {
     // The run was ended by a signal: tries to undrain all the same.
-    if (what === 'undrain') await there.tidy(command)
+    if (what === 'undrain') await there.runLast(command)
     if (error instanceof Failure && error.code === 'hung') return undefined
     throw error
   })
@@ -165,8 +166,7 @@ async function mark(run: Run, node: ClusterNode, command: string): Promise<void>
   })
 }
 
-const controlsOf = ({ cluster }: Run) => cluster.nodes.filter(({ role }) => role === 'control')
-const othersOf = ({ run, node }: NodeRun) => controlsOf(run).filter(({ name }) => name !== node.name)
+const othersOf = ({ run, node }: NodeRun) => controlsOf(run.cluster).filter(({ name }) => name !== node.name)
 
 const memberList = v.object({
   members: v.pipe(
@@ -197,7 +197,7 @@ export async function waitForOthers(on: NodeRun, unit: Unit): Promise<void> {
   const why = await repeat(
     installOf(on.run).timeout,
     async () => {
-      const [stranger] = foreignMembers(await readMembers(on, on.node), controlsOf(on.run))
+      const [stranger] = foreignMembers(await readMembers(on, on.node), controlsOf(on.run.cluster))
       if (stranger !== undefined) throw notRestarted(on, unit, stranger, `then ${runAgain}`)
       const reasons = await limitBeside(on.run).map(othersOf(on), async (other) => {
         const reason = await whyNotHealthy(on, other, unit)

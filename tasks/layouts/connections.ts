@@ -23,7 +23,7 @@ import type { Subject } from '../../lib/pki/certificate.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
 import { apiServer, type EtcdNames } from './layout.ts'
 import { frontProxyClient } from './shared.ts'
-import { anyones, type CertRow, certTable, etcdOf, layoutOf } from './tables.ts'
+import { anyones, type CertRow, certTable, controlsOf, etcdOf, layoutOf } from './tables.ts'
 
 export interface ConnectionRow {
   readonly id: string
@@ -71,7 +71,7 @@ export function connectionTable(cluster: Cluster): ConnectionRow[] {
     etcd: etcdOf(cluster),
     api: { to: apiServer, server: names.api },
     kubelets: cluster.nodes.filter(({ name }) => certs.has(name)),
-    controls: cluster.nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips),
+    controls: controlsOf(cluster).flatMap(({ ips }) => ips),
   }
   return [
     ...(ends.etcd ? toEtcd(ends, ends.etcd) : []),

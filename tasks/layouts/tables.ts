@@ -46,6 +46,9 @@ function inForce<Row extends { readonly when?: When }>(cluster: LaidOut, rows: r
   return rows.filter(({ when }) => when === undefined || facts[when])
 }
 
+export const controlsOf = ({ nodes }: Pick<Cluster, 'nodes'>): ClusterNode[] =>
+  nodes.filter(({ role }) => role === 'control')
+
 export const etcdOf = (cluster: Cluster): EtcdNames | undefined => layoutOf(cluster).etcd?.[cluster.etcd.ca]
 
 const certsOf = (cluster: LaidOut): CertKind[] => inForce(cluster, layoutOf(cluster).certs)

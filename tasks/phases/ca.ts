@@ -156,7 +156,7 @@ async function makePresent(run: Run, row: CertRow, { force, tell }: BuildContext
   const named = kept && (pair.certificate ?? replacedCas(auth, row.name).find((ca) => isKeyOf(ca, kept)))
   const profile = kept ? caProfile(pair.certificate, row.profile) : row.profile
   auth.writeDurably([certificate, selfSign({ profile, named, ...period }, privateKey), publicMode])
-  return { note, warn: texts(old && force && adviseAfter(run, row, force, old)) }
+  return { note, warn: texts(old && force && adviseAfterReplacing(run, row, force, old)) }
 }
 
 /** Removes first what would lead to the CA that the key replaces. */
@@ -169,7 +169,7 @@ async function makeKey({ auth, planKey }: Run, { name, profile }: CertRow): Prom
   return made
 }
 
-function adviseAfter({ auth, cluster, command }: Run, row: CertRow, force: Force, folder: string): string {
+function adviseAfterReplacing({ auth, cluster, command }: Run, row: CertRow, force: Force, folder: string): string {
   if (force === 'renew')
     return `moved the old ${auth.files.certificate(row.name)} to ${folder}; ${cluster.install ? 'then run' : 'then run what lists what to restart'}:\n    ${command('bootstrap')}`
   if (row.name === frontProxyCaName)

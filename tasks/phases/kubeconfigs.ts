@@ -28,7 +28,7 @@ import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { recoverCommand, signingCa } from '../auth/states.ts'
 import { deployId } from '../deploy/folder.ts'
-import { type CertRow, certTable, localHolder } from '../layouts/tables.ts'
+import { type CertRow, certTable, controlsOf, localHolder } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): ClusterTarget[] {
@@ -120,7 +120,7 @@ function localTargets(cluster: Cluster): ClusterTarget<boolean>[] {
   // Without our own files the changes are those to any other content.
   const unmade = { ...names, ca: Buffer.alloc(0), certificate: Buffer.alloc(0), key: Buffer.alloc(0) }
   const accessOf = (run: Run): KubeconfigAccess => ({ ...readAccess(run, row), ...names })
-  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
+  const controls = controlsOf(cluster).map(deployId)
   const isReached = ({ isObserved }: Run, earlier: Earlier | undefined) => {
     const rows = controls.flatMap((each) => earlier?.rows.get(each) ?? [])
     // One control node is enough.

@@ -36,10 +36,11 @@ import {
 } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { BuildContext } from '../../lib/graph/target.ts'
-import { ask, type Client, type Credentials, isAnswer } from '../../lib/kubernetes/client.ts'
+import { ask, type Client, isAnswer } from '../../lib/kubernetes/client.ts'
 import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/encoding.ts'
-import { readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
+import type { Credentials } from '../../lib/pki/handshake.ts'
+import { readCredentials, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy } from '../auth/states.ts'
@@ -229,7 +230,7 @@ interface Probe {
 /** Throws a Failure unless it accepts our own certificate. */
 async function proveAccepted(probe: Probe): Promise<void> {
   const { rotating, node, unit } = probe
-  const answer = await answerTo(probe, ownCredentials(rotating.run, unit.health.as))
+  const answer = await answerTo(probe, readCredentials(rotating.run.auth, unit.health.as))
   if (answer !== 'accepted')
     throw new Failure(`${unit.unit} does not accept our certificate: ${answer}`, { node: node.name })
 }
@@ -252,11 +253,6 @@ async function answerTo({ rotating, node, unit, trusted }: Probe, as: Credential
 function isAlert({ cause }: Failure): boolean {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
   return /_ALERT_.*(CERTIFICATE|UNKNOWN_CA)/.test(code)
-}
-
-/** A stage is proven after a walk in which everything was up to date, so the files are there. */
-function ownCredentials({ auth }: Run, name: string): Credentials {
-  return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
 /** The CA before this one, and what it signs for a client. Throws a Failure if it is lost while still trusted. */

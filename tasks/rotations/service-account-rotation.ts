@@ -105,13 +105,13 @@ const secretList = v.object({ items: v.nullish(v.array(tokenSecret), []) })
 async function prove(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   if (!(await lookAtApiServer(rotating.run, node))) return []
   await withApi(rotating, node, async (api) => {
-    await refuseOtherKeys(api, rotating.run)
-    await refuseOtherSigner(api, rotating.run)
+    await proveKeys(api, rotating.run)
+    await proveSigner(api, rotating.run)
   })
   return [apiServer]
 }
 
-async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
+async function proveKeys(api: Client, run: Run): Promise<void> {
   const desired = [signingKid(run), ...readTokenState(run).others.map(kidOf)]
   const { keys } = await api.read(jwks, 'GET', '/openid/v1/jwks')
   const kids = keys.map(({ kid }) => kid)
@@ -121,7 +121,7 @@ async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
     })
 }
 
-async function refuseOtherSigner(api: Client, run: Run): Promise<void> {
+async function proveSigner(api: Client, run: Run): Promise<void> {
   const desired = signingKid(run)
   if (desired === undefined || (await kidOfNewToken(api)) !== desired)
     throw new Failure(`the API server signs tokens with another key than ${tokenFiles(run.auth.files).key}`, {

@@ -19,7 +19,7 @@ import { checkUnitsOf } from '../install/check-units.ts'
 import { lookAtUnits, type UnitsLook } from '../install/places.ts'
 import { foreignMembers, readMembers } from '../install/restart.ts'
 import { apiServer, store, type Unit } from '../layouts/layout.ts'
-import { nodeUnits, serviceOf } from '../layouts/tables.ts'
+import { controlsOf, nodeUnits, serviceOf } from '../layouts/tables.ts'
 import type { Run } from '../target.ts'
 
 const hasApiServer = ({ cluster }: Run, node: ClusterNode) => nodeUnits(cluster, node).some(isApiServer)
@@ -50,7 +50,7 @@ export async function survey(asking: Asking) {
     if (!hasApiServer(run, node)) await run.disconnect(node)
     const { places, units } = found
     const isKnown = ({ unit, bundle }: Unit) =>
-      bundle !== undefined || places.units.get(unit)?.isLoaded === true || isRunning(places, unit)
+      bundle !== undefined || places.units.get(unit)?.hasUnitFile === true || isRunning(places, unit)
     return {
       node,
       // As the kernel has it, where kube-apiserver reads the label of its lease.
@@ -77,7 +77,7 @@ interface Running {
 /** The API servers and members that are not reached, each with what to do; and why it is not known which there are. */
 async function compareWithCluster(asking: Asking, running: readonly Running[]) {
   const { run, signal } = asking
-  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
+  const controls = controlsOf(run.cluster)
   if (!controls.some((node) => hasApiServer(run, node)))
     return {
       outOfReach: ['kube-apiserver on each control node; add it to install.units in cluster.yaml'],

@@ -12,8 +12,8 @@ import { type AuthDir, caName, kubeconfigFile } from '../../lib/files/auth-dir.t
 import { openWalk } from '../../lib/graph/executor.ts'
 import { byPhase, closure } from '../../lib/graph/target.ts'
 import { readEmbedded, readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../lib/pki/handshake.ts'
-import { certificateIn, readIssuer } from '../../lib/pki/pair.ts'
+import { type Credentials, formatNotFor, type Met, type Party, shakeHands } from '../../lib/pki/handshake.ts'
+import { certificateIn, readCredentials, readIssuer } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, type Issuer, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { type Diff, missing } from '../../lib/results.ts'
 import { count, day } from '../../lib/wording.ts'
@@ -198,10 +198,10 @@ export async function partiesOf(seen: Seen, row: ConnectionRow): Promise<Parties
   const { client, server, ca = caName, trusts = ca } = row
   if (missingOf(auth, row).length > 0) return undefined
   const own = { ca: auth.bytes(auth.files.certificate(trusts)) }
-  const ends = { server: { ...presentedBy(auth, server), ca: auth.bytes(auth.files.certificate(ca)) }, client: own }
+  const ends = { server: { ...readCredentials(auth, server), ca: auth.bytes(auth.files.certificate(ca)) }, client: own }
   if (client === 'nobody') return ends
   if (typeof client === 'string') return { ...ends, client: { ...own, ...(await stranger(seen, client, ca)) } }
-  if (client.in === 'files') return { ...ends, client: { ...own, ...presentedBy(auth, client.name) } }
+  if (client.in === 'files') return { ...ends, client: { ...own, ...readCredentials(auth, client.name) } }
   const text = auth.bytes(kubeconfigFile(client.name)).toString()
   const { ca: trusted, certificate, key } = readEmbedded(text)
   if (!trusted || !certificate || !key) return undefined
@@ -226,23 +226,19 @@ function isServerFor({ certificate }: Party, name: string): boolean {
   return (isIP(name) ? x509?.checkIP(name) : x509?.checkHost(name, { subject: 'never' })) !== undefined
 }
 
-function presentedBy(auth: AuthDir, name: string): Presented {
-  return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
-}
-
 /** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */
 async function stranger(
   { auth, now, cluster }: Seen,
   kind: 'of another CA' | 'expired',
   ca: string,
-): Promise<Presented> {
+): Promise<Credentials> {
   const ours = readIssuer(auth, ca)
   if (kind === 'expired') return issueTest({ now: new Date(now.getTime() - 2 * day), cluster }, ours)
   return issueTest({ now, cluster }, { ...ours, privateKey: await generatePrivateKey('ecdsa-p256') })
 }
 
 /** An admin that only a test uses, for a day before and after now: the clock of a node may be wrong. */
-export async function issueTest({ now, cluster }: Pick<Run, 'now' | 'cluster'>, issuer: Issuer): Promise<Presented> {
+export async function issueTest({ now, cluster }: Pick<Run, 'now' | 'cluster'>, issuer: Issuer): Promise<Credentials> {
   const { files } = layoutOf(cluster)
   const admin = certTable(cluster).find(({ name }) => name === files.names.admin)?.profile
   if (!admin) throw new Error('the table has no admin')

@@ -81,7 +81,7 @@ export function openRun(
       node: pLimit(cluster.ssh.concurrency),
       kubeconfig: pLimit(1),
     },
-    planned: 'auth',
+    builtInPlan: 'auth',
   }
 }
 

@@ -191,7 +191,7 @@ export function adviseBackup({ auth }: Run, rows: ClusterRows): Notice[] {
     return target.phase === caName || hasVerb(diffs, 'make', 'replace')
   })
   const when = first?.state === 'stale' ? 'after the run, ' : ''
-  return notices('after', first && when + backUp(auth))
+  return notices('after', first && when + backupAdvice(auth))
 }
 
 /** Not the next one of a rotation, which is beside the one that is there. */
@@ -220,7 +220,7 @@ function isCaNew(rows: ClusterRows): boolean {
   return ca !== undefined && isNewIdentity(ca)
 }
 
-export const backUp = ({ path }: AuthDir): string => `back up ${path} (docs/everyday.md)`
+export const backupAdvice = ({ path }: AuthDir): string => `back up ${path} (docs/everyday.md)`
 
 /** How the stage of each rotation is read, without what its stages load. */
 const states = new Map<string, (run: Run) => { readonly stage: string } | undefined>([

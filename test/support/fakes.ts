@@ -72,7 +72,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
 
 /** That runs, and no process of it is seen. */
 export const runningUnit: UnitState = {
-  ...{ isLoaded: true, active: 'active', sub: 'running', started: 1000, process: undefined },
+  ...{ hasUnitFile: true, active: 'active', sub: 'running', started: 1000, process: undefined },
   ...{ account: root, command: undefined, start: undefined },
   needsReload: false,
 }
@@ -180,7 +180,7 @@ export function fakeRows(outcomes: Readonly<Record<string, Outcome>>): ClusterRo
 }
 
 /** No fake target looks at it. */
-export const nowhere = { planned: 'auth' } as Run
+export const nowhere = { builtInPlan: 'auth' } as Run
 
 export interface FakeRunOptions {
   readonly mode?: RunOptions['mode']

@@ -6,7 +6,8 @@ import { createServer } from 'node:https'
 import { type AddressInfo, connect, createServer as createTcp, type Server, type Socket } from 'node:net'
 import { after, describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { ask, type Credentials, readServed } from '../../../lib/kubernetes/client.ts'
+import { ask, readServed } from '../../../lib/kubernetes/client.ts'
+import type { Credentials } from '../../../lib/pki/handshake.ts'
 import { leafProfile, servingAuth } from '../../support/certificates.ts'
 
 const auth = await servingAuth({ after }, leafProfile({ sans: ['127.0.0.1'] }), 'server', 'client')

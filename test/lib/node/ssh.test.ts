@@ -221,7 +221,7 @@ test('what a run has to tidy up is done after it was interrupted', { skip }, asy
     await connection.run('true')
     interrupt.abort()
     await assert.rejects(connection.run('true'))
-    await connection.tidy(`touch ${tidied}`)
+    await connection.runLast(`touch ${tidied}`)
   }
   await at.connect('node', { config: at.host('node'), signal: interrupt.signal }, work)
   assert.ok(existsSync(tidied))

@@ -66,8 +66,8 @@ describe('the answer to a look at places', () => {
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
     const starts = { start: '/usr/bin/x --a=b' }
     const none = { process: undefined, command: undefined, ...starts }
-    const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
-    const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
+    const running = { ...none, hasUnitFile: true, active: 'active', sub: 'running', started: start + 0.123456 }
+    const dead = { ...none, hasUnitFile: false, active: 'inactive', sub: 'dead', started: undefined }
     assert.deepEqual(Object.fromEntries(seen.units), {
       etcd: {
         ...{ ...running, process: 41, account: { uid: 990, gids: [991, 5] }, needsReload: true },

@@ -160,7 +160,13 @@ describe("the check of a node's units", () => {
 
   test('finds nothing where a guide has files before it has units, and they match; else they are put there', async (t) => {
     const run = await makeRun(new AuthDir(scratch(t), hardWay.files), otherGuide)
-    const none = { isLoaded: false, active: 'inactive', sub: 'dead', started: undefined, process: undefined } as const
+    const none = {
+      hasUnitFile: false,
+      active: 'inactive',
+      sub: 'dead',
+      started: undefined,
+      process: undefined,
+    } as const
     const early = all(state('kubelet', none), state('kube-proxy', none))
     assert.deepEqual(judge('w0', early, run), [])
     const { checks } = look('w0', all(early, without('/var/lib/kubelet/kubelet.key')), run)
@@ -353,7 +359,7 @@ describe("the check of a node's units", () => {
         'kube-proxy: it was not healthy in a previous run',
       ],
       'systemd does not know it, or its folder is not there': [
-        all(state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' }), ({ places }) =>
+        all(state('kube-proxy', { hasUnitFile: false, active: 'inactive', sub: 'dead' }), ({ places }) =>
           places.folders.delete('/var/lib/kubernetes'),
         ),
         'not installed',

@@ -91,7 +91,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     stagedBy: rotating,
     limits,
     remote: 'node',
-    planned: 'auth',
+    builtInPlan: 'auth',
   } as unknown as Run
   return { run, signal: new AbortController().signal, isForced: true }
 }
