@@ -12,16 +12,8 @@ import type { OnNode } from '../inspect/component.ts'
 import { digestOf, lookAtNode, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import type { ClusterTarget, Run } from '../target.ts'
-import {
-  fileOn,
-  formatOthers,
-  guard,
-  keepOthers,
-  type Other,
-  ownerOf,
-  refuseOtherMachine,
-  refuseWrongClock,
-} from './guards.ts'
+import { formatOthers, guard, keepOthers, type Other, refuseOtherMachine, refuseWrongClock } from './guards.ts'
+import { fileOn, ownerOf } from './owner.ts'
 
 export interface FolderLook<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */

@@ -8,7 +8,6 @@ import { refusal } from '../../lib/failure.ts'
 import { caName, keepOverwritten, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { isInside, replaceFiles, secretMode } from '../../lib/files/plain-file.ts'
 import { type BuildContext, type Earlier, isDone, isLost, Skipped } from '../../lib/graph/target.ts'
-import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import {
   compareKubeconfig,
   formatKubeconfig,
@@ -28,6 +27,7 @@ import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { recoverCommand, signingCa } from '../auth/states.ts'
 import { deployId } from '../deploy/folder.ts'
+import { isPreviousCa } from '../deploy/owner.ts'
 import { type CertRow, certTable, controlsOf, localHolder } from '../layouts/tables.ts'
 import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 

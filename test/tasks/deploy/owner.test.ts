@@ -3,8 +3,8 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { stringify } from 'yaml'
 import type { AuthFiles } from '../../../lib/files/auth-dir.ts'
-import { isOtherIdentity } from '../../../lib/kubernetes/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
+import { isOtherIdentity } from '../../../tasks/deploy/owner.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 
 type Read = AuthFiles['tryBytes']
