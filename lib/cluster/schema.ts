@@ -168,7 +168,12 @@ const node = object({
   ),
   units: usually(
     'Where the units of this node read files, if not as in `install.units`.',
-    record(object(placedAt)),
+    record(
+      object({
+        config: optional('As in `install.units`.', placePath),
+        files: usually('As in `install.units`.', unitFiles, {}),
+      }),
+    ),
     {},
   ),
 })

@@ -55,7 +55,7 @@ function formatFiles(given: CommandRun, name: string): Record<string, string> {
   const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && host.env.KUBECONFIG
   const kubeconfig = isRead ? `KUBECONFIG=${kubectlFiles(host).join(delimiter)}` : undefined
   const description = `Description=harderway bootstrap of ${escapeSpecifiers(cluster.name)}`
-  // More than these directives could break what ssh needs on this machine: docs/everyday.md has an example.
+  // More than these directives could break what ssh needs on this machine.
   const service = `[Unit]
 ${description}
 Wants=network-online.target time-sync.target
