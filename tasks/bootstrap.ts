@@ -32,7 +32,7 @@ export const phases: readonly Phase[] = [
     makes: "the admin's entry in your own kubeconfig" },
 ]
 
-/** Deploy is the chapter's, and knows nothing of install: what is looked at beside a node's directory is given to it. */
+/** Deploy knows nothing of install: what is looked at beside a node's directory is given to it. */
 async function deployTargets(): Promise<PhaseFile> {
   const { targets } = await import('./deploy/folder.ts')
   const lookBeside: LookBeside = async (...asked) => (await import('./install/places.ts')).lookBeside(...asked)

@@ -29,7 +29,7 @@ export type RotatedCa = (typeof rotatedCas)[number]
 export const caNames = [...rotatedCas, frontProxyCaName] as const
 export const encryptionConfigFile = 'encryption-config.yaml'
 export const authorizationConfigFile = 'authorization-config.yaml'
-/** The kubeconfig that this names: it has to be there first. */
+/** The kubeconfig that authorization-config.yaml names: it has to be there first. */
 export const authorizationWebhookFile = 'authorization-webhook.yaml'
 export const authorizationFiles: readonly string[] = [authorizationWebhookFile, authorizationConfigFile]
 /** An empty file, with the oldest version that reads this auth/ aright: one before it refuses to run. */
@@ -163,7 +163,7 @@ export class AuthDir {
     this.replace([file], { durable: false })
   }
 
-  /** Waits for the disk; a power cut leaves each file as it was, or whole. In their order. */
+  /** Waits for the disk; a power cut leaves each file as it was, or whole. A kill leaves the first ones new. */
   writeDurably(...files: readonly AuthFile[]): void {
     this.replace(files, { durable: true })
   }

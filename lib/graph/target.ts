@@ -32,7 +32,7 @@ export class Skipped extends Error {
 
 /** `Run`: what a walk hands to it; without one it is only shown. `Found`: what its check hands on to its build. */
 export interface Target<Run extends AnyRun = never, Found = unknown> {
-  /** The phase and a name, as in `phase/name`; the phase's own name where it has one target. */
+  /** As it is typed: `<phase>/<name>`, or the phase's own name where it has one target. */
   readonly id: string
   readonly phase: string
   readonly node?: string | undefined

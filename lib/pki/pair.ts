@@ -123,8 +123,8 @@ export function keptKey({ key }: Pair, diffs: readonly Diff[]): KeyObject | unde
 }
 
 /**
- * Writes a new certificate, with a new key unless one is kept, and returns what there is now. The key comes first: a
- * certificate never lacks its key.
+ * Writes a new certificate, with a new key unless one is kept, and returns what there is now. The key comes first: a kill
+ * leaves it beside the old certificate, which the next run replaces.
  * It is valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it
  * up).
  */

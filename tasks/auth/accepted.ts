@@ -111,7 +111,7 @@ export function revokedLine({ cluster }: Pick<HolderInput, 'cluster'>, more: rea
   return `revoked: [${names.map(scalarText).join(', ')}]`
 }
 
-/** Of a name that no row of cluster.yaml has, and whose certificate a CA of auth/ has signed for that name. */
+/** Files of a name that cluster.yaml lacks, whose certificate a CA of auth/ has signed for that name. */
 function formerFiles({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): string[] {
   const known = new Set(certTable(cluster).map(({ name }) => name))
   const names = new Set(auth.names().flatMap((file) => auth.files.parse(file)?.name ?? []))

@@ -1,3 +1,4 @@
+/** `recover`: restores a lost auth/ from a control node or a backup, and overwrites nothing. */
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'

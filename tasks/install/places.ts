@@ -281,7 +281,7 @@ export function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
   return bundle !== undefined || isRunning(places, unit)
 }
 
-/** By a killed run, and cluster.yaml says how to undo that. */
+/** True if a killed run has drained the node, and cluster.yaml says how to undrain it. */
 export function isLeftDrained(run: Run, { places }: UnitsLook): boolean {
   return places.isDrained && installOf(run).undrain !== ''
 }

@@ -283,7 +283,7 @@ const field = 'client-ca-file'
 /** Everything but the field of the CA is written back as it was read. */
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
-/** By its key, once every API server has loaded the new CA alone: any other would add the previous one again. */
+/** Removes the previous CA, by its key, once every API server has loaded the new one: any other would add it again. */
 async function forgetPreviousCa(rotating: Rotating, node: ClusterNode, previous: Certificate): Promise<void> {
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
   const forget = (api: Client) => async () => {

@@ -1,4 +1,4 @@
-/** `rotate encryption-key`: all decrypt with the next key before any encrypts with it. Stages: states.ts. */
+/** `rotate encryption-key`: all decrypt with the next key before any encrypts with it. Stages: EncryptionKeys. */
 
 import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
