@@ -124,7 +124,6 @@ function tableRow(run: Status['run'], row: ClusterRow, item: Item | undefined): 
   const end = item ? item.end : row.until
   const isRight = state === 'fresh' && todo.length === 0 && !(end && endsSoon(run, end))
   const isUrgent = state === 'failed' || (end && end <= run.now)
-  // A failure stands below the table, with its remedy.
   const text = state === 'fresh' ? hasNothing && note : !failure && beside(id, textOf(row))
   return {
     mark: state === 'failed' ? '✖' : isRight ? '✔' : '●',
