@@ -70,9 +70,12 @@ export interface BuildContext<Found = unknown> {
 }
 
 /** A target and what became of it: every view prints rows, or a fold of them. */
-export interface Row<Of extends Target = Target> extends Check {
+export interface Row<Of extends Target = Target> extends Check, Ended {
   readonly id: string
   readonly target: Of
+}
+
+interface Ended {
   /** `stale`: a plan would build it, or nothing can. `skipped`: a target that it needs was lost, or the run was interrupted. */
   readonly state: 'fresh' | 'built' | 'stale' | 'failed' | 'skipped'
   readonly failure?: Failure
@@ -81,7 +84,7 @@ export interface Row<Of extends Target = Target> extends Check {
   readonly isBegun?: true
 }
 
-export type Outcome = Omit<Row, 'id' | 'target' | 'diffs'> & Partial<Pick<Row, 'diffs'>>
+export type Outcome = Ended & Partial<Check>
 
 /** By id, each after all that it needs. */
 export type Rows<Of extends Target = Target> = ReadonlyMap<string, Row<Of>>

@@ -74,7 +74,7 @@ export function wrongIn({ ofFiles, mismatch }: Pair): Diff[] {
 
 export function checkPair(
   pair: Pair,
-  desired: Parameters<typeof checkCertificate>[1] & { readonly chain?: Certificate | undefined },
+  desired: CertificateDemands & { readonly chain?: Certificate | undefined },
 ): Check {
   const { certificate, chain } = pair
   if (!certificate) return { diffs: wrongIn(pair) }
@@ -85,16 +85,17 @@ export function checkPair(
   return { ...checked, diffs: [...wrongIn(pair), ...diffs, ...ofChain] }
 }
 
-/** The certificate alone. An undefined issuer: there is no CA yet; `renewBefore` in milliseconds. */
-export function checkCertificate(
-  certificate: Certificate,
-  desired: {
-    readonly profile: CertSpec
-    readonly issuer: Certificate | undefined
-    readonly now: Date
-    readonly renewBefore: number
-  },
-): Check {
+interface CertificateDemands {
+  readonly profile: CertSpec
+  /** Undefined where there is no CA yet. */
+  readonly issuer: Certificate | undefined
+  readonly now: Date
+  /** Milliseconds. */
+  readonly renewBefore: number
+}
+
+/** The certificate alone. */
+export function checkCertificate(certificate: Certificate, desired: CertificateDemands): Check {
   const { profile, issuer, now, renewBefore } = desired
   const { notBefore, notAfter } = certificate
   // A leaf limited by its CA's expiry would not last longer if it were reissued.

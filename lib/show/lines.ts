@@ -111,8 +111,6 @@ function plainFailure(failure: Failure): object {
   return { message, remedy, cause, stack: stackOf(failure) }
 }
 
-/** A dry run as a plan: what would be made, and why; what would be restarted. Pure. */
-
 type Mark = '+' | '~' | '-'
 
 function markOf({ diffs }: Row): Mark {

@@ -170,11 +170,6 @@ export function refusalOfKeys(file: string, keys: readonly string[]): Failure {
   ])
 }
 
-/**
- * The list of who is revoked, on a control node: copied to where its API server reads it, loaded without a restart, and
- * proven there by a review that only this list denies.
- */
-
 export type ListLook = UnitsLook & {
   readonly revokedInForce: number
 }
@@ -199,6 +194,7 @@ export function isListPlaced(found: { readonly units: readonly UnitOnNode[]; rea
   return found.units.flatMap(({ files }) => files.filter(isOfList)).every(({ path }) => fileAt(found.places, path))
 }
 
+/** Of a control node: the list is where its API server reads it, loaded, and proven by a review that only it denies. */
 export async function checkList(run: Run, node: ClusterNode, before?: UnitsLook): Promise<Check<ListLook>> {
   const look = before && (await checkFound({ run, node }, before))
   return look?.diffs.length === 0 ? look : checkFound({ run, node }, await lookAtUnits(run, node))

@@ -37,33 +37,36 @@ import {
 } from './host.ts'
 import type { Options } from './options.ts'
 
-export interface CommandRun extends Run, ClusterFile {
+/** What a command is given that runs before there is a cluster.yaml. */
+export interface WithoutCluster {
   readonly host: Host
   readonly options: Options
-  readonly file: string
   readonly signal: AbortSignal
+  readonly print: (line: string) => void
+}
+
+interface Call extends WithoutCluster {
   /** 128 + signal, if a signal has ended the run. */
   readonly endedStatus: () => number | undefined
   readonly reporterFor: (phases: Phases, isPlan: boolean) => Promise<Reporter>
   readonly progressFor: (phases: Phases) => Promise<Reporter>
-  readonly print: (line: string) => void
   readonly printError: (text: string) => void
 }
 
-/** What a command is given that runs before there is a cluster.yaml. */
-export type WithoutCluster = Pick<CommandRun, 'host' | 'options' | 'signal' | 'print'>
+export interface CommandRun extends Run, Call, ClusterFile {
+  readonly options: Options
+  readonly file: string
+}
 
 /** Throws a usage Failure for mistakes in cluster.yaml, and a refusal for an auth/ of another layout. */
-export function openRun(
-  given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file'> & Pick<CommandRun, 'options'>,
-): CommandRun & { close(): Promise<void> } {
-  const { host, options, signal, printError } = given
+export function openRun(call: Call): CommandRun & { close(): Promise<void> } {
+  const { host, options, signal, printError } = call
   const file = configOf(host, options.config)
   const isFound = file === join(host.cwd(), 'cluster.yaml') && findsClusterIn(host.cwd())
   const config = isFound ? undefined : options.config
   const { cluster, mistake } = readCluster(file)
   return {
-    ...given,
+    ...call,
     ...connector(cluster, { folder: dirname(file), env: host.env, signal }),
     cluster,
     mistake,

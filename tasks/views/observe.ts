@@ -140,11 +140,6 @@ export function findExpiries(items: ReadonlyMap<string, Item>, now: Date) {
   }
 }
 
-/**
- * What a run, a plan and a look tell beside what they did: what expires, who is gone or revoked, which rotation is
- * under way, what to do.
- */
-
 /** If a CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
 function adviseOnCa(run: Run): Notice[] {
   const { auth, now, command, cluster } = run
