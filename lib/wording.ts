@@ -9,11 +9,7 @@ export const day = 24 * hour
 /** "2036-11-23"; less than two days from the other date "2036-11-23 16:40Z". */
 export function formatDate(date: Date, near?: Date): string {
   const [on, at] = [date.toISOString().slice(0, 10), date.toISOString().slice(11, 16)]
-  return near !== undefined && isNear(date, near) ? `${on} ${at}Z` : on
-}
-
-export function isNear(one: Date, other: Date): boolean {
-  return Math.abs(one.getTime() - other.getTime()) < 2 * day
+  return near !== undefined && Math.abs(Number(date) - Number(near)) < 2 * day ? `${on} ${at}Z` : on
 }
 
 /** Formats milliseconds: "3649d", less than two days "31h", less than an hour "40m", "expired". */

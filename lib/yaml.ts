@@ -27,7 +27,9 @@ export function parseYaml(
         const value = isScalar(key) ? key.value : key
         const [start, end] = (isScalar(key) && key.range) || [0, 0]
         if (seen.has(value))
-          document.errors.push(new YAMLParseError([start, end], 'DUPLICATE_KEY', 'Map keys must be unique'))
+          document.errors.push(
+            new YAMLParseError([start, end], 'DUPLICATE_KEY', `${quoted(value)} stands above already`),
+          )
         seen.add(value)
       }
     },

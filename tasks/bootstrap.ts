@@ -52,11 +52,7 @@ export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ na
 
 const sideBySide = { concurrent: true, exitOnError: false } as const
 
-/**
- * Runs the phases one after the other: listr2 has a task for each, in their order. A task starts the targets of its
- * phase side by side; each waits until all that it needs has ended (lib/graph/executor.ts). With a renderer, a target
- * has a task of its own.
- */
+/** Each phase is a task of listr2, and with a renderer so is each target, which waits for what it needs (lib/graph/executor.ts). */
 export async function runPhases(
   phases: Phases,
   walk: Walk<ClusterTarget>,

@@ -1,7 +1,6 @@
 /**
- * Requests to one server on a node, through the node's own ssh connection: it works wherever ssh does. JSON over HTTPS
- * or HTTP, connections kept, and the TLS handshake before them. Written for that tunnel: a client library for Kubernetes opens its own sockets,
- * and does far more than is needed here. No failure quotes an answer: it may hold a Secret.
+ * Requests to one server on a node, through the node's own ssh connection, which a client library for Kubernetes
+ * can't use: it opens its own sockets. No failure quotes an answer: it may hold a Secret.
  */
 import { once } from 'node:events'
 // They serve HTTP without TLS too. An import of node:http also loads undici, for its WebSocket: 14 ms.

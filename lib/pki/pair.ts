@@ -5,7 +5,7 @@ import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, type AuthFile, caName, caNames, nextName } from '../files/auth-dir.ts'
 import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
 import { type Check, type Diff, hasVerb, missing, type Verb } from '../results.ts'
-import { formatDate, isNear } from '../wording.ts'
+import { formatDate } from '../wording.ts'
 import {
   type Certificate,
   type CertSpec,
@@ -108,7 +108,7 @@ export function checkCertificate(certificate: Certificate, desired: CertificateD
   if (notBefore > now) diffs.push({ what: `not valid before ${notBefore.toISOString().slice(0, 16)}Z`, verb: 'change' })
   else if (left <= 0 || (left <= renewBefore && !isCappedByCa))
     diffs.push({
-      what: `${left <= 0 ? 'expired' : 'expires'} ${formatDate(notAfter, isNear(notAfter, now) ? notAfter : undefined)}`,
+      what: `${left <= 0 ? 'expired' : 'expires'} ${formatDate(notAfter, now)}`,
       verb: 'renew',
     })
   const until = endOf(certificate, issuer ? [issuer] : [])
@@ -148,7 +148,7 @@ export async function makePair(
   const { profile, issuer, now, validity, chain = '', keyKind = profile.key, tell = () => {} } = signing
   const { notAfter } = validityPeriod(now, validity, issuer.certificate.notAfter)
   const period = { notBefore: nextStart(auth, name, now), notAfter }
-  const note = noteOnPair(auth, name, { expires: notAfter, isKeyKept: signing.key !== undefined })
+  const note = noteOnPair(auth, name, notAfter, { isKeyKept: signing.key !== undefined })
   if (!signing.key) tell('new key')
   const key = signing.key ?? (await generatePrivateKey(keyKind))
   tell('signing')
@@ -165,17 +165,10 @@ function nextStart(auth: AuthDir, name: string, now: Date): Date {
   return earlier && earlier > notBefore && earlier <= now ? earlier : notBefore
 }
 
-/** "new key, expires 2028-10-30 (was 2027-11-25)", before the pair is made. */
-export function noteOnPair(
-  auth: AuthDir,
-  name: string,
-  { expires, isKeyKept }: { readonly expires: Date; readonly isKeyKept: boolean },
-): string {
-  const former = tryCertificate(auth, name)
-  const was = former && endOf(former, ownCas(auth))
-  const [date, before] = [formatDate(expires, was), was && formatDate(was, expires)]
-  const isLonger = before !== undefined && before !== date
-  return `${former && !isKeyKept ? 'new key, ' : ''}expires ${isLonger ? `${date} (was ${before})` : formatDate(expires)}`
+/** "new key, expires 2028-10-30", before the pair is made. */
+export function noteOnPair(auth: AuthDir, name: string, expires: Date, { isKeyKept }: { isKeyKept: boolean }): string {
+  const isKeyReplaced = !isKeyKept && tryCertificate(auth, name) !== undefined
+  return `${isKeyReplaced ? 'new key, ' : ''}expires ${formatDate(expires)}`
 }
 
 /** Undefined if the first certificate of the file can't be read; what follows it is not parsed. */

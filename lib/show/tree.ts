@@ -1,7 +1,4 @@
-/**
- * The live tree: how listr2 draws a task for each phase, and below it one for each of its targets. It redraws them, each
- * by its target's last event, and as many as there are rows for. Who runs them: tasks/bootstrap.ts.
- */
+/** The live tree: listr2 draws a task for each phase and target that tasks/bootstrap.ts runs, as many as there are rows for. */
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, type ListrRendererFactory, Spinner } from 'listr2'
 import { type Event, nameInPhase, type Target } from '../graph/target.ts'

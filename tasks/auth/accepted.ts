@@ -133,7 +133,7 @@ export function noteOnFormer(run: Run): string | undefined {
   const files = formerFiles(run)
   if (files.length === 0) return undefined
   if (run.options.prune) return `--prune moves ${formatNames(files)} to auth/backup`
-  return `no node or user of cluster.yaml has the name of ${formatNames(files)} in auth/; a name that comes back keeps its key, unless they are moved to auth/backup:\n    ${run.command('bootstrap --prune')}`
+  return `auth/ still has ${formatNames(files)}, of names that cluster.yaml lacks; to move them to auth/backup:\n    ${run.command('bootstrap --prune')}`
 }
 
 export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note' | 'options'>): void {

@@ -86,7 +86,7 @@ export const commands: readonly Command[] = [
   {
     name: 'schedule',
     does: 'prints a systemd timer that runs bootstrap every day',
-    examples: ['schedule', 'schedule --write /etc/systemd/system'],
+    examples: ['schedule', 'schedule --write .'],
     options: ['write', 'output'],
     means: { output: 'write metrics there, for node_exporter' },
     load: async () => (await import('./schedule.ts')).schedule,

@@ -86,7 +86,7 @@ async function formatCluster(folderName: string, auth: string, options: Options)
     throw usageFailure(`--from ${options.from} has no readable ${layout.files.certificate(caName)}`)
   const nodes = await Promise.all(mergeNodes(found?.nodes ?? [], options).map(withAddresses))
   if (!nodes.some(({ role }) => role === 'control'))
-    throw wrong('--control is missing: name the control nodes, or --from AUTH of an existing cluster')
+    throw wrong('no control node: name them with --control, or an auth/ that has their certificates with --from')
   const name = options.name ?? found?.name ?? folderName
   // The API of a single control node has its address.
   const [entry, ...others] = nodes.filter(({ role }) => role !== 'worker')
@@ -116,13 +116,13 @@ const missing: Readonly<Record<string, string>> = {
   serviceCIDR: 'the --service-cluster-ip-range of kube-apiserver',
 }
 
-/** Null is a missing value, undefined none at all. */
+/** Null is a missing value, and so is '' where there is a default; undefined is none at all. */
 function set(document: Document, path: Path, value: unknown): void {
   if (isMap(value)) for (const [key, inner] of Object.entries(value)) set(document, [...path, key], inner)
   else if (value === undefined) document.deleteIn(path)
   else document.setIn(path, Array.isArray(value) ? document.createNode(value, { flow: true }) : value)
   const node = document.getIn(path, true)
-  if (value === null && isScalar(node)) node.comment = ` MISSING: ${missing[String(path.at(-1))]}`
+  if ((value === null || value === '') && isScalar(node)) node.comment = ` MISSING: ${missing[String(path.at(-1))]}`
 }
 
 function entryOf(document: Document, { ips, ...node }: InitNode) {
@@ -248,7 +248,7 @@ function readApi(layout: Layout, usual: Raw, { server, sans, nodes: found }: Fou
   return {
     domain,
     api: { host, ...(port && { port }), virtualIP, extraSANs: left.filter((san) => san !== virtualIP) },
-    ...(ranges.length === 0 && { network: { serviceCIDR: null } }),
+    ...(ranges.length === 0 && { network: { serviceCIDR: '' } }),
     nodes,
   }
 }

@@ -16,7 +16,7 @@ import {
   MemoryAuthDir,
   markersIn,
 } from '../../lib/files/auth-dir.ts'
-import { publicMode } from '../../lib/files/plain-file.ts'
+import { isInside, publicMode } from '../../lib/files/plain-file.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
@@ -266,10 +266,10 @@ function refuseUnclear(found: Run, source: Source): void {
 }
 
 /** What is there already may be newer, or from a run that was killed. */
-function refusePresent(run: CommandRun, { where, files }: Source, names: readonly string[]): void {
+function refusePresent(run: CommandRun, { where, files: there }: Source, names: readonly string[]): void {
   const { auth, command, now, options } = run
   const others = names.filter((name) => {
-    const [found, present] = [files.get(name)?.bytes, auth.tryBytes(name)]
+    const [found, present] = [there.get(name)?.bytes, auth.tryBytes(name)]
     if (!found || !auth.read(name) || present?.equals(found)) return false
     const tryBytes = (file: string) => (file === name ? present : undefined)
     return isOtherIdentity(name, { files: auth.files, tryBytes }, found)
@@ -277,9 +277,15 @@ function refusePresent(run: CommandRun, { where, files }: Source, names: readonl
   if (others.length === 0) return
   const { from, nodes } = options
   const typed = command(from === undefined ? `recover --node ${nodes[0]}` : `recover --from ${quote(from)}`)
-  const aside = `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(now)}`)} && ${typed}`
+  const aside = quote(`${auth.path}-${backupTime(now)}`)
+  // A backup of a run is in auth/ itself, which has to stay.
+  const isOfRun = from !== undefined && isInside(pathOf(run.host, from), auth.path)
+  const files = others.map((name) => quote(join(auth.path, name))).join(' ')
+  const move = isOfRun ? `mkdir -m 700 ${aside} && mv ${files} ${aside}` : `mv ${quote(auth.path)} ${aside}`
   const what = `${auth.path} has another ${formatNames(others)}, which recover never overwrites`
-  throw refusal(`restored nothing from ${where}: ${what}`, [`if it is not needed, move it aside:\n    ${aside}`])
+  throw refusal(`restored nothing from ${where}: ${what}`, [
+    `if it is not needed, move it aside:\n    ${move} && ${typed}`,
+  ])
 }
 
 export interface Source {

@@ -196,10 +196,7 @@ function showHolders({ cluster, auth }: Run): string {
 !${showTable(['Holder', 'Files'], rows)}`
 }
 
-/**
- * Metrics for node_exporter's textfile collector.
- * https://prometheus.io/docs/instrumenting/exposition_formats/
- */
+/** https://prometheus.io/docs/instrumenting/exposition_formats/ */
 export async function formatMetrics({ run, rows }: Seen): Promise<string> {
   const { name: cluster, nodes, revoked } = run.cluster
   const items = [...takeInventory(run, rows).values()].map((item) => {

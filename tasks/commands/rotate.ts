@@ -107,8 +107,12 @@ export function startOf(rotation: Rotation, run: CommandRun): { at: number; note
   const { name, what, stages } = rotation
   const at = stageNumber(rotation, run)
   if (at > 0 || !run.options.finish) return { at }
-  const note = `no rotation of ${what} is in progress, and its last stage is checked again; to begin one:\n    ${run.command(`rotate ${name}`)}`
-  return { at: stages.length, note }
+  const begin = `begin one:\n    ${run.command(`rotate ${name}`)}`
+  if (!rotation.wasRun(run)) throw usageFailure(`no rotation of ${what} is in progress`, begin)
+  return {
+    at: stages.length,
+    note: `no rotation of ${what} is in progress, and its last stage is checked again; to ${begin}`,
+  }
 }
 
 export const snapshotReminder = `take a snapshot of etcd first, to restore lost data from (with the --endpoints, --cacert, --cert and --key of a control node):\n    etcdctl snapshot save FILE`

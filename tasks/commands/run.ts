@@ -24,7 +24,8 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const frontProxyCa = `ca/${frontProxyCaName}`
   const breaking = replaced.filter((id) => id !== frontProxyCa)
   const loss = joinClauses(
-    breaking.length > 0 && `replacing ${formatNames(breaking)} breaks everything that uses the current one`,
+    breaking.length > 0 &&
+      `replacing ${formatNames(breaking)} breaks everything that uses the current one (rotate replaces it without an outage)`,
     replaced.includes(frontProxyCa) && `after replacing ${frontProxyCa}, ${frontProxyOutage}`,
     options.replaceIdentity && '--replace-identity overwrites any other cluster identity',
   )

@@ -92,7 +92,7 @@ export function formatStatus(
       ? []
       : [joinClauses(formatCounts(rows, { isLook: true }), scope), ...formatExpiries(items, run.now)].map(prose),
     formatTable(options.verbose ? shown.map((row) => [row]) : foldRows(shown), columns),
-    notes.map(prose),
+    options.quiet ? [] : notes.map(prose),
     formatIssues({ rows, notices: told }, columns),
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))

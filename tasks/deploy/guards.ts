@@ -1,8 +1,7 @@
 /**
- * Guards before anything is copied to a node: the machine is the node, its clock is right, and neither its folder nor the
- * places where its units read have files of another cluster or a stranger (--replace-identity overwrites them), or
- * certificates of ours that are newer than in auth/ (--force does). And before a new identity is made, no control node
- * has one.
+ * Guards before anything is copied to a node: the machine is the node, its clock is right, and it has no files of another
+ * cluster or a stranger (--replace-identity overwrites them), and no certificates of ours that are newer than in auth/
+ * (--force does). Before a new identity is made, no control node may have one.
  */
 
 import { specialUse } from '../../lib/address.ts'
@@ -161,10 +160,9 @@ export function refuseWrongClock(run: Run, { name }: ClusterNode, theirs: number
 }
 
 /**
- * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in
- * auth/, on other nodes and in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts
- * no Secret. So each control node must answer. Of any other node its own deploy refuses another identity. `tell`:
- * progress. Returns the target that would make the identity, with the refusal.
+ * Runs before the first build of a run that deploys: at the deploy the new CA would already be in auth/, on other nodes
+ * and in the user's kubeconfig. So each control node must answer. Of any other node its own deploy refuses another
+ * identity. Returns the target that would make the identity, with the refusal.
  */
 export async function findOtherCluster(
   run: Run,
@@ -189,8 +187,8 @@ export async function findOtherCluster(
     const what = `${all.join('; ')}, but ${run.auth.path} has no ${label}; nothing was created`
     return [maker, refusal(what, waysOutOfLost(run, found[0].node))]
   }
-  const [unseen] = looks.flatMap(({ node, trace }) => (trace instanceof Failure ? [{ node, why: trace }] : []))
-  return unseen && [maker, unseenRefusal(run, unseen.node, label, unseen.why)]
+  const unseen = looks.flatMap(({ node, trace }) => (trace instanceof Failure ? [{ node, why: trace }] : []))
+  return unseen[0] && [maker, unseenRefusal(run, label, unseen)]
 }
 
 function missingIdentity({ auth, cluster }: Run, graph: ClusterGraph) {
@@ -222,12 +220,14 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
   }
 }
 
-function unseenRefusal(run: Run, node: ClusterNode, label: string, why: Failure): Failure {
+function unseenRefusal(run: Run, label: string, unseen: readonly { node: ClusterNode; why: Failure }[]): Failure {
+  const found = unseen.map(({ node, why }) => `${node.name}: ${why.what}`).join(', ')
+  const remedies = new Set(unseen.map(({ why }) => why.remedy ?? `fix that, then ${runAgain}`))
   return refusal(
-    `nothing was created: ${node.name} may hold the ${label} of this cluster, but couldn't be inspected; ${why.what}`,
+    `nothing was created: nodes that may hold the ${label} of this cluster couldn't be inspected (${found})`,
     [
-      ...(why.remedy ?? `fix that, then ${runAgain}`).replace(/^- /, '').split('\n- '),
-      `if a cluster exists, recover it:\n    ${recoverCommand(run, node)}`,
+      ...[...remedies].flatMap((remedy) => remedy.replace(/^- /, '').split('\n- ')),
+      `if a cluster exists, recover it:\n    ${recoverCommand(run, unseen[0]?.node)}`,
       `if the cluster is new, create its files without the nodes:\n    ${run.command('certs encryption-key')}\nthen ${runAgain}`,
     ],
   )

@@ -177,9 +177,8 @@ export interface UnitsLook extends NodeLook {
 }
 
 /**
- * With the check of a node's folder, where nodes are looked at side by side: `install` checks them in the order of their
- * restarts. Without `install`, nothing here restarts an API server whose loopback certificate expires. Throws a refusal for
- * a list of who is revoked that is longer than that of cluster.yaml.
+ * Of all nodes side by side, with the check of their folders: `install` checks them in the order of their restarts.
+ * Throws a refusal for a list of who is revoked that is longer than that of cluster.yaml.
  */
 export async function lookBeside({ run, node }: OnNode, look: NodeLook, isCopied: boolean): Promise<Beside> {
   guardList(run, node, look)

@@ -146,7 +146,7 @@ async function makePresent(run: Run, row: CertRow, { force, tell }: BuildContext
   const pair = readPair(auth, row.name)
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
-  const note = noteOnPair(auth, row.name, { expires: period.notAfter, isKeyKept: kept !== undefined })
+  const note = noteOnPair(auth, row.name, period.notAfter, { isKeyKept: kept !== undefined })
   const [certificate, key] = auth.files.pair(row.name)
   const old = force && backUp(auth, [certificate, key, ...caRotationFiles(auth.files, row.name)], now)
   const { selfSign } = await import('../../lib/pki/x509.ts')
@@ -243,7 +243,7 @@ export function refuseSharedEtcd(run: Run): void {
   throw refusal(
     `etcd has its own CA (${auth.files.certificate(etcdCaName)} in ${auth.path}), but cluster.yaml has etcd.ca: shared`,
     [
-      'set in cluster.yaml:\n    etcd: { ca: own }',
+      'set etcd.ca: own in cluster.yaml',
       ...(isRotating ? [] : [`or, if etcd never had that CA, move ${pairOf(run, etcdCaName)} aside`]),
     ],
   )
@@ -308,7 +308,7 @@ function refuseUnusable(run: Run, row: CertRow, pair: Pair, force: Force | undef
       throw refusal(`etcd shares the CA in ${auth.path}, but cluster.yaml has etcd.ca: own`, [
         `migrate the running cluster:\n    ${command(`rotate ${name}`)}`,
         `if it does not run yet, create that CA:\n    ${command(`${id} --force`)}`,
-        'or set in cluster.yaml:\n    etcd: { ca: shared }',
+        'or set etcd.ca: shared in cluster.yaml',
       ])
     return
   }

@@ -1,7 +1,4 @@
-/**
- * Phases `kubeconfigs`, for each client of the API its certificate, its key and the CA in one file; and
- * `local-kubeconfig`, the admin's entries in the user's own kubeconfig. kubectl need not be installed.
- */
+/** Phases `kubeconfigs` and `local-kubeconfig`, the admin's entries in the user's own. kubectl need not be installed. */
 import { existsSync, statSync } from 'node:fs'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { refusal } from '../../lib/failure.ts'

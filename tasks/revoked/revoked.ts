@@ -111,7 +111,7 @@ function etcdIsOpen({ cluster, command }: Run, accepted: ReadonlySet<string>): s
   const open = revoked.filter((each) => accepted.has(each))
   if (open.length === 0) return []
   return [
-    `certificates of ${formatNames(open)} still open etcd, and so the cluster, through port 2379; write in cluster.yaml:\n    etcd: { ca: own }\nthen run:\n    ${command('rotate etcd-ca')}`,
+    `certificates of ${formatNames(open)} still open etcd, and so the cluster, through port 2379, until you replace the CA:\n    ${command('rotate ca')}\nor write in cluster.yaml etcd.ca: own, and run:\n    ${command('rotate etcd-ca')}`,
   ]
 }
 
@@ -146,7 +146,7 @@ function refusedList(run: Run, file: string, text: string | undefined): Failure 
   const { cluster, command, options } = run
   const { names = [], keys = [] } = readRevoked(text ?? '') ?? {}
   if (keys.length > 0) return refusalOfKeys(file, keys)
-  if (options.names.includes(name)) return undefined
+  if (options.names.includes(name) && cluster.revoked !== undefined) return undefined
   const letIn = command(`${name} install`)
   if (cluster.revoked !== undefined && (text === undefined || isForeignAuthorization(text)))
     return refusal(`${file} is not a list that harderway wrote, and may have more than revoked in cluster.yaml`, [

@@ -87,6 +87,7 @@ const rotationOfCa = (name: RotatedCa, { both, finishing }: Record<'both' | 'fin
   ] satisfies Stage[],
   undoesUnclear: true as const,
   stageOf: (run: Run) => readCaState(run, name).stage,
+  wasRun: ({ auth }: Run) => auth.read(auth.files.certificate(crossName(name))) !== undefined,
 })
 
 export const caRotation: Rotation = {
@@ -112,7 +113,7 @@ export const etcdCaRotation: Rotation = {
     if (cluster.etcd.ca === 'shared')
       throw usageFailure(
         'etcd has no CA of its own to rotate (etcd.ca: shared in cluster.yaml)',
-        `to give etcd its own CA, set there:\n    etcd: { ca: own }\nthen run:\n    ${command(`rotate ${etcdCaName}`)}`,
+        `to give etcd its own CA, set etcd.ca: own there, then run:\n    ${command(`rotate ${etcdCaName}`)}`,
       )
   },
   // An etcd that shares the cluster's CA gets that CA under a name of its own: nothing changes until the last stage. If

@@ -98,6 +98,7 @@ export const encryptionKeyRotation: Rotation = {
   needsSnapshot: true,
   stages: [added, first, finishing],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
+  wasRun: ({ auth }) => backups(auth, file).length > 0,
 }
 
 /** The old text is kept: a key that has encrypted something is never lost. */

@@ -46,6 +46,8 @@ export interface Rotation {
   prepare?(run: Run): void
   /** `settled` if none is under way. Throws a refusal if the files do not fit together. */
   stageOf(run: Run): string
+  /** Whether auth/ has what an earlier one has left: only then there is a last stage to check again. */
+  wasRun(run: Run): boolean
   /** True if the undo of its first stage also repairs files that do not fit together. */
   readonly undoesUnclear?: true
 }

@@ -86,6 +86,7 @@ export const serviceAccountRotation: Rotation = {
   what: 'the service-account key',
   stages: [published, signing, finishing],
   stageOf: (run) => readTokenState(run).stage,
+  wasRun: ({ auth }) => backups(auth, tokenFiles(auth.files).key).length > 0,
 }
 
 function signingKid({ auth }: Pick<Run, 'auth'>): string | undefined {

@@ -50,7 +50,7 @@ test('who left is named, with the line to paste, until the name is revoked; and 
     const { stdout } = await exits(args.length > 1 ? 4 : 0, place, ...args, '--dry-run')
     assert.match(
       stdout.replaceAll(/\s+/g, ' '),
-      /jane-key\.pem, jane\.kubeconfig, jane\.pem (in auth\/.*--prune|to auth\/backup)/,
+      /jane-key\.pem, jane\.kubeconfig, jane\.pem(, of names.*--prune| to auth\/backup)/,
     )
     await exits(0, place, ...args)
     assert.equal(existsSync(join(auth, 'jane-key.pem')), args.length === 1)

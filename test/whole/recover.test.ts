@@ -349,6 +349,19 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assertBack()
   })
 
+  test('a CA that was replaced comes back from the backup of that run: the printed command moves nothing else', async () => {
+    cpSync(made, auth, { recursive: true })
+    await exits(0, place, 'ca', '--force', '--yes')
+    const [folder = ''] = readdirSync(join(auth, 'backup'))
+    const refused = told(await exits(3, place, 'recover', '--from', `auth/backup/${folder}`))
+    const [, move = '', ...args] =
+      /:\n +(mkdir -m 700 .*) && npm run task -- (recover) (--from) (\S+)$/m.exec(refused) ?? []
+    execFileSync('sh', ['-c', move])
+    await exits(0, place, ...args)
+    for (const file of irreplaceable)
+      assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(made, file))), file)
+  })
+
   test('an auth/ of another cluster is in the way: the refused run names recover, which says to move it away', async () => {
     cpSync(other, auth, { recursive: true })
     const before = stateOf(auth)

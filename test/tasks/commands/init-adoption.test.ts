@@ -84,7 +84,7 @@ test("an auth/ of harderway's own, with two families and names of its own", asyn
   const { api, network } = parse(readFileSync(join(place, 'cluster.yaml'), 'utf8'))
   const left: Readonly<Record<string, unknown>> = { virtualIP: api.virtualIP, serviceCIDR: network.serviceCIDR }
   const fillIn = (_line: string, key: string) => `  ${key}: ${JSON.stringify(left[key])}`
-  writeFileSync(file, readFileSync(file, 'utf8').replace(/^ {2}(\w+): # MISSING.*/gm, fillIn))
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^ {2}(\w+):(?: "")? # MISSING.*/gm, fillIn))
   await assertFresh(join(place, 'old'), 16)
   const [found, asked] = [clusterIn(join(place, 'old')), clusterIn(place)]
   for (const key of ['name', 'domain', 'subject', 'encryption', 'nodes'] as const)

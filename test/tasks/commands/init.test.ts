@@ -106,7 +106,7 @@ const rest = ['--control', 'control0=10.0.0.11', '--virtual-ip', '10.0.0.21']
 for (const [what, args, said] of [
   ['no directory', rest, /^init needs one directory for the new cluster\.yaml/],
   ['--config', ['a', '--config', 'x.yaml', ...rest], /^--config can't be used with init/],
-  ['no control node', ['a', '--worker', 'w=10.0.0.1'], /^--control is missing: /],
+  ['no control node', ['a', '--worker', 'w=10.0.0.1'], /^no control node: /],
   [
     'every mistake',
     ['a', '--control', 'A=1,b=x', '--virtual-ip', 'x'],

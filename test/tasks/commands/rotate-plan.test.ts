@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse, stringify } from 'yaml'
@@ -63,8 +63,14 @@ test('a rotation is refused where it can not be', async (t) => {
     assert.match((await exits(2, place, 'rotate', ...words.split(' ').filter(Boolean))).stderr, message)
 })
 
-test('--finish of a rotation that is not in progress checks the last stage again, and the plan says so', async (t) => {
-  const { place } = copyPlace(t, small, few)
+test('--finish of a rotation that never was is refused; of one that is over, it checks the last stage again', async (t) => {
+  const { place, auth } = copyPlace(t, small, few)
+  for (const name of ['ca', 'service-account', 'encryption-key'])
+    assert.match(
+      (await exits(2, place, 'rotate', name, '--finish')).stderr,
+      /no rotation of .* is in progress\n.*begin one/,
+    )
+  cpSync(join(auth, 'encryption-config.yaml'), join(auth, 'backup/2026-11-24T12-00-00-000Z/encryption-config.yaml'))
   const { stdout } = await exits(4, place, 'rotate', 'encryption-key', '--finish', '--dry-run')
   assert.match(
     stdout,
