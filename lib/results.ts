@@ -27,7 +27,7 @@ export interface Diff {
   readonly names?: readonly string[]
 }
 
-export interface Check<Found = unknown> {
+export interface Check<Findings = unknown> {
   readonly diffs: readonly Diff[]
   readonly until?: Date | undefined
   /** What there is: "renews from 2027-11-02". */
@@ -37,7 +37,7 @@ export interface Check<Found = unknown> {
   readonly warn?: readonly string[]
   /** There is nothing to make: it stays fresh, forced or not. */
   readonly hasNothing?: boolean
-  readonly found?: Found
+  readonly findings?: Findings
 }
 
 export function texts(...all: readonly (string | false | undefined)[]): string[] {

@@ -49,7 +49,7 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
   return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
 }
 
-export interface ClusterTarget<Found = unknown> extends Target<Run, Found> {
+export interface ClusterTarget<Findings = unknown> extends Target<Run, Findings> {
   /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
   readonly desired?: object
   /** Its purpose in a few letters: a column of a table. */
@@ -86,7 +86,7 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
 }
 
 /** Repairs modes, and skips the build if only they were wrong. What is to be replaced is not checked. */
-export function authTarget<Found>(target: ClusterTarget<Found>): ClusterTarget<Found> {
+export function authTarget<Findings>(target: ClusterTarget<Findings>): ClusterTarget<Findings> {
   return {
     ...target,
     check: (run, force, before) =>

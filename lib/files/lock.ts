@@ -89,11 +89,11 @@ export async function waitUntilFree(
 }
 
 /** In auth/ the holder of the lock removes what killed waiters left under such names; a live one then tries again. */
-const besideOf = (path: string, name: string) => join(dirname(path), `${temporary}${name}`)
+const temporaryBeside = (path: string, name: string) => join(dirname(path), `${temporary}${name}`)
 
 /** Creates the lock, complete with its owner, also after a power cut; false if another was first. */
 function claim(path: string, mine: Owner): boolean {
-  const beside = besideOf(path, mine.token)
+  const beside = temporaryBeside(path, mine.token)
   return doing('create the lock', path, () => {
     try {
       writeNew(beside, JSON.stringify(mine), secretMode)
@@ -119,7 +119,7 @@ function tryLink(from: string, to: string): boolean {
 
 /** Under a second lock, named for the dead one's token: a second waiter must not remove the lock after it. */
 async function removeDead(path: string, { token }: PresentLock, options: LockOptions): Promise<void> {
-  const turn = await takeLock(besideOf(path, `${token}.lock`), { ...options, wait: Number.POSITIVE_INFINITY })
+  const turn = await takeLock(temporaryBeside(path, `${token}.lock`), { ...options, wait: Number.POSITIVE_INFINITY })
   try {
     const present = readPresent(path)
     if (present?.token === token && present.liveness === 'dead') doing('remove', path, () => rmSync(path))

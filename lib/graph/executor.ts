@@ -11,7 +11,7 @@ import {
   type Event,
   type Force,
   type Graph,
-  isLost,
+  isFailedOrSkipped,
   type Outcome,
   type Row,
   type Rows,
@@ -41,9 +41,9 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
   const started = new Map<string, Promise<Row<Of>>>()
   const known: Known = {
     rows: new Map(),
-    found: new Map(),
+    findings: new Map(),
     begun: new Set(),
-    ended: (id) => (graph.has(id) ? start(id) : undefined),
+    whenEnded: (id) => (graph.has(id) ? start(id) : undefined),
   }
   const settle = async (target: Of) => {
     await Promise.all(target.needs.flatMap((id) => (graph.has(id) ? start(id) : [])))
@@ -67,7 +67,7 @@ export function openWalk<Run extends AnyRun, Of extends Target<Run>>(
 
 interface Known extends Earlier {
   readonly rows: Map<string, Row>
-  readonly found: Map<string, unknown>
+  readonly findings: Map<string, unknown>
   readonly begun: Set<string>
 }
 
@@ -76,7 +76,7 @@ async function attempt<Run extends AnyRun>(
   known: Known,
   options: RunOptions<Run>,
 ): Promise<Outcome> {
-  const lost = target.needs.filter((id) => isLost(known.rows.get(id)))
+  const lost = target.needs.filter((id) => isFailedOrSkipped(known.rows.get(id)))
   if (lost.length > 0) return { state: 'skipped', because: lost }
   const limit = options.run.limits[target.where] as LimitFunction
   try {
@@ -106,7 +106,7 @@ async function lookAndBuild<Run extends AnyRun>(
   const force = forced.get(id)
   const look = async () => {
     const checked = await checkForced(target, known, force, run)
-    known.found.set(id, checked.found)
+    known.findings.set(id, checked.findings)
     return checked
   }
   let checked = await look()
@@ -119,12 +119,12 @@ async function lookAndBuild<Run extends AnyRun>(
     if (checked.diffs.length === 0) return { state: 'fresh', ...checked }
   }
   if (signal.aborted) return { state: 'skipped', because: [] }
-  const { found, diffs, until, note, ...told } = checked
+  const { findings, diffs, until, note, ...told } = checked
   const tell: BuildContext['tell'] = (step) => emit({ type: 'step', id, step })
   emit({ type: 'building', id, diffs })
   known.begun.add(id)
-  known.found.delete(id)
-  const built = await build.call(target, run, { found, diffs, force, signal, earlier: known, tell })
+  known.findings.delete(id)
+  const built = await build.call(target, run, { findings, diffs, force, signal, earlier: known, tell })
   // What a plan builds is not there: only what there would be is told.
   if (isInMemory) return { state: 'stale', diffs, ...told, note: built?.note }
   const { warn = [], ...rest } = built ?? {}

@@ -13,11 +13,11 @@ export interface AnyRun {
 export type Force = 'rebuild' | 'replace' | 'renew'
 
 export interface Earlier {
-  /** What the checks of those that ended have found, without the targets that were built since. */
-  readonly found: ReadonlyMap<string, unknown>
+  /** Those of the checks that ended, without the targets that were built since. */
+  readonly findings: ReadonlyMap<string, unknown>
   readonly rows: Rows
-  /** Resolves when a target before it in its phase has ended; undefined if that is not in the walk. */
-  ended(id: string): Promise<Row> | undefined
+  /** Begins another target, unless that has begun, and resolves when it has ended; undefined if it is not in the walk. */
+  whenEnded(id: string): Promise<Row> | undefined
 }
 
 /** Thrown by a check or a build: the target is left out because these were lost. */
@@ -30,8 +30,8 @@ export class Skipped extends Error {
   }
 }
 
-/** `Run`: what a walk hands to it; without one it is only shown. `Found`: what its check hands on to its build. */
-export interface Target<Run extends AnyRun = never, Found = unknown> {
+/** `Run`: what a walk hands to it; without one it is only shown. `Findings`: what its check hands on to its build. */
+export interface Target<Run extends AnyRun = never, Findings = unknown> {
   /** As it is typed: `<phase>/<name>`, or the phase's own name where it has one target. */
   readonly id: string
   readonly phase: string
@@ -44,11 +44,11 @@ export interface Target<Run extends AnyRun = never, Found = unknown> {
   /** Reads only. A refusal that it throws stops the run, and its plan, before the first phase. */
   refuse?(run: Run, force?: Force): void | Promise<void>
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(run: Run, force?: Force, earlier?: Earlier): Check<Found> | Promise<Check<Found>>
+  check(run: Run, force?: Force, earlier?: Earlier): Check<Findings> | Promise<Check<Findings>>
   /** Resolves when it is its turn: true if it is to be checked again. Throws Skipped where no turn comes. */
   waitForTurn?(waiting: Waiting): Promise<boolean>
   /** Makes it; absent for targets that are only checked. What it returns takes the place of what the check has found. */
-  build?(run: Run, work: BuildContext<Found>): Promise<Built | undefined>
+  build?(run: Run, work: BuildContext<Findings>): Promise<Built | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
   release?(run: Run): Promise<void>
 }
@@ -59,9 +59,9 @@ export interface Waiting extends Pick<BuildContext, 'diffs' | 'force' | 'earlier
   readonly wait: () => void
 }
 
-export interface BuildContext<Found = unknown> {
+export interface BuildContext<Findings = unknown> {
   /** From the check just before; where force is `replace`, there was none. */
-  readonly found: Found
+  readonly findings: Findings
   readonly diffs: readonly Diff[]
   readonly force: Force | undefined
   readonly earlier: Earlier
@@ -89,13 +89,13 @@ export type Outcome = Ended & Partial<Check>
 /** By id, each after all that it needs. */
 export type Rows<Of extends Target = Target> = ReadonlyMap<string, Row<Of>>
 
-export function isLost(row: Pick<Row, 'state'> | undefined): boolean {
+export function isFailedOrSkipped(row: Pick<Row, 'state'> | undefined): boolean {
   return row?.state === 'failed' || row?.state === 'skipped'
 }
 
 /** It is as desired, or in a dry run would be made so. */
 export function isDone(row: Row | undefined): boolean {
-  return row !== undefined && !isLost(row)
+  return row !== undefined && !isFailedOrSkipped(row)
 }
 
 export type Event =

@@ -90,9 +90,9 @@ function keysOf({ providers }: ConfigEntry): EncryptionKey[] {
 export interface EncryptionKeys {
   /**
    * How far a rotation has come. `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet.
-   * `first`: the newest key encrypts, and the previous ones decrypt. The keys may be of different providers.
+   * `encrypting`: the newest key encrypts, and the previous ones decrypt. The keys may be of different providers.
    */
-  readonly stage: 'settled' | 'added' | 'first'
+  readonly stage: 'settled' | 'added' | 'encrypting'
   /** In order: the first one encrypts; all of them decrypt. */
   readonly keys: readonly [EncryptionKey, ...EncryptionKey[]]
   /** The key with the highest number: a rotation names keys `key2`, `key3`, … */
@@ -105,7 +105,7 @@ export function readEncryptionKeys(bytes: Buffer): EncryptionKeys | undefined {
   const [first, ...others] = keys
   if (first?.provider !== provider || first === undefined) return undefined
   const newest = others.reduce((newest, key) => (numberOf(key) > numberOf(newest) ? key : newest), first)
-  const stage = others.length === 0 ? 'settled' : numberOf(newest) > numberOf(first) ? 'added' : 'first'
+  const stage = others.length === 0 ? 'settled' : numberOf(newest) > numberOf(first) ? 'added' : 'encrypting'
   return { keys: [first, ...others], newest, stage }
 }
 

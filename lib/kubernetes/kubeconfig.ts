@@ -238,7 +238,8 @@ export function mergeEntries({ text, content }: KubeconfigFile, access: Kubeconf
   // The parser leaves the carriage return in a comment.
   const parse = (from: string) => parseYaml(from.replaceAll('\r\n', '\n'), { schema: 'failsafe' })
   const own = parse(text)
-  const document = isYamlMap(own.contents) ? own : parse(`${text}\n${emptyKubeconfig}`)
+  // Comments alone are kept; `null` is as good as nothing.
+  const document = isYamlMap(own.contents) ? own : parse(`${own.contents ? '' : text}\n${emptyKubeconfig}`)
   const root = document.contents as YAMLMap
   const changed = entriesOf(access).flatMap((entry) =>
     setEntry(root, entry) ? `${listKeys[entry.list]} ${entry.name}` : [],

@@ -34,8 +34,7 @@ marks=/var/lib/harderway
 # new one.
 new_suffix=.harderway-new
 old_suffix=.harderway-old
-# Bytes: our files have a few thousand. The content of a larger file is not sent, and a larger file of others gets no
-# digest.
+# Bytes: our files have a few thousand. The content of a larger file is not sent.
 largest=262144
 # Bytes, for all contents together.
 largest_contents=1048576
@@ -171,7 +170,7 @@ say_each_address() {
       '|--',*) at=$2 ;;
       /32,host,LOCAL) say address "$at" ;;
       fe80*) ;;
-      ????????????????????????????????,??,*) say address "$1" ;;
+      ????????????????????????????????,??*,*) say address "$1" ;;
     esac
   done
 }

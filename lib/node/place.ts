@@ -7,7 +7,7 @@ export const largestFile = 256 * 1024
 /** Beside a file that is replaced: the old one, until the units that read it are healthy, and the new one (node.sh). */
 export const oldSuffix = '.harderway-old'
 export const newSuffix = '.harderway-new'
-export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
+export const oldAndNew = (path: string): string[] => [path + oldSuffix, path + newSuffix]
 
 export const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
 
@@ -118,7 +118,8 @@ export function accessFor(
   there: FileState | undefined,
 ): FileAccess {
   if (there?.kind === 'file' && accessDifferences(file, there).length === 0) return there
-  const [first, second] = file.readers.filter(({ uid }) => uid !== 0)
+  const [first, ...others] = file.readers.filter(({ uid }) => uid !== 0)
+  const second = others.find(({ uid }) => uid !== first?.uid)
   if (!first) return { uid: 0, gid: 0, mode: modeOf(file.isSecret) }
   const mode = file.isSecret && second ? 0o640 : modeOf(file.isSecret)
   return { uid: first.uid, gid: (second ?? first).gids[0], mode }

@@ -98,7 +98,7 @@ export function createJsonLines(write: (line: string) => void): Reporter {
 
 /** A row but for its target and what its check hands on; its type is its state. */
 function plainRow(row: Row): object {
-  const { target, found, hasNothing, failure, state, warn, todo, id, ...rest } = row
+  const { target, findings, hasNothing, failure, state, warn, todo, id, ...rest } = row
   const texts = { message: textOf(row), warn: unlessEmpty(warn), todo: unlessEmpty(todo) }
   const why = failure && { refused: failure.kind === 'refused', ...plainFailure(failure) }
   return { type: state, id, ...rest, ...texts, ...why }

@@ -172,7 +172,7 @@ interface TokenState {
   readonly others: readonly KeyObject[]
 }
 
-export const keysIn = memoised<KeyObject[]>((pem) =>
+export const publicKeysIn = memoised<KeyObject[]>((pem) =>
   blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
 )
 
@@ -187,7 +187,7 @@ export function tokenState(auth: AuthFiles): TokenState | Unclear {
   if (!next && auth.tryBytes(nextKey))
     return { stage: 'unclear', file: nextKey, why: `${nextKey} is not an unencrypted private key` }
   const certificates = auth.tryBytes(certificate)
-  const inFile = certificates ? keysIn(certificates) : []
+  const inFile = certificates ? publicKeysIn(certificates) : []
   // An accepted key stays accepted until it is removed by name.
   const others = inFile.filter((each) => !signing?.equals(each))
   // The target reports a key that does not match its certificate.

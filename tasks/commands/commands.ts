@@ -16,7 +16,7 @@ interface CommandRow {
   readonly means?: Readonly<Partial<Record<OptionName, string>>>
 }
 
-/** `loadPlan`: instead, with --dry-run. `isWithoutCluster`: before there is a cluster.yaml. */
+/** What it loads throws a usage Failure before anything is printed or changed. `loadPlan`: instead, with --dry-run. */
 type Load<Call> = () => Promise<(given: Call) => Promise<readonly ExitCause[]>>
 
 export type Command = CommandRow &

@@ -34,7 +34,6 @@ const roles = ['control', 'worker', 'gateway'] as const
 
 type InitNode = Pick<ClusterNode, 'name' | 'role' | 'ips'> & { readonly sans?: readonly string[] }
 
-/** Throws a usage Failure before anything is written. */
 export async function init(given: WithoutCluster): Promise<readonly ExitCause[]> {
   const { host, options, signal } = given
   const [, typed, ...more] = options.names

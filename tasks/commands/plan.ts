@@ -1,7 +1,7 @@
 /** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
 import { hash } from 'node:crypto'
 import { Failure } from '../../lib/failure.ts'
-import { byPhase, closure, isLost } from '../../lib/graph/target.ts'
+import { byPhase, closure, isFailedOrSkipped } from '../../lib/graph/target.ts'
 import { type Diff, formatDiffs } from '../../lib/results.ts'
 import { formatFailures, notices } from '../../lib/show/rows.ts'
 import { filesToMove } from '../auth/accepted.ts'
@@ -20,7 +20,6 @@ import {
   stagesIn,
 } from '../views/observe.ts'
 
-/** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   if (given.options.expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
   const all = await clusterGraph(phases, given.cluster)
@@ -61,7 +60,7 @@ async function show(given: CommandRun, seen: Observation, warnings: readonly str
   const isToDo = isMoving || all.some(({ state }) => state === 'stale')
   const task = given.command(formatTask(given.options))
   // Failures have ways out of their own.
-  const next = isToDo && !all.some(isLost) ? `To carry it out:\n    ${task}` : undefined
+  const next = isToDo && !all.some(isFailedOrSkipped) ? `To carry it out:\n    ${task}` : undefined
   const planHash = planIn(given, run, rows)?.hash
   const beside: ExitCause[] = isMoving ? ['stale'] : []
   return showObservation(given, seen, { isPlan: true, beside, notices: told, planHash, next })
@@ -92,7 +91,7 @@ function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
 /** Undefined if a target could not be looked at. `beside`: rotations in progress, and files that a run moves. */
 export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
   const all = [...rows.values()]
-  if (all.some(isLost)) return undefined
+  if (all.some(isFailedOrSkipped)) return undefined
   const actions = all.filter(({ state }) => state === 'stale').flatMap(({ target, diffs }) => actionsOf(target, diffs))
   const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
   return { hash: hash('sha256', whole), actions: new Set(actions) }

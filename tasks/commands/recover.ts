@@ -30,12 +30,11 @@ import { type FileOnNode, filesOn, isOtherIdentity, type Owner, ownerOf, whyNotC
 import { lookAtNode, type NodeLook, placesOf, readNode, withList, withPlaces } from '../inspect/look.ts'
 import { controlsOf, identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
-import { type CommandRun, checkConfigFile, closeFolder, openAuth, writeAuth } from '../run/command-run.ts'
+import { type CommandRun, checkConfigFile, makePrivate, openAuth, writeAuth } from '../run/command-run.ts'
 import { type ExitCause, exitStatus, pathOf } from '../run/host.ts'
 import { checkNodes, usage } from '../run/options.ts'
 import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 
-/** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly ExitCause[]> {
   const source = namedSource(given)
   const graph = await clusterGraph(phases, given.cluster)
@@ -98,7 +97,7 @@ async function compareNode(run: CommandRun, from: string, node: ClusterNode): Pr
       'if the backup is of another cluster, or older than a rotation, back up the auth/ that nodes were deployed from (docs/everyday.md)',
       `if that auth/ is lost:\n    ${recoverCommand(run, node)}`,
     ])
-  const same = labelsOf(ownedAs('same', 'earlier', 'newer'))
+  const same = labelsOf(ownedAs('same', 'replaceable', 'newer'))
   note(`${node.name} has ${same.length > 0 ? `the same ${formatNames(same)}` : 'no files of a cluster'}`)
   const newer = ownedAs('newer')
   const names = formatNames(newer.map(({ at }) => at))
@@ -157,7 +156,7 @@ function identityNames({ auth: { files }, cluster }: Run): string[] {
 
 /** May be killed at any moment and run again: what the backup has kept comes first, and the CA last. */
 function take({ auth, note, options }: CommandRun, files: ReadonlyMap<string, Buffer>, backup?: AuthDir): void {
-  if (!options.dryRun) closeFolder(auth, note)
+  if (!options.dryRun) makePrivate(auth, note)
   const kept = backup && copyBackups(backup, auth) ? ['backup/'] : []
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.writeDurably([name, bytes, auth.files.mode(name)])
@@ -304,12 +303,12 @@ interface SourceFile {
 /** The files that the units of the node read, which the cluster runs with; otherwise the deployed ones. */
 export function sourceOnNode(run: Run, node: ClusterNode, look: NodeLook): Source {
   const places = placesOf(look)
-  const pathOf = new Map(look.units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
+  const unitPaths = new Map(look.units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
   const { files } = run.auth
   const inFolder = (name: string) => look.contents.get(name)
   const ca = readCertificate(inFolder(files.certificate(caName)) ?? '')
   const read = (name: string): SourceFile => {
-    const at = realPath(places, pathOf.get(name) ?? '')
+    const at = realPath(places, unitPaths.get(name) ?? '')
     const place = places.files.get(at)
     const bytes = place ? places.contents.get(at) : inFolder(name)
     const path = place ? at : join(look.folder ?? node.directory, name)

@@ -37,7 +37,6 @@ import {
   wholeCluster,
 } from '../views/observe.ts'
 
-/** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
 export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
   const { auth, command, host, options, print, signal } = given
   const { format = 'html' } = options
@@ -229,7 +228,7 @@ export async function formatMetrics({ run, rows }: Seen): Promise<string> {
 function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
   const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((phase) => rows.get(`${phase}/${node.name}`))
   if (!deploy) return undefined
-  const units = install?.found as InstallLook | undefined
+  const units = install?.findings as InstallLook | undefined
   const checks = units?.checks ?? []
   // Where no unit is due, nothing is there to be installed or loaded.
   const due = cluster.install !== false && nodeUnits(cluster, node).length > 0 ? install : undefined
@@ -243,7 +242,7 @@ function stateOf({ cluster }: Run, rows: ClusterRows, node: ClusterNode) {
     installed: have(({ places }) => places.length > 0),
     // What is not installed yet is loaded by nobody.
     loaded: units && checks.length === 0 ? undefined : have(isStale) && isReloaded,
-    revokedInForce: (list?.found as ListLook | undefined)?.revokedInForce,
+    revokedInForce: (list?.findings as ListLook | undefined)?.revokedInForce,
     until: install?.until ?? deploy.until,
   }
 }

@@ -25,7 +25,7 @@ import { type Rotating, type Rotation, rotations, type Stage, stageNumber, under
 import { survey } from '../rotations/survey.ts'
 import { formatTried, notTried, type TriedStage, tryStages } from '../rotations/trial.ts'
 import { type CommandRun, readAuth, walk, writeAuth } from '../run/command-run.ts'
-import { columnsOf, type ExitCause, exitStatus } from '../run/host.ts'
+import { columnsOf, confirm, type ExitCause, exitStatus } from '../run/host.ts'
 import { type Options, usage } from '../run/options.ts'
 import { type ClusterGraph, type ClusterTarget, clusterGraph } from '../target.ts'
 import { adviseAfter, adviseBackup, adviseOnRotations, backupAdvice } from '../views/observe.ts'
@@ -36,7 +36,6 @@ interface Drive extends Rotating {
   readonly say: (text: string) => void
 }
 
-/** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
   const { rotation, graph } = await checkedRotation(given)
   const { options, signal } = given
@@ -129,8 +128,8 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   const { at, note } = startOf(rotation, run)
   if (note !== undefined) say(note)
   if (at === 0) rotation.prepare?.(run)
-  for (let number = at; ; number++) {
-    const [stage, next] = [stages[number - 1], stages[number]]
+  for (let done = at; ; done++) {
+    const [stage, next] = [stages[done - 1], stages[done]]
     say(heading(rotation, stage))
     const causes = await walkTo(drive, stage)
     if (isStopped(causes) || signal.aborted || !next) return causes
@@ -139,9 +138,9 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
       if (!run.options.finish) return causes
     }
     if (!(await mayBegin(drive, next))) return ['stale']
-    if (number === at) await tryFirst(drive, at)
-    if (number === 0) say(unitsAlone)
-    if (number === 0 && rotation.needsSnapshot) say(snapshotReminder)
+    if (done === at) await tryFirst(drive, at)
+    if (done === 0) say(unitsAlone)
+    if (done === 0 && rotation.needsSnapshot) say(snapshotReminder)
     await next.begin(drive)
   }
 }
@@ -165,7 +164,7 @@ async function tryFirst(drive: Drive, at: number): Promise<void> {
   }
   if (refused.length === 0) return
   const loss = `connections would be refused: ${refused.join('; ')}`
-  if (isForced) return (await import('./run.ts')).confirm(run, loss, `${typedAgain(drive)} --force`)
+  if (isForced) return confirm(run, loss, `${typedAgain(drive)} --force`)
   throw refusal(loss, [
     `show all stages:\n    ${run.command(`rotate ${rotation.name} --dry-run`)}`,
     `or rotate anyway:\n    ${run.command(`${typedAgain(drive)} --force`)}`,
@@ -302,7 +301,6 @@ function proofTargets(drive: Drive, { prove, proof }: Stage, earlier: readonly C
     }))
 }
 
-/** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const { rotation, graph } = await checkedRotation(given)
   const { name, stages } = rotation

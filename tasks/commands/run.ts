@@ -1,20 +1,17 @@
 /** One run: a walk over the graph, and what it reports at its end. */
-import { createInterface } from 'node:readline'
-import { refusal } from '../../lib/failure.ts'
 import { frontProxyCaName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { byPhase, closure, type Force, isDone, isLost } from '../../lib/graph/target.ts'
+import { byPhase, closure, type Force, isDone, isFailedOrSkipped } from '../../lib/graph/target.ts'
 import { hasVerb } from '../../lib/results.ts'
 import { type Notice, notices } from '../../lib/show/rows.ts'
-import { fit, formatNames, joinClauses, printable } from '../../lib/wording.ts'
+import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { phases } from '../bootstrap.ts'
 import { frontProxyOutage } from '../phases/ca.ts'
 import { type CommandRun, walk, writeAuth } from '../run/command-run.ts'
-import { columnsOf, type ExitCause } from '../run/host.ts'
+import { confirm, type ExitCause } from '../run/host.ts'
 import { formatTask, select } from '../run/options.ts'
 import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
 import { adviseAfter, adviseOnRotations, findBeside, hasNewKubeconfig, noteOnNewIdentity } from '../views/observe.ts'
 
-/** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const { command, options, signal } = given
   const graph = await clusterGraph(phases, given.cluster)
@@ -95,7 +92,7 @@ function adviseOthers(run: CommandRun, scope: RunScope): string[] {
   if (isUsed(isRemade)) return [`kubeconfigs or nodes have the old files until you run:\n    ${command('bootstrap')}`]
   if (isUsed(({ diffs }) => hasVerb(diffs, 'copy', 'update')))
     return [`units do not have the new files until you run:\n    ${command('bootstrap')}`]
-  const isStopped = (options.force || options.renew) && [...rows.values()].some(isLost)
+  const isStopped = (options.force || options.renew) && [...rows.values()].some(isFailedOrSkipped)
   return isStopped ? [`run:\n    ${command(nextTask(run, scope))}`] : []
 }
 
@@ -107,26 +104,4 @@ function nextTask({ options }: CommandRun, { all, forced, rows }: RunScope): str
   const isReplaced = (name: string) => forced.get(name) === 'replace' && isDone(rows.get(name))
   if (isLeft) return formatTask({ ...options, names: options.names.filter((name) => !isReplaced(name)) })
   return ['bootstrap', ...options.nodes.map((node) => `--node ${node}`)].join(' ')
-}
-
-/** Throws a refusal unless the cluster's name is typed, or --yes given. `loss` is what it does, `again` the task. */
-export async function confirm(run: CommandRun, loss: string, again: string): Promise<void> {
-  const { cluster, command, file, host, options, signal } = run
-  if (options.yes) return
-  const [stdin, stderr] = [host.stdin?.(), host.stderr]
-  const at = `${cluster.name} (${file})`
-  const yes = `confirm on a terminal, or add --yes:\n    ${command(`${again} --yes`)}`
-  const retype = `run the same command again, and type ${cluster.name}`
-  if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`nothing was done to ${at}: ${loss}`, [yes])
-  stderr.write(`${fit(printable(`${at}: ${loss}`), columnsOf(stderr))}\nTo continue, type the cluster name: `)
-  const lines = createInterface({ input: stdin, signal })
-  let typed = ''
-  for await (const line of lines) {
-    typed = line.trim()
-    break
-  }
-  // A terminal that is still read keeps the process.
-  lines.close()
-  signal.throwIfAborted()
-  if (typed !== cluster.name) throw refusal(`nothing was done: the typed name is not ${cluster.name}`, [retype])
 }

@@ -31,7 +31,6 @@ import {
   wholeCluster,
 } from '../views/observe.ts'
 
-/** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
   const { cluster, options, signal } = given
   checkNodes(cluster, options.nodes)

@@ -58,7 +58,7 @@ async function checkFolder(
     diffs: [...differences, ...listed(again, 'copied again', 'copy')],
     until,
     warn: [...warningsOn(run, node, left, others), ...warn],
-    found: { look, differences, others, units },
+    findings: { look, differences, others, units },
   }
 }
 
@@ -80,10 +80,13 @@ function warningsOn(
   )
 }
 
-async function copyFiles({ run, node }: OnNode, { diffs, found, tell }: BuildContext<FolderLook>): Promise<undefined> {
+async function copyFiles(
+  { run, node }: OnNode,
+  { diffs, findings, tell }: BuildContext<FolderLook>,
+): Promise<undefined> {
   if (diffs.length === 0) return
-  keepOthers(run, node, found.others)
-  await replaceInFolder(run, node, { seen: found.look, diffs, tell })
+  keepOthers(run, node, findings.others)
+  await replaceInFolder(run, node, { seen: findings.look, diffs, tell })
 }
 
 /** What units read is replaced by `install`, in turns, with the old files kept until units are healthy. */
@@ -136,7 +139,7 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Dif
 function isPrunable(run: Run, look: NodeLook, name: string): boolean {
   const all = [...look.files.keys()].flatMap((each) => fileOn(look, each, each))
   const there = all.find(({ file }) => file === name)
-  return there !== undefined && ['same', 'earlier'].includes(ownerOf(run, there, all))
+  return there !== undefined && ['same', 'replaceable'].includes(ownerOf(run, there, all))
 }
 
 /** Files of ours that don't belong on the node; no folder, nor a switched-off file that auth/ never had. */

@@ -61,8 +61,8 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
   return size > largestFile || sha256 ? 'too large to compare' : 'not readable'
 }
 
-/** `earlier`: ours, of another time or stage. */
-export type Owner = 'same' | 'earlier' | 'newer' | 'otherCluster' | 'stranger'
+/** `replaceable`: ours, of another time or stage, or nothing that could be lost. */
+export type Owner = 'same' | 'replaceable' | 'newer' | 'otherCluster' | 'stranger'
 
 /**
  * Whose a file on a node is. Deploy, install, prune and the views ask this table, and nothing else:
@@ -84,32 +84,32 @@ export function ownerOf(run: Run, there: FileOnNode, all: readonly FileOnNode[])
   const { file, state } = there
   if (state.sha256 !== undefined && state.sha256 === digestAt(run, there)) return 'same'
   const isIdentity = identityFiles(run.cluster).has(file)
-  if (state.size === 0 || (state.kind === 'link' && !isIdentity)) return 'earlier'
+  if (state.size === 0 || (state.kind === 'link' && !isIdentity)) return 'replaceable'
   const owner = isIdentity ? ownerOfIdentity(run, there) : ownerByKind(run, there, all)
-  return owner === 'earlier' && isNewer(run, there) ? 'newer' : owner
+  return owner === 'replaceable' && isNewer(run, there) ? 'newer' : owner
 }
 
 function ownerOfIdentity({ auth }: Run, { file, state, bytes }: FileOnNode): Owner {
   const isSecret = auth.files.mode(file) === secretMode
   const content = isSecret ? backups(auth, file).find((copy) => sha256(copy) === state.sha256) : bytes
   const isOurs = content && !isOtherIdentity(file, auth, content, (name) => backups(auth, name))
-  return isOurs ? 'earlier' : 'otherCluster'
+  return isOurs ? 'replaceable' : 'otherCluster'
 }
 
 function ownerByKind(run: Run, there: FileOnNode, all: readonly FileOnNode[]): Owner {
   const { auth } = run
   const { file, state, bytes, part, isPlace } = there
   const { kind, name = '' } = auth.files.parse(file) ?? {}
-  const ours = (isOurs: boolean): Owner => (isOurs || hasDigest(auth, file, state.sha256) ? 'earlier' : 'stranger')
+  const ours = (isOurs: boolean): Owner => (isOurs || hasDigest(auth, file, state.sha256) ? 'replaceable' : 'stranger')
   // The login can't read it.
   if (!bytes && state.sha256 === undefined && state.size <= largestFile && kind !== 'key') return 'stranger'
   if (kind === 'authorization') return ours(!bytes || !isForeignAuthorization(bytes.toString()))
   if (kind === 'kubeconfig') {
-    if (!bytes) return state.size > largestFile ? 'otherCluster' : 'earlier'
+    if (!bytes) return state.size > largestFile ? 'otherCluster' : 'replaceable'
     const trusted = readCertificates(part === 'ca' ? bytes : (readEmbedded(bytes.toString()).ca ?? ''))
     // Where units read, it may name its CA by a file.
-    if (trusted.length === 0) return isPlace ? 'earlier' : 'stranger'
-    return isTrustOurs(auth, trusted) ? 'earlier' : 'otherCluster'
+    if (trusted.length === 0) return isPlace ? 'replaceable' : 'stranger'
+    return isTrustOurs(auth, trusted) ? 'replaceable' : 'otherCluster'
   }
   if (kind === 'certificate') return ours(isIssuedByUs(auth, certificatesIn(auth, there)))
   const certificate = auth.files.certificate(name)
@@ -187,9 +187,9 @@ function isOtherKey(file: string, our: AuthFiles, their: Buffer, kept: Kept): bo
   const { files } = our
   const { name = '' } = files.parse(file) ?? {}
   const heldBy = (read: (each: string) => readonly (Buffer | undefined)[]) =>
-    files.pair(name).flatMap((each) => read(each).flatMap((pem) => keysIn(files, each, pem)))
+    files.pair(name).flatMap((each) => read(each).flatMap((pem) => identityKeysIn(files, each, pem)))
   const [ours, earlier] = [heldBy((each) => [our.tryBytes(each)]), heldBy(kept)]
-  const theirs = keysIn(files, file, their)
+  const theirs = identityKeysIn(files, file, their)
   const isOurs = (key: KeyObject) => ours.some((each) => each.equals(key)) || isPreviousCa(key, our, name)
   const isKnown = (key: KeyObject) => isOurs(key) || earlier.some((each) => each.equals(key))
   return !theirs.some(name === frontProxyCaName ? isKnown : isOurs) || !theirs.every(isKnown)
@@ -204,7 +204,7 @@ export function isPreviousCa(key: KeyObject, ours: AuthFiles, ca: string = caNam
 }
 
 /** The public keys of all certificates, or of the private key, in the file; none if one can't be read. */
-function keysIn(files: FileNames, file: string, pem: Buffer = Buffer.alloc(0)): KeyObject[] {
+function identityKeysIn(files: FileNames, file: string, pem: Buffer = Buffer.alloc(0)): KeyObject[] {
   if (files.parse(file)?.kind === 'certificate') return readCertificates(pem).map(({ publicKey }) => publicKey)
   const key = readPrivateKey(pem)
   return key ? [createPublicKey(key)] : []

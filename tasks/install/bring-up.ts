@@ -12,8 +12,8 @@
  * killed run leaves the old files beside the new ones: for the next run these units were never proven.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { asFailure, Failure, runAgain } from '../../lib/failure.ts'
-import { besideOf, oldSuffix } from '../../lib/node/place.ts'
+import { asFailure, Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { oldAndNew, oldSuffix } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { formatDiffs } from '../../lib/results.ts'
 import { count, formatNames } from '../../lib/wording.ts'
@@ -212,7 +212,7 @@ async function prove(installation: Installation): Promise<UnitsLook> {
   tell('checking again')
   const found = await waitUntilStable(installation)
   // Without the old files beside the new ones: they are this run's own.
-  const own = new Set(replacedPaths(installation).flatMap(besideOf))
+  const own = new Set(replacedPaths(installation).flatMap(oldAndNew))
   const files = new Map([...found.places.files].filter(([path]) => !own.has(path)))
   const stale = checkUnitsOf(run, { ...found, places: { ...found.places, files } }).filter(isStale)
   if (stale.length === 0) return found
@@ -297,20 +297,17 @@ async function restartRestored({ on, stale, found, restarted }: Installation): P
 }
 
 async function succeeds(work: Promise<void>): Promise<boolean> {
-  return work.then(
-    () => true,
-    (error) => {
-      if (error instanceof Failure) return false
-      throw error
-    },
-  )
+  return (await tryToAwait(() => work.then(() => true))) ?? false
 }
 
 async function forget(installation: Installation): Promise<void> {
   const { on, found, all, desired } = installation
   const replaced = replacedPaths(installation)
-  // A file that this run has not replaced may differ from auth/ in a part that units do not read.
-  const digestOf = (each: DesiredPlace) => (desired.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? ''
+  const digestOf = (each: DesiredPlace) => {
+    // A file that this run has not replaced may differ from auth/ in a part that units do not read.
+    const accepted = desired.includes(each) ? undefined : each.accepted
+    return accepted ?? each.sha256 ?? ''
+  }
   const proven = all.filter(({ path }) => replaced.includes(path))
   await forgetOld(on, found, new Map(proven.map((each) => [each.path, digestOf(each)])))
 }

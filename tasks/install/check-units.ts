@@ -1,7 +1,7 @@
 /** The check of a node's units: which files differ where they are read, and what is not loaded. Pure. */
 import { basename, dirname } from 'node:path'
 import { authorizationFiles } from '../../lib/files/auth-dir.ts'
-import { besideOf, type Difference, diff } from '../../lib/node/place.ts'
+import { type Difference, diff, oldAndNew } from '../../lib/node/place.ts'
 import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type Diff, texts } from '../../lib/results.ts'
@@ -175,7 +175,7 @@ export function whyUnhealthy(
 /** The real paths of the unit's files that a previous run has begun to replace: it has left the old or new file there. */
 export function unfinishedPaths({ files }: Unit, places: PlacesState): string[] {
   const paths = files.map(({ path }) => realPath(places, path))
-  return paths.filter((path) => besideOf(path).some((each) => places.files.has(each)))
+  return paths.filter((path) => oldAndNew(path).some((each) => places.files.has(each)))
 }
 
 export function isUnfinished(unit: Unit, places: PlacesState): boolean {

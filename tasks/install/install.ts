@@ -5,7 +5,14 @@
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import { type BuildContext, type Built, type Force, isLost, Skipped, type Waiting } from '../../lib/graph/target.ts'
+import {
+  type BuildContext,
+  type Built,
+  type Force,
+  isFailedOrSkipped,
+  Skipped,
+  type Waiting,
+} from '../../lib/graph/target.ts'
 import { type Check, type Diff, hasVerb } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { deployId, type FolderLook, placeOf } from '../deploy/folder.ts'
@@ -32,8 +39,8 @@ export function targets(cluster: Cluster): ClusterTarget[] {
       desired: { ...placeOf(node), ...install, units: [...install.units], own: node.units },
       where: 'node',
       check: async (run, force, earlier) => {
-        await Promise.all(lists.map(({ id }) => earlier?.ended(id)))
-        const before = earlier?.found.get(deployId(node)) as FolderLook<UnitsLook> | undefined
+        await Promise.all(lists.map(({ id }) => earlier?.whenEnded(id)))
+        const before = earlier?.findings.get(deployId(node)) as FolderLook<UnitsLook> | undefined
         return checkInstall({ run, node }, { force, before })
       },
       waitForTurn: turnOf(node, nodes),
@@ -57,7 +64,7 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
       desired: { list: authorizationConfigFile },
       where: 'node',
       check: (run, _force, before) => {
-        const copied = before?.found.get(deployId(node)) as FolderLook<UnitsLook> | undefined
+        const copied = before?.findings.get(deployId(node)) as FolderLook<UnitsLook> | undefined
         return checkList(run, node, copied?.units)
       },
       build: (run, work) => bringList({ run, node }, work),
@@ -87,10 +94,10 @@ export function turnOf(node: ClusterNode, nodes: readonly ClusterNode[]) {
     const restarts = force !== undefined || hasVerb(diffs, 'restart', 'undrain')
     // A unit that does not reload is restarted after all, so control nodes take turns in any case.
     if (!restarts && node.role === 'worker') return false
-    const turns = before.filter((id) => earlier.ended(id))
+    const turns = before.filter((id) => earlier.whenEnded(id))
     if (turns.some((id) => !earlier.rows.has(id))) wait()
-    const rows = await Promise.all(turns.flatMap((id) => earlier.ended(id) ?? []))
-    const lost = rows.filter((row) => isLost(row) && (restarts || (row.state === 'failed' && row.isBegun)))
+    const rows = await Promise.all(turns.flatMap((id) => earlier.whenEnded(id) ?? []))
+    const lost = rows.filter((row) => isFailedOrSkipped(row) && (restarts || (row.state === 'failed' && row.isBegun)))
     if (lost.length > 0) throw new Skipped(lost.map(({ id }) => id))
     return rows.some(({ state }) => state === 'built')
   }
@@ -134,22 +141,22 @@ function checkFound({ run, node }: OnNode, found: UnitsLook, force?: Force): Che
     note: checks.length === 0 ? 'not installed yet' : `${names} up to date`,
     warn: stoppedUnits(checks),
     todo: toDoOn(run, found, checks),
-    found: { ...found, others, checks },
+    findings: { ...found, others, checks },
   }
 }
 
 export async function updateUnits(
   { run, node }: OnNode,
-  { found, diffs, signal, force, tell }: BuildContext<InstallLook>,
+  { findings, diffs, signal, force, tell }: BuildContext<InstallLook>,
 ): Promise<Built> {
   const { bringUp } = await import('./bring-up.ts')
-  const { restarted, warning, found: last } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
+  const { restarted, warning, found: last } = await bringUp({ run, node, signal, tell }, findings, force !== undefined)
   const names = restarted.map(({ unit }) => unit)
   const restarts: Diff[] = names.length > 0 ? [{ what: `restart ${formatNames(names)}`, verb: 'restart', names }] : []
   return {
     diffs: [...diffs.filter(({ verb }) => verb !== 'restart'), ...restarts],
-    warn: warning === undefined ? stoppedUnits(found.checks) : [warning],
-    todo: toDoOn(run, last, found.checks),
+    warn: warning === undefined ? stoppedUnits(findings.checks) : [warning],
+    todo: toDoOn(run, last, findings.checks),
   }
 }
 

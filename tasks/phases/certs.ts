@@ -42,16 +42,23 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         purpose: row.purpose,
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
-        ...(row.phase === 'cluster-cert' && { refuse: (run) => void check(run, row) }),
-        check: (run) => check(run, row),
-        build: (run, work) => build(run, row, work),
-        ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
+        ...(row.irreplaceable ? tokenPair(row, row.irreplaceable) : leafPair(row)),
       })
     })
 }
 
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
   return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
+}
+
+type CheckAndBuild = Pick<ClusterTarget, 'refuse' | 'check' | 'build'>
+
+function leafPair(row: CertRow): CheckAndBuild {
+  return {
+    ...(row.phase === 'cluster-cert' && { refuse: (run) => void check(run, row) }),
+    check: (run) => check(run, row),
+    build: (run, work) => build(run, row, work),
+  }
 }
 
 /** A warning of the certificate itself comes with the run that issues it, and with `status`. */
@@ -83,11 +90,11 @@ function refuseLostNames(run: Run, { id, name, profile }: CertRow, present: Cert
   const hosts = auth.names().map((file) => readHost(auth, file))
   const lost = instead.length > 0 ? removed : removed.filter((each) => hosts.includes(each))
   if (lost.length === 0) return
-  const now = instead.length > 0 ? `, and have ${formatNames(instead)} instead` : ''
+  const replacement = instead.length > 0 ? `, and have ${formatNames(instead)} instead` : ''
   throw lostNames(
     run,
     id,
-    `${auth.files.certificate(name)} would lose ${formatNames(lost)}, which clients may use${now}`,
+    `${auth.files.certificate(name)} would lose ${formatNames(lost)}, which clients may use${replacement}`,
   )
 }
 
@@ -134,7 +141,7 @@ async function build(run: Run, row: CertRow, { force, diffs, tell }: BuildContex
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
-function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<ClusterTarget, 'refuse' | 'check' | 'build'> {
+function tokenPair(row: CertRow, irreplaceable: Irreplaceable): CheckAndBuild {
   return {
     refuse: (run, force) => {
       if (force !== 'replace') checkTokens(run, row, irreplaceable)

@@ -53,7 +53,7 @@ function check(run: Run): Check<readonly string[]> {
   const present = value.entries.flatMap((entry) => entry.resources)
   const added = resources.filter((resource) => !present.includes(resource))
   if (added.length > 0) diffs.push({ what: `encrypts ${formatNames(added)} too`, verb: 'change' })
-  return { diffs, found: added, warn: texts(isOther && `${what}; other runs are refused until both agree`) }
+  return { diffs, findings: added, warn: texts(isOther && `${what}; other runs are refused until both agree`) }
 }
 
 function refuseReplacing(run: Run): void {
@@ -65,7 +65,7 @@ function refuseReplacing(run: Run): void {
   )
 }
 
-async function build(run: Run, { found: added = [], force }: BuildContext<readonly string[] | undefined>) {
+async function build(run: Run, { findings: added = [], force }: BuildContext<readonly string[] | undefined>) {
   const { auth, cluster, command, now } = run
   const { provider, resources } = cluster.encryption
   // By its copy a node that still has it is recognised.

@@ -4,7 +4,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { refusal } from '../../lib/failure.ts'
 import { caName, keepOverwritten, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { isInside, replaceFiles, secretMode } from '../../lib/files/plain-file.ts'
-import { type BuildContext, type Earlier, isDone, isLost, Skipped } from '../../lib/graph/target.ts'
+import { type BuildContext, type Earlier, isDone, isFailedOrSkipped, Skipped } from '../../lib/graph/target.ts'
 import {
   compareKubeconfig,
   formatKubeconfig,
@@ -121,13 +121,13 @@ function localTargets(cluster: Cluster): ClusterTarget<boolean>[] {
   const isReached = ({ isObserved }: Run, earlier: Earlier | undefined) => {
     const rows = controls.flatMap((each) => earlier?.rows.get(each) ?? [])
     // One control node is enough.
-    if (!isObserved && rows.length > 0 && rows.every(isLost)) throw new Skipped(rows.map((row) => row.id))
+    if (!isObserved && rows.length > 0 && rows.every(isFailedOrSkipped)) throw new Skipped(rows.map((row) => row.id))
     return rows.some(isDone)
   }
   const look = (run: Run, switches: boolean): Check<boolean> => {
     const isMade = hasAccess(run, row)
     const diffs = checkLocal(run, isMade ? accessOf(run) : unmade, switches)
-    return { diffs: isMade ? diffs : [{ what: 'depends on the certificate of its user' }], found: switches }
+    return { diffs: isMade ? diffs : [{ what: 'depends on the certificate of its user' }], findings: switches }
   }
   return [
     {
@@ -139,7 +139,7 @@ function localTargets(cluster: Cluster): ClusterTarget<boolean>[] {
       where: 'kubeconfig',
       refuse: (run) => void look(run, false),
       check: (run, _force, earlier) => look(run, isReached(run, earlier)),
-      build: async (run, { signal, found: switches }: BuildContext<boolean>) => {
+      build: async (run, { signal, findings: switches }: BuildContext<boolean>) => {
         const write = () => writeEntries(run, accessOf(run), switches)
         return { warn: texts(await whileLocked(run.kubeconfig(), { signal, onWait: run.note }, write)) }
       },

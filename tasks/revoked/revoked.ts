@@ -209,7 +209,7 @@ async function checkFound(on: OnNode, found: UnitsLook): Promise<Check<ListLook>
   const revokedInForce = isInForce && open === undefined ? revoked.length : 0
   return {
     diffs: diffsOfList(run, found, isInForce),
-    found: { ...found, revokedInForce },
+    findings: { ...found, revokedInForce },
     note: revoked.length > 0 ? `${revokedInForce} of ${revoked.length} revoked entries enforced` : 'nobody is revoked',
     todo: texts(open),
   }
@@ -258,7 +258,10 @@ function diffsOfList(run: Run, found: UnitsLook, isInForce: boolean | undefined)
 }
 
 /** Restores the old file if the API server does not load the new one: it would not start with it. */
-export async function bringList(on: OnNode, { found, signal, tell }: BuildContext<ListLook>): Promise<undefined> {
+export async function bringList(
+  on: OnNode,
+  { findings: found, signal, tell }: BuildContext<ListLook>,
+): Promise<undefined> {
   const { run, node } = on
   const unit = listUnit(found)
   if (!unit) return

@@ -63,8 +63,8 @@ const added: Stage = {
   },
 }
 
-const first: Stage = {
-  name: 'first',
+const encrypting: Stage = {
+  name: 'encrypting',
   title: 'encrypt with the next key; rewrite every stored object',
   proof: "a Secret written through each API server, and every stored object, has the next key's prefix in etcd",
   async begin({ run }) {
@@ -96,7 +96,7 @@ export const encryptionKeyRotation: Rotation = {
   name: 'encryption-key',
   what: 'the encryption key',
   needsSnapshot: true,
-  stages: [added, first, finishing],
+  stages: [added, encrypting, finishing],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
   wasRun: ({ auth }) => backups(auth, file).length > 0,
 }
@@ -174,9 +174,9 @@ function rewriteTargets(asking: Asking): ClusterTarget[] {
       check: async () => {
         const left = await findLeft(asking, resource)
         const what = `${left.length} stored ${resource} are not encrypted with the current key`
-        return { diffs: left.length > 0 ? [{ what, verb: 'rewrite' }] : [], found: left }
+        return { diffs: left.length > 0 ? [{ what, verb: 'rewrite' }] : [], findings: left }
       },
-      build: async (_, { found, tell }) => {
+      build: async (_, { findings: found, tell }) => {
         await rewriteAll(asking, resource, found, (done) => tell(`rewriting ${done} of ${found.length}`))
         const left = await findLeft(asking, resource)
         if (left.length === 0) return { note: `${found.length} stored objects` }

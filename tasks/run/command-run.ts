@@ -321,7 +321,7 @@ export async function walk(
   const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   if (refusals.length > 0) return { rows: new Map(), causes: ['refused'] }
-  closeFolder(auth, reporter.note)
+  makePrivate(auth, reporter.note)
   setAside({ ...run, note: reporter.note })
   const opened = openWalk(graph, { ...options, run, mode: 'run', emit: reporter.event })
   const rows = await runPhases(phases, opened, reporter.renderer)
@@ -342,7 +342,7 @@ export async function refusalsBefore(
   return joinFailures(other ? [...refusals, other] : refusals)
 }
 
-export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
+export function makePrivate(auth: AuthDir, note: (text: string) => void): void {
   auth.keepOutOfGit()
   if (auth.tightenFolder() && auth.hasFiles()) note(`permissions of ${auth.path} were too open; its mode is now 0700`)
 }

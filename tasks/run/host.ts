@@ -1,14 +1,16 @@
-/** The environment of a call of the program, what ends it early, and its exit status. */
+/** The environment of a call of the program, what ends it early, what it asks, and its exit status. */
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
-import { Failure, isErrno } from '../../lib/failure.ts'
+import { Failure, isErrno, refusal } from '../../lib/failure.ts'
 import type { Row } from '../../lib/graph/target.ts'
 import type { Notice } from '../../lib/show/rows.ts'
-import { quote } from '../../lib/wording.ts'
+import { fit, printable, quote } from '../../lib/wording.ts'
 import type { ClusterRow, Run } from '../target.ts'
+import type { CommandRun } from './command-run.ts'
 
 interface Output extends Writable {
   isTTY?: boolean
@@ -112,11 +114,13 @@ export function pathOf({ env, cwd }: Host, typed: string): string {
 export type ExitCause = Failure['kind'] | 'stale' | 'unfinished'
 
 export const statuses = { usage: 2, refused: 3, failed: 1, stale: 4, unfinished: 4 } satisfies Record<ExitCause, number>
+/** Of several causes the first decides. */
+const precedence: readonly ExitCause[] = ['usage', 'refused', 'failed', 'stale', 'unfinished']
 
 /** `ended` is 128 + the signal that ended the run: only bad usage takes precedence over it. */
 export function exitStatus(causes: readonly ExitCause[], ended?: number): number {
   if (causes.includes('usage')) return statuses.usage
-  const first = (Object.keys(statuses) as ExitCause[]).find((cause) => causes.includes(cause))
+  const first = precedence.find((cause) => causes.includes(cause))
   return ended ?? (first === undefined ? 0 : statuses[first])
 }
 
@@ -138,4 +142,26 @@ export function causesOf(rows: Iterable<ClusterRow>): ExitCause[] {
 
 export function causesIn(notices: readonly Notice[] = []): ExitCause[] {
   return notices.some(({ kind }) => kind === 'todo') ? ['unfinished'] : []
+}
+
+/** Throws a refusal unless the cluster's name is typed, or --yes given. `loss` is what it does, `again` the task. */
+export async function confirm(run: CommandRun, loss: string, again: string): Promise<void> {
+  const { cluster, command, file, host, options, signal } = run
+  if (options.yes) return
+  const [stdin, stderr] = [host.stdin?.(), host.stderr]
+  const at = `${cluster.name} (${file})`
+  const yes = `confirm on a terminal, or add --yes:\n    ${command(`${again} --yes`)}`
+  const retype = `run the same command again, and type ${cluster.name}`
+  if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`nothing was done to ${at}: ${loss}`, [yes])
+  stderr.write(`${fit(printable(`${at}: ${loss}`), columnsOf(stderr))}\nTo continue, type the cluster name: `)
+  const lines = createInterface({ input: stdin, signal })
+  let typed = ''
+  for await (const line of lines) {
+    typed = line.trim()
+    break
+  }
+  // A terminal that is still read keeps the process.
+  lines.close()
+  signal.throwIfAborted()
+  if (typed !== cluster.name) throw refusal(`nothing was done: the typed name is not ${cluster.name}`, [retype])
 }

@@ -39,16 +39,11 @@ export async function genauth(
 ): Promise<void> {
   mkdirSync(auth)
   writeJson(auth, 'ca-config', signingConfig)
-  await initCa(auth, key)
+  writeJson(auth, 'ca-csr', caRequest(key))
+  await pipe(auth, 'ca', '-initca', 'ca-csr.json')
   for (const [name, request] of requests(nodes, key)) await gencert(auth, name, request)
   await genkubeconfigs(auth, nodes)
   await genenckey(auth)
-}
-
-/** A CA, whether or not there is one: as each run of the script makes. */
-async function initCa(auth: string, key: RequestedKey = rsa): Promise<void> {
-  writeJson(auth, 'ca-csr', caRequest(key))
-  await pipe(auth, 'ca', '-initca', 'ca-csr.json')
 }
 
 /** Signs with whatever CA is there, by the ca-config.json that is there. */
@@ -58,10 +53,10 @@ export async function gencert(auth: string, name: string, request: Request): Pro
   await pipe(auth, name, ...issuer, `${name}-csr.json`)
 }
 
-/** Of the certificates in auth/; written beside them unless another folder is named. */
-export async function genkubeconfigs(auth: string, nodes: readonly GuideNode[], into = auth): Promise<void> {
+/** Of the certificates in auth/, beside them. */
+async function genkubeconfigs(auth: string, nodes: readonly GuideNode[]): Promise<void> {
   const users = [...Object.entries(components), ...nodes.map((node) => [node.name, userOf(node)] as const)]
-  for (const [name, user] of users) await genkubeconfig(auth, name, user, join(into, `${name}.kubeconfig`))
+  for (const [name, user] of users) await genkubeconfig(auth, name, user, join(auth, `${name}.kubeconfig`))
 }
 
 async function genkubeconfig(auth: string, name: string, user: string, file: string): Promise<void> {

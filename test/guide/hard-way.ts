@@ -5,15 +5,12 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { clock } from '../support/process.ts'
 import { command } from './genauth.ts'
 
 export interface Follower {
   /** Of RSA; the guide has 4096. */
   readonly bits?: number
   readonly days?: number
-  /** When it is made, by openssl's clock. */
-  readonly now?: Date
   readonly workers?: readonly string[]
   /** C, ST and L of the ca.conf. */
   readonly place?: Readonly<Record<string, string>>
@@ -86,11 +83,7 @@ function formatConfig(all: ReadonlyMap<string, Section>, { place = seattle }: Fo
 export async function followHardWay(folder: string, follower: Follower = {}): Promise<void> {
   const { bits = 4096, days = 3653, workers = ['node-0', 'node-1'] } = follower
   mkdirSync(folder)
-  const before = follower.now ? clock(follower.now) : []
-  const run = (...line: string[]) => {
-    const [program = '', ...args] = [...before, ...line]
-    return command({ cwd: folder }, program, ...args)
-  }
+  const run = (program: string, ...args: string[]) => command({ cwd: folder }, program, ...args)
   const all = sections(follower)
   writeFileSync(join(folder, 'ca.conf'), formatConfig(all, follower))
   const newKey = (name: string) => run('openssl', 'genrsa', '-out', `${name}.key`, String(bits))

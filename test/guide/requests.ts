@@ -17,17 +17,11 @@ export interface Request {
   readonly hosts?: readonly string[]
 }
 
-/** As many nodes as asked, three of them the control plane; six are the guide's. */
-export function guideNodes(count = 6): GuideNode[] {
-  return Array.from({ length: count }, (_, i): GuideNode => {
-    const isControl = i < 3
-    const host = 11 + i
-    return {
-      name: isControl ? `control${i}` : `worker${i - 3}`,
-      role: isControl ? 'control' : 'worker',
-      ip: `192.168.${1 + (host >> 8)}.${host & 0xff}`,
-    }
-  })
+export function guideNodes(): GuideNode[] {
+  const roles = ['control', 'worker'] as const
+  return roles.flatMap((role, r) =>
+    [0, 1, 2].map((i): GuideNode => ({ name: role + i, role, ip: `192.168.1.${11 + r * 3 + i}` })),
+  )
 }
 
 /** The clients that are no nodes: their file names, and the users that their kubeconfigs name. */

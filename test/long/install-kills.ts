@@ -1,6 +1,7 @@
 /**
- * More kills of `install` than `npm test` has time for: `npm run test:long`. Of fewer kills with their number as its
- * argument.
+ * Runs of `install` that are killed with SIGKILL, and all of their ssh with them, at the things that they do; after
+ * each kill what is in place is old or new, and the same command finishes: all loaded, nothing drained, nothing left.
+ * Of fewer kills with their number as its argument.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -9,11 +10,6 @@ import type { Machines } from '../lab/machines/machines.ts'
 import { sha256 } from '../support/files.ts'
 import { eventually } from '../support/programs.ts'
 import { assertNothingLeft, mustRun, runAt, startRunning, unload } from '../support/running.ts'
-
-/**
- * Runs of `install` that are killed with SIGKILL, and all of their ssh with them, at the things that they do; after
- * each kill what is in place is old or new, and the same command finishes: all loaded, nothing drained, nothing left.
- */
 
 const node = 'control0'
 const command = ['install', '--node', node]

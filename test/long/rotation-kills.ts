@@ -1,6 +1,7 @@
 /**
- * More kills of rotations than `npm test` has time for: `npm run test:long`. Arguments: how many of its three rounds,
- * and the names of some of the rotations.
+ * Rotations of a live cluster that are killed with SIGKILL, and all of their ssh with them; the same command goes on
+ * each time, to the end. Nothing that somebody asks all the time fails, and no key is lost. Arguments: how many of its
+ * three rounds, and the names of some of the rotations.
  */
 import assert from 'node:assert/strict'
 import { createPrivateKey, createPublicKey } from 'node:crypto'
@@ -20,11 +21,6 @@ import {
   shutdownDelay,
   startRunning,
 } from '../support/running.ts'
-
-/**
- * Rotations of a live cluster that are killed with SIGKILL, and all of their ssh with them; the same command goes on
- * each time, to the end. Nothing that somebody asks all the time fails, and no key is lost.
- */
 
 const rotations = ['ca', 'service-account', 'encryption-key', 'etcd-ca']
 const ownCa: Edit = [['etcd', 'ca'], 'own']

@@ -19,7 +19,6 @@ import {
   paste,
   probedOwn,
   readStarts,
-  removeDeployed,
   running,
   setFlags,
   shutdownDelay,
@@ -158,7 +157,6 @@ describe('more rotations on six machines', { skip }, () => {
     })
     const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
     await lab.exec(`echo '${list}' | kubectl create --validate=false -f -`)
-    await lab.exec('cp -a auth earlier')
     const count = (await seals()).get('k8s:enc:aescbc:v1:key1')
     assert.ok(Number(count) >= 120)
     await etcdctl('get --print-value-only /registry/secrets/default/s1 >sealed-before')
@@ -181,21 +179,6 @@ describe('more rotations on six machines', { skip }, () => {
     assert.equal(Buffer.from(data.a, 'base64').toString(), 's7')
     await assertNothingToDo()
     await assertNothingLeft(lab)
-  })
-
-  test('an auth/ from before the finished rotation, and tidy homes: nothing is overwritten', async () => {
-    await removeDeployed(lab)
-    await lab.exec('mv auth current')
-    const config = () => on('control0', 'cat /srv/kube-apiserver/*encryption-config.yaml')
-    const [before, starts] = [await config(), await readStarts(lab)]
-    await lab.exec('mv earlier auth')
-    for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
-      const { stdout, stderr } = await mustRun(lab, 3, ...args)
-      assert.match(stdout + stderr, /another encryption key (than|in) /)
-    }
-    assert.equal(await config(), before)
-    assert.deepEqual(await startedSince(lab, starts), [])
-    await lab.exec('rm -rf auth && mv current auth')
   })
 
   test('the front proxy gets its flags, and only its own client is believed: no request fails', async () => {

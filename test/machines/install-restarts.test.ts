@@ -7,7 +7,6 @@ import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
 import { isSince } from '../lab/machines/shared.ts'
 import { messageOf } from '../support/harderway.ts'
-import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
   everyInstall,
@@ -33,30 +32,27 @@ describe('restarts on six machines', { skip }, () => {
   })
   after(() => lab?.stop())
 
-  describe('a node that a killed run has drained', () => {
+  test('a node that a killed run has drained is undrained by the next one, after what it has to restart', async () => {
     const told = (word: string) => `echo ${word} "$NODE" >>told`
     const mark = () => on('control0', 'mkdir -p /var/lib/harderway && touch /var/lib/harderway/drained')
     const saidThere = () => on('gateway', 'cat /home/ubuntu/told 2>/dev/null || true')
     const saying = (...words: string[]) => words.map((word) => `${word} control0\n`).join('')
-
-    test('is undrained by the next one, after what it has to restart', async () => {
-      lab.write(...running({ drain: told('drain'), undrain: told('undrain') }))
-      await mark()
-      assert.match(
-        JSON.stringify((await must(4, 'install', '--dry-run')).events),
-        /may be left drained by an interrupted/,
-      )
-      await must(0, 'install')
-      assert.equal(await saidThere(), saying('undrain'))
-      await mark()
-      // Read by the API server alone.
-      await unload(lab, 'control0', '/var/lib/kubernetes/service-account.pem')
-      await on('gateway', 'rm -f /home/ubuntu/told')
-      await must(0, 'install')
-      assert.equal(await saidThere(), saying('drain', 'undrain'))
-      await must(0, 'install', '--dry-run')
-      await assertNothingLeft(lab)
-    })
+    lab.write(...running({ drain: told('drain'), undrain: told('undrain') }))
+    await mark()
+    assert.match(
+      JSON.stringify((await must(4, 'install', '--dry-run')).events),
+      /may be left drained by an interrupted/,
+    )
+    await must(0, 'install')
+    assert.equal(await saidThere(), saying('undrain'))
+    await mark()
+    // Read by the API server alone.
+    await unload(lab, 'control0', '/var/lib/kubernetes/service-account.pem')
+    await on('gateway', 'rm -f /home/ubuntu/told')
+    await must(0, 'install')
+    assert.equal(await saidThere(), saying('drain', 'undrain'))
+    await must(0, 'install', '--dry-run')
+    await assertNothingLeft(lab)
   })
 
   test('of several that are restarted at once one does not become healthy: all have their old files again, and the run stops', async () => {
@@ -104,20 +100,23 @@ describe('restarts on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test('what its owner restarts while a run is busy on another node is not restarted again', async () => {
-    const held = 'touch /run/held; until [ -e /run/released ]; do sleep 0.1; done'
-    lab.write(...running({ units: { 'kube-scheduler': { restart: `${held}; systemctl restart kube-scheduler` } } }))
-    const path = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
-    for (const name of ['control0', 'control1']) await on(name, `chmod 400 ${path} && chmod 600 ${path}`)
-    const run = must(0, 'install')
-    await eventually(() => on('control0', 'test -e /run/held'))
-    await on('control1', 'touch /run/released; systemctl restart kube-scheduler')
-    const starts = await readStarts(lab)
-    await on('control0', 'touch /run/released')
-    await run
-    assert.deepEqual(await startedSince(lab, starts), ['control0 kube-scheduler'])
+  test('what a killed run left, and a unit does not start with: the old files are tried, and the unit is healthy with them', async () => {
+    const place = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
+    await on(
+      'control0',
+      `cp ${place} /root/new; echo '# old' >>${place}; cp ${place} /root/good; cp -p ${place} ${place}.harderway-old`,
+    )
+    const program = '/usr/local/bin/kube-scheduler'
+    await on('control0', `cp ${program} /root/scheduler; sed -i '2i cmp -s /root/good ${place} || exit 1' ${program}`)
+    await on('control0', `cp /root/new ${place}; systemctl restart kube-scheduler || true`)
+    lab.write(...running({ timeout: '5s' }))
+    const ran = await must(1, 'install', '--node', 'control0')
+    assert.match(String(messageOf(ran, 'install/control0')), /kube-scheduler healthy again/)
+    assert.equal(await on('control0', `cmp ${place} /root/good; systemctl is-active kube-scheduler`), 'active\n')
+    await on('control0', `cp /root/scheduler ${program}`)
     lab.write(...running())
-    for (const name of ['control0', 'control1']) await on(name, 'rm -f /run/held /run/released')
+    await must(0, 'bootstrap')
+    await assertNothingLeft(lab)
   })
 
   test('a CA that is renewed: etcd and what reads it at its start is restarted, one control node after the other', async () => {

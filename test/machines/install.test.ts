@@ -5,13 +5,15 @@ import { after, before, describe, test } from 'node:test'
 import { type Diff, namesOf } from '../../lib/results.ts'
 import { installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
-import { idsOf, messageOf, type Ran, withStatus } from '../support/harderway.ts'
+import { messageOf, type Ran, withStatus } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import {
   assertAsked,
   assertNothingLeft,
+  everyInstall,
   everywhere,
   fingerprint,
+  installs,
   mustRun,
   probe,
   readStarts,
@@ -23,7 +25,6 @@ import {
   unload,
 } from '../support/running.ts'
 
-const installs = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.startsWith('install/'))
 /** `control0 etcd` of each restart that is planned, sorted. */
 const restartsIn = ({ events }: Ran) =>
   events
@@ -41,7 +42,6 @@ const clients = [
 ].toSorted()
 const restartedOf = (name: string) => restartedKubelets.filter((unit) => unit === `${name} kubelet`)
 const ofComponents = [...controls, 'install/worker0', 'install/worker1']
-const everyInstall = [...controls, 'install/gateway', 'install/worker0', 'install/worker1']
 
 describe('install on six machines', { skip }, () => {
   let lab: Machines
@@ -87,20 +87,6 @@ describe('install on six machines', { skip }, () => {
     assert.match(ran.stdout, /install\/control2: .* up to date/)
     assert.match(ran.stdout + ran.stderr, /can't become root with sudo -n \(sudo: a password is required/)
     assert.equal((ran.stdout + ran.stderr).split('NOPASSWD').length, 2, ran.stdout + ran.stderr)
-  })
-
-  test('a sudo that lectures is understood, and one that wants a terminal is named', async () => {
-    const settings = (text: string) => on('worker0', `echo '${text}' >/etc/sudoers.d/settings`)
-    await settings('Defaults lecture=always')
-    assert.deepEqual(installs(await must(0, 'install', '--node', 'worker0'), 'fresh'), ['install/worker0'])
-    await settings('Defaults requiretty')
-    const ran = await lab.run('install', '--node', 'worker0')
-    await on('worker0', 'rm /etc/sudoers.d/settings')
-    assert.equal(ran.status, 1, ran.stdout)
-    assert.match(
-      ran.stdout + ran.stderr,
-      /can't become root with sudo -n \(sudo: sorry, you must have a tty to run sudo/,
-    )
   })
 
   test('each gateway is told of each API server, and none before it is its turn', async () => {

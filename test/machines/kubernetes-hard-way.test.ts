@@ -7,7 +7,6 @@ import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
 import { idsOf, writeCluster } from '../support/harderway.ts'
-import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
   mustRun,
@@ -35,12 +34,6 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
   const encryptedBy = () =>
     etcdctl('get --prefix /registry/secrets/ --print-value-only | grep -ao "k8s:enc:[a-z]*:v1:[a-z0-9]*" | sort -u')
   const word = () => lab.exec('kubectl get secret one -o jsonpath={.data.word} | base64 -d')
-  const tidyHomes = () =>
-    Promise.all(
-      lab.all.map((machine) =>
-        machine.exec('rm -f /root/*.crt /root/*.key /root/*.kubeconfig /root/encryption-config.yaml'),
-      ),
-    )
   const assertSettled = async () => {
     await must(0, 'bootstrap', '--dry-run')
     await must(0, 'status', '--on-nodes')
@@ -124,39 +117,6 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await must(0, 'bootstrap', '--dry-run')
   })
 
-  test('begins no rotation while components run under units of other names, until cluster.yaml has these names', async () => {
-    const text = readFileSync(join(lab.place, 'cluster.yaml'), 'utf8')
-    const components = (name: string) => (name === 'server' ? ['kube-scheduler'] : ['kube-proxy', 'kubelet'])
-    const rename = (from: string, to: string) =>
-      Promise.all(
-        lab.all.map((machine) => {
-          const moves = components(machine.name).map((unit) => `mv ${from}${unit}.service ${to}${unit}.service`)
-          const units = (prefix: string) =>
-            components(machine.name)
-              .map((unit) => prefix + unit)
-              .join(' ')
-          return machine.exec(
-            `set -e; cd /etc/systemd/system; systemctl stop ${units(from)}; ${moves.join('; ')}; systemctl daemon-reload; systemctl start ${units(to)}`,
-          )
-        }),
-      )
-    await rename('', 'k8s-')
-    await must(0, 'bootstrap')
-    const { stderr } = await must(3, 'rotate', 'ca')
-    const said = stderr.replaceAll(/\s+/g, ' ')
-    for (const { name } of lab.all)
-      for (const unit of components(name)) assert.ok(said.includes(`${unit} on ${name}`), `${unit} on ${name}`)
-    assert.doesNotMatch(await lab.exec('ls auth'), /next/)
-    const units = Object.fromEntries(
-      ['kube-scheduler', 'kube-proxy', 'kubelet'].map((unit) => [unit, { unit: `k8s-${unit}` }]),
-    )
-    writeCluster(lab.place, [[['install'], { units }]], text)
-    await eventually(() => must(0, 'bootstrap'))
-    await rename('k8s-', '')
-    writeCluster(lab.place, [[['install'], true]], text)
-    await eventually(() => must(0, 'bootstrap', '--dry-run'))
-  })
-
   test('has its service-account key and its CA rotated', async () => {
     cpSync(join(lab.place, 'auth'), join(lab.place, 'earlier'), { recursive: true })
     const starts = await readStarts(lab)
@@ -185,7 +145,8 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await lab.exec('mv auth lost')
     const text = readFileSync(join(lab.place, 'cluster.yaml'), 'utf8')
     // As the guide leaves it: nothing in home folders, and no install.
-    await tidyHomes()
+    for (const machine of lab.all)
+      await machine.exec('rm -f /root/*.crt /root/*.key /root/*.kubeconfig /root/encryption-config.yaml')
     writeCluster(lab.place, [[['install'], undefined]], text)
     const refused = await must(3, 'bootstrap')
     assert.match(refused.stderr, /ca\.crt.* on server, but .* has no CA; nothing was created/)

@@ -1,27 +1,17 @@
 /** Who runs the phases: listr2, a task for each, in the order of the table. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Listr, type ListrRendererFactory, type ListrTaskObject, SilentRenderer } from 'listr2'
+import { type ListrRendererFactory, SilentRenderer } from 'listr2'
 import pLimit from 'p-limit'
-import { Failure } from '../../lib/failure.ts'
 import { openWalk } from '../../lib/graph/executor.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { runPhases } from '../../tasks/bootstrap.ts'
 import type { ClusterTarget } from '../../tasks/target.ts'
-import { fakeTarget, fresh, nowhere, settled, stale } from '../support/fakes.ts'
+import { fakeTarget, nowhere, settled, stale } from '../support/fakes.ts'
 
 const table = [
   { name: 'ca', title: 'Certificate authority' },
   { name: 'certs', title: 'Certificates' },
-]
-
-const fails = { build: () => Promise.reject(new Failure('no')) }
-const targets = [
-  fakeTarget('ca', { check: () => fresh }),
-  fakeTarget('certs/made', { needs: ['ca'] }),
-  fakeTarget('certs/fresh', { check: () => fresh }),
-  fakeTarget('certs/failed', fails),
-  fakeTarget('certs/held', { needs: ['certs/failed'] }),
 ]
 
 async function runFakePhases(all: readonly ClusterTarget[], renderer?: ListrRendererFactory) {
@@ -31,32 +21,6 @@ async function runFakePhases(all: readonly ClusterTarget[], renderer?: ListrRend
   const walk = openWalk(graph, { run: { ...nowhere, limits }, ...options })
   return runPhases(byPhase(table, graph), walk, renderer)
 }
-
-/** The tasks of what is run meanwhile, by their titles: the path, and the state in which each ended. */
-async function tasksOf(t: { mock: typeof import('node:test').mock }, work: () => Promise<unknown>) {
-  const roots: ListrTaskObject<unknown>[] = []
-  const { run } = Listr.prototype
-  t.mock.method(Listr.prototype, 'run', function (this: Listr, ...args: Parameters<typeof run>) {
-    if (this.isRoot()) roots.push(...this.tasks)
-    return run.apply(this, args)
-  })
-  await work()
-  return roots.flatMap((task) => [task, ...(task.subtasks ?? [])]).map(({ path, state }) => [path.join(' > '), state])
-}
-
-test('with a renderer each target has a task of its own below its phase, and ends as it does', async (t) => {
-  class Renderer extends SilentRenderer {}
-  const drawn = await tasksOf(t, () => runFakePhases(targets, Renderer as ListrRendererFactory))
-  assert.deepEqual(drawn, [
-    ['Certificate authority', 'COMPLETED'],
-    ['Certificate authority > ca', 'SKIPPED'],
-    ['Certificates', 'COMPLETED'],
-    ['Certificates > certs/made', 'COMPLETED'],
-    ['Certificates > certs/fresh', 'SKIPPED'],
-    ['Certificates > certs/failed', 'FAILED'],
-    ['Certificates > certs/held', 'SKIPPED'],
-  ])
-})
 
 for (const renderer of [undefined, SilentRenderer as unknown as ListrRendererFactory])
   test(`${renderer ? 'with' : 'without'} a renderer no target of a phase begins before the last of the phase before it has ended, and those of one phase overlap`, async () => {

@@ -2,13 +2,10 @@ import assert from 'node:assert/strict'
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import type { Earlier } from '../../lib/graph/target.ts'
 import { type Diff, missing } from '../../lib/results.ts'
 import { authTarget, type ClusterTarget, type Run } from '../../tasks/target.ts'
 import { temporaryAuth } from '../support/certificates.ts'
 import { fakeTarget, nowhere } from '../support/fakes.ts'
-
-const nothingEarlier: Earlier = { found: new Map(), rows: new Map(), ended: () => undefined }
 
 function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
   const auth = temporaryAuth(t)
@@ -22,30 +19,17 @@ function setUp(t: TestContext, told: Partial<ClusterTarget> = {}) {
   const modeOf = (name: string) => statSync(join(auth.path, name)).mode & 0o777
   const rebuild = async (...diffs: Diff[]) =>
     await target.build?.(run, {
-      found: undefined,
+      findings: undefined,
       diffs,
       force: undefined,
       signal: new AbortController().signal,
-      earlier: nothingEarlier,
+      earlier: { findings: new Map(), rows: new Map(), whenEnded: () => undefined },
       tell: () => {},
     })
-  return { auth, run, built, target, write, modeOf, rebuild }
+  return { built, write, modeOf, rebuild }
 }
 
 const wrongMode = (name: string): Diff => ({ what: `${name} has mode 0666`, verb: 'chmod', names: [name] })
-
-test('what the target says of its files stays as it is, and so does what it found; what is to be replaced is not looked at', async (t) => {
-  const look = { diffs: missing(['a.pem']), found: 'a key' }
-  const { run, target } = setUp(t, { check: () => look })
-  assert.deepEqual(await target.check(run), look)
-  assert.deepEqual((await target.check(run, 'replace')).diffs, missing(['a.pem', 'a-key.pem']))
-  const present = setUp(t, { check: () => look })
-  present.write('a.pem', 0o644)
-  assert.deepEqual((await present.target.check(present.run, 'replace')).diffs, [
-    { what: 'replaces the old one, which is kept in auth/backup', verb: 'replace' },
-  ])
-  assert.deepEqual([target.id, target.makes], ['pair', ['a.pem', 'a-key.pem']])
-})
 
 test('where only a mode is wrong it is set, and nothing is built', async (t) => {
   const { built, write, modeOf, rebuild } = setUp(t)

@@ -3,8 +3,6 @@ import assert from 'node:assert/strict'
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { certTable, nodeFiles } from '../../tasks/layouts/tables.ts'
-import { minimal, parsed } from '../support/files.ts'
 import {
   callInit,
   copyPlace,
@@ -25,31 +23,6 @@ const edits = [users, local, on]
 const names = ['front-proxy-ca.pem', 'front-proxy-ca-key.pem', 'front-proxy-client.pem', 'front-proxy-client-key.pem']
 const place = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
 const without = madePlace([users], 'certs', 'kubeconfigs', 'encryption-key')
-
-test('its certificate and its client are on control nodes alone, the key of its CA on none; without it there is neither', () => {
-  for (const [layout, ends] of [
-    ['harder-way', ['.pem', '-key.pem']],
-    ['hard-way', ['.crt', '.key']],
-  ] as const) {
-    const cluster = parsed(`${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }\n`)
-    const of = (aggregation: boolean) =>
-      cluster.nodes.map((node) =>
-        nodeFiles({ ...cluster, layout, aggregation }, node).filter((file) => file.includes('proxy-c')),
-      )
-    const [certificate, key] = ends
-    const all = [`front-proxy-ca${certificate}`, `front-proxy-client${certificate}`, `front-proxy-client${key}`]
-    assert.deepEqual(of(true), [all, []])
-    assert.deepEqual(of(false), [[], []])
-    const rows = certTable({ ...cluster, layout, aggregation: true }).filter(({ name }) => name.startsWith('front-'))
-    assert.deepEqual(
-      rows.map(({ profile }) => [profile.subject.CN, profile.isCa, profile.usages]),
-      [
-        ['Kubernetes front proxy', true, undefined],
-        ['front-proxy-client', false, ['client']],
-      ],
-    )
-  }
-})
 
 test('verify: the front proxy is believed, and nobody else', async () => {
   const { stdout } = await exits(0, place, 'verify', '--verbose')

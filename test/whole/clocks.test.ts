@@ -1,12 +1,11 @@
 /** Certificates and clocks. */
 import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { certificateIn } from '../support/certificates.ts'
 import { stateOf } from '../support/files.ts'
 import {
   copyPlace,
-  type Edit,
   oneOfEach as edits,
   exits,
   harderway,
@@ -43,10 +42,8 @@ describe('by a clock', { concurrency: 2 }, () => {
   })
   after(() => rmSync(origin, { recursive: true, force: true }))
 
-  const copied = (t: TestContext, more: readonly Edit[] = []) => copyPlace(t, origin, [...edits, ...more])
-
   test('that was ahead: a CA that is not yet valid is refused, with both times, and is reissued where the clock is right', async (t) => {
-    const { place, auth } = copied(t)
+    const { place, auth } = copyPlace(t, origin, edits)
     const state = stateOf(auth)
     const before = new Date(made.getTime() - day)
     for (const args of [[], ['--dry-run']]) {
@@ -67,31 +64,27 @@ describe('by a clock', { concurrency: 2 }, () => {
     assert.ok(certificateIn(auth, 'ca').notBefore < before)
   })
 
-  describe('near the end of the CA', () => {
+  test('near the end of the CA: from renewBefore on runs exit with 4 and say what to do, and leaves are cut to it once', async (t) => {
     const caEnd = made.getTime() + 3650 * day
-
     const toDoOf = ({ events }: Ran) => String(events.at(-1)?.todo)
-
-    test('from renewBefore on runs exit with 4 and say what to do, and leaves are cut to it once', async (t) => {
-      const { place, auth } = copied(t)
-      const early = await withStatus(0, runAt(place, new Date(caEnd - 31 * day)))
-      assert.ok(!early.stdout.includes('"warn"'))
-      const then = new Date(caEnd - 29 * day)
-      const ran = await withStatus(4, runAt(place, then))
-      const toDo =
-        'expires on 2037-02-25 (in 28 days), and its certificates with it; before that, run:\n    npm run task -- ca --renew\n'
-      assert.ok(toDoOf(ran).includes(toDo), toDoOf(ran))
-      for (const name of leaves)
-        assert.deepEqual(certificateIn(auth, name).notAfter, certificateIn(auth, 'ca').notAfter, name)
-      const state = stateOf(auth)
-      for (const days of [29, 20, 1]) {
-        const again = await withStatus(4, runAt(place, new Date(caEnd - days * day)))
-        assert.deepEqual(idsOf(again, 'built'), [])
-        assert.match(toDoOf(again), new RegExp(`\\(in ${days === 1 ? '23 hours' : `${days - 1} days`}\\)`))
-      }
-      await withStatus(4, runAt(place, then, '--dry-run'))
-      assert.deepEqual(stateOf(auth), state)
-    })
+    const { place, auth } = copyPlace(t, origin, edits)
+    const early = await withStatus(0, runAt(place, new Date(caEnd - 31 * day)))
+    assert.ok(!early.stdout.includes('"warn"'))
+    const then = new Date(caEnd - 29 * day)
+    const ran = await withStatus(4, runAt(place, then))
+    const toDo =
+      'expires on 2037-02-25 (in 28 days), and its certificates with it; before that, run:\n    npm run task -- ca --renew\n'
+    assert.ok(toDoOf(ran).includes(toDo), toDoOf(ran))
+    for (const name of leaves)
+      assert.deepEqual(certificateIn(auth, name).notAfter, certificateIn(auth, 'ca').notAfter, name)
+    const state = stateOf(auth)
+    for (const days of [29, 20, 1]) {
+      const again = await withStatus(4, runAt(place, new Date(caEnd - days * day)))
+      assert.deepEqual(idsOf(again, 'built'), [])
+      assert.match(toDoOf(again), new RegExp(`\\(in ${days === 1 ? '23 hours' : `${days - 1} days`}\\)`))
+    }
+    await withStatus(4, runAt(place, then, '--dry-run'))
+    assert.deepEqual(stateOf(auth), state)
   })
 })
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
-import { copyPlace, exits, madePlace, type Ran, withStatus } from '../support/harderway.ts'
+import { test } from 'node:test'
+import { copyPlace, madePlace } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -12,15 +12,7 @@ const canMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0
 const mounted = { skip: !canMount && 'only root may mount a small disk, or a read-only one' }
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
-
 const made = madePlace([], ...local)
-
-/** With everything local made, and a cluster.yaml that asks for more since then. */
-function makeFolder(t: TestContext) {
-  const path = copyPlace(t, made, [[['api', 'extraSANs'], ['192.168.1.22']]]).place
-  return { path, auth: join(path, 'auth') }
-}
-type Folder = ReturnType<typeof makeFolder>
 
 const contents = (folder: string) =>
   Object.fromEntries(
@@ -32,70 +24,38 @@ const contents = (folder: string) =>
       ]),
   )
 
-function assertNoTrace({ stdout, stderr }: Pick<Ran, 'stdout' | 'stderr'>): void {
-  assert.doesNotMatch(stdout + stderr, /^\s+at .*:\d+|a mistake in harderway/m)
-}
-
-/** In a mount namespace of its own, where these commands make auth/ a disk first; also what that holds then. */
-async function runOnDisk({ path, auth }: Folder, prepare: string, args: readonly string[]) {
-  const [after, old] = [join(path, 'after'), join(path, 'old')]
-  for (const each of [after, old]) rmSync(each, { recursive: true, force: true })
-  cpSync(auth, old, { recursive: true, preserveTimestamps: true })
-  const run = await start(path, args, {
-    through: (command) => [
-      ...(['unshare', '-m', 'sh', '-ec'] as const),
-      `${prepare}\nset +e\n${command}\nstatus=$?\ncp -a ${auth}/. ${after}\nexit $status`,
-    ],
-  }).ended
-  rmSync(join(after, 'fill'), { force: true })
-  return { ...run, before: contents(old), after: contents(after) }
-}
-
-/** A disk on which so many pages are free: each file takes one, or more. */
-const smallDisk = ({ path, auth }: Folder, pages: number) =>
-  `mount -t tmpfs -o size=400k none ${auth}
-cp -a ${join(path, 'old')}/. ${auth}
-${process.execPath} ${join(import.meta.dirname, '../support/full-disk.ts')} ${auth}/fill ${pages}`
-
 test(
   'on a full disk auth/ keeps all that it held, and the run names the directory in which there is no room',
   mounted,
   async (t) => {
-    const folder = makeFolder(t)
-    const statuses = []
+    // cluster.yaml asks for more than there is.
+    const { place, auth } = copyPlace(t, made, [[['api', 'extraSANs'], ['192.168.1.22']]])
+    const kept = join(place, 'after')
+    const before = contents(auth)
+    cpSync(auth, join(place, 'old'), { recursive: true, preserveTimestamps: true })
+    // Each file takes one page, or more.
     for (const pages of [0, 1, 2, 8]) {
-      const run = await runOnDisk(folder, smallDisk(folder, pages), local)
-      statuses.push(run.status)
-      assertNoTrace(run)
+      rmSync(kept, { recursive: true, force: true })
+      const fill = `${process.execPath} ${join(import.meta.dirname, '../support/full-disk.ts')} ${auth}/fill ${pages}`
+      const run = await start(place, local, {
+        through: (command) => [
+          ...(['unshare', '-m', 'sh', '-ec'] as const),
+          `mount -t tmpfs -o size=400k none ${auth}; cp -a ${place}/old/. ${auth}; ${fill}
+set +e\n${command}\nstatus=$?\ncp -a ${auth}/. ${kept}\nexit $status`,
+        ],
+      }).ended
+      assert.equal(run.status, pages === 8 ? 0 : 1, `with ${pages} pages`)
+      assert.doesNotMatch(run.stdout + run.stderr, /^\s+at .*:\d+|a mistake in harderway/m)
+      rmSync(join(kept, 'fill'), { force: true })
       // What is overwritten while it is valid is kept first.
-      const after = Object.fromEntries(Object.entries(run.after).filter(([name]) => !name.startsWith('backup')))
-      assert.deepEqual(Object.keys(after).toSorted(), Object.keys(run.before).toSorted(), `with ${pages} pages`)
+      const after = Object.fromEntries(Object.entries(contents(kept)).filter(([name]) => !name.startsWith('backup')))
+      assert.deepEqual(Object.keys(after).toSorted(), Object.keys(before).toSorted(), `with ${pages} pages`)
       if (run.status === 0) continue
-      assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: no space`))
-      assert.deepEqual(after, run.before, `with ${pages} pages`)
+      assert.match(run.stdout + run.stderr, new RegExp(`${auth}\\S*: no space`))
+      assert.deepEqual(after, before, `with ${pages} pages`)
     }
-    assert.deepEqual(statuses, [1, 1, 1, 0])
   },
 )
-
-test('on a full disk no CA is left half made, and the next run makes it', mounted, async (t) => {
-  const folder = makeFolder(t)
-  rmSync(folder.auth, { recursive: true })
-  mkdirSync(folder.auth, { mode: 0o700 })
-  for (const [pages, left] of [[], [], ['.gitignore'], ['.gitignore', 'ca-key.pem']].entries()) {
-    const run = await runOnDisk(folder, smallDisk(folder, pages), ['ca'])
-    assertNoTrace(run)
-    assert.equal(run.status, 1)
-    assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}: no space`))
-    assert.deepEqual(Object.keys(run.after), left, `with ${pages} pages`)
-    rmSync(folder.auth, { recursive: true })
-    cpSync(join(folder.path, 'after'), folder.auth, { recursive: true, preserveTimestamps: true })
-    await exits(0, folder.path, 'ca')
-    if (left.includes('ca-key.pem'))
-      assert.equal(readFileSync(join(folder.auth, 'ca-key.pem'), 'utf8'), run.after['ca-key.pem'])
-    for (const name of readdirSync(folder.auth)) rmSync(join(folder.auth, name))
-  }
-})
 
 test("a full or read-only disk on a node is reported with the node's name, its files stay, and the next run with room completes", {
   skip: mounted.skip || needs('sshd', 'ssh', 'scp'),
@@ -113,13 +73,4 @@ test("a full or read-only disk on a node is reported with the node's name, its f
     assert.deepEqual([said.status, said.id], [1, 'deploy/control0'], `with ${pages} pages`)
     assert.match(said.message, /^control0: (couldn.t replace a file; .*No space left|scp: )/)
   }
-})
-
-test('a read-only auth/ is named, exits with 1, and keeps what it holds', mounted, async (t) => {
-  const folder = makeFolder(t)
-  const prepare = `mount --bind ${folder.auth} ${folder.auth}\nmount -o remount,bind,ro ${folder.auth}`
-  const run = await withStatus(1, runOnDisk(folder, prepare, ['cluster-cert']))
-  assertNoTrace(run)
-  assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*read-only`))
-  assert.deepEqual(run.after, run.before)
 })

@@ -84,22 +84,6 @@ describe("a follower's folder", { skip }, () => {
     assert.equal(serverIn('home/.kube/config'), 'https://server.kubernetes.local:6443')
     assert.equal(serverIn('auth/admin.kubeconfig'), 'https://127.0.0.1:6443')
   })
-
-  test('status and verify find all of it in order', async () => {
-    await exits(0, taken.at, 'status')
-    const verify = await exits(0, taken.at, 'verify', '--json')
-    assert.ok(idsOf(verify, 'fresh').includes('kubelets/node-0'))
-    assert.ok(!idsOf(verify, 'fresh').some((id) => id.startsWith('etcd/')))
-  })
-
-  test("the guide's slip in the scheduler's group is accepted, and not made again", async () => {
-    const { at } = taken
-    const subject = () => openssl('x509', '-in', join(at, 'auth/kube-scheduler.crt'), '-noout', '-subject')
-    assert.match(subject(), /O ?= ?system:system:kube-scheduler/)
-    await exits(0, at, 'component-certs/kube-scheduler', '--force', '--json')
-    assert.match(subject(), /O ?= ?system:kube-scheduler/)
-    assert.equal((await harderway(at, ...phases, '--dry-run', '--json')).status, 4, 'its kubeconfig follows')
-  })
 })
 
 test("a follower's own ca.conf: three workers, another place, more names, an expired CA renewed", {

@@ -3,21 +3,19 @@ import assert from 'node:assert/strict'
 import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
+import {
+  copyPlace,
+  type Edit,
+  exits,
+  harderway,
+  madePlace,
+  oneOfEach,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
 
-const all = [
-  { name: 'control0', role: 'control', ip: '192.168.1.11' },
-  { name: 'control1', role: 'control', ip: '192.168.1.12' },
-  { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
-  { name: 'worker1', role: 'worker', ip: '192.168.1.15' },
-]
-const base: Edit[] = [
-  [['etcd'], { ca: 'own' }],
-  [['install'], true],
-  [['nodes'], all],
-]
+const base: Edit[] = [...oneOfEach, [['etcd'], { ca: 'own' }], [['install'], true]]
 const users = (...names: string[]): Edit => [['users'], names.map((name) => ({ name, groups: ['devs'] }))]
-const without = (...names: string[]): Edit => [['nodes'], all.filter(({ name }) => !names.includes(name))]
 const revoked = (...entries: string[]): Edit => [['revoked'], entries]
 const made = madePlace([...base, users('jane', 'joe')], 'certs', 'kubeconfigs', 'encryption-key')
 
@@ -62,18 +60,6 @@ test('who left is named, with the line to paste, until the name is revoked; and 
   await exits(0, place, 'certs')
   assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
   assert.match(await told(place), /^may still be let in: jane \(until [^;]+; replaced\)/)
-})
-
-test('a group that was taken away is said, and a control node or an admin whom no list keeps out', async (t) => {
-  const { place, write } = copy(t)
-  write(without('control1'), [['users'], [{ name: 'jane' }, { name: 'joe', groups: ['devs'] }]])
-  await exits(0, place, 'certs')
-  await exits(0, place, 'component-certs/admin', '--force')
-  const notes = await told(place)
-  assert.match(notes, / jane \([^)]+; no longer in devs\)/)
-  for (const name of ['control1', 'admin'])
-    assert.match(notes, new RegExp(` ${name} \\([^)]+, and only another CA ends that\\)`))
-  assert.doesNotMatch(notes, /revoked: \[/)
 })
 
 test('a move that was interrupted is finished: no key of the old name is left to be used again', async (t) => {

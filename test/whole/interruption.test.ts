@@ -133,44 +133,27 @@ describe('a deploy that stands still on one of three nodes', { skip, timeout: 90
     await assertTidy(identity, run.pid)
   })
 
-  describe('on a terminal', { skip: skip || needs('script') }, () => {
-    const onTerminal = (command: string) => ['script', '-qec', `stty rows 24 cols 80; ${command}`, '/dev/null'] as const
-    const pidOfRun = () => Number(JSON.parse(readFileSync(join(place.auth, '.lock'), 'utf8')).pid)
-
-    test('Ctrl-C in the middle of the swap exits with 130, shows what was skipped, and leaves no process', async () => {
-      const identity = readIdentity(place)
-      gate.close('tar')
-      const run = start(place.path, ['bootstrap', '--force'], { through: onTerminal, env: { TERM: 'xterm-256color' } })
-      await gate.reached()
-      const pid = pidOfRun()
-      run.child.stdin.write('\x03')
-      const { status, stdout } = await run.ended
-      assert.equal(status, 130)
-      assert.match(stdout, /Deploy to nodes.*(skipped|interrupted)/)
-      assert.match(
-        stdout.replaceAll(/\s+/g, ' '),
-        /early; every file is whole; continue with:\s+npm run bootstrap \d+ targets/,
-      )
-      assert.ok(stdout.lastIndexOf('\x1b[?25h') > stdout.lastIndexOf('\x1b[?25l'), 'the cursor is not shown again')
-      await assertTidy(identity, pid)
+  test('Ctrl-C in the middle of the swap exits with 130, shows what was skipped, and leaves no process', {
+    skip: skip || needs('script'),
+  }, async () => {
+    const identity = readIdentity(place)
+    gate.close('tar')
+    const run = start(place.path, ['bootstrap', '--force'], {
+      through: (command) => ['script', '-qec', `stty rows 24 cols 80; ${command}`, '/dev/null'],
+      env: { TERM: 'xterm-256color' },
     })
-
-    test('a terminal that is closed ends the run, and leaves no process and no copied file', async () => {
-      const identity = readIdentity(place)
-      gate.close('tar')
-      const statusFile = join(place.path, 'status')
-      const run = start(place.path, ['bootstrap', '--force'], {
-        env: { TERM: 'xterm-256color' },
-        through: (command) => onTerminal(`trap : HUP; ${command}; echo $? > ${statusFile}`),
-      })
-      await gate.reached()
-      const pid = pidOfRun()
-      run.child.kill('SIGKILL')
-      await run.ended
-      // SIGHUP, and a stdout that is closed: what it hears of first.
-      await eventually(() => assert.match(readFileSync(statusFile, 'utf8'), /^(129|141)\n$/))
-      await assertTidy(identity, pid)
-    })
+    await gate.reached()
+    const pid = Number(JSON.parse(readFileSync(join(place.auth, '.lock'), 'utf8')).pid)
+    run.child.stdin.write('\x03')
+    const { status, stdout } = await run.ended
+    assert.equal(status, 130)
+    assert.match(stdout, /Deploy to nodes.*(skipped|interrupted)/)
+    assert.match(
+      stdout.replaceAll(/\s+/g, ' '),
+      /early; every file is whole; continue with:\s+npm run bootstrap \d+ targets/,
+    )
+    assert.ok(stdout.lastIndexOf('\x1b[?25h') > stdout.lastIndexOf('\x1b[?25l'), 'the cursor is not shown again')
+    await assertTidy(identity, pid)
   })
 })
 

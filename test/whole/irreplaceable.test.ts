@@ -69,7 +69,7 @@ const otherAccount = all(
 
 /** It needs a node: recover.test.ts follows it. */
 const recover = 'npm run task -- recover --node control0'
-/** Run with machines: test/long/rotate-provider.test.ts. */
+/** Run with machines: test/long/rotations.test.ts. */
 const rotate = 'npm run task -- rotate encryption-key'
 const renew = { way: 'npm run task -- ca --renew', byHand: /reissue the CA certificate with the same key/ }
 
@@ -83,7 +83,6 @@ const refused: readonly { id: string; byHand: RegExp; rows: Readonly<Record<stri
       'a CA that is missing while one kubeconfig is there': [(auth) => keepOnly(auth, 'kube-proxy.kubeconfig')],
       'a CA without its certificate and kubeconfigs': [all(on('ca.pem', removed), noKubeconfigs)],
       'a CA without its certificate': [on('ca.pem', removed)],
-      'a CA of which only a foreign key is left': [all(on('ca-key.pem', foreign), on('ca.pem', removed))],
       'a lone certificate of the CA': [on('ca-key.pem', removed)],
       'a CA certificate that is truncated': [on('ca.pem', truncated)],
       'a CA certificate that is a symbolic link': [on('ca.pem', linked)],
@@ -348,24 +347,6 @@ describe('a node', { skip: needs('ssh', 'openssl') }, () => {
     assertShowsNone(over, secrets)
     for (const name of belong)
       assert.ok(readFileSync(join(home(), name)).equals(readFileSync(join(auth(), name))), name)
-    await exits(0, place, 'bootstrap', '--dry-run')
-  })
-
-  test('that is one of several with another identity is reported like each of them, with a command for each', async () => {
-    const names = ['control0', 'worker0', 'gateway']
-    for (const { home: folder } of suite.lab.nodes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
-    const ran = await exits(3, place, 'deploy', '--quiet')
-    const said = ran.stdout + ran.stderr
-    for (const name of names) assert.match(said, new RegExp(`^deploy/${name}: another CA in ca\\.pem than in `, 'm'))
-    const commandFor = (name: string) => `npm run task -- deploy --node ${name} --replace-identity`
-    assert.deepEqual(commandsIn(said), [recover, ...names.map(commandFor)])
-    const command = commandFor('control0')
-    const planned = await follow(place, `${command} --dry-run`)
-    assert.match(
-      planned.stdout,
-      /another\s+CA\s+in\s+ca\.pem[^)]*\)?\s+on\s+control0\s+is\s+backed\s+up\s+to\s+auth\/backup/,
-    )
-    for (const name of names) assertStatus(await follow(place, commandFor(name)), 0)
     await exits(0, place, 'bootstrap', '--dry-run')
   })
 })

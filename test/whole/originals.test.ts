@@ -1,10 +1,10 @@
 /** What is made here beside what the guide's own commands make of the guide's own requests: the same, byte for byte. */
 import assert from 'node:assert/strict'
 import { createHash, X509Certificate } from 'node:crypto'
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { genauth, genkubeconfigs } from '../guide/genauth.ts'
+import { genauth } from '../guide/genauth.ts'
 import { guideNodes, requests } from '../guide/requests.ts'
 import { elementAt, elements, extensions } from '../support/certificates.ts'
 import { exits, makePlace, writeCluster } from '../support/harderway.ts'
@@ -55,15 +55,6 @@ describe("beside the guide's own commands", { skip: needs('cfssl', 'cfssljson', 
         assert.equal(keyId(auth, name, ski), createHash('sha1').update(bits).digest('hex'), name)
         assert.equal(keyId(auth, name, aki), keyId(auth, 'ca', ski), name)
       }
-  })
-
-  test('a kubeconfig is what kubectl writes, byte for byte, but for preferences', async () => {
-    const into = join(place, 'kubeconfigs')
-    mkdirSync(into)
-    await genkubeconfigs(at.ours, nodes.slice(0, 1), into)
-    const theirs = read(into, 'admin.kubeconfig')
-    // The old kubectl writes it, the new one does not, and neither reads it.
-    assert.equal(read(at.ours, 'admin.kubeconfig'), theirs.replace('preferences: {}\n', ''))
   })
 })
 

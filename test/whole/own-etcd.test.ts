@@ -3,8 +3,6 @@ import assert from 'node:assert/strict'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { nodeFiles } from '../../tasks/layouts/tables.ts'
-import { minimal, parsed } from '../support/files.ts'
 import {
   callInit,
   copyPlace,
@@ -26,15 +24,6 @@ const place = madePlace([own], 'certs', 'kubeconfigs', 'encryption-key')
 
 const shared = madePlace([], 'certs')
 
-test('its files are on control nodes alone', () => {
-  const cluster = parsed(`${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }\netcd: { ca: own }\n`)
-  const of = cluster.nodes.map((node) => nodeFiles(cluster, node).filter((file) => file.includes('etcd')))
-  assert.deepEqual(
-    of.map((files) => files.toSorted()),
-    [all.toSorted(), []],
-  )
-})
-
 test('verify: nobody but members and API servers is let in, and a shared one that is asked for is a failure', async (t) => {
   const { stdout } = await exits(0, place, 'verify')
   for (const who of ['worker', 'admin', 'api-server-itself'])
@@ -46,17 +35,6 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
   await exits(0, copied, 'certs')
   assert.match((await exits(1, copied, 'verify')).stdout, /authenticated as system:node:worker0 .*expected rejected/s)
   assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the cluster CA; continue:\n.*rotate etcd-ca/)
-  // Where the rotation is itself at work, or is reported as under way, that is said once.
-  await exits(0, copied, 'encryption-key')
-  const again = /etcd still has the cluster CA/
-  const rotating = await harderway(copied, 'rotate', 'etcd-ca')
-  assert.doesNotMatch(rotating.stdout + rotating.stderr, again)
-  const nextKey = join(copied, 'auth/etcd-ca-next-key.pem')
-  copyFileSync(join(copied, 'auth/admin-key.pem'), nextKey)
-  const underWay = await harderway(copied, 'ca/etcd-ca', '--dry-run')
-  assert.match(underWay.stdout, /in progress, [\s\S]*rotate etcd-ca --finish/)
-  assert.doesNotMatch(underWay.stdout, again)
-  rmSync(nextKey)
   // It would leave etcd with the old one.
   const forced = await exits(3, copied, 'ca', '--force', '--yes')
   assert.match(forced.stdout + forced.stderr, /etcd uses the CA that would be replaced.*rotate etcd-ca/s)

@@ -80,14 +80,6 @@ describe('nobody who is revoked is let in again by accident', () => {
     assert.deepEqual(everywhere(), Array(3).fill(['bob', 'jane']))
   })
 
-  test('whoever is meant to be let in is, where revoked is named', async () => {
-    leave('control1', 'bob', 'jane')
-    write(['bob'])
-    await exits(3, place, 'bootstrap')
-    await exits(4, place, 'revoked', 'install')
-    assert.deepEqual(everywhere(), Array(3).fill(['bob']))
-  })
-
   test('a list with keys on a node stops that node, even where revoked is named', async () => {
     writeFileSync(listOn('control1'), formatAuthorization([key], '/k'))
     for (const args of [['bootstrap'], ['revoked', 'install']]) {

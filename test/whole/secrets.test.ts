@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { secretsIn } from '../support/files.ts'
 import {
@@ -22,12 +22,9 @@ import {
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
-/** What strace saw of a process and all its children: a file a process, so that no call is cut in two by another's. */
-
-const command = 'strace'
 const calls = 'execve,openat,open,creat,mkdir,mkdirat,chmod,fchmod,fchmodat,fchmodat2,rename,renameat,renameat2'
 
-/** Arguments and environments in full; file descriptors with their paths. `prefix` is where the files go. */
+/** A file a process, at `prefix`, so that no call is cut in two; file descriptors with their paths. */
 function straceArgs(prefix: string): string[] {
   return ['-ff', '-qq', '-y', '-v', '-s', '65536', '-e', `trace=${calls}`, '-e', 'signal=none', '-o', prefix]
 }
@@ -36,7 +33,7 @@ function straceArgs(prefix: string): string[] {
 async function watch(prefix: string, pids: readonly number[]): Promise<() => Promise<void>> {
   // Without -qq, strace says when it is attached.
   const args = straceArgs(prefix).filter((arg) => arg !== '-qq')
-  const child: ChildProcess = spawn(command, [...args, ...pids.flatMap((pid) => ['-p', String(pid)])], {
+  const child: ChildProcess = spawn('strace', [...args, ...pids.flatMap((pid) => ['-p', String(pid)])], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   const exited = once(child, 'exit')
@@ -80,7 +77,6 @@ function modeOf(line: string): { call: string; path: string; mode: number }[] {
   return [{ call, path: path.replace(/~$/, ''), mode: Number.parseInt(mode, 8) }]
 }
 
-const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const names = ['control0', 'worker0', 'gateway']
 const isPublic = (path: string) => /(?<!-key)\.pem(\.harderway-new)?$/.test(path)
 
@@ -211,52 +207,22 @@ describe('a bootstrap, watched call by call under a umask of 000', {
   })
 })
 
-describe('in auth/', { concurrency: 2 }, () => {
-  const origin = madePlace(edits, ...phases, 'local-kubeconfig')
-
-  const copied = (t: TestContext) => copyPlace(t, origin, edits)
-
-  test('a mode that was widened is repaired and reported, and nothing is made again', async (t) => {
-    const { place, auth } = copied(t)
-    const files = [
-      'ca-key.pem',
-      'worker0-key.pem',
-      'service-account-key.pem',
-      'admin.kubeconfig',
-      'encryption-config.yaml',
-    ]
-    for (const name of files) chmodSync(join(auth, name), 0o644)
-    chmodSync(auth, 0o755)
-    const contents = () => readdirSync(auth).map((name) => readFileSync(join(auth, name), 'utf8'))
-    const before = contents()
-    await exits(4, place, ...phases, '--dry-run')
-    assert.equal(lstatSync(auth).mode & 0o777, 0o755)
-    const ran = await exits(0, place, ...phases)
-    assert.ok(ran.stdout.includes(`permissions of ${auth} were too open; its mode is now 0700`))
-    for (const name of files) {
-      assert.match(ran.stdout, new RegExp(`: repaired; ${name.replace('.', '\\.')} has mode 0644, not 0600$`, 'm'))
-      assert.equal(lstatSync(join(auth, name)).mode & 0o7777, 0o600, name)
-    }
-    assert.equal(lstatSync(auth).mode & 0o7777, 0o700)
-    assert.deepEqual(contents(), before)
+const origin = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig')
+const halve = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size - 30))
+const unquote = (path: string) =>
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/(client-key-data|secret): /, '$1: : {'))
+for (const [name, spoil] of [
+  ['ca-key.pem', halve],
+  ['worker0-key.pem', halve],
+  ['worker0.kubeconfig', unquote],
+  ['encryption-config.yaml', unquote],
+  ['../home/.kube/config', unquote],
+] as const)
+  test(`a ${name.replace(/.*\//, '')} that is damaged is not shown (${spoil === halve ? 'truncated' : 'no YAML'})`, async (t) => {
+    const { place, auth } = copyPlace(t, origin, edits)
+    spoil(join(auth, name))
+    const secrets = [...secretsIn(auth), ...secretsIn(join(origin, 'auth')), ...secretsIn(join(place, 'home'))]
+    const run = ['certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig']
+    for (const args of [[...run, '--dry-run', '--json'], [...run, '--verbose'], ['status'], ['status', '--json']])
+      assertShowsNone(await harderway(place, ...args), secrets)
   })
-
-  const halve = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size - 30))
-  const unquote = (path: string) =>
-    writeFileSync(path, readFileSync(path, 'utf8').replace(/(client-key-data|secret): /, '$1: : {'))
-  for (const [name, spoil] of [
-    ['ca-key.pem', halve],
-    ['worker0-key.pem', halve],
-    ['worker0.kubeconfig', unquote],
-    ['encryption-config.yaml', unquote],
-    ['../home/.kube/config', unquote],
-  ] as const)
-    test(`a ${name.replace(/.*\//, '')} that is damaged is not shown (${spoil === halve ? 'truncated' : 'no YAML'})`, async (t) => {
-      const { place, auth } = copied(t)
-      spoil(join(auth, name))
-      const secrets = [...secretsIn(auth), ...secretsIn(join(origin, 'auth')), ...secretsIn(join(place, 'home'))]
-      const run = [...phases, 'local-kubeconfig']
-      for (const args of [[...run, '--dry-run', '--json'], [...run, '--verbose'], ['status'], ['status', '--json']])
-        assertShowsNone(await harderway(place, ...args), secrets)
-    })
-})

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
@@ -117,24 +117,3 @@ async function setContexts(kubeconfig: string, signal: AbortSignal): Promise<str
   }
   return set
 }
-
-test('a kubeconfig that kubectl is in the middle of writing is waited for, not judged', async (t) => {
-  const folder = makeFolder(t)
-  await harderway(folder, 'certs')
-  const kube = join(folder, 'home/.kube')
-  mkdirSync(kube)
-  const whole = 'apiVersion: v1\nkind: Config\nclusters:\n- cluster:\n    server: "https://10.9.8.7"\n  name: theirs\n'
-  // kubectl locks the file, then truncates it and writes it anew.
-  writeFileSync(join(kube, 'config.lock'), '')
-  writeFileSync(join(kube, 'config'), whole.slice(0, whole.indexOf('10.9')))
-  const run = start(folder, ['local-kubeconfig'])
-  const isOver = await Promise.race([
-    run.told('waiting for another program').then(() => false),
-    run.ended.then(() => true),
-  ])
-  writeFileSync(join(kube, 'config'), whole)
-  rmSync(join(kube, 'config.lock'))
-  const { status, stdout, stderr } = await run.ended
-  assert.deepEqual([isOver, status], [false, 0], stdout + stderr)
-  assert.deepEqual(entriesOf(join(kube, 'config')).clusters, ['kubenet', 'theirs'])
-})

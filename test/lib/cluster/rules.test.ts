@@ -8,20 +8,15 @@ const worker = (text: string) => `  - { name: w0, role: worker, ${text} }`
 testFiles('an unknown key is answered with the nearest of its place, or with all', [
   [and('certificate: { key: rsa-2048 }'), '5:1 unknown key in cluster.yaml; did you mean certificates?'],
   [and('kubernetesVersion: 1.34'), `5:1 unknown key in cluster.yaml; ${known}`],
-  [and('__proto__: { a: 1 }\nconstructor: { a: 1 }'), `5:1 ${known}`, `6:1 ${known}`],
   [and('network: { podCIDR: 10.0.0.0/8 }'), '5:12 unknown key in network; expected one of serviceCIDR, clusterDomain'],
   [
     edited('virtualIP: 10.0.0.1', 'virtualIp: 10.0.0.1'),
     ...['2:6 api.virtualIP is missing', '2:8 did you mean virtualIP?'],
   ],
-  [edited('role: control', 'role: control, prot: 22'), '4:32 unknown key in a node; did you mean port?'],
-  [and('localKubeconfig: { contxt: a }'), '5:20 unknown key in localKubeconfig; did you mean context?'],
-  [and('install: { units: { etcd: { file: {} } } }'), '5:29 unknown key in install.units.etcd'],
 ])
 
 testFiles('a name that can not be a domain needs one beside it', [
   [edited('kubenet', 'Kube_Net'), '1:7 is also the domain, but not a DNS name with a letter; set domain'],
-  [edited('kubenet', '"1.2"'), '1:7 set domain'],
   [edited('kubenet', 'Kube_Net').concat('domain: a\n')],
 ])
 
@@ -29,20 +24,12 @@ const cutOff = (entries: string, more = 'install: true') =>
   and(`users: [{ name: bob }]\n${more}\nrevoked: [${entries}]`)
 testFiles('who is revoked is a name, once, of nobody who is there, where API servers have their files from us', [
   [cutOff('jane, worker2, j.doe@example.org')],
-  [cutOff('')],
   [cutOff('jane, jane'), '7:17 "jane" is listed twice'],
-  ...['BOB SMITH', "O'Hara", '"', '\\', '# x', '$(touch made)', '{{.}}', '😀'].map(
+  ...['BOB SMITH', "O'Hara", '$(touch made)'].map(
     (each) => [cutOff(JSON.stringify(each)), '7:11 is not the CN of a user or node'] as const,
   ),
-  [
-    cutOff('"system:node:w", "system:kube-proxy", "a\\n", " a", 7'),
-    '7:11 "system:node:w" is how Kubernetes names a node; write w',
-    ...['7:28 "system:kube-proxy"', '7:49 "a\\n"', '7:56 " a"'].map((each) => `${each} is not the CN of a user`),
-    '7:62 7 is not text',
-  ],
-  ...[`sha256:${'3f'.repeat(32)}`, `sha256 Fingerprint=${'3E:'.repeat(31)}3E`, `X509SHA256=0a`, '0a'.repeat(32)].map(
-    (each) => [cutOff(JSON.stringify(each)), '7:11 is a fingerprint, and this version revokes names alone'] as const,
-  ),
+  [cutOff('"system:node:w"'), '7:11 "system:node:w" is how Kubernetes names a node; write w'],
+  [cutOff(`"sha256:${'3f'.repeat(32)}"`), '7:11 is a fingerprint, and this version revokes names alone'],
   [
     cutOff('bob, c0, kube-proxy, admin'),
     ...['7:11 "bob" is still a node or user', '7:16 "c0" is still a node or user'],
@@ -54,8 +41,6 @@ testFiles('who is revoked is a name, once, of nobody who is there, where API ser
 
 testFiles('a certificate is valid for longer than it is stale', [
   [and('certificates: { validity: 30d }'), '5:27 "30d" must be longer than renewBefore (30d)'],
-  [and('certificates: { renewBefore: 87600h, caValidity: 20y }'), '5:15 validity "10y" must be longer'],
-  [and('certificates: { caValidity: 1y, renewBefore: 365d }'), '5:29 caValidity "1y" must be longer'],
   [and('users: [{ name: jane, validity: 30d }]'), '5:33 validity "30d" must be longer than renewBefore (30d)'],
   [and('certificates: { validity: 31d, caValidity: 31d }')],
 ])
@@ -63,8 +48,6 @@ testFiles('a certificate is valid for longer than it is stale', [
 const cidr = 'network: { serviceCIDR: 10.40.0.0/16 }'
 testFiles('no machine has an address of a service', [
   [edited('10.0.0.2', '10.32.0.7'), '4:36 "10.32.0.7" is in network.serviceCIDR; use an address outside it'],
-  [edited('10.0.0.1', '10.32.255.255'), '2:19 is in network.serviceCIDR'],
-  [ip('ip: "FD00:10:96:0::A"').concat('network: { serviceCIDR: "fd00:10:96::/112" }\n'), '4:36 is in'],
   [
     ip('ips: [10.40.0.2, "fd00:1::2", "fd00:2::2"]').concat(
       'network: { serviceCIDR: [10.40.0.0/16, "fd00:2::/108"] }\n',
@@ -72,14 +55,11 @@ testFiles('no machine has an address of a service', [
     ...['4:38 ips[0] "10.40.0.2" is in', '4:62 ips[2] "fd00:2::2" is in'],
   ],
   [edited('10.0.0.2', '10.32.0.7').replace('10.0.0.1', '10.41.0.0').concat(`${cidr}\n`)],
-  // A block that is none has no addresses.
-  [edited('10.0.0.2', '10.32.0.7').concat('network: { serviceCIDR: 10.32.0.1/16 }\n'), '5:25 write it as'],
 ])
 
 testFiles('no machine is reached by an unspecified, link-local, multicast or broadcast address', [
   [edited('10.0.0.1', '0.0.0.0'), '2:19 "0.0.0.0" is unspecified; use an address that other machines reach'],
   [ip('ips: [169.254.1.1, "ff02::1"]'), '4:38 is link-local', '4:51 is multicast'],
-  [edited('10.0.0.2', '127.0.0.2')],
 ])
 
 testFiles('nodes have names and addresses of their own', [
@@ -90,20 +70,10 @@ testFiles('nodes have names and addresses of their own', [
     '6:47 "fd00::1" is already the address of a node',
   ],
   [edited(', ip: 10.0.0.2', ''), '4:5 nodes[0] needs either ip or, for dual-stack, ips'],
-  [ip('ip: 10.0.0.2, ips: [10.0.0.3]'), '4:5 nodes[0] needs either ip or'],
   [edited('control', 'worker'), '3:1 nodes has no node with role: control'],
 ])
 
-const reserved = [
-  'ca',
-  'kubernetes',
-  'admin',
-  'kube-scheduler',
-  'service-account',
-  'encryption-config',
-  'c0-key',
-  'pods',
-]
+const reserved = ['ca', 'kube-scheduler', 'encryption-config', 'c0-key', 'pods']
 testFiles("nodes and users have no name of the cluster's own files, nor of each other", [
   [
     and(reserved.map((name, i) => `  - { name: ${name}, role: worker, ip: 10.0.1.${i} }`).join('\n')),
@@ -127,21 +97,15 @@ testFiles('groups', [
 testFiles('the kubeconfig is of one of users', [
   [and('users: [{ name: jane }]\nlocalKubeconfig: { as: jnae }'), '6:24 as "jnae" is not in users; did you mean jane?'],
   [and('localKubeconfig: { as: admin }'), '5:24 as "admin" is not in users; add it to users'],
-  [and('localKubeconfig: { as: Jane }'), "5:24 is not a user's name", '5:24 is not in users'],
 ])
 
 const gateway = (text: string) => and(`  - { name: g, role: gateway, ip: 10.0.0.9 }\ninstall: ${text}`)
 testFiles('draining takes two commands', [
   [gateway('{ drain: a, undrain: b }')],
   [gateway('{ drain: a }'), '6:12 install.drain needs undrain too'],
-  [gateway('{ undrain: a }'), '6:12 install.undrain needs drain too'],
 ])
 
 testFiles('units are those of the layout, with files that they read', [
-  [
-    and('install: { units: { kube-api-server: false } }'),
-    '5:21 is not a unit of the layout; did you mean kube-apiserver?',
-  ],
   [
     and('install: { units: { etcd: { files: { front-proxy.pem: /etc/x } } } }'),
     '5:38 is not a file of etcd; expected one of ca.pem, kubernetes.pem, kubernetes-key.pem, etcd-ca.pem, etcd.pem, etcd-key.pem',

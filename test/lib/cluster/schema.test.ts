@@ -11,26 +11,20 @@ testFiles('each kind of value is told what it should be', [
     edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' []'),
     '3:8 nodes is empty; at least one entry is needed',
   ],
-  [and('subject: [a]'), '5:10 subject is a list, not a map of keys'],
   [and('localKubeconfig: true'), '5:18 neither false nor a map of as, path, context and user'],
 ])
 
 testFiles('what is missing is named', [
   ['{}\n', '1:1 name is missing', '1:1 nodes is missing', '1:1 api.virtualIP is missing'],
-  [edited('name: kubenet', 'name:'), '1:1 name is missing'],
-  [api(''), '2:6 api.virtualIP is missing'],
   [and('  - { ip: 10.0.0.3 }'), '5:5 nodes[1].name is missing', '5:5 nodes[1].role is missing'],
 ])
 
 testFiles('names', [
   [edited('name: kubenet', 'name: "kube net"\ndomain: kubenet'), '1:7 is not a kubeconfig name'],
-  [and('localKubeconfig: { context: "a b" }'), '5:29 is not a kubeconfig name'],
   [and('domain: Kube_net'), '5:9 is not a DNS name with a letter'],
   // With a wrong --config it may be a key.
   [and(`domain: ${'Ab0/'.repeat(10)}Ab0=`), '5:9 domain "…" is not a DNS name'],
   [and(`${'ab0'.repeat(14)}: x`), '5:1 "…" is an unknown key'],
-  [and('domain: kubenet.'), '5:9 is not a DNS name with a letter'],
-  [and('network: { clusterDomain: a_b }'), '5:27 is not a DNS name'],
   [and('subject: { country: Poland }'), '5:21 two capital letters, such as PL'],
   [
     and(`subject: { state: "a\\tb", locality: "", organization: ${'x '.repeat(33)}x, organizationalUnit: " x" }`),
@@ -40,22 +34,16 @@ testFiles('names', [
     '5:144 organizationalUnit " x" is not 1 to 64 characters',
   ],
   [edited('c0', 'Control0'), '4:13 is not a node name: one DNS label'],
-  [edited('c0', '5'), '4:13 5 is not text; expected a node name'],
-  [edited('c0', 'c'.repeat(52))],
   [edited('c0', 'c'.repeat(53)), '4:13 at most 52'],
 ])
 
 testFiles('one of several is answered with the nearest, or with all', [
-  [and('certificates: { key: RSA-2048 }'), '5:22 is not a kind of key; did you mean rsa-2048?'],
   [and('certificates: { key: ed25519 }'), '5:22 expected one of rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384'],
-  [and('encryption: { provider: kms }'), '5:25 expected one of aescbc, aesgcm, secretbox'],
   [edited('role: control', 'role: contorl'), '3:1 has no node', '4:23 is not a role; did you mean control?'],
-  [and('  - { name: w0, role: minion, ip: 10.0.0.3 }'), '5:23 expected one of control, worker, gateway'],
   [and('layout: hardway'), '5:9 is not a layout; did you mean hard-way?'],
 ])
 
 testFiles('durations', [
-  [and('certificates: { validity: 10 }'), '5:27 10 is not text; expected a duration'],
   [
     and('certificates: { validity: 10m, caValidity: 1y6d, renewBefore: -1d }'),
     ...['5:27 "10m" is not a duration', '5:44 "1y6d" is not a duration', '5:63 "-1d" is not a duration'],
@@ -64,16 +52,11 @@ testFiles('durations', [
 ])
 
 testFiles('yes or no', [
-  [and('certificates: { caKeyOnNodes: false }')],
   [and('certificates: { caKeyOnNodes: "no" }'), '5:31 caKeyOnNodes "no" is neither true nor false'],
 ])
 
 testFiles('numbers', [
   [api('port: "6443", virtualIP: 10.0.0.1'), '2:14 "6443" is not a whole number from 1 to 65535'],
-  [api('port: 65536, virtualIP: 10.0.0.1'), '2:14 65536 is not a whole number'],
-  [node('port: 65535, role: control, ip: 10.0.0.2')],
-  [node('port: 1, role: control, ip: 10.0.0.2')],
-  [node('port: 22.5, role: control, ip: 10.0.0.2'), '4:23 22.5 is not a whole number'],
   [and('ssh: { concurrency: 0 }'), '5:21 0 is not a whole number from 1 to 1000'],
 ])
 
@@ -84,30 +67,21 @@ testFiles('addresses and SANs', [
     node('role: control, ips: [10.0.0.2/24, "fe80::1%eth0", 10.0.0.02]'),
     ...['4:38 ips[0] "10.0.0.2/24" is not', '4:51 ips[1] "fe80::1%eth0" is not', '4:67 ips[2] "10.0.0.02" is not'],
   ],
-  [node('role: control, ips: []'), '4:37 is empty; at least one entry is needed'],
   [
     api('extraSANs: [a_b, "*.ok.org", "x.*.org", 1, 10.0.0.0/8, "a b"], virtualIP: 10.0.0.1'),
     ...['2:20 [0] "a_b" is not a DNS name', '2:37 [2] "x.*.org" is not', '2:48 [3] 1 is not text'],
     ...['2:51 [4] "10.0.0.0/8" is not', '2:63 [5] "a b" is not'],
   ],
-  [api('extraSANs: a.org, virtualIP: 10.0.0.1'), '2:19 "a.org" is not a list'],
-  [node('sans: a.org, role: control, ip: 10.0.0.2'), '4:23 "a.org" is not a list'],
 ])
 
 testFiles('service blocks', [
-  [and('network: { serviceCIDR: 10.32.0.0/29 }')],
   [and('network: { serviceCIDR: 10.32.0.0/30 }'), '5:25 at least 8 addresses (a /29)'],
   [and('network: { serviceCIDR: 10.32.0.1/16 }'), '5:25 write it as 10.32.0.0/16'],
-  [and('network: { serviceCIDR: 10.32.0.0 }'), '5:25 is not an address block'],
   [and('network: { serviceCIDR: [10.32.0.0/33, "fd00::/108"] }'), '5:26 serviceCIDR[0] "10.32.0.0/33"'],
-  [and('network: { serviceCIDR: 10 }'), '5:25 is neither an address block nor a list of two'],
-  [and('network: { serviceCIDR: [] }'), '5:25 is empty; at least one entry is needed'],
   [and('network: { serviceCIDR: [10.32.0.0/16, 10.33.0.0/16] }'), '5:25 more than one IPv4 and one IPv6 block'],
-  [and('network: { serviceCIDR: [10.32.0.0/16, "fd00::/108", "fd01::/108"] }'), '5:25 more than one IPv4'],
 ])
 
 testFiles('what is encrypted', [
-  [and('encryption: { resources: [] }'), '5:26 is empty; at least one entry is needed'],
   [and('encryption: { resources: [Secrets] }'), '5:27 is not a resource, such as secrets'],
 ])
 
@@ -116,15 +90,12 @@ testFiles('paths and what ssh is given', [
   [node('directory: ~/.., role: control, ip: 10.0.0.2'), '4:28 without .. in it'],
   [and('ssh: { user: -lroot }'), '5:14 is not a user name, such as ubuntu'],
   [node('host: -v, role: control, ip: 10.0.0.2'), '4:23 is not a host for ssh'],
-  [and('ssh: { configFile: "a\\nb" }'), '5:20 is not a path'],
 ])
 
 testFiles('install', [
   [and('install: yes'), '5:10 "yes" is neither true nor false nor a map of sudo, drain, undrain, timeout, units'],
   [and('install: { timeout: 2d }'), '5:21 is not a time to wait, such as 90s or 2m (up to 1h)'],
-  [and('install: { timeout: 61m }'), '5:21 is not a time to wait'],
   [and('install: { sudo: "sudo\\n-n" }'), '5:18 is not a command on one line'],
-  [and('install: { sudo: " sudo" }'), '5:18 is not a command on one line'],
   [and('install: { units: { etcd: { files: { ca.pem: /etc/../x } } } }'), '5:46 is not an absolute path'],
   [and('install: { units: { etcd: true } }'), '5:27 is neither false nor a map of unit, restart, config and files'],
   [
@@ -137,16 +108,11 @@ const user = (text: string) => and(`users: [{ ${text} }]`)
 
 testFiles('users', [
   [user('name: a.b_c@d-e, groups: [devs], validity: 31d')],
-  [user('name: Jane'), "5:17 is not a user's name: 1 to 64 lower-case letters"],
   [user('name: "system:kube-scheduler"'), "5:17 is not a user's name"],
-  [user(`name: ${'a'.repeat(65)}`), "5:17 is not a user's name"],
-  [user('name: a, groups: [""]'), '5:29 is not 1 to 64 characters'],
-  [and('users: [{ name: jane }]\nlocalKubeconfig: { as: jane }')],
-  [user('name: a, valid: 1y'), '5:20 is an unknown key in a user; expected one of name, groups, validity'],
+  [user('name: Jane'), "5:17 is not a user's name: 1 to 64 lower-case letters"],
 ])
 
 testFiles('what may be written', [
   [minimal],
-  [and('localKubeconfig: false\ninstall: true')],
   [and(`subject: { state: a, organization: ${'x'.repeat(64)} }\nssh: { user: a }`)],
 ])

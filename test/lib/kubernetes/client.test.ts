@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, type ServerOptions } from 'node:https'
+import { createServer } from 'node:https'
 import { type AddressInfo, connect } from 'node:net'
 import { after, describe, type TestContext, test } from 'node:test'
-import { promisify } from 'node:util'
 import * as v from 'valibot'
 import { Failure } from '../../../lib/failure.ts'
 import { Client } from '../../../lib/kubernetes/client.ts'
@@ -12,15 +10,13 @@ import { leafProfile, servingAuth } from '../../support/certificates.ts'
 
 const secret = 'bXkgcGFzc3dvcmQ='
 
-const makeAuth = async () => await servingAuth({ after }, leafProfile({ sans: ['127.0.0.1'] }), 'server')
-const [auth, other] = [await makeAuth(), await makeAuth()]
+const auth = await servingAuth({ after }, leafProfile({ sans: ['127.0.0.1'] }), 'server')
 
 describe('requests to a server on a node', () => {
-  const options = (of = auth): ServerOptions => ({ cert: of.bytes('server.pem'), key: of.bytes('server-key.pem') })
-
   /** A client of a server that answers so. */
-  const clientOf = async (t: TestContext, answer: Parameters<typeof createServer>[1], by = options()) => {
-    const server = createServer(by, answer).listen(0, '127.0.0.1')
+  const clientOf = async (t: TestContext, answer: Parameters<typeof createServer>[1]) => {
+    const own = { cert: auth.bytes('server.pem'), key: auth.bytes('server-key.pem') }
+    const server = createServer(own, answer).listen(0, '127.0.0.1')
     await once(server, 'listening')
     const { port } = server.address() as AddressInfo
     const client = new Client({
@@ -76,34 +72,5 @@ describe('requests to a server on a node', () => {
       response.write('{', () => response.destroy())
     })
     await assert.rejects(broken.readText('GET', '/'), Failure)
-    const switching = await clientOf(t, (_, response) => {
-      response.writeHead(101, { connection: 'Upgrade', upgrade: 'x' }).end()
-    })
-    await assert.rejects(switching.readText('GET', '/'), failure(/closed the connection/))
-  })
-
-  test('are not made to a server of another CA, whatever NODE_TLS_REJECT_UNAUTHORIZED says', async (t) => {
-    let asked = 0
-    const server = createServer(options(other), (_, response) => {
-      asked += 1
-      response.end('{}')
-    }).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    t.after(() => server.close())
-    const { port } = server.address() as AddressInfo
-    const code = `const { Client } = await import(process.argv[1])
-const { connect } = await import('node:net')
-const { readFileSync } = await import('node:fs')
-const [ca, certificate, key] = ['ca.pem', 'server.pem', 'server-key.pem'].map((name) => readFileSync('${auth.path}/' + name))
-const open = async () => connect(${port}, '127.0.0.1')
-const client = new Client({ open, address: '127.0.0.1', trust: ca, as: { certificate, key } })
-await client.readText('GET', '/').then(() => console.log('read'), (error) => console.log(error.name, error.message))
-client.close()`
-    const module = new URL('../../../lib/kubernetes/client.ts', import.meta.url).href
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code, module], {
-      env: { ...process.env, NODE_TLS_REJECT_UNAUTHORIZED: '0' },
-    })
-    assert.match(stdout, /^Failure not issued by a trusted CA/)
-    assert.equal(asked, 0)
   })
 })

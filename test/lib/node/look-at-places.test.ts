@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, chownSync, lchownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, lchownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
@@ -98,19 +98,6 @@ inUsualShells(({ did, run }) => {
       assert.deepEqual([...files.keys()], [real, real + oldSuffix, real + newSuffix])
     })
 
-    test('two paths that lead to one file give one file, though it is not there and a new one is', (t) => {
-      const home = node(t)
-      symlinkSync('places', join(home, 'link'))
-      const paths = new Map(inHome(home, 'places/ca.pem', 'link/ca.pem').map((path) => [path, sha256('y')]))
-      const seen = look(queryOf([], { paths }))
-      assert.deepEqual(seen.contents, new Map(inHome(home, 'places/ca.pem').map((path) => [path, Buffer.from('x')])))
-      rmSync(join(home, 'places/ca.pem'))
-      assert.deepEqual(
-        [...look(queryOf([], { paths })).files.keys()],
-        inHome(home, `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`),
-      )
-    })
-
     test('with the folders on the way, and who may change them', { skip: !isRoot && 'needs root' }, (t) => {
       const home = node(t)
       const [open = '', places = '', path = '', straight = ''] = inHome(
@@ -167,7 +154,6 @@ inUsualShells(({ did, run }) => {
     const rows = [
       ['a', '', '', '', { uid: 0, gids: [0] }],
       ['b', 'kube', '', '', { uid: 990, gids: [991, 992] }],
-      ['c', 'kube', 'pki', '', { uid: 990, gids: [5, 991, 992] }],
       ['d', 'kube', 'pki', 'ssl pki', { uid: 990, gids: [5, 991, 992, 6, 5] }],
       ['e', 'nobody-knows', '', '', undefined],
       ['f', 'kube', 'nobody-knows', 'nobody-knows ssl', { uid: 990, gids: [991, 992, 6] }],

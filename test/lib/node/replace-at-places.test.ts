@@ -14,10 +14,9 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, describe, type TestContext, test } from 'node:test'
-import { buildTar, lookLines, type Replacement, replaceLines } from '../../../lib/node/node.ts'
+import { buildTar, type Replacement, replaceLines } from '../../../lib/node/node.ts'
 import { marksFolder, oldSuffix } from '../../../lib/node/place.ts'
-import { message, readAnswer, readState, type Verb } from '../../../lib/node/state.ts'
-import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { message, readAnswer, type Verb } from '../../../lib/node/state.ts'
 import { fakeTool, newSuffix, scratch, sha256, snapshot } from '../../support/files.ts'
 import { anybody, inUsualShells, isRoot, nonce } from '../../support/node-shells.ts'
 
@@ -152,31 +151,6 @@ inUsualShells(({ run, some }) => {
         })
     })
 
-    describe('what has changed since the look', () => {
-      const seenAt = (change: Replacement) => {
-        const paths = change.files.map(({ path }) => path)
-        const query = {
-          units: [],
-          sudo: '',
-          signs: ['/'],
-          paths: new Map(paths.map((each) => [each, ''])),
-        }
-        const lines = lookLines({ directory: '/', names: harderWay.files, expected: new Map(), places: query })
-        const { places } = readState(run('/', message('look', lines, nonce)).stdout, nonce, true)
-        assert.ok(places && 'files' in places)
-        return { ...change, unchanged: paths, seen: places.files }
-      }
-      test('stops before anything is written; seen anew, all are replaced', (t) => {
-        const { place: folder, change } = folders(t)
-        const seen = seenAt(change)
-        chownSync(join(folder, 'kubernetes.pem'), anybody, 0)
-        const before = snapshot(folder)
-        assert.equal(place(seen), 'changed')
-        assert.deepEqual(snapshot(folder), before)
-        assert.equal(place(seenAt(change)), 'done')
-      })
-    })
-
     test('moves nothing before all old files are kept, not even one that an earlier run has kept', (t) => {
       const { place: folder, change } = folders(t)
       writeFileSync(join(folder, `ca.pem${oldSuffix}`), 'last healthy')
@@ -204,13 +178,12 @@ inUsualShells(({ run, some }) => {
       })
   })
 
-  const ran = (sudo: string, command: string) => {
-    const lines = [`sudo ${sudo}`, ...command.split('\n').map((line) => `do ${line}`)]
-    return readAnswer(run('/', message('run', lines, nonce)).stdout, nonce, 'run')
-  }
-
   test("a command's status and its output are reported, whatever it prints and reads", () => {
-    const said = (command: string) => ran('', command).records.map((record) => record.replace(/^said /, ''))
+    const said = (command: string) => {
+      const lines = ['sudo ', ...command.split('\n').map((line) => `do ${line}`)]
+      const { records } = readAnswer(run('/', message('run', lines, nonce)).stdout, nonce, 'run')
+      return records.map((record) => record.replace(/^said /, ''))
+    }
     assert.deepEqual(said('cat; echo one; echo two >&2; exit 7'), ['status 7', 'one', 'two'])
     assert.deepEqual(said('if true\nthen printf "%s\\n" \'a  b\' "*"\nfi # done'), ['status 0', 'a  b', '*'])
     assert.deepEqual(said(`printf '${nonce}-run end 0\n'`), ['status 0', `${nonce}-run end 0`])

@@ -7,58 +7,32 @@ function failed(said: string, more: Partial<Parameters<typeof sshFailure>[0]> = 
   return sshFailure({ node: 'worker0', folder: '/home/me', typed, said, ...more })
 }
 
-const changed = `@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
-@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
-@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
-IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
-Someone could be eavesdropping on you right now (man-in-the-middle attack)!
-It is also possible that a host key has just been changed.
-The fingerprint for the ED25519 key sent by the remote host is
-SHA256:Vx1aqMU3xfL0tBvMf2O9dpkXLNkGVUwVQGq9NwkR2xY.
-Please contact your system administrator.
-Add correct host key in /home/me/.ssh/known_hosts to get rid of this message.
-Offending ED25519 key in /home/me/.ssh/known_hosts:7
-Host key for worker0.lan has changed and you have requested strict checking.
-Host key verification failed.\r
-`
-
 const saidBySsh: Readonly<Record<string, readonly string[]>> = {
   'host-key-refused': [
-    changed,
+    'Host key for worker0.lan has changed and you have requested strict checking.\nHost key verification failed.\r\n',
     'No ED25519 host key is known for worker0.lan and you have requested strict checking.\r\nHost key verification failed.\r\n',
     'Host key verification failed.\r\nscp: Connection closed\r\n',
   ],
   'login-refused': [
-    'ubuntu@worker0.lan: Permission denied (publickey,password).\r\n',
     'ubuntu@worker0.lan: Permission denied (publickey).\r\nscp: Connection closed\r\n',
     'Received disconnect from 192.168.1.14 port 22:2: Too many authentication failures\r\nDisconnected from 192.168.1.14 port 22\r\n',
-    'sign_and_send_pubkey: no mutual signature supported\r\nubuntu@worker0.lan: Permission denied (publickey).\r\n',
     'Load key "/home/me/.ssh/id_ed25519": incorrect passphrase supplied to decrypt private key\r\n',
   ],
   unreachable: [
-    'ssh: Could not resolve hostname worker0.lan: Name or service not known\r\n',
     'ssh: Could not resolve hostname worker0.lan: Temporary failure in name resolution\r\nscp: Connection closed\r\n',
-    'ssh: Could not resolve hostname worker0.lan: nodename nor servname provided, or not known\r\n',
     'ssh: connect to host worker0.lan port 22: Connection refused\r\n',
-    'ssh: connect to host worker0.lan port 22: Connection refused\r\nscp: Connection closed\r\n',
-    'ssh: connect to host worker0.lan port 22: Connection timed out\r\n',
     'ssh: connect to host worker0.lan port 22: Operation timed out\r\n',
     'ssh: connect to host worker0.lan port 22: No route to host\r\n',
-    'ssh: connect to host worker0.lan port 22: Network is unreachable\r\n',
-    'ssh: connect to host worker0.lan port 22: Host is down\r\n',
     'Connection timed out during banner exchange\r\nConnection to 192.168.1.14 port 22 timed out\r\n',
     'Timeout, server worker0.lan not responding.\r\n',
   ],
   'connection-lost': [
     'kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 192.168.1.14 port 22\r\n',
-    'kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.168.1.14 port 22\r\n',
     'Connection to worker0.lan closed by remote host.\r\n',
     'client_loop: send disconnect: Broken pipe\r\n',
-    'mux_client_request_session: read from master failed: Broken pipe\r\n',
-    'lost connection\n',
     '',
   ],
-  other: ['Bad owner or permissions on /home/me/.ssh/config\r\n'],
+  other: ['Warning: something\r\nBad owner or permissions on /home/me/.ssh/config\r\n'],
 }
 
 for (const [cause, all] of Object.entries(saidBySsh))
@@ -72,25 +46,6 @@ for (const [cause, all] of Object.entries(saidBySsh))
         assert.ok(remedy)
       })
   })
-
-const messages: Readonly<Record<string, string>> = {
-  [changed]: 'host key refused (has changed)',
-  'ssh: connect to host worker0.lan port 22: Connection refused\r\nlost connection\r\n':
-    'unreachable (Connection refused)',
-  'me@worker0.lan: Permission denied (publickey).\r\n': 'login refused (Permission denied (publickey))',
-  'Warning: something\r\nBad owner or permissions on /home/me/.ssh/config\r\n':
-    'Bad owner or permissions on /home/me/.ssh/config',
-  '': 'connection lost',
-}
-for (const [said, message] of Object.entries(messages))
-  test(`the message has the node, the cause, and what ssh put differently: ${message}`, () =>
-    assert.equal(failed(said).message, `worker0: ${message}`))
-
-test('the way out names the host as ssh knows it', () => {
-  const unknown = failed('Host key verification failed.\n').remedy ?? ''
-  assert.match(unknown, /^ {4}ssh -o StrictHostKeyChecking=ask ubuntu@worker0\.lan true$/m)
-  assert.match(failed(changed).remedy ?? '', /ssh-keygen -R worker0\.lan/)
-})
 
 test('what has one way out for every node is equal for each, so that it is reported once', () => {
   const wordsOf = (said: string, node: string) => {

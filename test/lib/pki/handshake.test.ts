@@ -56,15 +56,11 @@ const environments: Readonly<Record<string, Record<string, string>>> = {
   'nothing set': {},
   'NODE_TLS_REJECT_UNAUTHORIZED=0': { NODE_TLS_REJECT_UNAUTHORIZED: '0' },
   NODE_EXTRA_CA_CERTS: { NODE_EXTRA_CA_CERTS: theirCa },
-  'SSL_CERT_FILE with --use-openssl-ca': { SSL_CERT_FILE: theirCa, NODE_OPTIONS: '--use-openssl-ca' },
   '--use-system-ca': { SSL_CERT_FILE: theirCa, NODE_OPTIONS: '--use-system-ca' },
-  OPENSSL_CONF: { OPENSSL_CONF: opensslConf },
   'OPENSSL_CONF with --openssl-shared-config': {
     OPENSSL_CONF: opensslConf,
     NODE_OPTIONS: '--openssl-shared-config',
   },
-  '--tls-max-v1.2': { NODE_OPTIONS: '--tls-max-v1.2' },
-  '--tls-cipher-list': { NODE_OPTIONS: '--tls-cipher-list=DEFAULT@SECLEVEL=5' },
 }
 
 for (const [what, env] of Object.entries(environments))

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { chmodSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
@@ -39,22 +39,12 @@ test('a pair that was just made is fresh, until its end', async (t) => {
 
 const spoiled: Readonly<Record<string, readonly [spoil: (auth: AuthDir) => unknown, ...reasons: string[]]>> = {
   'a missing key': [(auth) => auth.remove('w0-key.pem'), 'w0-key.pem missing'],
-  'no files': [(auth) => auth.files.pair('w0').map((file) => auth.remove(file)), 'w0.pem, w0-key.pem missing'],
   'two files that hold something else': [
     (auth) => {
       auth.write('w0.pem', 'hello', 0o644)
       auth.write('w0-key.pem', '', 0o600)
     },
     ...['w0.pem is not a valid certificate', 'w0-key.pem is not an unencrypted private key'],
-  ],
-  'a folder, and a symbolic link': [
-    (auth) => {
-      auth.remove('w0.pem')
-      mkdirSync(path(auth, 'w0.pem'))
-      auth.remove('w0-key.pem')
-      symlinkSync('ca-key.pem', path(auth, 'w0-key.pem'))
-    },
-    ...['w0.pem is not a regular file', 'w0-key.pem is not a regular file'],
   ],
   'the key of another certificate': [
     (auth) => auth.write('w0-key.pem', readFileSync(path(auth, 'ca-key.pem')), 0o600),

@@ -22,14 +22,10 @@ import {
 const certificatePath = (auth: AuthDir, name: string) => join(auth.path, `${name}.pem`)
 
 /** Paths of a CA and of a leaf that it signed. */
-async function issue(
-  t: TestContext,
-  leaf: CertSpec,
-  { ca = caProfile, caValidity = 10 * year, validity = 10 * year, at = now } = {},
-) {
+async function issue(t: TestContext, leaf: CertSpec, ca = caProfile) {
   const auth = temporaryAuth(t)
-  await makeCa(auth, ca, caValidity, at)
-  await makePair(auth, 'w0', { profile: leaf, issuer: readIssuer(auth), now: at, validity })
+  await makeCa(auth, ca, 10 * year)
+  await makePair(auth, 'w0', { profile: leaf, issuer: readIssuer(auth), now, validity: 10 * year })
   return { ca: certificatePath(auth, 'ca'), leaf: certificatePath(auth, 'w0'), key: certificatePath(auth, 'w0-key') }
 }
 
@@ -43,7 +39,7 @@ const kinds = [
 
 for (const [key, algorithm, label, keyText] of kinds) {
   test(`an ${key} key is written as ${label}, belongs to its certificate and signs with ${algorithm}`, async (t) => {
-    const made = await issue(t, leafProfile({ key }), { ca: { ...caProfile, key } })
+    const made = await issue(t, leafProfile({ key }), { ...caProfile, key })
     verify(made.ca, [made.leaf], '-purpose', 'sslserver', '-verify_hostname', 'w0')
     assert.ok(describe(made.leaf).includes(`Signature Algorithm: ${algorithm}`))
     const pem = readFileSync(made.key, 'utf8')
@@ -57,7 +53,7 @@ for (const [key, algorithm, label, keyText] of kinds) {
 }
 
 test("the hash is that of the signer's key, whatever the key that is certified", async (t) => {
-  const made = await issue(t, leafProfile({ key: 'rsa-2048' }), { ca: { ...caProfile, key: 'ecdsa-p384' } })
+  const made = await issue(t, leafProfile({ key: 'rsa-2048' }), { ...caProfile, key: 'ecdsa-p384' })
   verify(made.ca, [made.leaf], '-purpose', 'sslclient')
   assert.ok(describe(made.leaf).includes('Signature Algorithm: ecdsa-with-SHA384'))
 })

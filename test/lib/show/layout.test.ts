@@ -25,17 +25,6 @@ const skipped = ended({ state: 'skipped', because: ['ca'] })
 const phase = (name: string, size: number): Target[] =>
   Array.from({ length: size }, (_, i) => fakeTarget(size === 1 ? name : `${name}/node${i}`))
 
-/** The first targets of each phase have these states, the others none. */
-type Phase = readonly [targets: readonly Target[], states: readonly (State | undefined)[]]
-function lay(phases: readonly Phase[], room = rows) {
-  const shown = phases.map(([targets, states]) => ({
-    title: targets[0]?.phase ?? '',
-    rows: targets.map((target, i) => ({ target, event: states[i]?.(target.id) })),
-  }))
-  return layOut(shown, room)
-}
-const children = (lines: ReturnType<typeof lay>) => lines.filter(({ level }) => level === 1).map(({ text }) => text)
-
 test('a run of any size fits its rows at any stage, with every phase in it, and failures before anything else', () => {
   const state = fc.constantFrom(undefined, checking, queued, making, made, fresh, stale, failed, skipped)
   // One state that most targets of a phase have, and some that have another.
@@ -44,20 +33,25 @@ test('a run of any size fits its rows at any stage, with every phase in it, and 
     ['ca', 'certs', 'deploy', 'install'].map((name, i) => phase(name, i === 0 ? 1 : nodes))
   fc.assert(
     fc.property(fc.constantFrom(3, 50, 1000), fc.array(stage, { minLength: 4, maxLength: 4 }), (nodes, stages) => {
-      const phases = sizes(nodes).map((targets, i): [Target[], (State | undefined)[]] => {
+      const phases = sizes(nodes).map((targets, i) => {
         const states = targets.map(() => stages[i]?.most)
         for (const [at, other] of stages[i]?.some ?? []) states[at % states.length] = other
-        return [targets, states]
+        return { title: targets[0]?.phase ?? '', targets, states }
       })
-      const lines = lay(phases)
+      const shownRows = ({ targets, states }: (typeof phases)[number]) =>
+        targets.map((target, at) => ({ target, event: states[at]?.(target.id) }))
+      const lines = layOut(
+        phases.map((each) => ({ title: each.title, rows: shownRows(each) })),
+        rows,
+      )
       assert.ok(lines.length <= rows, `${lines.length} lines`)
       const titles = lines.filter(({ level }) => level === 0).map(({ text }) => text)
       const isWrong = (each: unknown) => each === failed || each === stale
-      const wrong = phases.slice(1).flatMap(([, states]) => states.filter(isWrong)).length
+      const wrong = phases.slice(1).flatMap(({ states }) => states.filter(isWrong)).length
       const named = lines.filter(({ level, mark }) => level === 1 && (mark === 'failed' || mark === 'stale')).length
       const rest = wrong > named ? [`… and ${wrong - named} more (--verbose)`] : []
       assert.deepEqual(titles, ['ca', 'certs', 'deploy', 'install', ...rest])
-      const failures = phases.slice(1).flatMap(([, states]) => states.filter((each) => each === failed))
+      const failures = phases.slice(1).flatMap(({ states }) => states.filter((each) => each === failed))
       const shown = lines.filter(({ level, mark }) => level === 1 && mark === 'failed')
       assert.equal(
         shown.length,
@@ -66,15 +60,4 @@ test('a run of any size fits its rows at any stage, with every phase in it, and 
       )
     }),
   )
-})
-
-test('where there is not room for all, those that failed come first, then stale ones, then those at work', () => {
-  const states = (some: Readonly<Record<number, State>>) => Array.from({ length: 100 }, (_, i) => some[i] ?? made)
-  const shown = (some: Readonly<Record<number, State>>, room = rows) =>
-    children(lay([[phase('deploy', 100), states(some)]], room))
-  assert.deepEqual(shown({}), [])
-  assert.deepEqual(shown({ 50: making, 98: failed, 99: stale }), ['node50', 'node98', 'node99'])
-  assert.deepEqual(shown({ 50: making, 98: failed, 99: stale }, 3), ['node98', 'node99'])
-  assert.deepEqual(shown({ 50: making, 98: failed, 99: stale }, 1), [])
-  assert.equal(shown({}, Number.POSITIVE_INFINITY).length, 100)
 })

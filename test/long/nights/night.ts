@@ -54,8 +54,8 @@ export async function type(lab: Machines, line: string, status = 0): Promise<str
 }
 
 /** What each API server answers to who shows a pair of that folder. */
-export function answers(lab: Machines, pair: string, ca?: string): Promise<string[]> {
-  const ask = (name: string) => statusOf(lab, `https://${lab.machine(name).ip}:6443/healthz`, pair, ca)
+export function answers(lab: Machines, pair: string): Promise<string[]> {
+  const ask = (name: string) => statusOf(lab, `https://${lab.machine(name).ip}:6443/healthz`, pair)
   return Promise.all(controls.map(ask))
 }
 

@@ -1,20 +1,14 @@
 /** Every set of files of a rotation has a meaning, or is none for a reason that names a file. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
-import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { readCertificate } from '../../../lib/pki/certificate.ts'
 import { readPrivateKey, validityPeriod } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
-import { caState, nextCaCommonName, readTokenState, tokenState } from '../../../tasks/auth/states.ts'
+import { caState, tokenState } from '../../../tasks/auth/states.ts'
 import { isPreviousCa } from '../../../tasks/deploy/owner.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { caProfile, leafProfile, now, year } from '../../support/certificates.ts'
-import { scratch } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Buffer>>
 
@@ -117,21 +111,6 @@ describe('of a CA', () => {
     const foreign = read(filesOf({ 'ca.pem': 'new', 'ca-cross.pem': 'cross-other' }))
     assert.equal(isPreviousCa(keyOf('old'), foreign), false)
   })
-
-  test('its common name is counted up, and accepted as the desired one', () => {
-    assert.deepEqual(
-      ['Kubernetes', 'Kubernetes 2', 'my CA 9'].map((CN) => nextCaCommonName(CN, CN.replace(/ \d$/, ''))),
-      ['Kubernetes 2', 'Kubernetes 3', 'my CA 10'],
-    )
-    const is = (name: string) => nextCaCommonName(name, 'Kubernetes') !== 'Kubernetes'
-    assert.deepEqual(['Kubernetes', 'Kubernetes 2', 'Kubernetes2', 'Kubernetes ', 'Kubernetes 2 b'].map(is), [
-      true,
-      true,
-      false,
-      false,
-      false,
-    ])
-  })
 })
 
 describe('of the key that signs tokens', () => {
@@ -186,19 +165,5 @@ describe('of the key that signs tokens', () => {
         assert.equal(rotation.stage, stage, words)
       }
     }
-  })
-
-  test('the rm that is printed for a next key that is none works as typed, also in a folder with a blank', (t) => {
-    const folder = join(scratch(t), 'my cluster')
-    mkdirSync(folder)
-    writeFileSync(join(folder, 'service-account-next-key.pem'), 'junk')
-    const read = () => readTokenState({ auth: new AuthDir(folder, harderWay.files) })
-    assert.throws(read, (error) => {
-      const [, command = ''] =
-        (error instanceof Failure && /never deployed, remove it:\s+(rm .*)$/.exec(error.remedy ?? '')) || []
-      execFileSync('sh', ['-c', command])
-      return true
-    })
-    assert.equal(read().stage, 'settled')
   })
 })

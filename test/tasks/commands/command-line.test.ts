@@ -2,8 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/cli.ts'
-import { type Command, commands, commonOptions, help, questions, run } from '../../../tasks/commands/commands.ts'
-import { optionNames } from '../../../tasks/run/options.ts'
+import { type Command, help, run } from '../../../tasks/commands/commands.ts'
 
 const helpOf = (command: Command) => help(command, [command.name || 'bootstrap'])
 
@@ -53,21 +52,4 @@ test('a command takes no other command beside it, and no option of others: the m
         return true
       },
     )
-})
-
-test('each row of the table has a command behind it, and a name and options of its own', async () => {
-  assert.equal(new Set(commands.map(({ name }) => name)).size, commands.length)
-  for (const { name, options, load } of commands) {
-    assert.equal(typeof (await load()), 'function', name)
-    assert.deepEqual(
-      options.filter((option) => [...commonOptions, ...questions].includes(option)),
-      [],
-      name,
-    )
-  }
-  const taken = new Set([...commonOptions, ...questions, ...commands.flatMap(({ options }) => options)])
-  assert.deepEqual(
-    optionNames.filter((name) => !taken.has(name)),
-    [],
-  )
 })

@@ -12,20 +12,17 @@ import { needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 
-interface Place {
-  readonly path: string
-  readonly auth: string
-}
-
-function prepare(t: { after(work: () => void): void }, ...edits: Edit[]): Place {
+function prepare(t: { after(work: () => void): void }, ...edits: Edit[]) {
   const path = scratch(t)
   mkdirSync(join(path, 'home'))
   writeCluster(path, [...edits])
   return { path, auth: join(path, 'auth') }
 }
 
+type Place = ReturnType<typeof prepare>
+
 /** The values of each metric by their target, of a text that promtool has nothing against. */
-async function metricsOf({ path, auth }: Place, cluster = 'kubenet'): Promise<Record<string, Map<string, number>>> {
+async function metricsOf({ path, auth }: Place): Promise<Record<string, Map<string, number>>> {
   await exits(0, path, 'report', '--format', 'prometheus')
   const input = readFileSync(join(auth, 'report.prom'), 'utf8')
   const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' })
@@ -35,7 +32,7 @@ async function metricsOf({ path, auth }: Place, cluster = 'kubenet'): Promise<Re
     assert.equal(name === undefined, line === '' || line.startsWith('#'), line)
     return name === undefined ? [] : [{ name, labels, value: Number(value) }]
   })
-  for (const { labels } of samples) assert.ok(`${labels},`.startsWith(`cluster="${cluster}",`), labels)
+  for (const { labels } of samples) assert.ok(`${labels},`.startsWith('cluster="kubenet",'), labels)
   return Object.fromEntries(
     [...Map.groupBy(samples, ({ name }) => name)].map(([name, all]) => [
       name,

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { parse, stringify } from 'yaml'
 import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, oneOfEach, writeCluster } from '../../support/harderway.ts'
@@ -77,24 +76,4 @@ test('--finish of a rotation that never was is refused; of one that is over, it 
     /no rotation of the encryption key is in progress, .* checked again; to begin one:\n {4}.*rotate/,
   )
   assert.match(stdout, /Stage 1 of 3 \(done\)[\s\S]*Stage 3 of 3 \(in progress\)/)
-})
-
-test('with --json the plan is a line for each stage, and status has one for a rotation under way', async (t) => {
-  const { place } = copyPlace(t, small, few)
-  const { events } = await harderway(place, 'rotate', 'ca', '--dry-run', '--json')
-  const stages = events.filter(({ type }) => type === 'stage')
-  assert.deepEqual(
-    stages.map(({ number, of, state }) => [number, of, state]),
-    [
-      [1, 2, 'to do'],
-      [2, 2, 'with --finish'],
-    ],
-  )
-  assert.ok(String(stages[0]?.files).includes('worker0.kubeconfig'))
-  const file = join(place, 'auth/encryption-config.yaml')
-  const config = parse(readFileSync(file, 'utf8'))
-  config.resources[0].providers[0].aescbc.keys.push({ name: 'key2', secret: Buffer.alloc(32, 7).toString('base64') })
-  writeFileSync(file, stringify(config))
-  const status = await harderway(place, 'status', '--json')
-  assert.match(String(status.events.at(-1)?.todo), /rotation of .* in progress, stage 1 of 3 .* rotate encryption-key/s)
 })

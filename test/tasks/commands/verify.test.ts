@@ -56,48 +56,21 @@ const connections: Readonly<Record<string, RegExp>> = {
   'keys/encryption': /encrypts with its (aescbc|secretbox) key$/,
 }
 
-const ofServer = [...etcd, ...kubelets.map((name) => `kubelets/${name}`)]
-
 /**
  * One thing broken in one way, the connections that must be named, and what TLS has against it in at least one of them.
  */
 const rows: Readonly<
   Record<string, readonly [spoil: (auth: string, elsewhere: string) => void, named: readonly string[], cause?: RegExp]>
 > = {
-  'a kubeconfig with another key than the .pem file': [
-    (auth) => embed(auth, 'worker0', { key: 'worker1' }),
-    ['clients/worker0'],
-    /key values mismatch/,
-  ],
   'a kubeconfig that trusts another CA': [
     (auth, elsewhere) => embed(auth, 'kube-scheduler', { ca: join(elsewhere, 'ca') }),
     ['clients/kube-scheduler'],
     /connecting to kube-apiserver: rejected \(/,
   ],
-  'a kubeconfig that is none': [
-    (auth) => writeFileSync(join(auth, 'admin.kubeconfig'), 'clusters: ['),
-    ['clients/admin'],
-    /^admin\.kubeconfig has no certificate and key$/,
-  ],
   'an API certificate without the name of the API': [
     (auth) => issue(auth, 'kubernetes', { without: 'DNS:kubernetes' }),
     [...clients, 'clients/pods', ...strangers('api-server')],
     /the server certificate has no SAN kubernetes/,
-  ],
-  'an API certificate with a name that is nowhere dialled': [
-    (auth) => issue(auth, 'kubernetes', { more: ['DNS:elsewhere.invalid'] }),
-    ['strangers/name-not-in-sans'],
-    /expected rejected/,
-  ],
-  'an API certificate for another user': [
-    (auth) => issue(auth, 'kubernetes', { subject: '/O=Kubernetes/CN=apiserver' }),
-    ofServer,
-    /: authenticated as apiserver \(groups Kubernetes\), expected authenticated as kubernetes \(groups Kubernetes\)$/m,
-  ],
-  'a node in the group of another': [
-    (auth) => issue(auth, 'worker1', { subject: '/O=system:masters/CN=system:node:worker1', embedded: true }),
-    ['clients/worker1'],
-    /authenticated as system:node:worker1 \(groups system:masters\), /,
   ],
   'a client of another CA': [
     (auth, elsewhere) => {
@@ -154,9 +127,6 @@ describe('verify', { concurrency: 2 }, () => {
 
   test('nothing is written, touched or removed, and each node is judged by its own', async (t) => {
     const { place, auth } = copied(t)
-    const seen = stateOf(place)
-    await exits(0, place, 'verify')
-    assert.deepEqual(stateOf(place), seen)
     rmSync(join(auth, 'admin.kubeconfig'))
     writeFileSync(join(auth, 'worker1.kubeconfig'), '')
     const spoiled = stateOf(place)
@@ -166,7 +136,6 @@ describe('verify', { concurrency: 2 }, () => {
       [1, ['clients/admin'], ['clients/worker1']],
     )
     for (const [name, status] of [
-      ['worker0', 0],
       ['control1', 0],
       ['worker1', 1],
     ] as const) {
@@ -199,17 +168,15 @@ function embed(auth: string, name: string, files: { ca?: string; certificate?: s
   }
 }
 
-/** `without` one of its SANs, or with `more`, `expired` last year, `embedded` in its kubeconfig too. */
+/** `without` one of its SANs, `expired` last year, `embedded` in its kubeconfig too. */
 interface Issue {
-  readonly subject?: string
   readonly without?: string
-  readonly more?: readonly string[]
   readonly expired?: boolean
   readonly embedded?: boolean
 }
 
 /** Has openssl issue the certificate of a name under the CA in auth/, for the key that is there. */
-function issue(auth: string, name: string, { subject, without, more = [], expired, embedded }: Issue): void {
+function issue(auth: string, name: string, { without, expired, embedded }: Issue): void {
   const [file, key] = [join(auth, `${name}.pem`), join(auth, `${name}-key.pem`)]
   const { subjectAltName } = new X509Certificate(readFileSync(file))
   const sans = subjectAltName?.replaceAll('IP Address:', 'IP:').split(', ')
@@ -218,11 +185,11 @@ function issue(auth: string, name: string, { subject, without, more = [], expire
   const extensions = [
     ...['basicConstraints=critical,CA:FALSE', 'keyUsage=critical,digitalSignature'],
     'extendedKeyUsage=serverAuth,clientAuth',
-    ...(sans ? [`subjectAltName=${[...sans.filter((san) => san !== without), ...more]}`] : []),
+    ...(sans ? [`subjectAltName=${sans.filter((san) => san !== without)}`] : []),
   ]
   const times = expired ? ['-not_before', '20200101000000Z', '-not_after', '20200102000000Z'] : ['-days', '300']
   const issuer = ['-CA', join(auth, 'ca.pem'), '-CAkey', join(auth, 'ca-key.pem')]
-  const request = ['req', '-x509', '-new', '-key', key, '-subj', subject ?? own, ...issuer, ...times, '-out', file]
+  const request = ['req', '-x509', '-new', '-key', key, '-subj', own, ...issuer, ...times, '-out', file]
   openssl(...request, ...extensions.flatMap((each) => ['-addext', each]))
   if (embedded) embed(auth, name, { certificate: name })
 }

@@ -65,21 +65,17 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
 
   const counts = () => Promise.all(lab.nodes.map(async (node) => (await node.counts()).connections))
 
-  for (const [title, more, count] of [
-    ['and install use one connection to a node', [], 1],
-    ['and install use one each if there are more nodes than are worked on at once', [[['ssh', 'concurrency'], 4]], 2],
-  ] as const)
-    test(title, async () => {
-      write(five, [['install'], true], ...more)
-      for (const name of names) rmSync(join(home(name), 'ca.pem'), { force: true })
-      const before = await counts()
-      const ran = await exits(0, place, 'deploy', 'install', '--json')
-      assert.equal(idsOf(ran, 'built').length, five.length)
-      assert.deepEqual(
-        await counts(),
-        before.map((each, i) => each + (i < five.length ? count : 0)),
-      )
-    })
+  test('and install use one connection to a node', async () => {
+    write(five, [['install'], true])
+    for (const name of names) rmSync(join(home(name), 'ca.pem'), { force: true })
+    const before = await counts()
+    const ran = await exits(0, place, 'deploy', 'install', '--json')
+    assert.equal(idsOf(ran, 'built').length, five.length)
+    assert.deepEqual(
+      await counts(),
+      before.map((each, i) => each + (i < five.length ? 1 : 0)),
+    )
+  })
 
   test('of a worker that is added touches that worker alone, here and there, and taken out of cluster.yaml none', async () => {
     const [before, files] = [homes(), stateOf(auth())]
@@ -167,30 +163,16 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     await exits(0, place, 'deploy', '--dry-run')
   })
 
-  describe('--node', () => {
-    const spoil = () => {
-      for (const name of ['control0', 'worker0', 'worker1']) rmSync(join(home(name), 'ca.pem'))
-    }
-
-    test('inspects that node alone, and repairs it', async () => {
-      spoil()
-      const before = homes()
-      const connections = await counts()
-      const ran = await exits(0, place, 'deploy', '--node', 'worker0', '--json')
-      assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0'])
-      assert.deepEqual(changes(before), { worker0: ['ca.pem'] })
-      assert.deepEqual(
-        await counts(),
-        connections.map((count, i) => count + (names[i] === 'worker0' ? 1 : 0)),
-      )
-    })
-
-    test('with --force copies every file of the node again, and of no other', async () => {
-      const before = homes()
-      const ran = await exits(0, place, 'deploy/worker1', '--force', '--json')
-      assert.match(String(messageOf(ran, 'deploy/worker1')), / deployed$/)
-      assert.deepEqual(Object.keys(changes(before)), ['worker1'])
-      assert.equal(changes(before).worker1?.length, 5)
-    })
+  test('--node inspects that node alone, and repairs it', async () => {
+    for (const name of ['control0', 'worker0', 'worker1']) rmSync(join(home(name), 'ca.pem'))
+    const before = homes()
+    const connections = await counts()
+    const ran = await exits(0, place, 'deploy', '--node', 'worker0', '--json')
+    assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0'])
+    assert.deepEqual(changes(before), { worker0: ['ca.pem'] })
+    assert.deepEqual(
+      await counts(),
+      connections.map((count, i) => count + (names[i] === 'worker0' ? 1 : 0)),
+    )
   })
 })

@@ -119,24 +119,11 @@ describe("another cluster's identity", () => {
     assert.equal(reason({ size: 300_000 }), `c0: another CA in ${path} (too large to compare)`)
   })
 
-  test('is not what is empty', () => {
-    assert.equal(said(lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: Buffer.alloc(0) })), undefined)
-  })
-
   test('is found by a certificate of its CA, and by a key that is beside none of ours', () => {
     const [leaf, key] = [`${kubernetes}/kubernetes.pem`, `${kubernetes}/kubernetes-key.pem`]
     const theirs = { [leaf]: bytesOf(others, 'kubernetes.pem'), [key]: bytesOf(others, 'kubernetes-key.pem') }
     assert.equal(said(lookAt(control, {}, theirs)), `c0: another certificate in ${leaf} and private key in ${key}`)
     assert.equal(said(lookAt(control, {}, { [key]: theirs[key] as Buffer })), undefined)
-  })
-
-  test('is taken over by recover, or overwritten', () => {
-    const look = lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: bytesOf(others, 'ca-key.pem') })
-    const remedy = String(failureOf(() => identityAt(at(), look))?.remedy)
-    assert.match(
-      remedy,
-      /:\s+npm run task -- recover --node c0\n[\s\S]*npm run task -- install --node c0 --replace-identity$/,
-    )
   })
 })
 
@@ -248,17 +235,6 @@ describe('with --replace-identity', () => {
     const failure = failureOf(() => keepOthers(run, control, identityAt(run, look)))
     assert.match(String(failure?.message), /^c0: couldn't back up \/var\/lib\/kubernetes\/ca-key.pem/)
     assert.deepEqual(own.names('backup'), [])
-  })
-})
-
-describe("the CA's key, where no node is to have it", () => {
-  const off = { ...cluster, certificates: { ...cluster.certificates, caKeyOnNodes: false } }
-  const run = () => ({ ...at({ prune: true }), cluster: off })
-
-  test('is removed by --prune only if it is ours', () => {
-    const theirs = lookAt(control, { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
-    assert.match(said(theirs, run()) ?? '', /^c0: another CA in ca-key\.pem/)
-    assert.equal(said(lookAt(control), run()), undefined)
   })
 })
 

@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { Failure, refusal } from '../../../lib/failure.ts'
+import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Query } from '../../../lib/node/node.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
@@ -65,18 +65,6 @@ test('a control node that can not be looked at stops it: it may have the cluster
   assert.match(String(refused?.remedy), /:\s+run recover --node c0$/m)
   assert.match(String(refused?.remedy), /:\n +run certs encryption-key\nthen run the same command again$/m)
   assert.deepEqual(await find(t, { c0: empty }), { notes: [looking], refusals: [] })
-  // What stands in the way has ways out of its own, or lines to type.
-  for (const [failure, ways] of [
-    [refusal('it is another', ['fix it', 'or that']), '- fix it\n- or that\n- '],
-    [new Failure('it is unknown', { remedy: 'type this:\n    ssh c0' }), '- type this:\n      ssh c0\n- '],
-  ] as const) {
-    const refuse = () => {
-      throw failure
-    }
-    const { refusals } = await find(t, { c0: refuse, w0: empty })
-    const { remedy = '' } = refusals[0] ?? {}
-    assert.ok(remedy.startsWith(ways), remedy)
-  }
 })
 
 test('what a unit of a node reads is not made a second time, though the folder has none of it', async (t) => {

@@ -29,7 +29,6 @@ for (const name of ['ca.pem', 'service-account.pem'])
   describe(name, () => {
     const cases: Readonly<Record<string, readonly [theirs: Buffer, isSame: boolean]>> = {
       'another certificate over the same key: the same': [certificate(key, 'Kubernetes', 20), true],
-      'line ends of Windows: the same': [Buffer.from(ours.toString().replaceAll('\n', '\r\n')), true],
       'another key under the same name: another': [certificate(otherKey), false],
       'a private key: another': [Buffer.from(privateKeyPem(key)), false],
       'what is no certificate: another': [Buffer.from('half a fi'), false],
@@ -48,32 +47,23 @@ for (const name of ['ca.pem', 'service-account.pem'])
 
     const keyName = name.replace('.pem', '-key.pem')
     const pemOf = (held: KeyObject) => Buffer.from(privateKeyPem(held))
-    for (const [what, lost] of [
-      ['lost', undefined],
-      ['garbage', Buffer.from('x')],
-    ] as const) {
-      test(`our certificate is ${what} and our key is there: the key tells`, () => {
-        const holding = (held: KeyObject) => (file: string) => ({ [name]: lost, [keyName]: pemOf(held) })[file]
-        assert.equal(isSameIdentity(name, holding(key), ours), true)
-        assert.equal(isSameIdentity(name, holding(otherKey), ours), false)
-      })
-      test(`our key is ${what} and our certificate is there: the certificate tells`, () => {
-        const holding = (file: string) => ({ [name]: ours, [keyName]: lost })[file]
-        assert.equal(isSameIdentity(keyName, holding, pemOf(key)), true)
-        assert.equal(isSameIdentity(keyName, holding, pemOf(otherKey)), false)
-      })
-    }
+    test('our certificate is lost and our key is there: the key tells', () => {
+      const holding = (held: KeyObject) => (file: string) => ({ [keyName]: pemOf(held) })[file]
+      assert.equal(isSameIdentity(name, holding(key), ours), true)
+      assert.equal(isSameIdentity(name, holding(otherKey), ours), false)
+    })
+    test('our key is garbage and our certificate is there: the certificate tells', () => {
+      const holding = (file: string) => ({ [name]: ours, [keyName]: Buffer.from('x') })[file]
+      assert.equal(isSameIdentity(keyName, holding, pemOf(key)), true)
+      assert.equal(isSameIdentity(keyName, holding, pemOf(otherKey)), false)
+    })
 
     const other = certificate(otherKey, 'Other')
     const bundle = (...parts: Buffer[]) => Buffer.concat(parts)
-    const text = Buffer.from('subject=CN = Kubernetes - one\n')
 
     test('a bundle of which each is ours is the same, with text between them or not', () => {
-      for (const theirs of [
-        bundle(ours, ours),
-        bundle(text, ours, text),
-        bundle(ours, certificate(key, 'Kubernetes', 20)),
-      ])
+      const text = Buffer.from('subject=CN = Kubernetes - one\n')
+      for (const theirs of [bundle(text, ours, text), bundle(ours, certificate(key, 'Kubernetes', 20))])
         assert.equal(isSameIdentity(name, only(name, ours), theirs), true)
       assert.equal(isSameIdentity(name, only(name, bundle(ours, other)), bundle(other, ours)), true)
     })
@@ -88,15 +78,10 @@ for (const name of ['ca.pem', 'service-account.pem'])
       assert.equal(isSameIdentity(name, only(name, ours), other, kept), false))
     test('a bundle with half a certificate in it is another', () => {
       const broken = ours.toString().replace('MII', 'MIJ')
-      for (const more of [Buffer.from(broken), other.subarray(0, 200)])
-        assert.equal(isSameIdentity(name, only(name, ours), bundle(ours, more), kept), false)
+      assert.equal(isSameIdentity(name, only(name, ours), bundle(ours, Buffer.from(broken)), kept), false)
     })
-    test('a bundle of keys counts key by key', () => {
-      const [one, two] = [pemOf(key), pemOf(otherKey)]
-      const parameters = Buffer.from('-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n')
-      assert.equal(isSameIdentity(keyName, only(keyName, one), bundle(parameters, one)), true)
-      assert.equal(isSameIdentity(keyName, only(keyName, one), bundle(one, two)), false)
-    })
+    test('a bundle of keys counts key by key', () =>
+      assert.equal(isSameIdentity(keyName, only(keyName, pemOf(key)), bundle(pemOf(key), pemOf(otherKey))), false))
   })
 
 describe('encryption-config.yaml', () => {
@@ -169,11 +154,6 @@ describe('encryption-config.yaml', () => {
         secrets,
         { aescbc: { keys: [secret(1), { ...secret(1), name: 'old' }] } },
       ]),
-      'another key by the same name': entries([
-        secrets,
-        cbc(1),
-        { aesgcm: { keys: [{ ...secret(3), name: 'key1' }] } },
-      ]),
       'another resource': entries([['secrets', 'configmaps'], cbc(1)]),
       'a second entry for all': entries([secrets, cbc(1)], [['*.*'], cbc(2)]),
     }
@@ -186,17 +166,10 @@ describe('encryption-config.yaml', () => {
 
     test('but for further keys of what ours has replaced last: what it encrypts has to be ours', () => {
       const isSame = (theirs: Buffer) => isSameIdentity(name, only(name, ours), theirs, () => [theirs])
-      for (const title of ['a second key', 'another key by the same name'])
-        assert.equal(isSame(more[title] ?? assert.fail(title)), true)
+      assert.equal(isSame(more['a second key'] ?? assert.fail()), true)
       for (const title of ['another resource', 'a second entry for all'])
         assert.equal(isSame(more[title] ?? assert.fail(title)), false)
     })
-
-    test('but not an entry that nothing is sealed by', () =>
-      assert.equal(
-        isSameIdentity(name, only(name, ours), entries([secrets, cbc(1)], [['configmaps'], identity])),
-        true,
-      ))
 
     test('what ours has in a wider pattern alone counts as another', () => {
       const all = entries([['*.'], cbc(1)])

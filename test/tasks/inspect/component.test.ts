@@ -25,22 +25,18 @@ test('the digest of the encryption config that it has loaded is read, unless the
     assert.equal(loadedConfigIn(none), undefined, none)
 })
 
-test('what an API server made itself is dated, and is none where it has another name, or dates that are none', {
+test('what an API server made itself is dated, and is none where it has another name', {
   skip: needs('openssl'),
 }, async (t) => {
   const folder = scratch(t)
   const name = 'apiserver-loopback-client'
-  const make = (san: string, end = '') => {
+  const make = (san: string) => {
     const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
     const made = [...curve, '-keyout', 'key.pem', '-out', 'x.pem']
     const args = ['req', '-x509', ...made, '-subj', '/CN=x', '-days', '2', '-addext', `subjectAltName=DNS:${san}`]
     execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' })
-    const [der = '', key = ''] = ['x.pem', 'key.pem'].map((file) => readFileSync(join(folder, file), 'latin1'))
-    const bytes = Buffer.from(der.replaceAll(/-----.*-----|\s/g, ''), 'base64')
-    // The second of its two times, by their own form: a key or a signature may hold the same tag.
-    const times = /\x17\x0d\d{12}Z\x17\x0d(?=\d{12}Z)/.exec(bytes.toString('latin1'))
-    if (end !== '' && times) bytes.write(end, times.index + times[0].length, 'latin1')
-    return { key, cert: `-----BEGIN CERTIFICATE-----\n${bytes.toString('base64')}\n-----END CERTIFICATE-----\n` }
+    const [cert = '', key = ''] = ['x.pem', 'key.pem'].map((file) => readFileSync(join(folder, file), 'latin1'))
+    return { key, cert }
   }
   const lifeOf = async (pair: ReturnType<typeof make>) => {
     await using server = createServer(pair).listen(0, '127.0.0.1')
@@ -55,5 +51,4 @@ test('what an API server made itself is dated, and is none where it has another 
   const life = await lifeOf(make(name))
   assert.ok(life && Math.abs(life.notAfter.getTime() - Date.now() - 2 * 86_400_000) < 600_000)
   assert.equal(await lifeOf(make('kubernetes')), undefined)
-  assert.equal(await lifeOf(make(name, '350231000000Z')), undefined)
 })

@@ -92,10 +92,6 @@ describe("the check of a node's units", () => {
       return check ? (isStale(check) ? [formatDiffs(diffsOfUnit(check))] : []) : ['not installed']
     })
   }
-  const kubeletCheck = (change: Change) => {
-    const { checks, places } = look('w0', change)
-    return { ...(checks.find(({ unit }) => unit.unit === 'kubelet') ?? assert.fail()), places }
-  }
   interface Mutable {
     places: PlacesState & {
       units: Map<string, UnitState>
@@ -103,7 +99,6 @@ describe("the check of a node's units", () => {
       files: Map<string, FileState>
       above: PlacesState['above']
       contents: Map<string, Buffer>
-      real: Map<string, string>
     }
     served: Map<number, Buffer | 'nothing'>
     unhealthy: Map<string, string>
@@ -179,80 +174,63 @@ describe("the check of a node's units", () => {
     )
   })
 
-  describe('in a folder that other users may change', () => {
+  test('in a folder that other users may change a file is replaced, and the folder named with the command; a key that the unit never had is refused', () => {
     const [pem, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
     const open: Change = ({ places }) => {
       places.above = new Map([['/var/lib/kubernetes', { mode: 0o777, uid: 0, gid: 0 }]])
     }
-    const apiServerIn = (run: Run, ...changes: Change[]) => {
-      const { checks, units, places } = look('c0', all(open, ...changes), run)
+    const apiServerIn = (...changes: Change[]) => {
+      const { checks, units, places } = look('c0', all(open, ...changes))
       const { places: differing, unit } = checks.find((each) => each.unit.unit === 'kube-apiserver') ?? assert.fail()
       return {
         paths: differing.map(({ path }) => path),
-        said: openFolders(run, units, places)
+        said: openFolders(at, units, places)
           .map(({ what, remedy }) => `${what}; ${remedy}`)
           .join(),
-        failure: failureOf(() => refuseNewKeys({ run, node: control }, [unit], places)),
+        failure: failureOf(() => refuseNewKeys({ run: at, node: control }, [unit], places)),
       }
     }
-
-    test('what replaces a file is installed, and the folder is named with the command; a key that the unit never had is refused', () => {
-      const { paths, said, failure } = apiServerIn(at, differs(pem, key))
-      assert.deepEqual([paths, failure], [[pem, key], undefined])
-      assert.match(said, /kube-apiserver.* below \/var\/lib\/kubernetes, .*:\s+chmod go-w \/var\/lib\/kubernetes$/)
-      // It needs that to start again.
-      assert.deepEqual(apiServerIn(at, without(key)).failure, undefined)
-      const never = apiServerIn(at, stopped('kube-apiserver'), without(pem), without(key)).failure
-      assert.match(String(never), /below \/var\/lib\/kubernetes, .*; not installed: kubernetes-key\.pem/)
-    })
+    const { paths, said, failure } = apiServerIn(differs(pem, key))
+    assert.deepEqual([paths, failure], [[pem, key], undefined])
+    assert.match(said, /kube-apiserver.* below \/var\/lib\/kubernetes, .*:\s+chmod go-w \/var\/lib\/kubernetes$/)
+    // It needs that to start again.
+    assert.deepEqual(apiServerIn(without(key)).failure, undefined)
+    const never = apiServerIn(stopped('kube-apiserver'), without(pem), without(key)).failure
+    assert.match(String(never), /below \/var\/lib\/kubernetes, .*; not installed: kubernetes-key\.pem/)
   })
 
-  describe('a new client certificate is in use', () => {
+  test('a new client certificate is in use without a restart, at once by a unit that was started since, else five and a half minutes later', () => {
     const pair = `/var/lib/kubelet/w0-client.pem`
-    const reloadsBy = (changed: number, change: Change = () => {}) =>
-      kubeletCheck(all(file(pair, { changed }), change)).reloadsBy
+    const reloadsBy = (changed: number) => {
+      const { checks } = look('w0', file(pair, { changed }))
+      return (checks.find(({ unit }) => unit.unit === 'kubelet') ?? assert.fail()).reloadsBy
+    }
 
-    test('at once by a unit that was started since, else five and a half minutes later', () => {
-      assert.equal(reloadsBy(startedAt - 1), undefined)
-      assert.equal(reloadsBy(now - 330), undefined)
-      assert.equal(reloadsBy(now - 329), now + 1)
-      assert.equal(reloadsBy(now), now + 330)
-    })
-
-    test('by no unit that its owner has stopped', () => {
-      assert.equal(reloadsBy(now, stopped('kubelet')), undefined)
-    })
-
-    test('without a restart, and not before its place has it', () => {
-      assert.deepEqual(judge('w0', file(pair, { changed: now })), [])
-      assert.deepEqual(judge('w0', differs(pair)), ['w0-client.pem differs in /var/lib/kubelet; reload kubelet'])
-    })
+    assert.equal(reloadsBy(startedAt - 1), undefined)
+    assert.equal(reloadsBy(now - 330), undefined)
+    assert.equal(reloadsBy(now - 329), now + 1)
+    assert.equal(reloadsBy(now), now + 330)
+    assert.deepEqual(judge('w0', file(pair, { changed: now })), [])
+    assert.deepEqual(judge('w0', differs(pair)), ['w0-client.pem differs in /var/lib/kubelet; reload kubelet'])
   })
 
-  describe('a certificate that the API server made itself', () => {
+  test('a certificate that the API server made itself is renewed by a restart when less than renewBefore, at most a third of its life, is left', () => {
     const until = (days: number, life: number) => {
       const notAfter = new Date(at.now.getTime() + days * 86_400_000)
       return told({ selfMade: { notBefore: new Date(notAfter.getTime() - life * 86_400_000), notAfter } })
     }
-    test('is renewed by a restart when less than renewBefore, at most a third of its life, is left', () => {
-      const { renewBefore } = cluster.certificates
-      const days = renewBefore / 86_400_000
-      const [due] = judge('c0', until(days - 1, 365))
-      assert.match(
-        String(due),
-        /^the loopback certificate of kube-apiserver expires \S+; drain and restart kube-apiserver$/,
-      )
-      assert.deepEqual(judge('c0', until(days + 1, 365)), [])
-      // One of three days.
-      assert.deepEqual(judge('c0', until(1.1, 3)), [])
-      assert.equal(judge('c0', until(0.9, 3)).length, 1)
-      assert.equal(judge('c0', until(-1, 365)).length, 1)
-    })
-
-    test('is nothing to a worker, nor where the API server is stopped', () => {
-      assert.deepEqual(judge('w0', until(1, 365)), [])
-      assert.deepEqual(judge('c0', all(until(1, 365), stopped('kube-apiserver'))), [])
-    })
+    const { renewBefore } = cluster.certificates
+    const days = renewBefore / 86_400_000
+    const [due] = judge('c0', until(days - 1, 365))
+    assert.match(
+      String(due),
+      /^the loopback certificate of kube-apiserver expires \S+; drain and restart kube-apiserver$/,
+    )
+    assert.deepEqual(judge('c0', until(days + 1, 365)), [])
+    // One of three days.
+    assert.deepEqual(judge('c0', until(1.1, 3)), [])
+    assert.equal(judge('c0', until(0.9, 3)).length, 1)
+    assert.equal(judge('c0', until(-1, 365)).length, 1)
   })
 
   test('flags that its unit file has by now, and its process not, need a restart, drained; the other way round nothing does', async (t) => {
@@ -287,14 +265,11 @@ describe("the check of a node's units", () => {
       ])
     })
 
-    test('is not where it was started before, and tells nothing', () => {
+    test('is not where it was changed after the start, and nothing is told; where it differs nothing restarts, but for other files', () => {
       const changed = file(path, { changed: startedAt + 11 })
       const notLoaded = 'kube-apiserver has not loaded encryption-config.yaml'
       assert.deepEqual(judge('c0', changed), [`${notLoaded}; drain and restart kube-apiserver`])
       assert.deepEqual(judge('c0', all(reloads, changed)), [`${notLoaded}; reload kube-apiserver`])
-    })
-
-    test('restarts nothing where it differs, and the other files of the API server still do', () => {
       assert.deepEqual(judge('c0', all(reloads, differs(path))), [
         'encryption-config.yaml differs in /var/lib/kubernetes; reload kube-apiserver',
       ])
@@ -304,7 +279,6 @@ describe("the check of a node's units", () => {
     })
   })
 
-  const etcd = '/etc/etcd/'
   const kubelet = '/var/lib/kubelet/'
   const kubernetes = '/var/lib/kubernetes/'
   const rows: Readonly<Record<string, Readonly<Record<string, readonly [change: Change, ...told: string[]]>>>> = {
@@ -336,13 +310,6 @@ describe("the check of a node's units", () => {
         ),
         'kubelet: it is failed (failed); restart kubelet',
         'kube-proxy: it is activating (auto-restart)',
-      ],
-      'systemd starts it again and again, with an old file': [
-        all(
-          state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
-          differs(`${kubelet}w0.pem`),
-        ),
-        'w0.pem differs in /var/lib/kubelet; kubelet: it is activating (auto-restart); restart kubelet',
       ],
       'it is not healthy with the old file': [
         all(differs(`${kubelet}w0.pem`), ({ unhealthy }) => unhealthy.set('kubelet', '/healthz answers 500')),
@@ -378,22 +345,6 @@ describe("the check of a node's units", () => {
         'service-account-key.pem unreadable for its unit in /var/lib/kubernetes; drain and restart kube-apiserver',
         'service-account-key.pem unreadable for its unit in /var/lib/kubernetes; restart kube-controller-manager',
       ],
-      'the node does not know the user of a unit, the owner that a key has is not doubted': [
-        all(
-          state('etcd', { account: undefined }),
-          file(`${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 }),
-        ),
-      ],
-      'a folder of its places is a link, and a file differs where it leads': [
-        all(differs(`${kubernetes}kubernetes.pem`), ({ places }) => {
-          for (const name of ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']) {
-            places.files.delete(`${etcd}${name}`)
-            places.real.set(`${etcd}${name}`, kubernetes + name)
-          }
-        }),
-        'kubernetes.pem differs in /etc/etcd; reload etcd',
-        'kubernetes.pem differs in /var/lib/kubernetes; reload kube-apiserver',
-      ],
       'only the keys of a certificate are read, and they are ours': [
         content(`${kubernetes}service-account.pem`, () =>
           Buffer.concat([auth.bytes('service-account.pem'), Buffer.from('\n')]),
@@ -416,42 +367,24 @@ describe("the check of a node's units", () => {
       test(`where ${what}`, () => assert.deepEqual(judge(node, change), told))
 })
 
-describe('the table of places', () => {
-  test('is changed by cluster.yaml: a place, a restart, a unit that is left alone', () => {
-    const units: Install['units'] = new Map<
-      string,
-      false | { restart?: string; files: Record<string, string | Record<string, string>> }
-    >([
-      ['etcd', { restart: 'again', files: { 'ca.pem': { '--peer-trusted-ca-file': '/opt/ca.pem' } } }],
-      ['kubelet', { files: { '<node>.pem': '/opt/<node>.pem' } }],
-      ['kube-proxy', false],
-    ])
-    const changed = nodeUnits({ ...cluster, install: { ...install, units } }, control)
-    const unit = (name: string) => changed.find((each) => each.unit === name)
-    const placesOf = (name: string) => unit(name)?.files.map(({ file, path }) => `${file} ${path}`) ?? []
-    assert.equal(unit('etcd')?.restart, 'again')
-    assert.deepEqual(placesOf('etcd'), [
-      'ca.pem /etc/etcd/ca.pem',
-      ...['kubernetes.pem /etc/etcd/kubernetes.pem', 'kubernetes-key.pem /etc/etcd/kubernetes-key.pem'],
-      'ca.pem /opt/ca.pem',
-    ])
-    assert.ok(placesOf('kubelet').includes('c0.pem /opt/c0.pem'))
-    assert.equal(unit('kube-proxy'), undefined)
-  })
+test('a unit is left alone, or restarted by another command, where cluster.yaml says so', () => {
+  const units = new Map<string, unknown>([
+    ['etcd', { restart: 'again', files: {} }],
+    ['kube-proxy', false],
+  ]) as Install['units']
+  const found = nodeUnits({ ...cluster, install: { ...install, units } }, control)
+  const has = new Map(found.map(({ unit, restart }) => [unit, restart]))
+  assert.deepEqual([has.get('etcd'), has.has('kube-proxy')], ['again', false])
 })
 
-describe('the name of a kubelet', () => {
+test('a kubelet that calls its node otherwise than cluster.yaml, by its flag or its host, is refused', () => {
   const refused = ({ args = [] as readonly string[], hostname = 'w0' }) => {
     const all = { ...kubeletWith(args), ...allThere, hostname }
     return unitsOn(cluster, worker, all).find(({ unit }) => unit === 'kubelet')?.disagreement?.what
   }
-  test('is that of cluster.yaml, by its flag or its host', () => {
-    for (const hostname of ['w0', 'W0']) assert.equal(refused({ hostname }), undefined)
-    for (const name of ['w0', 'W0'])
-      assert.equal(refused({ hostname: 'other', args: [`--hostname-override=${name}`] }), undefined)
-  })
-  test('is refused where it is another', () => {
-    for (const other of [{ args: ['--hostname-override=w0.kubenet'] }, { hostname: 'w0.kubenet' }])
-      assert.match(refused(other) ?? '', /^kubelet: it calls the node w0\.kubenet, not w0;/)
-  })
+  for (const hostname of ['w0', 'W0']) assert.equal(refused({ hostname }), undefined)
+  for (const name of ['w0', 'W0'])
+    assert.equal(refused({ hostname: 'other', args: [`--hostname-override=${name}`] }), undefined)
+  for (const other of [{ args: ['--hostname-override=w0.kubenet'] }, { hostname: 'w0.kubenet' }])
+    assert.match(refused(other) ?? '', /^kubelet: it calls the node w0\.kubenet, not w0;/)
 })

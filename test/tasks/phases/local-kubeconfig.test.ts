@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   cpSync,
@@ -16,10 +15,8 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
-import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
 import { scratch, stateOfFile } from '../../support/files.ts'
 import { type Edit, harderway, withStatus, writeCluster } from '../../support/harderway.ts'
-import { needs } from '../../support/programs.ts'
 
 const foreign = `# mine
 apiVersion: v1
@@ -36,13 +33,6 @@ users:
 - name: one
   user: {token: abc}
 `
-
-interface Place {
-  readonly folder: string
-  /** The user's kubeconfig where $KUBECONFIG names none. */
-  readonly config: string
-  readonly access: KubeconfigAccess
-}
 
 describe('local-kubeconfig', { concurrency: 4 }, () => {
   let made: string
@@ -61,22 +51,13 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
   after(() => rmSync(made, { recursive: true, force: true }))
 
   /** The admin's certificate is there already. */
-  const place = (t: Parameters<typeof scratch>[0], ...edits: Edit[]): Place => {
+  const place = (t: Parameters<typeof scratch>[0], ...edits: Edit[]) => {
     const folder = scratch(t)
     mkdirSync(join(folder, 'home'))
     cpSync(join(made, 'auth'), join(folder, 'auth'), { recursive: true })
     writeCluster(folder, [...edits])
-    const bytes = (name: string) => readFileSync(join(folder, 'auth', name))
-    const access = {
-      cluster: 'kubenet',
-      server: 'https://kubernetes:6443',
-      user: 'admin',
-      context: 'kubenet',
-      ca: bytes('ca.pem'),
-      certificate: bytes('admin.pem'),
-      key: bytes('admin-key.pem'),
-    }
-    return { folder, config: join(folder, 'home/.kube/config'), access }
+    /** `config`: the user's kubeconfig where $KUBECONFIG names none. */
+    return { folder, config: join(folder, 'home/.kube/config'), ca: readFileSync(join(folder, 'auth/ca.pem')) }
   }
 
   describe('where there is no kubeconfig', () => {
@@ -99,30 +80,26 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     })
   })
 
-  describe('of one of users', () => {
-    const jane: readonly Edit[] = [
+  test("of one of users takes the admin's place, key and all; of a file that has our entry no copy is made", async (t) => {
+    const { folder, config } = place(t)
+    await withStatus(0, run(folder, 'local-kubeconfig'))
+    const has = (name: string) => {
+      const bytes = readFileSync(join(folder, 'auth', `${name}-key.pem`))
+      return readFileSync(config, 'utf8').includes(bytes.toString('base64'))
+    }
+    assert.ok(has('admin'))
+    writeCluster(folder, [
       [['users'], [{ name: 'jane', groups: ['devs'] }]],
       [['localKubeconfig', 'as'], 'jane'],
-    ]
-
-    test("takes the admin's place, key and all; of a file that has our entry no copy is made", async (t) => {
-      const { folder, config } = place(t)
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      const has = (name: string) => {
-        const bytes = readFileSync(join(folder, 'auth', `${name}-key.pem`))
-        return readFileSync(config, 'utf8').includes(bytes.toString('base64'))
-      }
-      assert.ok(has('admin'))
-      writeCluster(folder, [...jane])
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      assert.deepEqual([has('admin'), has('jane')], [false, true])
-      await withStatus(0, run(folder, 'user-certs/jane', '--force'))
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      assert.deepEqual(readdirSync(dirname(config)), ['config'])
-      writeCluster(folder)
-      await withStatus(0, run(folder, 'local-kubeconfig'))
-      assert.ok(has('admin'))
-    })
+    ])
+    await withStatus(0, run(folder, 'local-kubeconfig'))
+    assert.deepEqual([has('admin'), has('jane')], [false, true])
+    await withStatus(0, run(folder, 'user-certs/jane', '--force'))
+    await withStatus(0, run(folder, 'local-kubeconfig'))
+    assert.deepEqual(readdirSync(dirname(config)), ['config'])
+    writeCluster(folder)
+    await withStatus(0, run(folder, 'local-kubeconfig'))
+    assert.ok(has('admin'))
   })
 
   describe('in a kubeconfig with other clusters', () => {
@@ -142,26 +119,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.deepEqual(readdirSync(dirname(config)), ['config'])
     })
 
-    test('by itself it leaves the current context, and says how to switch: a command that kubectl takes', {
-      skip: needs('kubectl'),
-    }, async (t) => {
-      const { folder, config } = place(t)
-      write(config, foreign)
-      const planned = await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
-      assert.doesNotMatch(planned.output, /current-context/)
-      const { output } = await withStatus(0, run(folder, 'local-kubeconfig'))
-      assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
-      const [, typed = ''] =
-        /current context of kubectl is one; switch to kubenet:\\n +(kubectl [^"]*)"/.exec(output) ?? []
-      assert.equal(typed, `kubectl config use-context kubenet --kubeconfig ${config}`)
-      // What its user chose stays, whoever is renewed.
-      await withStatus(0, run(folder, 'component-certs/admin', '--force'))
-      assert.doesNotMatch((await withStatus(0, run(folder, 'local-kubeconfig'))).output, /current context/)
-      type(folder, typed)
-      assert.match(readFileSync(config, 'utf8'), /^current-context: kubenet$/m)
-      await withStatus(0, run(folder, 'local-kubeconfig', '--dry-run'))
-    })
-
     test('a mode that lets others read our key is reported and repaired, and nothing else changes', async (t) => {
       const { folder, config } = place(t)
       write(config, foreign)
@@ -176,80 +133,50 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     })
   })
 
-  describe('in a list of kubeconfigs', () => {
-    test('the first that exists gets our entries, and the others stay as they are', async (t) => {
-      const { folder } = place(t)
-      const [gone, first, other] = [join(folder, 'gone'), join(folder, 'first'), join(folder, 'other')]
-      for (const path of [first, other]) write(path, foreign, 0o644)
-      const before = stateOfFile(other)
-      const env = { KUBECONFIG: [gone, first, other].join(delimiter) }
-      await withStatus(0, runIn(folder, env, 'local-kubeconfig'))
-      assert.match(readFileSync(first, 'utf8'), /name: kubenet/)
-      assert.deepEqual(stateOfFile(other), before)
-      assert.ok(!existsSync(gone))
-    })
+  test('of a list of kubeconfigs the first that exists gets our entries, and the others stay as they are', async (t) => {
+    const { folder } = place(t)
+    const [gone, first, other] = [join(folder, 'gone'), join(folder, 'first'), join(folder, 'other')]
+    for (const path of [first, other]) write(path, foreign, 0o644)
+    const before = stateOfFile(other)
+    const env = { KUBECONFIG: [gone, first, other].join(delimiter) }
+    await withStatus(0, runIn(folder, env, 'local-kubeconfig'))
+    assert.match(readFileSync(first, 'utf8'), /name: kubenet/)
+    assert.deepEqual(stateOfFile(other), before)
+    assert.ok(!existsSync(gone))
   })
 
   describe('is refused, and the file stays as it is,', () => {
-    const refusals: Readonly<Record<string, readonly [text: string, message: RegExp]>> = {
-      'where another context uses a user admin': [
-        foreign.replace('users:\n- name: one', 'users:\n- name: admin').replace('user: one}', 'user: admin}'),
-        /user admin, used by context one[\s\S]*localKubeconfig\.user/,
-      ],
-      'where a context of our name leads to another cluster': [
-        foreign.replaceAll('name: one\ncurrent', 'name: kubenet\ncurrent'),
-        /context kubenet for the cluster one[\s\S]*localKubeconfig\.context/,
-      ],
-      'where two contexts have one name': [
-        foreign.replace('contexts:', 'contexts:\n- {name: one, context: {cluster: two}}'),
-        /not a valid kubeconfig/,
-      ],
-      'where an entry of ours is an alias': [
-        'clusters:\n- {name: one, cluster: &all {server: "https://x:1"}}\n- {name: kubenet, cluster: *all}\n',
-        /is not a valid kubeconfig, or has YAML aliases/,
-      ],
-    }
-    for (const [title, [text, message]] of Object.entries(refusals))
-      test(title, async (t) => {
-        const { folder, config } = place(t)
-        write(config, text, 0o640)
-        const first = stateOfFile(config)
-        for (const args of [['--dry-run'], []]) {
-          const ran = await withStatus(3, run(folder, 'local-kubeconfig', ...args))
-          assert.match(ran.output.replaceAll('\\n', '\n'), message)
-        }
-        assert.deepEqual(stateOfFile(config), first)
-        assert.deepEqual(readdirSync(dirname(config)), ['config'])
-      })
-
     const users = foreign.replace('users:\n- name: one', 'users:\n- name: admin').replace('user: one}', 'user: admin}')
-    const alias = 'users:\n- {name: one, user: &all {token: abc}}\n- {name: admin, user: *all}\n'
     for (const [what, text, message] of [
+      ['another context uses a user admin', users, /user admin, used by context one[\s\S]*localKubeconfig\.user/],
       [
         'our context is for another cluster',
         'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n',
-        /has a context kubenet for the cluster another/,
+        /context kubenet for the cluster another[\s\S]*localKubeconfig\.context/,
       ],
-      ['a user admin is of another cluster', users, /user admin, used by context one/],
-      ['an entry of ours is an alias', alias, /is not a valid kubeconfig, or has YAML aliases/],
+      [
+        'an entry of ours is an alias',
+        'users:\n- {name: one, user: &all {token: abc}}\n- {name: admin, user: *all}\n',
+        /is not a valid kubeconfig, or has YAML aliases/,
+      ],
     ] as const)
       test(`before anything is made, where ${what}`, async (t) => {
         const { folder, config } = place(t)
         rmSync(join(folder, 'auth'), { recursive: true })
-        write(config, text)
+        write(config, text, 0o640)
         const first = stateOfFile(config)
         for (const args of [
           ['bootstrap', '--dry-run'],
           ['certs', 'local-kubeconfig', '--dry-run'],
+          ['bootstrap'],
+          ['certs', 'local-kubeconfig'],
         ]) {
-          assert.match((await withStatus(3, run(folder, ...args))).output, message)
-          assert.ok(!existsSync(join(folder, 'auth')))
+          const { output } = await withStatus(3, run(folder, ...args))
+          assert.match(output.replaceAll('\\n', '\n'), message)
+          assert.equal(existsSync(join(folder, 'auth')), !args.includes('--dry-run'))
         }
-        for (const args of [['bootstrap'], ['certs', 'local-kubeconfig']]) {
-          assert.match((await withStatus(3, run(folder, ...args))).output, message)
-          assert.deepEqual(readdirSync(join(folder, 'auth')), [])
-        }
-        assert.deepEqual(stateOfFile(config), first)
+        assert.deepEqual(readdirSync(join(folder, 'auth')), [])
+        assert.deepEqual([stateOfFile(config), readdirSync(dirname(config))], [first, ['config']])
       })
 
     test('until the entry has another name, as printed: then the run goes on, and the other cluster keeps its own', async (t) => {
@@ -286,32 +213,27 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       }
 
       // No node of this cluster.yaml is there: with nodes, test/whole/recover.test.ts.
-      for (const [what, users] of [
-        ['', ''],
-        [
-          ', and has the only key of an admin',
-          'users: [{name: admin, user: {client-key-data: a2V5}}]\ncontexts: [{name: kubenet, context: {cluster: kubenet, user: admin}}]\n',
-        ],
-      ] as const)
-        test(`than the one in auth/${what}: with --replace-identity it is overwritten, and auth/backup has a copy`, async (t) => {
-          const { folder, config, access } = place(t)
-          const text = entry(dataOf(otherCa)) + users
-          write(config, text)
-          await assertRefused(folder, config, /recover the cluster:\\n +.*recover --node/)
-          await withStatus(4, run(folder, 'local-kubeconfig', '--replace-identity', '--dry-run'))
-          await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
-          assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
-          const [kept = '', ...more] = readdirSync(join(folder, 'auth/backup'))
-          assert.deepEqual(more, [])
-          const copy = join(folder, 'auth/backup', kept, config.slice(1).replaceAll('/', '%2F'))
-          assert.equal(readFileSync(copy, 'utf8'), text)
-          assert.equal(lstatSync(copy).mode & 0o7777, 0o600)
-        })
+      test('than the one in auth/, and has the only key of an admin: with --replace-identity it is overwritten, and auth/backup has a copy', async (t) => {
+        const { folder, config, ca } = place(t)
+        const text = `${entry(dataOf(otherCa))}users: [{name: admin, user: {client-key-data: a2V5}}]
+contexts: [{name: kubenet, context: {cluster: kubenet, user: admin}}]
+`
+        write(config, text)
+        await assertRefused(folder, config, /recover the cluster:\\n +.*recover --node/)
+        await withStatus(4, run(folder, 'local-kubeconfig', '--replace-identity', '--dry-run'))
+        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
+        assert.ok(readFileSync(config, 'utf8').includes(ca.toString('base64')))
+        const [kept = '', ...more] = readdirSync(join(folder, 'auth/backup'))
+        assert.deepEqual(more, [])
+        const copy = join(folder, 'auth/backup', kept, config.slice(1).replaceAll('/', '%2F'))
+        assert.equal(readFileSync(copy, 'utf8'), text)
+        assert.equal(lstatSync(copy).mode & 0o7777, 0o600)
+      })
 
       test('and auth/ is empty: no CA is made, nor offered; it is said from where the CA of that cluster comes', async (t) => {
-        const { folder, config, access } = place(t)
+        const { folder, config, ca } = place(t)
         rmSync(join(folder, 'auth'), { recursive: true })
-        write(config, entry(dataOf(access.ca)))
+        write(config, entry(dataOf(ca)))
         await assertRefused(folder, config, /recover the cluster:\\n +npm run task -- recover --node control0/)
         await withStatus(3, run(folder, 'bootstrap'))
         assert.deepEqual(readdirSync(join(folder, 'auth')), [])
@@ -319,25 +241,17 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         await assertRefused(folder, config, /recover the cluster:\\n +npm run task -- recover --from DIR/)
       })
 
-      for (const [what, ca] of [
-        ['the same CA beside another', (access: KubeconfigAccess) => dataOf(Buffer.concat([otherCa, access.ca]))],
-        [
-          'a file that does not exist: kubectl reports it only when it connects, and overwrites it',
-          () => 'certificate-authority: gone.pem',
-        ],
-        ['what is no certificate', () => dataOf(Buffer.from('nothing'))],
-      ] as const)
-        test(`but not where it names ${what}`, async (t) => {
-          const { folder, config, access } = place(t)
-          write(config, entry(ca(access)))
-          await withStatus(0, run(folder, 'local-kubeconfig'))
-        })
+      test('but not where it names the same CA beside another', async (t) => {
+        const { folder, config, ca } = place(t)
+        write(config, entry(dataOf(Buffer.concat([otherCa, ca]))))
+        await withStatus(0, run(folder, 'local-kubeconfig'))
+      })
 
       test('but not where the CA was reissued, over the same key', async (t) => {
-        const { folder, config, access } = place(t)
-        write(config, entry(dataOf(access.ca)))
+        const { folder, config, ca } = place(t)
+        write(config, entry(dataOf(ca)))
         await withStatus(0, run(folder, 'ca', '--renew'))
-        assert.notDeepEqual(readFileSync(join(folder, 'auth/ca.pem')), access.ca)
+        assert.notDeepEqual(readFileSync(join(folder, 'auth/ca.pem')), ca)
         await withStatus(0, run(folder, 'local-kubeconfig'))
       })
     })
@@ -347,21 +261,11 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
 const run = (folder: string, ...args: string[]) => runIn(folder, {}, ...args)
 
 async function runIn(folder: string, env: Readonly<Record<string, string>>, ...args: string[]) {
-  const isJson = !args.includes('--verbose')
-  const more = isJson && !args.includes('--json') ? ['--json'] : []
-  const call = [...args, ...more, '--config', join(folder, 'cluster.yaml')]
-  const ran = await harderway({ place: folder, env }, ...call)
+  const ran = await harderway({ place: folder, env }, ...args, '--json', '--config', join(folder, 'cluster.yaml'))
   return { ...ran, output: ran.stdout + ran.stderr }
 }
 
 function write(path: string, text: string, mode = 0o600): void {
   mkdirSync(dirname(path), { recursive: true })
   writeFileSync(path, text, { mode })
-}
-
-/** A printed command, in the user's own shell. */
-function type(folder: string, command: string): void {
-  const env = { PATH: process.env.PATH, HOME: join(folder, 'home') }
-  const { status, stderr } = spawnSync('sh', ['-c', command], { env, encoding: 'utf8' })
-  assert.equal(status, 0, `${command}\n${stderr}`)
 }

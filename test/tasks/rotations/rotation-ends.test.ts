@@ -16,7 +16,7 @@ import { partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../lib/pki/pair.ts'
 import { namesOf } from '../../../lib/results.ts'
-import { keysIn as keysInCertificates } from '../../../tasks/auth/states.ts'
+import { publicKeysIn } from '../../../tasks/auth/states.ts'
 import { phases } from '../../../tasks/bootstrap.ts'
 import { compareFolder } from '../../../tasks/deploy/folder.ts'
 import { unitsOn } from '../../../tasks/inspect/agreement.ts'
@@ -193,7 +193,7 @@ function keysOf(auth: AuthDir) {
   const { keys } = readEncryptionKeys(auth.bytes('encryption-config.yaml')) ?? assert.fail()
   const [first, ...others] = keys.map(({ name, secret }) => `${name} ${secret}`)
   const used = [idOf(createPublicKey(auth.bytes(key))), first]
-  return { used, accepted: [...keysInCertificates(auth.bytes(certificate)).map(idOf), first, ...others] }
+  return { used, accepted: [...publicKeysIn(auth.bytes(certificate)).map(idOf), first, ...others] }
 }
 
 interface Transition {

@@ -122,15 +122,6 @@ const broken: Readonly<
     /^clients\/kube-scheduler$/,
     /^clients\/kube-scheduler, kube-scheduler to kube-apiserver would fail \(the client with its new files\): /,
   ],
-  'a leaf over the wrong key': [
-    async () => {
-      const after = both.inMemory()
-      after.write('w0-key.pem', after.bytes('admin-key.pem'), 0o600)
-      return { before: settled, after }
-    },
-    /^kubelets\/w0$/,
-    /^kubelets\/w0, kubernetes to the kubelet of w0 would fail \(the server with its new files\): key values mismatch$/,
-  ],
   '--finish with a client of the old CA': [
     async () => {
       const before = both.inMemory()

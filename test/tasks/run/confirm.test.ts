@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
-import { confirm } from '../../../tasks/commands/run.ts'
 import type { CommandRun } from '../../../tasks/run/command-run.ts'
+import { confirm } from '../../../tasks/run/host.ts'
 
 /** What is asked, and how it ends. `typed`: undefined where nobody is there. */
 async function ask(typed: string | undefined, { yes = false, isInterrupted = false } = {}) {

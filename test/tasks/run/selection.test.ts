@@ -85,11 +85,8 @@ test('--force replaces what is irreplaceable only where that very target is name
   assert.deepEqual(replaced(selected('encryption-key bootstrap --force')), ['encryption-key'])
 })
 
-test('a forced selection rebuilds each target of it, not what it needs', () => {
+test('a forced selection rebuilds each target of it, not what it needs; ca --renew does not replace the CA', () => {
   assert.deepEqual([...selected('node-certs/worker0 --force').forced], [['node-certs/worker0', 'rebuild']])
   assert.deepEqual([...selected('component-certs --force').forced.keys()], components)
-})
-
-test('ca --renew does not replace the CA', () => {
   assert.deepEqual(selected('ca --renew'), { ids: ['ca'], forced: new Map([['ca', 'renew']]) })
 })
