@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 # shellcheck source=/dev/null
 . /etc/os-release
 tests='test/lib/process.test.ts test/lib/files/lock.test.ts test/tasks/views/observe.test.ts'
-tests="$tests test/whole/after-sudo.test.ts test/whole/backup.test.ts test/whole/package.test.ts"
+tests="$tests test/whole/backup.test.ts test/whole/package.test.ts"
 
 bare=$(mktemp -d /var/tmp/harderway-bare.XXXXXX)
 trap 'rm -rf --one-file-system "$bare"' EXIT

@@ -7,15 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { endTrees } from './processes.ts'
 import { makeKey, readPublicKey } from './ssh-key.ts'
-import type { Sshd } from './sshd.ts'
-import { formatSshdConfig, type NodeFaults } from './sshd-config.ts'
-
-export interface LogCounts {
-  readonly connections: number
-  readonly authentications: number
-  /** Commands, shells and subsystems: several in one connection when ssh is multiplexed. */
-  readonly sessions: number
-}
+import { formatSshdConfig, type NodeFaults, type Sshd } from './sshd.ts'
 
 interface NodePlace {
   readonly name: string
@@ -64,19 +56,16 @@ export class LabNode {
     return readFile(this.#path('log'), 'utf8').catch(() => '')
   }
 
-  async counts(): Promise<LogCounts> {
+  /** Sessions are commands, shells and subsystems: several in one connection when ssh is multiplexed. */
+  async counts(): Promise<{ readonly connections: number; readonly sessions: number }> {
     const log = await this.log()
     const count = (pattern: RegExp) => log.match(pattern)?.length ?? 0
-    return {
-      connections: count(/^Connection from /gm),
-      authentications: count(/^Accepted publickey for /gm),
-      sessions: count(/^Starting session: /gm),
-    }
+    return { connections: count(/^Connection from /gm), sessions: count(/^Starting session: /gm) }
   }
 
   /** The public host key, as a known_hosts line has it after the host. */
-  async hostKey(): Promise<string> {
-    return await readPublicKey(this.#path('host_key'))
+  hostKey(): Promise<string> {
+    return readPublicKey(this.#path('host_key'))
   }
 
   /** Resolves when sshd listens; throws with its log when it does not come up. */

@@ -6,8 +6,7 @@ import { LabNode } from './lab-node.ts'
 import { endTrees } from './processes.ts'
 import { type Relay, type RelayBehaviour, startRelay } from './relay.ts'
 import { clientOptions, makeKey } from './ssh-key.ts'
-import { readSshd, type Sshd } from './sshd.ts'
-import type { NodeFaults } from './sshd-config.ts'
+import { type NodeFaults, readSshd, type Sshd } from './sshd.ts'
 
 export interface LabNodeOptions extends NodeFaults {
   readonly name: string

@@ -2,13 +2,8 @@ import { execFile } from 'node:child_process'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
-export interface Process {
-  readonly pid: number
-  readonly parent: number
-}
-
 /** Every live process of this machine; a zombie has ended. */
-export async function readProcesses(): Promise<Process[]> {
+async function readProcesses(): Promise<{ pid: number; parent: number }[]> {
   // ps, since macOS has no /proc; on Debian openssh-server itself depends on procps.
   const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,stat='], { maxBuffer: 2 ** 24 })
   return stdout
@@ -17,11 +12,6 @@ export async function readProcesses(): Promise<Process[]> {
     .map((line) => line.trim().split(/\s+/))
     .filter(([, , state = '']) => !state.startsWith('Z'))
     .map(([pid, parent]) => ({ pid: Number(pid), parent: Number(parent) }))
-}
-
-export function descendants(roots: readonly number[], all: readonly Process[]): number[] {
-  const children = all.filter(({ parent }) => roots.includes(parent)).map(({ pid }) => pid)
-  return children.length === 0 ? [] : [...children, ...descendants(children, all)]
 }
 
 /**
@@ -37,7 +27,8 @@ export async function endTrees(roots: readonly number[]): Promise<void> {
       signal(pid, 'SIGSTOP')
       frozen.add(pid)
     }
-    found = descendants(roots, await readProcesses()).filter((pid) => !frozen.has(pid))
+    const below = (await readProcesses()).filter(({ pid, parent }) => frozen.has(parent) && !frozen.has(pid))
+    found = below.map(({ pid }) => pid)
   }
   for (const pid of frozen) signal(pid, 'SIGKILL')
   await waitUntilGone(frozen)

@@ -182,13 +182,11 @@ export function fakeRows(outcomes: Readonly<Record<string, Outcome>>): ClusterRo
 /** No fake target looks at it. */
 export const nowhere = { builtInPlan: 'auth' } as Run
 
-export interface FakeRunOptions {
+interface FakeRunOptions {
   readonly mode?: RunOptions['mode']
   readonly forced?: Readonly<Record<string, Force>>
   readonly auth?: number
   readonly node?: number
-  /** Starts the targets from the last on. */
-  readonly isReversed?: boolean
   readonly onEvent?: (event: Event) => void
 }
 
@@ -209,8 +207,7 @@ export function runFakes(targets: readonly ClusterTarget[], options: FakeRunOpti
     node: pLimit(options.node ?? 100),
     kubeconfig: pLimit(1),
   }
-  const graph = buildGraph(targets)
-  const rows = startAll(options.isReversed ? new Map([...graph].toReversed()) : graph, {
+  const rows = startAll(buildGraph(targets), {
     run: { ...nowhere, limits },
     mode: options.mode ?? 'run',
     forced: new Map(Object.entries(options.forced ?? {})),

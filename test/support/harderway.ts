@@ -10,14 +10,13 @@ import { text } from 'node:stream/consumers'
 import { after, before, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
-import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { takeLock } from '../../lib/files/lock.ts'
-import { formatExplained } from '../../lib/wording.ts'
 import { main } from '../../tasks/cli.ts'
-import { layoutRules } from '../../tasks/layouts/tables.ts'
 import { processHost } from '../../tasks/run/host.ts'
 import type { Lab } from '../lab/lab.ts'
 import { scratch } from './files.ts'
+
+export { parsed as readCluster } from './files.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 export const entry = fileURLToPath(new URL('../../tasks/main.js', import.meta.url))
@@ -215,11 +214,4 @@ export interface Inited {
 export async function callInit(folder: string, args: readonly string[]): Promise<Inited> {
   const { status, stdout, stderr } = await harderway(folder, 'init', ...args)
   return { status, printed: stdout.split('\n').slice(0, -1), stderr }
-}
-
-/** Throws where it is none. */
-export function readCluster(bytes: Uint8Array) {
-  const parsed = parseCluster(bytes, layoutRules)
-  if ('problems' in parsed) throw new Error(parsed.problems.map(formatExplained).join('\n'))
-  return parsed.cluster
 }

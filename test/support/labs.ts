@@ -18,9 +18,9 @@ import { Failure } from '../../lib/failure.ts'
 import { Ssh } from '../../lib/node/ssh.ts'
 import { quote } from '../../lib/wording.ts'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
-import type { NodeFaults } from '../lab/sshd-config.ts'
+import type { NodeFaults } from '../lab/sshd.ts'
 import { parsed } from './files.ts'
-import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
+import { type Edit, exits, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
 
 /** Where runs are killed and ended: three real nodes, a kubeconfig that others use too, and states to begin from. */
 
@@ -40,7 +40,7 @@ export const foreignParts = [
 `,
 ]
 const [comment, cluster, user, context] = foreignParts
-export const foreignKubeconfig = `apiVersion: v1
+const foreignKubeconfig = `apiVersion: v1
 kind: Config
 ${comment}clusters:
 ${cluster}users:
@@ -93,14 +93,11 @@ export async function makeThreeNodes(
   const made = join(path, 'made')
   const folders = [auth, kube, ...lab.nodes.map(({ home }) => home)]
   const keptAs = (folder: string) => join(made, folder.slice(path.length + 1).replaceAll('/', '-'))
-  const clear = () => {
+  const reset = (state: State) => {
     for (const folder of [auth, kube]) rmSync(folder, { recursive: true, force: true })
     for (const { home } of lab.nodes)
       for (const name of readdirSync(home).filter((each) => !shellFiles.includes(each)))
         rmSync(join(home, name), { recursive: true })
-  }
-  const reset = (state: State) => {
-    clear()
     writeCluster(path, state === 'empty' ? edits : [...edits, ...change])
     if (state === 'changed')
       for (const folder of folders) cpSync(keptAs(folder), folder, { recursive: true, preserveTimestamps: true })
@@ -110,10 +107,8 @@ export async function makeThreeNodes(
     }
   }
   reset('empty')
-  const first = await harderway(path, 'bootstrap')
-  assert.equal(first.status, 0, first.stdout + first.stderr)
+  await exits(0, path, 'bootstrap')
   for (const folder of folders) cpSync(folder, keptAs(folder), { recursive: true, preserveTimestamps: true })
-  assert.ok(existsSync(join(keptAs(auth), 'ca.pem')))
   return {
     path,
     auth,
@@ -229,9 +224,9 @@ export function startLocalLab(dir: string, names: readonly string[]): LocalLab {
 
 export const sevenNames = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
 
-export interface SevenNodes<Of = Lab> extends AsyncDisposable {
+export interface SevenNodes extends AsyncDisposable {
   readonly path: string
-  readonly lab: Of
+  readonly lab: Lab
   /** cluster.yaml with changes to what it was at first. */
   write(...edits: Edit[]): void
   run(...args: string[]): Promise<Ran>
@@ -243,14 +238,10 @@ export interface SevenNodes<Of = Lab> extends AsyncDisposable {
   filesOn(name: string): string[]
 }
 
-/** Without sshd where it is not said how they are special. */
-export function makeSevenNodes(): Promise<SevenNodes<LocalLab>>
-export function makeSevenNodes(special: readonly LabNodeOptions[]): Promise<SevenNodes>
-export async function makeSevenNodes(special?: readonly LabNodeOptions[]): Promise<SevenNodes<Lab | LocalLab>> {
+export async function makeSevenNodes(special: readonly LabNodeOptions[]): Promise<SevenNodes> {
   const path = makePlace()
-  const dir = join(path, 'lab')
-  const nodes = sevenNames.map((name) => special?.find((one) => one.name === name) ?? { name })
-  const lab = special ? await startLab({ dir, nodes }) : startLocalLab(dir, sevenNames)
+  const nodes = sevenNames.map((name) => special.find((one) => one.name === name) ?? { name })
+  const lab = await startLab({ dir: join(path, 'lab'), nodes })
   const write = (...edits: Edit[]) => writeCluster(path, [...labEdits(lab), gateway, ...edits])
   const run = (...args: string[]) => harderway(path, ...args)
   const filesOn = (name: string) =>
@@ -261,8 +252,7 @@ export async function makeSevenNodes(special?: readonly LabNodeOptions[]): Promi
   }
   try {
     write()
-    const first = await run('bootstrap')
-    assert.equal(first.status, 0, first.stdout + first.stderr)
+    await exits(0, path, 'bootstrap')
   } catch (error) {
     await dispose()
     throw error
@@ -314,12 +304,11 @@ export interface SshLab extends AsyncDisposable {
   ): Promise<T>
 }
 
-export interface ConfigUse {
+interface ConfigUse {
   /** The text of ssh_config. */
   readonly config: string
   /** What is set before all stanzas, and so counts first. */
   readonly options?: Readonly<Record<string, string>>
-  readonly signal?: AbortSignal
 }
 
 export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<SshLab> {
@@ -334,12 +323,11 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
     // The first value counts.
     return [`Host ${name}`, ...own, `UserKnownHostsFile ${lab.knownHosts}`, 'GlobalKnownHostsFile none', ''].join('\n')
   }
-  const connect: SshLab['connect'] = async (name, { config, options = {}, ...use }, work) => {
-    const { signal = new AbortController().signal } = use
+  const connect: SshLab['connect'] = async (name, { config, options = {} }, work) => {
     const lines = Object.entries(options).map(([key, value]) => `${key} ${value}\n`)
     writeFileSync(join(folder, 'ssh_config'), [...lines, config].join(''))
     const cluster = clusterOf(name)
-    const ssh = new Ssh(cluster, { folder, env: process.env, signal })
+    const ssh = new Ssh(cluster, { folder, env: process.env, signal: new AbortController().signal })
     const [node] = cluster.nodes
     try {
       if (!node) throw new Error('no node')
@@ -360,7 +348,7 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
   return { folder, lab, host, run, connect, [Symbol.asyncDispose]: dispose }
 }
 
-export function clusterOf(name: string): Cluster {
+function clusterOf(name: string): Cluster {
   const value = {
     name: 'kubenet',
     api: { virtualIP: '192.168.1.21' },

@@ -2,7 +2,7 @@
  * The command line as a process of its own, which a signal may reach, or another program run it: strace, faketime, a
  * shell. In a place of its own: with its own home and its own folder for temporary files.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -100,20 +100,4 @@ export function sshProcesses(place: string, { pid, masters = true }: { pid?: num
       }
     })
     .map(Number)
-}
-
-/** In front of a command: what a mode closes is closed to it, though it is root that runs the tests. */
-export const obeysModes: readonly string[] =
-  process.getuid?.() === 0 ? ['setpriv', '--bounding-set=-dac_override,-dac_read_search'] : []
-
-/** For `{ skip }`. */
-export function needsModes(): false | string {
-  const [program, ...args] = obeysModes
-  return program !== undefined && spawnSync(program, [...args, 'true']).status !== 0 && 'root, and no setpriv'
-}
-
-/** The command that sets the clock of another; timers keep the real one. */
-export function clock(time: Date): string[] {
-  const seconds = Math.ceil((time.getTime() - Date.now()) / 1000)
-  return ['faketime', '--exclude-monotonic', '-f', `${seconds < 0 ? '' : '+'}${seconds}s`]
 }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer, type Server as NetServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
-import type { TestContext } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Browser } from 'playwright-core'
@@ -22,15 +21,6 @@ export function needs(...commands: string[]): false | string {
     `${missing.join(', ')} missing: npm run setup -- --tests installs it`
   )
 }
-
-/** For `{ skip }`: false where processes can be started as if in a container. */
-export function needsNamespaces(): false | string {
-  const isThere = spawnSync(inNamespace[0], [...inNamespace.slice(1), 'true']).status === 0
-  return !isThere && !process.env.REQUIRE_PARTS && 'no leave to make a PID namespace'
-}
-
-/** In front of a command: it sees its own processes alone, and ends with this one. */
-export const inNamespace = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'] as const
 
 /** Who is neither the user who runs the tests, nor root. */
 export const another = 54321
@@ -52,24 +42,11 @@ export const asAnother: readonly string[] = [
   ...['setpriv', '--reuid', String(another), '--regid', String(another), '--clear-groups'],
 ]
 
-/** For `{ skip }`. */
-export function needsAnother(): false | string {
-  if (process.getuid?.() !== 0) return 'only root can start what another user does'
-  const [program = '', ...words] = [...asAnother, process.execPath, '--version']
-  const isThere = spawnSync(program, words).status === 0
-  return !isThere && !process.env.REQUIRE_PARTS && 'another user may not read the project, or there is no setpriv'
-}
-
 /** A server that a test starts: there once it says so, and ended, with no other, when the test is done with it. */
 
-export interface Server extends AsyncDisposable {
-  /** Everything it has printed, on stdout and on stderr. */
-  said(): string
+interface Server extends AsyncDisposable {
   /** What it said when it was ready. */
   readonly ready: RegExpExecArray
-  /** Resolves when it has said that; rejects after a minute without it. */
-  told(what: RegExp): Promise<RegExpExecArray>
-  stop(): Promise<void>
 }
 
 // As with the lab's nodes: nothing may outlive a test that crashes.
@@ -88,14 +65,6 @@ export async function startServer(program: string, args: readonly string[], read
   child.once('close', () => {
     isOver = true
   })
-  const told = async (what: RegExp) => {
-    for (const until = Date.now() + 60_000; ; await wait(5)) {
-      const found = what.exec(text)
-      if (found) return found
-      if (isOver || Date.now() > until)
-        throw new Error(`${program} ${isOver ? 'ended without' : 'did not say'} "${what.source}":\n${text}`)
-    }
-  }
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (part: string) => {
       text += part
@@ -104,11 +73,12 @@ export async function startServer(program: string, args: readonly string[], read
     child.kill('SIGKILL')
     await exited
   }
-  try {
-    return { said: () => text, ready: await told(ready), told, stop, [Symbol.asyncDispose]: stop }
-  } catch (error) {
+  for (const until = Date.now() + 60_000; ; await wait(5)) {
+    const found = ready.exec(text)
+    if (found) return { ready: found, [Symbol.asyncDispose]: stop }
+    if (!isOver && Date.now() < until) continue
     await stop()
-    throw error
+    throw new Error(`${program} ${isOver ? 'ended without' : 'did not say'} "${ready.source}":\n${text}`)
   }
 }
 
@@ -136,12 +106,6 @@ export async function eventually<Seen>(look: () => Promise<Seen> | Seen): Promis
       // Soon at first; a look that starts processes again and again would slow down what it waits for.
       await wait(Math.min(10 + waited / 10, 250))
     }
-}
-
-/** On a server of the test's own process, which is gone after it. */
-export async function listen(t: TestContext, server: NetServer, port: number, address: string): Promise<void> {
-  t.after(() => server.close())
-  await once(server.listen(port, address), 'listening')
 }
 
 export function eventuallyNone(list: () => readonly unknown[]): Promise<void> {

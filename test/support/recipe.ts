@@ -5,19 +5,15 @@ import { join } from 'node:path'
 const page = readFileSync(join(import.meta.dirname, '../../docs/bad-day.md'), 'utf8')
 
 /** By rotations: the words of each command after `harderway`, in order. */
-export const recipes: ReadonlyMap<string, readonly (readonly string[])[]> = new Map(
-  readRecipes(/(?<=^harderway (?!bootstrap))[^#\n]*/gm).map(([leak, lines]) => [
-    leak,
-    lines.map((line) => line.trim().split(/ +/)),
-  ]),
-)
+export const recipes: ReadonlyMap<string, readonly (readonly string[])[]> = new Map(readRecipes())
 
-function readRecipes(command: RegExp): [leak: string, commands: string[]][] {
+function readRecipes(): [leak: string, commands: string[][]][] {
   const [, section = ''] = page.split('\n## A key that may have leaked\n')
   const [, ...parts] = (section.split(/^## /m)[0] ?? '').split(/^### /m)
   return parts.map((part) => {
-    const blocks = Array.from(part.matchAll(/^```sh\n(.*?)^```$/gms), ([, block = '']) => block)
-    return [part.slice(0, part.indexOf('\n')), blocks.flatMap((block) => block.match(command) ?? [])]
+    const blocks = part.match(/^```sh\n(.*?)^```$/gms) ?? []
+    const lines = blocks.flatMap((block) => block.match(/(?<=^harderway (?!bootstrap))[^#\n]*/gm) ?? [])
+    return [part.slice(0, part.indexOf('\n')), lines.map((line) => line.trim().split(/ +/))]
   })
 }
 

@@ -8,17 +8,17 @@ import { parse } from 'yaml'
 import { drain, undrain } from '../lab/machines/balancer.ts'
 import { installAll } from '../lab/machines/components.ts'
 import type { Guide, Pair } from '../lab/machines/guide.ts'
+import { harderWay } from '../lab/machines/harder-way.ts'
 import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Failed } from '../lab/machines/prober.ts'
-import { isSince, realBinaries } from '../lab/machines/shared.ts'
+import { isSince } from '../lab/machines/shared.ts'
 import { type Edit, idsOf, type Ran, readCluster } from './harderway.ts'
 import { type AtEvent, type Ended, sshProcesses, start } from './process.ts'
 import { eventually, needs } from './programs.ts'
 
 const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
-export const skip =
-  lacksRoot || needs('systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'kubectl', 'curl', 'openssl', 'faketime')
+export const skip = lacksRoot || needs('systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'kubectl', 'curl', 'openssl')
 
 /** Of an etcd that has a CA of its own. */
 export function probedOwn({ guide: { probed } }: Machines): Guide['probed'] {
@@ -63,30 +63,27 @@ export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name
 
 /** Nothing that units read is where the guide has it: own-paths.sh. */
 export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
-/** The edits of cluster.yaml that a run has printed for units that read other paths. */
-export function pasted(lab: Machines, ran: Ran): Edit[] {
+const pastedIn = new WeakMap<Machines, Map<string, Edit>>()
+
+/** Puts what a run has printed for units that read other paths into each cluster.yaml that is written from now on. */
+export function paste(lab: Machines, ran: Ran): void {
   const { nodes } = readCluster(readFileSync(join(lab.place, 'cluster.yaml')))
   const lines = toldOf(ran).matchAll(
     /^ *(?:install\/(\S+): )?.*\n.*set in cluster\.yaml:\n +install\.units\.(\S+)\.(\w+): (.*)$/gm,
   )
-  return [...lines].map(([, node = '', unit = '', key = '', value = '']): Edit => {
+  for (const [, node = '', unit = '', key = '', value = ''] of lines) {
     const at = nodes.findIndex(({ name }) => name === node)
-    const units = at < 0 ? ['install', 'units'] : ['nodes', at, 'units']
-    return [[...units, unit, key], parse(value)]
-  })
+    pasteAt(lab, [...(at < 0 ? ['install', 'units'] : ['nodes', at, 'units']), unit, key], parse(value))
+  }
 }
 
-const pastedIn = new WeakMap<Machines, Map<string, Edit>>()
-
-/** Puts that into each cluster.yaml that is written from now on. */
-export function paste(lab: Machines, ran: Ran): void {
-  for (const edit of pasted(lab, ran)) pastedIn.get(lab)?.set(JSON.stringify(edit[0]), edit)
+function pasteAt(lab: Machines, at: Edit[0], value: unknown): void {
+  pastedIn.get(lab)?.set(JSON.stringify(at), [at, value])
 }
 
 /** A path of a unit, in each cluster.yaml that is written from now on. */
 export function declare(lab: Machines, unit: string, file: string, path: string): void {
-  const at = ['install', 'units', unit, 'files', file]
-  pastedIn.get(lab)?.set(JSON.stringify(at), [at, path])
+  pasteAt(lab, ['install', 'units', unit, 'files', file], path)
 }
 
 /**
@@ -183,22 +180,12 @@ export async function startedSince(lab: Machines, before: ReadonlyMap<string, nu
   return [...now].flatMap(([unit, time]) => (time === before.get(unit) ? [] : [unit])).toSorted()
 }
 
-/** For `{ skip }` of a test that starts stand-ins of another version. */
-export const skipReal = realBinaries ? 'real components are of one version' : false
-
 export const everywhere = (unit: string, role: 'control' | 'worker' = 'control'): string[] =>
   (role === 'control' ? ['control0', 'control1', 'control2'] : ['worker0', 'worker1']).map((name) => `${name} ${unit}`)
 
 /** The targets of phase `install` of which an event of this type was told. */
 export const installs = (ran: Ran, type: string): string[] => idsOf(ran, type).filter((id) => id.startsWith('install/'))
-export const everyInstall: readonly string[] = [
-  'control0',
-  'control1',
-  'control2',
-  'gateway',
-  'worker0',
-  'worker1',
-].map((name) => `install/${name}`)
+export const everyInstall: readonly string[] = harderWay.machines.map(({ name }) => `install/${name}`).toSorted()
 
 /** A renewal restarts those of real components before 1.36: docs/install.md. */
 export const restartedKubelets: readonly string[] = isSince('1.36')
@@ -214,13 +201,6 @@ export async function shownBy(lab: Machines, name: string, port: number): Promis
 
 export function fingerprint(lab: Machines, name: string): Promise<string> {
   return lab.exec(`openssl x509 -noout -fingerprint -sha256 -in auth/${name}.pem`)
-}
-
-/** As after a tidy-up of the homes: nothing is left of what was deployed. */
-export async function removeDeployed(lab: Machines): Promise<void> {
-  await Promise.all(
-    lab.all.map((machine) => machine.exec('rm -rf /home/ubuntu/*.pem /home/ubuntu/*.kubeconfig /home/ubuntu/*.yaml')),
-  )
 }
 
 /** As a new change of a file that all may read: that it was read since is not certain any more. */
@@ -363,8 +343,6 @@ const healthy = "require('node:http').createServer((_, answer) => answer.end('ok
 
 function commandOf(life: Life): string {
   if (life === 'slow') return 'sleep infinity'
-  // Node needs longer to begin.
-  if (life < 0.5) return `sh -c 'sleep ${life}; exit 1'`
   return `/opt/lab/node -e "${healthy}; setTimeout(() => process.exit(1), ${life * 1000})"`
 }
 
@@ -380,16 +358,4 @@ export async function live(machine: Machine, life: Life, restartsAfter: number):
     mkdir -p /var/lib/kube-proxy
     [ -e ${kubeconfig} ] || { cp /home/ubuntu/kube-proxy.kubeconfig ${kubeconfig}; split /var/lib/kube-proxy kubeconfig kube-proxy; }
     systemctl daemon-reload; systemctl restart kube-proxy`)
-}
-
-/** How often systemd has restarted it. */
-export async function restartsOf(machine: Machine): Promise<number> {
-  return Number(await machine.exec('systemctl show --value -p NRestarts kube-proxy'))
-}
-
-export async function untilRestarted(machine: Machine, times = 1): Promise<void> {
-  await eventually(async () => {
-    const restarts = await restartsOf(machine)
-    if (restarts < times) throw new Error(`${machine.name} was restarted ${restarts} of ${times} times`)
-  })
 }

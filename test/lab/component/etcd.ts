@@ -16,13 +16,6 @@ export interface Entry {
   readonly revision: string
 }
 
-export interface Range {
-  readonly entries: readonly Entry[]
-  readonly revision: string
-  /** Keys of the range beyond the entries. */
-  readonly remaining: number
-}
-
 export class Etcd {
   readonly #endpoints: readonly URL[]
   readonly #agent: http.Agent
@@ -42,10 +35,9 @@ export class Etcd {
     return readRange(answer).entries[0]
   }
 
-  /** From `start` on, below `prefix`; at a revision where one is given. */
-  async list(prefix: string, { start = prefix, limit = 0, revision = '0' }): Promise<Range> {
-    const end = prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)
-    return readRange(await this.#ask('range', { key: encode(start), range_end: encode(end), limit, revision }))
+  /** Below a prefix that ends with a slash, which a 0 comes after. */
+  async list(prefix: string): Promise<{ entries: readonly Entry[]; revision: string }> {
+    return readRange(await this.#ask('range', { key: encode(prefix), range_end: encode(prefix.replace(/\/$/, '0')) }))
   }
 
   /** Its new revision; undefined where the key was changed since `revision` ('0': where it exists). */
@@ -132,16 +124,15 @@ interface GatewayAnswer {
   readonly header: { readonly revision: string }
   readonly succeeded?: boolean
   readonly kvs?: readonly { readonly key: string; readonly value?: string; readonly mod_revision: string }[]
-  readonly count?: string
 }
 
 const encode = (text: string) => Buffer.from(text).toString('base64')
 
-function readRange({ header, kvs = [], count = '0' }: GatewayAnswer): Range {
+function readRange({ header, kvs = [] }: GatewayAnswer): { entries: readonly Entry[]; revision: string } {
   const entries = kvs.map(({ key, value = '', mod_revision }) => ({
     key: Buffer.from(key, 'base64').toString(),
     value: Buffer.from(value, 'base64'),
     revision: mod_revision,
   }))
-  return { entries, revision: header.revision, remaining: Number(count) - entries.length }
+  return { entries, revision: header.revision }
 }

@@ -1,5 +1,6 @@
 /** Who asks, by client certificate, as Kubernetes judges it: at each request, by the CAs of that moment. */
 import { X509Certificate } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import {
   type ConnectionOptions,
   checkServerIdentity,
@@ -25,21 +26,28 @@ export function readCertificates(pem: Buffer): X509Certificate[] {
 }
 
 /** A client's certificate: 'none' where none was shown, 'unknown' where it is not one of the CAs'. */
-export function clientOf(socket: TLSSocket, roots: readonly X509Certificate[]): X509Certificate | 'none' | 'unknown' {
+function clientOf(socket: TLSSocket, roots: readonly X509Certificate[]): X509Certificate | 'none' | 'unknown' {
   const [leaf, ...others] = presented(socket)
   if (leaf === undefined) return 'none'
   const isClient = leaf.keyUsage === undefined || leaf.keyUsage.includes(clientAuth)
   return isClient && chains(leaf, others, roots, deepest) ? leaf : 'unknown'
 }
 
-export const subjectOf = (certificate: X509Certificate) =>
-  certificate.toLegacyObject().subject as unknown as Record<string, string | string[] | undefined>
-
 export function userOf(socket: TLSSocket, roots: readonly X509Certificate[]): User | 'none' | 'unknown' {
   const leaf = clientOf(socket, roots)
   if (typeof leaf === 'string') return leaf
-  const { CN = '', O = [] } = subjectOf(leaf)
+  const { CN = '', O = [] } = leaf.toLegacyObject().subject as unknown as Record<string, string | string[] | undefined>
   return { username: [CN].flat()[0] ?? '', groups: [...[O].flat(), 'system:authenticated'] }
+}
+
+/** Whom the front proxy names in its headers; undefined where it is for the client's own certificate to say. */
+export function proxiedUser(
+  { headersDistinct, socket }: IncomingMessage,
+  roots: readonly X509Certificate[],
+): User | undefined {
+  const [username] = headersDistinct['x-remote-user'] ?? []
+  if (username === undefined || typeof clientOf(socket as TLSSocket, roots) === 'string') return undefined
+  return { username, groups: [...(headersDistinct['x-remote-group'] ?? []), 'system:authenticated'] }
 }
 
 function presented(socket: TLSSocket): X509Certificate[] {

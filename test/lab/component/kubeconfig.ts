@@ -1,7 +1,7 @@
 /**
  * A client of the API by a kubeconfig as it was at the start. As in client-go (transport/cert_rotation.go), an embedded
  * pair stays the same; a pair that is named by file is read for each new connection, and every five minutes connections
- * with an old one end. A CA that is named by file is read every five minutes from 1.36 on (transport/ca_rotation.go).
+ * with an old one end. A CA that is named by file is read every five minutes (transport/ca_rotation.go).
  */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
@@ -9,12 +9,19 @@ import { dirname, resolve } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { parse } from 'yaml'
 import { connectAsGo, readCertificates } from './identity.ts'
-import { isSince } from './version.ts'
 import { log } from './watched.ts'
 
 /** Milliseconds. */
 const limit = 10_000
 const pollInterval = Number(process.env.STAND_IN_CLIENT_POLL ?? 300_000)
+
+/** Of a client's metrics: it reads a CA again that a kubeconfig names by file. */
+export const features = 'kubernetes_feature_enabled{name="ClientsAllowCARotation",stage="BETA"} 1\n'
+
+interface ApiObject {
+  readonly metadata: { readonly name: string }
+  readonly [field: string]: unknown
+}
 
 export class ApiClient {
   readonly #server: string
@@ -40,58 +47,43 @@ export class ApiClient {
     this.#server = server
     this.#agent = new Agent({ keepAlive: true })
     this.#agent.createConnection = (options) => connectAsGo({ ...(options as object), ca: this.#trust, ...read() })
-    if ('client-certificate' in user) this.#endOldConnections(read)
-    if ('certificate-authority' in cluster && isSince('1.36')) this.#followTrust(readTrust)
-  }
-
-  #endOldConnections(read: () => { cert: Buffer; key: Buffer }): void {
     let { cert } = read()
     const poll = () => {
       try {
-        const now = read()
-        if (now.cert.equals(cert)) return
+        const [now, ca] = [read(), readTrust()]
+        readCertificates(ca)
+        this.#trust = ca
         createSecureContext(now)
+        if (now.cert.equals(cert)) return
         cert = now.cert
         log('Certificate rotation detected, shutting down client connections to start using new credentials')
         this.#agent.destroy()
       } catch (error) {
-        log(`Loading the client certificate failed: ${error}`)
+        log(`Keeping the credentials of ${path}: ${error}`)
       }
     }
-    setInterval(poll, pollInterval).unref()
+    if ('client-certificate' in user) setInterval(poll, pollInterval)
   }
 
-  #followTrust(read: () => Buffer): void {
-    const poll = () => {
-      try {
-        const ca = read()
-        readCertificates(ca)
-        this.#trust = ca
-      } catch (error) {
-        log(`Failed to read CA data from file: ${error}`)
-      }
-    }
-    setInterval(poll, pollInterval).unref()
-  }
-
-  /** The status, and the body where it is JSON; rejects where the server can't be reached, or is not trusted. */
-  ask(method: string, path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }> {
-    return new Promise((resolve, reject) => {
+  /** Its status: a success, or one of those. Rejects also where the server can't be reached, or is not trusted. */
+  async ask(method: string, path: string, body?: object, ...more: number[]): Promise<number> {
+    const status = await new Promise<number>((resolve, reject) => {
       const options = { method, agent: this.#agent, signal: AbortSignal.timeout(limit) }
       const asked = request(new URL(path, this.#server), options, (response) => {
-        let text = ''
-        response.setEncoding('utf8').on('data', (part: string) => {
-          text += part
-        })
-        response.on('error', reject)
-        response.on('end', () => {
-          const isJson = response.headers['content-type'] === 'application/json'
-          resolve({ status: response.statusCode ?? 0, body: isJson ? JSON.parse(text) : {} })
-        })
+        response.on('error', reject).on('end', () => resolve(response.statusCode ?? 0))
+        response.resume()
       })
       asked.on('error', reject)
       asked.end(body && JSON.stringify(body))
     })
+    if (status < 300 || more.includes(status)) return status
+    throw new Error(`the API answers ${status}`)
+  }
+
+  /** An object of a collection as it is to be, whether it is there already or not. */
+  async replace(path: string, object: ApiObject): Promise<void> {
+    const status = await this.ask('PUT', `${path}/${object.metadata.name}`, object, 404)
+    if (status === 404) await this.ask('POST', path, object, 409)
   }
 
   /** Does something again and again for as long as the process lives; tells when it begins to fail and to succeed. */
@@ -117,21 +109,4 @@ function readPart(folder: string, user: Record<string, unknown>, name: string): 
   if (typeof data === 'string') return Buffer.from(data, 'base64')
   if (typeof file === 'string') return readFileSync(resolve(folder, file))
   throw new Error(`invalid configuration: ${name} is missing`)
-}
-
-/** Throws unless it is a success; 404 and 409 are the caller's. */
-export function expect<Answer extends { status: number }>(answer: Answer, ...more: number[]): Answer {
-  if (answer.status < 300 || more.includes(answer.status)) return answer
-  throw new Error(`the API answers ${answer.status}`)
-}
-
-interface ApiObject {
-  readonly metadata: { readonly name: string }
-  readonly [field: string]: unknown
-}
-
-/** An object of a collection as it is to be, whether it is there already or not. */
-export async function replace(api: ApiClient, path: string, object: ApiObject): Promise<void> {
-  const { status } = expect(await api.ask('PUT', `${path}/${object.metadata.name}`, object), 404)
-  if (status === 404) expect(await api.ask('POST', path, object), 409)
 }

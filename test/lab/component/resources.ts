@@ -1,9 +1,26 @@
 /** The kinds of objects that the stand-in's API has, a row each, and what may be asked of them. */
 import type { Answer, Request } from './serving.ts'
-import { StatusError } from './status.ts'
 import type { Store, Thing } from './store.ts'
 
-export interface Resource {
+/** An answer that is no success, in the form of the Kubernetes API. */
+export class StatusError extends Error {
+  readonly code: number
+  readonly reason: string
+
+  constructor(code: number, reason: string, message: string) {
+    super(message)
+    this.code = code
+    this.reason = reason
+  }
+
+  answer(): Answer {
+    const { code, reason, message } = this
+    const body = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, code }
+    return { status: code, body }
+  }
+}
+
+interface Resource {
   readonly group: '' | 'coordination.k8s.io'
   readonly name: string
   readonly kind: string
@@ -27,61 +44,47 @@ export interface Asked {
   readonly name: string
 }
 
-/** Undefined where the path is none of an object or a list. */
-export function findResource(path: string): Asked | undefined {
+/** Throws where the path is none of an object or a list. */
+export function findResource(path: string): Asked {
   const [, group = '', rest = ''] = /^\/api(?:s\/([^/]+))?\/v1\/(.+)$/.exec(path) ?? []
   const [, namespace = '', plural = '', name = ''] =
-    /^(?:namespaces\/([^/]+)\/)?([a-z]+)(?:\/([^/]+?))?(?:\/status)?$/.exec(rest) ?? []
+    /^(?:namespaces\/([^/]+)\/)?([a-z]+)(?:\/([^/]+))?$/.exec(rest) ?? []
   const resource = resources.find((each) => each.group === group && each.name === plural)
-  if (resource === undefined || (!resource.namespaced && namespace !== '')) return undefined
-  return { resource, namespace, name }
+  if (resource) return { resource, namespace, name }
+  throw new StatusError(404, 'NotFound', 'the server could not find the requested resource')
 }
 
-const unplayed = ['watch', 'dryRun', 'resourceVersionMatch']
-
-export async function answerFor(store: Store, asked: Asked, request: Request): Promise<Answer> {
-  const query = request.url.searchParams
-  const option = unplayed.find((name) => query.get(name))
-  if (option !== undefined) throw new StatusError(501, 'NotImplemented', `this stand-in does not play ${option}`)
-  switch (`${request.method} ${asked.name === '' ? 'list' : 'one'}`) {
+export async function answerFor(store: Store, asked: Asked, { method, url, body }: Request): Promise<Answer> {
+  switch (`${method} ${asked.name === '' ? 'list' : 'one'}`) {
     case 'GET list':
-      return {
-        status: 200,
-        body: select(
-          await store.list(asked, Number(query.get('limit') ?? 0), query.get('continue') ?? ''),
-          query.get('fieldSelector') ?? '',
-          query.get('labelSelector') ?? '',
-        ),
-      }
+      return { status: 200, body: select(await store.list(asked), url.searchParams) }
     case 'GET one':
       return { status: 200, body: await store.get(asked) }
     case 'POST list':
-      return { status: 201, body: await store.create(asked, parseBody(request.body)) }
+      return { status: 201, body: await store.create(asked, parseBody(body)) }
     case 'PUT one':
-      return { status: 200, body: await store.update(asked, parseBody(request.body)) }
+      return { status: 200, body: await store.update(asked, parseBody(body)) }
     case 'DELETE one':
       return { status: 200, body: await store.delete(asked) }
     default:
-      throw new StatusError(405, 'MethodNotAllowed', `this stand-in does not play ${request.method} here`)
+      throw new StatusError(405, 'MethodNotAllowed', `this stand-in does not play ${method} here`)
   }
 }
 
 /** By the type of Secrets, and by one label's value. */
-function select(list: Thing, fields: string, label: string): Thing {
+function select(list: Thing, query: URLSearchParams): Thing {
+  const [fields, label] = [query.get('fieldSelector') ?? '', query.get('labelSelector') ?? '']
   const [, type] = /^type=(.+)$/.exec(fields) ?? []
   const [, name, value] = /^([^=,]+)=([^=,]+)$/.exec(label) ?? []
-  if (fields !== '' && type === undefined) throw new StatusError(501, 'NotImplemented', 'only type= is played')
-  if (label !== '' && name === undefined) throw new StatusError(501, 'NotImplemented', 'only NAME=VALUE is played')
+  if (query.get('watch') || (fields && !type) || (label && !name))
+    throw new StatusError(501, 'NotImplemented', 'this stand-in plays the selectors type= and NAME=VALUE alone')
   const items = (list.items as readonly Thing[])
     .filter((each) => type === undefined || each.type === type)
     .filter(({ metadata }) => name === undefined || metadata?.labels?.[name] === value)
   return { ...list, items }
 }
 
-/**
- * What kubectl's typed commands send (`create secret`, `create token`) is protobuf; its `create -f` and `--raw` send
- * JSON.
- */
+/** kubectl's typed commands (`create secret`) send protobuf; its `create -f` and `--raw` send JSON. */
 export function parseBody(body: string): Record<string, unknown> {
   try {
     return JSON.parse(body)

@@ -1,6 +1,6 @@
 /**
  * Values at rest as kube-apiserver seals them: `k8s:enc:<provider>:v1:<key name>:` and what a cipher of this stand-in's
- * gives.
+ * gives, the same for each provider.
  */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import { parse } from 'yaml'
@@ -18,20 +18,24 @@ export interface Sealing {
   open(stored: Buffer, place: string): { value: Buffer; isStale: boolean }
 }
 
-type Configuration = {
+interface Configuration {
   readonly kind?: string
   readonly resources?: readonly {
     readonly resources: readonly string[]
-    readonly providers: readonly Readonly<
-      Record<string, { readonly keys?: readonly { readonly name: string; readonly secret: string }[] }>
-    >[]
+    readonly providers: readonly Readonly<Record<string, { readonly keys?: readonly KeyEntry[] }>>[]
   }[]
 }
 
-/** By resource. Throws where kube-apiserver would not start with it, or this cannot play it. */
+interface KeyEntry {
+  readonly name: string
+  readonly secret: string
+}
+
+/** By resource. Throws where kube-apiserver would not start with the text, or this cannot play it. */
 export function readSealing(text: string): (resource: string) => Sealing {
-  const { kind = '', resources = [] } = (parse(text) ?? {}) as Configuration
-  if (!/^Encryption(Configuration|Config)$/.test(kind)) throw new Error(`encryption config: no kind "${kind}" is known`)
+  const { kind, resources = [] } = (parse(text) ?? {}) as Configuration
+  if (kind !== 'EncryptionConfiguration' && kind !== 'EncryptionConfig')
+    throw new Error(`encryption config: no kind "${kind}" is known`)
   const all = resources.map(({ resources, providers }) => ({
     resources,
     keys: providers
@@ -42,18 +46,16 @@ export function readSealing(text: string): (resource: string) => Sealing {
 }
 
 function sealing(keys: readonly Key[]): Sealing {
+  const [first = identity] = keys
   return {
-    seal: (value, place) => {
-      const [first = identity] = keys
-      return Buffer.concat([Buffer.from(first.prefix), first.seal(value, place)])
-    },
+    seal: (value, place) => Buffer.concat([Buffer.from(first.prefix), first.seal(value, place)]),
     open(stored, place) {
       let why: unknown = 'no matching prefix found'
-      for (const [i, key] of keys.entries()) {
+      for (const key of keys) {
         if (!stored.subarray(0, key.prefix.length).equals(Buffer.from(key.prefix))) continue
         if (key === identity && stored.subarray(0, 8).toString() === 'k8s:enc:') continue
         try {
-          return { value: key.open(stored.subarray(key.prefix.length), place), isStale: i > 0 }
+          return { value: key.open(stored.subarray(key.prefix.length), place), isStale: key !== first }
         } catch (error) {
           why = error
         }
@@ -65,32 +67,24 @@ function sealing(keys: readonly Key[]): Sealing {
 
 const identity: Key = { prefix: '', seal: (value) => value, open: (stored) => stored }
 
-function keysOf(provider: string, keys: readonly { readonly name: string; readonly secret: string }[] = []): Key[] {
+function keysOf(provider: string, keys: readonly KeyEntry[] = []): Key[] {
   if (provider === 'identity') return [identity]
   if (!['aescbc', 'aesgcm', 'secretbox'].includes(provider))
     throw new Error(`encryption config: this stand-in cannot play ${provider}`)
   return keys.map(({ name, secret }) => {
-    const key = Buffer.from(secret, 'base64')
-    const lengths = provider === 'secretbox' ? [32] : [16, 24, 32]
-    if (!lengths.includes(key.length)) throw new Error(`encryption config: ${name} is no key for ${provider}`)
-    return { prefix: `k8s:enc:${provider}:v1:${name}:`, ...cipherOf(key) }
+    const key = createHash('sha256').update(Buffer.from(secret, 'base64')).digest()
+    return {
+      prefix: `k8s:enc:${provider}:v1:${name}:`,
+      seal(value, place) {
+        const nonce = randomBytes(12)
+        const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(place))
+        return Buffer.concat([nonce, cipher.update(value), cipher.final(), cipher.getAuthTag()])
+      },
+      open(sealed, place) {
+        const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, 12)).setAAD(Buffer.from(place))
+        decipher.setAuthTag(sealed.subarray(-16))
+        return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()])
+      },
+    }
   })
-}
-
-/** The same for each provider: nobody else reads what it encrypts. */
-function cipherOf(secret: Buffer): Omit<Key, 'prefix'> {
-  const name = 'aes-256-gcm'
-  const key = createHash('sha256').update(secret).digest()
-  return {
-    seal(value, place) {
-      const nonce = randomBytes(12)
-      const cipher = createCipheriv(name, key, nonce).setAAD(Buffer.from(place))
-      return Buffer.concat([nonce, cipher.update(value), cipher.final(), cipher.getAuthTag()])
-    },
-    open(sealed, place) {
-      const decipher = createDecipheriv(name, key, sealed.subarray(0, 12)).setAAD(Buffer.from(place))
-      decipher.setAuthTag(sealed.subarray(-16))
-      return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()])
-    },
-  }
 }

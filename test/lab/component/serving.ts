@@ -3,17 +3,15 @@ import { constants, type X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import { createSecureContext, type TLSSocket } from 'node:tls'
-import { type FrontProxy, proxiedUser } from './front-proxy.ts'
-import { readCertificates, type User, userOf } from './identity.ts'
+import { proxiedUser, readCertificates, type User, userOf } from './identity.ts'
 import { log, watchFiles } from './watched.ts'
 
-export interface ServingFiles {
+interface ServingFiles {
   readonly cert: string
   readonly key: string
   readonly clientCA: string
-  readonly frontProxy?: FrontProxy | undefined
-  /** What is served to who names the server so, and is in no file. */
-  readonly own?: { readonly name: string; readonly pem: string }
+  /** A client with a certificate of it is whom its headers name. */
+  readonly proxyCA?: string | undefined
 }
 
 export interface Request {
@@ -21,8 +19,6 @@ export interface Request {
   readonly url: URL
   readonly user: User | 'none' | 'unknown'
   readonly bearer: string | undefined
-  readonly accept: string
-  readonly contentType: string
   readonly body: string
 }
 
@@ -36,31 +32,16 @@ const secureOptions = constants.SSL_OP_NO_TICKET
 
 /** Certificates are asked for, not required, and who shows none or an unknown one is told by `answer`. */
 export function serve(files: ServingFiles, answer: (request: Request) => Promise<Answer>): Server {
-  const { name, pem } = files.own ?? {}
-  const own = pem && createSecureContext({ cert: pem, key: pem, secureOptions })
-  const server = createServer({
-    ...{ requestCert: true, rejectUnauthorized: false },
-    SNICallback: (asked, done) => done(null, own && asked === name ? own : undefined),
-  })
-  let roots: X509Certificate[] = []
-  let proxy: { roots: X509Certificate[]; hints: Buffer[] } = { roots: [], hints: [] }
+  const server = createServer({ requestCert: true, rejectUnauthorized: false })
+  let roots: X509Certificate[][] = []
   let pair: { cert: Buffer; key: Buffer } | undefined
-  let hints: Buffer | undefined
-  const renew = () => {
-    if (!pair || !hints) return
-    server.setSecureContext({ ...pair, ca: [hints, ...proxy.hints], secureOptions })
-  }
-  watchFiles([files.clientCA], ([pem = Buffer.alloc(0)]) => {
-    roots = readCertificates(pem)
-    hints = pem
+  let hints: readonly Buffer[] = []
+  const renew = () => server.setSecureContext({ ...pair, ca: [...hints], secureOptions })
+  watchFiles([files.clientCA, files.proxyCA ?? []].flat(), (pems) => {
+    roots = pems.map(readCertificates)
+    hints = pems
     renew()
   })
-  const { frontProxy } = files
-  if (frontProxy)
-    watchFiles([frontProxy.clientCA], ([pem = Buffer.alloc(0)]) => {
-      proxy = { roots: readCertificates(pem), hints: [pem] }
-      renew()
-    })
   watchFiles([files.cert, files.key], ([cert = Buffer.alloc(0), key = Buffer.alloc(0)]) => {
     // Throws where they are no pair.
     createSecureContext({ cert, key })
@@ -73,8 +54,8 @@ export function serve(files: ServingFiles, answer: (request: Request) => Promise
   server.on('request', async (message, response) => {
     let { status, body }: Answer = { status: 500, body: 'internal error' }
     try {
-      const proxied = frontProxy && proxiedUser(frontProxy, message, proxy.roots)
-      const user = proxied ?? userOf(message.socket as TLSSocket, roots)
+      const [clients = [], proxies = []] = roots
+      const user = proxiedUser(message, proxies) ?? userOf(message.socket as TLSSocket, clients)
       ;({ status, body } = await answer(await read(message, user)))
     } catch (error) {
       log(`${message.method} ${message.url}: ${error}`)
@@ -96,8 +77,6 @@ async function read(message: IncomingMessage, user: Request['user']): Promise<Re
     url: new URL(message.url ?? '/', 'https://localhost'),
     user,
     bearer: /^Bearer (.+)$/.exec(message.headers.authorization ?? '')?.[1],
-    accept: message.headers.accept ?? '*/*',
-    contentType: message.headers['content-type'] ?? '',
     body: Buffer.concat(chunks).toString(),
   }
 }

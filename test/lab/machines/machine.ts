@@ -1,13 +1,14 @@
 /** A machine: a real systemd with a disk, an address and an sshd of its own, in a namespace with others. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { type DiskParts, diskFiles } from './disk.ts'
+import type { Guide } from './guide.ts'
 import type { Namespace } from './namespace.ts'
-import { compileCache } from './shared.ts'
+import { compileCache, shared } from './shared.ts'
 
 const run = promisify(execFile)
 
@@ -19,13 +20,7 @@ const powerOff = 38
 
 export type Role = 'control' | 'worker' | 'gateway'
 
-export interface MachineParts extends DiskParts {
-  readonly role: Role
-  /** Without the prefix's length. */
-  readonly ip: string
-  /** What of this system is to be at a path on the machine, read-only: path there → path here. */
-  readonly shared: Readonly<Record<string, string>>
-}
+export const hostsOf = ({ hosts }: Guide): string => ['127.0.0.1 localhost', ...hosts, ''].join('\n')
 
 export class Machine {
   readonly name: string
@@ -33,27 +28,53 @@ export class Machine {
   readonly ip: string
   /** Its / as a path of this process, also while it is stopped. */
   readonly root: string
-  readonly #parts: MachineParts
   readonly #namespace: Namespace
   #child: ChildProcess | undefined
   #console = ''
 
-  constructor(namespace: Namespace, parts: MachineParts) {
-    this.name = parts.name
-    this.role = parts.role
-    this.ip = parts.ip
-    this.root = join(namespace.root, parts.name, 'root')
-    this.#parts = parts
+  constructor(namespace: Namespace, { name, role, ip }: Guide['machines'][number]) {
+    this.name = name
+    this.role = role
+    this.ip = ip
+    this.root = join(namespace.root, name, 'root')
     this.#namespace = namespace
   }
 
-  /** What makes the tree, which is only read, a machine of its own. Once, before the first start. */
-  async makeDisk(tree: string): Promise<void> {
+  /**
+   * What makes the tree, which is only read, a machine of its own. Once, before the first start. `keys`: the folder with
+   * its host key, and the one that may log in.
+   */
+  async makeDisk(tree: string, guide: Guide, keys: string): Promise<void> {
     const folder = join(this.#namespace.root, this.name)
     for (const part of ['upper', 'work', 'root']) mkdirSync(join(folder, part), { recursive: true })
     const layers = `lowerdir=${tree},upperdir=/run/lab/${this.name}/upper,workdir=/run/lab/${this.name}/work`
     await this.#inside('mount', '-t', 'overlay', '-o', layers, this.name, `/run/lab/${this.name}/root`)
-    for (const { path, text, mode } of diskFiles(this.#parts)) this.write(path, text, mode)
+    const key = (name: string) => readFileSync(join(keys, name), 'utf8')
+    this.write('/etc/hostname', `${this.name}\n`)
+    this.write('/etc/machine-id', `${randomUUID().replaceAll('-', '')}\n`)
+    this.write('/etc/hosts', hostsOf(guide))
+    this.write('/etc/ssh/ssh_host_ed25519_key', key(`${this.name}_host_key`), 0o600)
+    this.write(`${guide.home}/.ssh/authorized_keys`, key('client_key.pub'))
+    this.write('/etc/systemd/system/network.service', this.#networkUnit(guide))
+  }
+
+  /**
+   * As the guide's control nodes do: not to answer for an address on lo, nor to name it as their own (IPVS, direct
+   * routing).
+   */
+  #networkUnit({ virtualIP }: Guide): string {
+    const ip = (args: string) => `ExecStart=/usr/sbin/ip ${args}\n`
+    const addVirtual = (role: Role, link: string) =>
+      virtualIP !== undefined && this.role === role ? ip(`address add ${virtualIP}/32 dev ${link}`) : ''
+    return `[Unit]
+Description=addresses
+Before=network.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce'
+${ip('link set lo up')}${ip(`address add ${this.ip}/24 dev host0`)}${addVirtual('gateway', 'host0')}${addVirtual('control', 'lo')}${ip('link set host0 up')}${ip('route add default via 192.168.1.1')}`
   }
 
   /** Resolves when everything that starts at boot has started; throws with its console where that does not come. */
@@ -61,11 +82,11 @@ export class Machine {
     if (this.#child) return
     const { inside, path } = this.#namespace.cgroup(this.name)
     mkdirSync(path, { recursive: true })
-    const shared = Object.entries(this.#parts.shared).map(([there, here]) => `--bind-ro=${here}:${there}`)
+    const mounts = Object.entries(shared()).map(([there, here]) => `--bind-ro=${here}:${there}`)
     const nspawn = [
       ...['systemd-nspawn', '--quiet', '--register=no', '--keep-unit', '--boot', '--link-journal=no'],
       ...['--timezone=off', '--resolv-conf=off', `--machine=${this.name}`],
-      ...[`--directory=/run/lab/${this.name}/root`, '--network-bridge=lab', ...shared],
+      ...[`--directory=/run/lab/${this.name}/root`, '--network-bridge=lab', ...mounts],
       `--bind=/run/lab/compile-cache:${compileCache}`,
     ]
     const [command = '', ...args] = [

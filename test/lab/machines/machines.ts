@@ -8,9 +8,8 @@ import { start } from '../../support/process.ts'
 import { clientOptions, makeKey, readPublicKey } from '../ssh-key.ts'
 import type { Guide } from './guide.ts'
 import { harderWay } from './harder-way.ts'
-import { Machine, type Role } from './machine.ts'
+import { hostsOf, Machine, type Role } from './machine.ts'
 import { type Namespace, openNamespace } from './namespace.ts'
-import { shared } from './shared.ts'
 
 const run = promisify(execFile)
 export interface Machines extends AsyncDisposable {
@@ -29,7 +28,7 @@ export interface Machines extends AsyncDisposable {
   run(...args: string[]): Promise<Ran>
   /** Runs a command line there with sh, and gives what it prints; rejects with stdout and stderr. */
   exec(command: string): Promise<string>
-  /** Before any other command (kubectl, openssl, curl, faketime …): runs it there too. */
+  /** Before any other command (kubectl, openssl, curl …): runs it there too. */
   readonly within: readonly string[]
   /** Ends all of it, without a trace. */
   stop(): Promise<void>
@@ -57,7 +56,7 @@ export async function startMachines(entry?: string, guide: Guide = harderWay): P
   try {
     namespace = await openNamespace(place)
     const all = await bootAll(guide, namespace, dir)
-    return assemble({ guide, place, dir, namespace, all, stop, entry })
+    return assemble(guide, place, namespace, all, stop, entry)
   } catch (error) {
     await stop()
     throw error
@@ -71,22 +70,12 @@ async function makeTree(): Promise<string> {
 
 async function bootAll(guide: Guide, namespace: Namespace, dir: string): Promise<Machine[]> {
   const tree = await makeTree()
-  const clientKey = join(dir, 'client_key')
-  await Promise.all([makeKey(clientKey), ...guide.machines.map(({ name }) => makeKey(join(dir, `${name}_host_key`)))])
-  const { home, virtualIP } = guide
-  const more = virtualIP === undefined ? [] : [`${virtualIP}/32`]
-  const all = guide.machines.map(({ name, role, ip }) => {
-    const addresses = {
-      address: `${ip}/24`,
-      loopback: role === 'control' ? more : [],
-      further: role === 'gateway' ? more : [],
-    }
-    const files = { hosts: hostsOf(guide), home, hostKey: join(dir, `${name}_host_key`), clientKey }
-    return new Machine(namespace, { name, role, ip, ...addresses, ...files, shared: shared() })
-  })
+  const keys = ['client_key', ...guide.machines.map(({ name }) => `${name}_host_key`)]
+  await Promise.all(keys.map((name) => makeKey(join(dir, name))))
+  const all = guide.machines.map((each) => new Machine(namespace, each))
   const booted = await Promise.allSettled(
     all.map(async (machine) => {
-      await machine.makeDisk(tree)
+      await machine.makeDisk(tree, guide, dir)
       await machine.start()
     }),
   )
@@ -95,23 +84,19 @@ async function bootAll(guide: Guide, namespace: Namespace, dir: string): Promise
   return all
 }
 
-interface Parts {
-  readonly guide: Guide
-  readonly place: string
-  readonly dir: string
-  readonly namespace: Namespace
-  readonly all: readonly Machine[]
-  readonly stop: () => Promise<void>
-  readonly entry: string | undefined
-}
-
-function assemble({ guide, place, dir, namespace, all, stop, entry = programEntry }: Parts): Machines {
-  const write = (...edits: Edit[]) =>
-    writeCluster(
-      place,
-      [[['ssh', 'configFile'], join(dir, 'ssh_config')], [['nodes'], guide.machines], ...edits],
-      guide.cluster,
-    )
+function assemble(
+  guide: Guide,
+  place: string,
+  namespace: Namespace,
+  all: readonly Machine[],
+  stop: () => Promise<void>,
+  entry = programEntry,
+): Machines {
+  const own: Edit[] = [
+    [['ssh', 'configFile'], join(place, 'lab/ssh_config')],
+    [['nodes'], guide.machines],
+  ]
+  const write = (...edits: Edit[]) => writeCluster(place, [...own, ...edits], guide.cluster)
   write()
   // nsenter goes to the folder / with its mounts.
   const within = [...namespace.outside, 'env', `--chdir=${place}`]
@@ -137,10 +122,6 @@ function assemble({ guide, place, dir, namespace, all, stop, entry = programEntr
     stop,
     [Symbol.asyncDispose]: stop,
   }
-}
-
-function hostsOf({ hosts }: Guide): string {
-  return ['127.0.0.1 localhost', ...hosts, ''].join('\n')
 }
 
 async function writeClientFiles({ machines }: Guide, dir: string): Promise<void> {

@@ -35,7 +35,6 @@ export function shared(): Record<string, string> {
   return {
     '/opt/lab/node': realpathSync(process.execPath),
     '/opt/lab/component': here('../component'),
-    '/opt/lab/versions.json': here('../versions.json'),
     '/opt/lab/node_modules/yaml': here('../../../node_modules/yaml'),
     ...(KUBE_BIN_DIR && { '/opt/lab/bin': realpathSync(KUBE_BIN_DIR) }),
   }
