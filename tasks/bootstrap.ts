@@ -3,8 +3,8 @@ import type { ListrRendererFactory, ListrTask } from 'listr2'
 import type { Walk } from '../lib/graph/executor.ts'
 import type { Target } from '../lib/graph/target.ts'
 import type { Phases } from '../lib/show/rows.ts'
+import type { ClusterRows, ClusterTarget, Phase, PhaseFile } from './cluster-target.ts'
 import type { LookBeside } from './deploy/folder.ts'
-import type { ClusterRows, ClusterTarget, Phase, PhaseFile } from './target.ts'
 
 // biome-ignore format: a table of contents, two lines a row
 export const phases: readonly Phase[] = [

@@ -8,8 +8,8 @@ import { type Certificate, commonNameOf, endOf, isIssuedBy } from '../../lib/pki
 import { certificateIn, isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
 import { type Notice, notices } from '../../lib/show/rows.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
+import { endsSoon, type Run } from '../cluster-target.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
-import { endsSoon, type Run } from '../target.ts'
 
 export type HolderInput = Pick<Run, 'auth' | 'cluster' | 'now'>
 

@@ -24,8 +24,8 @@ import {
 import { blocksIn } from '../../lib/pki/encoding.ts'
 import { certificateIn, isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { quote } from '../../lib/wording.ts'
+import type { Run } from '../cluster-target.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
-import type { Run } from '../target.ts'
 
 /** No stage: the files do not fit together. */
 interface Unclear {

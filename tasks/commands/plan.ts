@@ -6,10 +6,10 @@ import { type Diff, formatDiffs } from '../../lib/results.ts'
 import { formatFailures, notices } from '../../lib/show/rows.ts'
 import { filesToMove } from '../auth/accepted.ts'
 import { phases } from '../bootstrap.ts'
+import { type ClusterGraph, type ClusterRows, type ClusterTarget, clusterGraph, type Run } from '../cluster-target.ts'
 import { type CommandRun, readAuth, refusalsBefore } from '../run/command-run.ts'
 import { type ExitCause, exitStatus } from '../run/host.ts'
 import { formatTask, type Selection, select, usage } from '../run/options.ts'
-import { type ClusterGraph, type ClusterRows, type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 import {
   adviseOnRotations,
   findBeside,

@@ -25,6 +25,7 @@ import { isRepair, type Verb } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { caRotationFiles, caState, isTwin, recoverCommand, tokenFiles, tokenState } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
+import { type ClusterTarget, clusterGraph, type Run } from '../cluster-target.ts'
 import { waysOutOfOlder } from '../deploy/guards.ts'
 import { type FileOnNode, filesOn, isOtherIdentity, type Owner, ownerOf, whyNotCompared } from '../deploy/owner.ts'
 import { lookAtNode, type NodeLook, placesOf, readNode, withList, withPlaces } from '../inspect/look.ts'
@@ -33,7 +34,6 @@ import { refuseSharedEtcd } from '../phases/ca.ts'
 import { type CommandRun, checkConfigFile, makePrivate, openAuth, writeAuth } from '../run/command-run.ts'
 import { type ExitCause, exitStatus, pathOf } from '../run/host.ts'
 import { checkNodes, usage } from '../run/options.ts'
-import { type ClusterTarget, clusterGraph, type Run } from '../target.ts'
 
 export async function recover(given: CommandRun): Promise<readonly ExitCause[]> {
   const source = namedSource(given)

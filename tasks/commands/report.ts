@@ -18,6 +18,7 @@ import {
   printable,
 } from '../../lib/wording.ts'
 import { phaseTitles } from '../bootstrap.ts'
+import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../cluster-target.ts'
 import { isStale, type UnitCheck } from '../install/check-units.ts'
 import { type InstallLook, needReload } from '../install/install.ts'
 import { localHolder, nodeFiles, nodeUnits } from '../layouts/tables.ts'
@@ -26,7 +27,6 @@ import { rotations } from '../rotations/rotations.ts'
 import { type CommandRun, writeAuth } from '../run/command-run.ts'
 import { causesOf, type ExitCause, pathOf } from '../run/host.ts'
 import { usage } from '../run/options.ts'
-import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
 import {
   adviseOnRotations,
   findBeside,

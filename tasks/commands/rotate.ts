@@ -19,6 +19,7 @@ import { formatNames, wrap } from '../../lib/wording.ts'
 import { notesOnHolders } from '../auth/accepted.ts'
 import { refusalDuring } from '../auth/states.ts'
 import { phases } from '../bootstrap.ts'
+import { type ClusterGraph, type ClusterTarget, clusterGraph } from '../cluster-target.ts'
 import { findRefusedList } from '../revoked/revoked.ts'
 import { rewritePhase } from '../rotations/encryption-key-rotation.ts'
 import { type Rotating, type Rotation, rotations, type Stage, stageNumber, underWay } from '../rotations/rotations.ts'
@@ -27,7 +28,6 @@ import { formatTried, notTried, type TriedStage, tryStages } from '../rotations/
 import { type CommandRun, readAuth, walk, writeAuth } from '../run/command-run.ts'
 import { columnsOf, confirm, type ExitCause, exitStatus } from '../run/host.ts'
 import { type Options, usage } from '../run/options.ts'
-import { type ClusterGraph, type ClusterTarget, clusterGraph } from '../target.ts'
 import { adviseAfter, adviseBackup, adviseOnRotations, backupAdvice } from '../views/observe.ts'
 
 interface Drive extends Rotating {

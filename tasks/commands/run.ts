@@ -5,11 +5,11 @@ import { hasVerb } from '../../lib/results.ts'
 import { type Notice, notices } from '../../lib/show/rows.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { phases } from '../bootstrap.ts'
+import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../cluster-target.ts'
 import { frontProxyOutage } from '../phases/ca.ts'
 import { type CommandRun, walk, writeAuth } from '../run/command-run.ts'
 import { confirm, type ExitCause } from '../run/host.ts'
 import { formatTask, select } from '../run/options.ts'
-import { type ClusterGraph, type ClusterRow, type ClusterRows, clusterGraph, type Run } from '../target.ts'
 import { adviseAfter, adviseOnRotations, findBeside, hasNewKubeconfig, noteOnNewIdentity } from '../views/observe.ts'
 
 export async function run(given: CommandRun): Promise<readonly ExitCause[]> {

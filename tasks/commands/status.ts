@@ -15,10 +15,10 @@ import {
   wrap,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/states.ts'
+import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../cluster-target.ts'
 import { type CommandRun, readAuth } from '../run/command-run.ts'
 import { causesIn, causesOf, columnsOf, type ExitCause } from '../run/host.ts'
 import { checkNodes } from '../run/options.ts'
-import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../target.ts'
 import {
   adviseOnRotations,
   findBeside,

@@ -10,10 +10,10 @@ import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { caName, caNames, frontProxyCaName, keepOverwritten } from '../../lib/files/auth-dir.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { recoverCommand, waysOutOfLost } from '../auth/states.ts'
+import type { ClusterGraph, Run } from '../cluster-target.ts'
 import { hasAddress, lookAtNode, type NodeLook, readServedCertificates, withPlaces } from '../inspect/look.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { controlsOf, identityFiles, layoutOf } from '../layouts/tables.ts'
-import type { ClusterGraph, Run } from '../target.ts'
 import { type FileOnNode, filesOn, type Owner, ownerOf, whyNotCompared } from './owner.ts'
 
 export interface Other {

@@ -25,9 +25,9 @@ import { type FileState, type FilesSeen, folderOf, largestFile } from '../../lib
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, readPrivateKey } from '../../lib/pki/pair.ts'
+import type { Run } from '../cluster-target.ts'
 import { digestAt, type NodeLook } from '../inspect/look.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
-import type { Run } from '../target.ts'
 
 export interface FileOnNode {
   readonly file: string

@@ -7,9 +7,9 @@ import type { BuildContext } from '../../lib/graph/target.ts'
 import type { Client, Server } from '../../lib/kubernetes/client.ts'
 import type { Certificate } from '../../lib/pki/certificate.ts'
 import type { Credentials } from '../../lib/pki/handshake.ts'
+import { diskOf, type Run } from '../cluster-target.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import { diskOf, type Run } from '../target.ts'
 
 /** It loads Node's TLS and HTTP, which most runs do not need. */
 const loadClient = () => import('../../lib/kubernetes/client.ts')

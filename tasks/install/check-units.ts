@@ -6,10 +6,10 @@ import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type Diff, texts } from '../../lib/results.ts'
 import { formatDate, formatNames, groupAlike } from '../../lib/wording.ts'
+import { diskOf, type Run } from '../cluster-target.ts'
 import type { UnitOnNode } from '../inspect/agreement.ts'
 import { isApiServer, renewsFrom } from '../inspect/component.ts'
 import type { Place, Port, Unit } from '../layouts/layout.ts'
-import { diskOf, type Run } from '../target.ts'
 import { desiredAt, isInstalled, isLoaded, isUp, type UnitsLook } from './places.ts'
 
 export interface UnitCheck {

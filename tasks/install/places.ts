@@ -9,6 +9,7 @@ import { type Account, accessFor, type DesiredFile, folderOf, root } from '../..
 import { fileAt, isRunning, openFoldersTo, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { formatDate, formatNames, groupAlike, quote } from '../../lib/wording.ts'
+import type { Run } from '../cluster-target.ts'
 import type { Beside } from '../deploy/folder.ts'
 import { refuseDisagreement, type UnitOnNode } from '../inspect/agreement.ts'
 import {
@@ -28,7 +29,6 @@ import { bytesAt, digestAt, installOf, lookAtNode, type NodeLook, placesOf } fro
 import type { Health, Place, Port, Unit } from '../layouts/layout.ts'
 import { identityFiles, nodeUnits } from '../layouts/tables.ts'
 import { guardList } from '../revoked/revoked.ts'
-import type { Run } from '../target.ts'
 
 export type DesiredPlace = DesiredFile & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
 

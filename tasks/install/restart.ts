@@ -8,6 +8,7 @@ import { drainMark, marksFolder } from '../../lib/node/place.ts'
 import { type Certificate, isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { excerpt, formatNames, printable, quote, withoutKeys } from '../../lib/wording.ts'
+import type { Run } from '../cluster-target.ts'
 import type { UnitOnNode } from '../inspect/agreement.ts'
 import {
   type Asking,
@@ -20,7 +21,6 @@ import {
 import { installOf, limitBeside, reloadTime, repeat } from '../inspect/look.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
 import { controlsOf } from '../layouts/tables.ts'
-import type { Run } from '../target.ts'
 
 /** Drains the node if gateways send it requests. Throws a Failure with the last log lines if it is not healthy. */
 export async function restart(on: NodeRun, unit: UnitOnNode): Promise<void> {

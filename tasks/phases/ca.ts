@@ -51,8 +51,8 @@ import {
   replacedCas,
   signingCa,
 } from '../auth/states.ts'
+import { authTarget, type ClusterTarget, type Run } from '../cluster-target.ts'
 import { type CertRow, certTable, desiredValues, issuedBy, layoutOf } from '../layouts/tables.ts'
-import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 export function targets(cluster: Cluster): ClusterTarget[] {
   const rows = certTable(cluster).filter(({ phase }) => phase === 'ca')

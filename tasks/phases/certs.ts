@@ -24,8 +24,8 @@ import {
 import { type Check, type Diff, formatDiffs, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { chainOf, readTokenPair, readTokenState, recoverFromNode, refusalDuring, signingCa } from '../auth/states.ts'
+import { authTarget, type ClusterTarget, type Run } from '../cluster-target.ts'
 import { type CertRow, certTable, desiredValues, layoutOf } from '../layouts/tables.ts'
-import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): ClusterTarget[] {
   return certTable(cluster)

@@ -8,9 +8,9 @@ import { addResources, newEncryptionConfig, readEncryptionConfig } from '../../l
 import { type Check, texts } from '../../lib/results.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { readEncryptionState, recoverFromNode, refusalDuring } from '../auth/states.ts'
+import { authTarget, type ClusterTarget, type Run } from '../cluster-target.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
-import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 const { file } = encryptionConfig
 const name = 'encryption-key'

@@ -23,10 +23,10 @@ import { isOfOwnCa, ownCas } from '../../lib/pki/pair.ts'
 import { type Check, type Diff, missing, texts } from '../../lib/results.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { recoverCommand, signingCa } from '../auth/states.ts'
+import { authTarget, type ClusterTarget, type Run } from '../cluster-target.ts'
 import { deployId } from '../deploy/folder.ts'
 import { isPreviousCa } from '../deploy/owner.ts'
 import { type CertRow, certTable, controlsOf, localHolder } from '../layouts/tables.ts'
-import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): ClusterTarget[] {
   if (phase === local) return localTargets(cluster)

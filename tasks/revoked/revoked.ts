@@ -27,6 +27,7 @@ import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { type Check, type Diff, texts } from '../../lib/results.ts'
 import { count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { holdersOf, revokedLine } from '../auth/accepted.ts'
+import { authTarget, type ClusterTarget, type Run } from '../cluster-target.ts'
 import { type FileOnNode, fileOn } from '../deploy/owner.ts'
 import type { UnitOnNode } from '../inspect/agreement.ts'
 import { type OnNode, withApi } from '../inspect/component.ts'
@@ -44,7 +45,6 @@ import {
 } from '../install/places.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { etcdOf, listPath, serviceOf } from '../layouts/tables.ts'
-import { authTarget, type ClusterTarget, type Run } from '../target.ts'
 
 const name = 'revoked'
 

@@ -24,10 +24,10 @@ import {
 } from '../../lib/kubernetes/encryption.ts'
 import { count } from '../../lib/wording.ts'
 import { readEncryptionState } from '../auth/states.ts'
+import type { ClusterTarget, Run } from '../cluster-target.ts'
 import { type Asking, withApi, withEtcd } from '../inspect/component.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { encryptionConfig, serviceOf } from '../layouts/tables.ts'
-import type { ClusterTarget, Run } from '../target.ts'
 import type { Rotating, Rotation, Stage } from './rotations.ts'
 import { lookAtApiServer, someApiServer } from './survey.ts'
 

@@ -4,8 +4,8 @@
  */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { BuildContext } from '../../lib/graph/target.ts'
+import type { ClusterTarget, Run } from '../cluster-target.ts'
 import type { NodeRun } from '../inspect/component.ts'
-import type { ClusterTarget, Run } from '../target.ts'
 import { caRotation, etcdCaRotation } from './ca-rotation.ts'
 import { encryptionKeyRotation } from './encryption-key-rotation.ts'
 import { serviceAccountRotation } from './service-account-rotation.ts'

@@ -12,6 +12,7 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import { isRunning } from '../../lib/node/state.ts'
 import { printable } from '../../lib/wording.ts'
+import type { Run } from '../cluster-target.ts'
 import { unsetOn } from '../inspect/agreement.ts'
 import { type Asking, isApiServer, withApi } from '../inspect/component.ts'
 import { reloadTime, repeat } from '../inspect/look.ts'
@@ -20,7 +21,6 @@ import { lookAtUnits, type UnitsLook } from '../install/places.ts'
 import { foreignMembers, readMembers } from '../install/restart.ts'
 import { apiServer, store, type Unit } from '../layouts/layout.ts'
 import { controlsOf, nodeUnits, serviceOf } from '../layouts/tables.ts'
-import type { Run } from '../target.ts'
 
 const hasApiServer = ({ cluster }: Run, node: ClusterNode) => nodeUnits(cluster, node).some(isApiServer)
 

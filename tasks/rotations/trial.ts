@@ -18,9 +18,9 @@ import { generatePrivateKey, type Issuer, issueCertificate, privateKeyPem } from
 import { type Diff, missing } from '../../lib/results.ts'
 import { count, day } from '../../lib/wording.ts'
 import { phases, runPhases } from '../bootstrap.ts'
+import { type ClusterGraph, clusterGraph, type Run } from '../cluster-target.ts'
 import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
 import { certTable, layoutOf } from '../layouts/tables.ts'
-import { type ClusterGraph, clusterGraph, type Run } from '../target.ts'
 import type { Rotating, Rotation, Stage } from './rotations.ts'
 
 /** Everything in auth/ as a run would make it, beside the files that are there. Throws the Failure of a target. */

@@ -22,8 +22,8 @@ import { count, excerpt, formatExplained, formatNames, printable, quote } from '
 import type { Path } from '../../lib/yaml.ts'
 import { setAside } from '../auth/accepted.ts'
 import { runPhases } from '../bootstrap.ts'
+import type { ClusterGraph, ClusterRows, Run } from '../cluster-target.ts'
 import { layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
-import type { ClusterGraph, ClusterRows, Run } from '../target.ts'
 import {
   causesIn,
   causesOf,

@@ -9,7 +9,7 @@ import { Failure, isErrno, refusal } from '../../lib/failure.ts'
 import type { Row } from '../../lib/graph/target.ts'
 import type { Notice } from '../../lib/show/rows.ts'
 import { fit, printable, quote } from '../../lib/wording.ts'
-import type { ClusterRow, Run } from '../target.ts'
+import type { ClusterRow, Run } from '../cluster-target.ts'
 import type { CommandRun } from './command-run.ts'
 
 interface Output extends Writable {

@@ -12,10 +12,6 @@ import { formatDate, formatLeftInWords, formatNames } from '../../lib/wording.ts
 import { noteOnFormer, notesOnHolders } from '../auth/accepted.ts'
 import { readCaState, readEncryptionState, readTokenState } from '../auth/states.ts'
 import { phases as allPhases, runPhases } from '../bootstrap.ts'
-import { certTable } from '../layouts/tables.ts'
-import type { UnderWay } from '../rotations/rotations.ts'
-import type { CommandRun } from '../run/command-run.ts'
-import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/host.ts'
 import {
   type ClusterGraph,
   type ClusterRow,
@@ -25,7 +21,11 @@ import {
   endsSoon,
   inMemory,
   type Run,
-} from '../target.ts'
+} from '../cluster-target.ts'
+import { certTable } from '../layouts/tables.ts'
+import type { UnderWay } from '../rotations/rotations.ts'
+import type { CommandRun } from '../run/command-run.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from '../run/host.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
 

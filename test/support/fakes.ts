@@ -11,11 +11,11 @@ import { type FileState, root } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { type Check, missing as missingFiles } from '../../lib/results.ts'
+import type { ClusterGraph, ClusterRow, ClusterRows, ClusterTarget, Run } from '../../tasks/cluster-target.ts'
 import { unitsOn } from '../../tasks/inspect/agreement.ts'
 import { digestAt, type NodeLook } from '../../tasks/inspect/look.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
-import type { ClusterGraph, ClusterRow, ClusterRows, ClusterTarget, Run } from '../../tasks/target.ts'
 import { parsed } from './files.ts'
 
 export const stale: Check = { diffs: missingFiles(['file']) }

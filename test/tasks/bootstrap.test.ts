@@ -6,7 +6,7 @@ import pLimit from 'p-limit'
 import { openWalk } from '../../lib/graph/executor.ts'
 import { buildGraph, byPhase } from '../../lib/graph/target.ts'
 import { runPhases } from '../../tasks/bootstrap.ts'
-import type { ClusterTarget } from '../../tasks/target.ts'
+import type { ClusterTarget } from '../../tasks/cluster-target.ts'
 import { fakeTarget, nowhere, settled, stale } from '../support/fakes.ts'
 
 const table = [

@@ -12,7 +12,7 @@ import {
   Skipped,
 } from '../../../lib/graph/target.ts'
 import type { Check } from '../../../lib/results.ts'
-import type { ClusterTarget } from '../../../tasks/target.ts'
+import type { ClusterTarget } from '../../../tasks/cluster-target.ts'
 import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { Run } from '../../../tasks/cluster-target.ts'
 import { refuseOtherMachine, refuseWrongClock } from '../../../tasks/deploy/guards.ts'
 import type { NodeLook } from '../../../tasks/inspect/look.ts'
-import type { Run } from '../../../tasks/target.ts'
 import { twoNodes } from '../../support/fakes.ts'
 
 test('a node of another time is refused: how long its answer took is no difference', () => {

@@ -9,11 +9,11 @@ import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../
 import type { FileState } from '../../../lib/node/place.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import type { Run } from '../../../tasks/cluster-target.ts'
 import { refusePlaces } from '../../../tasks/deploy/folder.ts'
 import { guard, keepOthers } from '../../../tasks/deploy/guards.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
-import type { Run } from '../../../tasks/target.ts'
 import { kubeconfigOf, leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import {
   threeNodes as cluster,

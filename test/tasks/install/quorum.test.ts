@@ -9,9 +9,9 @@ import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
 import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
+import type { Run } from '../../../tasks/cluster-target.ts'
 import { waitForOthers } from '../../../tasks/install/restart.ts'
 import { nodeUnits } from '../../../tasks/layouts/tables.ts'
-import type { Run } from '../../../tasks/target.ts'
 import { parsed } from '../../support/files.ts'
 
 /** Its etcd needs no certificate; the second control node is what the layout itself does not have. */

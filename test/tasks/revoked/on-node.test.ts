@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
+import type { Run } from '../../../tasks/cluster-target.ts'
 import { unitsOn } from '../../../tasks/inspect/agreement.ts'
 import { refuseOpen, type UnitsLook } from '../../../tasks/install/places.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { checkList } from '../../../tasks/revoked/revoked.ts'
-import type { Run } from '../../../tasks/target.ts'
 import { allThere, control, failureOf, placesWith, runningUnit, startedAs, twoNodes } from '../../support/fakes.ts'
 
 const config = '/var/lib/kubernetes/authorization-config.yaml'

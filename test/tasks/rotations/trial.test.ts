@@ -7,10 +7,10 @@ import { type AuthDir, kubeconfigFile, MemoryAuthDir } from '../../../lib/files/
 import { formatKubeconfig, type KubeconfigAccess, readEmbedded } from '../../../lib/kubernetes/kubeconfig.ts'
 import { blocksIn, certificatePem } from '../../../lib/pki/encoding.ts'
 import { phases } from '../../../tasks/bootstrap.ts'
+import { clusterGraph, type Run } from '../../../tasks/cluster-target.ts'
 import { layoutOf } from '../../../tasks/layouts/tables.ts'
 import { rotations } from '../../../tasks/rotations/rotations.ts'
 import { type AuthChange, formatTried, makeInMemory, tryChange, tryStages } from '../../../tasks/rotations/trial.ts'
-import { clusterGraph, type Run } from '../../../tasks/target.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
 const now = new Date()

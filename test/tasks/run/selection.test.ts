@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { phases } from '../../../tasks/bootstrap.ts'
+import { clusterGraph } from '../../../tasks/cluster-target.ts'
 import { formatCommand } from '../../../tasks/run/host.ts'
 import { parseOptions, type Selection, select } from '../../../tasks/run/options.ts'
-import { clusterGraph } from '../../../tasks/target.ts'
 import { parsed } from '../../support/files.ts'
 
 const yaml = `

@@ -3,7 +3,7 @@ import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type Diff, missing } from '../../lib/results.ts'
-import { authTarget, type ClusterTarget, type Run } from '../../tasks/target.ts'
+import { authTarget, type ClusterTarget, type Run } from '../../tasks/cluster-target.ts'
 import { temporaryAuth } from '../support/certificates.ts'
 import { fakeTarget, nowhere } from '../support/fakes.ts'
 
