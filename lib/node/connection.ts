@@ -1,5 +1,6 @@
 /** One connection to a node, through the user's own ssh and scp: ControlMaster of ssh_config(5). */
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { resolve } from 'node:path'
 import { addAbortSignal, type Duplex } from 'node:stream'
@@ -65,6 +66,11 @@ export class Connection {
 
   /** The node's sh reads the script from its input. `limit` in milliseconds; `what` it is, for messages. */
   async run(script: string, limit = commandTimeLimit, what = 'a command'): Promise<string> {
+    // After a while without use ssh has closed it (ControlPersist). It is opened by a script that may be sent twice.
+    if (this.#isOpen && !existsSync(this.#parts.controlPath)) {
+      this.#isOpen = false
+      await this.run(':')
+    }
     return this.#isOpen ? this.#once(script, { what, limit }) : this.#opened(script, { what, limit })
   }
 

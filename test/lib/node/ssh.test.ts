@@ -113,10 +113,15 @@ test('ssh runs where cluster.yaml is: keys, known hosts and programs may be name
   assert.equal(await at.run('node', 'echo in', { config, options }), 'in\n')
 })
 
-test('a connection that ssh has closed is opened again, and no script is sent twice', { skip }, async () => {
-  await at.connect('node', { config: at.host('node') }, async (connection) => {
+test('a connection that ssh has closed is opened again, although dropped at first, and no script is sent twice', {
+  skip,
+}, async () => {
+  const drop = join(at.folder, 'drop')
+  const proxy = `sh -c 'rm ${drop} 2>/dev/null && exit; exec ${wire(at)} ${at.lab.node('node').port}'`
+  await at.connect('node', { config: at.host('node', `ProxyCommand ${proxy}`) }, async (connection) => {
     await connection.run('true')
     await closeConnections([connection], { folder: at.folder, env: process.env })
+    writeFileSync(drop, '')
     assert.equal(await connection.run('echo done'), 'done\n')
     await closeConnections([connection], { folder: at.folder, env: process.env })
     const stream = await connection.tunnel('127.0.0.1', at.lab.node('node').port)
