@@ -21,7 +21,7 @@ import { guard, type Other } from '../deploy/guards.ts'
 import { unsetOn } from '../inspect/agreement.ts'
 import type { OnNode } from '../inspect/component.ts'
 import { controlsOf } from '../layouts/tables.ts'
-import { bringList, checkList, guardList, isListPlaced, type ListLook } from '../revoked/revoked.ts'
+import { bringList, checkList, guardList, isListPlaced, type ListLook, refuseOldVersion } from '../revoked/revoked.ts'
 import { asForced, checkUnitsOf, diffsOfUnit, type UnitCheck } from './check-units.ts'
 import { isInstalled, isLeftDrained, lookAtUnits, openFolders, refuseNewKeys, type UnitsLook } from './places.ts'
 
@@ -63,6 +63,7 @@ function listTargets({ nodes, install, revoked }: Cluster): ClusterTarget[] {
       makes: [],
       desired: { list: authorizationConfigFile },
       where: 'node',
+      refuse: (run) => refuseOldVersion(run, node),
       check: (run, _force, before) => {
         const copied = before?.findings.get(deployId(node)) as FolderLook<UnitsLook> | undefined
         return checkList(run, node, copied?.units)

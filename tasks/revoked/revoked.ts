@@ -215,6 +215,19 @@ async function checkFound(on: OnNode, found: UnitsLook): Promise<Check<ListLook>
   }
 }
 
+const versioned = v.object({ minor: v.string() })
+
+/** Before the first list is made. An API server before 1.32 does not know its version, and would not start with it. */
+export async function refuseOldVersion(run: Run, node: ClusterNode): Promise<void> {
+  if (run.auth.read(authorizationConfigFile)) return
+  const version = await tryToAwait(() => withApi({ run }, node, (api) => api.read(versioned, 'GET', '/version')))
+  const minor = Number.parseInt(version?.minor ?? '', 10)
+  if (!(minor < 32)) return
+  throw refusal(`revoked needs Kubernetes 1.32 or later, and ${apiServer} is 1.${minor}`, [
+    `take revoked out of cluster.yaml, and end the access with every old certificate:\n    ${run.command('rotate ca')}`,
+  ]).with({ node: node.name })
+}
+
 /** An API server whose owner has an authorization of their own gets no list. */
 function refuseOwned(node: ClusterNode, found: UnitsLook): void {
   const why = ofApiServer(found)?.owned

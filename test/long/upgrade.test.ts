@@ -113,27 +113,6 @@ describe('a cluster of 0.5.0', { skip }, () => {
         assert.match((await must(3, 'rotate', name, '--undo')).stderr, /no rotation of .* is in progress/)
       })
 
-  test('finishes what 0.5.0 was killed in, before each tool that it runs on a node to replace files', async () => {
-    const node = lab.machine('control1')
-    const count = '/run/tools'
-    for (let run = 1; ; run++) {
-      await lab.run('cluster-cert', 'component-certs/kube-scheduler', '--force')
-      await node.exec(`echo 0 >${count} && chmod 666 ${count}
-        for tool in sync ln mv; do
-          printf '%s\\n' '#!/bin/sh' 'n=$(($(cat ${count}) + 1)); echo $n >${count}; [ $n -ne ${run} ] || kill -KILL 0' \\
-            "exec /usr/bin/$tool \\"\\$@\\"" >/usr/local/bin/$tool
-          chmod 755 /usr/local/bin/$tool
-        done`)
-      await lab.run('deploy', 'install', '--node', node.name)
-      await node.exec('rm /usr/local/bin/sync /usr/local/bin/ln /usr/local/bin/mv')
-      await unnoticed(lab, async () => void (await must(0, 'bootstrap')), probedOwn(lab))
-      await assertSettled()
-      const left = "find / -xdev -name '*.harderway-*' -not -path '/proc/*'"
-      assert.equal(await node.exec(left), '', `after a kill before run ${run}`)
-      if (Number(await node.exec(`cat ${count}`)) < run) break
-    }
-  })
-
   // The stand-in's API server reads no list with keys.
   const noKeys = realBinaries ? false : 'KUBE_BIN_DIR names no real API server'
   test('has its list of names taken over; a list with keys stops every command that writes, until 0.5.0 has taken the keys out', {
