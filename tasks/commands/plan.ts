@@ -82,23 +82,19 @@ export async function readPlanned(
   return keepTo(plan, graph, task)
 }
 
-type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
+type Plan = Readonly<NonNullable<ReturnType<typeof planIn>>>
 
-function planIn(given: CommandRun, run: Run, rows: ClusterRows) {
-  return planOf(rows, given, [...stagesIn(run), ...filesToMove(run)])
-}
-
-/** Undefined if a target could not be looked at. `beside`: rotations in progress, and files that a run moves. */
-export function planOf(rows: ClusterRows, of: Pick<CommandRun, 'cluster'>, beside: readonly string[] = []) {
+/** Undefined if a target could not be looked at. Rotations in progress and files that a run moves are part of it. */
+function planIn({ cluster }: CommandRun, run: Run, rows: ClusterRows) {
   const all = [...rows.values()]
   if (all.some(isFailedOrSkipped)) return undefined
   const actions = all.filter(({ state }) => state === 'stale').flatMap(({ target, diffs }) => actionsOf(target, diffs))
-  const whole = JSON.stringify([of.cluster.name, ...beside, ...actions.toSorted()])
+  const whole = JSON.stringify([cluster.name, ...stagesIn(run), ...filesToMove(run), ...actions.toSorted()])
   return { hash: hash('sha256', whole), actions: new Set(actions) }
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */
-export function keepTo({ actions }: Plan, graph: ClusterGraph, task: string): ClusterGraph {
+function keepTo({ actions }: Plan, graph: ClusterGraph, task: string): ClusterGraph {
   const kept = (target: ClusterTarget): ClusterTarget => ({
     ...target,
     build: async (run, work) => {

@@ -15,7 +15,7 @@ import {
   wrap,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../auth/states.ts'
-import { type ClusterRow, type ClusterRows, endsSoon, type Run } from '../cluster-target.ts'
+import { type ClusterRow, endsSoon, type Run } from '../cluster-target.ts'
 import { type CommandRun, readAuth } from '../run/command-run.ts'
 import { causesIn, causesOf, columnsOf, type ExitCause } from '../run/host.ts'
 import { checkNodes } from '../run/options.ts'
@@ -60,41 +60,27 @@ function adviseOnLoss({ run, rows }: Observation): Notice[] {
 
 /** Returns `stale` for what differs from cluster.yaml, `failed` for what could not be inspected. */
 async function show(given: CommandRun, seen: Observation, told: readonly Notice[]): Promise<readonly ExitCause[]> {
-  const { options, print } = given
+  const { host, options, print } = given
   const { run, rows } = seen
   if (options.json) return showObservation(given, seen, { notices: told })
-  const items = takeInventory(run, rows)
-  for (const line of formatStatus(given, { run, rows, items, told })) print(line)
-  return [...causesOf(rows.values()), ...causesIn(told)]
-}
-
-interface Status {
-  readonly run: Pick<Run, 'now' | 'cluster'>
-  readonly rows: ClusterRows
-  readonly items: ReadonlyMap<string, Item>
-  readonly told: readonly Notice[]
-}
-
-export function formatStatus(
-  { host, options }: Pick<CommandRun, 'host' | 'options'>,
-  { run, rows, items, told }: Status,
-): string[] {
   const columns = columnsOf(host.stdout)
   const prose = (text: string) => fit(printable(text), columns)
+  const items = takeInventory(run, rows)
   const all = [...rows.values()].map((row) => tableRow(run, row, items.get(row.id)))
-  const shown = options.quiet ? all.filter(({ mark }) => mark !== '✔') : all
+  const table = options.quiet ? all.filter(({ mark }) => mark !== '✔') : all
   const isFromNodes = [...rows.values()].some(({ target }) => target.where === 'node')
   const scope = isFromNodes ? '' : 'nodes were not inspected (--on-nodes)'
+  const sums = [joinClauses(formatCounts(rows, { isLook: true }), scope), ...formatExpiries(items, run.now)]
   const notes = told.flatMap(({ kind, text }) => (kind === 'note' ? text : []))
   const parts = [
-    options.quiet
-      ? []
-      : [joinClauses(formatCounts(rows, { isLook: true }), scope), ...formatExpiries(items, run.now)].map(prose),
-    formatTable(options.verbose ? shown.map((row) => [row]) : foldRows(shown), columns),
+    options.quiet ? [] : sums.map(prose),
+    formatTable(options.verbose ? table.map((row) => [row]) : foldRows(table), columns),
     options.quiet ? [] : notes.map(prose),
     formatIssues({ rows, notices: told }, columns),
   ]
-  return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
+  for (const line of parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part])))
+    print(line)
+  return [...causesOf(rows.values()), ...causesIn(told)]
 }
 
 function formatExpiries(items: ReadonlyMap<string, Item>, now: Date): string[] {
@@ -117,7 +103,7 @@ interface TableRow {
   readonly text: string
 }
 
-function tableRow(run: Status['run'], row: ClusterRow, item: Item | undefined): TableRow {
+function tableRow(run: Run, row: ClusterRow, item: Item | undefined): TableRow {
   const { id, target, state, failure, hasNothing, note = '', todo = [] } = row
   const { phase, where, makes, purpose } = target
   const end = item ? item.end : row.until

@@ -31,7 +31,7 @@ const readers = [
   ...[...lab.of('control'), ...lab.of('worker')].map(({ name }) => [name, 'kube-proxy']),
 ]
 for (const [name = '', unit = ''] of readers)
-  assert.match(await lab.machine(name).journal(unit), /Certificate rotation detected/, `${name} ${unit}`)
+  assert.match(await lab.machine(name).journal(unit), /certificate rotation detected/i, `${name} ${unit}`)
 process.stdout.write(
   `renewed, Kubernetes ${kubernetesVersion}: ${counts.reduce((a, b) => a + b)} requests in ${watched} s, 0 failed, ${restartedKubelets.length} processes restarted (kubelets)\n`,
 )
